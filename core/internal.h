@@ -1,0 +1,36 @@
+/* internal.h - what the files of core share with each other and with nobody else. */
+#ifndef LK_INTERNAL_H
+#define LK_INTERNAL_H
+
+#include "core/op.h"
+
+/* Fills *x with a contiguous layout (no memory yet) and *bytes with the size of its elements; checks everything. */
+bool lk_tensor_layout(Tensor *x, DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
+
+/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN becomes 0. */
+void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
+void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
+
+/* A view on the tape: the header *layout, without gradient or graph, over memory that is already there. */
+Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
+
+/* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is repeated. */
+Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
+
+/* Memory of the arena for the time of one function: given back, last taken first. NULL with the error kept. */
+void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
+void lk_tape_release_temporary(Tape *t, ArenaMark mark);
+
+/* Checks that every operand is there, floating and of one dtype; false, with the reason on the tape, when not. */
+bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x);
+
+/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an error on the tape. */
+int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
+
+/* x as (outer, n, inner) around one dimension of size n. */
+typedef struct Along {
+    int64_t outer, n, inner;
+} Along;
+Along lk_along(const Tensor *x, int dim);
+
+#endif

@@ -1,0 +1,153 @@
+/* memory.c - the heap behind two replaceable functions, and the arena. */
+#include "core/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A cache line, and the width of the widest vector register. */
+enum { ALIGNMENT = 64 };
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+}
+
+static void *default_alloc(size_t bytes)
+{
+    return aligned_alloc(ALIGNMENT, bytes);
+}
+
+static AllocFn *heap_alloc = default_alloc;
+static FreeFn *heap_free = free;
+
+void lk_set_allocator(AllocFn *alloc, FreeFn *release)
+{
+    heap_alloc = alloc ? alloc : default_alloc;
+    heap_free = release ? release : free;
+}
+
+void *lk_mem_alloc(size_t bytes)
+{
+    size_t rounded = round_up(bytes);
+    return rounded < bytes || bytes == 0 ? NULL : heap_alloc(rounded);
+}
+
+void *lk_mem_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) return NULL;
+    void *block = lk_mem_alloc(bytes);
+    if (block) memset(block, 0, bytes);
+    return block;
+}
+
+void lk_mem_free(void *block)
+{
+    if (block) heap_free(block);
+}
+
+/* ---- arena ----------------------------------------------------------------------------------------------------- */
+
+struct Chunk {
+    Chunk *next;
+    size_t size; /* bytes after the header */
+};
+
+/* The smallest chunk holds a toy network's step; each new one is as large as all before it together, so that n bytes
+ * take log n allocations. */
+enum { FIRST_CHUNK = 1 << 16, HEADER = ALIGNMENT };
+
+static char *chunk_data(Chunk *c)
+{
+    return (char *)c + HEADER;
+}
+
+size_t lk_arena_bytes(const Arena *a)
+{
+    size_t bytes = 0;
+    for (const Chunk *c = a->first; c; c = c->next) bytes += c->size;
+    return bytes;
+}
+
+static Chunk *chunk_new(size_t size)
+{
+    Chunk *c = lk_mem_alloc(HEADER + size);
+    if (c) *c = (Chunk){ NULL, size };
+    return c;
+}
+
+void *lk_arena_alloc(Arena *a, size_t bytes)
+{
+    size_t need = round_up(bytes ? bytes : 1);
+    if (need < bytes || need > SIZE_MAX / 4) return NULL;
+
+    /* Behind the current chunk there may be others, left over from before a release. */
+    Chunk *last = NULL;
+    for (Chunk *c = a->current; c; c = c->next) {
+        size_t used = c == a->current ? a->used : 0;
+        if (c->size - used >= need) {
+            a->current = c;
+            a->used = used + need;
+            return chunk_data(c) + used;
+        }
+        last = c;
+    }
+    size_t size = lk_arena_bytes(a);
+    if (size < FIRST_CHUNK) size = FIRST_CHUNK;
+    Chunk *c = chunk_new(size > need ? size : need);
+    if (!c && size > need) c = chunk_new(need); /* memory is short: take no more than is asked for */
+    if (!c) return NULL;
+    if (last) last->next = c;
+    else a->first = c;
+    a->current = c;
+    a->used = need;
+    return chunk_data(c);
+}
+
+static void free_chunks(Chunk *c)
+{
+    while (c) {
+        Chunk *next = c->next;
+        lk_mem_free(c);
+        c = next;
+    }
+}
+
+void lk_arena_reset(Arena *a)
+{
+    if (a->first && a->first->next) {
+        /* Join the chunks into one. The old ones go first: both at once would double the peak. */
+        size_t total = lk_arena_bytes(a);
+        free_chunks(a->first);
+        a->first = chunk_new(total); /* NULL is an empty arena: it grows again */
+    }
+    a->current = a->first;
+    a->used = 0;
+}
+
+void lk_arena_free(Arena *a)
+{
+    free_chunks(a->first);
+    *a = (Arena){ 0 };
+}
+
+ArenaMark lk_arena_mark(const Arena *a)
+{
+    return (ArenaMark){ a->current, a->used };
+}
+
+void lk_arena_release(Arena *a, ArenaMark mark)
+{
+    a->current = mark.chunk ? mark.chunk : a->first;
+    a->used = mark.chunk ? mark.used : 0;
+}
+
+bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p)
+{
+    uintptr_t at = (uintptr_t)p;
+    for (Chunk *c = mark.chunk ? mark.chunk : a->first; c; c = c->next) {
+        uintptr_t start = (uintptr_t)chunk_data(c);
+        if (at >= start && at < start + c->size) return c != mark.chunk || at >= start + mark.used;
+    }
+    return false;
+}

@@ -1,0 +1,38 @@
+/* memory.h - where heap memory comes from, and the arena in which a tape keeps its tensors. */
+#ifndef LK_MEMORY_H
+#define LK_MEMORY_H
+
+#include "core/error.h"
+
+/* Every heap block of the library goes through these two functions. Replace them before anything is allocated
+ * (count, limit, fail on purpose); NULL, NULL restores aligned_alloc and free. Blocks are aligned to 64 bytes. */
+typedef void *AllocFn(size_t bytes);
+typedef void FreeFn(void *block);
+LK_API void lk_set_allocator(AllocFn *alloc, FreeFn *release);
+
+/* bytes > 0, not cleared; NULL when there is none. Free with lk_mem_free (NULL allowed). */
+LK_API void *lk_mem_alloc(size_t bytes);
+LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL too when count * size overflows */
+LK_API void lk_mem_free(void *block);
+
+/* An arena hands out memory by moving a pointer and takes all of it back at once. It grows by itself; after a reset
+ * its chunks are joined into one, so a loop that needs the same memory in every step stops allocating. */
+typedef struct Chunk Chunk;
+typedef struct Arena {
+    Chunk *first, *current; /* chunks in the order of their use */
+    size_t used;            /* bytes used of the current chunk */
+} Arena;
+typedef struct ArenaMark {
+    Chunk *chunk;
+    size_t used;
+} ArenaMark;
+
+LK_API void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory left */
+LK_API void lk_arena_reset(Arena *a);                /* everything handed out is gone; the memory stays */
+LK_API void lk_arena_free(Arena *a);                 /* the memory goes back too; the arena may be used again */
+LK_API ArenaMark lk_arena_mark(const Arena *a);
+LK_API void lk_arena_release(Arena *a, ArenaMark mark); /* gives back what was handed out since the mark */
+LK_API bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p was handed out after the mark */
+LK_API size_t lk_arena_bytes(const Arena *a);           /* bytes held, used or not */
+
+#endif

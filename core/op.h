@@ -1,0 +1,100 @@
+/* op.h - how to write an operation.
+ *
+ * An operation is a forward function and, above it, its backward. Forward checks its arguments, makes the result with
+ * lk_empty, computes it, and ends with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs,
+ * n->out is the result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that input wants
+ * no gradient (frozen, or not a float). All of examples/custom_op.c:
+ *
+ *     // y = x², so dx += 2 x dy
+ *     static void square_backward(Tape *t, Node *n)
+ *     {
+ *         Tensor *dx = lk_grad_in(t, n, 0);
+ *         if (dx) … add 2 x dy to dx->data (contiguous, in the shape of x)
+ *     }
+ *     static const Op SQUARE = { "SquareBackward", square_backward, { LK_IN0 } };
+ *
+ *     Tensor *square(Tape *t, Tensor *x)
+ *     {
+ *         if (!x) return NULL;                                        -- an earlier operation failed
+ *         Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+ *         if (y) … y->data
+ *         return lk_record(t, &SQUARE, y, LK_INPUTS(x), NULL, 0);
+ *     }
+ *
+ * float32 and float64 come from one source: see core/real.h. */
+#ifndef LK_OP_H
+#define LK_OP_H
+
+#include "core/tape.h"
+
+typedef struct Node Node;
+
+/* The values that the gradient of an input is computed from; a changed one is an error in backward. */
+enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_OUT = 8 };
+
+/* What an operation is. Static and constant; its address is its identity. */
+typedef struct Op {
+    const char *name;                      /* PyTorch's grad_fn name */
+    void (*backward)(Tape *t, Node *n);    /* adds to lk_grad_in(t, n, 0), 1, … */
+    unsigned char needs[4];                /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of */
+} Op;
+
+/* One recorded call of an operation. */
+struct Node {
+    const Op *op;
+    Tape *tape;           /* where it was recorded */
+    Tensor *out;          /* what forward returned */
+    Tensor *grad;         /* dL/dout, contiguous; only set while backward runs */
+    void *state;          /* the copy of forward's constants that lk_record made, or NULL */
+    Node *prev;           /* the node recorded before this one: the tape in reverse order */
+    bool reached, used;   /* marks of backward: on the way to the loss; already gone through */
+    uint32_t out_version; /* versions when recorded: a later write is noticed */
+    int inputs;
+    Tensor **in;          /* the inputs; NULL where an optional one was not given */
+    uint32_t *in_version;
+};
+
+/* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is short. */
+LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
+
+/* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for NULL). state_bytes of
+ * state are copied and handed to backward as n->state. */
+#define LK_INPUTS(...) \
+    (int)(sizeof((Tensor *[]){ __VA_ARGS__ }) / sizeof(Tensor *)), (Tensor *[]){ __VA_ARGS__ }
+LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *in, const void *state,
+                         size_t state_bytes);
+/* Whether lk_record would record: forward may skip what only backward needs. */
+LK_API bool lk_records(const Tape *t, int inputs, Tensor *const *in);
+
+/* In a backward: the contiguous tensor to which the gradient of input i is added (zeros at first), or NULL when input i
+ * wants none. With `fresh`, a buffer that nothing was added to yet is not cleared and *fresh is true: overwrite it. */
+LK_API Tensor *lk_grad_in(Tape *t, Node *n, int i);
+LK_API Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh);
+
+/* Memory of the tape, 64-byte aligned. lk_tape_alloc: until the reset. lk_tape_scratch: until the next call of it; the
+ * same room every time, for packing and temporaries. NULL with the error kept when memory is short. */
+LK_API void *lk_tape_alloc(Tape *t, size_t bytes);
+LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
+
+/* ---- helpers for strided and broadcast operands (core/loop.c) -------------------------------------------------- */
+
+/* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to the first of x[i] and
+ * step[i] is the distance in elements from one to the next (0: broadcast). Large walks run in parallel when no step of
+ * x[0] is 0, in pieces that do not depend on the number of threads. arg is handed through. */
+enum { LK_LOOP_MAX = 5 };
+typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
+LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);
+/* The same, one row after the other in logical order: for rows that gather a result behind arg. */
+LK_API void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x);
+
+/* The shape that a and b broadcast to (PyTorch's rule); false when they do not. */
+LK_API bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS]);
+
+/* dst += src. src is broadcast over dst; where dst itself is a broadcast view (stride 0) the elements that share a
+ * place are summed, in double: expand's backward, sum's forward. False when memory for the sums is short. */
+LK_API bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src);
+
+/* x itself when it is contiguous, else an unrecorded contiguous copy on the tape. */
+LK_API Tensor *lk_packed(Tape *t, Tensor *x);
+
+#endif

@@ -1,0 +1,72 @@
+/* tape.h - the record of a computation, and the memory of everything that operations make.
+ *
+ *     Tape *t = lk_tape_new(&err);
+ *     Tensor *loss = lk_mse_loss(t, lk_linear(t, x, W, b), y);
+ *     if (!lk_backward(t, loss)) puts(lk_tape_error(t)->message);
+ *     lk_tape_reset(t);                    -- every tensor made with t is gone; its memory serves the next step
+ *
+ * A tape is explicit: every operation takes it first, nothing is hidden in globals, one thread uses one tape. Leaves
+ * (parameters, inputs) must outlive the results that were computed from them, until the tape is reset. */
+#ifndef LK_TAPE_H
+#define LK_TAPE_H
+
+#include "core/memory.h"
+#include "core/tensor.h"
+
+typedef struct Tape Tape;
+
+LK_API Tape *lk_tape_new(Error *err);
+LK_API void lk_tape_free(Tape *t);
+
+/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. */
+LK_API void lk_tape_reset(Tape *t);
+
+/* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode it replaces. */
+LK_API bool lk_tape_set_grad(Tape *t, bool on);
+LK_API bool lk_tape_grad(const Tape *t);
+
+/* Inference in the memory of one layer: everything made since the mark is given back except y, which moves (use the
+ * pointer returned). If something was recorded since the mark nothing happens: backward needs the intermediates. */
+typedef struct TapeMark {
+    ArenaMark memory;
+    const struct Node *last; /* the newest record */
+} TapeMark;
+LK_API TapeMark lk_tape_mark(Tape *t);
+LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An operation that fails returns
+ * NULL, one that is given NULL returns NULL, lk_backward returns false: one check per step is enough. */
+LK_API const Error *lk_tape_error(const Tape *t);
+LK_API void lk_tape_clear_error(Tape *t);
+
+/* Called once with the first failure. The default prints the message to stderr; NULL silences. */
+typedef void ErrorHandler(const Error *err, void *user);
+LK_API void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user);
+
+/* Keeps a failure on the tape and returns NULL: `return lk_fail(t, LK_ESHAPE, "lk_name: …");` */
+LK_API void *lk_fail(Tape *t, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
+
+/* ---- backward -------------------------------------------------------------------------------------------------- */
+
+/* y.backward(): adds dy/dx to the grad of every leaf x that requires it. y is a floating tensor with one element.
+ * False, with the reason on the tape and no gradient touched, when y has no graph, the graph was used before, a value
+ * that the graph needs was changed in place, or the tape already has an error. (Out of memory in the middle also
+ * returns false; the gradients are then incomplete: zero them.) */
+LK_API bool lk_backward(Tape *t, Tensor *y);
+
+/* y.backward(gradient, retain_graph): gradient has the shape and dtype of y (NULL: 1, for a single element);
+ * keep_graph allows another backward through the same graph. */
+LK_API bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph);
+
+/* The name PyTorch prints for the operation that made y, "AddmmBackward0"; NULL for a leaf. */
+LK_API const char *lk_grad_fn(const Tensor *y);
+
+/* ---- threads --------------------------------------------------------------------------------------------------- */
+
+/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any n. */
+LK_API void lk_set_num_threads(int n);
+LK_API int lk_get_num_threads(void);
+
+#endif
