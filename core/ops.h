@@ -1,0 +1,111 @@
+/* ops.h - every operation, one declaration and one formula each.
+ *
+ * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason kept on the tape; an
+ * argument that is NULL gives NULL. Elementwise operations broadcast as PyTorch does. Operands of one operation have the
+ * same dtype, float32 or float64 unless it says otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=`
+ * says what backward adds. How to add an operation: core/op.h. */
+#ifndef LK_OPS_H
+#define LK_OPS_H
+
+#include "core/tape.h"
+
+/* ---- making tensors: leaves on the tape, no gradient (ops_create.c) -------------------------------------------- */
+LK_API Tensor *lk_zeros(Tape *t, DType dtype, int ndim, const int64_t *shape);
+LK_API Tensor *lk_ones(Tape *t, DType dtype, int ndim, const int64_t *shape);
+LK_API Tensor *lk_full(Tape *t, DType dtype, int ndim, const int64_t *shape, double value);
+LK_API Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values); /* copies values */
+LK_API Tensor *lk_scalar(Tape *t, DType dtype, double value);                     /* torch.tensor(value) */
+LK_API Tensor *lk_arange(Tape *t, int64_t start, int64_t end);                    /* int64: start, …, end - 1 */
+LK_API Tensor *lk_rand(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);  /* uniform [0, 1) */
+LK_API Tensor *lk_randn(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape); /* N(0, 1) */
+LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim, const int64_t *shape); /* int64 */
+LK_API Tensor *lk_randperm(Tape *t, Rng *rng, int64_t n);                         /* int64 */
+
+/* ---- elementwise, two operands, broadcast (ops_binary.c) ------------------------------------------------------- */
+LK_API Tensor *lk_add(Tape *t, Tensor *a, Tensor *b); /* a + b     da += dy,            db += dy              torch.add */
+LK_API Tensor *lk_sub(Tape *t, Tensor *a, Tensor *b); /* a - b     da += dy,            db -= dy              torch.sub */
+LK_API Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b); /* a b       da += dy b,          db += dy a            torch.mul */
+LK_API Tensor *lk_div(Tape *t, Tensor *a, Tensor *b); /* a / b     da += dy / b,        db -= dy a / b²       torch.div */
+LK_API Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b); /* a^b       da += dy b a^(b-1),  db += dy a^b ln a     torch.pow */
+
+/* ---- elementwise, one operand (ops_unary.c) -------------------------------------------------------------------- */
+LK_API Tensor *lk_neg(Tape *t, Tensor *x);                         /* -x           dx -= dy */
+LK_API Tensor *lk_scale(Tape *t, Tensor *x, double c);             /* c x          dx += c dy               c * x */
+LK_API Tensor *lk_add_scalar(Tape *t, Tensor *x, double c);        /* x + c        dx += dy */
+LK_API Tensor *lk_pow_scalar(Tape *t, Tensor *x, double p);        /* x^p          dx += dy p x^(p-1)       x ** p */
+LK_API Tensor *lk_exp(Tape *t, Tensor *x);                         /* e^x          dx += dy y */
+LK_API Tensor *lk_log(Tape *t, Tensor *x);                         /* ln x         dx += dy / x */
+LK_API Tensor *lk_sqrt(Tape *t, Tensor *x);                        /* √x           dx += dy / (2 y)         inf at 0 */
+LK_API Tensor *lk_sigmoid(Tape *t, Tensor *x);                     /* 1/(1 + e^-x) dx += dy y (1 - y) */
+LK_API Tensor *lk_tanh(Tape *t, Tensor *x);                        /* tanh x       dx += dy (1 - y²) */
+LK_API Tensor *lk_relu(Tape *t, Tensor *x);                        /* max(x, 0)    dx += dy where y > 0     0 at 0 */
+LK_API Tensor *lk_abs(Tape *t, Tensor *x);                         /* |x|          dx += dy sign x          0 at 0 */
+
+/* ---- matrix products (ops_matmul.c) ---------------------------------------------------------------------------- */
+
+/* torch.matmul: (m, k) @ (k, n) → (m, n), and (…, k) @ (k, n) → (…, n); a 1-D a is a row: (k) @ (k, n) → (n).
+ * da += dy bᵀ, db += aᵀ dy (summed over the leading dimensions). */
+LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
+
+/* F.linear: y = x Wᵀ + b for x (…, in), W (out, in), b (out) or NULL → (…, out).
+ * dx += dy W, dW += dyᵀ x, db += Σ dy. W may be a leaf or computed (exercise 4). */
+LK_API Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
+
+/* ---- views: no copy, any dtype; backward adds dy through the same view of dx (ops_view.c) ----------------------- */
+LK_API Tensor *lk_T(Tape *t, Tensor *x);                                    /* x.T: dimensions reversed */
+LK_API Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1);            /* two dimensions exchanged */
+LK_API Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims); /* lk_permute(t, x, LK_DIMS(1, 2, 0)) */
+LK_API Tensor *lk_view(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* one size may be -1 */
+LK_API Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* as view, copies when it must */
+LK_API Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t start, int64_t end, int64_t step); /* x[start:end:step] */
+LK_API Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index);       /* x[index] along dim, which disappears */
+LK_API Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* broadcast; -1 keeps a size */
+LK_API Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim);                   /* a new dimension of size 1 before dim */
+LK_API Tensor *lk_squeeze(Tape *t, Tensor *x, int dim);                     /* drops dim if its size is 1 */
+LK_API Tensor *lk_detach(Tape *t, Tensor *x);                               /* the same values, cut from the graph */
+
+/* ---- copies and rows (ops_copy.c) ------------------------------------------------------------------------------- */
+LK_API Tensor *lk_contiguous(Tape *t, Tensor *x);       /* x itself if contiguous, else a copy   dx += dy */
+LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype);  /* x.to(dtype); differentiable between floating dtypes */
+/* x[index]: rows of x (n, …) by int64 index (k) → (k, …). dx[index[i]] += dy[i]; repeated rows add up. Negative indices
+ * count from the end; out of range is LK_EVALUE. */
+LK_API Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index);
+LK_API Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask); /* x[mask] for a bool mask (n): the rows where it is true */
+
+/* ---- reductions (ops_reduce.c) ---------------------------------------------------------------------------------
+ * Over the listed dimensions (LK_DIMS(0, -1)) or all (LK_ALL); keepdim leaves them with size 1. Sums are taken in
+ * double. A mean, maximum or minimum over nothing is LK_ESHAPE. */
+LK_API Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);  /* Σ x      dx += dy */
+LK_API Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim); /* Σ x / n  dx += dy / n */
+/* x.amax(dims), x.max(): the gradient is shared evenly among equal maxima. NaN wins. */
+LK_API Tensor *lk_max(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+LK_API Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+/* x.max(dim): values and, when indices is not NULL, the int64 index of the first maximum (NaN wins), which alone gets the
+ * gradient. */
+LK_API Tensor *lk_max_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
+LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
+LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim); /* int64, first maximum; not differentiable */
+LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
+
+/* ---- softmax and losses (ops_softmax.c) -------------------------------------------------------------------------- */
+LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim);     /* y = e^x / Σ e^x     dx += y (dy - Σ y dy) */
+LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* y = x - ln Σ e^x    dx += dy - e^y Σ dy */
+
+typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
+/* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of -log_softmax(logits)[label].
+ * Rows whose label is ignore_index count nowhere. dlogits += (softmax - onehot) dy / n. Errors: a label outside
+ * 0 … C-1 ("Target 10 is out of bounds"), a mean over no row. */
+LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels); /* ignore_index -100, mean */
+LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction);
+LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);  /* mean (x - y)²       dx += 2 (x - y) dy / n, dy' -= … */
+
+/* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ---------------------------------------- */
+LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol); /* |a - b| <= atol + rtol |b| */
+
+#endif

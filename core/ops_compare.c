@@ -1,0 +1,85 @@
+/* ops_compare.c - comparisons: bool tensors, any dtype, no gradient. What is done with a mask: lk_count, lk_mask_rows. */
+#include <math.h>
+
+#include "core/internal.h"
+#include "core/ops.h"
+
+typedef enum Relation { EQ, NE, LT, LE, GT, GE, CLOSE } Relation;
+
+typedef struct Comparison {
+    Relation relation;
+    DType dtype;
+    double rtol, atol; /* for CLOSE */
+} Comparison;
+
+static bool holds(const Comparison *c, double a, double b)
+{
+    switch (c->relation) {
+    case EQ: return a == b;
+    case NE: return a != b;
+    case LT: return a < b;
+    case LE: return a <= b;
+    case GT: return a > b;
+    case GE: return a >= b;
+    case CLOSE: return a == b || (isfinite(a - b) && fabs(a - b) <= c->atol + c->rtol * fabs(b));
+    }
+    return false;
+}
+
+/* int64 does not fit a double beyond 2^53: the sign of a - b does. */
+static double int_order(int64_t a, int64_t b)
+{
+    return (double)((a > b) - (a < b));
+}
+
+static void compare_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    enum { PIECE = 256 }; /* elements at a time, on the stack */
+    const Comparison *c = arg;
+    const int64_t size = (int64_t)lk_dtype_size(c->dtype);
+    bool *y = p[0];
+    double a[PIECE], b[PIECE];
+    for (int64_t first = 0; first < n; first += PIECE) {
+        int64_t count = n - first < PIECE ? n - first : PIECE;
+        const char *pa = (const char *)p[1] + first * step[1] * size, *pb = (const char *)p[2] + first * step[2] * size;
+        if (c->dtype == LK_I64 && c->relation != CLOSE) {
+            for (int64_t i = 0; i < count; i++) {
+                a[i] = int_order(((const int64_t *)pa)[i * step[1]], ((const int64_t *)pb)[i * step[2]]);
+                b[i] = 0;
+            }
+        } else {
+            lk_load_row(c->dtype, pa, step[1], count, a);
+            lk_load_row(c->dtype, pb, step[2], count, b);
+        }
+        for (int64_t i = 0; i < count; i++) y[(first + i) * step[0]] = holds(c, a[i], b[i]);
+    }
+}
+
+static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comparison c)
+{
+    int ndim;
+    int64_t shape[LK_MAX_DIMS];
+    char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
+    if (!a || !b) return NULL;
+    if (a->dtype != b->dtype)
+        return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
+                       lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
+    if (!lk_broadcast_shape(a, b, &ndim, shape))
+        return lk_fail(t, LK_ESHAPE, "%s: %s and %s do not broadcast", function, lk_shape_text(a, sa), lk_shape_text(b, sb));
+    Tensor *y = lk_empty(t, LK_BOOL, ndim, shape);
+    c.dtype = a->dtype;
+    if (y) lk_loop(compare_row, &c, 3, (const Tensor *const[]){ y, a, b });
+    return y;
+}
+
+Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_eq", a, b, (Comparison){ .relation = EQ }); }
+Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_ne", a, b, (Comparison){ .relation = NE }); }
+Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_lt", a, b, (Comparison){ .relation = LT }); }
+Tensor *lk_le(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_le", a, b, (Comparison){ .relation = LE }); }
+Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_gt", a, b, (Comparison){ .relation = GT }); }
+Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_ge", a, b, (Comparison){ .relation = GE }); }
+
+Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol)
+{
+    return compare(t, "lk_isclose", a, b, (Comparison){ .relation = CLOSE, .rtol = rtol, .atol = atol });
+}

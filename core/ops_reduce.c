@@ -1,0 +1,283 @@
+/* ops_reduce.c - sums, means, maxima and minima over dimensions.
+ *
+ * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0 along the dimensions that
+ * go (lk_spread), and every element of x is added to, or compared with, its place there. */
+#ifndef real
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/ops.h"
+
+#define LK_REAL_SOURCE "core/ops_reduce.c"
+#include "core/real.h"
+
+/* What is reduced: the result's shape with and without the dimensions that go, and how many elements fall together. */
+typedef struct Plan {
+    int ndim; /* of x, and of the shape with size 1 where a dimension goes */
+    int64_t kept[LK_MAX_DIMS];
+    int out_ndim;
+    int64_t out[LK_MAX_DIMS];
+    int64_t together;
+} Plan;
+
+static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims, bool keepdim, Plan *p)
+{
+    bool goes[LK_MAX_DIMS];
+    if (!lk_check_floating(t, function, 1, &x)) return false;
+    for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
+    for (int i = 0; i < ndims; i++) {
+        int d = lk_check_dim(t, function, x->ndim, dims[i]);
+        if (d < 0) return false;
+        if (goes[d]) return lk_fail(t, LK_ESHAPE, "%s: dimension %d is named twice", function, d);
+        goes[d] = true;
+    }
+    *p = (Plan){ .ndim = x->ndim, .together = 1 };
+    for (int d = 0; d < x->ndim; d++) {
+        p->kept[d] = goes[d] ? 1 : x->shape[d];
+        if (goes[d]) p->together *= x->shape[d];
+        if (!goes[d] || keepdim) p->out[p->out_ndim++] = p->kept[d];
+    }
+    return true;
+}
+
+/* A tensor in the result's shape, or its gradient, seen in the shape of x. */
+static Tensor spread(const Tensor *y, const Plan *p, const Tensor *x)
+{
+    Tensor kept = { .data = y->data, .storage = y->storage, .dtype = y->dtype, .ndim = p->ndim };
+    int64_t stride = 1;
+    for (int d = p->ndim - 1; d >= 0; d--) {
+        kept.shape[d] = p->kept[d];
+        kept.stride[d] = stride;
+        stride *= p->kept[d];
+    }
+    return lk_spread(&kept, x->ndim, x->shape);
+}
+
+static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const Plan *p)
+{
+    char text[LK_SHAPE_TEXT];
+    if (p->together > 0) return true;
+    return lk_fail(t, LK_ESHAPE, "%s: nothing to reduce in %s: a reduced dimension has size 0", function,
+                   lk_shape_text(x, text));
+}
+
+/* ---- sum and mean ------------------------------------------------------------------------------------------------ */
+
+/* y = c Σ x, so every x gets dx += c dy. */
+typedef struct Scaled {
+    Plan plan;
+    double c; /* 1, or 1 / n */
+} Scaled;
+
+static void sum_backward(Tape *t, Node *n)
+{
+    const Scaled *s = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (!dx) return;
+    Tensor dy = spread(n->grad, &s->plan, dx);
+    lk_loop(dx->dtype == LK_F64 ? add_scaled_row_f64 : add_scaled_row_f32, &s->c, 2, (const Tensor *const[]){ dx, &dy });
+}
+
+static const Op SUM = { "SumBackward0", sum_backward, { 0 } };
+static const Op SUM_DIMS = { "SumBackward1", sum_backward, { 0 } };
+static const Op MEAN = { "MeanBackward0", sum_backward, { 0 } };
+static const Op MEAN_DIMS = { "MeanBackward1", sum_backward, { 0 } };
+
+Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
+{
+    Scaled s = { .c = 1 };
+    if (!make_plan(t, "lk_sum", x, ndims, dims, keepdim, &s.plan)) return NULL;
+    Tensor *y = lk_full(t, x->dtype, s.plan.out_ndim, s.plan.out, 0);
+    if (!y) return NULL;
+    Tensor places = spread(y, &s.plan, x);
+    if (!lk_accumulate(t, &places, x)) return NULL;
+    return lk_record(t, ndims ? &SUM_DIMS : &SUM, y, LK_INPUTS(x), &s, sizeof s);
+}
+
+Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
+{
+    Scaled s;
+    if (!make_plan(t, "lk_mean", x, ndims, dims, keepdim, &s.plan)) return NULL;
+    if (!refuse_nothing(t, "lk_mean", x, &s.plan)) return NULL;
+    s.c = 1.0 / (double)s.plan.together;
+    Tensor *y = lk_full(t, x->dtype, s.plan.out_ndim, s.plan.out, 0);
+    if (!y) return NULL;
+    Tensor places = spread(y, &s.plan, x);
+    if (!lk_accumulate(t, &places, x)) return NULL;
+    double n = (double)s.plan.together;
+    lk_loop(y->dtype == LK_F64 ? divide_row_f64 : divide_row_f32, &n, 1, (const Tensor *const[]){ y });
+    return lk_record(t, ndims ? &MEAN_DIMS : &MEAN, y, LK_INPUTS(x), &s, sizeof s);
+}
+
+/* ---- maximum and minimum over any dimensions ---------------------------------------------------------------------- */
+
+/* y = max x; where k elements equal y, each gets dx += dy / k. */
+static void extreme_backward(Tape *t, Node *n)
+{
+    const Plan *p = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0), *x = n->in[0], *y = n->out;
+    if (!dx) return;
+    Tensor counts = *n->grad;
+    Storage scratch = { .data = lk_tape_scratch(t, n->grad->storage->bytes) };
+    if (!scratch.data) return;
+    memset(scratch.data, 0, n->grad->storage->bytes);
+    counts.data = scratch.data;
+    counts.storage = &scratch;
+    bool f64 = x->dtype == LK_F64;
+    Tensor count = spread(&counts, p, x), value = spread(y, p, x), dy = spread(n->grad, p, x);
+    lk_loop_serial(f64 ? count_row_f64 : count_row_f32, NULL, 3, (const Tensor *const[]){ &count, x, &value });
+    lk_loop(f64 ? share_row_f64 : share_row_f32, NULL, 5, (const Tensor *const[]){ dx, x, &value, &dy, &count });
+}
+
+static const Op MAX = { "MaxBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
+static const Op AMAX = { "AmaxBackward0", extreme_backward, { LK_IN0 | LK_OUT } };
+static const Op MIN = { "MinBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
+static const Op AMIN = { "AminBackward0", extreme_backward, { LK_IN0 | LK_OUT } };
+
+static Tensor *extreme(Tape *t, const char *function, const Op *op, Tensor *x, int ndims, const int64_t *dims, bool keepdim,
+                       double sign)
+{
+    Plan p;
+    if (!make_plan(t, function, x, ndims, dims, keepdim, &p) || !refuse_nothing(t, function, x, &p)) return NULL;
+    Tensor *y = lk_full(t, x->dtype, p.out_ndim, p.out, -sign * INFINITY);
+    if (!y) return NULL;
+    Tensor places = spread(y, &p, x);
+    lk_loop_serial(y->dtype == LK_F64 ? extreme_row_f64 : extreme_row_f32, &sign, 2, (const Tensor *const[]){ &places, x });
+    return lk_record(t, op, y, LK_INPUTS(x), &p, sizeof p);
+}
+
+Tensor *lk_max(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
+{
+    return extreme(t, "lk_max", ndims ? &AMAX : &MAX, x, ndims, dims, keepdim, 1);
+}
+
+Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
+{
+    return extreme(t, "lk_min", ndims ? &AMIN : &MIN, x, ndims, dims, keepdim, -1);
+}
+
+/* ---- maximum and minimum along one dimension, with the index ------------------------------------------------------ */
+
+/* y is one element of x, the first extreme one: dx_index += dy. */
+static void extreme_dim_backward(Tape *t, Node *n)
+{
+    const Along *a = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (dx) LK_REAL(dx->dtype, add_at, a->outer, a->n, a->inner, n->in[1]->data, n->grad->data, dx->data);
+}
+
+static const Op MAX_DIM = { "MaxBackward0", extreme_dim_backward, { LK_IN1 } };
+static const Op MIN_DIM = { "MinBackward0", extreme_dim_backward, { LK_IN1 } };
+
+static Tensor *extreme_dim(Tape *t, const char *function, const Op *op, Tensor *x, int dim, bool keepdim, double sign,
+                           Tensor **indices)
+{
+    Plan p;
+    if (indices) *indices = NULL;
+    if (!make_plan(t, function, x, LK_DIMS(dim), keepdim, &p) || !refuse_nothing(t, function, x, &p)) return NULL;
+    Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, p.out_ndim, p.out);
+    Tensor *index = lk_empty(t, LK_I64, p.out_ndim, p.out);
+    if (!packed || !y || !index) return NULL;
+    Along a = lk_along(x, lk_check_dim(t, function, x->ndim, dim));
+    LK_REAL(x->dtype, find_extreme, a.outer, a.n, a.inner, sign, packed->data, y->data, index->data);
+    if (indices) *indices = index;
+    return lk_record(t, op, y, LK_INPUTS(x, index), &a, sizeof a);
+}
+
+Tensor *lk_max_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices)
+{
+    return extreme_dim(t, "lk_max_dim", &MAX_DIM, x, dim, keepdim, 1, indices);
+}
+
+Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices)
+{
+    return extreme_dim(t, "lk_min_dim", &MIN_DIM, x, dim, keepdim, -1, indices);
+}
+
+Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim)
+{
+    Tensor *index;
+    extreme_dim(t, "lk_argmax", &MAX_DIM, lk_detach(t, x), dim, keepdim, 1, &index);
+    return index;
+}
+
+Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim)
+{
+    Tensor *index;
+    extreme_dim(t, "lk_argmin", &MIN_DIM, lk_detach(t, x), dim, keepdim, -1, &index);
+    return index;
+}
+
+#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+
+/* dx += c dy */
+static void F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real c = (real) * (const double *)arg;
+    real *dx = p[0];
+    const real *dy = p[1];
+    for (int64_t i = 0; i < n; i++) dx[i * step[0]] += c * dy[i * step[1]];
+}
+
+/* y /= n */
+static void F(divide_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real divisor = (real) * (const double *)arg;
+    real *y = p[0];
+    for (int64_t i = 0; i < n; i++) y[i * step[0]] /= divisor;
+}
+
+/* y = max(y, x), or the minimum for sign -1. NaN stays once it is there. */
+static void F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real sign = (real) * (const double *)arg;
+    real *y = p[0];
+    const real *x = p[1];
+    for (int64_t i = 0; i < n; i++) {
+        real *best = &y[i * step[0]], value = x[i * step[1]];
+        if (!(isnan(*best) || sign * *best >= sign * value)) *best = value;
+    }
+}
+
+/* count += 1 where x = y */
+static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    real *count = p[0];
+    const real *x = p[1], *y = p[2];
+    for (int64_t i = 0; i < n; i++) count[i * step[0]] += x[i * step[1]] == y[i * step[2]] ? 1 : 0;
+}
+
+/* dx += dy / count where x = y */
+static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    real *dx = p[0];
+    const real *x = p[1], *y = p[2], *dy = p[3], *count = p[4];
+    for (int64_t i = 0; i < n; i++)
+        if (x[i * step[1]] == y[i * step[2]]) dx[i * step[0]] += dy[i * step[3]] / count[i * step[4]];
+}
+
+/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger than all. */
+static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x, real *y, int64_t *index)
+{
+    const real s = (real)sign;
+    for (int64_t o = 0; o < outer; o++, x += n * inner)
+        for (int64_t i = 0; i < inner; i++) {
+            int64_t best = 0;
+            for (int64_t k = 1; k < n && !isnan(x[best * inner + i]); k++) {
+                const real value = x[k * inner + i];
+                if (isnan(value) || s * value > s * x[best * inner + i]) best = k;
+            }
+            *y++ = x[best * inner + i];
+            *index++ = best;
+        }
+}
+
+/* dx at the index += dy */
+static void F(add_at)(int64_t outer, int64_t n, int64_t inner, const int64_t *index, const real *dy, real *dx)
+{
+    for (int64_t o = 0; o < outer; o++, dx += n * inner)
+        for (int64_t i = 0; i < inner; i++) dx[*index++ * inner + i] += *dy++;
+}
+#endif

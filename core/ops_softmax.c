@@ -1,0 +1,239 @@
+/* ops_softmax.c - softmax, its logarithm, and the losses. Rows are shifted by their maximum: e^x never overflows. */
+#ifndef real
+#include "core/internal.h"
+#include "core/ops.h"
+
+#define LK_REAL_SOURCE "core/ops_softmax.c"
+#include "core/real.h"
+
+/* ---- softmax along a dimension ------------------------------------------------------------------------------------ */
+
+/* y_i = e^x_i / Σ_j e^x_j, so dx_i += y_i (dy_i - Σ_j y_j dy_j). */
+static void softmax_backward(Tape *t, Node *n)
+{
+    const Along *a = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (dx) LK_REAL(dx->dtype, softmax_gradient, a->outer, a->n, a->inner, n->out->data, n->grad->data, dx->data);
+}
+
+/* y_i = x_i - ln Σ_j e^x_j, so dx_i += dy_i - e^y_i Σ_j dy_j. */
+static void log_softmax_backward(Tape *t, Node *n)
+{
+    const Along *a = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (dx) LK_REAL(dx->dtype, log_softmax_gradient, a->outer, a->n, a->inner, n->out->data, n->grad->data, dx->data);
+}
+
+static const Op SOFTMAX = { "SoftmaxBackward0", softmax_backward, { LK_OUT } };
+static const Op LOG_SOFTMAX = { "LogSoftmaxBackward0", log_softmax_backward, { LK_OUT } };
+
+static Tensor *softmax(Tape *t, const char *function, const Op *op, Tensor *x, int dim)
+{
+    if (!lk_check_floating(t, function, 1, &x)) return NULL;
+    int d = lk_check_dim(t, function, x->ndim, dim);
+    if (d < 0) return NULL;
+    Along a = lk_along(x, d);
+    Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+    if (!packed || !y) return NULL;
+    if (op == &SOFTMAX) LK_REAL(x->dtype, softmax, a.outer, a.n, a.inner, packed->data, y->data);
+    else LK_REAL(x->dtype, log_softmax, a.outer, a.n, a.inner, packed->data, y->data);
+    return lk_record(t, op, y, LK_INPUTS(x), &a, sizeof a);
+}
+
+Tensor *lk_softmax(Tape *t, Tensor *x, int dim)
+{
+    return softmax(t, "lk_softmax", &SOFTMAX, x, dim);
+}
+
+Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim)
+{
+    return softmax(t, "lk_log_softmax", &LOG_SOFTMAX, x, dim);
+}
+
+/* ---- cross-entropy ------------------------------------------------------------------------------------------------ */
+
+typedef struct CrossEntropy {
+    int64_t ignore_index;
+    double scale; /* 1, or 1 / number of rows that count */
+} CrossEntropy;
+
+/* loss = scale Σ_i (ln Σ_j e^x_ij - x_i,label), so dx_ij += scale dloss (softmax(x_i)_j - [j = label]). */
+static void cross_entropy_backward(Tape *t, Node *n)
+{
+    const CrossEntropy *c = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0), *x = lk_packed(t, n->in[0]), *labels = lk_packed(t, n->in[1]);
+    if (dx && x && labels)
+        LK_REAL(x->dtype, cross_entropy_gradient, x->shape[0], x->shape[1], x->data, labels->data, c->ignore_index,
+                c->scale, n->grad->data, dx->data);
+}
+
+static const Op CROSS_ENTROPY = { "NllLossBackward0", cross_entropy_backward, { LK_IN0 | LK_IN1 } };
+
+Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction)
+{
+    char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
+    if (!lk_check_floating(t, "lk_cross_entropy", 1, &logits) || !labels) return NULL;
+    if (labels->dtype != LK_I64)
+        return lk_fail(t, LK_EDTYPE, "lk_cross_entropy: labels must be int64, not %s; lk_to converts",
+                       lk_dtype_name(labels->dtype));
+    if (logits->ndim != 2 || labels->ndim != 1 || logits->shape[0] != labels->shape[0])
+        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: logits %s and labels %s: they must be (N, C) and (N)",
+                       lk_shape_text(logits, sx), lk_shape_text(labels, sy));
+    Tensor *x = lk_packed(t, logits), *y = lk_packed(t, labels);
+    Tensor *loss = lk_empty(t, logits->dtype, LK_SCALAR);
+    if (!x || !y || !loss) return NULL;
+    const int64_t *label = y->data;
+    int64_t counted = 0;
+    for (int64_t i = 0; i < x->shape[0]; i++) {
+        if (label[i] == ignore_index) continue;
+        if (label[i] < 0 || label[i] >= x->shape[1])
+            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has classes 0 … "
+                           "%lld", (long long)label[i], (long long)i, lk_shape_text(logits, sx),
+                           (long long)x->shape[1] - 1);
+        counted++;
+    }
+    if (reduction == LK_MEAN && counted == 0)
+        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: the mean over no row: all %lld labels are the ignored %lld",
+                       (long long)x->shape[0], (long long)ignore_index);
+    CrossEntropy c = { ignore_index, reduction == LK_MEAN ? 1.0 / (double)counted : 1.0 };
+    double sum = LK_REAL(x->dtype, cross_entropy_sum, x->shape[0], x->shape[1], x->data, label, ignore_index);
+    lk_fill_(loss, reduction == LK_MEAN ? sum / (double)counted : sum);
+    return lk_record(t, &CROSS_ENTROPY, loss, LK_INPUTS(logits, labels), &c, sizeof c);
+}
+
+Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels)
+{
+    return lk_cross_entropy_with(t, logits, labels, -100, LK_MEAN);
+}
+
+/* ---- mean squared error ------------------------------------------------------------------------------------------- */
+
+/* loss = Σ (x - y)² / n, so dx += 2 (x - y) dloss / n and dy' -= the same. */
+static void mse_backward(Tape *t, Node *n)
+{
+    double scale = 2.0 * lk_item(n->grad) / (double)lk_numel(n->in[0]);
+    for (int i = 0; i < 2; i++, scale = -scale) {
+        Tensor *d = lk_grad_in(t, n, i);
+        if (!d) continue;
+        const Tensor *operands[] = { d, n->in[0], n->in[1] };
+        lk_loop(d->dtype == LK_F64 ? add_difference_row_f64 : add_difference_row_f32, &scale, 3, operands);
+    }
+}
+
+static const Op MSE = { "MseLossBackward0", mse_backward, { LK_IN0 | LK_IN1, LK_IN0 | LK_IN1 } };
+
+Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y)
+{
+    char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
+    if (!lk_check_floating(t, "lk_mse_loss", LK_INPUTS(x, y))) return NULL;
+    if (!lk_same_shape(x, y))
+        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: %s and %s must be the same shape", lk_shape_text(x, sx),
+                       lk_shape_text(y, sy));
+    if (lk_numel(x) == 0)
+        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: the mean over nothing: the shape is %s", lk_shape_text(x, sx));
+    Tensor *px = lk_packed(t, x), *py = lk_packed(t, y), *loss = lk_empty(t, x->dtype, LK_SCALAR);
+    if (!px || !py || !loss) return NULL;
+    double sum = LK_REAL(x->dtype, square_sum, lk_numel(x), px->data, py->data);
+    lk_fill_(loss, sum / (double)lk_numel(x));
+    return lk_record(t, &MSE, loss, LK_INPUTS(x, y), NULL, 0);
+}
+
+#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+
+/* max of n elements `step` apart; NaN if one is NaN, so that it is not lost. */
+static real F(maximum)(int64_t n, int64_t step, const real *x)
+{
+    real best = -INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        if (!(x[i * step] <= best)) best = x[i * step];
+    return best;
+}
+
+static void F(softmax)(int64_t outer, int64_t n, int64_t inner, const real *xs, real *ys)
+{
+#pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
+    for (int64_t r = 0; r < outer * inner; r++) {
+        const real *x = xs + r / inner * n * inner + r % inner;
+        real *y = ys + (x - xs), max = F(maximum)(n, inner, x), sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += y[i * inner] = exp(x[i * inner] - max);
+        for (int64_t i = 0; i < n; i++) y[i * inner] /= sum;
+    }
+}
+
+static void F(softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys, const real *dys, real *dxs)
+{
+#pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
+    for (int64_t r = 0; r < outer * inner; r++) {
+        const real *y = ys + r / inner * n * inner + r % inner, *dy = dys + (y - ys);
+        real *dx = dxs + (y - ys), dot = 0;
+        for (int64_t i = 0; i < n; i++) dot += y[i * inner] * dy[i * inner];
+        for (int64_t i = 0; i < n; i++) dx[i * inner] += y[i * inner] * (dy[i * inner] - dot);
+    }
+}
+
+static void F(log_softmax)(int64_t outer, int64_t n, int64_t inner, const real *xs, real *ys)
+{
+#pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
+    for (int64_t r = 0; r < outer * inner; r++) {
+        const real *x = xs + r / inner * n * inner + r % inner;
+        real *y = ys + (x - xs), max = F(maximum)(n, inner, x), sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += exp(x[i * inner] - max);
+        const real log_sum = log(sum);
+        for (int64_t i = 0; i < n; i++) y[i * inner] = x[i * inner] - max - log_sum;
+    }
+}
+
+static void F(log_softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys, const real *dys, real *dxs)
+{
+#pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
+    for (int64_t r = 0; r < outer * inner; r++) {
+        const real *y = ys + r / inner * n * inner + r % inner, *dy = dys + (y - ys);
+        real *dx = dxs + (y - ys), sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += dy[i * inner];
+        for (int64_t i = 0; i < n; i++) dx[i * inner] += dy[i * inner] - exp(y[i * inner]) * sum;
+    }
+}
+
+/* Σ over the rows that count of ln Σ_j e^x_j - x_label, in double. */
+static double F(cross_entropy_sum)(int64_t rows, int64_t n, const real *x, const int64_t *label, int64_t ignore_index)
+{
+    double total = 0;
+    for (int64_t r = 0; r < rows; r++, x += n) {
+        if (label[r] == ignore_index) continue;
+        real max = F(maximum)(n, 1, x), sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
+        total += (double)(log(sum) - (x[label[r]] - max));
+    }
+    return total;
+}
+
+static void F(cross_entropy_gradient)(int64_t rows, int64_t n, const real *x, const int64_t *label, int64_t ignore_index,
+                                      double scale, const real *dloss, real *dx)
+{
+    const real factor = *dloss * (real)scale;
+    for (int64_t r = 0; r < rows; r++, x += n, dx += n) {
+        if (label[r] == ignore_index) continue;
+        real max = F(maximum)(n, 1, x), sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
+        for (int64_t i = 0; i < n; i++) dx[i] += factor * (exp(x[i] - max) / sum);
+        dx[label[r]] -= factor;
+    }
+}
+
+/* Σ (x - y)² */
+static double F(square_sum)(int64_t n, const real *x, const real *y)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)(x[i] - y[i]) * (double)(x[i] - y[i]);
+    return sum;
+}
+
+/* d += c (x - y) */
+static void F(add_difference_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real c = (real) * (const double *)arg;
+    real *d = p[0];
+    const real *x = p[1], *y = p[2];
+    for (int64_t i = 0; i < n; i++) d[i * step[0]] += c * (x[i * step[1]] - y[i * step[2]]);
+}
+#endif

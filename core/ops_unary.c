@@ -1,0 +1,94 @@
+/* ops_unary.c - elementwise operations of one operand: a table of formulas, and the two loops that run them. */
+#ifndef real
+#include "core/internal.h"
+#include "core/ops.h"
+
+/* x, y and dy are elements of the operand, the result and its gradient; c is the operation's constant.
+ *      name         grad_fn             dx is made of  y =                        dx +=                               */
+#define UNARY_OPS(_) \
+    _(neg,        "NegBackward0",     0,      -x,                       -dy) \
+    _(scale,      "MulBackward0",     0,      c * x,                    c * dy) \
+    _(add_scalar, "AddBackward0",     0,      x + c,                    dy) \
+    _(pow_scalar, "PowBackward0",     LK_IN0, c == 2 ? x * x : pow(x, c), c == 0 ? 0 : dy * (c * pow(x, c - 1))) \
+    _(exp,        "ExpBackward0",     LK_OUT, exp(x),                   dy * y) \
+    _(log,        "LogBackward0",     LK_IN0, log(x),                   dy / x) \
+    _(sqrt,       "SqrtBackward0",    LK_OUT, sqrt(x),                  dy / (2 * y)) \
+    _(sigmoid,    "SigmoidBackward0", LK_OUT, 1 / (1 + exp(-x)),        dy * (1 - y) * y) \
+    _(tanh,       "TanhBackward0",    LK_OUT, tanh(x),                  dy * (1 - y * y)) \
+    _(relu,       "ReluBackward0",    LK_OUT, x < 0 ? 0 : x,            y <= 0 ? 0 : dy) \
+    _(abs,        "AbsBackward0",     LK_IN0, x < 0 ? -x : x,           x == 0 ? 0 : x < 0 ? -dy : dy)
+
+#define LK_REAL_SOURCE "core/ops_unary.c"
+#include "core/real.h"
+
+typedef struct Unary {
+    Op op; /* first: a node's op leads back to the row functions */
+    const char *function;
+    RowFn *forward[2], *backward[2]; /* for float32 and float64 */
+} Unary;
+
+static void unary_backward(Tape *t, Node *n)
+{
+    const Unary *u = (const Unary *)n->op;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (!dx) return;
+    const Tensor *operands[] = { dx, n->grad, n->in[0], n->out };
+    lk_loop(u->backward[dx->dtype == LK_F64], n->state, 4, operands);
+}
+
+static Tensor *unary(Tape *t, const Unary *u, Tensor *x, double c)
+{
+    if (!lk_check_floating(t, u->function, 1, &x)) return NULL;
+    Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+    if (!y) return NULL;
+    lk_loop(u->forward[x->dtype == LK_F64], &c, 2, (const Tensor *const[]){ y, x });
+    return lk_record(t, &u->op, y, LK_INPUTS(x), &c, sizeof c);
+}
+
+#define DEFINE_UNARY(name, grad_fn, needs, y, dx) \
+    static const Unary name##_op = { { grad_fn, unary_backward, { needs } }, "lk_" #name, \
+                                     { name##_row_f32, name##_row_f64 }, \
+                                     { name##_backward_row_f32, name##_backward_row_f64 } };
+UNARY_OPS(DEFINE_UNARY)
+
+Tensor *lk_neg(Tape *t, Tensor *x) { return unary(t, &neg_op, x, 0); }
+Tensor *lk_scale(Tape *t, Tensor *x, double c) { return unary(t, &scale_op, x, c); }
+Tensor *lk_add_scalar(Tape *t, Tensor *x, double c) { return unary(t, &add_scalar_op, x, c); }
+Tensor *lk_pow_scalar(Tape *t, Tensor *x, double p) { return unary(t, &pow_scalar_op, x, p); }
+Tensor *lk_exp(Tape *t, Tensor *x) { return unary(t, &exp_op, x, 0); }
+Tensor *lk_log(Tape *t, Tensor *x) { return unary(t, &log_op, x, 0); }
+Tensor *lk_sqrt(Tape *t, Tensor *x) { return unary(t, &sqrt_op, x, 0); }
+Tensor *lk_sigmoid(Tape *t, Tensor *x) { return unary(t, &sigmoid_op, x, 0); }
+Tensor *lk_tanh(Tape *t, Tensor *x) { return unary(t, &tanh_op, x, 0); }
+Tensor *lk_relu(Tape *t, Tensor *x) { return unary(t, &relu_op, x, 0); }
+Tensor *lk_abs(Tape *t, Tensor *x) { return unary(t, &abs_op, x, 0); }
+
+#else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
+
+/* Unit steps get a loop of their own, which the compiler turns into vector instructions. */
+#define UNARY_ROWS(name, grad_fn, needs, formula, gradient) \
+    static void F(name##_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
+    { \
+        const real c = (real) * (const double *)arg; \
+        real *ys = p[0]; \
+        const real *xs = p[1]; \
+        (void)c; \
+        if (step[0] == 1 && step[1] == 1) \
+            for (int64_t i = 0; i < n; i++) { const real x = xs[i]; ys[i] = formula; } \
+        else \
+            for (int64_t i = 0; i < n; i++) { const real x = xs[i * step[1]]; ys[i * step[0]] = formula; } \
+    } \
+    static void F(name##_backward_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
+    { \
+        const real c = (real) * (const double *)arg; \
+        real *dxs = p[0]; \
+        const real *dys = p[1], *xs = p[2], *ys = p[3]; \
+        for (int64_t i = 0; i < n; i++) { \
+            const real dy = dys[i * step[1]], x = xs[i * step[2]], y = ys[i * step[3]]; \
+            (void)c, (void)x, (void)y; \
+            dxs[i * step[0]] += gradient; \
+        } \
+    }
+UNARY_OPS(UNARY_ROWS)
+#undef UNARY_ROWS
+#endif

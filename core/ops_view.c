@@ -1,0 +1,338 @@
+/* ops_view.c - other shapes and strides over the same elements; nothing is copied.
+ *
+ * A view changes shape, strides and offset. Each one below does so twice: to the strides that x has, for the result, and
+ * to those of a contiguous tensor in the shape of x, which is what dx is. The second is the recipe for backward: the
+ * same view of dx, to which dy is added. One backward serves them all. */
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/ops.h"
+
+typedef struct Layout {
+    int ndim;
+    int64_t shape[LK_MAX_DIMS], stride[LK_MAX_DIMS], offset;
+} Layout;
+
+/* A view in both forms: v[OF_X] makes the result, v[OF_DX] is the recipe. */
+enum { OF_X, OF_DX, LAYOUTS };
+
+static void contiguous_strides(Layout *l)
+{
+    int64_t stride = 1;
+    for (int d = l->ndim - 1; d >= 0; d--) {
+        l->stride[d] = stride;
+        stride *= l->shape[d] ? l->shape[d] : 1;
+    }
+}
+
+/* x as it is: where every view starts. */
+static void start(Layout v[LAYOUTS], const Tensor *x)
+{
+    v[OF_X] = (Layout){ .ndim = x->ndim };
+    memcpy(v[OF_X].shape, x->shape, sizeof x->shape);
+    memcpy(v[OF_X].stride, x->stride, sizeof x->stride);
+    v[OF_DX] = v[OF_X];
+    contiguous_strides(&v[OF_DX]);
+}
+
+static Tensor header_of(const Layout *l, DType dtype)
+{
+    Tensor x = { .dtype = dtype, .ndim = l->ndim };
+    memcpy(x.shape, l->shape, sizeof x.shape);
+    memcpy(x.stride, l->stride, sizeof x.stride);
+    return x;
+}
+
+static void *at(void *data, DType dtype, int64_t offset)
+{
+    return (char *)data + offset * (int64_t)lk_dtype_size(dtype);
+}
+
+/* y shows some elements of x in another arrangement, so dy is added to the same elements of dx. */
+static void view_backward(Tape *t, Node *n)
+{
+    const Layout *l = n->state;
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (!dx) return;
+    Tensor part = header_of(l, dx->dtype);
+    part.data = at(dx->data, dx->dtype, l->offset);
+    lk_accumulate(t, &part, n->grad);
+}
+
+static Tensor *finish(Tape *t, const Op *op, Tensor *x, const Layout v[LAYOUTS])
+{
+    Tensor layout = header_of(&v[OF_X], x->dtype);
+    Tensor *y = lk_view_of(t, &layout, x->storage, at(x->data, x->dtype, v[OF_X].offset));
+    return lk_record(t, op, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
+}
+
+/* ---- dimensions in another order ------------------------------------------------------------------------------- */
+
+static const Op PERMUTE = { "PermuteBackward0", view_backward, { 0 } };
+static const Op TRANSPOSE = { "TransposeBackward0", view_backward, { 0 } };
+
+static Tensor *permute(Tape *t, const Op *op, Tensor *x, const int *dims)
+{
+    Layout from[LAYOUTS], to[LAYOUTS];
+    start(from, x);
+    for (int i = 0; i < LAYOUTS; i++) {
+        to[i] = from[i];
+        for (int d = 0; d < x->ndim; d++) {
+            to[i].shape[d] = from[i].shape[dims[d]];
+            to[i].stride[d] = from[i].stride[dims[d]];
+        }
+    }
+    return finish(t, op, x, to);
+}
+
+Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims)
+{
+    char text[LK_SHAPE_TEXT];
+    int order[LK_MAX_DIMS];
+    bool seen[LK_MAX_DIMS] = { false };
+    if (!x) return NULL;
+    bool is_permutation = ndim == x->ndim;
+    for (int d = 0; d < x->ndim && is_permutation; d++) {
+        int64_t from = dims[d] < 0 ? dims[d] + x->ndim : dims[d];
+        is_permutation = from >= 0 && from < x->ndim && !seen[from];
+        if (is_permutation) seen[order[d] = (int)from] = true;
+    }
+    if (!is_permutation)
+        return lk_fail(t, LK_ESHAPE, "lk_permute: the dimensions given must be all %d of %s, each once", x->ndim,
+                       lk_shape_text(x, text));
+    return permute(t, &PERMUTE, x, order);
+}
+
+Tensor *lk_T(Tape *t, Tensor *x)
+{
+    int order[LK_MAX_DIMS];
+    if (!x) return NULL;
+    for (int d = 0; d < x->ndim; d++) order[d] = x->ndim - 1 - d;
+    return permute(t, &PERMUTE, x, order);
+}
+
+Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
+{
+    if (!x) return NULL;
+    int a = lk_check_dim(t, "lk_transpose", x->ndim, d0), b = lk_check_dim(t, "lk_transpose", x->ndim, d1);
+    if (a < 0 || b < 0) return NULL;
+    int order[LK_MAX_DIMS];
+    for (int d = 0; d < x->ndim; d++) order[d] = d == a ? b : d == b ? a : d;
+    return permute(t, &TRANSPOSE, x, order);
+}
+
+/* ---- parts of a dimension -------------------------------------------------------------------------------------- */
+
+static const Op SLICE = { "SliceBackward0", view_backward, { 0 } };
+static const Op SELECT = { "SelectBackward0", view_backward, { 0 } };
+
+/* Python's rule: negative positions count from the end, and what lies outside is cut off. */
+static int64_t clamp_position(int64_t i, int64_t size)
+{
+    if (i < 0) i += size;
+    return i < 0 ? 0 : i > size ? size : i;
+}
+
+Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t begin, int64_t end, int64_t step)
+{
+    if (!x) return NULL;
+    int d = lk_check_dim(t, "lk_slice", x->ndim, dim);
+    if (d < 0) return NULL;
+    if (step < 1) return lk_fail(t, LK_EVALUE, "lk_slice: step %lld must be at least 1", (long long)step);
+    int64_t first = clamp_position(begin, x->shape[d]), after = clamp_position(end, x->shape[d]);
+    Layout v[LAYOUTS];
+    start(v, x);
+    for (Layout *l = v; l < v + LAYOUTS; l++) {
+        l->shape[d] = after > first ? (after - first - 1) / step + 1 : 0;
+        l->offset = l->shape[d] ? first * l->stride[d] : 0;
+        l->stride[d] *= l->shape[d] > 1 ? step : 1; /* a step past the end is never made */
+    }
+    return finish(t, &SLICE, x, v);
+}
+
+static void drop_dim(Layout *l, int d)
+{
+    size_t behind = (size_t)(--l->ndim - d);
+    memmove(l->shape + d, l->shape + d + 1, behind * sizeof *l->shape);
+    memmove(l->stride + d, l->stride + d + 1, behind * sizeof *l->stride);
+}
+
+Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
+{
+    char text[LK_SHAPE_TEXT];
+    if (!x) return NULL;
+    int d = lk_check_dim(t, "lk_select", x->ndim, dim);
+    if (d < 0) return NULL;
+    int64_t i = index < 0 ? index + x->shape[d] : index;
+    if (i < 0 || i >= x->shape[d])
+        return lk_fail(t, LK_EVALUE, "lk_select: index %lld is out of range for dimension %d of %s", (long long)index, d,
+                       lk_shape_text(x, text));
+    Layout v[LAYOUTS];
+    start(v, x);
+    for (Layout *l = v; l < v + LAYOUTS; l++) {
+        l->offset = i * l->stride[d];
+        drop_dim(l, d);
+    }
+    return finish(t, &SELECT, x, v);
+}
+
+/* ---- dimensions of size 1, and broadcasting ---------------------------------------------------------------------- */
+
+static const Op UNSQUEEZE = { "UnsqueezeBackward0", view_backward, { 0 } };
+static const Op SQUEEZE = { "SqueezeBackward1", view_backward, { 0 } };
+static const Op EXPAND = { "ExpandBackward0", view_backward, { 0 } };
+
+Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
+{
+    char text[LK_SHAPE_TEXT];
+    if (!x) return NULL;
+    if (x->ndim == LK_MAX_DIMS)
+        return lk_fail(t, LK_ESHAPE, "lk_unsqueeze: %s already has %d dimensions", lk_shape_text(x, text), LK_MAX_DIMS);
+    int d = lk_check_dim(t, "lk_unsqueeze", x->ndim + 1, dim);
+    if (d < 0) return NULL;
+    Layout v[LAYOUTS];
+    start(v, x);
+    for (Layout *l = v; l < v + LAYOUTS; l++) {
+        memmove(l->shape + d + 1, l->shape + d, (size_t)(l->ndim - d) * sizeof *l->shape);
+        memmove(l->stride + d + 1, l->stride + d, (size_t)(l->ndim - d) * sizeof *l->stride);
+        l->ndim++;
+        l->shape[d] = l->stride[d] = 1;
+    }
+    return finish(t, &UNSQUEEZE, x, v);
+}
+
+Tensor *lk_squeeze(Tape *t, Tensor *x, int dim)
+{
+    if (!x) return NULL;
+    int d = lk_check_dim(t, "lk_squeeze", x->ndim, dim);
+    if (d < 0) return NULL;
+    Layout v[LAYOUTS];
+    start(v, x);
+    for (Layout *l = v; x->shape[d] == 1 && l < v + LAYOUTS; l++) drop_dim(l, d);
+    return finish(t, &SQUEEZE, x, v);
+}
+
+Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape)
+{
+    char text[LK_SHAPE_TEXT];
+    if (!x) return NULL;
+    if (ndim < x->ndim || ndim > LK_MAX_DIMS)
+        return lk_fail(t, LK_ESHAPE, "lk_expand: %s cannot be expanded to %d dimensions", lk_shape_text(x, text), ndim);
+    Layout from[LAYOUTS], v[LAYOUTS] = { { .ndim = ndim }, { .ndim = ndim } };
+    start(from, x);
+    for (int d = ndim - 1; d >= 0; d--) {
+        int own = d - (ndim - x->ndim);
+        int64_t size = shape[d] == -1 && own >= 0 ? x->shape[own] : shape[d];
+        if (size < 0 || (own >= 0 && x->shape[own] != 1 && x->shape[own] != size))
+            return lk_fail(t, LK_ESHAPE, "lk_expand: size %lld of dimension %d does not fit %s: only dimensions of size 1 "
+                           "expand", (long long)shape[d], d, lk_shape_text(x, text));
+        bool repeated = own < 0 || x->shape[own] != size;
+        for (int i = 0; i < LAYOUTS; i++) {
+            v[i].shape[d] = size;
+            v[i].stride[d] = repeated ? 0 : from[i].stride[own];
+        }
+    }
+    Tensor check = header_of(&v[OF_X], x->dtype);
+    size_t bytes;
+    Error err = { 0 };
+    if (!lk_tensor_layout(&check, x->dtype, ndim, v[OF_X].shape, &bytes, &err)) return lk_fail(t, err.code, "%s", err.message);
+    return finish(t, &EXPAND, x, v);
+}
+
+/* ---- another shape for the same elements ------------------------------------------------------------------------ */
+
+static const Op VIEW = { "ViewBackward0", view_backward, { 0 } };
+static const Op RESHAPE = { "ReshapeAliasBackward0", view_backward, { 0 } };
+static const Op RESHAPE_COPY = { "UnsafeViewBackward0", view_backward, { 0 } };
+
+/* The wanted shape with -1 replaced; false, with the error kept, when the number of elements differs. */
+static bool complete_shape(Tape *t, const char *function, const Tensor *x, int ndim, const int64_t *shape, Layout *l)
+{
+    char text[LK_SHAPE_TEXT], wanted[LK_SHAPE_TEXT];
+    int64_t known = 1, numel = lk_numel(x);
+    int unknown = -1;
+    *l = (Layout){ .ndim = ndim };
+    bool fits = ndim >= 0 && ndim <= LK_MAX_DIMS;
+    for (int d = 0; fits && d < ndim; d++) {
+        l->shape[d] = shape[d];
+        if (shape[d] == -1 && unknown < 0) unknown = d;
+        else fits = shape[d] >= 0 && !__builtin_mul_overflow(known, shape[d], &known);
+    }
+    if (fits && unknown >= 0) {
+        fits = known > 0 && numel % known == 0;
+        if (fits) l->shape[unknown] = numel / known;
+    } else if (fits) {
+        fits = known == numel;
+    }
+    if (fits) return true;
+    Tensor target = { .ndim = ndim < 0 ? 0 : ndim > LK_MAX_DIMS ? LK_MAX_DIMS : ndim };
+    memcpy(target.shape, shape, (size_t)target.ndim * sizeof *shape);
+    lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function, lk_shape_text(x, text),
+            (long long)numel, lk_shape_text(&target, wanted));
+    return false;
+}
+
+/* Strides that show x in the shape of *l, if there are any. Each group of x's dimensions that one stride runs through is
+ * cut anew; a new dimension must not cross the border of a group. */
+static bool find_strides(const Tensor *x, Layout *l)
+{
+    int d = l->ndim - 1;
+    int64_t group = 1; /* elements of the current group so far, from its last dimension on */
+    if (lk_numel(x) == 0 || x->ndim == 0) {
+        contiguous_strides(l);
+        return true;
+    }
+    int64_t base = x->stride[x->ndim - 1];
+    for (int s = x->ndim - 1; s >= 0; s--) {
+        group *= x->shape[s];
+        bool ends = s == 0 || (x->shape[s - 1] != 1 && x->stride[s - 1] != group * base);
+        if (!ends) continue;
+        int64_t taken = 1;
+        for (; d >= 0 && (taken < group || l->shape[d] == 1); d--) {
+            l->stride[d] = taken * base;
+            taken *= l->shape[d];
+        }
+        if (taken != group) return false;
+        group = 1;
+        if (s > 0) base = x->stride[s - 1];
+    }
+    return d < 0;
+}
+
+static Tensor *reshape(Tape *t, const char *function, Tensor *x, int ndim, const int64_t *shape, const Op *op,
+                       const Op *copying)
+{
+    char text[LK_SHAPE_TEXT], target[LK_SHAPE_TEXT];
+    if (!x) return NULL;
+    Layout v[LAYOUTS];
+    if (!complete_shape(t, function, x, ndim, shape, &v[OF_X])) return NULL;
+    v[OF_DX] = v[OF_X];
+    contiguous_strides(&v[OF_DX]); /* dx is contiguous: any shape of as many elements is a view of it */
+    if (find_strides(x, &v[OF_X])) return finish(t, op, x, v);
+    Tensor wanted = header_of(&v[OF_X], x->dtype);
+    if (!copying)
+        return lk_fail(t, LK_ESHAPE, "%s: the strides of %s allow no view as %s; lk_reshape copies", function,
+                       lk_shape_text(x, text), lk_shape_text(&wanted, target));
+    Tensor *packed = lk_packed(t, x); /* contiguous now: any shape fits */
+    if (!packed) return NULL;
+    Tensor *y = lk_view_of(t, &wanted, packed->storage, packed->data);
+    if (y) memcpy(y->stride, v[OF_DX].stride, sizeof y->stride);
+    return lk_record(t, copying, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
+}
+
+Tensor *lk_view(Tape *t, Tensor *x, int ndim, const int64_t *shape)
+{
+    return reshape(t, "lk_view", x, ndim, shape, &VIEW, NULL);
+}
+
+Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape)
+{
+    return reshape(t, "lk_reshape", x, ndim, shape, &RESHAPE, &RESHAPE_COPY);
+}
+
+/* ---- the same, cut from the graph --------------------------------------------------------------------------------- */
+
+Tensor *lk_detach(Tape *t, Tensor *x)
+{
+    return x ? lk_view_of(t, x, x->storage, x->data) : NULL;
+}
