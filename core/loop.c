@@ -89,9 +89,30 @@ static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *r
     row(n, p, w->stride[0], arg);
 }
 
+/* The usual case needs no plan: contiguous tensors of one shape are one row. */
+static bool is_one_row(int count, const Tensor *const *x)
+{
+    for (int j = 0; j < count; j++)
+        if (!lk_is_contiguous(x[j]) || (j > 0 && !lk_same_shape(x[j], x[0]))) return false;
+    return true;
+}
+
+static void run_one_row(int64_t n, RowFn *row, const void *arg, int count, const Tensor *const *x)
+{
+    static const int64_t ones[LK_LOOP_MAX] = { 1, 1, 1, 1, 1 };
+    void *p[LK_LOOP_MAX];
+    for (int j = 0; j < count; j++) p[j] = x[j]->data;
+    row(n, p, ones, arg);
+}
+
 void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
-    if (lk_numel(x[0]) == 0) return;
+    int64_t n = lk_numel(x[0]);
+    if (n == 0) return;
+    if (is_one_row(count, x)) {
+        run_one_row(n, row, arg, count, x);
+        return;
+    }
     Walk w = walk_of(count, x);
     for (int64_t r = 0; r < w.rows; r++) run_row(&w, r, 0, w.shape[0], row, arg);
 }
@@ -124,7 +145,7 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
 
 bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 {
-    bool f64 = dst->dtype == LK_F64, shared = false;
+    bool shared = false;
     Tensor sums = *dst; /* dst without its repeated places: they have size 1 */
     for (int d = 0; d < dst->ndim; d++)
         if (dst->stride[d] == 0 && dst->shape[d] > 1) {
@@ -132,7 +153,7 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
             sums.shape[d] = 1;
         }
     if (!shared) {
-        lk_loop(f64 ? add_row_f64 : add_row_f32, NULL, 2, (const Tensor *const[]){ dst, src });
+        lk_loop(LK_ROW(dst->dtype, add_row), NULL, 2, (const Tensor *const[]){ dst, src });
         return true;
     }
     /* First all sums in double, then one addition and one rounding each. */
@@ -144,8 +165,8 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
     if (!sums.data) return false;
     memset(sums.data, 0, bytes);
     Tensor spread = lk_spread(&sums, dst->ndim, dst->shape);
-    lk_loop_serial(f64 ? sum_row_f64 : sum_row_f32, NULL, 2, (const Tensor *const[]){ &spread, src });
-    lk_loop(f64 ? add_sums_row_f64 : add_sums_row_f32, NULL, 2, (const Tensor *const[]){ &compact, &sums });
+    lk_loop_serial(LK_ROW(dst->dtype, sum_row), NULL, 2, (const Tensor *const[]){ &spread, src });
+    lk_loop(LK_ROW(dst->dtype, add_sums_row), NULL, 2, (const Tensor *const[]){ &compact, &sums });
     lk_tape_release_temporary(t, mark);
     return true;
 }

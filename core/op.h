@@ -3,25 +3,22 @@
  * An operation is a forward function and, above it, its backward. Forward checks its arguments, makes the result with
  * lk_empty, computes it, and ends with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs,
  * n->out is the result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that input wants
- * no gradient (frozen, or not a float). All of examples/custom_op.c:
+ * no gradient (frozen, or not a float). examples/custom_op.c is one from beginning to end:
  *
  *     // y = x², so dx += 2 x dy
  *     static void square_backward(Tape *t, Node *n)
  *     {
- *         Tensor *dx = lk_grad_in(t, n, 0);
- *         if (dx) … add 2 x dy to dx->data (contiguous, in the shape of x)
+ *         Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
+ *         if (!x || !dx) return;
+ *         LK_WITH_REAL(dx->dtype,
+ *             const real *from = x->data, *dy = n->grad->data;
+ *             real *to = dx->data;
+ *             for (int64_t i = 0; i < lk_numel(dx); i++) to[i] += 2 * from[i] * dy[i];
+ *         );
  *     }
  *     static const Op SQUARE = { "SquareBackward", square_backward, { LK_IN0 } };
  *
- *     Tensor *square(Tape *t, Tensor *x)
- *     {
- *         if (!x) return NULL;                                        -- an earlier operation failed
- *         Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
- *         if (y) … y->data
- *         return lk_record(t, &SQUARE, y, LK_INPUTS(x), NULL, 0);
- *     }
- *
- * float32 and float64 come from one source: see core/real.h. */
+ * A family of operations with longer arithmetic is written with core/real.h. */
 #ifndef LK_OP_H
 #define LK_OP_H
 
@@ -56,6 +53,18 @@ struct Node {
 
 /* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is short. */
 LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
+
+/* Runs the block with `real` as float or double: one source for both. #include <tgmath.h> makes exp, sqrt, … follow. */
+#define LK_WITH_REAL(dtype, ...) \
+    do { \
+        if ((dtype) == LK_F64) { \
+            typedef double real; \
+            __VA_ARGS__ \
+        } else { \
+            typedef float real; \
+            __VA_ARGS__ \
+        } \
+    } while (0)
 
 /* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for NULL). state_bytes of
  * state are copied and handed to backward as n->state. */

@@ -75,7 +75,7 @@ static void sum_backward(Tape *t, Node *n)
     Tensor *dx = lk_grad_in(t, n, 0);
     if (!dx) return;
     Tensor dy = spread(n->grad, &s->plan, dx);
-    lk_loop(dx->dtype == LK_F64 ? add_scaled_row_f64 : add_scaled_row_f32, &s->c, 2, (const Tensor *const[]){ dx, &dy });
+    lk_loop(LK_ROW(dx->dtype, add_scaled_row), &s->c, 2, (const Tensor *const[]){ dx, &dy });
 }
 
 static const Op SUM = { "SumBackward0", sum_backward, { 0 } };
@@ -105,7 +105,7 @@ Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim
     Tensor places = spread(y, &s.plan, x);
     if (!lk_accumulate(t, &places, x)) return NULL;
     double n = (double)s.plan.together;
-    lk_loop(y->dtype == LK_F64 ? divide_row_f64 : divide_row_f32, &n, 1, (const Tensor *const[]){ y });
+    lk_loop(LK_ROW(y->dtype, divide_row), &n, 1, (const Tensor *const[]){ y });
     return lk_record(t, ndims ? &MEAN_DIMS : &MEAN, y, LK_INPUTS(x), &s, sizeof s);
 }
 
@@ -123,10 +123,9 @@ static void extreme_backward(Tape *t, Node *n)
     memset(scratch.data, 0, n->grad->storage->bytes);
     counts.data = scratch.data;
     counts.storage = &scratch;
-    bool f64 = x->dtype == LK_F64;
     Tensor count = spread(&counts, p, x), value = spread(y, p, x), dy = spread(n->grad, p, x);
-    lk_loop_serial(f64 ? count_row_f64 : count_row_f32, NULL, 3, (const Tensor *const[]){ &count, x, &value });
-    lk_loop(f64 ? share_row_f64 : share_row_f32, NULL, 5, (const Tensor *const[]){ dx, x, &value, &dy, &count });
+    lk_loop_serial(LK_ROW(x->dtype, count_row), NULL, 3, (const Tensor *const[]){ &count, x, &value });
+    lk_loop(LK_ROW(x->dtype, share_row), NULL, 5, (const Tensor *const[]){ dx, x, &value, &dy, &count });
 }
 
 static const Op MAX = { "MaxBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
@@ -142,7 +141,7 @@ static Tensor *extreme(Tape *t, const char *function, const Op *op, Tensor *x, i
     Tensor *y = lk_full(t, x->dtype, p.out_ndim, p.out, -sign * INFINITY);
     if (!y) return NULL;
     Tensor places = spread(y, &p, x);
-    lk_loop_serial(y->dtype == LK_F64 ? extreme_row_f64 : extreme_row_f32, &sign, 2, (const Tensor *const[]){ &places, x });
+    lk_loop_serial(LK_ROW(y->dtype, extreme_row), &sign, 2, (const Tensor *const[]){ &places, x });
     return lk_record(t, op, y, LK_INPUTS(x), &p, sizeof p);
 }
 

@@ -116,7 +116,7 @@ static void mse_backward(Tape *t, Node *n)
         Tensor *d = lk_grad_in(t, n, i);
         if (!d) continue;
         const Tensor *operands[] = { d, n->in[0], n->in[1] };
-        lk_loop(d->dtype == LK_F64 ? add_difference_row_f64 : add_difference_row_f32, &scale, 3, operands);
+        lk_loop(LK_ROW(d->dtype, add_difference_row), &scale, 3, operands);
     }
 }
 

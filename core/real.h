@@ -12,6 +12,7 @@
 #include <math.h>
 #include <tgmath.h>
 
+#define LK_ROW(dtype, f) ((dtype) == LK_F64 ? f##_f64 : f##_f32) /* a RowFn for lk_loop */
 #define LK_REAL(dtype, f, ...) ((dtype) == LK_F64 ? f##_f64(__VA_ARGS__) : f##_f32(__VA_ARGS__))
 
 #define real float

@@ -413,7 +413,7 @@ static void normal_row(int64_t n, void *const *p, const int64_t *step, const voi
 {
     const Draw *d = arg;
     for (int64_t i = 0; i < n; i++) {
-        double value = lk_random_normal(d->rng) * d->b + d->a;
+        double value = fma(lk_random_normal(d->rng), d->b, d->a); /* 1 rounding, as in PyTorch */
         lk_store_row(d->dtype, element(p[0], d->dtype, i * step[0]), 1, 1, &value);
     }
 }
@@ -447,10 +447,9 @@ bool lk_uniform_(Tensor *x, double low, double high, Rng *rng)
 bool lk_normal_(Tensor *x, double mean, double std, Rng *rng)
 {
     if (!x || !lk_is_floating(x->dtype)) return false;
-    int64_t n = lk_numel(x);
-    if (n < 16 || !lk_is_contiguous(x)) return draw(normal_row, x, rng, mean, std);
-    if (x->dtype == LK_F32) lk_random_normals_f32(rng, x->data, n, mean, std);
-    else lk_random_normals_f64(rng, x->data, n, mean, std);
+    if (!lk_is_contiguous(x)) return draw(normal_row, x, rng, mean, std);
+    if (x->dtype == LK_F32) lk_random_normals_f32(rng, x->data, lk_numel(x), mean, std);
+    else lk_random_normals_f64(rng, x->data, lk_numel(x), mean, std);
     lk_touch(x);
     return true;
 }

@@ -131,7 +131,8 @@ LK_API Tensor *lk_retain_grad(Tensor *y);
 
 /* ---- printing (core/print.c) ----------------------------------------------------------------------------------- */
 
-/* print(x) of PyTorch, without the newline: "tensor([[ 0.3072,  0.1348]], grad_fn=<MulBackward0>)". */
+/* print(x) of PyTorch, without the newline: "tensor([[ 0.3072,  0.1348]], grad_fn=<MulBackward0>)". NULL prints "None",
+ * so that lk_print(stdout, lk_grad(x)) reads like print(x.grad). */
 LK_API void lk_print(FILE *out, const Tensor *x);
 /* "torch.Size([1, 3])" */
 LK_API void lk_print_size(FILE *out, const Tensor *x);
