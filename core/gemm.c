@@ -1,0 +1,368 @@
+/* gemm.c - the matrix product: how it is cut into pieces that fit the caches, and which thread computes which piece.
+ *
+ * There are two ways to a product. `run_tiles` computes C in tiles that stay in registers, each a sum of outer products
+ * (Goto and van de Geijn 2008, the BLIS papers); it packs A and B into the order of reading where that pays, and reads
+ * them in place where it does not: packing the weights of a small batch would take longer than using them. `run_dots`
+ * is for y = x Wᵀ with few rows of x: rows of x and of W lie along k, so C is made of dot products, and W is read once,
+ * in place. The inner loops of both are in gemm_tile.h; what a set of them is, in gemm_kernels.h.
+ *
+ * The same bits for any number of threads: an element of C is summed by one thread, in an order that depends only on
+ * the sizes and strides. Threads get whole tiles, and only who gets which depends on their number. */
+#include "core/gemm_kernels.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+enum {
+    /* Steps of k at a time, in bytes: the A of one tile (at most 14 rows) takes 21 KB and stays in the L1 cache (32 or
+     * 48 KB) while the panels of B pass by; a dot product reads 4 rows of W, 16 KB, once for each tile of x. */
+    TILE_DEPTH = 1536,
+    DOT_DEPTH = 4096,
+
+    /* Bytes of B that all tiles of a column of tiles read before the next part of B comes: half of a small L2 cache. */
+    NEAR_BYTES = 256 << 10,
+
+    /* Most rows of A and columns of B that are packed at a time: the workspace is at most 9.4 MB. */
+    ROW_BLOCK = 2016,
+    COLUMN_BLOCK = 4096,
+
+    /* B is not packed when there are few rows to use it, nor A and B when they have few steps. In place 64 steps are
+     * done at a time: rows of B are often a page apart, and the L1 TLB knows 64 pages or more. The A of a small batch
+     * is packed DIRECT_DEPTH steps at a time, mostly all of it. */
+    FEW = 64,
+    DIRECT_DEPTH = 2048,
+    DOT_ROWS_MAX = 128,
+
+    TINY = 256,             /* multiply-adds below which three plain loops are the fastest */
+    WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+};
+
+/* One call of lk_gemm, the same for all threads. */
+typedef struct Product {
+    const GemmKernels *kernels;
+    int64_t size; /* bytes of an element */
+    int64_t m, n, k;
+    Mat a, b;
+    char *c;
+    int64_t c_row, c_col; /* strides of C; c_col is not 1 when the product was transposed */
+    bool add;
+    bool dots, pack_a, pack_b;
+    char *packed_a, *packed_b;
+} Product;
+
+typedef struct Team {
+    int thread, threads; /* this one of so many */
+} Team;
+
+/* The part of the product that is computed between two barriers. */
+typedef struct Block {
+    int64_t row, rows, column, columns, step, steps;
+} Block;
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The number of parts when n is cut into parts of at most `most`, and where part i of so many nearly equal ones begins. */
+static int64_t parts_of(int64_t n, int64_t most)
+{
+    return (n + most - 1) / most;
+}
+
+static int64_t cut(int64_t n, int64_t parts, int64_t i)
+{
+    return n / parts * i + n % parts * i / parts;
+}
+
+static int64_t round_up(int64_t n, int64_t unit)
+{
+    return parts_of(n, unit) * unit;
+}
+
+static const char *at(const Product *g, Mat x, int64_t row, int64_t col)
+{
+    return (const char *)x.data + (row * x.row + col * x.col) * g->size;
+}
+
+/* What was packed before is there for everybody, what was read before may be overwritten. */
+static void barrier(Team team)
+{
+#ifdef _OPENMP
+    if (team.threads > 1) {
+#pragma omp barrier
+    }
+#else
+    (void)team;
+#endif
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------------
+ * Tile i of A is `steps` times its rows side by side, B's panel j `steps` times its columns; every thread packs some of
+ * the steps of each. */
+
+static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across, int64_t along,
+                 void *to, int64_t to_step)
+{
+    if (g->size == sizeof(double)) lk_gemm_pack_f64(width, steps, from, across, along, to, to_step);
+    else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
+}
+
+static void pack_a(const Product *g, const Block *x, Team team)
+{
+    int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
+    int64_t height = g->kernels->rows, tiles = parts_of(x->rows, height);
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t i = cut(x->rows, tiles, t), rows = cut(x->rows, tiles, t + 1) - i;
+        pack(g, rows, end - p, at(g, g->a, x->row + i, x->step + p), g->a.row, g->a.col,
+             g->packed_a + (t * x->steps + p) * height * g->size, height);
+    }
+}
+
+static void pack_b(const Product *g, const Block *x, Team team)
+{
+    int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
+    int64_t width = g->kernels->columns;
+    for (int64_t j = 0; j < x->columns; j += width) {
+        pack(g, smaller(width, x->columns - j), end - p, at(g, g->b, x->step + p, x->column + j), g->b.col, g->b.row,
+             g->packed_b + (j * x->steps + p * width) * g->size, width);
+    }
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
+
+/* One tile of C: row tile i of `tiles`, column tile j, `steps` steps from `step` of the block. */
+static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t tiles, int64_t j, int64_t step,
+                         int64_t steps)
+{
+    const GemmKernels *kernels = g->kernels;
+    int64_t row = cut(x->rows, tiles, i), rows = cut(x->rows, tiles, i + 1) - row;
+    int64_t column = j * kernels->columns, columns = smaller(kernels->columns, x->columns - column);
+    GemmTile tile = { .rows = (int)rows, .columns = (int)columns, .steps = steps };
+    if (g->pack_a) {
+        tile.a = g->packed_a + (i * x->steps + step) * kernels->rows * g->size;
+        tile.a_step = kernels->rows;
+    } else {
+        tile.a = at(g, g->a, x->row + row, x->step + step);
+        tile.a_step = g->a.col;
+    }
+    if (g->pack_b) {
+        tile.b = g->packed_b + (column * x->steps + step * kernels->columns) * g->size;
+        tile.b_step = kernels->columns;
+        tile.next = (const char *)tile.b + x->steps * kernels->columns * g->size;
+    } else {
+        tile.b = at(g, g->b, x->step + step, x->column + column);
+        tile.b_step = g->b.row;
+        tile.next = (const char *)tile.b + columns * g->size;
+    }
+    tile.c = g->c + ((x->row + row) * g->c_row + (x->column + column) * g->c_col) * g->size;
+    tile.c_row = g->c_row;
+    tile.c_col = g->c_col;
+    tile.add = g->add || x->step + step > 0;
+    kernels->tile(&tile);
+}
+
+/* The tiles of a block are numbered: the panels that are near each other, row of tiles by row of tiles, and so on with the
+ * next panels. A thread computes a range of these numbers. */
+static void compute_block(const Product *g, const Block *x, Team team)
+{
+    int64_t down = parts_of(x->rows, g->kernels->rows), across = parts_of(x->columns, g->kernels->columns);
+    int64_t first = cut(down * across, team.threads, team.thread);
+    int64_t last = cut(down * across, team.threads, team.thread + 1);
+    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, FEW);
+    int64_t near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
+    if (near < 1) near = 1;
+
+    for (int64_t round = 0; round < rounds; round++) {
+        int64_t step = cut(x->steps, rounds, round), steps = cut(x->steps, rounds, round + 1) - step;
+        for (int64_t panel = 0; panel < across; panel += near) {
+            int64_t panels = smaller(near, across - panel), base = panel * down, end = base + panels * down;
+            for (int64_t t = first > base ? first : base; t < last && t < end; t++) {
+                compute_tile(g, x, (t - base) / panels, down, panel + (t - base) % panels, step, steps);
+            }
+        }
+    }
+}
+
+static void run_tiles(const Product *g, Team team)
+{
+    int64_t blocks = parts_of(g->k, g->pack_b ? TILE_DEPTH / g->size : DIRECT_DEPTH);
+    bool packs = g->pack_a || g->pack_b;
+    Block x;
+    for (int64_t p = 0; p < blocks; p++) {
+        x.step = cut(g->k, blocks, p);
+        x.steps = cut(g->k, blocks, p + 1) - x.step;
+        for (x.row = 0; x.row < g->m; x.row += ROW_BLOCK) {
+            x.rows = smaller(ROW_BLOCK, g->m - x.row);
+            if (g->pack_a) pack_a(g, &x, team);
+            for (x.column = 0; x.column < g->n; x.column += COLUMN_BLOCK) {
+                x.columns = smaller(COLUMN_BLOCK, g->n - x.column);
+                if (g->pack_b) pack_b(g, &x, team);
+                if (packs) barrier(team);
+                compute_block(g, &x, team);
+                if (packs) barrier(team);
+            }
+        }
+    }
+}
+
+/* ---- dot products ------------------------------------------------------------------------------------------------ */
+
+static void run_dots(const Product *g, Team team)
+{
+    int64_t groups = parts_of(g->n, GEMM_DOT_COLUMNS), blocks = parts_of(g->k, DOT_DEPTH / g->size);
+    for (int64_t p = 0; p < blocks; p++) {
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        const char *a = at(g, g->a, 0, step);
+        int64_t a_row = g->a.row;
+        if (g->pack_a) { /* rows along k */
+            a = g->packed_a;
+            a_row = steps;
+            int64_t i = cut(g->m, team.threads, team.thread), end = cut(g->m, team.threads, team.thread + 1);
+            for (; i < end; i++) {
+                pack(g, 1, steps, at(g, g->a, i, step), g->a.row, g->a.col, g->packed_a + i * steps * g->size, 1);
+            }
+            barrier(team);
+        }
+        int64_t t = cut(groups, team.threads, team.thread), end = cut(groups, team.threads, team.thread + 1);
+        for (; t < end; t++) {
+            int64_t j = t * GEMM_DOT_COLUMNS, columns = smaller(GEMM_DOT_COLUMNS, g->n - j);
+            g->kernels->dots(&(GemmDots){ g->m, (int)columns, steps, a, a_row, at(g, g->b, step, j), g->b.col,
+                                          g->c + j * g->c_col * g->size, g->c_row, g->c_col, g->add || p > 0 });
+        }
+        if (g->pack_a) barrier(team);
+    }
+}
+
+/* ---- which way --------------------------------------------------------------------------------------------------- */
+
+/* Summing up the lanes costs a dot product as much as some 16 of its steps, packing B costs a step as much as some rows:
+ * measured, dot products win up to about k / 4 rows. */
+static bool dots_fit(int64_t m, int64_t k, Mat b)
+{
+    return b.row == 1 && m <= DOT_ROWS_MAX && (m <= 4 || 4 * m <= k);
+}
+
+/* Elements of workspace for A and for B, never less than what run_tiles and run_dots pack. */
+static int64_t room_a(const GemmKernels *kernels, int64_t m, int64_t k, int64_t size)
+{
+    int64_t block = round_up(smaller(m, ROW_BLOCK), kernels->rows) * smaller(k, TILE_DEPTH / size);
+    int64_t direct = round_up(smaller(m, DOT_ROWS_MAX), kernels->rows) * smaller(k, DIRECT_DEPTH);
+    return round_up(block > direct ? block : direct, 16);
+}
+
+static int64_t room_b(const GemmKernels *kernels, int64_t n, int64_t k, int64_t size)
+{
+    return round_up(smaller(n, COLUMN_BLOCK), kernels->columns) * smaller(k, TILE_DEPTH / size);
+}
+
+static double work(int64_t m, int64_t n, int64_t k)
+{
+    return (double)m * (double)n * (double)k; /* in double: it does not overflow */
+}
+
+static void plan(Product *g)
+{
+    if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
+    if (g->n == 1) g->b.col = 1;
+    g->dots = dots_fit(g->m, g->k, g->b);
+    Mat a_columns = { g->a.data, g->a.col, g->a.row }, b_columns = { g->b.data, g->b.col, g->b.row };
+    if (!g->dots && g->n < g->m && (dots_fit(g->n, g->k, a_columns) || g->n < g->kernels->lanes)) {
+        /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, and they need not fill a vector. */
+        int64_t m = g->m, row = g->c_row;
+        g->dots = dots_fit(g->n, g->k, a_columns);
+        g->m = g->n;
+        g->n = m;
+        g->a = b_columns;
+        g->b = a_columns;
+        g->c_row = g->c_col;
+        g->c_col = row;
+    }
+    if (g->dots) {
+        g->pack_a = g->a.col != 1;
+    } else {
+        g->pack_a = g->a.row != 1 || (g->k > FEW && g->a.col > FEW);
+        g->pack_b = g->b.col != 1 || (g->k > FEW && g->m > FEW);
+    }
+}
+
+static void run(const Product *g, Team team)
+{
+    if (g->dots) run_dots(g, team);
+    else run_tiles(g, team);
+}
+
+/* ---- the functions of gemm.h ------------------------------------------------------------------------------------- */
+
+const GemmKernels *lk_gemm_kernels(DType dtype, int number)
+{
+    int type = dtype == LK_F64;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && number-- == 0) return &lk_gemm_avx512[type];
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && number-- == 0) return &lk_gemm_avx2[type];
+#endif
+    return number == 0 ? &lk_gemm_portable[type] : NULL;
+}
+
+size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k)
+{
+    if (work(m, n, k) <= TINY) return 0;
+    int64_t size = (int64_t)lk_dtype_size(dtype);
+    int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
+    int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
+    return (size_t)((straight > swapped ? straight : swapped) * size);
+}
+
+void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
+                  bool accumulate, void *c, int64_t ldc, void *workspace)
+{
+    if (work(m, n, k) <= TINY) {
+        lk_gemm_reference(dtype, m, n, k, a, b, accumulate, c, ldc);
+        return;
+    }
+    Product g = { .kernels = kernels, .size = (int64_t)lk_dtype_size(dtype), .m = m, .n = n, .k = k, .a = a, .b = b,
+                  .c = c, .c_row = ldc, .c_col = 1, .add = accumulate };
+    plan(&g);
+    g.packed_a = workspace;
+    g.packed_b = g.packed_a + room_a(kernels, g.m, k, g.size) * g.size;
+#ifdef _OPENMP
+    if (work(m, n, k) >= WORTH_THREADS && omp_get_max_threads() > 1 && !omp_in_parallel()) {
+#pragma omp parallel
+        run(&g, (Team){ omp_get_thread_num(), omp_get_num_threads() });
+        return;
+    }
+#endif
+    run(&g, (Team){ 0, 1 });
+}
+
+size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
+{
+    return lk_gemm_workspace_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k);
+}
+
+void lk_gemm(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c, int64_t ldc,
+             void *workspace)
+{
+    lk_gemm_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k, a, b, accumulate, c, ldc, workspace);
+}
+
+static double get(DType dtype, const void *data, int64_t i)
+{
+    return dtype == LK_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
+}
+
+void lk_gemm_reference(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c,
+                       int64_t ldc)
+{
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = accumulate ? get(dtype, c, i * ldc + j) : 0;
+            for (int64_t p = 0; p < k; p++) {
+                sum += get(dtype, a.data, i * a.row + p * a.col) * get(dtype, b.data, p * b.row + j * b.col);
+            }
+            if (dtype == LK_F64) ((double *)c)[i * ldc + j] = sum;
+            else ((float *)c)[i * ldc + j] = (float)sum;
+        }
+    }
+}

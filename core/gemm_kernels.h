@@ -1,0 +1,68 @@
+/* gemm_kernels.h - the inner loops of lk_gemm: one set for each instruction set and floating dtype. gemm.c cuts a product
+ * into what they do. Their source is gemm_tile.h, compiled by gemm_avx512.c, gemm_avx2.c and gemm_portable.c; packing is
+ * gemm_pack.c. Internal: not installed, hidden in the shared library. The tests run every set that the processor has. */
+#ifndef LK_GEMM_KERNELS_H
+#define LK_GEMM_KERNELS_H
+
+#include "core/gemm.h"
+
+/* A tile of C: C[i][j] = Σp a[p a_step + i] b[p b_step + j], added to C or in place of it. Rows of a column of A and
+ * columns of a row of B lie side by side; C may have any strides, and is fast when c_col is 1. */
+typedef struct GemmTile {
+    int rows, columns;
+    int64_t steps;     /* of p */
+    const void *a, *b; /* no element of b outside of its columns is read */
+    const void *next;  /* the b of the tile to the right, to be fetched from memory meanwhile; only an address */
+    int64_t a_step, b_step;
+    void *c;
+    int64_t c_row, c_col;
+    bool add;
+} GemmTile;
+
+/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p], for a rows and at most four columns. */
+enum { GEMM_DOT_COLUMNS = 4 };
+typedef struct GemmDots {
+    int64_t rows;
+    int columns;
+    int64_t steps;
+    const void *a;
+    int64_t a_row;
+    const void *b;
+    int64_t b_col;
+    void *c;
+    int64_t c_row, c_col;
+    bool add;
+} GemmDots;
+
+typedef struct GemmKernels {
+    const char *name;         /* of the instruction set */
+    int rows, columns, lanes; /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
+    void (*tile)(const GemmTile *tile);
+    void (*dots)(const GemmDots *dots);
+} GemmKernels;
+
+/* The sets that this processor can run, fastest first: 0, 1, … until NULL. lk_gemm takes number 0. */
+const GemmKernels *lk_gemm_kernels(DType dtype, int number);
+
+/* What is behind them: float32, float64. The first two exist on x86-64 only. */
+extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
+
+/* to[p to_step + i] = from[i across + p along] for i < width, p < steps. */
+void lk_gemm_pack_f32(int64_t width, int64_t steps, const void *from, int64_t across, int64_t along, void *to,
+                      int64_t to_step);
+void lk_gemm_pack_f64(int64_t width, int64_t steps, const void *from, int64_t across, int64_t along, void *to,
+                      int64_t to_step);
+
+/* lk_gemm_workspace and lk_gemm with a given set. */
+size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k);
+void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
+                  bool accumulate, void *c, int64_t ldc, void *workspace);
+
+/* Before a loop over a few registers: unrolled, an array of vectors can live in them. */
+#ifdef __clang__
+#define LK_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define LK_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif
