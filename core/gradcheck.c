@@ -101,13 +101,14 @@ static bool run_backward(Check *c, double *to)
     return true;
 }
 
-/* y at the present inputs, in logical order. */
-static bool evaluate(Check *c, double *to)
+/* y at the present inputs, contiguous and unrecorded. */
+static Tensor *evaluate(Check *c)
 {
     Tensor *y = forward(c, false);
-    y = lk_packed(c->t, y);
-    if (y) memcpy(to, y->data, (size_t)lk_numel(y) * sizeof *to);
-    return y != NULL;
+    if (!y) return NULL;
+    Tensor *packed = lk_packed(c->t, y);
+    if (!packed) fail_as_tape(c);
+    return packed;
 }
 
 /* Σ v·(y⁺ - y⁻) / (x⁺ - x⁻) for element k of x, which is put back. */
@@ -117,11 +118,11 @@ static bool difference(Check *c, Tensor *x, int64_t k, double *result)
     volatile double above = before + h, below = before - h; /* rounded: the step really made */
     *value = above;
     lk_touch(x);
-    bool ok = evaluate(c, c->plus);
+    Tensor *y = evaluate(c);
+    if (y) memcpy(c->plus, y->data, (size_t)lk_numel(y) * sizeof *c->plus);
     *value = below;
     lk_touch(x);
-    Tensor *y = ok ? forward(c, false) : NULL;
-    y = y ? lk_packed(c->t, y) : NULL;
+    if (y) y = evaluate(c);
     if (y) { /* before x is put back: y may be a view of it */
         const double *minus = y->data, *v = c->v->data;
         double sum = 0;
@@ -211,8 +212,8 @@ static void conclude(Check *c, const char *const *names)
     memcpy(shape.shape, r->index, sizeof r->index);
     lk_shape_text(&shape, index);
     if (r->ok) {
-        snprintf(r->message, sizeof r->message, "%lld elements agree; the largest error is %.3g of the tolerance",
-                 (long long)r->checked, r->worst);
+        snprintf(r->message, sizeof r->message, "%lld elements agree within %g + %g |gradient|", (long long)r->checked,
+                 c->o.atol, c->o.rtol);
         return;
     }
     const char *hint = find_hint(c, c->in[worst_input], c->analytic + first_of_worst, c->numeric + first_of_worst, factor);
@@ -225,6 +226,7 @@ static void conclude(Check *c, const char *const *names)
 
 static bool check_inputs(Check *c)
 {
+    bool any = false;
     for (int i = 0; i < c->count; i++) {
         const Tensor *x = c->in[i];
         if (!is_checked(x)) continue;
@@ -232,14 +234,15 @@ static bool check_inputs(Check *c)
             return fail(c, "an input that requires a gradient must be a contiguous float64 leaf (float32 is too coarse "
                            "for differences)");
         c->total += lk_numel(x);
+        any = true;
     }
-    return c->total ? true : fail(c, "no input requires a gradient: lk_set_requires_grad(x, true)");
+    return any ? true : fail(c, "no input requires a gradient: lk_set_requires_grad(x, true)");
 }
 
 static bool run(Check *c)
 {
     double *again = NULL;
-    c->analytic = lk_mem_calloc((size_t)c->total * 3, sizeof *c->analytic);
+    c->analytic = lk_mem_calloc((size_t)c->total * 3 + 1, sizeof *c->analytic);
     if (!c->analytic) return fail(c, "no memory");
     c->numeric = c->analytic + c->total;
     again = c->numeric + c->total;
@@ -266,7 +269,8 @@ bool lk_gradcheck(GradcheckFn *f, void *user, int count, Tensor *const *in, cons
     *report = (GradcheckReport){ 0 };
     if (!check_inputs(&c)) return false;
 
-    /* The inputs' own gradients step aside while backward runs. */
+    /* The inputs' own gradients step aside while backward runs. What takes their place is ours: a leaf that lives on some
+     * tape would else keep its gradient on c.t, which is reset. */
     typedef struct { Tensor *grad, *room; } Kept;
     Kept *kept = lk_mem_calloc((size_t)count, sizeof *kept);
     c.t = lk_tape_new(NULL);
@@ -276,13 +280,17 @@ bool lk_gradcheck(GradcheckFn *f, void *user, int count, Tensor *const *in, cons
         return fail(&c, "no memory");
     }
     lk_tape_on_error(c.t, NULL, NULL);
+    bool ready = true;
     for (int i = 0; i < count; i++) {
         if (!is_checked(in[i])) continue;
         kept[i] = (Kept){ in[i]->grad, in[i]->grad_room };
-        in[i]->grad = in[i]->grad_room = NULL;
+        in[i]->grad = NULL;
+        in[i]->grad_room = lk_tensor_new(LK_F64, in[i]->ndim, in[i]->shape, NULL);
+        ready = ready && in[i]->grad_room;
     }
-    if (run(&c)) conclude(&c, names);
-    for (int i = 0; i < count; i++) {
+    if (!ready) fail(&c, "no memory");
+    else if (run(&c)) conclude(&c, names);
+    for (int i = count; i-- > 0;) { /* backwards: an input may be given twice */
         if (!is_checked(in[i])) continue;
         lk_tensor_free(in[i]->grad_room);
         in[i]->grad = kept[i].grad;

@@ -36,6 +36,13 @@ typedef struct Op {
     unsigned char needs[4];                /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of */
 } Op;
 
+/* What an input was when it was recorded. */
+typedef struct NodeInput {
+    uint32_t version; /* a later write is noticed */
+    DType dtype;      /* a later lk_convert_ too */
+    bool wanted;      /* it required a gradient; one that asks for it only later gets none, as in PyTorch */
+} NodeInput;
+
 /* One recorded call of an operation. */
 struct Node {
     const Op *op;
@@ -45,10 +52,10 @@ struct Node {
     void *state;          /* the copy of forward's constants that lk_record made, or NULL */
     Node *prev;           /* the node recorded before this one: the tape in reverse order */
     bool reached, used;   /* marks of backward: on the way to the loss; already gone through */
-    uint32_t out_version; /* versions when recorded: a later write is noticed */
+    uint32_t out_version; /* when recorded */
     int inputs;
     Tensor **in;          /* the inputs; NULL where an optional one was not given */
-    uint32_t *in_version;
+    NodeInput *was;       /* what they were */
 };
 
 /* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is short. */

@@ -248,18 +248,18 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
             return lk_fail(t, LK_ESTATE, "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
                            op->name, i);
 
-    /* One block: the node, its inputs, their versions, the state. */
-    size_t pointers = (size_t)inputs * sizeof(Tensor *), versions = (size_t)inputs * sizeof(uint32_t);
-    size_t state_at = (sizeof(Node) + pointers + versions + 15) & ~(size_t)15;
+    /* One block: the node, its inputs, what they are now, the state. */
+    size_t pointers = (size_t)inputs * sizeof(Tensor *), states = (size_t)inputs * sizeof(NodeInput);
+    size_t state_at = (sizeof(Node) + pointers + states + 15) & ~(size_t)15;
     char *block = lk_tape_alloc(t, state_at + state_bytes);
     if (!block) return NULL;
     Node *n = (Node *)block;
     *n = (Node){ .op = op, .tape = t, .out = y, .prev = t->last, .inputs = inputs };
     n->in = (Tensor **)(n + 1);
-    n->in_version = (uint32_t *)(block + sizeof *n + pointers);
+    n->was = (NodeInput *)(block + sizeof *n + pointers);
     for (int i = 0; i < inputs; i++) {
         n->in[i] = in[i];
-        n->in_version[i] = in[i] ? in[i]->storage->version : 0;
+        n->was[i] = in[i] ? (NodeInput){ in[i]->storage->version, in[i]->dtype, in[i]->requires_grad } : (NodeInput){ 0 };
     }
     n->out_version = y->storage->version;
     if (state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
@@ -300,6 +300,18 @@ static void flow_free(Tape *t, Tensor *grad)
     t->free = block;
 }
 
+/* Whether input i gets a gradient: it required one when it was recorded and still does. */
+static bool is_wanted(const Node *n, int i)
+{
+    return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
+}
+
+/* A leaf that another tape holds: a gradient kept here would be gone before it. */
+static bool is_foreign_leaf(const Tape *t, const Tensor *x)
+{
+    return !x->node && x->refs == 0 && !x->grad_room && !lk_arena_since(&t->arena, (ArenaMark){ 0 }, x);
+}
+
 /* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned leaves keep the memory
  * for good, leaves of the tape until the reset. */
 static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
@@ -318,7 +330,7 @@ Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh)
 {
     Tensor *x = n->in[i];
     *fresh = false;
-    if (!x || !x->requires_grad) return NULL;
+    if (!is_wanted(n, i)) return NULL;
     if (!x->node) return leaf_grad(t, x, fresh);
     if (!x->node->grad) {
         x->node->grad = flow_new(t, x);
@@ -337,12 +349,21 @@ Tensor *lk_grad_in(Tape *t, Node *n, int i)
 
 /* ---- backward -------------------------------------------------------------------------------------------------- */
 
-/* Whether the values from which n computes the gradients that are wanted are still what they were. */
-static bool values_unchanged(Tape *t, const Node *n)
+/* Whether n can compute the gradients that are wanted: its inputs and its result are still what they were. */
+static bool can_run(Tape *t, const Node *n)
 {
     unsigned needs = 0;
-    for (int i = 0; i < n->inputs && i < (int)sizeof n->op->needs; i++)
-        if (n->in[i] && n->in[i]->requires_grad) needs |= n->op->needs[i];
+    for (int i = 0; i < n->inputs; i++) {
+        if (!is_wanted(n, i)) continue;
+        if (i < (int)sizeof n->op->needs) needs |= n->op->needs[i];
+        if (n->in[i]->dtype != n->was[i].dtype)
+            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
+                           "before the forward", i, n->op->name, lk_dtype_name(n->was[i].dtype),
+                           lk_dtype_name(n->in[i]->dtype));
+        if (is_foreign_leaf(t, n->in[i]))
+            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
+                           n->op->name);
+    }
     if (needs && n->used) {
         lk_fail(t, LK_ESTATE, "lk_backward: %s was gone through before; keep the graph (lk_backward_with, keep_graph) "
                 "or compute the forward again", n->op->name);
@@ -353,7 +374,7 @@ static bool values_unchanged(Tape *t, const Node *n)
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
         if (!x || (!is_out && i >= 3) || !(needs & (is_out ? (unsigned)LK_OUT : 1u << i))) continue;
-        uint32_t then = is_out ? n->out_version : n->in_version[i];
+        uint32_t then = is_out ? n->out_version : n->was[i].version;
         if (x->storage->version == then) continue;
         lk_fail(t, LK_ESTATE, "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in place "
                 "since (version %u, expected %u); change it after the backward, or compute with a clone", n->op->name,
@@ -370,7 +391,7 @@ static bool mark_graph(Tape *t, Node *start)
     start->reached = true;
     for (Node *n = start; n; n = n->prev) {
         if (!n->reached) continue;
-        if (!values_unchanged(t, n)) return false;
+        if (!can_run(t, n)) return false;
         for (int i = 0; i < n->inputs; i++)
             if (n->in[i] && n->in[i]->node) n->in[i]->node->reached = true;
     }
@@ -408,8 +429,8 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
     } else if (!y->requires_grad) {
         lk_fail(t, LK_ESTATE, "lk_backward: %s does not require a gradient and was not computed from a leaf that does "
                 "(or in no-grad mode)", lk_shape_text(y, a));
-    } else if (y->node && y->node->tape != t) {
-        lk_fail(t, LK_ESTATE, "lk_backward: the tensor was computed on another tape");
+    } else if (y->node ? y->node->tape != t : is_foreign_leaf(t, y)) {
+        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape");
     } else if (!gradient && lk_numel(y) != 1) {
         lk_fail(t, LK_ESHAPE, "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give one with "
                 "lk_backward_with", lk_shape_text(y, a), (long long)lk_numel(y));
