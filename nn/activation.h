@@ -1,0 +1,11 @@
+/* activation.h - modules without parameters: torch.nn.ReLU, torch.nn.Tanh. */
+#ifndef LK_ACTIVATION_H
+#define LK_ACTIVATION_H
+
+#include "nn/module.h"
+
+LK_API extern const ModuleType lk_relu_type, lk_tanh_type;
+LK_API Module *lk_relu_new(Error *err);
+LK_API Module *lk_tanh_new(Error *err);
+
+#endif

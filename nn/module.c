@@ -1,0 +1,212 @@
+/* module.c - a module's life: made, shared, copied, freed; and its use. Going through the tree: nn/walk.c. */
+#include "nn/module.h"
+
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/fields.h"
+
+/* ---- made, shared, freed --------------------------------------------------------------------------------------- */
+
+void *lk_module_new(const ModuleType *type, Error *err)
+{
+    Module *m = lk_mem_calloc(1, type->size);
+    if (!m) {
+        lk_error_set(err, LK_EMEMORY, "lk_module_new: no memory for a %s (%zu bytes)", type->name, type->size);
+        return NULL;
+    }
+    *m = (Module){ .type = type, .refs = 1, .training = true };
+    return m;
+}
+
+Module *lk_module_retain(Module *m)
+{
+    if (m) m->refs++;
+    return m;
+}
+
+void lk_module_free(Module *m)
+{
+    if (!m || --m->refs > 0) return;
+    for (const Field *f = fields_of(m); f->kind != LK_FIELD_END; f++) {
+        if (f->kind == LK_FIELD_PARAM) lk_tensor_free(*(Tensor **)field_of(m, f));
+        if (f->kind == LK_FIELD_CHILD) lk_module_free(*(Module **)field_of(m, f));
+        if (f->kind == LK_FIELD_CHILDREN) lk_module_array_free(field_of(m, f));
+    }
+    lk_mem_free(m);
+}
+
+bool lk_module_set(Module **slot, Module *m, Error *err)
+{
+    if (!slot || !m) {
+        lk_module_free(m);
+        return lk_error_set(err, LK_EVALUE, "lk_module_set: the %s is NULL; nothing is replaced",
+                            slot ? "module" : "slot");
+    }
+    Module *old = *slot;
+    *slot = m;
+    lk_module_free(old);
+    return true;
+}
+
+bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err)
+{
+    *array = (ModuleArray){ NULL, 0 };
+    if (count <= 0) return true;
+    int missing = 0;
+    while (missing < count && modules[missing]) missing++;
+    if (missing < count) lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", missing, count);
+    else if (!(array->items = lk_mem_calloc((size_t)count, sizeof *array->items)))
+        lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
+
+    for (int i = 0; i < count; i++) {
+        if (array->items) array->items[i] = modules[i];
+        else lk_module_free(modules[i]);
+    }
+    if (array->items) array->count = count;
+    return array->items;
+}
+
+void lk_module_array_free(ModuleArray *array)
+{
+    for (int i = 0; i < array->count; i++) lk_module_free(array->items[i]);
+    lk_mem_free(array->items);
+    *array = (ModuleArray){ NULL, 0 };
+}
+
+/* ---- deep copy -------------------------------------------------------------------------------------------------
+ * The copy grows in the order in which the tree is walked. What has several owners may have been copied already: then
+ * both trees are walked in step up to its first place, and what the copy has there is shared. No table is needed. */
+
+/* The slot of `to`, a module of the same type, that corresponds to a child's slot in the original; NULL: not there yet,
+ * since its array is not. */
+static Module **twin_slot(Module *to, const ChildIter *it)
+{
+    ModuleArray slots = slots_of(to, fields_of(to) + it->field);
+    int i = it->item - 1; /* the iterator already stands behind it */
+    return i < slots.count ? &slots.items[i] : NULL;
+}
+
+/* The copy of x, which is somewhere in `from`; NULL: not copied yet. */
+static Tensor *copy_of_param(const Module *from, Module *to, const Tensor *x)
+{
+    for (const Field *f = fields_of(from); f->kind != LK_FIELD_END; f++)
+        if (f->kind == LK_FIELD_PARAM && *(Tensor **)field_of(from, f) == x) return *(Tensor **)field_of(to, f);
+    for (ChildIter it = lk_children(from); lk_children_next(&it);) {
+        Module **twin = twin_slot(to, &it);
+        Tensor *y = twin && *twin ? copy_of_param(it.module, *twin, x) : NULL;
+        if (y) return y;
+    }
+    return NULL;
+}
+
+static Module *copy_of_module(const Module *from, Module *to, const Module *m)
+{
+    for (ChildIter it = lk_children(from); lk_children_next(&it);) {
+        Module **twin = twin_slot(to, &it);
+        if (!twin || !*twin) continue;
+        Module *copy = it.module == m ? *twin : copy_of_module(it.module, *twin, m);
+        if (copy) return copy;
+    }
+    return NULL;
+}
+
+/* A module with the constants of m and empty slots. */
+static Module *copy_shell(const Module *m, Error *err)
+{
+    Module *copy = lk_module_new(m->type, err);
+    if (!copy) return NULL;
+    memcpy(copy, m, m->type->size);
+    copy->refs = 1;
+    for (const Field *f = fields_of(copy); f->kind != LK_FIELD_END; f++) {
+        if (f->kind == LK_FIELD_PARAM) *(Tensor **)field_of(copy, f) = NULL;
+        if (f->kind == LK_FIELD_CHILD) *(Module **)field_of(copy, f) = NULL;
+        if (f->kind == LK_FIELD_CHILDREN) *(ModuleArray *)field_of(copy, f) = (ModuleArray){ NULL, 0 };
+    }
+    return copy;
+}
+
+static Tensor *copy_param(const Tensor *x, Error *err)
+{
+    Tensor *y = lk_clone(x, err);
+    if (!y) return NULL;
+    y->requires_grad = x->requires_grad;
+    y->is_parameter = x->is_parameter;
+    return y;
+}
+
+typedef struct Roots {
+    const Module *from;
+    Module *to;
+} Roots;
+
+static bool copy_fields(const Roots *roots, const Module *from, Module *to, Error *err)
+{
+    for (const Field *f = fields_of(from); f->kind != LK_FIELD_END; f++) {
+        if (f->kind == LK_FIELD_PARAM) {
+            Tensor *x = *(Tensor **)field_of(from, f);
+            if (!x) continue;
+            Tensor *y = x->refs > 1 ? lk_tensor_retain(copy_of_param(roots->from, roots->to, x)) : NULL;
+            if (!y) y = copy_param(x, err);
+            if (!y) return false;
+            *(Tensor **)field_of(to, f) = y;
+        }
+        ModuleArray slots = slots_of(from, f);
+        if (f->kind == LK_FIELD_CHILDREN && slots.count > 0) {
+            Module **items = lk_mem_calloc((size_t)slots.count, sizeof *items);
+            if (!items) return lk_error_set(err, LK_EMEMORY, "lk_deepcopy: no memory for %d modules", slots.count);
+            *(ModuleArray *)field_of(to, f) = (ModuleArray){ items, slots.count };
+        }
+    }
+    for (ChildIter it = lk_children(from); lk_children_next(&it);) {
+        Module **slot = twin_slot(to, &it);
+        if (it.module->refs > 1) *slot = lk_module_retain(copy_of_module(roots->from, roots->to, it.module));
+        if (*slot) continue;
+        *slot = copy_shell(it.module, err); /* in its place before it is filled: ties are looked up from the root */
+        if (!*slot || !copy_fields(roots, it.module, *slot, err)) return false;
+    }
+    return true;
+}
+
+Module *lk_deepcopy(const Module *m, Error *err)
+{
+    if (!m) return NULL;
+    Module *copy = copy_shell(m, err);
+    if (!copy) return NULL;
+    if (copy_fields(&(Roots){ m, copy }, m, copy, err)) return copy;
+    lk_module_free(copy);
+    return NULL;
+}
+
+/* ---- use ------------------------------------------------------------------------------------------------------- */
+
+bool lk_module_to(Module *m, DType dtype, Error *err)
+{
+    if (!lk_is_floating(dtype))
+        return lk_error_set(err, LK_EDTYPE, "lk_module_to: parameters are float32 or float64, not %s",
+                            lk_dtype_name(dtype));
+    if (!lk_walkable(m, "lk_module_to", err)) return false;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        if (it.tensor->dtype != dtype && !lk_convert_(it.tensor, dtype, err)) return false;
+    return true;
+}
+
+Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
+{
+    if (!m) return lk_fail(t, LK_EVALUE, "lk_forward: the module is NULL");
+    if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
+    if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
+    return m->type->forward(t, m, x);
+}
+
+void lk_train(Module *m, bool on)
+{
+    if (!m) return;
+    m->training = on;
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_train(it.module, on);
+}
+
+void lk_eval(Module *m)
+{
+    lk_train(m, false);
+}

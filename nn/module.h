@@ -1,0 +1,190 @@
+/* module.h - what has parameters: torch.nn.Module from one static table.
+ *
+ * A module is a struct whose first member is `Module base`, a forward function, and one table of its fields. From the
+ * table alone come parameters, dotted names, freezing, counting, printing, deep copy, freeing and the state dict:
+ *
+ *     typedef struct { Module base; Module *linear; } SimpleNet;
+ *     static Tensor *simple_net_forward(Tape *t, Module *self, Tensor *x)
+ *     {
+ *         SimpleNet *net = (SimpleNet *)self;
+ *         return lk_forward(t, net->linear, x);
+ *     }
+ *     static const Field simple_net_fields[] = { LK_CHILD(SimpleNet, linear), LK_END };
+ *     static const ModuleType simple_net_type = { .name = "SimpleNet", .size = sizeof(SimpleNet),
+ *                                                 .forward = simple_net_forward, .fields = simple_net_fields };
+ *
+ *     SimpleNet *net = lk_module_new(&simple_net_type, &err);
+ *     if (net) net->linear = lk_linear_new(4, 3, true, &rng, &err);
+ *
+ * A constructor consumes the modules and tensors it is given, on failure too, so that nested calls never leak. */
+#ifndef LK_MODULE_H
+#define LK_MODULE_H
+
+#include "core/tape.h"
+
+typedef struct ModuleType ModuleType;
+
+typedef struct Module {
+    const ModuleType *type;
+    int refs;      /* owners: two wrappers may share one Linear */
+    bool training; /* m.train() / m.eval() */
+} Module;
+
+/* ---- the table ------------------------------------------------------------------------------------------------- */
+
+typedef enum FieldKind {
+    LK_FIELD_END,
+    LK_FIELD_PARAM,    /* Tensor *: a parameter, or NULL where there is none (a Linear without bias) */
+    LK_FIELD_CHILD,    /* Module *: a child, or NULL */
+    LK_FIELD_CHILDREN, /* ModuleArray: numbered children, "0", "1", … in the parent's own name space */
+    LK_FIELD_INT,      /* int64_t, double, bool: constants, for printing */
+    LK_FIELD_DOUBLE,
+    LK_FIELD_BOOL,
+} FieldKind;
+
+typedef struct Field {
+    FieldKind kind;
+    const char *name;
+    size_t offset;
+} Field;
+
+typedef struct ModuleArray {
+    Module **items;
+    int count;
+} ModuleArray;
+
+/* A field of struct T; a field of another C type than its kind says does not compile. */
+#define LK_FIELD_(kind, T, field, ctype) \
+    { kind, #field, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)) }
+#define LK_PARAM(T, field) LK_FIELD_(LK_FIELD_PARAM, T, field, Tensor *)
+#define LK_CHILD(T, field) LK_FIELD_(LK_FIELD_CHILD, T, field, Module *)
+#define LK_CHILDREN(T, field) LK_FIELD_(LK_FIELD_CHILDREN, T, field, ModuleArray)
+#define LK_INT(T, field) LK_FIELD_(LK_FIELD_INT, T, field, int64_t)
+#define LK_DOUBLE(T, field) LK_FIELD_(LK_FIELD_DOUBLE, T, field, double)
+#define LK_BOOL_FIELD(T, field) LK_FIELD_(LK_FIELD_BOOL, T, field, bool)
+#define LK_END { LK_FIELD_END, NULL, 0 }
+
+struct ModuleType {
+    const char *name; /* the class name that is printed */
+    size_t size;      /* sizeof the struct */
+    Tensor *(*forward)(Tape *t, Module *self, Tensor *x);
+    const Field *fields; /* ends with LK_END; NULL for a module without fields */
+    /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field} is the constant, or
+     * True / False for a parameter that is there or not. */
+    const char *repr;
+};
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+/* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits the user's struct. */
+LK_API void *lk_module_new(const ModuleType *type, Error *err);
+LK_API Module *lk_module_retain(Module *m);
+LK_API void lk_module_free(Module *m); /* one owner less; the last one frees parameters and children. NULL allowed */
+
+/* lk_retain and lk_free work on a Tensor * and on a Module *. */
+#define lk_retain(x) _Generic((x), Tensor *: lk_tensor_retain, Module *: lk_module_retain)(x)
+#define lk_free(x) _Generic((x), Tensor *: lk_tensor_free, Module *: lk_module_free)(x)
+
+/* copy.deepcopy(m): shares nothing with m; what was shared inside m (tied weights, a Linear in two wrappers) is shared
+ * inside the copy. Gradients are not copied. Constants and other plain members of the struct are copied as they are. */
+LK_API Module *lk_deepcopy(const Module *m, Error *err);
+
+/* net->linear = m: frees what was in the slot and puts m there. m NULL: the slot keeps what it has, false. To wrap what
+ * is in the slot: lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). */
+LK_API bool lk_module_set(Module **slot, Module *m, Error *err);
+
+/* Fills an empty LK_CHILDREN field with copies of the pointers, which it consumes, on failure too. A NULL among them is
+ * an error (its reason is in err already), never a shorter array. */
+LK_API bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err);
+LK_API void lk_module_array_free(ModuleArray *array); /* of one that no module holds; leaves it empty */
+
+/* m.double() / m.float(): converts every parameter in place; gradients are dropped. Without memory it stops at the
+ * parameter that did not fit: the ones before it are converted. */
+LK_API bool lk_module_to(Module *m, DType dtype, Error *err);
+
+/* ---- use ------------------------------------------------------------------------------------------------------- */
+
+/* m(x). NULL for a NULL module or input, the reason on the tape. */
+LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
+LK_API void lk_train(Module *m, bool on); /* m.train(on), all children too */
+LK_API void lk_eval(Module *m);           /* m.eval() */
+
+/* print(m) of PyTorch, without the newline: the tree of children. */
+LK_API void lk_print_module(FILE *out, const Module *m);
+
+/* ---- walking: named_children, named_modules, named_parameters, in PyTorch's order (nn/walk.c) ------------------ */
+
+/* m.named_children(): the modules that m holds itself, slots that are NULL left out.
+ *     for (ChildIter it = lk_children(m); lk_children_next(&it);) … it.name, it.module, lk_module_set(it.slot, …) */
+typedef struct ChildIter {
+    const char *name; /* "linear", or "0", "1", … for LK_CHILDREN */
+    Module *module;
+    Module **slot; /* where the parent holds it */
+    const Module *parent; /* the rest is the iterator's own */
+    int field, item;
+    char number[12];
+} ChildIter;
+LK_API ChildIter lk_children(const Module *m);
+LK_API bool lk_children_next(ChildIter *it);
+
+/* Own parameters come before children, whatever the order of declaration; what is shared is seen once, under its first
+ * name. Everything is on the stack:
+ *     for (ParamIter it = lk_params(m); lk_params_next(&it);) printf("%s\n", it.name);
+ * A name of LK_NAME_MAX or more bytes or a nesting deeper than LK_DEPTH_MAX ends the walk with it.failed. */
+enum { LK_NAME_MAX = 256, LK_DEPTH_MAX = 32 };
+typedef struct ModuleIter {
+    char name[LK_NAME_MAX]; /* "layers.0.linear"; "" for the root */
+    Module *module;
+    Module **slot; /* where its parent holds it; NULL for the root */
+    bool failed;
+    bool with_duplicates; /* remove_duplicate=False: what is shared appears under all of its names */
+    Module *root;         /* the rest is the iterator's own */
+    int depth;
+    struct {
+        ChildIter children;
+        size_t name_length;
+    } stack[LK_DEPTH_MAX];
+} ModuleIter;
+LK_API ModuleIter lk_modules(Module *m);
+LK_API bool lk_modules_next(ModuleIter *it);
+
+typedef struct ParamIter {
+    char name[LK_NAME_MAX]; /* "layers.0.linear.weight" */
+    Tensor *tensor;
+    Tensor **slot; /* where the module holds it */
+    bool failed;
+    bool with_duplicates; /* state_dict order: every name of a shared tensor */
+    ModuleIter modules;   /* the rest is the iterator's own */
+    int field;
+} ParamIter;
+LK_API ParamIter lk_params(Module *m);
+LK_API bool lk_params_next(ParamIter *it);
+
+/* m.get_submodule(path), "layers.0.linear"; "" is m. A wrong path is LK_EVALUE and names the nearest existing ones. */
+LK_API Module *lk_module_at(Module *m, const char *path, Error *err);
+/* The slot that holds the child at path, for lk_module_set: lk_module_set(lk_slot_at(m, "layers.0", &err), …, &err). */
+LK_API Module **lk_slot_at(Module *m, const char *path, Error *err);
+/* m.get_parameter(path), "layers.0.linear.weight". */
+LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
+
+/* ---- counting, freezing, lists (nn/walk.c) --------------------------------------------------------------------- */
+
+/* Those that return a number return -1, with nothing changed, for a tree that cannot be walked (see above). */
+LK_API int64_t lk_count_parameters(Module *m);           /* Σ p.numel(), shared ones once */
+LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_grad */
+
+/* p.requires_grad = on for every parameter whose dotted name matches the pattern (`*` any text, dots too; `?` one
+ * character); returns how many tensors matched. A shared one goes by its first name. */
+LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
+/* N1's freeze_linear_layers: freezes the parameters of every Linear in m, m itself included; returns how many. */
+LK_API int lk_freeze_linears(Module *m);
+
+/* list(m.parameters()), and only those with requires_grad: for an optimizer, which consumes the list; else
+ * lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
+LK_API TensorList lk_parameters(Module *m, Error *err);
+LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
+
+/* for p in m.parameters(): p.grad = None */
+LK_API void lk_module_zero_grad(Module *m);
+
+#endif

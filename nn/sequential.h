@@ -1,0 +1,27 @@
+/* sequential.h - torch.nn.Sequential: modules one after the other. */
+#ifndef LK_SEQUENTIAL_H
+#define LK_SEQUENTIAL_H
+
+#include "nn/module.h"
+
+typedef struct Sequential {
+    Module base;
+    ModuleArray modules; /* named "0", "1", … */
+} Sequential;
+LK_API extern const ModuleType lk_sequential_type;
+
+/* nn.Sequential(a, b, c):  lk_sequential_new(LK_MODULES(a, b, c), &err)
+ * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net. Consumes all of them.
+ * gcc and clang make them from left to right; C leaves the order open, and with it who draws first from a generator. */
+#define LK_MODULES(...) \
+    (int)(sizeof((Module *[]){ __VA_ARGS__ }) / sizeof(Module *)), (Module *[]){ __VA_ARGS__ }
+LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);
+
+LK_API Sequential *lk_as_sequential(Module *m);
+LK_API int lk_sequential_len(const Module *sequential);
+/* layers[i], borrowed; negative i counts from the end. NULL: out of range, or not a Sequential. */
+LK_API Module *lk_sequential_at(Module *sequential, int i, Error *err);
+/* layers[i] = m. On a NULL m or a bad i nothing changes and m is freed. */
+LK_API bool lk_sequential_set(Module *sequential, int i, Module *m, Error *err);
+
+#endif

@@ -1,0 +1,139 @@
+/* state.c - the state dict in memory: a snapshot of all parameters, and putting one back. */
+#include "nn/state.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/fields.h"
+
+/* Every name of every parameter, as a state dict has them. */
+static ParamIter names_of(Module *m)
+{
+    ParamIter it = lk_params(m);
+    it.with_duplicates = true;
+    return it;
+}
+
+/* ---- taking a snapshot ----------------------------------------------------------------------------------------- */
+
+static bool add_entry(StateDict *state, const char *name, const Tensor *x, Error *err)
+{
+    StateEntry *e = &state->entries[state->count++];
+    size_t bytes = strlen(name) + 1;
+    e->name = lk_mem_alloc(bytes);
+    if (!e->name) return lk_error_set(err, LK_EMEMORY, "lk_state_dict_new: no memory for the name \"%s\"", name);
+    memcpy(e->name, name, bytes);
+    e->tensor = lk_clone(x, err);
+    return e->tensor;
+}
+
+StateDict *lk_state_dict_new(Module *m, Error *err)
+{
+    if (!m) {
+        lk_error_set(err, LK_EVALUE, "lk_state_dict_new: the module is NULL");
+        return NULL;
+    }
+    if (!lk_walkable(m, "lk_state_dict_new", err)) return NULL;
+    size_t count = 0;
+    for (ParamIter it = names_of(m); lk_params_next(&it);) count++;
+    StateDict *state = lk_mem_calloc(1, sizeof *state);
+    if (state && count > 0) state->entries = lk_mem_calloc(count, sizeof *state->entries);
+    if (!state || (count > 0 && !state->entries)) {
+        lk_error_set(err, LK_EMEMORY, "lk_state_dict_new: no memory for %zu entries", count);
+        lk_state_dict_free(state);
+        return NULL;
+    }
+    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+        if (add_entry(state, it.name, it.tensor, err)) continue;
+        lk_state_dict_free(state);
+        return NULL;
+    }
+    return state;
+}
+
+void lk_state_dict_free(StateDict *state)
+{
+    if (!state) return;
+    for (int i = 0; i < state->count; i++) {
+        lk_mem_free(state->entries[i].name);
+        lk_tensor_free(state->entries[i].tensor);
+    }
+    lk_mem_free(state->entries);
+    lk_mem_free(state);
+}
+
+Tensor *lk_state_dict_get(const StateDict *state, const char *name)
+{
+    for (int i = 0; state && i < state->count; i++)
+        if (strcmp(state->entries[i].name, name) == 0) return state->entries[i].tensor;
+    return NULL;
+}
+
+/* ---- putting it back ------------------------------------------------------------------------------------------- */
+
+/* A list of names for a message: all of them are counted, those that fit are shown. */
+typedef struct NameList {
+    int count;
+    size_t length;
+    char text[128];
+} NameList;
+
+static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
+{
+    static const char more[] = "…";
+    enum { SIZE = sizeof list->text };
+    char item[SIZE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(item, sizeof item, format, args);
+    va_end(args);
+    const char *comma = list->count ? ", " : "";
+    list->length += (size_t)snprintf(list->text + list->length, SIZE - list->length, "%s%s", comma, item);
+    if (list->length >= SIZE) {
+        memcpy(list->text + SIZE - sizeof more, more, sizeof more);
+        list->length = SIZE - 1;
+    }
+    list->count++;
+}
+
+/* Every name that is not on both sides, every tensor that does not fit its parameter. */
+static void compare(Module *m, const StateDict *state, NameList *missing, NameList *unexpected, NameList *mismatched)
+{
+    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+        const Tensor *x = it.tensor, *value = lk_state_dict_get(state, it.name);
+        if (!value) {
+            list_name(missing, "%s", it.name);
+        } else if (!lk_same_shape(x, value) || x->dtype != value->dtype) {
+            char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
+            list_name(mismatched, "%s is %s %s, not %s %s", it.name, lk_shape_text(value, has),
+                      lk_dtype_name(value->dtype), lk_shape_text(x, wants), lk_dtype_name(x->dtype));
+        }
+    }
+    for (int i = 0; i < state->count; i++) {
+        const char *name = state->entries[i].name;
+        ParamIter it = names_of(m);
+        while (lk_params_next(&it) && strcmp(it.name, name) != 0) continue;
+        if (!it.tensor) list_name(unexpected, "%s", name);
+    }
+}
+
+bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *err)
+{
+    if (!m || !state) return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: the %s is NULL", m ? "state" : "module");
+    if (!lk_walkable(m, "lk_load_state_dict", err)) return false;
+
+    NameList missing = { 0 }, unexpected = { 0 }, mismatched = { 0 };
+    compare(m, state, &missing, &unexpected, &mismatched);
+    if (mismatched.count > 0 || (strict && missing.count + unexpected.count > 0))
+        return lk_error_set(err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
+                            "lk_load_state_dict: %.30s: %d missing (%s), %d unexpected (%s), %d mismatched (%s)",
+                            m->type->name, missing.count, missing.text, unexpected.count, unexpected.text,
+                            mismatched.count, mismatched.text);
+
+    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+        const Tensor *value = lk_state_dict_get(state, it.name);
+        if (value) lk_copy_(it.tensor, value, NULL); /* same shape, same dtype: cannot fail */
+    }
+    return true;
+}

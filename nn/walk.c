@@ -1,0 +1,376 @@
+/* walk.c - going through a tree of modules: iterators, access by path, counting, freezing, lists.
+ *
+ * Nothing here allocates but the two functions that make a list. The tree itself: nn/module.c. */
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/fields.h"
+#include "nn/linear.h"
+
+/* ---- children -------------------------------------------------------------------------------------------------- */
+
+ChildIter lk_children(const Module *m)
+{
+    return (ChildIter){ .parent = m };
+}
+
+bool lk_children_next(ChildIter *it)
+{
+    const Field *f = it->parent ? fields_of(it->parent) + it->field : NULL;
+    for (; f && f->kind != LK_FIELD_END; f++, it->field++, it->item = 0) {
+        ModuleArray slots = slots_of(it->parent, f);
+        while (it->item < slots.count) {
+            int i = it->item++;
+            if (!slots.items[i]) continue;
+            it->slot = &slots.items[i];
+            it->module = slots.items[i];
+            it->name = f->name;
+            if (f->kind == LK_FIELD_CHILDREN) {
+                snprintf(it->number, sizeof it->number, "%d", i);
+                it->name = it->number;
+            }
+            return true;
+        }
+    }
+    it->name = NULL;
+    it->module = NULL;
+    it->slot = NULL;
+    return false;
+}
+
+/* ---- what is shared --------------------------------------------------------------------------------------------
+ * A module or tensor with one owner is in one place. One with more owners may be: then the tree is searched for its
+ * first place, and any other is a duplicate. That needs no list of what was seen, hence no memory. */
+
+static Module **first_slot_of_module(const Module *m, const Module *wanted, int depth)
+{
+    if (depth > LK_DEPTH_MAX) return NULL;
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) {
+        if (it.module == wanted) return it.slot;
+        Module **slot = first_slot_of_module(it.module, wanted, depth + 1);
+        if (slot) return slot;
+    }
+    return NULL;
+}
+
+static Tensor **first_slot_of_param(const Module *m, const Tensor *wanted, int depth)
+{
+    if (depth > LK_DEPTH_MAX) return NULL;
+    for (const Field *f = fields_of(m); f->kind != LK_FIELD_END; f++) {
+        if (f->kind != LK_FIELD_PARAM) continue;
+        Tensor **slot = field_of(m, f);
+        if (*slot == wanted) return slot;
+    }
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) {
+        Tensor **slot = first_slot_of_param(it.module, wanted, depth + 1);
+        if (slot) return slot;
+    }
+    return NULL;
+}
+
+/* ---- modules and parameters ------------------------------------------------------------------------------------ */
+
+/* name = prefix.part, of which name may already hold the prefix; false when it is too long. */
+static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
+{
+    size_t dot = prefix_length ? 1 : 0, part_length = strlen(part);
+    if (prefix_length + dot + part_length >= LK_NAME_MAX) return false;
+    if (dot) name[prefix_length] = '.';
+    memcpy(name + prefix_length + dot, part, part_length + 1);
+    return true;
+}
+
+ModuleIter lk_modules(Module *m)
+{
+    return (ModuleIter){ .root = m };
+}
+
+static bool end_of_modules(ModuleIter *it, bool failed)
+{
+    it->failed = failed;
+    it->depth = 0;
+    it->root = it->module = NULL;
+    it->slot = NULL;
+    return false;
+}
+
+static bool enter(ModuleIter *it, Module *m, Module **slot)
+{
+    if (it->depth == LK_DEPTH_MAX) return end_of_modules(it, true);
+    it->module = m;
+    it->slot = slot;
+    it->stack[it->depth].children = lk_children(m);
+    it->stack[it->depth].name_length = strlen(it->name);
+    it->depth++;
+    return true;
+}
+
+bool lk_modules_next(ModuleIter *it)
+{
+    if (!it->root) return false;
+    if (it->depth == 0) return enter(it, it->root, NULL);
+    while (it->depth > 0) {
+        ChildIter *children = &it->stack[it->depth - 1].children;
+        if (!lk_children_next(children)) {
+            it->depth--;
+            continue;
+        }
+        Module *m = children->module;
+        if (!it->with_duplicates && m->refs > 1 && first_slot_of_module(it->root, m, 0) != children->slot) continue;
+        if (!join(it->name, it->stack[it->depth - 1].name_length, children->name)) return end_of_modules(it, true);
+        return enter(it, m, children->slot);
+    }
+    return end_of_modules(it, false);
+}
+
+ParamIter lk_params(Module *m)
+{
+    return (ParamIter){ .modules = lk_modules(m) };
+}
+
+static bool next_own_param(ParamIter *it, const Module *m)
+{
+    for (const Field *f; (f = fields_of(m) + it->field)->kind != LK_FIELD_END;) {
+        it->field++;
+        if (f->kind != LK_FIELD_PARAM) continue;
+        Tensor **slot = field_of(m, f);
+        Tensor *x = *slot;
+        if (!x) continue;
+        if (!it->with_duplicates && x->refs > 1 && first_slot_of_param(it->modules.root, x, 0) != slot) continue;
+        size_t length = strlen(it->modules.name);
+        memcpy(it->name, it->modules.name, length);
+        it->failed = !join(it->name, length, f->name);
+        it->slot = slot;
+        it->tensor = x;
+        return true;
+    }
+    return false;
+}
+
+bool lk_params_next(ParamIter *it)
+{
+    it->modules.with_duplicates = it->with_duplicates;
+    for (;;) {
+        if (it->modules.module && next_own_param(it, it->modules.module)) {
+            if (!it->failed) return true;
+            end_of_modules(&it->modules, true);
+            break;
+        }
+        it->field = 0;
+        if (!lk_modules_next(&it->modules)) break;
+    }
+    it->failed = it->modules.failed;
+    it->tensor = NULL;
+    it->slot = NULL;
+    return false;
+}
+
+bool lk_walkable(Module *m, const char *function, Error *err)
+{
+    ParamIter it = lk_params(m);
+    it.with_duplicates = true; /* every name there is */
+    while (lk_params_next(&it)) continue;
+    if (it.failed)
+        lk_error_set(err, LK_EVALUE, "%s: %s has modules nested more than %d deep, or a name of %d bytes or more",
+                     function, m->type->name, LK_DEPTH_MAX, LK_NAME_MAX);
+    return !it.failed;
+}
+
+/* ---- access by path -------------------------------------------------------------------------------------------- */
+
+/* Levenshtein's distance: insertions, deletions and replacements that turn a into b. One row of the table at a time. */
+static int edit_distance(const char *a, const char *b)
+{
+    int row[LK_NAME_MAX + 1];
+    int n = (int)strnlen(b, LK_NAME_MAX);
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 0; a[i]; i++) {
+        int diagonal = row[0];
+        row[0] = i + 1;
+        for (int j = 0; j < n; j++) {
+            int replaced = diagonal + (a[i] != b[j]);
+            int shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            diagonal = row[j + 1];
+            row[j + 1] = replaced < shorter + 1 ? replaced : shorter + 1;
+        }
+    }
+    return row[n];
+}
+
+/* The existing names that are nearest to a wanted one, best first. */
+enum { NEAREST = 3 };
+typedef struct Nearest {
+    int count, distance[NEAREST];
+    char name[NEAREST][LK_NAME_MAX];
+} Nearest;
+
+static void consider(Nearest *n, const char *wanted, const char *name)
+{
+    int distance = edit_distance(name, wanted), i = n->count;
+    while (i > 0 && n->distance[i - 1] > distance) i--;
+    if (i == NEAREST) return;
+    int moved = (n->count < NEAREST ? n->count : NEAREST - 1) - i;
+    memmove(n->distance + i + 1, n->distance + i, (size_t)moved * sizeof n->distance[0]);
+    memmove(n->name + i + 1, n->name + i, (size_t)moved * sizeof n->name[0]);
+    n->distance[i] = distance;
+    strcpy(n->name[i], name);
+    if (n->count < NEAREST) n->count++;
+}
+
+static void report_path(const char *function, const Module *m, const char *what, const char *path, const Nearest *n,
+                        Error *err)
+{
+    char list[NEAREST * 100] = "";
+    size_t length = 0;
+    for (int i = 0; i < n->count && length < sizeof list; i++)
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s\"%.80s\"", i ? ", " : "", n->name[i]);
+    if (n->count == 0) snprintf(list, sizeof list, "none: it has no %s", what);
+    lk_error_set(err, LK_EVALUE, "%s: %.40s has no %s \"%.80s\"; nearest: %s", function, m->type->name, what, path,
+                 list);
+}
+
+/* Moves *it to the module at path; false with the reason in err. */
+static bool find_module(const char *function, Module *m, const char *path, ModuleIter *it, Error *err)
+{
+    if (!m || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, m ? "path" : "module");
+    *it = lk_modules(m);
+    it->with_duplicates = true;
+    while (lk_modules_next(it))
+        if (strcmp(it->name, path) == 0) return true;
+
+    Nearest nearest = { 0 };
+    for (ModuleIter all = lk_modules(m); lk_modules_next(&all);)
+        if (all.slot) consider(&nearest, path, all.name);
+    report_path(function, m, "module", path, &nearest, err);
+    return false;
+}
+
+Module *lk_module_at(Module *m, const char *path, Error *err)
+{
+    ModuleIter it;
+    return find_module("lk_module_at", m, path, &it, err) ? it.module : NULL;
+}
+
+Module **lk_slot_at(Module *m, const char *path, Error *err)
+{
+    ModuleIter it;
+    if (!find_module("lk_slot_at", m, path, &it, err)) return NULL;
+    if (!it.slot) lk_error_set(err, LK_EVALUE, "lk_slot_at: \"\" is the root itself, which no module holds");
+    return it.slot;
+}
+
+Tensor *lk_param_at(Module *m, const char *path, Error *err)
+{
+    if (!m || !path) {
+        lk_error_set(err, LK_EVALUE, "lk_param_at: the %s is NULL", m ? "path" : "module");
+        return NULL;
+    }
+    ParamIter it = lk_params(m);
+    it.with_duplicates = true;
+    while (lk_params_next(&it))
+        if (strcmp(it.name, path) == 0) return it.tensor;
+
+    Nearest nearest = { 0 };
+    for (ParamIter all = lk_params(m); lk_params_next(&all);) consider(&nearest, path, all.name);
+    report_path("lk_param_at", m, "parameter", path, &nearest, err);
+    return NULL;
+}
+
+/* ---- counting, freezing, lists --------------------------------------------------------------------------------- */
+
+static int64_t count_elements(Module *m, bool trainable_only)
+{
+    int64_t count = 0;
+    ParamIter it = lk_params(m);
+    while (lk_params_next(&it))
+        if (!trainable_only || it.tensor->requires_grad) count += lk_numel(it.tensor);
+    return it.failed ? -1 : count;
+}
+
+int64_t lk_count_parameters(Module *m)
+{
+    return count_elements(m, false);
+}
+
+int64_t lk_count_trainable_parameters(Module *m)
+{
+    return count_elements(m, true);
+}
+
+/* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character more. */
+static bool matches(const char *pattern, const char *text)
+{
+    const char *after_star = NULL, *retry = NULL;
+    while (*text) {
+        if (*pattern == '*') {
+            after_star = ++pattern;
+            retry = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (after_star) {
+            pattern = after_star;
+            text = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*') pattern++;
+    return *pattern == '\0';
+}
+
+int lk_require_grad(Module *m, const char *pattern, bool on)
+{
+    if (!lk_walkable(m, "lk_require_grad", NULL)) return -1;
+    int matched = 0;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) {
+        if (!matches(pattern, it.name)) continue;
+        lk_set_requires_grad(it.tensor, on);
+        matched++;
+    }
+    return matched;
+}
+
+int lk_freeze_linears(Module *m)
+{
+    if (!lk_walkable(m, "lk_freeze_linears", NULL)) return -1;
+    int linears = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        if (!lk_as_linear(it.module)) continue;
+        lk_require_grad(it.module, "*", false);
+        linears++;
+    }
+    return linears;
+}
+
+static TensorList list_params(Module *m, bool trainable_only, Error *err)
+{
+    TensorList list = { 0 };
+    int count = 0;
+    if (!lk_walkable(m, "lk_parameters", err)) return list;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) count += !trainable_only || it.tensor->requires_grad;
+    if (count == 0) return list;
+    list.items = lk_mem_calloc((size_t)count, sizeof *list.items);
+    if (!list.items) {
+        lk_error_set(err, LK_EMEMORY, "lk_parameters: no memory for a list of %d tensors", count);
+        return list;
+    }
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        if (!trainable_only || it.tensor->requires_grad) list.items[list.count++] = lk_tensor_retain(it.tensor);
+    return list;
+}
+
+TensorList lk_parameters(Module *m, Error *err)
+{
+    return list_params(m, false, err);
+}
+
+TensorList lk_trainable_parameters(Module *m, Error *err)
+{
+    return list_params(m, true, err);
+}
+
+void lk_module_zero_grad(Module *m)
+{
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) lk_zero_grad_(it.tensor);
+}
