@@ -1,0 +1,279 @@
+/* idx.c - reads IDX files, plain or gzip, and says what is wrong with the others. Who calls it: data/mnist.c.
+ *
+ *     00 00 08 nn      element type (08: unsigned byte), number of dimensions
+ *     size …           one big-endian 32-bit size a dimension
+ *     elements         row by row, to the end of the file
+ *
+ * Nothing in a header is believed: sizes are compared with what the file can hold before memory is asked for. */
+#include "data/idx.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/memory.h"
+
+#ifdef LK_HAVE_ZLIB
+#include <zlib.h>
+#endif
+
+enum { MAGIC_IMAGES = 0x803, MAGIC_LABELS = 0x801, CLASSES = 10 };
+
+typedef struct Source {
+    const char *caller, *path; /* for messages */
+    Error *err;
+    FILE *file;
+    int64_t length; /* of the file, compressed or not */
+    bool gzip;
+#ifdef LK_HAVE_ZLIB
+    z_stream zlib;
+    bool ended; /* the last gzip member is over */
+    unsigned char buffer[1 << 14];
+#endif
+} Source;
+
+/* "lk_idx_images_new: PATH: …"; always false. */
+static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *format, ...)
+{
+    char text[384];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return lk_error_set(s->err, code, "%s: %s: %s", s->caller, s->path, text);
+}
+
+static bool read_file(Source *s, void *out, size_t n, size_t *got)
+{
+    errno = 0;
+    *got = fread(out, 1, n, s->file);
+    return !ferror(s->file) || fail(s, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
+}
+
+/* ---- gzip ------------------------------------------------------------------------------------------------------ */
+
+#ifdef LK_HAVE_ZLIB
+
+static void *zlib_alloc(void *unused, unsigned count, unsigned size)
+{
+    (void)unused;
+    return lk_mem_calloc(count, size);
+}
+
+static void zlib_free(void *unused, void *block)
+{
+    (void)unused;
+    lk_mem_free(block);
+}
+
+static bool gzip_begin(Source *s)
+{
+    enum { GZIP_ONLY = 16 }; /* added to the window size: expect gzip's wrapper and check its checksum */
+    s->zlib = (z_stream){ .zalloc = zlib_alloc, .zfree = zlib_free };
+    if (inflateInit2(&s->zlib, MAX_WBITS + GZIP_ONLY) != Z_OK) return fail(s, LK_EMEMORY, "no memory to decompress it");
+    s->gzip = true;
+    return true;
+}
+
+static void gzip_end(Source *s)
+{
+    inflateEnd(&s->zlib);
+}
+
+static bool refill(Source *s)
+{
+    size_t got;
+    if (!read_file(s, s->buffer, sizeof s->buffer, &got)) return false;
+    s->zlib.next_in = s->buffer;
+    s->zlib.avail_in = (uInt)got;
+    return true;
+}
+
+/* A gzip file may be several compressed streams one after the other; their contents are joined. */
+static bool next_member(Source *s)
+{
+    if (s->zlib.avail_in == 0 && !refill(s)) return false;
+    s->ended = s->zlib.avail_in == 0;
+    if (!s->ended && *s->zlib.next_in != 0x1f) return fail(s, LK_EFORMAT, "has other bytes after its gzip data");
+    inflateReset(&s->zlib);
+    return true;
+}
+
+static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
+{
+    *got = 0;
+    while (*got < n && !s->ended) {
+        if (s->zlib.avail_in == 0) {
+            if (!refill(s)) return false;
+            if (s->zlib.avail_in == 0) return fail(s, LK_EFORMAT, "is truncated: the gzip data end too early");
+        }
+        uInt room = n - *got < 1u << 30 ? (uInt)(n - *got) : 1u << 30; /* zlib counts in 32 bits */
+        s->zlib.next_out = (unsigned char *)out + *got;
+        s->zlib.avail_out = room;
+        int code = inflate(&s->zlib, Z_NO_FLUSH);
+        *got += room - s->zlib.avail_out;
+        if (code == Z_MEM_ERROR) return fail(s, LK_EMEMORY, "no memory to decompress it");
+        if (code == Z_STREAM_END) {
+            if (!next_member(s)) return false;
+        } else if (code != Z_OK && code != Z_BUF_ERROR) { /* Z_BUF_ERROR: more input, please */
+            return fail(s, LK_EFORMAT, "is corrupt gzip: %s", s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
+        }
+    }
+    return true;
+}
+
+#else
+
+static bool gzip_begin(Source *s)
+{
+    return fail(s, LK_EFORMAT, "is gzip, but Lorikeet was built without zlib: gunzip it (or LORIKEET_ZLIB=ON)");
+}
+
+static void gzip_end(Source *s)
+{
+    (void)s;
+}
+
+static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
+{
+    return read_file(s, out, n, got);
+}
+
+#endif
+
+/* ---- the file -------------------------------------------------------------------------------------------------- */
+
+/* Looks before it opens: opening a pipe would wait for a writer, and a folder opens but cannot be read. */
+static bool open_source(Source *s)
+{
+    struct stat info;
+    if (stat(s->path, &info) != 0) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (S_ISDIR(info.st_mode)) return fail(s, LK_EIO, "is a folder, not a file");
+    if (!S_ISREG(info.st_mode)) return fail(s, LK_EIO, "is not a regular file");
+    s->length = info.st_size;
+    s->file = fopen(s->path, "rb");
+    if (!s->file) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
+
+    unsigned char head[2];
+    size_t got;
+    if (!read_file(s, head, sizeof head, &got)) return false;
+    if (got == 0) return fail(s, LK_EFORMAT, "is empty");
+    rewind(s->file);
+    return got < 2 || head[0] != 0x1f || head[1] != 0x8b || gzip_begin(s);
+}
+
+static void close_source(Source *s)
+{
+    if (s->gzip) gzip_end(s);
+    if (s->file) fclose(s->file);
+}
+
+/* Reads n bytes; *got is less only at the end of the content. */
+static bool read_content(Source *s, void *out, size_t n, size_t *got)
+{
+    return s->gzip ? read_gzip(s, out, n, got) : read_file(s, out, n, got);
+}
+
+static uint32_t big_endian(const unsigned char *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* The first bytes are not the magic number that was expected: what are they? */
+static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32_t magic)
+{
+    const char *expected = magic == MAGIC_IMAGES ? "images" : "labels";
+    size_t i = got >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* UTF-8's byte order mark */
+    while (i < got && memchr(" \t\r\n", head[i], 4)) i++;
+    if (i < got && head[i] == '<')
+        return fail(s, LK_EFORMAT, "is an HTML page, not IDX %s: the download went wrong", expected);
+    if (got < 4) return fail(s, LK_EFORMAT, "has only %zu bytes, too short for IDX %s", got, expected);
+    uint32_t found = big_endian(head);
+    if (found == MAGIC_IMAGES || found == MAGIC_LABELS)
+        return fail(s, LK_EFORMAT, "holds %s (magic 0x%08x), not %s (0x%08x)",
+                    found == MAGIC_IMAGES ? "images" : "labels", found, expected, magic);
+    return fail(s, LK_EFORMAT, "begins with 0x%08x, not with 0x%08x, the magic number of IDX %s", found, magic,
+                expected);
+}
+
+/* Sizes from the header and their product. A plain file's length must fit exactly; a compressed one must be long enough
+ * to expand to it at all, which keeps a forged header from asking for terabytes. */
+static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int64_t *total)
+{
+    unsigned char head[16];
+    size_t size = 4 + 4 * (size_t)ndim, got;
+    if (!read_content(s, head, size, &got)) return false;
+    if (got < 4 || big_endian(head) != magic) return wrong_magic(s, head, got, magic);
+    if (got < size) return fail(s, LK_EFORMAT, "ends inside its header, after %zu of %zu bytes", got, size);
+
+    char text[64];
+    int used = 0;
+    bool overflow = false;
+    *total = 1;
+    for (int d = 0; d < ndim; d++) {
+        shape[d] = big_endian(head + 4 + 4 * d);
+        overflow |= __builtin_mul_overflow(*total, shape[d], total);
+        used += snprintf(text + used, sizeof text - (size_t)used, d ? " x %lld" : "%lld", (long long)shape[d]);
+    }
+    if (overflow) return fail(s, LK_EFORMAT, "announces %s bytes: larger than any file", text);
+
+    enum { DEFLATE_LIMIT = 1032 }; /* deflate cannot expand a byte to more */
+    int64_t present = s->length - (int64_t)size;
+    if (!s->gzip && present != *total)
+        return fail(s, LK_EFORMAT, "announces %s = %lld bytes after its header, but has %lld", text, (long long)*total,
+                    (long long)present);
+    if (s->gzip && *total / DEFLATE_LIMIT > s->length)
+        return fail(s, LK_EFORMAT, "announces %s = %lld bytes, more than %lld bytes of gzip can hold", text,
+                    (long long)*total, (long long)s->length);
+    return true;
+}
+
+/* All of the file into one tensor of the final size. */
+static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
+{
+    int64_t shape[LK_MAX_DIMS], total = 0;
+    if (!read_header(s, magic, ndim, shape, &total)) return NULL;
+    Tensor *x = lk_tensor_new(LK_U8, ndim, shape, s->err);
+    if (!x) return NULL;
+
+    size_t got, more = 0;
+    unsigned char extra;
+    bool ok = read_content(s, x->data, (size_t)total, &got);
+    if (ok && got < (size_t)total)
+        ok = fail(s, LK_EFORMAT, "announces %lld bytes after its header, but has %zu", (long long)total, got);
+    /* One byte too far: is there more than announced, and does gzip's checksum, which comes last, agree? */
+    if (ok) ok = read_content(s, &extra, 1, &more);
+    if (ok && more) ok = fail(s, LK_EFORMAT, "has more than the %lld bytes that it announces", (long long)total);
+    if (ok) return x;
+    lk_tensor_free(x);
+    return NULL;
+}
+
+static Tensor *read_idx(const char *caller, const char *path, uint32_t magic, int ndim, Error *err)
+{
+    Source s = { .caller = caller, .path = path, .err = err };
+    Tensor *x = open_source(&s) ? read_elements(&s, magic, ndim) : NULL;
+    close_source(&s);
+    return x;
+}
+
+Tensor *lk_idx_images_new(const char *path, Error *err)
+{
+    return read_idx("lk_idx_images_new", path, MAGIC_IMAGES, 3, err);
+}
+
+Tensor *lk_idx_labels_new(const char *path, Error *err)
+{
+    const char *caller = "lk_idx_labels_new";
+    Tensor *y = read_idx(caller, path, MAGIC_LABELS, 1, err);
+    if (!y) return NULL;
+    const uint8_t *label = y->data;
+    int64_t i = 0, n = y->shape[0];
+    while (i < n && label[i] < CLASSES) i++;
+    if (i == n) return y;
+    lk_error_set(err, LK_EFORMAT, "%s: %s: label %d at position %lld; digits are 0 to 9", caller, path, label[i],
+                 (long long)i);
+    lk_tensor_free(y);
+    return NULL;
+}
