@@ -1,0 +1,25 @@
+#!/bin/sh
+# Installs this build, moves it, and uses it from there with find_package, with pkg-config, and header by header.
+set -u
+. "$LORIKEET_SOURCE_DIR/tests/check.sh"
+. "$LORIKEET_SOURCE_DIR/tests/install/package.sh"
+
+install_and_move "$LORIKEET_BUILD_DIR"
+check_find_package
+check_pkg_config
+
+# Each header is enough by itself, and none gives a warning to a strict user. real.h is a template, not a header.
+include=$prefix/include
+for header in $(cd "$include" && find lorikeet -name '*.h' ! -name real.h | sort); do
+    echo "#include <$header>" >"$work/header.c"
+    check "<$header> compiles alone" "$CC" -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror \
+        -I"$include" -I"$include/lorikeet" -fsyntax-only "$work/header.c"
+done
+only_lk() { no_match -v '^(.* [A-Z] lk_.*|.*:|)$' "$work/symbols"; }
+for archive in "$lib"/*.a; do
+    [ -e "$archive" ] || continue # a shared build: its symbols are the matter of test_shared.sh
+    nm -g --defined-only "$archive" >"$work/symbols"
+    check "$(basename "$archive") has global names with lk_ only, hidden ones too" only_lk
+done
+check "internal headers stay at home" test ! -e "$include/lorikeet/core/internal.h"
+tally

@@ -1,0 +1,73 @@
+#!/bin/sh
+# Installs what is missing, then builds and runs all tests: with the default compiler (the installed library included),
+# under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, with clang, and a training under ThreadSanitizer.
+# Warnings are errors. The last line is "N passed, N failed"; the exit code is 0 only when nothing failed.
+#     sh tests/run.sh
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root" || exit 1
+. examples/packages.sh
+
+has_clang_openmp() { echo 'int main(void) { return 0; }' | clang -fopenmp -x c - -o /dev/null; }
+
+need_compiler
+need libcriterion-dev has_header criterion/criterion.h
+need pkg-config has pkg-config
+need clang has clang
+need libomp-dev has_clang_openmp
+install_missing
+
+passed=0
+failed=0
+
+# count PASSED FAILED: the end of a step
+count() {
+    echo "== $step: $1 passed, $2 failed"
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+}
+
+build() {
+    cmake --preset "$step" && cmake --build --preset "$step" -j "$(nproc)"
+}
+
+# Adds up a ctest log: the tallies that the tests print, and a failure for each test that ended without one.
+tally() {
+    awk '/^[0-9]+\/[0-9]+ Testing: / { tests++; bad = 0 }
+         /^tally: / { passed += $2; failed += $4; bad = $4 }
+         /^Test Passed\.$/ { ended++ }
+         /^Test Failed\.$/ { ended++; if (!bad) failed++ }
+         END { failed += tests - ended; print passed + 0, failed + 0 }' "$1"
+}
+
+# run_tests PRESET TEXT
+run_tests() {
+    step=$1
+    log=build/$step/Testing/Temporary/LastTest.log
+    echo "== $step: $2"
+    rm -f "$log"
+    if build; then
+        ctest --preset "$step"
+        status=$?
+        set -- $(tally "$log")
+        [ "$status" -eq 0 ] || [ "$2" -gt 0 ] || set -- "$1" 1
+        count "$1" "$2"
+    else
+        count 0 1
+    fi
+}
+
+run_tests test "the default compiler, and the installed library"
+run_tests asan "address, leak and undefined-behaviour sanitizers"
+run_tests clang "clang"
+
+# The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads do (libarcher).
+step=tsan
+echo "== tsan: a training with four threads under the thread sanitizer"
+if build && TSAN_OPTIONS=ignore_noninstrumented_modules=1 build/tsan/examples/mnist_lora --threads 4 --epochs 1 --limit 5
+then count 1 0
+else count 0 1
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
