@@ -1,0 +1,100 @@
+/* cli.h - what the example programs share: options from a static table, one line for every error, where data are found.
+ *
+ *     typedef struct Options { int64_t seed; double lr; } Options;
+ *     static const CliOption options[] = {
+ *         CLI_SEED(Options),
+ *         CLI_DOUBLE("lr", Options, lr, "X", 0, 100, "learning rate"),
+ *         CLI_END
+ *     };
+ *     static const CliProgram program = { "name", "What it does, in one line.", options };
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         Options o = { .lr = 1e-3 };                    -- the defaults, which --help shows
+ *         cli_parse(&program, argc, argv, &o);           -- returns only if the program is to run
+ *         Error err = { 0 };
+ *         return cli_exit(&program, run(&o, &err), &err);
+ *     }
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "core/tape.h"
+#include "data/mnist.h"
+
+/* ---- options --------------------------------------------------------------------------------------------------- */
+
+typedef enum CliKind { CLI_KIND_END, CLI_KIND_INT, CLI_KIND_DOUBLE, CLI_KIND_TEXT } CliKind;
+
+typedef struct CliOption {
+    CliKind kind;
+    const char *name;  /* "seed": --seed N or --seed=N */
+    const char *value; /* what stands for the value in --help: "N" */
+    size_t offset;     /* of the member that takes it */
+    double min, max;   /* both included */
+    const char *help;
+} CliOption;
+
+/* A member of another C type than its kind says does not compile. */
+#define CLI_OPTION_(kind, name, T, field, ctype, value, min, max, help) \
+    { kind, name, value, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)), min, max, help }
+#define CLI_INT(name, T, field, value, min, max, help) \
+    CLI_OPTION_(CLI_KIND_INT, name, T, field, int64_t, value, min, max, help)
+#define CLI_DOUBLE(name, T, field, value, min, max, help) \
+    CLI_OPTION_(CLI_KIND_DOUBLE, name, T, field, double, value, min, max, help)
+#define CLI_TEXT(name, T, field, value, help) \
+    CLI_OPTION_(CLI_KIND_TEXT, name, T, field, const char *, value, 0, 0, help)
+#define CLI_END { CLI_KIND_END, NULL, NULL, 0, 0, 0, NULL }
+
+/* The options that many programs have; the member carries the same name. */
+#define CLI_SEED(T) CLI_INT("seed", T, seed, "N", 0, UINT32_MAX, "seed of the random numbers, as torch.manual_seed")
+#define CLI_THREADS(T) CLI_INT("threads", T, threads, "N", 0, 1024, "threads; 0: one for each processor")
+#define CLI_EPOCHS(T) CLI_INT("epochs", T, epochs, "N", 1, 1000, "passes over the training data")
+#define CLI_LIMIT(T) CLI_INT("limit", T, limit, "N", 0, 1e9, "batches of an epoch; 0: all")
+#define CLI_DATA(T) CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
+#define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
+
+typedef struct CliProgram {
+    const char *name;
+    const char *about; /* what it does, for --help */
+    const CliOption *options;
+} CliProgram;
+
+/* Stores the values of argv in the struct that the table describes. --help prints the table and ends the program with
+ * status 0; what the table does not allow ends it with status 2 and one line on stderr that names option and value. */
+void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+/* False, with the tape's failure in err, when something failed: one check for a whole chain of constructors and
+ * operations, `return cli_ok(t, err);`. */
+bool cli_ok(const Tape *t, Error *err);
+
+/* The status of main: 0 for ok without an error and with all output written, else 1; prints "name: message". */
+int cli_exit(const CliProgram *program, bool ok, const Error *err);
+
+/* ---- checks ---------------------------------------------------------------------------------------------------- */
+
+void cli_line(void); /* a line of dashes: below it a program speaks about itself */
+/* Prints "PASS  …" or, when the check does not hold, "FAIL  …" and makes *ok false. */
+void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
+
+/* ---- data ------------------------------------------------------------------------------------------------------ */
+
+enum { CLI_PATH_MAX = 4096 };
+
+/* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only DATA/name will do, and
+ * its absence is an error; without, it is the first of $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or false. */
+typedef bool CliHolds(const char *folder);
+bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX], Error *err);
+
+/* MNIST from where cli_find finds it, else 60,000 + 10,000 rendered digits; prints which. The caller owns both. */
+typedef struct CliDigits {
+    Dataset *train, *test;
+    bool rendered;
+    char folder[CLI_PATH_MAX]; /* where MNIST is; "" for rendered digits */
+} CliDigits;
+bool cli_digits(const char *data, Transform transform, CliDigits *digits, Error *err);
+void cli_digits_free(CliDigits *digits);
+
+#endif
