@@ -58,10 +58,24 @@ size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m
 void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
                   bool accumulate, void *c, int64_t ldc, void *workspace);
 
-/* Before a loop over a few registers: unrolled, an array of vectors can live in them. */
-#ifdef __clang__
+/* In an optimized build every size of a tile gets a copy of the kernel of its own, whose LK_UNROLL loops disappear and
+ * whose arrays of vectors are registers. Debug and sanitizer builds take the sizes as they come: there the copies
+ * would bring nothing, and take minutes to compile. */
+#if defined(__has_feature)
+#define LK_SANITIZED (__has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer) || \
+                      __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LK_SANITIZED 1
+#else
+#define LK_SANITIZED 0
+#endif
+#if !defined(__OPTIMIZE__) || LK_SANITIZED
+#define LK_UNROLL
+#elif defined(__clang__)
+#define LK_SPECIALIZE
 #define LK_UNROLL _Pragma("clang loop unroll(full)")
 #else
+#define LK_SPECIALIZE
 #define LK_UNROLL _Pragma("GCC unroll 16")
 #endif
 

@@ -17,10 +17,14 @@
  *     DOT_ROWS, DOT_CASES(_)     the same for dot products, in rows of four sums
  *
  * Tiles are arrays of vectors in registers. For that the compiler must know their sizes: the INLINE functions are copied
- * into the cases of a switch, with constants for the sizes, and their short loops are unrolled. */
+ * into the cases of a switch, with constants for the sizes (LK_SPECIALIZE in gemm_kernels.h says when). */
 
 #ifndef INLINE
+#ifdef LK_SPECIALIZE
 #define INLINE TARGET static inline __attribute__((always_inline))
+#else
+#define INLINE TARGET static
+#endif
 enum { TILE_VECTORS = 2 };
 #endif
 
@@ -74,16 +78,23 @@ TARGET static void F(tile)(const GemmTile *t)
     real *c = direct ? t->c : apart;
     int64_t c_row = direct ? t->c_row : WIDTH;
     int last = t->columns > LANES ? t->columns - LANES : t->columns;
-    switch (t->rows) {
-#define CASE(rows)                                                                    \
-    case rows:                                                                        \
-        if (t->columns == WIDTH) F(tile_of)(rows, 2, true, LANES, t, c, c_row, add);  \
-        else if (t->columns > LANES) F(tile_of)(rows, 2, false, last, t, c, c_row, add); \
-        else F(tile_of)(rows, 1, false, last, t, c, c_row, add);                      \
+#define TILE(rows)                                                                   \
+    if (t->columns == WIDTH) F(tile_of)(rows, 2, true, LANES, t, c, c_row, add);     \
+    else if (t->columns > LANES) F(tile_of)(rows, 2, false, last, t, c, c_row, add); \
+    else F(tile_of)(rows, 1, false, last, t, c, c_row, add);
+#define CASE(rows)  \
+    case rows:      \
+        TILE(rows)  \
         break;
+#ifdef LK_SPECIALIZE
+    switch (t->rows) {
         TILE_CASES(CASE)
-#undef CASE
     }
+#else
+    TILE(t->rows)
+#endif
+#undef CASE
+#undef TILE
     if (direct) return;
     for (int j = 0; j < t->columns; j++) {
         for (int i = 0; i < t->rows; i++) {
@@ -140,14 +151,18 @@ TARGET static void F(dots)(const GemmDots *d)
         int64_t i = d->rows * t / tiles, end = d->rows * (t + 1) / tiles;
         /* The next four columns are fetched meanwhile, two by each tile: memory and arithmetic at the same time. */
         const real *next = (const real *)d->b + (GEMM_DOT_COLUMNS + 2 * (t % 2)) * d->b_col;
-        switch (end - i) {
-#define CASE(rows) \
-    case rows:     \
+#define CASE(rows)                    \
+    case rows:                        \
         F(dots_of)(rows, i, d, next); \
         break;
+#ifdef LK_SPECIALIZE
+        switch (end - i) {
             DOT_CASES(CASE)
-#undef CASE
         }
+#else
+        F(dots_of)((int)(end - i), i, d, next);
+#endif
+#undef CASE
     }
 }
 

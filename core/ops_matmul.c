@@ -61,7 +61,7 @@ static void matmul_backward(Tape *t, Node *node)
 }
 
 static const Op MM = { "MmBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_1D = { "SqueezeBackward1", matmul_backward, { LK_IN1, LK_IN0 } };
+static const Op MM_1D = { "SqueezeBackward3", matmul_backward, { LK_IN1, LK_IN0 } };
 static const Op MM_ND = { "UnsafeViewBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
 
 Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
@@ -105,11 +105,13 @@ static void linear_backward(Tape *t, Node *node)
 }
 
 /* PyTorch computes the product differently for each number of dimensions, and names it after its last step. */
+#define LINEAR_OP(name) { name, linear_backward, { LK_IN1, LK_IN0 } }
 static const Op LINEAR[3][2] = { /* [1-D, 2-D, N-D][without, with bias] */
-    { { "SqueezeBackward3", linear_backward, { LK_IN1, LK_IN0 } }, { "AddBackward0", linear_backward, { LK_IN1, LK_IN0 } } },
-    { { "MmBackward0", linear_backward, { LK_IN1, LK_IN0 } }, { "AddmmBackward0", linear_backward, { LK_IN1, LK_IN0 } } },
-    { { "UnsafeViewBackward0", linear_backward, { LK_IN1, LK_IN0 } }, { "ViewBackward0", linear_backward, { LK_IN1, LK_IN0 } } },
+    { LINEAR_OP("SqueezeBackward3"), LINEAR_OP("AddBackward0") },
+    { LINEAR_OP("MmBackward0"), LINEAR_OP("AddmmBackward0") },
+    { LINEAR_OP("UnsafeViewBackward0"), LINEAR_OP("AddBackward0") },
 };
+static const Op LINEAR_FLAT = LINEAR_OP("ViewBackward0"); /* contiguous 3-D with bias: as 2-D, and viewed back */
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
 {
@@ -129,5 +131,6 @@ Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
     if (bias) lk_copy_(y, bias, NULL); /* the product is added to the bias, as addmm does */
     if (!gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y)) return NULL;
     const Op *op = &LINEAR[x->ndim < 3 ? x->ndim - 1 : 2][bias != NULL];
+    if (x->ndim == 3 && bias && lk_is_contiguous(x)) op = &LINEAR_FLAT;
     return lk_record(t, op, y, LK_INPUTS(x, weight, bias), NULL, 0);
 }

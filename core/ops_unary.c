@@ -16,7 +16,7 @@
     _(sigmoid,    "SigmoidBackward0", LK_OUT, 1 / (1 + exp(-x)),        dy * (1 - y) * y) \
     _(tanh,       "TanhBackward0",    LK_OUT, tanh(x),                  dy * (1 - y * y)) \
     _(relu,       "ReluBackward0",    LK_OUT, x < 0 ? 0 : x,            y <= 0 ? 0 : dy) \
-    _(abs,        "AbsBackward0",     LK_IN0, x < 0 ? -x : x,           x == 0 ? 0 : x < 0 ? -dy : dy)
+    _(abs,        "AbsBackward0",     LK_IN0, x < 0 ? -x : x,           x > 0 ? dy : x < 0 ? -dy : 0)
 
 #define LK_REAL_SOURCE "core/ops_unary.c"
 #include "core/real.h"

@@ -66,6 +66,17 @@ static Tensor *finish(Tape *t, const Op *op, Tensor *x, const Layout v[LAYOUTS])
     return lk_record(t, op, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
 }
 
+/* A view of few elements, or of none, could be given sizes whose product is no longer a number. */
+static bool check_extent(Tape *t, const char *function, DType dtype, const Layout *l)
+{
+    char text[LK_SHAPE_TEXT];
+    Tensor wanted = header_of(l, dtype), layout;
+    size_t bytes;
+    if (lk_tensor_layout(&layout, dtype, l->ndim, l->shape, &bytes, NULL)) return true;
+    return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function, lk_shape_text(&wanted, text),
+                   lk_dtype_name(dtype));
+}
+
 /* ---- dimensions in another order ------------------------------------------------------------------------------- */
 
 static const Op PERMUTE = { "PermuteBackward0", view_backward, { 0 } };
@@ -232,10 +243,7 @@ Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape)
             v[i].stride[d] = repeated ? 0 : from[i].stride[own];
         }
     }
-    Tensor check = header_of(&v[OF_X], x->dtype);
-    size_t bytes;
-    Error err = { 0 };
-    if (!lk_tensor_layout(&check, x->dtype, ndim, v[OF_X].shape, &bytes, &err)) return lk_fail(t, err.code, "%s", err.message);
+    if (!check_extent(t, "lk_expand", x->dtype, &v[OF_X])) return NULL;
     return finish(t, &EXPAND, x, v);
 }
 
@@ -245,31 +253,34 @@ static const Op VIEW = { "ViewBackward0", view_backward, { 0 } };
 static const Op RESHAPE = { "ReshapeAliasBackward0", view_backward, { 0 } };
 static const Op RESHAPE_COPY = { "UnsafeViewBackward0", view_backward, { 0 } };
 
-/* The wanted shape with -1 replaced; false, with the error kept, when the number of elements differs. */
+/* The wanted shape with -1 replaced; false, with the error kept, when x cannot have it. */
 static bool complete_shape(Tape *t, const char *function, const Tensor *x, int ndim, const int64_t *shape, Layout *l)
 {
     char text[LK_SHAPE_TEXT], wanted[LK_SHAPE_TEXT];
     int64_t known = 1, numel = lk_numel(x);
     int unknown = -1;
+    if (ndim < 0 || ndim > LK_MAX_DIMS)
+        return lk_fail(t, LK_ESHAPE, "%s: %s cannot become %d dimensions; 0 to %d are possible", function,
+                       lk_shape_text(x, text), ndim, LK_MAX_DIMS);
     *l = (Layout){ .ndim = ndim };
-    bool fits = ndim >= 0 && ndim <= LK_MAX_DIMS;
-    for (int d = 0; fits && d < ndim; d++) {
+    bool fits = true;
+    for (int d = 0; d < ndim; d++) {
         l->shape[d] = shape[d];
         if (shape[d] == -1 && unknown < 0) unknown = d;
-        else fits = shape[d] >= 0 && !__builtin_mul_overflow(known, shape[d], &known);
+        else if (shape[d] < 0) fits = false;
+        else if (__builtin_mul_overflow(known, shape[d], &known)) known = INT64_MAX; /* unless a 0 follows */
     }
-    if (fits && unknown >= 0) {
-        fits = known > 0 && numel % known == 0;
+    if (unknown >= 0) {
+        fits = fits && known > 0 && numel % known == 0;
         if (fits) l->shape[unknown] = numel / known;
-    } else if (fits) {
-        fits = known == numel;
+    } else {
+        fits = fits && known == numel;
     }
-    if (fits) return true;
-    Tensor target = { .ndim = ndim < 0 ? 0 : ndim > LK_MAX_DIMS ? LK_MAX_DIMS : ndim };
-    memcpy(target.shape, shape, (size_t)target.ndim * sizeof *shape);
-    lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function, lk_shape_text(x, text),
-            (long long)numel, lk_shape_text(&target, wanted));
-    return false;
+    if (fits) return check_extent(t, function, x->dtype, l);
+    Tensor target = { .ndim = ndim };
+    memcpy(target.shape, shape, (size_t)ndim * sizeof *shape);
+    return lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function, lk_shape_text(x, text),
+                   (long long)numel, lk_shape_text(&target, wanted));
 }
 
 /* Strides that show x in the shape of *l, if there are any. Each group of x's dimensions that one stride runs through is

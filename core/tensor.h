@@ -66,7 +66,7 @@ LK_API bool lk_is_contiguous(const Tensor *x);
 LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
 
 /* "(2, 3)" into a buffer that it returns, for messages: char s[LK_SHAPE_TEXT]; lk_shape_text(x, s). */
-enum { LK_SHAPE_TEXT = 8 * 21 + 8 };
+enum { LK_SHAPE_TEXT = LK_MAX_DIMS * 22 + 1 };
 LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
 
 /* ---- owned tensors --------------------------------------------------------------------------------------------- */

@@ -23,8 +23,8 @@ typedef struct Dataset {
     int64_t count;        /* len(dataset) */
 } Dataset;
 
-/* Consumes x and y, on failure too (lk_retain them to share). Errors: LK_ESHAPE when their first sizes differ, LK_EDTYPE,
- * LK_EVALUE for a transform that divides by 0, LK_ESTATE for tensors of a tape (give an lk_clone), LK_EMEMORY. */
+/* Consumes x and y, on failure too (lk_retain them to share). Errors: LK_ESHAPE when their first sizes differ,
+ * LK_EDTYPE, LK_EVALUE for a transform that divides by 0, LK_ESTATE for tensors of a tape (clone them), LK_EMEMORY. */
 LK_API Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err);
 LK_API void lk_dataset_free(Dataset *d);
 

@@ -3,8 +3,8 @@
  *     Optimizer *opt = lk_adam_new(lk_parameters(model, &err), 1e-3, &err);
  *     lk_optimizer_zero_grad(opt);  … lk_backward(t, loss) …  lk_step(opt, &err);
  *
- * The other settings start at PyTorch's defaults and are plain members (opt->weight_decay = 0.01), free to change between
- * steps. A parameter with requires_grad = false is never touched, even when it still carries a gradient; one without a
+ * The other settings start at PyTorch's defaults and are plain members, opt->weight_decay = 0.01, changed at any time.
+ * A parameter with requires_grad = false is never touched, even when it still carries a gradient; one that has no
  * gradient is skipped. State is made at a parameter's first step; after that a step allocates nothing. */
 #ifndef LK_OPTIMIZER_H
 #define LK_OPTIMIZER_H
