@@ -10,13 +10,17 @@ enum { TILE_ROWS = 4, DOT_ROWS = 2 };
 #define DOT_CASES(_) _(1) _(2)
 
 typedef float Floats __attribute__((vector_size(16)));
+typedef int32_t Ints __attribute__((vector_size(16)));
 typedef double Doubles __attribute__((vector_size(16)));
 typedef float FloatsAnywhere __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double DoublesAnywhere __attribute__((vector_size(16), aligned(8), may_alias));
 
+/* Lanes that are not wanted read the first element again and are cleared: no branch in the way of unrolling. */
 static inline Floats load_part_f32(const float *p, int n)
 {
-    return (Floats){ p[0], n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, n > 3 ? p[3] : 0 };
+    Floats v = { p[0], p[n > 1 ? 1 : 0], p[n > 2 ? 2 : 0], p[n > 3 ? 3 : 0] };
+    Ints lane = { 0, 1, 2, 3 };
+    return (Floats)((Ints)v & (lane < n));
 }
 
 static inline Doubles load_part_f64(const double *p, int n)
@@ -26,12 +30,12 @@ static inline Doubles load_part_f64(const double *p, int n)
 
 static inline void sum4_f32(const Floats v[4], float s[4])
 {
-    for (int j = 0; j < 4; j++) s[j] = (v[j][0] + v[j][2]) + (v[j][1] + v[j][3]);
+    LK_UNROLL for (int j = 0; j < 4; j++) s[j] = (v[j][0] + v[j][2]) + (v[j][1] + v[j][3]);
 }
 
 static inline void sum4_f64(const Doubles v[4], double s[4])
 {
-    for (int j = 0; j < 4; j++) s[j] = v[j][0] + v[j][1];
+    LK_UNROLL for (int j = 0; j < 4; j++) s[j] = v[j][0] + v[j][1];
 }
 
 #define real float

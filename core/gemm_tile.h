@@ -134,12 +134,12 @@ INLINE void F(dots_of)(int rows, int64_t i, const GemmDots *d, const real *next)
         F(dots_step)(rows, sum, a, a_row, b, p, true, LANES);
     }
     if (p < steps) F(dots_step)(rows, sum, a, a_row, b, p, false, (int)(steps - p));
-    LK_UNROLL for (int r = 0; r < rows; r++) {
-        real s[GEMM_DOT_COLUMNS];
-        sum4(sum[r], s);
+    real s[DOT_ROWS][GEMM_DOT_COLUMNS];
+    LK_UNROLL for (int r = 0; r < rows; r++) sum4(sum[r], s[r]);
+    for (int r = 0; r < rows; r++) {
         for (int j = 0; j < d->columns; j++) {
             real *to = (real *)d->c + (i + r) * d->c_row + j * d->c_col;
-            *to = d->add ? *to + s[j] : s[j];
+            *to = d->add ? *to + s[r][j] : s[r][j];
         }
     }
 }

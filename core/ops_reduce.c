@@ -24,6 +24,7 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
 {
     bool goes[LK_MAX_DIMS];
     if (!lk_check_floating(t, function, 1, &x)) return false;
+    if (ndims < 0) return lk_fail(t, LK_ESHAPE, "%s: %d dimensions: name those to reduce, or LK_ALL", function, ndims);
     for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
     for (int i = 0; i < ndims; i++) {
         int d = lk_check_dim(t, function, x->ndim, dims[i]);
@@ -238,23 +239,29 @@ static void F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const
     }
 }
 
-/* count += 1 where x = y */
+/* x is the extreme value y; a NaN equals nothing, but it is one too. */
+static bool F(is_extreme)(real x, real y)
+{
+    return x == y || (isnan(x) && isnan(y));
+}
+
+/* count += 1 where x is y */
 static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;
     real *count = p[0];
     const real *x = p[1], *y = p[2];
-    for (int64_t i = 0; i < n; i++) count[i * step[0]] += x[i * step[1]] == y[i * step[2]] ? 1 : 0;
+    for (int64_t i = 0; i < n; i++) count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
 }
 
-/* dx += dy / count where x = y */
+/* dx += dy / count where x is y */
 static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;
     real *dx = p[0];
     const real *x = p[1], *y = p[2], *dy = p[3], *count = p[4];
     for (int64_t i = 0; i < n; i++)
-        if (x[i * step[1]] == y[i * step[2]]) dx[i * step[0]] += dy[i * step[3]] / count[i * step[4]];
+        if (F(is_extreme)(x[i * step[1]], y[i * step[2]])) dx[i * step[0]] += dy[i * step[3]] / count[i * step[4]];
 }
 
 /* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger than all. */

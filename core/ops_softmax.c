@@ -87,14 +87,13 @@ Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t i
     for (int64_t i = 0; i < x->shape[0]; i++) {
         if (label[i] == ignore_index) continue;
         if (label[i] < 0 || label[i] >= x->shape[1])
-            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has classes 0 … "
-                           "%lld", (long long)label[i], (long long)i, lk_shape_text(logits, sx),
-                           (long long)x->shape[1] - 1);
+            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has %lld classes",
+                           (long long)label[i], (long long)i, lk_shape_text(logits, sx), (long long)x->shape[1]);
         counted++;
     }
     if (reduction == LK_MEAN && counted == 0)
-        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: the mean over no row: all %lld labels are the ignored %lld",
-                       (long long)x->shape[0], (long long)ignore_index);
+        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: the mean over no row: none of the %lld labels counts, %lld is "
+                       "ignored", (long long)x->shape[0], (long long)ignore_index);
     CrossEntropy c = { ignore_index, reduction == LK_MEAN ? 1.0 / (double)counted : 1.0 };
     double sum = LK_REAL(x->dtype, cross_entropy_sum, x->shape[0], x->shape[1], x->data, label, ignore_index);
     lk_fill_(loss, reduction == LK_MEAN ? sum / (double)counted : sum);
@@ -140,12 +139,12 @@ Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y)
 
 #else /* ---- in real: float, then double --------------------------------------------------------------------------- */
 
-/* max of n elements `step` apart; NaN if one is NaN, so that it is not lost. */
+/* max of n elements `step` apart. A NaN is passed over: its own e^NaN reaches every result through the sum. */
 static real F(maximum)(int64_t n, int64_t step, const real *x)
 {
     real best = -INFINITY;
     for (int64_t i = 0; i < n; i++)
-        if (!(x[i * step] <= best)) best = x[i * step];
+        if (x[i * step] > best) best = x[i * step];
     return best;
 }
 

@@ -277,8 +277,7 @@ static bool complete_shape(Tape *t, const char *function, const Tensor *x, int n
         fits = fits && known == numel;
     }
     if (fits) return check_extent(t, function, x->dtype, l);
-    Tensor target = { .ndim = ndim };
-    memcpy(target.shape, shape, (size_t)ndim * sizeof *shape);
+    Tensor target = header_of(l, x->dtype);
     return lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function, lk_shape_text(x, text),
                    (long long)numel, lk_shape_text(&target, wanted));
 }

@@ -124,6 +124,7 @@ int cli_exit(const CliProgram *program, bool ok, const Error *err)
     bool written = fflush(stdout) == 0 && !ferror(stdout); /* a full disk shows only here */
     if (err->code != LK_OK) fprintf(stderr, "%s: %s\n", program->name, err->message);
     else if (!written) fprintf(stderr, "%s: the output could not be written\n", program->name);
+    else if (!ok) fprintf(stderr, "%s: a check failed, see FAIL above\n", program->name);
     return ok && written && err->code == LK_OK ? EXIT_SUCCESS : STATUS_FAILED;
 }
 

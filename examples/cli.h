@@ -70,7 +70,8 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
  * operations, `return cli_ok(t, err);`. */
 bool cli_ok(const Tape *t, Error *err);
 
-/* The status of main: 0 for ok without an error and with all output written, else 1; prints "name: message". */
+/* The status of main: 0 for ok without an error and with all output written, else 1 and one line on stderr that says
+ * why: "name: message". */
 int cli_exit(const CliProgram *program, bool ok, const Error *err);
 
 /* ---- checks ---------------------------------------------------------------------------------------------------- */
@@ -83,8 +84,8 @@ void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
 
 enum { CLI_PATH_MAX = 4096 };
 
-/* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only DATA/name will do, and
- * its absence is an error; without, it is the first of $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or false. */
+/* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only DATA/name will do,
+ * and its absence is an error; without, it is the first of $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or false. */
 typedef bool CliHolds(const char *folder);
 bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX], Error *err);
 

@@ -23,6 +23,7 @@ need_compiler() {
     need make has make
     need cmake has cmake
     need zlib1g-dev has_header zlib.h
+    need libjansson-dev has_header jansson.h
 }
 
 install_missing() {

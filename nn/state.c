@@ -1,6 +1,8 @@
-/* state.c - the state dict in memory: a snapshot of all parameters, and putting one back. */
+/* state.c - the state dict in memory: a snapshot of all parameters, and putting one back. In files:
+ * data/safetensors.c. */
 #include "nn/state.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -15,41 +17,73 @@ static ParamIter names_of(Module *m)
     return it;
 }
 
-/* ---- taking a snapshot ----------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------------------------ */
 
-static bool add_entry(StateDict *state, const char *name, const Tensor *x, Error *err)
+StateDict *lk_state_dict_empty_new(Error *err)
 {
-    StateEntry *e = &state->entries[state->count++];
-    size_t bytes = strlen(name) + 1;
-    e->name = lk_mem_alloc(bytes);
-    if (!e->name) return lk_error_set(err, LK_EMEMORY, "lk_state_dict_new: no memory for the name \"%s\"", name);
-    memcpy(e->name, name, bytes);
-    e->tensor = lk_clone(x, err);
-    return e->tensor;
+    StateDict *state = lk_mem_calloc(1, sizeof *state);
+    if (!state) lk_error_set(err, LK_EMEMORY, "lk_state_dict_empty_new: no memory");
+    return state;
 }
 
-StateDict *lk_state_dict_new(Module *m, Error *err)
+/* The array has room for a power of two of entries, so it is full when there are that many. */
+static bool make_room(StateDict *state)
+{
+    int count = state->count;
+    if ((count & (count - 1)) != 0) return count < INT_MAX;
+    StateEntry *entries = lk_mem_calloc(count ? 2 * (size_t)count : 1, sizeof *entries);
+    if (!entries) return false;
+    if (count > 0) memcpy(entries, state->entries, (size_t)count * sizeof *entries);
+    lk_mem_free(state->entries);
+    state->entries = entries;
+    return true;
+}
+
+bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err)
+{
+    size_t bytes = name ? strlen(name) + 1 : 0;
+    char *copy = NULL;
+    if (!state || !name || !x)
+        lk_error_set(err, LK_EVALUE, "lk_state_dict_add: the %s is NULL", !state ? "state" : name ? "tensor" : "name");
+    else if (x->refs == 0)
+        lk_error_set(err, LK_ESTATE, "lk_state_dict_add: \"%.100s\" belongs to a tape; keep it with lk_clone", name);
+    else if (!make_room(state) || !(copy = lk_mem_alloc(bytes)))
+        lk_error_set(err, LK_EMEMORY, "lk_state_dict_add: no memory for the name \"%.100s\"", name);
+    if (!copy) {
+        lk_tensor_free(x);
+        return false;
+    }
+    memcpy(copy, name, bytes);
+    state->entries[state->count++] = (StateEntry){ copy, x };
+    return true;
+}
+
+static StateDict *state_of(Module *m, bool copies, const char *function, Error *err)
 {
     if (!m) {
-        lk_error_set(err, LK_EVALUE, "lk_state_dict_new: the module is NULL");
+        lk_error_set(err, LK_EVALUE, "%s: the module is NULL", function);
         return NULL;
     }
-    if (!lk_walkable(m, "lk_state_dict_new", err)) return NULL;
-    size_t count = 0;
-    for (ParamIter it = names_of(m); lk_params_next(&it);) count++;
-    StateDict *state = lk_mem_calloc(1, sizeof *state);
-    if (state && count > 0) state->entries = lk_mem_calloc(count, sizeof *state->entries);
-    if (!state || (count > 0 && !state->entries)) {
-        lk_error_set(err, LK_EMEMORY, "lk_state_dict_new: no memory for %zu entries", count);
-        lk_state_dict_free(state);
-        return NULL;
-    }
+    if (!lk_walkable(m, function, err)) return NULL;
+    StateDict *state = lk_state_dict_empty_new(err);
+    if (!state) return NULL;
     for (ParamIter it = names_of(m); lk_params_next(&it);) {
-        if (add_entry(state, it.name, it.tensor, err)) continue;
+        Tensor *x = copies ? lk_clone(it.tensor, err) : lk_tensor_retain(it.tensor);
+        if (lk_state_dict_add(state, it.name, x, err)) continue;
         lk_state_dict_free(state);
         return NULL;
     }
     return state;
+}
+
+StateDict *lk_state_dict_new(Module *m, Error *err)
+{
+    return state_of(m, true, "lk_state_dict_new", err);
+}
+
+StateDict *lk_state_dict_shared_new(Module *m, Error *err)
+{
+    return state_of(m, false, "lk_state_dict_shared_new", err);
 }
 
 void lk_state_dict_free(StateDict *state)

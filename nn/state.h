@@ -6,10 +6,10 @@
 
 typedef struct StateEntry {
     char *name;     /* "layers.0.linear.weight" */
-    Tensor *tensor; /* an owned copy */
+    Tensor *tensor; /* the dictionary's own reference */
 } StateEntry;
 
-/* Entries in PyTorch's order; a shared parameter appears under every one of its names. */
+/* A module's entries are in PyTorch's order; a shared parameter appears under every one of its names. */
 typedef struct StateDict {
     StateEntry *entries;
     int count;
@@ -17,6 +17,14 @@ typedef struct StateDict {
 
 /* {k: v.clone() for k, v in m.state_dict().items()}: a snapshot. NULL without memory. */
 LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
+/* m.state_dict(): the same names with m's own tensors, nothing copied. What trains later changes here too. */
+LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
+
+/* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed, on failure too; NULL
+ * is the failure of whoever made it. LK_ESTATE for a tensor of a tape: lk_clone it. */
+LK_API StateDict *lk_state_dict_empty_new(Error *err);
+LK_API bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err);
+
 LK_API void lk_state_dict_free(StateDict *state);
 LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name); /* borrowed; NULL: no such name */
 

@@ -1,5 +1,6 @@
 # check.sh - for the script tests tests/<folder>/test_<topic>.sh; read by them, not run by itself. ctest gives them
-# LORIKEET_SOURCE_DIR, LORIKEET_BUILD_DIR and CC; this file adds $work, an empty folder that is removed at the end.
+# LORIKEET_SOURCE_DIR, LORIKEET_BUILD_DIR, CC and CFLAGS (the sanitizers); this file adds $work, an empty folder that is
+# removed at the end.
 #     check "text" COMMAND…      the command succeeds; its output is shown when it does not
 #     must "text" COMMAND…       the same, and without it the rest makes no sense: ends the script
 #     tally                      last line of the script

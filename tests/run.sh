@@ -8,13 +8,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
 . examples/packages.sh
 
-has_clang_openmp() { echo 'int main(void) { return 0; }' | clang -fopenmp -x c - -o /dev/null; }
+clang_has() { echo 'int main(void) { return 0; }' | clang "$1" -x c - -o /dev/null; }
 
 need_compiler
 need libcriterion-dev has_header criterion/criterion.h
 need pkg-config has pkg-config
 need clang has clang
-need libomp-dev has_clang_openmp
+need libomp-dev clang_has -fopenmp
+need libclang-rt-dev clang_has -fsanitize=thread
 install_missing
 
 passed=0

@@ -102,7 +102,8 @@ Test(dataset, errors)
     check_alloc_begin();
 #define SOME_X make_tensor(LK_U8, LK_SHAPE(2, 1), 1, 2)
 #define SOME_Y make_tensor(LK_U8, LK_SHAPE(2), 1, 2)
-    check_refused(make_tensor(LK_U8, LK_SHAPE(3, 1), 1, 2, 3), SOME_Y, LK_TO_TENSOR, LK_ESHAPE, "(3, 1) and labels (2,)");
+    check_refused(make_tensor(LK_U8, LK_SHAPE(3, 1), 1, 2, 3), SOME_Y, LK_TO_TENSOR, LK_ESHAPE,
+                  "(3, 1) and labels (2,)");
     check_refused(make_tensor(LK_U8, LK_SCALAR, 1), SOME_Y, LK_TO_TENSOR, LK_ESHAPE, "samples ()");
     check_refused(SOME_X, make_tensor(LK_U8, LK_SHAPE(2, 1), 1, 2), LK_TO_TENSOR, LK_ESHAPE, "labels (2, 1)");
     check_refused(make_tensor(LK_I64, LK_SHAPE(2, 1), 1, 2), SOME_Y, LK_TO_TENSOR, LK_EDTYPE, "not int64");

@@ -124,7 +124,8 @@ Test(digits, look_like_mnist)
         }
         check(ink > 15 && ink < 300, "image %lld has ink for %.1f pixels", (long long)i, ink);
         check(brightest >= 180, "image %lld: the brightest pixel is %d", (long long)i, brightest);
-        check(x_mass / ink > 9 && x_mass / ink < 18 && y_mass / ink > 9 && y_mass / ink < 18, "image %lld", (long long)i);
+        check(x_mass / ink > 9 && x_mass / ink < 18, "image %lld lies to the side", (long long)i);
+        check(y_mass / ink > 9 && y_mass / ink < 18, "image %lld lies too high or low", (long long)i);
         sum += ink;
     }
     double mean = sum / COUNT / PIXELS, deviation = squares / COUNT / PIXELS - mean * mean;

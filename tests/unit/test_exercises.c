@@ -1,5 +1,5 @@
-/* test_exercises.c - the programs ex1_… to ex6_…: what they print is, up to the line of dashes, PyTorch's output byte for
- * byte (tests/fixtures/make_exercises.py), and what they check of themselves below it holds. */
+/* test_exercises.c - the programs ex1_… to ex6_…: what they print is, up to the line of dashes, PyTorch's output byte
+ * for byte (tests/fixtures/make_exercises.py), and what they check of themselves below it holds. */
 #include "tests/unit/programs.h"
 
 static const char LINE[] = "----------------------------------------------------------------\n";
@@ -7,8 +7,8 @@ static const char LINE[] = "----------------------------------------------------
 static void check_exercise(int number, const char *name, int checks)
 {
     char file[16], verdict[64];
-    snprintf(file, sizeof file, "ex%d.txt", number);
-    snprintf(verdict, sizeof verdict, "%s: all checks passed\n", name);
+    print_to(file, sizeof file, "ex%d.txt", number);
+    print_to(verdict, sizeof verdict, "%s: all checks passed\n", name);
     char *expected = read_file(check_fixture(file));
     Output o = run_program("./%s", name);
     check(o.status == 0, "status %d: %s%s", o.status, o.out, o.err);
@@ -65,7 +65,7 @@ Test(exercises, custom_module)
 {
     Output o = run_program("./custom_module");
     check(o.status == 0 && count_text(o.out, "PASS  ") == 2 && !strstr(o.out, "FAIL"), "%s%s", o.out, o.err);
-    check(strstr(o.out, "(0): Residual(\n    width=16\n    (down): Linear(in_features=4, out_features=16, bias=True)\n"));
+    check(strstr(o.out, "(0): Residual(\n    width=16\n    (down): Linear(in_features=4, out_features=16, bias=True)"));
     check(strstr(o.out, "0.scale torch.Size([1])\n0.down.weight torch.Size([16, 4])\n"));
     check(strstr(o.out, "1.bias torch.Size([1]) frozen\n154 parameters, 153 trainable\n"));
     output_free(&o);
@@ -101,7 +101,7 @@ Test(command_line, bad_options)
         check_refused(run_program("./ex1_lora_layer %s", bad[i][0]), 2, bad[i][1]);
 
     static const char *const bad_numbers[][2] = {
-        { "--alpha 1x", "--alpha: '1x' is not a number" },  { "--alpha nan", "--alpha: 'nan' is not a number" },
+        { "--alpha 1x", "--alpha: '1x' is not a number" },   { "--alpha nan", "--alpha: 'nan' is not a number" },
         { "--alpha inf", "--alpha: 'inf' is not a number" }, { "--alpha 0x8", "--alpha: '0x8' is not a number" },
         { "--alpha -", "--alpha: '-' is not a number" },     { "--alpha 1e999", "--alpha: 1e999 is outside 0 to 1000" },
         { "--lr -0.1", "--lr: -0.1 is outside 0 to 1" },     { "--epochs 0", "--epochs: 0 is outside 1 to 1000" },
@@ -114,9 +114,8 @@ Test(command_line, bad_options)
 
 Test(command_line, help)
 {
-    static const char *const options[] = { "--data DIR", "--seed N", "--threads N", "--epochs N",
-                                           "--limit N",  "--rank N", "--alpha X",   "--lr X",
-                                           "--json FILE", "--help" };
+    static const char *const options[] = { "--data DIR", "--seed N",  "--threads N", "--epochs N",  "--limit N",
+                                           "--rank N",   "--alpha X", "--lr X",      "--json FILE", "--help" };
     Output o = run_program("./mnist_lora --epochs 7 --help");
     check(o.status == 0 && o.err[0] == '\0', "status %d: %s", o.status, o.err);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)

@@ -13,7 +13,7 @@
 #include <zlib.h>
 #endif
 
-/* An empty folder for the test; files of an earlier run are removed. */
+/* An empty folder; what the test put there before is removed. */
 static const char *fresh_folder(const char *name)
 {
     static const char *const left[] = { "train-images-idx3-ubyte", "train-images.idx3-ubyte", "train-labels-idx1-ubyte",
@@ -83,7 +83,7 @@ Test(mnist, every_name)
     Dataset *d = digits(12);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         for (int train = 0; train < 2; train++) {
-            const char *folder = fresh_folder("mnist-names"), *start = train ? "train" : "t10k";
+            const char *folder = fresh_folder("names"), *start = train ? "train" : "t10k";
             char images[64], labels[64];
             snprintf(images, sizeof images, "%s%s", start, ends[i][0]);
             snprintf(labels, sizeof labels, "%s%s", start, ends[i][1]);
@@ -121,7 +121,7 @@ Test(mnist, missing)
     check_refused(NULL, true, LK_EVALUE, "folder is NULL");
     check_refused(check_scratch("nowhere"), true, LK_EIO, "nowhere cannot be opened: No such file");
     check_refused(check_source("README.md"), true, LK_EIO, "README.md");
-    const char *folder = fresh_folder("mnist-missing");
+    const char *folder = fresh_folder("missing");
     check_refused(folder, true, LK_EIO, folder);
     check_refused(folder, true, LK_EIO, "holds no training images; tried train-images-idx3-ubyte, "
                   "train-images-idx3-ubyte.gz, train-images.idx3-ubyte, train-images.idx3-ubyte.gz");
@@ -139,7 +139,7 @@ Test(mnist, missing)
 Test(mnist, files_that_do_not_belong_together)
 {
     Dataset *d = digits(12);
-    const char *folder = fresh_folder("mnist-together");
+    const char *folder = fresh_folder("together");
     check_alloc_begin();
     put_images(folder, "train-images-idx3-ubyte", d, 12, 28);
     check_refused(folder, true, LK_EIO, "holds no training labels; tried train-labels-idx1-ubyte, ");
@@ -152,7 +152,7 @@ Test(mnist, files_that_do_not_belong_together)
     check_refused(folder, true, LK_EFORMAT, "images of 14 x 56 pixels; MNIST's have 28 x 28");
 
     /* An error page under the name of a compressed file is found, and said to be one. */
-    folder = fresh_folder("mnist-together");
+    folder = fresh_folder("together");
     put(folder, "page", "<html>404</html>", 16);
     char from[1200], to[1200];
     snprintf(from, sizeof from, "%s/page", folder);
@@ -166,7 +166,7 @@ Test(mnist, files_that_do_not_belong_together)
 Test(mnist, out_of_memory)
 {
     Dataset *d = digits(3);
-    const char *folder = fresh_folder("mnist-memory");
+    const char *folder = fresh_folder("memory");
     put_images(folder, "train-images-idx3-ubyte", d, 3, 28);
     put_labels(folder, "train-labels-idx1-ubyte", d, 3);
     lk_dataset_free(d);

@@ -1,8 +1,8 @@
 /* test_parity_mnist.c - the same seed gives PyTorch's losses: 50 of the MLP, 50 of LoRA alone, for five seeds.
  *
  * On numbers drawn from the stream itself always, in float32 and float64; on MNIST, with the notebook's whole order of
- * draws, where the real files lie beside the source tree or in $LORIKEET_DATA. The expected losses, what exactly was run
- * and how far PyTorch agrees with itself: tests/fixtures/make_mnist_lora.py. */
+ * draws, where the real files lie beside the source tree or in $LORIKEET_DATA. The expected losses, what exactly was
+ * run and how far PyTorch agrees with itself: tests/fixtures/make_mnist_lora.py. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -50,8 +50,8 @@ static void check_training(Parity *p, Module *net, const char *what, int seed, c
         lk_optimizer_zero_grad(opt);
         check(lk_backward(p->t, loss) && lk_step(opt, &err), "%s%s", lk_tape_error(p->t)->message, err.message);
         double got = lk_item(loss);
-        check(fabs(got - expected[i]) <= tolerance, "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g", what,
-              seed, i, got, expected[i], got - expected[i]);
+        check(fabs(got - expected[i]) <= tolerance, "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g",
+              what, seed, i, got, expected[i], got - expected[i]);
         lk_tape_reset(p->t);
     }
     lk_optimizer_free(opt);
@@ -127,7 +127,8 @@ Test(parity, mnist)
     if (!folder) return; /* the stream tests above need no files */
     Error err = { 0 };
     Parity p = { .dtype = LK_F32 };
-    Dataset *train = lk_mnist_new(folder, true, LK_TO_TENSOR, &err), *test = lk_mnist_new(folder, false, LK_TO_TENSOR, &err);
+    Dataset *train = lk_mnist_new(folder, true, LK_TO_TENSOR, &err);
+    Dataset *test = lk_mnist_new(folder, false, LK_TO_TENSOR, &err);
     check_no_error(&err);
     p.train = lk_loader_new(train, BATCH, true, &p.rng, &err);
     p.test = lk_loader_new(test, BATCH, false, &p.rng, &err);

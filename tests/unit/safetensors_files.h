@@ -1,0 +1,56 @@
+/* safetensors_files.h - what the tests of reading and of writing safetensors files share. */
+#ifndef SAFETENSORS_FILES_H
+#define SAFETENSORS_FILES_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/state.h"
+#include "tests/check.h"
+
+/* All bytes of a file; give them back with free. */
+static inline char *read_whole(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    check(file != NULL, "%s cannot be opened", path);
+    check(fseek(file, 0, SEEK_END) == 0);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    char *bytes = malloc(*size + 1);
+    check(fread(bytes, 1, *size, file) == *size);
+    fclose(file);
+    return bytes;
+}
+
+static inline void add(StateDict *state, const char *name, DType dtype, int ndim, const int64_t *shape, const void *values)
+{
+    Error err = { 0 };
+    check(lk_state_dict_add(state, name, lk_tensor_from_new(dtype, ndim, shape, values, &err), &err), "%s", err.message);
+}
+
+/* The tensors of tests/fixtures/reference.safetensors, as tests/fixtures/make_safetensors.py lists them. */
+static inline StateDict *reference_state(void)
+{
+    StateDict *state = lk_state_dict_empty_new(NULL);
+    float weights[6] = { 0.5f, -0.0f, INFINITY, -INFINITY, 0, 0 };
+    memcpy(weights + 4, (uint32_t[]){ 0x7fc12345, 1 }, 8); /* a NaN with a payload, the smallest number */
+    double doubles[2] = { 1.0 / 3, 0 };
+    memcpy(doubles + 1, &(uint64_t){ 0xfff0000000000001 }, 8); /* a signalling NaN */
+    add(state, "layers.10.weight", LK_F32, LK_SHAPE(2, 3), weights);
+    add(state, "layers.2.weight", LK_F32, LK_SHAPE(1, 2, 1), (float[]){ 1e-30f, 16777216.0f });
+    add(state, "", LK_F32, LK_SCALAR, (float[]){ 3.0f });
+    add(state, "none", LK_F32, LK_SHAPE(0, 4), NULL);
+    add(state, "no double", LK_F64, LK_SHAPE(3, 0), NULL);
+    add(state, "double", LK_F64, LK_SHAPE(2), doubles);
+    add(state, "long", LK_I64, LK_SHAPE(3), (int64_t[]){ INT64_MIN, INT64_MAX, -1 });
+    add(state, "bytes", LK_U8, LK_SHAPE(5), (uint8_t[]){ 0, 1, 127, 128, 255 });
+    add(state, "mask", LK_BOOL, LK_SHAPE(3), (bool[]){ true, false, true });
+    add(state, "quote \" backslash \\ slash / del \x7f", LK_BOOL, LK_SHAPE(1), (bool[]){ true });
+    add(state, "\b\t\n\f\r\x01\x1f", LK_U8, LK_SHAPE(1), (uint8_t[]){ 7 });
+    add(state, "\u00e9 \u65e5\u672c \U0001f426", LK_BOOL, LK_SCALAR, (bool[]){ false });
+    return state;
+}
+
+#endif
