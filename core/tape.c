@@ -26,6 +26,7 @@ struct Tape {
     Node *last;       /* the newest record; ->prev leads to the oldest: creation order is a topological order */
     FreeBlock *free;  /* blocks of gradients that are no longer needed, in the arena */
     bool grad;        /* recording is on */
+    uint64_t epoch;   /* of the tensors on it */
     Error error;
     ErrorHandler *handler;
     void *handler_user;
@@ -37,6 +38,13 @@ static void print_error(const Error *err, void *user)
     fprintf(stderr, "%s\n", err->message);
 }
 
+/* Tapes of several threads share the count. */
+static uint64_t next_epoch(void)
+{
+    static _Atomic uint64_t epochs;
+    return ++epochs;
+}
+
 Tape *lk_tape_new(Error *err)
 {
     Tape *t = lk_mem_calloc(1, sizeof *t);
@@ -45,6 +53,7 @@ Tape *lk_tape_new(Error *err)
         return NULL;
     }
     t->grad = true;
+    t->epoch = next_epoch();
     t->handler = print_error;
     return t;
 }
@@ -57,8 +66,14 @@ void lk_tape_free(Tape *t)
     lk_mem_free(t);
 }
 
+uint64_t lk_tape_epoch(const Tape *t)
+{
+    return t->epoch;
+}
+
 void lk_tape_reset(Tape *t)
 {
+    t->epoch = next_epoch();
     lk_arena_reset(&t->arena);
     t->last = NULL;
     t->free = NULL;
@@ -179,6 +194,7 @@ Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
     if (t->last != mark.last) return y;
     t->free = NULL; /* its blocks may lie behind the mark */
+    t->epoch = next_epoch();
     if (!y || !lk_arena_since(&t->arena, mark.memory, y)) {
         lk_arena_release(&t->arena, mark.memory);
         return y;

@@ -21,6 +21,9 @@ LK_API void lk_tape_free(Tape *t);
 /* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. */
 LK_API void lk_tape_reset(Tape *t);
 
+/* A number that no tape has had before, new whenever tensors of t may have gone: what keeps one asks for it again. */
+LK_API uint64_t lk_tape_epoch(const Tape *t);
+
 /* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode it replaces. */
 LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);

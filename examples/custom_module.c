@@ -28,8 +28,8 @@ static Tensor *residual_forward(Tape *t, Module *self, Tensor *x)
 }
 static const Field residual_fields[] = { LK_PARAM(Residual, scale), LK_CHILD(Residual, down), LK_CHILD(Residual, up),
                                          LK_INT(Residual, width), LK_END };
-static const ModuleType residual_type = { "Residual", sizeof(Residual), residual_forward, residual_fields,
-                                          "width={width}" };
+static const ModuleType residual_type = { .name = "Residual", .size = sizeof(Residual), .forward = residual_forward,
+                                          .fields = residual_fields, .repr = "width={width}" };
 
 /* A constructor fills the slots; what is missing is freed with the rest. */
 static Module *residual_new(int64_t features, int64_t width, Rng *rng, Error *err)

@@ -2,12 +2,23 @@
 #ifndef LK_FIELDS_H
 #define LK_FIELDS_H
 
-#include "nn/module.h"
+#include "nn/parametrize.h"
 
-static inline const Field *fields_of(const Module *m)
+/* What every module has behind its own fields: the parametrizations, its last child. (module.c) */
+extern const Field lk_base_fields[];
+
+/* All fields of a module, its own and then the base's: for (const Field *f = first_field(m); f; f = next_field(f)) … */
+static inline const Field *first_field(const Module *m)
 {
-    static const Field none[] = { LK_END };
-    return m->type->fields ? m->type->fields : none;
+    const Field *own = m->type->fields;
+    return own && own->kind != LK_FIELD_END ? own : lk_base_fields;
+}
+
+static inline const Field *next_field(const Field *f)
+{
+    if (f == lk_base_fields) return NULL;
+    f++;
+    return f->kind != LK_FIELD_END ? f : lk_base_fields;
 }
 
 /* The member that a field describes, in the module m: a Tensor **, Module **, ModuleArray *, int64_t *, … */
@@ -16,13 +27,33 @@ static inline void *field_of(const Module *m, const Field *f)
     return (char *)(uintptr_t)m + f->offset;
 }
 
+static inline bool holds_tensor(const Field *f)
+{
+    return f->kind == LK_FIELD_PARAM || f->kind == LK_FIELD_BUFFER;
+}
+
+static inline bool holds_array(const Field *f)
+{
+    return f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_LISTS;
+}
+
 /* The slots for children behind a field: none, one, or an array of them. */
 static inline ModuleArray slots_of(const Module *m, const Field *f)
 {
     if (f->kind == LK_FIELD_CHILD) return (ModuleArray){ field_of(m, f), 1 };
-    if (f->kind == LK_FIELD_CHILDREN) return *(ModuleArray *)field_of(m, f);
+    if (holds_array(f)) return *(ModuleArray *)field_of(m, f);
     return (ModuleArray){ NULL, 0 };
 }
+
+/* The chain of the parameter whose (empty) slot this is, NULL for none; and the value it computes. (parametrize.c) */
+ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
+Tensor *lk_list_value(Tape *t, ParametrizationList *list);
+
+/* The ParametrizationLists of a module. (parametrize.c) */
+ModuleArray lk_lists_of(const Module *m);
+
+/* Whether a dotted name fits a pattern with `*` and `?`. (walk.c) */
+bool lk_name_matches(const char *pattern, const char *name);
 
 /* Whether every walk over m comes to its end; if not, the reason is in err. (walk.c) */
 bool lk_walkable(Module *m, const char *function, Error *err);

@@ -8,7 +8,7 @@
 static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 {
     Linear *l = (Linear *)self;
-    return lk_linear(t, x, l->weight, l->bias);
+    return lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias));
 }
 
 static const Field linear_fields[] = {

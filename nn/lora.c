@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/ops.h"
+#include "nn/parametrize.h"
 
 /* ---- exercise 1: LoRALayer ------------------------------------------------------------------------------------- */
 
@@ -11,8 +12,8 @@
 static Tensor *lora_layer_forward(Tape *t, Module *self, Tensor *x)
 {
     LoRALayer *l = (LoRALayer *)self;
-    Tensor *low_rank = lk_matmul(t, x, l->A);
-    return lk_scale(t, lk_matmul(t, low_rank, l->B), l->alpha);
+    Tensor *low_rank = lk_matmul(t, x, lk_param(t, self, &l->A));
+    return lk_scale(t, lk_matmul(t, low_rank, lk_param(t, self, &l->B)), l->alpha);
 }
 
 static const Field lora_layer_fields[] = {
@@ -72,10 +73,11 @@ static bool check_pair(Tape *t, const LinearWithLoRA *m)
         return false;
     }
     /* Not left to the operations: broadcasting would accept an adapter with a single output. */
-    int64_t in = lk_size(linear->weight, 1), out = lk_size(linear->weight, 0);
-    if (lk_size(lora->A, 0) == in && lk_size(lora->B, 1) == out) return true;
+    const Tensor *weight = lk_original(m->linear, "weight"), *A = lk_original(m->lora, "A"), *B = lk_original(m->lora, "B");
+    int64_t in = lk_size(weight, 1), out = lk_size(weight, 0);
+    if (lk_size(A, 0) == in && lk_size(B, 1) == out) return true;
     lk_fail(t, LK_ESHAPE, "%s: a Linear from %lld to %lld and a LoRALayer from %lld to %lld; they must agree", name,
-            (long long)in, (long long)out, (long long)lk_size(lora->A, 0), (long long)lk_size(lora->B, 1));
+            (long long)in, (long long)out, (long long)lk_size(A, 0), (long long)lk_size(B, 1));
     return false;
 }
 
@@ -95,9 +97,10 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
     if (!check_pair(t, m)) return NULL;
     Linear *linear = lk_as_linear(m->linear);
     LoRALayer *lora = lk_as_lora_layer(m->lora);
-    Tensor *update = lk_T(t, lk_matmul(t, lora->A, lora->B));
-    Tensor *combined = lk_add(t, linear->weight, lk_scale(t, update, lora->alpha));
-    return lk_linear(t, x, combined, linear->bias);
+    Tensor *A = lk_param(t, m->lora, &lora->A), *B = lk_param(t, m->lora, &lora->B);
+    Tensor *update = lk_T(t, lk_matmul(t, A, B));
+    Tensor *combined = lk_add(t, lk_param(t, m->linear, &linear->weight), lk_scale(t, update, lora->alpha));
+    return lk_linear(t, x, combined, lk_param(t, m->linear, &linear->bias));
 }
 
 static const Field linear_with_lora_fields[] = {
@@ -132,7 +135,7 @@ static Module *wrap(const ModuleType *type, Module *linear, int64_t rank, double
     }
     m->linear = linear;
     m->lora = lk_lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
-    if (m->lora && lk_module_to(m->lora, l->weight->dtype, err)) return &m->base;
+    if (m->lora && lk_module_to(m->lora, lk_original(linear, "weight")->dtype, err)) return &m->base;
     lk_module_free(&m->base);
     return NULL;
 }

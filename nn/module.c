@@ -6,6 +6,8 @@
 #include "core/memory.h"
 #include "nn/fields.h"
 
+const Field lk_base_fields[] = { LK_CHILD(Module, parametrizations) };
+
 /* ---- made, shared, freed --------------------------------------------------------------------------------------- */
 
 void *lk_module_new(const ModuleType *type, Error *err)
@@ -28,10 +30,10 @@ Module *lk_module_retain(Module *m)
 void lk_module_free(Module *m)
 {
     if (!m || --m->refs > 0) return;
-    for (const Field *f = fields_of(m); f->kind != LK_FIELD_END; f++) {
-        if (f->kind == LK_FIELD_PARAM) lk_tensor_free(*(Tensor **)field_of(m, f));
+    for (const Field *f = first_field(m); f; f = next_field(f)) {
+        if (holds_tensor(f)) lk_tensor_free(*(Tensor **)field_of(m, f));
         if (f->kind == LK_FIELD_CHILD) lk_module_free(*(Module **)field_of(m, f));
-        if (f->kind == LK_FIELD_CHILDREN) lk_module_array_free(field_of(m, f));
+        if (holds_array(f)) lk_module_array_free(field_of(m, f));
     }
     lk_mem_free(m);
 }
@@ -82,7 +84,7 @@ void lk_module_array_free(ModuleArray *array)
  * since its array is not. */
 static Module **twin_slot(Module *to, const ChildIter *it)
 {
-    ModuleArray slots = slots_of(to, fields_of(to) + it->field);
+    ModuleArray slots = slots_of(to, it->field);
     int i = it->item - 1; /* the iterator already stands behind it */
     return i < slots.count ? &slots.items[i] : NULL;
 }
@@ -90,8 +92,8 @@ static Module **twin_slot(Module *to, const ChildIter *it)
 /* The copy of x, which is somewhere in `from`; NULL: not copied yet. */
 static Tensor *copy_of_param(const Module *from, Module *to, const Tensor *x)
 {
-    for (const Field *f = fields_of(from); f->kind != LK_FIELD_END; f++)
-        if (f->kind == LK_FIELD_PARAM && *(Tensor **)field_of(from, f) == x) return *(Tensor **)field_of(to, f);
+    for (const Field *f = first_field(from); f; f = next_field(f))
+        if (holds_tensor(f) && *(Tensor **)field_of(from, f) == x) return *(Tensor **)field_of(to, f);
     for (ChildIter it = lk_children(from); lk_children_next(&it);) {
         Module **twin = twin_slot(to, &it);
         Tensor *y = twin && *twin ? copy_of_param(it.module, *twin, x) : NULL;
@@ -118,10 +120,10 @@ static Module *copy_shell(const Module *m, Error *err)
     if (!copy) return NULL;
     memcpy(copy, m, m->type->size);
     copy->refs = 1;
-    for (const Field *f = fields_of(copy); f->kind != LK_FIELD_END; f++) {
-        if (f->kind == LK_FIELD_PARAM) *(Tensor **)field_of(copy, f) = NULL;
+    for (const Field *f = first_field(copy); f; f = next_field(f)) {
+        if (holds_tensor(f)) *(Tensor **)field_of(copy, f) = NULL;
         if (f->kind == LK_FIELD_CHILD) *(Module **)field_of(copy, f) = NULL;
-        if (f->kind == LK_FIELD_CHILDREN) *(ModuleArray *)field_of(copy, f) = (ModuleArray){ NULL, 0 };
+        if (holds_array(f)) *(ModuleArray *)field_of(copy, f) = (ModuleArray){ NULL, 0 };
     }
     return copy;
 }
@@ -142,8 +144,8 @@ typedef struct Roots {
 
 static bool copy_fields(const Roots *roots, const Module *from, Module *to, Error *err)
 {
-    for (const Field *f = fields_of(from); f->kind != LK_FIELD_END; f++) {
-        if (f->kind == LK_FIELD_PARAM) {
+    for (const Field *f = first_field(from); f; f = next_field(f)) {
+        if (holds_tensor(f)) {
             Tensor *x = *(Tensor **)field_of(from, f);
             if (!x) continue;
             Tensor *y = x->refs > 1 ? lk_tensor_retain(copy_of_param(roots->from, roots->to, x)) : NULL;
@@ -152,7 +154,7 @@ static bool copy_fields(const Roots *roots, const Module *from, Module *to, Erro
             *(Tensor **)field_of(to, f) = y;
         }
         ModuleArray slots = slots_of(from, f);
-        if (f->kind == LK_FIELD_CHILDREN && slots.count > 0) {
+        if (holds_array(f) && slots.count > 0) {
             Module **items = lk_mem_calloc((size_t)slots.count, sizeof *items);
             if (!items) return lk_error_set(err, LK_EMEMORY, "lk_deepcopy: no memory for %d modules", slots.count);
             *(ModuleArray *)field_of(to, f) = (ModuleArray){ items, slots.count };
@@ -191,12 +193,23 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
     return true;
 }
 
+Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
+{
+    if (*slot || !self->parametrizations) return *slot;
+    ParametrizationList *list = lk_list_of_slot(self, slot);
+    return list ? lk_list_value(t, list) : NULL;
+}
+
 Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
 {
     if (!m) return lk_fail(t, LK_EVALUE, "lk_forward: the module is NULL");
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
     if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
-    return m->type->forward(t, m, x);
+    Tensor *y = m->type->forward(t, m, x);
+    if (!y && m->parametrizations && lk_tape_error(t)->code == LK_OK)
+        return lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its forward must read "
+                       "them with lk_param(t, self, &self->…), their slots are empty", m->type->name);
+    return y;
 }
 
 void lk_train(Module *m, bool on)

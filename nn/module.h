@@ -24,11 +24,13 @@
 
 typedef struct ModuleType ModuleType;
 
-typedef struct Module {
+typedef struct Module Module;
+struct Module {
     const ModuleType *type;
-    int refs;      /* owners: two wrappers may share one Linear */
-    bool training; /* m.train() / m.eval() */
-} Module;
+    int refs;                /* owners: two wrappers may share one Linear */
+    bool training;           /* m.train() / m.eval() */
+    Module *parametrizations; /* what computes some of its parameters (nn/parametrize.h), or NULL */
+};
 
 /* ---- the table ------------------------------------------------------------------------------------------------- */
 
@@ -37,6 +39,8 @@ typedef enum FieldKind {
     LK_FIELD_PARAM,    /* Tensor *: a parameter, or NULL where there is none (a Linear without bias) */
     LK_FIELD_CHILD,    /* Module *: a child, or NULL */
     LK_FIELD_CHILDREN, /* ModuleArray: numbered children, "0", "1", … in the parent's own name space */
+    LK_FIELD_LISTS,    /* ModuleArray of ParametrizationLists, each named like its parameter (nn/parametrize.h) */
+    LK_FIELD_BUFFER,   /* Tensor *: owned and copied like a parameter, but neither trained nor in the state dict */
     LK_FIELD_INT,      /* int64_t, double, bool: constants, for printing */
     LK_FIELD_DOUBLE,
     LK_FIELD_BOOL,
@@ -59,6 +63,7 @@ typedef struct ModuleArray {
 #define LK_PARAM(T, field) LK_FIELD_(LK_FIELD_PARAM, T, field, Tensor *)
 #define LK_CHILD(T, field) LK_FIELD_(LK_FIELD_CHILD, T, field, Module *)
 #define LK_CHILDREN(T, field) LK_FIELD_(LK_FIELD_CHILDREN, T, field, ModuleArray)
+#define LK_BUFFER(T, field) LK_FIELD_(LK_FIELD_BUFFER, T, field, Tensor *)
 #define LK_INT(T, field) LK_FIELD_(LK_FIELD_INT, T, field, int64_t)
 #define LK_DOUBLE(T, field) LK_FIELD_(LK_FIELD_DOUBLE, T, field, double)
 #define LK_BOOL_FIELD(T, field) LK_FIELD_(LK_FIELD_BOOL, T, field, bool)
@@ -72,6 +77,8 @@ struct ModuleType {
     /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field} is the constant, or
      * True / False for a parameter that is there or not. */
     const char *repr;
+    /* For a parametrization that values can be assigned through: the tensor that forward turns into `value`. */
+    Tensor *(*right_inverse)(Tape *t, Module *self, Tensor *value);
 };
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
@@ -106,6 +113,9 @@ LK_API bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* m(x). NULL for a NULL module or input, the reason on the tape. */
 LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
+/* How a forward reads a parameter of its module: the tensor in the slot, or, if it is parametrized, the value that its
+ * chain computes: lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)). */
+LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);
 LK_API void lk_train(Module *m, bool on); /* m.train(on), all children too */
 LK_API void lk_eval(Module *m);           /* m.eval() */
 
@@ -121,7 +131,8 @@ typedef struct ChildIter {
     Module *module;
     Module **slot; /* where the parent holds it */
     const Module *parent; /* the rest is the iterator's own */
-    int field, item;
+    const Field *field;
+    int item;
     char number[12];
 } ChildIter;
 LK_API ChildIter lk_children(const Module *m);
@@ -155,7 +166,7 @@ typedef struct ParamIter {
     bool failed;
     bool with_duplicates; /* state_dict order: every name of a shared tensor */
     ModuleIter modules;   /* the rest is the iterator's own */
-    int field;
+    const Field *field;
 } ParamIter;
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);

@@ -28,14 +28,14 @@ static void print_double(FILE *out, double x)
 
 static void print_field(FILE *out, const Module *m, const char *name, size_t length)
 {
-    for (const Field *f = fields_of(m); f->kind != LK_FIELD_END; f++) {
+    for (const Field *f = first_field(m); f; f = next_field(f)) {
         if (strlen(f->name) != length || memcmp(f->name, name, length) != 0) continue;
         const void *member = field_of(m, f);
         switch (f->kind) {
         case LK_FIELD_INT: fprintf(out, "%lld", (long long)*(const int64_t *)member); return;
         case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); return;
         case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); return;
-        default: fputs(*(Tensor *const *)member ? "True" : "False", out); return;
+        default: fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out); return;
         }
     }
     fprintf(out, "{%.*s}", (int)length, name); /* a template that names no field shows it */
@@ -63,7 +63,7 @@ static void print_tree(FILE *out, const Module *m, int indent)
     ChildIter children = lk_children(m);
     bool block = lk_children_next(&children) || strchr(repr, '\n');
 
-    fprintf(out, "%s(", m->type->name);
+    fprintf(out, "%s%s(", m->parametrizations ? "Parametrized" : "", m->type->name);
     if (*repr) {
         if (block) new_line(out, indent + 2);
         print_repr(out, m, indent + 2);

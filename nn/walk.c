@@ -6,18 +6,18 @@
 #include "core/memory.h"
 #include "nn/fields.h"
 #include "nn/linear.h"
+#include "nn/parametrize.h"
 
 /* ---- children -------------------------------------------------------------------------------------------------- */
 
 ChildIter lk_children(const Module *m)
 {
-    return (ChildIter){ .parent = m };
+    return (ChildIter){ .parent = m, .field = m ? first_field(m) : NULL };
 }
 
 bool lk_children_next(ChildIter *it)
 {
-    const Field *f = it->parent ? fields_of(it->parent) + it->field : NULL;
-    for (; f && f->kind != LK_FIELD_END; f++, it->field++, it->item = 0) {
+    for (const Field *f; (f = it->field); it->field = next_field(f), it->item = 0) {
         ModuleArray slots = slots_of(it->parent, f);
         while (it->item < slots.count) {
             int i = it->item++;
@@ -28,6 +28,8 @@ bool lk_children_next(ChildIter *it)
             if (f->kind == LK_FIELD_CHILDREN) {
                 snprintf(it->number, sizeof it->number, "%d", i);
                 it->name = it->number;
+            } else if (f->kind == LK_FIELD_LISTS) {
+                it->name = ((const ParametrizationList *)it->module)->field->name;
             }
             return true;
         }
@@ -56,7 +58,7 @@ static Module **first_slot_of_module(const Module *m, const Module *wanted, int 
 static Tensor **first_slot_of_param(const Module *m, const Tensor *wanted, int depth)
 {
     if (depth > LK_DEPTH_MAX) return NULL;
-    for (const Field *f = fields_of(m); f->kind != LK_FIELD_END; f++) {
+    for (const Field *f = first_field(m); f; f = next_field(f)) {
         if (f->kind != LK_FIELD_PARAM) continue;
         Tensor **slot = field_of(m, f);
         if (*slot == wanted) return slot;
@@ -130,8 +132,8 @@ ParamIter lk_params(Module *m)
 
 static bool next_own_param(ParamIter *it, const Module *m)
 {
-    for (const Field *f; (f = fields_of(m) + it->field)->kind != LK_FIELD_END;) {
-        it->field++;
+    for (const Field *f; (f = it->field);) {
+        it->field = next_field(f);
         if (f->kind != LK_FIELD_PARAM) continue;
         Tensor **slot = field_of(m, f);
         Tensor *x = *slot;
@@ -156,8 +158,8 @@ bool lk_params_next(ParamIter *it)
             end_of_modules(&it->modules, true);
             break;
         }
-        it->field = 0;
         if (!lk_modules_next(&it->modules)) break;
+        it->field = first_field(it->modules.module);
     }
     it->failed = it->modules.failed;
     it->tensor = NULL;
@@ -298,7 +300,7 @@ int64_t lk_count_trainable_parameters(Module *m)
 }
 
 /* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character more. */
-static bool matches(const char *pattern, const char *text)
+bool lk_name_matches(const char *pattern, const char *text)
 {
     const char *after_star = NULL, *retry = NULL;
     while (*text) {
@@ -324,7 +326,7 @@ int lk_require_grad(Module *m, const char *pattern, bool on)
     if (!lk_walkable(m, "lk_require_grad", NULL)) return -1;
     int matched = 0;
     for (ParamIter it = lk_params(m); lk_params_next(&it);) {
-        if (!matches(pattern, it.name)) continue;
+        if (!lk_name_matches(pattern, it.name)) continue;
         lk_set_requires_grad(it.tensor, on);
         matched++;
     }

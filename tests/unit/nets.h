@@ -22,7 +22,9 @@ static Tensor *net_forward(Tape *t, Module *self, Tensor *x)
     return lk_forward(t, ((Net *)self)->layers, x);
 }
 static const Field net_fields[] = { LK_CHILD(Net, layers), LK_END };
-static const ModuleType net_type = { "Net", sizeof(Net), net_forward, net_fields, NULL };
+static const ModuleType net_type = {
+    .name = "Net", .size = sizeof(Net), .forward = net_forward, .fields = net_fields
+};
 
 static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64_t out, Rng *rng, Error *err)
 {
@@ -65,7 +67,7 @@ static const Field tied_fields[] = {
     LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain),    LK_CHILD(Tied, first), LK_CHILD(Tied, second),
     LK_CHILD(Tied, decoder), LK_CHILD(Tied, act), LK_END,
 };
-static const ModuleType tied_type = { "Tied", sizeof(Tied), NULL, tied_fields, NULL };
+static const ModuleType tied_type = { .name = "Tied", .size = sizeof(Tied), .fields = tied_fields };
 
 static inline Module *tied_new(Rng *rng, Error *err)
 {

@@ -157,7 +157,9 @@ static Tensor *wrong_forward(Tape *t, Module *self, Tensor *x)
     return lk_add(t, lk_scale(t, hidden, 2.0), lk_linear(t, x, l->weight, NULL));
 }
 static const Field wrong_fields[] = { LK_PARAM(Linear, weight), LK_PARAM(Linear, bias), LK_END };
-static const ModuleType wrong_type = { "Wrong", sizeof(Linear), wrong_forward, wrong_fields, NULL };
+static const ModuleType wrong_type = {
+    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward, .fields = wrong_fields
+};
 
 Test(linear, gradcheck_names_the_parameter_whose_gradient_is_wrong)
 {

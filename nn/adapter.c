@@ -1,0 +1,271 @@
+/* adapter.c - LoRA as a parametrization, and the adapters of a whole model. How a parametrization works: parametrize.c. */
+#include "nn/adapter.h"
+
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/ops.h"
+#include "nn/fields.h"
+#include "nn/linear.h"
+
+/* ---- the parametrization ------------------------------------------------------------------------------------------ */
+
+/* (B A) · scale */
+static Tensor *update(Tape *t, LoRAParametrization *p)
+{
+    Tensor *A = lk_param(t, &p->base, &p->lora_A), *B = lk_param(t, &p->base, &p->lora_B);
+    return lk_scale(t, lk_matmul(t, B, A), p->scale);
+}
+
+/* W' = W + (B A) · scale */
+static Tensor *lora_forward(Tape *t, Module *self, Tensor *weight)
+{
+    LoRAParametrization *p = (LoRAParametrization *)self;
+    return p->enabled ? lk_add(t, weight, update(t, p)) : weight;
+}
+
+/* W = W' - (B A) · scale */
+static Tensor *lora_right_inverse(Tape *t, Module *self, Tensor *value)
+{
+    LoRAParametrization *p = (LoRAParametrization *)self;
+    return p->enabled ? lk_sub(t, value, update(t, p)) : value;
+}
+
+static const Field lora_fields[] = {
+    LK_PARAM(LoRAParametrization, lora_A),
+    LK_PARAM(LoRAParametrization, lora_B),
+    LK_INT(LoRAParametrization, rank),
+    LK_DOUBLE(LoRAParametrization, alpha),
+    LK_DOUBLE(LoRAParametrization, scale),
+    LK_BOOL_FIELD(LoRAParametrization, enabled),
+    LK_END,
+};
+const ModuleType lk_lora_parametrization_type = {
+    .name = "LoRAParametrization",
+    .size = sizeof(LoRAParametrization),
+    .forward = lora_forward,
+    .fields = lora_fields,
+    .right_inverse = lora_right_inverse,
+};
+
+Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank, double alpha, Rng *rng,
+                                    Error *err)
+{
+    if (out_features <= 0 || in_features <= 0 || rank <= 0) {
+        lk_error_set(err, LK_EVALUE, "lk_lora_parametrization_new: %lld outputs, %lld inputs, rank %lld; all must be positive",
+                     (long long)out_features, (long long)in_features, (long long)rank);
+        return NULL;
+    }
+    LoRAParametrization *p = lk_module_new(&lk_lora_parametrization_type, err);
+    if (!p) return NULL;
+    p->rank = rank;
+    p->alpha = alpha;
+    p->scale = alpha / (double)rank;
+    p->enabled = true;
+    strcpy(p->adapter, "default");
+    p->lora_A = lk_param_new(LK_F32, LK_SHAPE(rank, in_features), err);
+    p->lora_B = p->lora_A ? lk_param_new(LK_F32, LK_SHAPE(out_features, rank), err) : NULL;
+    if (!p->lora_B) {
+        lk_module_free(&p->base);
+        return NULL;
+    }
+    lk_normal_(p->lora_A, 0, 1, rng);
+    return &p->base;
+}
+
+LoRAParametrization *lk_as_lora_parametrization(Module *m)
+{
+    return m && m->type == &lk_lora_parametrization_type ? (LoRAParametrization *)m : NULL;
+}
+
+/* ---- walking ------------------------------------------------------------------------------------------------------ */
+
+static bool is_trainable(LoRAParametrization *p)
+{
+    return lk_original(&p->base, "lora_A")->requires_grad || lk_original(&p->base, "lora_B")->requires_grad;
+}
+
+AdapterIter lk_adapters(Module *m)
+{
+    return (AdapterIter){ .modules = lk_modules(m) };
+}
+
+bool lk_adapters_next(AdapterIter *it)
+{
+    for (;;) {
+        Module *m = it->modules.module;
+        ModuleArray lists = m ? lk_lists_of(m) : (ModuleArray){ NULL, 0 };
+        for (; it->list < lists.count; it->list++, it->item = 0) {
+            ParametrizationList *list = (ParametrizationList *)lists.items[it->list];
+            while (it->item < list->chain.count) {
+                LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[it->item++]);
+                if (!p) continue;
+                it->name = it->modules.name;
+                it->parameter = list->field->name;
+                it->module = m;
+                it->lora = p;
+                it->merged = list->merged;
+                it->active = p->enabled;
+                it->trainable = is_trainable(p);
+                return true;
+            }
+        }
+        it->list = it->item = 0;
+        if (!lk_modules_next(&it->modules)) return false;
+    }
+}
+
+static bool is_named(const LoRAParametrization *p, const char *adapter)
+{
+    return !adapter || strcmp(p->adapter, adapter) == 0;
+}
+
+/* ---- adding ------------------------------------------------------------------------------------------------------- */
+
+/* The dotted names of all Linears of m, as many as fit, for a message. */
+static const char *list_linears(Module *m, char *text, size_t size)
+{
+    size_t length = 0;
+    snprintf(text, size, "none");
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it) && length < size;)
+        if (lk_as_linear(it.module))
+            length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "", it.name);
+    return text;
+}
+
+static bool matches_any(const LoRAConfig *config, const char *name)
+{
+    for (int i = 0; i < config->count; i++)
+        if (lk_name_matches(config->patterns[i], name)) return true;
+    return config->count == 0;
+}
+
+static bool check_config(Module *m, const LoRAConfig *c, Error *err)
+{
+    char text[360];
+    if (!m) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the module is NULL");
+    if (c->rank <= 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: rank %lld must be positive", (long long)c->rank);
+    if (c->adapter && strlen(c->adapter) >= LK_ADAPTER_NAME_MAX)
+        return lk_error_set(err, LK_EVALUE, "lk_add_lora: the adapter's name has more than %d bytes", LK_ADAPTER_NAME_MAX - 1);
+    int linears = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) linears += lk_as_linear(it.module) != NULL;
+    if (linears == 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has no Linear", m->type->name);
+    for (int i = 0; i < c->count; i++) {
+        int matched = 0;
+        for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+            matched += lk_as_linear(it.module) && lk_name_matches(c->patterns[i], it.name);
+        if (matched == 0)
+            return lk_error_set(err, LK_EVALUE, "lk_add_lora: pattern \"%.80s\" matches no Linear; there are: %s",
+                                c->patterns[i], list_linears(m, text, sizeof text));
+    }
+    const char *adapter = c->adapter ? c->adapter : "default";
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
+        if (is_named(it.lora, adapter) && matches_any(c, it.name))
+            return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has an adapter \"%s\" already; remove it or choose another "
+                                "name", it.name, adapter);
+    return true;
+}
+
+/* The new adapter of one Linear; NULL with the reason in err. It gets the weight's dtype. */
+static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error *err)
+{
+    Module *m = lk_lora_parametrization_new(l->out_features, l->in_features, c->rank, c->alpha, rng, err);
+    if (!m) return NULL;
+    strcpy(lk_as_lora_parametrization(m)->adapter, c->adapter ? c->adapter : "default");
+    if (lk_module_to(m, lk_original(&l->base, "weight")->dtype, err)) return m;
+    lk_module_free(m);
+    return NULL;
+}
+
+/* Takes back what an lk_add_lora that failed has added. */
+static int undo(Module *m, const LoRAConfig *c)
+{
+    lk_remove_lora(m, c->adapter ? c->adapter : "default");
+    return -1;
+}
+
+int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
+{
+    if (!check_config(m, config, err)) return -1;
+    int added = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        Linear *l = lk_as_linear(it.module);
+        if (!l || !matches_any(config, it.name)) continue;
+        Module *p = adapter_for(l, config, rng, err);
+        if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err)) return undo(m, config);
+        added++;
+    }
+    return added;
+}
+
+/* ---- switching, scaling, freezing, removing -------------------------------------------------------------------------- */
+
+int lk_enable_lora(Module *m, const char *adapter, bool on)
+{
+    int reached = 0;
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
+        if (!is_named(it.lora, adapter)) continue;
+        it.lora->enabled = on;
+        reached++;
+    }
+    return reached;
+}
+
+int lk_switch_lora(Module *m, const char *adapter)
+{
+    lk_enable_lora(m, NULL, false);
+    return adapter ? lk_enable_lora(m, adapter, true) : 0;
+}
+
+int lk_scale_lora(Module *m, const char *adapter, double factor)
+{
+    int reached = 0;
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
+        if (!is_named(it.lora, adapter)) continue;
+        it.lora->scale = factor * it.lora->alpha / (double)it.lora->rank;
+        reached++;
+    }
+    return reached;
+}
+
+int lk_train_only_lora(Module *m, const char *adapter)
+{
+    int reached = 0;
+    lk_require_grad(m, "*", false);
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
+        if (!is_named(it.lora, adapter)) continue;
+        lk_require_grad(&it.lora->base, "*", true);
+        reached++;
+    }
+    return reached;
+}
+
+int lk_remove_lora(Module *m, const char *adapter)
+{
+    int removed = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        ModuleArray lists = lk_lists_of(it.module);
+        for (int i = lists.count - 1; i >= 0; i--) { /* from the end: a list that becomes empty goes */
+            ParametrizationList *list = (ParametrizationList *)lists.items[i];
+            for (int k = list->chain.count - 1; k >= 0; k--) {
+                LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[k]);
+                if (!p || !is_named(p, adapter)) continue;
+                bool last = list->chain.count == 1;
+                if (!lk_remove_parametrization_at(it.module, list->field->name, k, NULL)) break; /* merged: stays */
+                removed++;
+                if (last) break;
+            }
+        }
+    }
+    return removed;
+}
+
+/* ---- printing ----------------------------------------------------------------------------------------------------- */
+
+void lk_print_adapters(FILE *out, Module *m)
+{
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
+        fprintf(out, "%s.%s: %s, rank %lld, scale %g, %s, %s%s\n", it.name, it.parameter, it.lora->adapter,
+                (long long)it.lora->rank, it.lora->scale, it.active ? "on" : "off", it.trainable ? "trainable" : "frozen",
+                it.merged ? ", merged" : "");
+}

@@ -1,0 +1,71 @@
+/* adapter.h - LoRA as a parametrization (Hu et al. 2021, section 4.1), and adapters of whole models.
+ *
+ *     W' = W + (B A) · alpha / rank
+ *
+ * Unlike the wrappers of nn/lora.h the Linear stays a Linear: its weight is parametrized (nn/parametrize.h), and the
+ * adapter can be switched, scaled, merged and removed. Here alpha IS divided by the rank. */
+#ifndef LK_ADAPTER_H
+#define LK_ADAPTER_H
+
+#include "nn/parametrize.h"
+
+enum { LK_ADAPTER_NAME_MAX = 64 };
+
+typedef struct LoRAParametrization {
+    Module base;
+    Tensor *lora_A; /* (rank, in_features), N(0, 1) */
+    Tensor *lora_B; /* (out_features, rank), zeros: nothing changes until it is trained */
+    int64_t rank;
+    double alpha, scale; /* scale: alpha / rank at first */
+    bool enabled;        /* false: W' is W itself */
+    char adapter[LK_ADAPTER_NAME_MAX];
+} LoRAParametrization;
+LK_API extern const ModuleType lk_lora_parametrization_type;
+
+/* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE (sizes), LK_EMEMORY. */
+LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank, double alpha, Rng *rng,
+                                           Error *err);
+LK_API LoRAParametrization *lk_as_lora_parametrization(Module *m);
+
+/* ---- adapters of a model ---------------------------------------------------------------------------------------- */
+
+typedef struct LoRAConfig {
+    const char *adapter; /* its name; NULL: "default" */
+    int64_t rank;
+    double alpha;
+    int count;                   /* patterns of the dotted names of Linears (`*`, `?`); 0: every Linear */
+    const char *const *patterns; /* "linear1", "layers.*" */
+} LoRAConfig;
+
+/* Gives every Linear of m that matches a pattern a LoRAParametrization of its weight, in the order of named_modules, and
+ * returns how many. No original is changed. Errors (-1, nothing changed): LK_EVALUE for a pattern that matches no Linear
+ * (the message lists them), or an adapter of that name that is there already. */
+LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);
+
+/* The following take the name of an adapter, NULL for all, and return how many LoRAParametrizations they reached. */
+LK_API int lk_enable_lora(Module *m, const char *adapter, bool on);
+LK_API int lk_switch_lora(Module *m, const char *adapter);                /* this one on, all others off; NULL: all off */
+LK_API int lk_scale_lora(Module *m, const char *adapter, double factor);  /* scale = factor · alpha / rank */
+LK_API int lk_train_only_lora(Module *m, const char *adapter);            /* freezes all else in m */
+LK_API int lk_remove_lora(Module *m, const char *adapter);                /* originals go back as they are */
+
+/* What is adapted: one step for each LoRAParametrization. Merging: lk_merge (nn/parametrize.h).
+ *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */
+typedef struct AdapterIter {
+    const char *name;          /* of the adapted module, "linear1" */
+    const char *parameter;     /* "weight" */
+    Module *module;
+    LoRAParametrization *lora;
+    bool active;    /* enabled, and part of what forward reads */
+    bool merged;    /* forward reads the value from when it was merged */
+    bool trainable; /* lora_A or lora_B requires a gradient */
+    ModuleIter modules; /* the rest is the iterator's own */
+    int list, item;
+} AdapterIter;
+LK_API AdapterIter lk_adapters(Module *m);
+LK_API bool lk_adapters_next(AdapterIter *it);
+
+/* One line for each adapted module: its name, its adapters with rank, scale, active or not, merged, trainable. */
+LK_API void lk_print_adapters(FILE *out, Module *m);
+
+#endif

@@ -1,0 +1,460 @@
+/* parametrize.c - parameters that are computed each time they are read.
+ *
+ * The lists hang below m->parametrizations, a module whose children are named like the parameters: walking, copying,
+ * freezing and printing (nn/module.c, walk.c, print.c) reach into them as into any other module. */
+#include "nn/parametrize.h"
+
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/ops.h"
+#include "nn/fields.h"
+
+/* ---- the two containers ----------------------------------------------------------------------------------------- */
+
+typedef struct ModuleDict {
+    Module base;
+    ModuleArray lists; /* one ParametrizationList for each parametrized parameter, in order of registration */
+} ModuleDict;
+
+static const Field dict_fields[] = { LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray), LK_END };
+static const ModuleType dict_type = { .name = "ModuleDict", .size = sizeof(ModuleDict), .fields = dict_fields };
+
+static const Field list_fields[] = {
+    LK_PARAM(ParametrizationList, original),
+    LK_CHILDREN(ParametrizationList, chain),
+    LK_BUFFER(ParametrizationList, merged),
+    LK_BUFFER(ParametrizationList, kept),
+    LK_END,
+};
+const ModuleType lk_parametrization_list_type = {
+    .name = "ParametrizationList", .size = sizeof(ParametrizationList), .fields = list_fields
+};
+
+ModuleArray lk_lists_of(const Module *m)
+{
+    return m->parametrizations ? ((ModuleDict *)m->parametrizations)->lists : (ModuleArray){ NULL, 0 };
+}
+
+static ParametrizationList *list_of_field(const Module *m, const Field *f)
+{
+    ModuleArray lists = lk_lists_of(m);
+    for (int i = 0; i < lists.count; i++) {
+        ParametrizationList *list = (ParametrizationList *)lists.items[i];
+        if (list->field == f) return list;
+    }
+    return NULL;
+}
+
+static const Field *find_param(const Module *m, const char *name)
+{
+    for (const Field *f = first_field(m); f; f = next_field(f))
+        if (f->kind == LK_FIELD_PARAM && strcmp(f->name, name) == 0) return f;
+    return NULL;
+}
+
+static Tensor **slot_of(const Module *m, const Field *f)
+{
+    return field_of(m, f);
+}
+
+ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot)
+{
+    ModuleArray lists = lk_lists_of(m);
+    for (int i = 0; i < lists.count; i++) {
+        ParametrizationList *list = (ParametrizationList *)lists.items[i];
+        if (slot_of(m, list->field) == slot) return list;
+    }
+    return NULL;
+}
+
+ParametrizationList *lk_parametrizations(const Module *m, const char *name)
+{
+    const Field *f = m && name ? find_param(m, name) : NULL;
+    return f ? list_of_field(m, f) : NULL;
+}
+
+bool lk_is_parametrized(const Module *m, const char *name)
+{
+    return m && (name ? lk_parametrizations(m, name) != NULL : m->parametrizations != NULL);
+}
+
+Tensor *lk_original(const Module *m, const char *name)
+{
+    const Field *f = m && name ? find_param(m, name) : NULL;
+    if (!f) return NULL;
+    ParametrizationList *list = list_of_field(m, f);
+    return list ? list->original : *slot_of(m, f);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+/* FNV-1a, a hash that takes bytes one by one. */
+static uint64_t mix(uint64_t hash, const void *bytes, size_t count)
+{
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < count; i++) hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
+{
+    if (!x) return mix(hash, &x, sizeof x);
+    const Storage *storage = x->storage;
+    hash = mix(hash, &storage, sizeof storage);
+    hash = mix(hash, &storage->version, sizeof storage->version);
+    return mix(hash, &x->requires_grad, sizeof x->requires_grad);
+}
+
+/* All that a module computes from: its struct (settings, and which tensors and children it has) and its tensors' versions. */
+static uint64_t mix_module(uint64_t hash, const Module *m)
+{
+    hash = mix(hash, m, m->type->size);
+    for (const Field *f = first_field(m); f; f = next_field(f))
+        if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = mix_module(hash, it.module);
+    return hash;
+}
+
+/* The list's own struct holds the cache and stays out. */
+static uint64_t state_of(const ParametrizationList *list, uint64_t seed)
+{
+    uint64_t hash = mix_tensor(mix(14695981039346656037u, &seed, sizeof seed), list->original);
+    for (int i = 0; i < list->chain.count; i++) hash = mix_module(hash, list->chain.items[i]);
+    return hash;
+}
+
+static Tensor *run_chain(Tape *t, const ParametrizationList *list)
+{
+    Tensor *x = list->original;
+    for (int i = 0; x && i < list->chain.count; i++) x = lk_forward(t, list->chain.items[i], x);
+    return x;
+}
+
+/* Without recording the value is copied out of the tape, and serves until something changes. */
+static Tensor *kept_value(Tape *t, ParametrizationList *list)
+{
+    uint64_t state = state_of(list, 0);
+    if (list->kept && list->kept_state == state) return list->kept;
+    TapeMark mark = lk_tape_mark(t);
+    Tensor *value = run_chain(t, list);
+    if (!value || value == list->original) return value;
+    Error err = { 0 };
+    bool fits = list->kept && lk_same_shape(list->kept, value) && list->kept->dtype == value->dtype;
+    if (!fits) {
+        lk_tensor_free(list->kept);
+        list->kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
+    }
+    if (!list->kept) return lk_fail(t, err.code, "lk_param: %s: %.400s", list->field->name, err.message);
+    lk_copy_(list->kept, value, NULL);
+    list->kept_state = state;
+    lk_tape_release(t, mark, NULL);
+    return list->kept;
+}
+
+Tensor *lk_list_value(Tape *t, ParametrizationList *list)
+{
+    if (list->merged) return list->merged;
+    if (!lk_tape_grad(t)) return kept_value(t, list);
+    if (!list->caches) return run_chain(t, list);
+    uint64_t state = state_of(list, lk_tape_epoch(t));
+    if (!list->recorded || list->recorded_state != state) list->recorded = run_chain(t, list);
+    list->recorded_state = state;
+    return list->recorded;
+}
+
+Tensor *lk_read(Tape *t, Module *m, const char *name)
+{
+    if (!m || !name) return lk_fail(t, LK_EVALUE, "lk_read: the %s is NULL", m ? "name" : "module");
+    const Field *f = find_param(m, name);
+    if (!f) return lk_fail(t, LK_EVALUE, "lk_read: %s has no parameter \"%s\"", m->type->name, name);
+    return lk_param(t, m, slot_of(m, f));
+}
+
+void lk_set_cached(Module *m, bool on)
+{
+    if (m && m->type == &lk_parametrization_list_type) ((ParametrizationList *)m)->caches = on;
+    if (!m) return;
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_set_cached(it.module, on);
+}
+
+/* ---- registering ------------------------------------------------------------------------------------------------ */
+
+/* A silent tape that records nothing, for one call. */
+static Tape *quiet_tape(Error *err)
+{
+    Tape *t = lk_tape_new(err);
+    if (!t) return NULL;
+    lk_tape_on_error(t, NULL, NULL);
+    lk_tape_set_grad(t, false);
+    return t;
+}
+
+static bool same_kind(const Module *p, const char *what, const Tensor *value, const Tensor *result, Error *err)
+{
+    char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
+    if (lk_same_shape(value, result) && value->dtype == result->dtype) return true;
+    return lk_error_set(err, lk_same_shape(value, result) ? LK_EDTYPE : LK_ESHAPE,
+                        "lk_register_parametrization: the %s of %s turns %s of %s into %s of %s; shape and dtype must stay",
+                        what, p->type->name, lk_shape_text(value, a), lk_dtype_name(value->dtype), lk_shape_text(result, b),
+                        lk_dtype_name(result->dtype));
+}
+
+/* Tries p on the value that the parameter has now. *inverse: what original becomes, or NULL to leave it alone. */
+static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor **inverse, Error *err)
+{
+    *inverse = NULL;
+    if (keep_value && p->type->right_inverse) {
+        *inverse = p->type->right_inverse(t, p, value);
+        if (!*inverse) return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        if (!same_kind(p, "right_inverse", value, *inverse, err)) return false;
+    }
+    Tensor *y = lk_forward(t, p, *inverse ? *inverse : value);
+    if (!y) return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    return same_kind(p, "forward", value, y, err);
+}
+
+/* array with one more item, NULL at first. */
+static bool append_slot(ModuleArray *array, Error *err)
+{
+    Module **items = lk_mem_calloc((size_t)array->count + 1, sizeof *items);
+    if (!items) return lk_error_set(err, LK_EMEMORY, "lk_register_parametrization: no memory");
+    if (array->count) memcpy(items, array->items, (size_t)array->count * sizeof *items);
+    lk_mem_free(array->items);
+    *array = (ModuleArray){ items, array->count + 1 };
+    return true;
+}
+
+/* The list of a parameter, made and filled with the parameter if there is none. NULL, nothing changed, without memory. */
+static ParametrizationList *list_for(Module *m, const Field *f, Error *err)
+{
+    ParametrizationList *list = list_of_field(m, f);
+    if (list) return list;
+    ModuleDict *dict = m->parametrizations ? (ModuleDict *)m->parametrizations : lk_module_new(&dict_type, err);
+    list = dict ? lk_module_new(&lk_parametrization_list_type, err) : NULL;
+    if (!list || !append_slot(&dict->lists, err)) {
+        if (list) lk_module_free(&list->base);
+        if (dict && !m->parametrizations) lk_module_free(&dict->base);
+        return NULL;
+    }
+    dict->base.training = list->base.training = m->training;
+    dict->lists.items[dict->lists.count - 1] = &list->base;
+    m->parametrizations = &dict->base;
+    list->field = f;
+    list->original = *slot_of(m, f);
+    *slot_of(m, f) = NULL;
+    return list;
+}
+
+/* Takes a list out of its module; its original goes back into the slot. */
+static void drop_list(Module *m, ParametrizationList *list)
+{
+    ModuleDict *dict = (ModuleDict *)m->parametrizations;
+    int i = 0;
+    while (dict->lists.items[i] != &list->base) i++;
+    dict->lists.count--;
+    memmove(dict->lists.items + i, dict->lists.items + i + 1, (size_t)(dict->lists.count - i) * sizeof *dict->lists.items);
+    *slot_of(m, list->field) = list->original;
+    list->original = NULL;
+    lk_module_free(&list->base);
+    if (dict->lists.count > 0) return;
+    m->parametrizations = NULL;
+    lk_module_free(&dict->base);
+}
+
+static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode mode, Error *err)
+{
+    ParametrizationList *old = list_of_field(m, f);
+    if (old && old->merged)
+        return lk_error_set(err, LK_ESTATE, "lk_register_parametrization: %s of %s is merged; lk_unmerge it first", f->name,
+                            m->type->name);
+    Tape *t = quiet_tape(err);
+    if (!t) return false;
+    Tensor *value = lk_param(t, m, slot_of(m, f)), *inverse = NULL;
+    if (!value) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s of %s is NULL", f->name, m->type->name);
+    bool ok = value && try_out(t, p, value, !old && mode == LK_KEEP_VALUE, &inverse, err);
+    ParametrizationList *list = ok ? list_for(m, f, err) : NULL;
+    ok = list && append_slot(&list->chain, err);
+    if (list && !ok && !old) drop_list(m, list);
+    if (ok) {
+        list->chain.items[list->chain.count - 1] = lk_module_retain(p);
+        lk_train(p, m->training);
+        if (inverse) lk_copy_(list->original, inverse, NULL);
+    }
+    lk_tape_free(t);
+    return ok;
+}
+
+bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode, Error *err)
+{
+    const Field *f = m && name ? find_param(m, name) : NULL;
+    bool ok = false;
+    if (!p) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the parametrization is NULL");
+    else if (!m || !name) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the %s is NULL", m ? "name" : "module");
+    else if (!f)
+        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s has no parameter \"%s\"", m->type->name, name);
+    else ok = register_checked(m, f, p, mode, err);
+    lk_module_free(p);
+    return ok;
+}
+
+bool lk_register_parametrization(Module *m, const char *name, Module *p, Error *err)
+{
+    return lk_register_parametrization_as(m, name, p, LK_KEEP_VALUE, err);
+}
+
+/* ---- assigning and removing --------------------------------------------------------------------------------------- */
+
+bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
+{
+    char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
+    Tensor *original = lk_original(m, name);
+    if (!original || !value)
+        return lk_error_set(err, LK_EVALUE, "lk_assign: %s", original ? "the value is NULL" : "no such parameter");
+    if (!lk_same_shape(original, value) || original->dtype != value->dtype)
+        return lk_error_set(err, lk_same_shape(original, value) ? LK_EDTYPE : LK_ESHAPE,
+                            "lk_assign: %s of %s is %s of %s, not %s of %s", name, m->type->name, lk_shape_text(original, a),
+                            lk_dtype_name(original->dtype), lk_shape_text(value, b), lk_dtype_name(value->dtype));
+    ParametrizationList *list = lk_parametrizations(m, name);
+    if (!list) return lk_copy_(original, value, err);
+    if (list->merged)
+        return lk_error_set(err, LK_ESTATE, "lk_assign: %s of %s is merged; lk_unmerge it first", name, m->type->name);
+    for (int i = list->chain.count - 1; i >= 0; i--)
+        if (!list->chain.items[i]->type->right_inverse)
+            return lk_error_set(err, LK_ESTATE, "lk_assign: parametrization %s does not implement right_inverse.",
+                                list->chain.items[i]->type->name);
+    Tape *t = quiet_tape(err);
+    if (!t) return false;
+    Tensor *x = value;
+    for (int i = list->chain.count - 1; x && i >= 0; i--) {
+        Module *p = list->chain.items[i];
+        x = p->type->right_inverse(t, p, x);
+    }
+    bool ok = x && lk_same_shape(original, x);
+    if (!x) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    else if (!ok)
+        lk_error_set(err, LK_ESHAPE, "lk_assign: right_inverse gave %s instead of %s", lk_shape_text(x, b),
+                     lk_shape_text(original, a));
+    ok = ok && lk_copy_(original, x, err);
+    lk_tape_free(t);
+    return ok;
+}
+
+bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametrized, Error *err)
+{
+    ParametrizationList *list = lk_parametrizations(m, name);
+    if (!list)
+        return lk_error_set(err, LK_EVALUE, "lk_remove_parametrizations: %s has no parametrization of \"%s\"",
+                            m ? m->type->name : "NULL", name ? name : "NULL");
+    if (leave_parametrized) {
+        Tape *t = quiet_tape(err);
+        if (!t) return false;
+        Tensor *value = lk_list_value(t, list);
+        if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        else lk_copy_(list->original, value, NULL);
+        lk_tape_free(t);
+        if (!value) return false;
+    }
+    drop_list(m, list);
+    return true;
+}
+
+bool lk_remove_parametrization_at(Module *m, const char *name, int i, Error *err)
+{
+    ParametrizationList *list = lk_parametrizations(m, name);
+    if (!list || i < 0 || i >= list->chain.count)
+        return lk_error_set(err, LK_EVALUE, "lk_remove_parametrization_at: %s of %s has %d parametrizations, and none at %d",
+                            name ? name : "NULL", m ? m->type->name : "NULL", list ? list->chain.count : 0, i);
+    if (list->merged)
+        return lk_error_set(err, LK_ESTATE, "lk_remove_parametrization_at: %s of %s is merged; lk_unmerge it first", name,
+                            m->type->name);
+    lk_module_free(list->chain.items[i]);
+    list->chain.count--;
+    memmove(list->chain.items + i, list->chain.items + i + 1, (size_t)(list->chain.count - i) * sizeof *list->chain.items);
+    if (list->chain.count == 0) drop_list(m, list);
+    return true;
+}
+
+/* ---- merging ------------------------------------------------------------------------------------------------------ */
+
+static ParametrizationList *as_list(Module *m)
+{
+    return m->type == &lk_parametrization_list_type ? (ParametrizationList *)m : NULL;
+}
+
+static void unmerge_list(ParametrizationList *list)
+{
+    lk_tensor_free(list->merged);
+    list->merged = NULL;
+}
+
+static bool merge_list(ParametrizationList *list, Error *err)
+{
+    Tape *t = quiet_tape(err);
+    if (!t) return false;
+    Tensor *value = run_chain(t, list), *merged = lk_clone(value, err);
+    if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    if (merged) {
+        unmerge_list(list);
+        list->merged = merged;
+    }
+    lk_tape_free(t);
+    return merged;
+}
+
+void lk_unmerge(Module *m)
+{
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        if (as_list(it.module)) unmerge_list(as_list(it.module));
+}
+
+bool lk_merge(Module *m, Error *err)
+{
+    if (!m) return lk_error_set(err, LK_EVALUE, "lk_merge: the module is NULL");
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        if (as_list(it.module) && !merge_list(as_list(it.module), err)) {
+            lk_unmerge(m); /* all or nothing */
+            return false;
+        }
+    return true;
+}
+
+/* ---- an example: symmetric matrices --------------------------------------------------------------------------------- */
+
+typedef struct Symmetric {
+    Module base;
+} Symmetric;
+
+/* 1 where column >= row + offset, else 0: torch.ones(n, n).triu(offset). */
+static Tensor *upper_triangle(Tape *t, const Tensor *x, int64_t offset)
+{
+    char text[LK_SHAPE_TEXT];
+    if (x->ndim != 2 || x->shape[0] != x->shape[1])
+        return lk_fail(t, LK_ESHAPE, "Symmetric: %s is no square matrix", lk_shape_text(x, text));
+    int64_t n = x->shape[0];
+    Tensor *rows = lk_view(t, lk_arange(t, 0, n), LK_SHAPE(n, 1)), *columns = lk_arange(t, offset == 0 ? 0 : -offset, n - offset);
+    return lk_to(t, lk_ge(t, columns, rows), x->dtype);
+}
+
+/* triu(X) + triu(X, 1)ᵀ */
+static Tensor *symmetric_forward(Tape *t, Module *self, Tensor *x)
+{
+    (void)self;
+    Tensor *upper = lk_mul(t, x, upper_triangle(t, x, 0)), *strict = lk_mul(t, x, upper_triangle(t, x, 1));
+    return lk_add(t, upper, lk_T(t, strict));
+}
+
+static Tensor *symmetric_right_inverse(Tape *t, Module *self, Tensor *value)
+{
+    (void)self;
+    return lk_mul(t, value, upper_triangle(t, value, 0));
+}
+
+const ModuleType lk_symmetric_type = {
+    .name = "Symmetric", .size = sizeof(Symmetric), .forward = symmetric_forward, .right_inverse = symmetric_right_inverse
+};
+
+Module *lk_symmetric_new(Error *err)
+{
+    return lk_module_new(&lk_symmetric_type, err);
+}
