@@ -34,7 +34,7 @@ enum {
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
 
-    TINY = 256,             /* multiply-adds below which three plain loops are the fastest */
+    TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
     WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
 };
 
@@ -65,12 +65,13 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* The number of parts when n is cut into parts of at most `most`, and where part i of so many nearly equal ones begins. */
+/* The number of parts when n is cut into parts of at most `most`. */
 static int64_t parts_of(int64_t n, int64_t most)
 {
     return (n + most - 1) / most;
 }
 
+/* Where part i begins when n is cut into so many nearly equal parts: n i / parts without overflow. */
 static int64_t cut(int64_t n, int64_t parts, int64_t i)
 {
     return n / parts * i + n % parts * i / parts;
@@ -109,7 +110,7 @@ static void pack(const Product *g, int64_t width, int64_t steps, const void *fro
     else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
 }
 
-static void pack_a(const Product *g, const Block *x, Team team)
+static void pack_rows(const Product *g, const Block *x, Team team)
 {
     int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
     int64_t height = g->kernels->rows, tiles = parts_of(x->rows, height);
@@ -120,7 +121,7 @@ static void pack_a(const Product *g, const Block *x, Team team)
     }
 }
 
-static void pack_b(const Product *g, const Block *x, Team team)
+static void pack_columns(const Product *g, const Block *x, Team team)
 {
     int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
     int64_t width = g->kernels->columns;
@@ -163,8 +164,8 @@ static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t ti
     kernels->tile(&tile);
 }
 
-/* The tiles of a block are numbered: the panels that are near each other, row of tiles by row of tiles, and so on with the
- * next panels. A thread computes a range of these numbers. */
+/* The tiles of a block are numbered: as many panels as stay near, row of tiles by row of tiles, then the next panels. A
+ * thread computes a range of these numbers: its own panels where there are enough of them, else its own rows. */
 static void compute_block(const Product *g, const Block *x, Team team)
 {
     int64_t down = parts_of(x->rows, g->kernels->rows), across = parts_of(x->columns, g->kernels->columns);
@@ -195,10 +196,10 @@ static void run_tiles(const Product *g, Team team)
         x.steps = cut(g->k, blocks, p + 1) - x.step;
         for (x.row = 0; x.row < g->m; x.row += ROW_BLOCK) {
             x.rows = smaller(ROW_BLOCK, g->m - x.row);
-            if (g->pack_a) pack_a(g, &x, team);
+            if (g->pack_a) pack_rows(g, &x, team);
             for (x.column = 0; x.column < g->n; x.column += COLUMN_BLOCK) {
                 x.columns = smaller(COLUMN_BLOCK, g->n - x.column);
-                if (g->pack_b) pack_b(g, &x, team);
+                if (g->pack_b) pack_columns(g, &x, team);
                 if (packs) barrier(team);
                 compute_block(g, &x, team);
                 if (packs) barrier(team);
@@ -216,13 +217,11 @@ static void run_dots(const Product *g, Team team)
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
         const char *a = at(g, g->a, 0, step);
         int64_t a_row = g->a.row;
-        if (g->pack_a) { /* rows along k */
+        if (g->pack_a) { /* into rows along k: every thread some steps of all rows */
+            int64_t q = cut(steps, team.threads, team.thread), end = cut(steps, team.threads, team.thread + 1);
+            pack(g, end - q, g->m, at(g, g->a, 0, step + q), g->a.col, g->a.row, g->packed_a + q * g->size, steps);
             a = g->packed_a;
             a_row = steps;
-            int64_t i = cut(g->m, team.threads, team.thread), end = cut(g->m, team.threads, team.thread + 1);
-            for (; i < end; i++) {
-                pack(g, 1, steps, at(g, g->a, i, step), g->a.row, g->a.col, g->packed_a + i * steps * g->size, 1);
-            }
             barrier(team);
         }
         int64_t t = cut(groups, team.threads, team.thread), end = cut(groups, team.threads, team.thread + 1);
@@ -237,8 +236,8 @@ static void run_dots(const Product *g, Team team)
 
 /* ---- which way --------------------------------------------------------------------------------------------------- */
 
-/* Summing up the lanes costs a dot product as much as some 16 of its steps, packing B costs a step as much as some rows:
- * measured, dot products win up to about k / 4 rows. */
+/* Dot products pay for the sums of the lanes, m n times; the other way pays for packing B, n k times. Measured, dot
+ * products win up to about k / 4 rows. */
 static bool dots_fit(int64_t m, int64_t k, Mat b)
 {
     return b.row == 1 && m <= DOT_ROWS_MAX && (m <= 4 || 4 * m <= k);

@@ -1,6 +1,6 @@
-/* gemm_kernels.h - the inner loops of lk_gemm: one set for each instruction set and floating dtype. gemm.c cuts a product
- * into what they do. Their source is gemm_tile.h, compiled by gemm_avx512.c, gemm_avx2.c and gemm_portable.c; packing is
- * gemm_pack.c. Internal: not installed, hidden in the shared library. The tests run every set that the processor has. */
+/* gemm_kernels.h - the inner loops of lk_gemm, one set for each instruction set and floating dtype; gemm.c cuts a
+ * product into what they do. Their source is gemm_tile.h, compiled by gemm_avx512.c, gemm_avx2.c and gemm_portable.c.
+ * Internal: not installed, hidden in the shared library. The tests run every set that the processor has. */
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
 

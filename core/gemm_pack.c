@@ -17,8 +17,8 @@
 enum { F(LANES) = 16 / sizeof(real) };
 typedef real F(Vector) __attribute__((vector_size(16)));
 
-/* The transpose of a square of one vector's side: to[p to_step + i] = from[i across + p]. Interleaving the upper half of
- * the rows with the lower half is one step of a perfect shuffle; log2(side) steps exchange the two indices. */
+/* The transpose of a square with one vector as its side: to[p to_step + i] = from[i across + p]. Interleaving the upper
+ * half of the rows with the lower half is one step of a perfect shuffle; log2(side) steps exchange the two indices. */
 static inline void F(transpose)(const real *from, int64_t across, real *to, int64_t to_step)
 {
     enum { SIDE = F(LANES) };
@@ -39,8 +39,16 @@ void F(lk_gemm_pack)(int64_t width, int64_t steps, const void *from, int64_t acr
 {
     const real *x = from;
     real *y = to;
-    int64_t wide = 0, deep = 0; /* what the transposes do: i < wide, p < deep */
-    if (along == 1 && across != 1) {
+    int64_t wide = 0, deep = 0; /* what whole vectors do: i < wide, p < deep */
+    if (across == 1) {
+        wide = width - width % F(LANES);
+        deep = steps;
+        for (int64_t p = 0; p < deep; p++) {
+            for (int64_t i = 0; i < wide; i += F(LANES)) {
+                memcpy(y + p * to_step + i, x + p * along + i, sizeof(F(Vector)));
+            }
+        }
+    } else if (along == 1) {
         wide = width - width % F(LANES);
         deep = steps - steps % F(LANES);
         for (int64_t i = 0; i < wide; i += F(LANES)) {
@@ -50,9 +58,7 @@ void F(lk_gemm_pack)(int64_t width, int64_t steps, const void *from, int64_t acr
         }
     }
     for (int64_t p = 0; p < steps; p++) {
-        int64_t i = p < deep ? wide : 0;
-        if (across == 1) for (; i + F(LANES) <= width; i += F(LANES)) memcpy(y + p * to_step + i, x + p * along + i, 16);
-        for (; i < width; i++) y[p * to_step + i] = x[i * across + p * along];
+        for (int64_t i = p < deep ? wide : 0; i < width; i++) y[p * to_step + i] = x[i * across + p * along];
     }
 }
 #endif

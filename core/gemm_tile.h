@@ -16,8 +16,8 @@
  *     TILE_ROWS, TILE_CASES(_)   the largest tile, in rows of two vectors; _(1) … _(TILE_ROWS)
  *     DOT_ROWS, DOT_CASES(_)     the same for dot products, in rows of four sums
  *
- * Tiles are arrays of vectors in registers. For that the compiler must know their sizes: the INLINE functions are copied
- * into the cases of a switch, with constants for the sizes (LK_SPECIALIZE in gemm_kernels.h says when). */
+ * Tiles are arrays of vectors in registers. For that the compiler must know their sizes: the INLINE functions are
+ * copied into the cases of a switch, with constants for the sizes (LK_SPECIALIZE in gemm_kernels.h says when). */
 
 #ifndef INLINE
 #ifdef LK_SPECIALIZE
@@ -36,8 +36,8 @@ INLINE V F(load_lanes)(const real *p, bool whole, int n)
 }
 
 /* ---- a tile: a sum of outer products ------------------------------------------------------------------------------
- * Each step adds the product of a column of A and a row of B: rows · vectors fused multiply-adds on rows + vectors loads.
- * `last` is the number of elements of the last vector, `whole` says that it has all. */
+ * Each step adds the product of a column of A and a row of B: rows · vectors fused multiply-adds for rows + vectors
+ * loads. `last` is the number of elements of the last vector, `whole` says that it has all. */
 
 INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, const GemmTile *t, real *c, int64_t c_row, bool add)
 {

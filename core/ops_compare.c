@@ -65,8 +65,8 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
         return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
                        lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
     if (!lk_broadcast_shape(a, b, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be equal "
-                       "or 1", function, lk_shape_text(a, sa), lk_shape_text(b, sb));
+        return lk_fail(t, LK_ESHAPE, "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be "
+                       "equal or 1", function, lk_shape_text(a, sa), lk_shape_text(b, sb));
     Tensor *y = lk_empty(t, LK_BOOL, ndim, shape);
     c.dtype = a->dtype;
     if (y) lk_loop(compare_row, &c, 3, (const Tensor *const[]){ y, a, b });

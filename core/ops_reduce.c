@@ -110,7 +110,7 @@ Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim
     return lk_record(t, ndims ? &MEAN_DIMS : &MEAN, y, LK_INPUTS(x), &s, sizeof s);
 }
 
-/* ---- maximum and minimum over any dimensions ---------------------------------------------------------------------- */
+/* ---- maximum and minimum over any dimensions --------------------------------------------------------------------- */
 
 /* y = max x; where k elements equal y, each gets dx += dy / k. */
 static void extreme_backward(Tape *t, Node *n)
@@ -156,7 +156,7 @@ Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
     return extreme(t, "lk_min", ndims ? &AMIN : &MIN, x, ndims, dims, keepdim, -1);
 }
 
-/* ---- maximum and minimum along one dimension, with the index ------------------------------------------------------ */
+/* ---- maximum and minimum along one dimension, with the index ----------------------------------------------------- */
 
 /* y is one element of x, the first extreme one: dx_index += dy. */
 static void extreme_dim_backward(Tape *t, Node *n)

@@ -6,7 +6,7 @@
 #define LK_REAL_SOURCE "core/ops_softmax.c"
 #include "core/real.h"
 
-/* ---- softmax along a dimension ------------------------------------------------------------------------------------ */
+/* ---- softmax along a dimension ----------------------------------------------------------------------------------- */
 
 /* y_i = e^x_i / Σ_j e^x_j, so dx_i += y_i (dy_i - Σ_j y_j dy_j). */
 static void softmax_backward(Tape *t, Node *n)
@@ -50,7 +50,7 @@ Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim)
     return softmax(t, "lk_log_softmax", &LOG_SOFTMAX, x, dim);
 }
 
-/* ---- cross-entropy ------------------------------------------------------------------------------------------------ */
+/* ---- cross-entropy ----------------------------------------------------------------------------------------------- */
 
 typedef struct CrossEntropy {
     int64_t ignore_index;
@@ -87,8 +87,9 @@ Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t i
     for (int64_t i = 0; i < x->shape[0]; i++) {
         if (label[i] == ignore_index) continue;
         if (label[i] < 0 || label[i] >= x->shape[1])
-            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has %lld classes",
-                           (long long)label[i], (long long)i, lk_shape_text(logits, sx), (long long)x->shape[1]);
+            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has %lld "
+                           "classes", (long long)label[i], (long long)i, lk_shape_text(logits, sx),
+                           (long long)x->shape[1]);
         counted++;
     }
     if (reduction == LK_MEAN && counted == 0)
@@ -105,7 +106,7 @@ Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels)
     return lk_cross_entropy_with(t, logits, labels, -100, LK_MEAN);
 }
 
-/* ---- mean squared error ------------------------------------------------------------------------------------------- */
+/* ---- mean squared error ------------------------------------------------------------------------------------------ */
 
 /* loss = Σ (x - y)² / n, so dx += 2 (x - y) dloss / n and dy' -= the same. */
 static void mse_backward(Tape *t, Node *n)

@@ -340,7 +340,7 @@ Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape)
     return reshape(t, "lk_reshape", x, ndim, shape, &RESHAPE, &RESHAPE_COPY);
 }
 
-/* ---- the same, cut from the graph --------------------------------------------------------------------------------- */
+/* ---- the same, cut from the graph -------------------------------------------------------------------------------- */
 
 Tensor *lk_detach(Tape *t, Tensor *x)
 {

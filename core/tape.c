@@ -328,6 +328,14 @@ static bool is_foreign_leaf(const Tape *t, const Tensor *x)
     return !x->node && x->refs == 0 && !x->grad_room && !lk_arena_since(&t->arena, (ArenaMark){ 0 }, x);
 }
 
+/* Whether a node is one of t's. What was made before a reset is not: its memory is not even looked at. */
+static bool holds(const Tape *t, const Node *node)
+{
+    const Node *n = t->last;
+    while (n && n != node) n = n->prev;
+    return n;
+}
+
 /* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned leaves keep the memory
  * for good, leaves of the tape until the reset. */
 static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
@@ -445,8 +453,8 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
     } else if (!y->requires_grad) {
         lk_fail(t, LK_ESTATE, "lk_backward: %s does not require a gradient and was not computed from a leaf that does "
                 "(or in no-grad mode)", lk_shape_text(y, a));
-    } else if (y->node ? y->node->tape != t : is_foreign_leaf(t, y)) {
-        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape");
+    } else if (y->node ? !holds(t, y->node) : is_foreign_leaf(t, y)) {
+        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape, or was made before the last lk_tape_reset");
     } else if (!gradient && lk_numel(y) != 1) {
         lk_fail(t, LK_ESHAPE, "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give one with "
                 "lk_backward_with", lk_shape_text(y, a), (long long)lk_numel(y));

@@ -21,7 +21,8 @@ LK_API void lk_tape_free(Tape *t);
 /* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. */
 LK_API void lk_tape_reset(Tape *t);
 
-/* A number that no tape has had before, new whenever tensors of t may have gone: what keeps one asks for it again. */
+/* Changes whenever tensors of t may have been given back (reset, release), and is never the same for two tapes: whoever
+ * keeps a tensor of a tape compares it before using the tensor again. */
 LK_API uint64_t lk_tape_epoch(const Tape *t);
 
 /* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode it replaces. */

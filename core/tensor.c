@@ -274,6 +274,13 @@ static void move_row(int64_t n, void *const *p, const int64_t *step, const void 
     }
 }
 
+/* By way of double, an int64 beyond 2^53 would be rounded twice. */
+static void int_to_float_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    for (int64_t i = 0; i < n; i++) ((float *)p[0])[i * step[0]] = (float)((const int64_t *)p[1])[i * step[1]];
+}
+
 bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
 {
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
@@ -286,6 +293,7 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
                             lk_shape_text(dst, a));
     const Tensor *x[] = { dst, src };
     if (dst->dtype == src->dtype) lk_loop(move_row, &dtypes[dst->dtype].size, 2, x);
+    else if (dst->dtype == LK_F32 && src->dtype == LK_I64) lk_loop(int_to_float_row, NULL, 2, x);
     else lk_loop(copy_row, &(CopyTypes){ dst->dtype, src->dtype }, 2, x);
     lk_touch(dst);
     return true;
