@@ -24,10 +24,11 @@ static inline char *read_whole(const char *path, size_t *size)
     return bytes;
 }
 
-static inline void add(StateDict *state, const char *name, DType dtype, int ndim, const int64_t *shape, const void *values)
+static inline void add(StateDict *state, const char *name, DType dtype, int ndim, const int64_t *shape,
+                       const void *values)
 {
-    Error err = { 0 };
-    check(lk_state_dict_add(state, name, lk_tensor_from_new(dtype, ndim, shape, values, &err), &err), "%s", err.message);
+    Tensor *x = lk_tensor_from_new(dtype, ndim, shape, values, NULL);
+    check(lk_state_dict_add(state, name, x, NULL));
 }
 
 /* The tensors of tests/fixtures/reference.safetensors, as tests/fixtures/make_safetensors.py lists them. */

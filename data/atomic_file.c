@@ -1,0 +1,68 @@
+/* atomic_file.c - a temporary file beside the old one, flushed to the disk, then renamed over it: whoever looks, and
+ * whenever the machine stops, there is the old content or the new one. Who calls it: data/safetensors_write.c. */
+#include "data/atomic_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
+static bool fail(const AtomicFile *f, const char *reason)
+{
+    return lk_error_set(f->err, LK_EIO, "%s: %.200s: cannot be written: %s", f->caller, f->path, reason);
+}
+
+bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err)
+{
+    *f = (AtomicFile){ .caller = caller, .path = path, .err = err, .file = -1 };
+    struct stat info;
+    bool exists = stat(path, &info) == 0;
+    /* Renaming would replace a device: no more /dev/null. */
+    if (exists && !S_ISREG(info.st_mode))
+        return fail(f, S_ISDIR(info.st_mode) ? "it is a folder" : "it is not a regular file");
+    /* Renaming needs no permission to write the old file; saving over it does. */
+    if (exists && access(path, W_OK) != 0) return fail(f, strerror(errno));
+    /* Of a symbolic link it is the target that is replaced. */
+    if (exists && !realpath(path, f->target)) return fail(f, strerror(errno));
+    if (!exists && snprintf(f->target, sizeof f->target, "%s", path) >= (int)sizeof f->target)
+        return fail(f, strerror(ENAMETOOLONG));
+
+    enum { ATTEMPTS = 1000 }; /* other threads saving to the same path, and what a killed process left behind */
+    for (int i = 0; i < ATTEMPTS && f->file < 0; i++) {
+        snprintf(f->temporary, sizeof f->temporary, "%s.%ld-%d.tmp", f->target, (long)getpid(), i);
+        f->file = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (f->file < 0 && errno != EEXIST) break;
+    }
+    if (f->file < 0) return fail(f, strerror(errno));
+    if (exists) fchmod(f->file, info.st_mode & 0777); /* as private as the old one, where the file system can */
+    return true;
+}
+
+bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size)
+{
+    const char *p = bytes;
+    while (size > 0) {
+        ssize_t written = write(f->file, p, size);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return fail(f, strerror(errno));
+        p += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+bool lk_atomic_end(AtomicFile *f, bool ok)
+{
+    if (f->file < 0) return false;
+    /* Without fsync the new name may reach the disk before the content. */
+    ok = ok && (fsync(f->file) == 0 || fail(f, strerror(errno)));
+    ok = (close(f->file) == 0 || !ok || fail(f, strerror(errno))) && ok;
+    ok = ok && (rename(f->temporary, f->target) == 0 || fail(f, strerror(errno)));
+    if (!ok) unlink(f->temporary);
+    f->file = -1;
+    return ok;
+}

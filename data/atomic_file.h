@@ -1,0 +1,24 @@
+/* atomic_file.h - writing a file that is there as a whole or not at all. Shared by the writers of data/, no part of the
+ * interface. */
+#ifndef LK_ATOMIC_FILE_H
+#define LK_ATOMIC_FILE_H
+
+#include <limits.h>
+
+#include "core/error.h"
+
+typedef struct AtomicFile {
+    const char *caller, *path; /* for messages */
+    Error *err;
+    int file; /* -1: none */
+    char target[PATH_MAX];
+    char temporary[PATH_MAX + 64];
+} AtomicFile;
+
+/* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
+bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
+bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
+/* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone and path as it was. */
+bool lk_atomic_end(AtomicFile *f, bool ok);
+
+#endif

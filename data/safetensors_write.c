@@ -1,0 +1,237 @@
+/* safetensors_write.c - writes safetensors files, byte for byte as the reference implementation does. The format, and
+ * reading it: data/safetensors.c. How a file is replaced: data/atomic_file.c. */
+#include "data/safetensors.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "data/atomic_file.h"
+
+/* What is being saved. */
+typedef struct Job {
+    const char *caller, *path;
+    Error *err;
+    const Metadata *metadata;
+    const StateEntry *const *order; /* the tensors as they are written */
+    int count;
+} Job;
+
+static bool LK_PRINTF(3, 4) fail(const Job *job, ErrorCode code, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return lk_error_set(job->err, code, "%s: %.200s: %s", job->caller, job->path, text);
+}
+
+/* Larger elements first, so that every tensor is aligned; among equal sizes in the reference's order. */
+static const struct {
+    const char *name;
+    int rank;
+} file_types[] = {
+    [LK_I64] = { "I64", 0 }, [LK_F64] = { "F64", 1 },   [LK_F32] = { "F32", 2 },
+    [LK_U8] = { "U8", 3 },   [LK_BOOL] = { "BOOL", 4 },
+};
+
+/* ---- what may be saved ----------------------------------------------------------------------------------------- */
+
+/* Shortest form, no surrogates, nothing above U+10FFFF: each first byte says how many follow and what the second is. */
+static bool is_utf8(const char *text)
+{
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        unsigned char c = *s++, low = 0x80, high = 0xbf;
+        int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
+        if (c == 0xe0) low = 0xa0;
+        if (c == 0xed) high = 0x9f;
+        if (c == 0xf0) low = 0x90;
+        if (c == 0xf4) high = 0x8f;
+        if (more < 0) return false;
+        for (; more > 0; more--, low = 0x80, high = 0xbf)
+            if (*s < low || *s++ > high) return false;
+    }
+    return true;
+}
+
+static bool check_metadata(const Job *job)
+{
+    const Metadata *metadata = job->metadata;
+    for (int i = 0; metadata && i < metadata->count; i++) {
+        const MetadataEntry *e = &metadata->entries[i];
+        if (!e->key || !e->value) return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
+        if (!is_utf8(e->key) || !is_utf8(e->value))
+            return fail(job, LK_EVALUE, "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
+        for (int j = 0; j < i; j++)
+            if (strcmp(metadata->entries[j].key, e->key) == 0)
+                return fail(job, LK_EVALUE, "metadata \"%.100s\" is there twice", e->key);
+    }
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const StateEntry *x = *(const StateEntry *const *)a, *y = *(const StateEntry *const *)b;
+    return strcmp(x->name, y->name);
+}
+
+static int by_type_and_name(const void *a, const void *b)
+{
+    const StateEntry *x = *(const StateEntry *const *)a, *y = *(const StateEntry *const *)b;
+    int difference = file_types[x->tensor->dtype].rank - file_types[y->tensor->dtype].rank;
+    return difference ? difference : strcmp(x->name, y->name);
+}
+
+static bool order_entries(Job *job, const StateDict *state, const StateEntry **order)
+{
+    for (int i = 0; i < state->count; i++) {
+        const StateEntry *e = order[i] = &state->entries[i];
+        if (!e->name || !e->tensor) return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
+        if (!is_utf8(e->name)) return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i, e->name);
+        if (strcmp(e->name, "__metadata__") == 0)
+            return fail(job, LK_EVALUE, "a tensor cannot be called \"__metadata__\"");
+    }
+    size_t count = (size_t)state->count;
+    qsort(order, count, sizeof *order, by_name);
+    for (int i = 1; i < state->count; i++)
+        if (strcmp(order[i - 1]->name, order[i]->name) == 0)
+            return fail(job, LK_EVALUE, "tensor \"%.100s\" is there twice", order[i]->name);
+    qsort(order, count, sizeof *order, by_type_and_name);
+    job->order = order;
+    job->count = state->count;
+    return true;
+}
+
+/* ---- the header ------------------------------------------------------------------------------------------------ */
+
+/* A text in the making. Without bytes it is only measured: the same code first finds its length, then writes it. */
+typedef struct Text {
+    char *bytes;
+    size_t length;
+} Text;
+
+static void put(Text *t, const char *bytes, size_t size)
+{
+    if (t->bytes) memcpy(t->bytes + t->length, bytes, size);
+    t->length += size;
+}
+
+static void LK_PRINTF(2, 3) print(Text *t, const char *format, ...)
+{
+    char text[128]; /* for numbers and names of types */
+    va_list args;
+    va_start(args, format);
+    int size = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    put(t, text, (size_t)size);
+}
+
+/* A JSON string; what need not be escaped is not. */
+static void put_string(Text *t, const char *s)
+{
+    static const char escapes[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',  ['\f'] = 'f',
+                                    ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\' };
+    put(t, "\"", 1);
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < sizeof escapes && escapes[c]) print(t, "\\%c", escapes[c]);
+        else if (c < 0x20) print(t, "\\u%04x", c);
+        else put(t, s, 1);
+    }
+    put(t, "\"", 1);
+}
+
+/* false: the sizes of the tensors overflow. */
+static bool put_header(Text *t, const Job *job)
+{
+    const char *comma = "";
+    print(t, "{");
+    if (job->metadata) {
+        print(t, "\"__metadata__\":{");
+        for (int i = 0; i < job->metadata->count; i++) {
+            if (i > 0) print(t, ",");
+            put_string(t, job->metadata->entries[i].key);
+            print(t, ":");
+            put_string(t, job->metadata->entries[i].value);
+        }
+        print(t, "}");
+        comma = ",";
+    }
+    int64_t begin = 0, end;
+    for (int i = 0; i < job->count; i++, begin = end, comma = ",") {
+        const Tensor *x = job->order[i]->tensor;
+        if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &end) ||
+            __builtin_add_overflow(begin, end, &end))
+            return false;
+        print(t, "%s", comma);
+        put_string(t, job->order[i]->name);
+        print(t, ":{\"dtype\":\"%s\",\"shape\":[", file_types[x->dtype].name);
+        for (int d = 0; d < x->ndim; d++) print(t, d ? ",%lld" : "%lld", (long long)x->shape[d]);
+        print(t, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)end);
+    }
+    print(t, "}");
+    while (t->length % 8 != 0) print(t, " "); /* so that the data are aligned */
+    return true;
+}
+
+/* ---- the file -------------------------------------------------------------------------------------------------- */
+
+static bool write_header(AtomicFile *f, const Job *job)
+{
+    enum { LENGTH = 8 };
+    Text text = { 0 };
+    if (!put_header(&text, job)) return fail(job, LK_EVALUE, "the tensors are larger than any file");
+    if (text.length > LK_SAFETENSORS_HEADER_MAX)
+        return fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d", text.length,
+                    LK_SAFETENSORS_HEADER_MAX);
+    unsigned char *bytes = lk_mem_alloc(LENGTH + text.length);
+    if (!bytes) return fail(job, LK_EMEMORY, "no memory for a header of %zu bytes", text.length);
+    for (int i = 0; i < LENGTH; i++) bytes[i] = (unsigned char)(text.length >> 8 * i);
+    text = (Text){ .bytes = (char *)bytes + LENGTH };
+    put_header(&text, job);
+    bool ok = lk_atomic_write(f, bytes, LENGTH + text.length);
+    lk_mem_free(bytes);
+    return ok;
+}
+
+/* The elements in logical order: a view with other strides is copied first. */
+static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
+{
+    Tensor *copy = lk_is_contiguous(x) ? NULL : lk_clone(x, err);
+    if (copy) x = copy;
+    bool ok = lk_is_contiguous(x) && lk_atomic_write(f, x->data, (size_t)lk_numel(x) * lk_dtype_size(x->dtype));
+    lk_tensor_free(copy);
+    return ok;
+}
+
+static bool save(const char *caller, const StateDict *state, const Metadata *metadata, const char *path, Error *err)
+{
+    if (!state || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller, state ? "path" : "state");
+    Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
+    const StateEntry **order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof *order);
+    if (!order) return fail(&job, LK_EMEMORY, "no memory for %d tensors", state->count);
+    AtomicFile f;
+    bool ok = order_entries(&job, state, order) && check_metadata(&job);
+    if (ok) {
+        ok = lk_atomic_begin(&f, caller, path, err) && write_header(&f, &job);
+        for (int i = 0; ok && i < job.count; i++) ok = write_elements(&f, job.order[i]->tensor, err);
+        ok = lk_atomic_end(&f, ok);
+    }
+    lk_mem_free(order);
+    return ok;
+}
+
+bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
+{
+    return save("lk_save_safetensors", state, metadata, path, err);
+}
+
+bool lk_save_module(Module *m, const char *path, Error *err)
+{
+    StateDict *state = lk_state_dict_shared_new(m, err);
+    bool ok = state && save("lk_save_module", state, LK_METADATA({ "format", "pt" }), path, err);
+    lk_state_dict_free(state);
+    return ok;
+}
