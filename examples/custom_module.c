@@ -24,7 +24,7 @@ static Tensor *residual_forward(Tape *t, Module *self, Tensor *x)
 {
     Residual *r = (Residual *)self;
     Tensor *inner = lk_relu(t, lk_forward(t, r->down, x));
-    return lk_add(t, x, lk_mul(t, r->scale, lk_forward(t, r->up, inner)));
+    return lk_add(t, x, lk_mul(t, lk_param(t, self, &r->scale), lk_forward(t, r->up, inner)));
 }
 static const Field residual_fields[] = { LK_PARAM(Residual, scale), LK_CHILD(Residual, down), LK_CHILD(Residual, up),
                                          LK_INT(Residual, width), LK_END };

@@ -73,6 +73,7 @@ int main(int argc, char **argv)
     Rng rng;
     lk_manual_seed(&rng, (uint64_t)o.seed);
     Tape *t = lk_tape_new(&err);
+    if (t) lk_tape_on_error(t, NULL, NULL); /* cli_exit prints the message, once */
     bool ok = t && run(t, &rng, &err);
     lk_tape_free(t);
     return cli_exit(&program, ok, &err);

@@ -28,6 +28,7 @@ bool results_open(Results *r, const char *path, Error *err)
 {
     r->file = NULL;
     r->count = 0;
+    r->inside = false;
     size_t length = strlen(path);
     if (length == 0) return failed("the results file", "its name is empty", err);
     if (length + sizeof ".XXXXXX" > RESULTS_PATH_MAX) return failed("the results file", "its name is too long", err);
@@ -99,7 +100,9 @@ static void put_number(FILE *file, double value)
 static bool put_key(Results *r, const char *key)
 {
     if (!r->file) return false;
-    fputs(r->count++ > 0 ? ",\n  " : "\n  ", r->file);
+    if (r->count++ > 0) fputc(',', r->file);
+    if (r->inside) fputs(r->count > 1 ? " " : "", r->file); /* inner members share a line */
+    else fputs("\n  ", r->file);
     put_text(r->file, key);
     fputs(": ", r->file);
     return true;
@@ -129,4 +132,25 @@ void results_numbers(Results *r, const char *key, int64_t count, const double *v
 void results_text(Results *r, const char *key, const char *value)
 {
     if (put_key(r, key)) put_text(r->file, value);
+}
+
+void results_bool(Results *r, const char *key, bool value)
+{
+    if (put_key(r, key)) fputs(value ? "true" : "false", r->file);
+}
+
+void results_object(Results *r, const char *key)
+{
+    if (!put_key(r, key)) return;
+    fputc('{', r->file);
+    r->inside = true;
+    r->count = 0;
+}
+
+void results_object_end(Results *r)
+{
+    if (!r->file) return;
+    fputc('}', r->file);
+    r->inside = false;
+    r->count = 1; /* of the outer object: at least this one */
 }

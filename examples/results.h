@@ -19,6 +19,7 @@ enum { RESULTS_PATH_MAX = 4096 };
 typedef struct Results {
     FILE *file; /* NULL after a failed results_open: nothing is written then */
     int count;  /* members so far */
+    bool inside; /* a member of the file's object, after results_object: count counts its members */
     char path[RESULTS_PATH_MAX];
     char temporary[RESULTS_PATH_MAX]; /* in the same folder; renamed to path at the end */
 } Results;
@@ -32,6 +33,11 @@ void results_int(Results *r, const char *key, int64_t value);
 void results_number(Results *r, const char *key, double value); /* null for NaN and infinity: JSON has neither */
 void results_numbers(Results *r, const char *key, int64_t count, const double *values);
 void results_text(Results *r, const char *key, const char *value); /* UTF-8 */
+void results_bool(Results *r, const char *key, bool value);
+
+/* "key": { … }: the members written until results_object_end are inside. Objects inside objects are not for results. */
+void results_object(Results *r, const char *key);
+void results_object_end(Results *r);
 
 /* Puts the finished file in its place. False: nothing is there that was not there before. */
 bool results_close(Results *r, Error *err);

@@ -1,0 +1,167 @@
+/* chart.c - SVG with a fixed inner size that the page scales; images as uncompressed BMP in base64. */
+#include "examples/chart.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WIDTH = 640, HEIGHT = 260, LEFT = 64, RIGHT = 22, TOP = 12, BOTTOM = 40 };
+
+static double x_of(double part)
+{
+    return LEFT + part * (WIDTH - LEFT - RIGHT);
+}
+
+static double y_of(double part)
+{
+    return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM);
+}
+
+static void begin(FILE *out, const char *title)
+{
+    fprintf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\"><title>%s</title>\n", WIDTH, HEIGHT, title, title);
+}
+
+/* The distance of about `count` ticks that people read easily: 1, 2 or 5 times a power of ten. */
+static double tick_step(double range, int count)
+{
+    double power = pow(10, floor(log10(range / count))), part = range / count / power;
+    return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
+}
+
+static void y_axis(FILE *out, double low, double high, const char *format)
+{
+    double step = tick_step(high - low, 5);
+    for (double v = ceil(low / step - 1e-9) * step + 0.0; v <= high + 1e-9 * step; v += step) {
+        char number[32];
+        double y = y_of((v - low) / (high - low));
+        snprintf(number, sizeof number, format, v);
+        fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
+        fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", LEFT - 8, y + 5, number);
+    }
+}
+
+static void x_axis(FILE *out, double first, double last, const char *label)
+{
+    double step = tick_step(last - first, 6);
+    for (double v = ceil(first / step - 1e-9) * step + 0.0; v <= last + 1e-9 * step; v += step)
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n", x_of((v - first) / (last - first)),
+                HEIGHT - BOTTOM + 18, v);
+    fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", x_of(0.5), HEIGHT - 4, label);
+}
+
+static void legend(FILE *out, int count, const char *const *label, const int *color)
+{
+    fputs("<p class=\"legend\">", out);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "<span><i style=\"background:var(--c%d)\"></i>%s</span> ", color[i], label[i]);
+    fputs("</p>\n", out);
+}
+
+void chart_lines(FILE *out, const char *title, const char *x_label, int lines, const ChartLine *line, double low,
+                 double high, const char *format)
+{
+    double first = INFINITY, last = -INFINITY;
+    const char *labels[8];
+    int colors[8];
+    for (int l = 0; l < lines; l++) {
+        labels[l] = line[l].label;
+        colors[l] = line[l].color;
+        for (int64_t i = 0; i < line[l].count; i++) {
+            first = fmin(first, line[l].x[i]);
+            last = fmax(last, line[l].x[i]);
+        }
+    }
+    if (!(last > first)) last = first + 1;
+    if (!(high > low)) high = low + 1;
+    if (lines > 1) legend(out, lines, labels, colors);
+    begin(out, title);
+    y_axis(out, low, high, format);
+    x_axis(out, first, last, x_label);
+    for (int l = 0; l < lines; l++) {
+        fprintf(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", line[l].color);
+        for (int64_t i = 0; i < line[l].count; i++) {
+            double part = (line[l].y[i] - low) / (high - low);
+            fprintf(out, "%.1f,%.1f ", x_of((line[l].x[i] - first) / (last - first)), y_of(fmin(fmax(part, 0), 1)));
+        }
+        fputs("\"/>\n", out);
+    }
+    fputs("</svg>\n", out);
+}
+
+void chart_bars(FILE *out, const char *title, int groups, int series, const char *const *label, const double *value)
+{
+    double high = 5;
+    int colors[8];
+    for (int i = 0; i < groups * series; i++) high = fmax(high, value[i]);
+    for (int i = 0; i < series; i++) colors[i] = i;
+    high *= 1.05;
+    legend(out, series, label, colors);
+    begin(out, title);
+    y_axis(out, 0, high, "%.0f");
+    double group = 1.0 / groups, bar = group * 0.8 / series;
+    for (int g = 0; g < groups; g++) {
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", x_of((g + 0.5) * group),
+                HEIGHT - BOTTOM + 18, g);
+        for (int i = 0; i < series; i++) {
+            double v = value[g * series + i], x = x_of(g * group + 0.1 * group + i * bar), y = y_of(v / high);
+            fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"var(--c%d)\"><title>%d, %s: %.0f"
+                    "</title></rect>\n", x, y, bar * (WIDTH - LEFT - RIGHT) - 1, y_of(0) - y, i, g, label[i], v);
+        }
+    }
+    fputs("</svg>\n", out);
+}
+
+/* ---- images --------------------------------------------------------------------------------------------------------- */
+
+typedef struct Base64 {
+    FILE *out;
+    unsigned bits;
+    int count; /* bytes waiting in bits */
+} Base64;
+
+static void put(Base64 *b, unsigned byte)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    b->bits = b->bits << 8 | (byte & 255);
+    if (++b->count < 3) return;
+    for (int shift = 18; shift >= 0; shift -= 6) fputc(digit[b->bits >> shift & 63], b->out);
+    b->bits = 0;
+    b->count = 0;
+}
+
+static void put_number(Base64 *b, unsigned value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) put(b, value >> 8 * i);
+}
+
+/* BMP: a header of 54 bytes, then rows from the bottom up, blue green red, each filled up to a multiple of 4. It ends with
+ * zeros until the length is a multiple of 3, which saves base64's padding. */
+void chart_image(FILE *out, int width, int height, const uint8_t *rgb, const char *text, const char *css_class)
+{
+    Base64 b = { .out = out };
+    unsigned row = (unsigned)(width * 3 + 3) / 4 * 4, size = 54 + row * (unsigned)height;
+    fprintf(out, "<img class=\"%s\" alt=\"%s\" title=\"%s\" width=\"%d\" height=\"%d\" src=\"data:image/bmp;base64,", css_class,
+            text, text, width, height);
+    put(&b, 'B');
+    put(&b, 'M');
+    put_number(&b, size, 4);
+    put_number(&b, 0, 4);
+    put_number(&b, 54, 4); /* where the pixels start */
+    put_number(&b, 40, 4); /* BITMAPINFOHEADER */
+    put_number(&b, (unsigned)width, 4);
+    put_number(&b, (unsigned)height, 4);
+    put_number(&b, 1, 2);  /* planes */
+    put_number(&b, 24, 2); /* bits of a pixel */
+    for (int i = 0; i < 6; i++) put_number(&b, 0, 4);
+    for (int y = height - 1; y >= 0; y--) {
+        const uint8_t *p = rgb + (size_t)y * (size_t)width * 3;
+        for (int x = 0; x < width; x++, p += 3) {
+            put(&b, p[2]);
+            put(&b, p[1]);
+            put(&b, p[0]);
+        }
+        put_number(&b, 0, (int)row - width * 3);
+    }
+    while (b.count) put(&b, 0);
+    fputs("\">", out);
+}

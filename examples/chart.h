@@ -1,0 +1,27 @@
+/* chart.h - small SVG charts and images for a page that needs no network: what examples/digits_report.c draws with.
+ *
+ * Colours are CSS variables of the page (--ink, --line, --c0, --c1, --c2), so that one drawing serves light and dark. */
+#ifndef CHART_H
+#define CHART_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct ChartLine {
+    const char *label;
+    int color; /* 0, 1, 2: var(--c0) … */
+    int64_t count;
+    const double *x, *y;
+} ChartLine;
+
+/* Lines over common axes; y from low to high, labelled in `format` ("%.2f"). */
+void chart_lines(FILE *out, const char *title, const char *x_label, int lines, const ChartLine *line, double low,
+                 double high, const char *format);
+
+/* Groups of bars: value[group * series + i], the groups labelled 0, 1, 2, … */
+void chart_bars(FILE *out, const char *title, int groups, int series, const char *const *label, const double *value);
+
+/* An <img> of width × height pixels, three bytes each (red, green, blue), as a data URI. */
+void chart_image(FILE *out, int width, int height, const uint8_t *rgb, const char *text, const char *css_class);
+
+#endif

@@ -1,0 +1,301 @@
+/* digits_report.c - the page of --report. How charts and images are drawn: examples/chart.c. */
+#include "examples/digits_report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "data/atomic_file.h"
+#include "examples/chart.h"
+#include "examples/digits_output.h"
+
+static const char style[] =
+    ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--c0:#8a96a3;--c1:#0072b2;--c2:#e69f00}\n"
+    "@media(prefers-color-scheme:dark){:root{--paper:#12171d;--ink:#e7ecf1;--soft:#9aa7b4;--line:#2c353f;--card:#1a2129;"
+    "--c0:#7d8a97;--c1:#56b4e9;--c2:#f0b429}}\n"
+    "*{box-sizing:border-box}body{margin:0 auto;max-width:46rem;padding:1.2rem;background:var(--paper);color:var(--ink);"
+    "font:16px/1.5 system-ui,sans-serif}\n"
+    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .4rem}p{margin:.4rem 0}.soft{color:var(--soft)}\n"
+    "svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:16px system-ui,sans-serif}"
+    ".grid{stroke:var(--line)}\n"
+    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
+    "td,th{padding:.2rem .45rem;text-align:right;border-bottom:1px solid var(--line)}"
+    "th:first-child,td:first-child{text-align:left}.wide{overflow-x:auto}\n"
+    ".legend span{margin-right:1rem;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;"
+    "margin-right:.35em;border-radius:2px}\n"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(76px,1fr));gap:.5rem}"
+    ".cards figure{margin:0;padding:.4rem;background:var(--card);border-radius:6px;text-align:center;font-size:.85rem}\n"
+    ".digit{width:56px;height:56px;image-rendering:pixelated;border-radius:3px}"
+    ".map{width:100%;height:auto;image-rendering:pixelated;border:1px solid var(--line)}.maps{display:grid;gap:1.2rem;"
+    "grid-template-columns:repeat(auto-fill,minmax(14rem,1fr))}h3{margin:.2rem 0}\n"
+    ".ok{color:#1b7f4b}.bad{color:#c0392b}@media(prefers-color-scheme:dark){.ok{color:#5fd39a}.bad{color:#ff8a7a}}\n";
+
+/* ---- states and errors ------------------------------------------------------------------------------------------------ */
+
+static void write_summary(FILE *out, const DigitsOutcome *o)
+{
+    static const char *const names[] = { "base", "LoRA on", "LoRA off" };
+    const DigitsScore *score[] = { &o->base, &o->on, &o->off };
+    char digits[DIGITS_LIST_TEXT];
+    fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digits %s, with %lld parameters beside its "
+            "%lld (%.3f %%). Errors on them: <b>%lld before, %lld with LoRA on</b>, %lld with LoRA off. Accuracy on all "
+            "digits: %.2f %%, %.2f %%, %.2f %%.</p>\n", o->notebook->name, (long long)o->options->rank, digits_list(o, digits),
+            (long long)o->lora_parameters, (long long)o->base_parameters,
+            100.0 * (double)o->lora_parameters / (double)o->base_parameters, (long long)digits_target_wrong(o, &o->base),
+            (long long)digits_target_wrong(o, &o->on), (long long)digits_target_wrong(o, &o->off),
+            100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on), 100 * digits_accuracy(&o->off));
+    fprintf(out, "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: overall accuracy usually "
+            "falls at scale 1, and whether some scale improves both depends on the seed. The dial below shows it.</p>\n",
+            o->rendered ? "rendered digits (no MNIST was found)" : "MNIST", (long long)o->options->seed);
+
+    double value[DIGITS_CLASSES * 3];
+    for (int d = 0; d < DIGITS_CLASSES; d++)
+        for (int s = 0; s < 3; s++) value[d * 3 + s] = (double)score[s]->wrong[d];
+    fputs("<h2>Wrong answers per digit</h2>\n", out);
+    chart_bars(out, "Wrong answers per digit, for the three states", DIGITS_CLASSES, 3, names, value);
+    fputs("<div class=\"wide\"><table><tr><th>state</th><th>accuracy</th>", out);
+    for (int d = 0; d < DIGITS_CLASSES; d++) fprintf(out, o->target[d] ? "<th><u>%d</u></th>" : "<th>%d</th>", d);
+    for (int s = 0; s < 3; s++) {
+        fprintf(out, "</tr>\n<tr><td>%s</td><td>%.2f %%</td>", names[s], 100 * digits_accuracy(score[s]));
+        for (int d = 0; d < DIGITS_CLASSES; d++) fprintf(out, "<td>%lld</td>", (long long)score[s]->wrong[d]);
+    }
+    fputs("</tr></table></div>\n", out);
+}
+
+/* ---- the dial --------------------------------------------------------------------------------------------------------- */
+
+static void write_dial(FILE *out, const DigitsOutcome *o)
+{
+    enum { POINTS = DIGITS_DIAL_STEPS + 1 };
+    double x[POINTS], all[POINTS], target[POINTS], low = 1;
+    const DigitsDial *best = &o->dial[0];
+    for (int i = 0; i < POINTS; i++) {
+        x[i] = o->dial[i].scale;
+        all[i] = 100 * o->dial[i].accuracy;
+        target[i] = 100 * o->dial[i].target_accuracy;
+        low = fmin(low, fmin(o->dial[i].accuracy, o->dial[i].target_accuracy));
+        if (o->dial[i].accuracy > best->accuracy) best = &o->dial[i];
+    }
+    const ChartLine lines[] = { { "all digits", 0, POINTS, x, all }, { "the learned digits", 1, POINTS, x, target } };
+    fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 (as trained) and beyond. ", out);
+    if (best == &o->dial[0]) fputs("Here no scale improves the accuracy on all digits.</p>\n", out);
+    else fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f %% instead of %.2f %%.</p>\n", best->scale,
+                 100 * best->accuracy, 100 * o->dial[0].accuracy);
+    chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines, 100 * low, 100, "%.0f %%");
+    fputs("<div class=\"wide\"><table><tr><th>scale</th><th>all digits</th><th>learned digits</th></tr>\n", out);
+    for (int i = 0; i < POINTS; i++)
+        fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td></tr>\n", x[i], all[i], target[i]);
+    fputs("</table></div>\n", out);
+}
+
+/* ---- losses ----------------------------------------------------------------------------------------------------------- */
+
+/* A curve of thousands of batches as at most 150 means. */
+static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int color)
+{
+    enum { POINTS = 150 };
+    double x[POINTS], y[POINTS], high = 0;
+    int64_t points = c->count < POINTS ? c->count : POINTS;
+    if (points == 0) return;
+    for (int64_t p = 0; p < points; p++) {
+        int64_t from = p * c->count / points, to = (p + 1) * c->count / points;
+        double sum = 0;
+        for (int64_t i = from; i < to; i++) sum += c->losses[i];
+        x[p] = (double)to;
+        y[p] = sum / (double)(to - from);
+        high = fmax(high, y[p]);
+    }
+    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%lld batches in %.1f s; %s</p>\n", title, (long long)c->count, c->seconds,
+            points < c->count ? "each point is the mean of its neighbours." : "one point a batch.");
+    const ChartLine line = { "loss", color, points, x, y };
+    chart_lines(out, title, "batch", 1, &line, 0, high, "%.2f");
+}
+
+/* ---- images ----------------------------------------------------------------------------------------------------------- */
+
+static void write_digit(FILE *out, const DigitsOutcome *o, int64_t i)
+{
+    uint8_t rgb[DIGITS_PIXELS * 3];
+    char text[96];
+    int label = (int)lk_dataset_label(o->test, i);
+    const uint8_t *pixel = (const uint8_t *)o->test->x->data + lk_dataset_row(o->test, i) * DIGITS_PIXELS;
+    for (int p = 0; p < DIGITS_PIXELS; p++) memset(rgb + 3 * p, pixel[p], 3);
+    snprintf(text, sizeof text, "a %d, base says %d, LoRA says %d", label, o->base.predicted[i], o->on.predicted[i]);
+    fputs("<figure>", out);
+    chart_image(out, 28, 28, rgb, text, "digit");
+    fprintf(out, "<br>%d → <b>%d</b></figure>\n", o->base.predicted[i], o->on.predicted[i]);
+}
+
+/* The test images on which the answers differ and the named state is right. */
+static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
+{
+    enum { SHOWN = 24 };
+    int64_t found = 0;
+    for (int64_t i = 0; i < o->base.count; i++) {
+        int64_t label = lk_dataset_label(o->test, i);
+        bool was = o->base.predicted[i] == label, is = o->on.predicted[i] == label;
+        found += fixed ? !was && is : was && !is;
+    }
+    fprintf(out, "<h2>%s by LoRA: %lld images</h2>\n<p class=\"soft\">%s<b>base → LoRA on</b>.</p>\n<div class=\"cards\">\n",
+            fixed ? "Fixed" : "Broken", (long long)found, found > SHOWN ? "The first of them; " : "");
+    for (int64_t i = 0, shown = 0; i < o->base.count && shown < SHOWN; i++) {
+        int64_t label = lk_dataset_label(o->test, i);
+        bool was = o->base.predicted[i] == label, is = o->on.predicted[i] == label;
+        if (fixed ? was || !is : !was || is) continue;
+        write_digit(out, o, i);
+        shown++;
+    }
+    fputs("</div>\n", out);
+}
+
+/* ---- ΔW --------------------------------------------------------------------------------------------------------------- */
+
+enum { RANK_MAX = 64 };
+
+/* Jacobi: turns the symmetric n × n matrix a into diagonal form; the columns of v are its eigenvectors. */
+static void diagonalize(int n, double a[RANK_MAX][RANK_MAX], double v[RANK_MAX][RANK_MAX])
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) v[i][j] = i == j;
+    for (int sweep = 0; sweep < 50; sweep++)
+        for (int p = 0; p < n; p++)
+            for (int q = p + 1; q < n; q++) {
+                if (a[p][q] == 0) continue;
+                double theta = (a[q][q] - a[p][p]) / (2 * a[p][q]);
+                double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+                double c = 1 / sqrt(t * t + 1), s = t * c;
+                for (int k = 0; k < n; k++) {
+                    double x = a[k][p], y = a[k][q];
+                    a[k][p] = c * x - s * y, a[k][q] = s * x + c * y;
+                }
+                for (int k = 0; k < n; k++) {
+                    double x = a[p][k], y = a[q][k];
+                    a[p][k] = c * x - s * y, a[q][k] = s * x + c * y;
+                    x = v[k][p], y = v[k][q];
+                    v[k][p] = c * x - s * y, v[k][q] = s * x + c * y;
+                }
+            }
+}
+
+static double at(const Tensor *x, int64_t i, int64_t j)
+{
+    return lk_at(x, LK_INDEX(i, j));
+}
+
+/* Singular values of scale · B A without forming it: with BᵀB = V D Vᵀ they are scale · √eig(√D Vᵀ A Aᵀ V √D). */
+static int singular_values(const DigitsDelta *d, double sigma[RANK_MAX])
+{
+    static double g[RANK_MAX][RANK_MAX], v[RANK_MAX][RANK_MAX], h[RANK_MAX][RANK_MAX], m[RANK_MAX][RANK_MAX];
+    int r = (int)d->A->shape[0];
+    if (r > RANK_MAX) return 0;
+    for (int i = 0; i < r; i++)
+        for (int j = 0; j < r; j++) {
+            g[i][j] = h[i][j] = 0;
+            for (int64_t k = 0; k < d->B->shape[0]; k++) g[i][j] += at(d->B, k, i) * at(d->B, k, j);
+            for (int64_t k = 0; k < d->A->shape[1]; k++) h[i][j] += at(d->A, i, k) * at(d->A, j, k);
+        }
+    diagonalize(r, g, v);
+    for (int i = 0; i < r; i++)
+        for (int j = 0; j < r; j++) {
+            m[i][j] = 0;
+            for (int a = 0; a < r; a++)
+                for (int b = 0; b < r; b++) m[i][j] += v[a][i] * h[a][b] * v[b][j];
+            m[i][j] *= sqrt(fmax(g[i][i], 0)) * sqrt(fmax(g[j][j], 0));
+        }
+    diagonalize(r, m, v);
+    for (int i = 0; i < r; i++) {
+        double value = fabs(d->scale) * sqrt(fmax(m[i][i], 0));
+        int k = i;
+        for (; k > 0 && sigma[k - 1] < value; k--) sigma[k] = sigma[k - 1];
+        sigma[k] = value;
+    }
+    return r;
+}
+
+static double delta_at(const DigitsDelta *d, int64_t i, int64_t j)
+{
+    double sum = 0;
+    for (int64_t r = 0; r < d->A->shape[0]; r++) sum += at(d->B, i, r) * at(d->A, r, j);
+    return sum * d->scale;
+}
+
+/* ΔW in at most 96 × 96 cells, one entry of each: blue below 0, white at 0, orange above. */
+static void write_heat_map(FILE *out, const DigitsDelta *d)
+{
+    enum { CELLS = 96 };
+    static double value[CELLS][CELLS];
+    static uint8_t rgb[CELLS * CELLS * 3];
+    int rows = (int)(d->B->shape[0] < CELLS ? d->B->shape[0] : CELLS);
+    int columns = (int)(d->A->shape[1] < CELLS ? d->A->shape[1] : CELLS);
+    double largest = 1e-300;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            value[i][j] = delta_at(d, i * d->B->shape[0] / rows, j * d->A->shape[1] / columns);
+            largest = fmax(largest, fabs(value[i][j]));
+        }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            double x = value[i][j] / largest, far = sqrt(fabs(x)); /* the root shows small entries too */
+            static const double end[2][3] = { { 0, 114, 178 }, { 213, 94, 0 } };
+            for (int c = 0; c < 3; c++)
+                rgb[(i * columns + j) * 3 + c] = (uint8_t)lround(250 + (end[x > 0][c] - 250) * far);
+        }
+    char text[96];
+    snprintf(text, sizeof text, "change of %s.weight, largest entry %.3g", d->layer, largest);
+    chart_image(out, columns, rows, rgb, text, "map");
+    fprintf(out, "<p class=\"soft\">%lld × %lld, every cell one entry; blue below 0, orange above, largest %.3g</p>\n",
+            (long long)d->B->shape[0], (long long)d->A->shape[1], largest);
+}
+
+static void write_deltas(FILE *out, const DigitsOutcome *o)
+{
+    fputs("<h2>What LoRA adds to each weight</h2>\n<div class=\"maps\">\n", out);
+    for (int l = 0; l < o->layers; l++) {
+        double sigma[RANK_MAX] = { 0 };
+        int r = singular_values(&o->delta[l], sigma);
+        fprintf(out, "<div><h3>%s</h3>\n<p>Singular values of ΔW:", o->delta[l].layer);
+        for (int i = 0; i < r; i++) fprintf(out, " %.4g", sigma[i]);
+        fputs("</p>\n", out);
+        write_heat_map(out, &o->delta[l]);
+        fputs("</div>\n", out);
+    }
+    fputs("</div>\n", out);
+}
+
+/* ---- the page --------------------------------------------------------------------------------------------------------- */
+
+static void write_page(FILE *out, const DigitsOutcome *o)
+{
+    fprintf(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%s</title>\n"
+            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" "
+            "content=\"light dark\">\n<style>\n%s</style></head><body>\n", o->notebook->name, style);
+    write_summary(out, o);
+    write_dial(out, o);
+    write_changed(out, o, true);
+    write_changed(out, o, false);
+    write_losses(out, "Loss while all of the network was trained", &o->training, 0);
+    write_losses(out, "Loss while LoRA alone was trained", &o->tuning, 1);
+    write_deltas(out, o);
+    fputs("<h2>Checks</h2>\n<table>\n", out);
+    for (int i = 0; i < DIGITS_CHECKS; i++)
+        fprintf(out, "<tr><td class=\"%s\">%s</td><td>%s</td><td>%s</td></tr>\n", o->checks[i].holds ? "ok" : "bad",
+                o->checks[i].holds ? "✓" : "✗", o->checks[i].name, o->checks[i].detail);
+    fputs("</table>\n</body></html>\n", out);
+}
+
+bool digits_report(const DigitsOutcome *o, const char *path, Error *err)
+{
+    char *page = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&page, &size);
+    if (out) write_page(out, o);
+    bool complete = out && !ferror(out);
+    if (out && fclose(out) != 0) complete = false;
+    AtomicFile file;
+    bool ok = complete && lk_atomic_begin(&file, "report", path, err);
+    if (ok) ok = lk_atomic_end(&file, lk_atomic_write(&file, page, size));
+    else if (!complete) lk_error_set(err, LK_EMEMORY, "report: no memory for the page");
+    free(page);
+    return ok;
+}
