@@ -37,7 +37,7 @@ LK_API DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, 
 LK_API void lk_loader_free(DataLoader *l);
 LK_API int64_t lk_loader_len(const DataLoader *l); /* len(loader): batches in a pass */
 
-LK_API void lk_loader_begin(DataLoader *l);             /* iter(loader) */
+LK_API void lk_loader_begin(DataLoader *l);             /* iter(loader): before every pass, the first one too */
 LK_API bool lk_loader_next(DataLoader *l, Batch *batch); /* false: the pass is over */
 
 #endif

@@ -70,7 +70,9 @@ LK_API void lk_unmerge(Module *m);
 
 /* with parametrize.cached(): while it is on for m, a parametrized parameter of m or its children is computed once and
  * read again as the same tensor. Unlike PyTorch's it is never stale: it is computed again when a value or setting that it
- * depends on has changed, the grad mode, or the tape's contents. In no-grad mode values are always kept like this. */
+ * depends on has changed, the grad mode, or the tape's contents. In no-grad mode values are always kept like this: they
+ * belong to the module and are valid until the parameter is read again. What a parametrization computes from must be in
+ * its struct and its tensors; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
 
 /* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a symmetric matrix). Its

@@ -3,8 +3,8 @@
  * A case is one call: leaves, the forms in which the operation sees them, the result, and what backward leaves in each
  * leaf for the gradient `cotangents`. Values are computed in float64 from numbers that are exact in float32 too. The
  * tolerance is `ulps`·ε(1 + |expected|), with the ε of the dtype. It is 0 where only multiples of 1/8 are added and
- * multiplied: these results are exact in both dtypes, whatever the order of summation. Elsewhere it counts the roundings
- * on the way (half an ulp each, one for a function of the C library); PyTorch's own float32 keeps it. */
+ * multiplied: these results are exact in both dtypes, whatever the order of summation. Elsewhere it counts the
+ * roundings on the way (half an ulp each, one for a function of the C library); PyTorch's own float32 keeps it. */
 #ifndef OPS_CASES_H
 #define OPS_CASES_H
 
@@ -104,7 +104,8 @@ static inline Tensor *call_case(Tape *t, const Case *c, const Caller *caller, Te
 }
 
 /* The gradients of the leaves in `wanted` are `times` those of the table; the others have none. */
-static inline void check_case_gradients(const Case *c, int number, Tensor **leaf, unsigned wanted, int times, double tol)
+static inline void check_case_gradients(const Case *c, int number, Tensor **leaf, unsigned wanted, int times,
+                                        double tol)
 {
     DType dtype = leaf[0]->dtype;
     for (int i = 0; i < c->inputs; i++) {
@@ -220,7 +221,7 @@ static inline Tape *quiet_tape(int *reports)
 #define PASSES_NULL(call) \
     do { \
         reports = 0; \
-        cr_assert((call) == NULL && lk_tape_error(t)->code == LK_OK && reports == 0, "%s: an error of its own", #call); \
+        cr_assert((call) == NULL && lk_tape_error(t)->code == LK_OK && reports == 0, "%s has its own error", #call); \
         lk_fail(t, LK_EVALUE, "the first failure"); \
         cr_assert((call) == NULL && strcmp(lk_tape_error(t)->message, "the first failure") == 0, \
                   "%s: the first message is gone", #call); \

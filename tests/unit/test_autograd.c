@@ -19,7 +19,7 @@ static Tensor *total(Tape *t, Tensor *x)
     return lk_sum(t, x, LK_ALL, false);
 }
 
-/* ---- what is added ------------------------------------------------------------------------------------------------ */
+/* ---- what is added ---------------------------------------------------------------------------------------------- */
 
 Test(autograd, two_backwards_accumulate)
 {
@@ -104,7 +104,10 @@ Test(autograd, one_tensor_as_both_operands)
     for (int leaf = 0; leaf < 2; leaf++)
         for (int i = 0; i < 4; i++) {
             Tensor *h = leaf ? x : lk_scale(t, x, 1); /* matmul writes a gradient that nobody wrote yet, then adds */
-            Tensor *y = i == 0 ? lk_mul(t, h, h) : i == 1 ? lk_sub(t, h, h) : i == 2 ? lk_matmul(t, h, h) : lk_linear(t, h, h, NULL);
+            Tensor *y = i == 0 ? lk_mul(t, h, h)
+                      : i == 1 ? lk_sub(t, h, h)
+                      : i == 2 ? lk_matmul(t, h, h)
+                               : lk_linear(t, h, h, NULL);
             lk_zero_grad_(x);
             check(lk_backward(t, total(t, y)), "%s", lk_tape_error(t)->message);
             check_close(lk_grad(x), expected[i], 4, 1e-14);
@@ -137,7 +140,7 @@ Test(autograd, nothing_has_a_gradient_of_nothing)
     lk_tape_free(t);
 }
 
-/* ---- where it starts ---------------------------------------------------------------------------------------------- */
+/* ---- where it starts -------------------------------------------------------------------------------------------- */
 
 Test(autograd, implicit_gradient_of_one_element)
 {
@@ -158,8 +161,9 @@ Test(autograd, implicit_gradient_of_one_element)
 Test(autograd, given_gradient)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6), *v = make_tensor(LK_F64, LK_SHAPE(2, 3), 1, -1, 2, 0, 3, 0.5);
-    Tensor *turned = make_tensor(LK_F64, LK_SHAPE(3, 2), 1, 0, -1, 3, 2, 0.5); /* v transposed: other strides, same values */
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
+    Tensor *v = make_tensor(LK_F64, LK_SHAPE(2, 3), 1, -1, 2, 0, 3, 0.5);
+    Tensor *turned = make_tensor(LK_F64, LK_SHAPE(3, 2), 1, 0, -1, 3, 2, 0.5); /* transposed: v, strided */
     check(lk_backward_with(t, lk_mul(t, x, x), v, false));
     check_values(lk_grad(x), 0, 2, -4, 12, 0, 30, 6);
     lk_zero_grad_(x);
@@ -209,13 +213,13 @@ Test(autograd, refuses_to_start)
     lk_tape_free(other);
 }
 
-/* ---- who gets one --------------------------------------------------------------------------------------------------- */
+/* ---- who gets one ----------------------------------------------------------------------------------------------- */
 
 Test(autograd, frozen_leaf_gets_nothing)
 {
     Tape *t = quiet_tape();
-    Tensor *in[] = { make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6), make_param(LK_F64, LK_SHAPE(2, 3), 1, 0, -1, 2, 1, 0),
-                     make_param(LK_F64, LK_SHAPE(2), 1, -1) };
+    Tensor *in[] = { make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6),
+                     make_param(LK_F64, LK_SHAPE(2, 3), 1, 0, -1, 2, 1, 0), make_param(LK_F64, LK_SHAPE(2), 1, -1) };
     static const double expected[3][6] = { { 3, 1, -1, 3, 1, -1 }, { 5, 7, 9, 5, 7, 9 }, { 2, 2 } };
     for (unsigned wanted = 1; wanted < 8; wanted++) {
         lk_tape_reset(t);
@@ -276,7 +280,8 @@ Test(autograd, requires_grad_switched_between_forward_and_backward)
 Test(autograd, only_floating_leaves_can_switch)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F32, LK_SHAPE(1), 1), *labels = make_tensor(LK_I64, LK_SHAPE(1), 1), *y = lk_scale(t, x, 2);
+    Tensor *x = make_param(LK_F32, LK_SHAPE(1), 1), *y = lk_scale(t, x, 2);
+    Tensor *labels = make_tensor(LK_I64, LK_SHAPE(1), 1);
     check(!lk_set_requires_grad(y, false) && y->requires_grad);
     check(!lk_set_requires_grad(labels, true) && !labels->requires_grad);
     check(!lk_set_requires_grad(NULL, true));
@@ -320,7 +325,7 @@ Test(autograd, no_grad_records_nothing)
     lk_tape_free(t);
 }
 
-/* ---- gradients of intermediates ------------------------------------------------------------------------------------ */
+/* ---- gradients of intermediates --------------------------------------------------------------------------------- */
 
 Test(autograd, retain_grad)
 {
@@ -358,7 +363,7 @@ Test(autograd, retained_gradients_survive_the_rest_of_backward)
     lk_tape_free(t);
 }
 
-/* ---- the same graph again ------------------------------------------------------------------------------------------- */
+/* ---- the same graph again --------------------------------------------------------------------------------------- */
 
 typedef Tensor *MapFn(Tape *t, Tensor *x);
 #define MAP(name, expression) static Tensor *name(Tape *t, Tensor *x) { return expression; }

@@ -39,7 +39,7 @@ static void read_header(Names *declared)
         size_t length = strcspn(at, "(");
         add(declared, at, length);
     }
-    check(declared->count == count_text(text, "LK_API"), "a declaration of core/ops.h is not `LK_API Tensor *lk_name(…`");
+    check(declared->count == count_text(text, "LK_API"), "a line of core/ops.h is not `LK_API Tensor *lk_name(…`");
     free(text);
 }
 
@@ -53,7 +53,8 @@ static void read_table(char *text, Names *checked, Names *others)
         char name[NAME];
         int cases, used = 0;
         double worst;
-        check(sscanf(line, "%63s %d %lf%n", name, &cases, &worst, &used) == 3 && line[used] == '\0', "a line is: %s", line);
+        bool ok = sscanf(line, "%63s %d %lf%n", name, &cases, &worst, &used) == 3 && line[used] == '\0';
+        check(ok, "a line is: %s", line);
         check(cases >= CASES, "%s has only %d cases", name, cases);
         check(worst >= 0 && worst <= 1, "the error of %s is %g of the tolerance", name, worst);
         add(checked, name, strlen(name));
@@ -73,17 +74,17 @@ Test(gradient_table, has_every_operation)
     check(o.err[0] == '\0', "%s", o.err);
     read_table(o.out, &checked, &others);
     output_free(&o);
-    check(declared.count > 50 && checked.count > 30, "%d operations, %d of them checked", declared.count, checked.count);
+    check(declared.count > 50 && checked.count > 30, "%d operations, %d checked", declared.count, checked.count);
 
     for (int i = 0; i < declared.count; i++) {
         const char *name = declared.name[i];
-        check(has(&checked, name) || has(&others, name), "lk_%s of core/ops.h has no row in examples/gradcheck.c", name);
+        check(has(&checked, name) || has(&others, name), "lk_%s of core/ops.h is not in examples/gradcheck.c", name);
         check(!has(&checked, name) || !has(&others, name), "%s is differentiable, or it is not", name);
     }
     for (int i = 0; i < checked.count; i++)
         check(has(&declared, checked.name[i]), "%s of the table is not in core/ops.h", checked.name[i]);
     for (int i = 0; i < others.count; i++)
-        check(has(&declared, others.name[i]), "%s is said to be not differentiable, and is not in core/ops.h", others.name[i]);
+        check(has(&declared, others.name[i]), "%s of the last line is not in core/ops.h", others.name[i]);
 }
 
 /* The same with another seed: the table does not hold by chance. */

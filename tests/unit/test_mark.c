@@ -1,4 +1,4 @@
-/* test_mark.c - lk_tape_mark and lk_tape_release: everything made since the mark is given back, and the result moves. */
+/* test_mark.c - lk_tape_mark and lk_tape_release: everything made since a mark is given back, and the result moves. */
 #include <math.h>
 #include <string.h>
 
@@ -141,11 +141,12 @@ Test(mark, results_in_other_chunks)
         Tensor *y = lk_tape_release(t, mark, lk_add_scalar(t, x, 1));
         overwrite(t, (size_t)rows * 70);
         for (int64_t i = 0; i < rows * 7; i++)
-            check(((double *)y->data)[i] == (double)i + 1 && ((double *)x->data)[i] == (double)i, "%lld rows, element %lld",
-                  (long long)rows, (long long)i);
+            check(((double *)y->data)[i] == (double)i + 1 && ((double *)x->data)[i] == (double)i,
+                  "%lld rows, element %lld", (long long)rows, (long long)i);
         y = lk_tape_release(t, empty, y);
         overwrite(t, (size_t)rows * 70);
-        for (int64_t i = 0; i < rows * 7; i++) check(((double *)y->data)[i] == (double)i + 1, "element %lld", (long long)i);
+        for (int64_t i = 0; i < rows * 7; i++)
+            check(((double *)y->data)[i] == (double)i + 1, "%lld rows, element %lld", (long long)rows, (long long)i);
         lk_tape_free(t);
     }
 }

@@ -1,5 +1,5 @@
-/* test_ops_copy.c - copies that autograd follows (core/ops_copy.c) against PyTorch (fixtures/ops_copy.h); copies in place
- * and conversions (core/tensor.c); and all of them called wrongly. */
+/* test_ops_copy.c - copies that autograd follows (core/ops_copy.c) against PyTorch (fixtures/ops_copy.h); copies in
+ * place and conversions (core/tensor.c); and all of them called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_copy.h"
@@ -82,6 +82,9 @@ Test(copy, conversions)
     const int64_t ends[] = { INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN };
     check_bits(lk_to(t, far, LK_I64), ends, 4);
     check_values(lk_to(t, far, LK_F32), 0, INFINITY, -INFINITY, 0x1p63, -0x1p63);
+    /* Just above half way between two floats, but half way as a double: one rounding goes up, two go down. */
+    const int64_t tie[] = { ((int64_t)1 << 60) + ((int64_t)1 << 36) + 1, 3 };
+    check_values(lk_to(t, lk_tensor(t, LK_I64, LK_SHAPE(2), tie), LK_F32), 0, 0x1p60 + 0x1p37, 3);
     Tensor *bytes = make_tensor(LK_U8, LK_SHAPE(3), 0, 1, 255);
     check_values(lk_to(t, bytes, LK_F32), 0, 0, 1, 255);
     check_values(lk_to(t, bytes, LK_I64), 0, 0, 1, 255);
@@ -122,7 +125,7 @@ Test(copy, rows_of_every_dtype_by_a_strided_index)
 {
     Tape *t = lk_tape_new(NULL);
     const int64_t both[] = { 1, 9, -2, 9, 1, 9 };
-    const bool pairs[] = { false, true, true, true };
+    const bool pairs[] = { false, false, true, true };
     Tensor *index = lk_select(t, lk_tensor(t, LK_I64, LK_SHAPE(3, 2), both), 1, 0);
     Tensor *mask = lk_select(t, lk_tensor(t, LK_BOOL, LK_SHAPE(2, 2), pairs), 1, 0);
     for (DType d = LK_F32; d <= LK_BOOL; d++) {
@@ -132,12 +135,16 @@ Test(copy, rows_of_every_dtype_by_a_strided_index)
         check_values(y, 0, 0, 0, 1, 0, 0, 0);
         check_values(lk_mask_rows(t, x, mask), 0, 0, 0);
         check_shape(lk_mask_rows(t, lk_select(t, x, 1, 0), mask), LK_SHAPE(1));
+        if (lk_set_requires_grad(x, true)) {
+            check(lk_backward(t, lk_sum(t, lk_select_rows(t, x, index), LK_ALL, false)));
+            check_values(lk_grad(x), 0, 1, 1, 2, 2);
+        }
         lk_free(x);
     }
     lk_tape_free(t);
 }
 
-/* ---- in place ------------------------------------------------------------------------------------------------------ */
+/* ---- in place ---------------------------------------------------------------------------------------------------- */
 
 Test(copy, copy_broadcasts_and_converts)
 {

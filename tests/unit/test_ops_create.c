@@ -1,20 +1,21 @@
-/* test_ops_create.c - tensors from nothing (core/ops_create.c): values, dtypes, empty ones, and bad calls. The numbers that
- * the generator draws: test_rng.c. */
+/* test_ops_create.c - tensors from nothing (core/ops_create.c): values, dtypes, empty ones, and bad calls. The numbers
+ * that the generator draws: test_rng.c. */
 #include "tests/unit/ops_cases.h"
 
 Test(create, constants_of_every_dtype)
 {
     Tape *t = lk_tape_new(NULL);
     for (DType d = LK_F32; d <= LK_BOOL; d++) {
-        Tensor *made[] = { lk_zeros(t, d, LK_SHAPE(2, 3)), lk_ones(t, d, LK_SHAPE(2, 3)), lk_full(t, d, LK_SHAPE(2, 3), 7),
-                           lk_scalar(t, d, 7) };
+        Tensor *made[] = { lk_zeros(t, d, LK_SHAPE(2, 3)), lk_ones(t, d, LK_SHAPE(2, 3)),
+                           lk_full(t, d, LK_SHAPE(2, 3), 7), lk_scalar(t, d, 7) };
         const double value[] = { 0, 1, d == LK_BOOL ? 1 : 7, d == LK_BOOL ? 1 : 7 };
         for (int i = 0; i < 4; i++) {
             Tensor *x = made[i];
             check(x->dtype == d && lk_is_contiguous(x) && x->refs == 0 && !x->requires_grad && !x->node && !x->grad);
             if (i < 3) check_shape(x, LK_SHAPE(2, 3));
             else check_shape(x, LK_SCALAR);
-            for (int64_t j = 0; j < lk_numel(x); j++) check(lk_at(lk_view(t, x, LK_SHAPE(-1)), LK_INDEX(j)) == value[i]);
+            Tensor *flat = lk_view(t, x, LK_SHAPE(-1));
+            for (int64_t j = 0; j < lk_numel(x); j++) check(lk_at(flat, LK_INDEX(j)) == value[i]);
             check((uintptr_t)x->data % 64 == 0);
         }
         check_shape(lk_zeros(t, d, LK_SHAPE(3, 0, 2)), LK_SHAPE(3, 0, 2));
@@ -90,14 +91,14 @@ Test(create, random)
     lk_random_perm(&other, 9, order);
     check_bits(p, order, 9);
     check(lk_random_u32(&rng) == lk_random_u32(&other)); /* nothing more was drawn */
-    lk_rand(t, &rng, LK_F32, LK_SHAPE(0)), lk_randn(t, &rng, LK_F32, LK_SHAPE(0)), lk_randint(t, &rng, 0, 2, LK_SHAPE(0));
-    lk_randperm(t, &rng, 0), lk_randperm(t, &rng, 1);
+    lk_rand(t, &rng, LK_F32, LK_SHAPE(0)), lk_randn(t, &rng, LK_F32, LK_SHAPE(0));
+    lk_randint(t, &rng, 0, 2, LK_SHAPE(0)), lk_randperm(t, &rng, 0), lk_randperm(t, &rng, 1);
     check(lk_random_u32(&rng) == lk_random_u32(&other));
     check_no_error(lk_tape_error(t));
     lk_tape_free(t);
 }
 
-/* ---- bad calls ----------------------------------------------------------------------------------------------------- */
+/* ---- bad calls --------------------------------------------------------------------------------------------------- */
 
 Test(create, refuses_bad_shapes)
 {

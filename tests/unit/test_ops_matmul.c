@@ -1,5 +1,5 @@
-/* test_ops_matmul.c - lk_matmul and lk_linear (core/ops_matmul.c) against PyTorch (fixtures/ops_matmul.h), at sizes that
- * cross the blocks of the kernel, with infinities, and called wrongly. The kernel itself: test_gemm.c. */
+/* test_ops_matmul.c - lk_matmul and lk_linear (core/ops_matmul.c) against PyTorch (fixtures/ops_matmul.h), at sizes
+ * that cross the blocks of the kernel, with infinities, and called wrongly. The kernel itself: test_gemm.c. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_matmul.h"
@@ -26,11 +26,11 @@ static Tensor *whole_numbers(DType dtype, int64_t rows, int64_t columns, int64_t
 }
 
 /* Σ_k a(i, k) b(k, j) with either matrix transposed first. */
-static double dot(const Tensor *a, bool a_transposed, int64_t i, const Tensor *b, bool b_transposed, int64_t j, int64_t n)
+static double dot(const Tensor *a, bool flip_a, int64_t i, const Tensor *b, bool flip_b, int64_t j, int64_t n)
 {
     double sum = 0;
     for (int64_t k = 0; k < n; k++)
-        sum += lk_at(a, a_transposed ? LK_INDEX(k, i) : LK_INDEX(i, k)) * lk_at(b, b_transposed ? LK_INDEX(j, k) : LK_INDEX(k, j));
+        sum += lk_at(a, flip_a ? LK_INDEX(k, i) : LK_INDEX(i, k)) * lk_at(b, flip_b ? LK_INDEX(j, k) : LK_INDEX(k, j));
     return sum;
 }
 
@@ -117,8 +117,9 @@ Test(matmul, refuses_bad_operands)
 {
     int reports;
     Tape *t = quiet_tape(&reports);
-    Tensor *scalar = lk_scalar(t, LK_F32, 1), *row = lk_ones(t, LK_F32, LK_SHAPE(3)), *a = lk_ones(t, LK_F32, LK_SHAPE(2, 7));
-    Tensor *b = lk_ones(t, LK_F32, LK_SHAPE(4, 8)), *cube = lk_ones(t, LK_F32, LK_SHAPE(2, 7, 3));
+    Tensor *scalar = lk_scalar(t, LK_F32, 1), *row = lk_ones(t, LK_F32, LK_SHAPE(3));
+    Tensor *a = lk_ones(t, LK_F32, LK_SHAPE(2, 7)), *b = lk_ones(t, LK_F32, LK_SHAPE(4, 8));
+    Tensor *cube = lk_ones(t, LK_F32, LK_SHAPE(2, 7, 3));
     PASSES_NULL(lk_matmul(t, NULL, b));
     PASSES_NULL(lk_matmul(t, a, NULL));
     REFUSES(lk_matmul(t, a, b), LK_ESHAPE, "lk_matmul: (2, 7) @ (4, 8): inner sizes 7 and 4 differ");
@@ -144,7 +145,8 @@ Test(matmul, refuses_bad_operands)
     REFUSES(lk_linear(t, scalar, w, NULL), LK_ESHAPE,
             "lk_linear: x () and weight (4, 7): the last size of x must be the weight's in_features");
     REFUSES(lk_linear(t, row, row, NULL), LK_ESHAPE,
-            "lk_linear: x (3,) and weight (3,): the last size of x must be the weight's in_features, and the weight 2-D");
+            "lk_linear: x (3,) and weight (3,): the last size of x must be the weight's in_features, "
+            "and the weight 2-D");
     REFUSES(lk_linear(t, a, w, row), LK_ESHAPE,
             "lk_linear: bias (3,) does not fit weight (4, 7): it needs one value for each of 4 outputs");
     REFUSES(lk_linear(t, a, w, lk_ones(t, LK_F32, LK_SHAPE(1, 4))), LK_ESHAPE,

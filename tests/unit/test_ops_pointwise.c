@@ -221,7 +221,8 @@ Test(pointwise, refuses_absurd_results)
     int reports;
     Tape *t = quiet_tape(&reports);
     Tensor *one = lk_ones(t, LK_F32, LK_SHAPE(1));
-    Tensor *column = lk_expand(t, one, LK_SHAPE((int64_t)1 << 31, 1)), *row = lk_expand(t, one, LK_SHAPE(1, (int64_t)1 << 31));
+    const int64_t n = (int64_t)1 << 31;
+    Tensor *column = lk_expand(t, one, LK_SHAPE(n, 1)), *row = lk_expand(t, one, LK_SHAPE(1, n));
     for (int i = 0; i < LENGTH(two_operands); i++)
         REFUSES(two_operands[i].call(t, column, row), LK_EMEMORY,
                 "tensor: shape (2147483648, 2147483648) of float32 is larger than any memory");

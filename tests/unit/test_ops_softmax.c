@@ -1,5 +1,5 @@
-/* test_ops_softmax.c - softmax, log_softmax and the losses (core/ops_softmax.c) against PyTorch (fixtures/ops_softmax.h),
- * with logits that overflow exp, large tensors, ignored labels, and called wrongly. */
+/* test_ops_softmax.c - softmax, log_softmax and the losses (core/ops_softmax.c) against PyTorch
+ * (fixtures/ops_softmax.h), with logits that overflow exp, large tensors, ignored labels, and called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_softmax.h"
@@ -16,12 +16,15 @@ CALLER(log_softmax, lk_log_softmax(t, x[0], (int)c->arg[0]))
 CALLER(mse_loss, lk_mse_loss(t, x[0], x[1]))
 
 static const Caller callers[] = {
-    { "softmax", softmax }, { "log_softmax", log_softmax }, { "cross_entropy", cross_entropy }, { "mse_loss", mse_loss },
+    { "softmax", softmax },
+    { "log_softmax", log_softmax },
+    { "cross_entropy", cross_entropy },
+    { "mse_loss", mse_loss },
 };
 
 TEST_CASES(softmax, softmax_cases, callers)
 
-/* ---- beyond the table ---------------------------------------------------------------------------------------------- */
+/* ---- beyond the table -------------------------------------------------------------------------------------------- */
 
 /* e^1000 is infinite in both dtypes; shifted by the maximum it never is. */
 Test(softmax, large_logits)
@@ -71,7 +74,8 @@ Test(softmax, ignored_rows_count_nowhere)
 {
     Tape *t = lk_tape_new(NULL);
     for (DType d = LK_F32; d <= LK_F64; d++) {
-        Tensor *x = make_param(d, LK_SHAPE(3, 2), 0, 0, NAN, INFINITY, 0, 0), *labels = make_tensor(LK_I64, LK_SHAPE(3), 1, 5, 0);
+        Tensor *x = make_param(d, LK_SHAPE(3, 2), 0, 0, NAN, INFINITY, 0, 0);
+        Tensor *labels = make_tensor(LK_I64, LK_SHAPE(3), 1, 5, 0);
         Tensor *loss = lk_cross_entropy_with(t, x, labels, 5, LK_MEAN);
         check_values(loss, 1e-7, log(2));
         check(lk_backward(t, loss));
@@ -140,7 +144,7 @@ Test(softmax, mean_over_many_rows)
 {
     enum { N = 1 << 20 };
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = lk_expand(t, lk_zeros(t, LK_F32, LK_SHAPE(1, 2)), LK_SHAPE(N, 2)), *labels = lk_zeros(t, LK_I64, LK_SHAPE(N));
+    Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(N, 2)), *labels = lk_zeros(t, LK_I64, LK_SHAPE(N));
     check_values(lk_cross_entropy(t, x, labels), 1e-7, log(2));
     check_values(lk_mse_loss(t, lk_full(t, LK_F32, LK_SHAPE(N), 0.1f), lk_zeros(t, LK_F32, LK_SHAPE(N))), 1e-8, 0.01);
     lk_tape_free(t);
@@ -152,7 +156,8 @@ Test(softmax, refuses_bad_operands)
 {
     int reports;
     Tape *t = quiet_tape(&reports);
-    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *scalar = lk_scalar(t, LK_F32, 1), *whole = lk_ones(t, LK_I64, LK_SHAPE(2));
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *scalar = lk_scalar(t, LK_F32, 1);
+    Tensor *whole = lk_ones(t, LK_I64, LK_SHAPE(2));
     PASSES_NULL(lk_softmax(t, NULL, 0));
     PASSES_NULL(lk_log_softmax(t, NULL, 7));
     REFUSES(lk_softmax(t, x, 2), LK_ESHAPE, "lk_softmax: dimension 2 is outside -2 … 1");
@@ -160,14 +165,16 @@ Test(softmax, refuses_bad_operands)
     REFUSES(lk_softmax(t, whole, 0), LK_EDTYPE, "lk_softmax: takes float32 or float64, not int64; lk_to converts");
     REFUSES(lk_log_softmax(t, x, -3), LK_ESHAPE, "lk_log_softmax: dimension -3 is outside -2 … 1");
     REFUSES(lk_log_softmax(t, scalar, -1), LK_ESHAPE, "lk_log_softmax: a scalar has no dimension -1");
-    REFUSES(lk_log_softmax(t, whole, 0), LK_EDTYPE, "lk_log_softmax: takes float32 or float64, not int64; lk_to converts");
+    REFUSES(lk_log_softmax(t, whole, 0), LK_EDTYPE,
+            "lk_log_softmax: takes float32 or float64, not int64; lk_to converts");
     PASSES_NULL(lk_mse_loss(t, NULL, x));
     PASSES_NULL(lk_mse_loss(t, x, NULL));
     REFUSES(lk_mse_loss(t, x, lk_ones(t, LK_F32, LK_SHAPE(3))), LK_ESHAPE,
             "lk_mse_loss: (2, 3) and (3,) must be the same shape");
     REFUSES(lk_mse_loss(t, x, lk_ones(t, LK_F64, LK_SHAPE(2, 3))), LK_EDTYPE,
             "lk_mse_loss: operands are float32 and float64; lk_to makes them the same");
-    REFUSES(lk_mse_loss(t, whole, whole), LK_EDTYPE, "lk_mse_loss: takes float32 or float64, not int64; lk_to converts");
+    REFUSES(lk_mse_loss(t, whole, whole), LK_EDTYPE,
+            "lk_mse_loss: takes float32 or float64, not int64; lk_to converts");
     Tensor *empty = lk_ones(t, LK_F32, LK_SHAPE(0, 3));
     REFUSES(lk_mse_loss(t, empty, empty), LK_ESHAPE, "lk_mse_loss: the mean over nothing: the shape is (0, 3)");
     lk_tape_free(t);
@@ -182,7 +189,8 @@ Test(softmax, refuses_bad_labels)
 {
     int reports;
     Tape *t = quiet_tape(&reports);
-    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *labels = labels_of(t, 0, 1), *none = lk_ones(t, LK_F32, LK_SHAPE(0, 3));
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *none = lk_ones(t, LK_F32, LK_SHAPE(0, 3));
+    Tensor *labels = labels_of(t, 0, 1);
     PASSES_NULL(lk_cross_entropy(t, NULL, labels));
     PASSES_NULL(lk_cross_entropy(t, x, NULL));
     PASSES_NULL(lk_cross_entropy_with(t, NULL, NULL, 0, LK_SUM));

@@ -1,5 +1,5 @@
-/* test_ops_view.c - views (core/ops_view.c) against PyTorch (fixtures/ops_view.h, ops_reshape.h) and Python's slices, for
- * every dtype, and called wrongly. */
+/* test_ops_view.c - views (core/ops_view.c) against PyTorch (fixtures/ops_view.h, ops_reshape.h) and Python's slices,
+ * for every dtype, and called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_view.h"
@@ -64,7 +64,7 @@ static void check_reshape(Tape *t, const Reshape *r, int number)
     }
     check(x != NULL, "reshape %d: %s", number, lk_tape_error(t)->message);
     Tensor *y = lk_view(t, x, r->target_ndim, r->target), *z = lk_reshape(t, x, r->target_ndim, r->target);
-    check(!y == !r->is_view, "reshape %d: a view %s", number, y ? "where PyTorch finds none" : lk_tape_error(t)->message);
+    check(!y == !r->is_view, "reshape %d: %s", number, y ? "a view, unlike PyTorch" : lk_tape_error(t)->message);
     if (!y) {
         check_error(lk_tape_error(t), LK_ESHAPE, "lk_reshape copies");
         lk_tape_clear_error(t);
@@ -100,7 +100,7 @@ Test(view, random_reshapes_as_in_pytorch)
     lk_tape_free(t);
 }
 
-/* ---- slices: Python's rule for every begin, end and step ---------------------------------------------------------- */
+/* ---- slices: Python's rule for every begin, end and step --------------------------------------------------------- */
 
 Test(view, slices_follow_python)
 {
@@ -111,7 +111,8 @@ Test(view, slices_follow_python)
         for (int b = -7; b < 11; b++)
             for (int e = -7; e < 11; e++)
                 for (int s = 1; s < 8; s++) {
-                    int64_t begin = b < 7 ? b : far[b - 7], end = e < 7 ? e : far[e - 7], step = s < 6 ? s : INT64_MAX - s;
+                    int64_t begin = b < 7 ? b : far[b - 7], end = e < 7 ? e : far[e - 7];
+                    int64_t step = s < 6 ? s : INT64_MAX - s;
                     Tensor *y = lk_slice(t, x, 0, begin, end, step);
                     /* Positions count from the end when negative; what lies before 0 or behind n - 1 is cut off. */
                     int64_t from = begin < 0 ? (begin < -n ? 0 : begin + n) : begin, count = 0;
@@ -127,7 +128,7 @@ Test(view, slices_follow_python)
     lk_tape_free(t);
 }
 
-/* ---- every dtype --------------------------------------------------------------------------------------------------- */
+/* ---- every dtype ------------------------------------------------------------------------------------------------- */
 
 Test(view, moves_elements_of_every_dtype)
 {
@@ -203,8 +204,10 @@ Test(view, refuses_bad_dimensions)
     REFUSES(lk_transpose(t, x, 0, 2), LK_ESHAPE, "lk_transpose: dimension 2 is outside -2 … 1");
     REFUSES(lk_transpose(t, x, -3, 5), LK_ESHAPE, "lk_transpose: dimension -3 is outside -2 … 1");
     REFUSES(lk_transpose(t, scalar, 0, 0), LK_ESHAPE, "lk_transpose: a scalar has no dimension 0");
-    REFUSES(lk_transpose(t, x, INT32_MIN, INT32_MAX), LK_ESHAPE, "lk_transpose: dimension -2147483648 is outside -2 … 1");
-    REFUSES(lk_permute(t, x, LK_DIMS(0)), LK_ESHAPE, "lk_permute: the dimensions given must be all 2 of (2, 3), each once");
+    REFUSES(lk_transpose(t, x, INT32_MIN, INT32_MAX), LK_ESHAPE,
+            "lk_transpose: dimension -2147483648 is outside -2 … 1");
+    REFUSES(lk_permute(t, x, LK_DIMS(0)), LK_ESHAPE,
+            "lk_permute: the dimensions given must be all 2 of (2, 3), each once");
     REFUSES(lk_permute(t, x, LK_DIMS(0, -2)), LK_ESHAPE,
             "lk_permute: the dimensions given must be all 2 of (2, 3), each once");
     REFUSES(lk_permute(t, x, LK_DIMS(0, 2)), LK_ESHAPE,
@@ -258,10 +261,14 @@ Test(view, refuses_bad_shapes)
     PASSES_NULL(lk_expand(t, NULL, LK_SHAPE(6)));
     REFUSES(lk_view(t, x, LK_SHAPE(5)), LK_ESHAPE, "lk_view: (2, 3) has 6 elements and cannot become (5,)");
     REFUSES(lk_view(t, x, LK_SCALAR), LK_ESHAPE, "lk_view: (2, 3) has 6 elements and cannot become ()");
-    REFUSES(lk_reshape(t, x, LK_SHAPE(4, -1)), LK_ESHAPE, "lk_reshape: (2, 3) has 6 elements and cannot become (4, -1)");
-    REFUSES(lk_reshape(t, x, LK_SHAPE(-1, -1)), LK_ESHAPE, "lk_reshape: (2, 3) has 6 elements and cannot become (-1, -1)");
-    REFUSES(lk_reshape(t, x, LK_SHAPE(-2, -3)), LK_ESHAPE, "lk_reshape: (2, 3) has 6 elements and cannot become (-2, -3)");
-    REFUSES(lk_reshape(t, x, LK_SHAPE(0, -1)), LK_ESHAPE, "lk_reshape: (2, 3) has 6 elements and cannot become (0, -1)");
+    REFUSES(lk_reshape(t, x, LK_SHAPE(4, -1)), LK_ESHAPE,
+            "lk_reshape: (2, 3) has 6 elements and cannot become (4, -1)");
+    REFUSES(lk_reshape(t, x, LK_SHAPE(-1, -1)), LK_ESHAPE,
+            "lk_reshape: (2, 3) has 6 elements and cannot become (-1, -1)");
+    REFUSES(lk_reshape(t, x, LK_SHAPE(-2, -3)), LK_ESHAPE,
+            "lk_reshape: (2, 3) has 6 elements and cannot become (-2, -3)");
+    REFUSES(lk_reshape(t, x, LK_SHAPE(0, -1)), LK_ESHAPE,
+            "lk_reshape: (2, 3) has 6 elements and cannot become (0, -1)");
     REFUSES(lk_reshape(t, empty, LK_SHAPE(0, -1)), LK_ESHAPE, /* any size would do */
             "lk_reshape: (0, 3) has 0 elements and cannot become (0, -1)");
     REFUSES(lk_reshape(t, x, 9, nine), LK_ESHAPE,

@@ -97,7 +97,7 @@ Test(optim, float64_steps_are_pytorchs)
  * the target does not let grow. */
 Test(optim, float32_steps_are_pytorchs_but_for_rounding)
 {
-    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++) check_run(&optim_runs[i], LK_F32, 2e-6);
+    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++) check_run(&optim_runs[i], LK_F32, 1e-6);
 }
 
 Test(optim, a_net_learns)

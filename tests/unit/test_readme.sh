@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the README shows is true. Behind a line <!-- program: NAME --> stand a block ```c and what the program prints, a
-# block ```text. NAME is "example", a whole program, or a file, of which the block is a part; of its output the README may
+# block ```text. NAME is a word, for a whole program, or a file, of which the block is a part; of its output the README may
 # show the first lines only. The links lead to files that exist.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
@@ -28,7 +28,7 @@ part_of() {
 
 # Flags are words: CFLAGS stays unquoted.
 compile() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/example" "$work/block.c" \
+    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/program" "$work/block.c" \
         "$LORIKEET_BUILD_DIR"/liblorikeet_core.* -fopenmp -lm
 }
 
@@ -43,9 +43,9 @@ check "there are programs" [ -n "$names" ]
 for name in $names; do
     block "$name" c >"$work/block.c"
     block "$name" text >"$work/expected"
-    if [ "$name" = example ]; then
-        program=$work/example
-        check "the example compiles" compile
+    if [ "${name%.c}" = "$name" ]; then
+        program=$work/program
+        check "$name compiles" compile
     else
         program=$LORIKEET_BUILD_DIR/examples/$(basename "$name" .c)
         check "$name has the block" part_of "$name" "$work/block.c"

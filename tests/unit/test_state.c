@@ -1,5 +1,7 @@
 /* test_state.c - the state dict in memory: PyTorch's names, isolation, strict loading, nothing changed on an error. */
 #include "nn/state.h"
+
+#include "core/ops.h"
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
@@ -165,6 +167,89 @@ Test(state, of_nothing_is_an_error)
     check(!lk_load_state_dict(net, NULL, true, &err));
     check_error(&err, LK_EVALUE, "the state is NULL");
     lk_free(net);
+}
+
+Test(state, entries_of_ones_own)
+{
+    check_alloc_begin();
+    StateDict *state = lk_state_dict_empty_new(NULL);
+    check(state && state->count == 0);
+    char name[16];
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "x%d", i);
+        check(lk_state_dict_add(state, name, make_tensor(LK_F64, LK_SCALAR, i), NULL));
+    }
+    check(state->count == 100);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "x%d", i);
+        check_text(state->entries[i].name, name);
+        check_values(lk_state_dict_get(state, name), 0, i);
+    }
+    Tensor *shared = make_tensor(LK_F64, LK_SCALAR, 1);
+    check(lk_state_dict_add(state, "shared", lk_retain(shared), NULL));
+    check(lk_state_dict_get(state, "shared") == shared);
+    lk_state_dict_free(state);
+    check_values(shared, 0, 1);
+
+    /* What is refused is consumed all the same. */
+    Error err = { 0 };
+    check(!lk_state_dict_add(NULL, "x", lk_retain(shared), &err));
+    check_error(&err, LK_EVALUE, "lk_state_dict_add: the state is NULL");
+    state = lk_state_dict_empty_new(NULL);
+    err = (Error){ 0 };
+    check(!lk_state_dict_add(state, NULL, lk_retain(shared), &err));
+    check_error(&err, LK_EVALUE, "the name is NULL");
+    err = (Error){ 0 };
+    check(!lk_state_dict_add(state, "x", NULL, &err));
+    check_error(&err, LK_EVALUE, "the tensor is NULL");
+    err = (Error){ 0 };
+    check(!lk_state_dict_add(state, "x", lk_tensor_new(LK_F32, LK_SHAPE(-1), &err), &err));
+    check_error(&err, LK_ESHAPE, "negative"); /* the inner reason */
+    Tape *t = lk_tape_new(NULL);
+    err = (Error){ 0 };
+    check(!lk_state_dict_add(state, "x", lk_view(t, shared, LK_SHAPE(1)), &err));
+    check_error(&err, LK_ESTATE, "\"x\" belongs to a tape; keep it with lk_clone");
+    for (int n = 0; n < 2; n++) {
+        err = (Error){ 0 };
+        check_fail_after(n);
+        check(!lk_state_dict_add(state, "x", lk_retain(shared), &err));
+        check_error(&err, LK_EMEMORY, "no memory for the name \"x\"");
+    }
+    check_fail_after(-1);
+    check(state->count == 0 && shared->refs == 1);
+    lk_state_dict_free(state);
+    lk_tape_free(t);
+    lk_free(shared);
+    check(check_alloc_live() == 0);
+}
+
+Test(state, shared_with_the_module)
+{
+    check_alloc_begin();
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = tied_new(&rng, NULL);
+    StateDict *state = lk_state_dict_shared_new(m, NULL), *copy = lk_state_dict_new(m, NULL);
+    check(state->count == copy->count);
+    for (int i = 0; i < state->count; i++) {
+        check_text(state->entries[i].name, copy->entries[i].name);
+        check_equal(state->entries[i].tensor, copy->entries[i].tensor);
+        check(state->entries[i].tensor == lk_param_at(m, state->entries[i].name, NULL));
+    }
+    lk_free(m);
+    check_equal(lk_state_dict_get(state, "gain"), lk_state_dict_get(copy, "gain")); /* which outlives it */
+    lk_state_dict_free(state);
+    lk_state_dict_free(copy);
+    check(check_alloc_live() == 0);
+
+    Error err = { 0 };
+    check(!lk_state_dict_shared_new(NULL, &err));
+    check_error(&err, LK_EVALUE, "lk_state_dict_shared_new: the module is NULL");
+    err = (Error){ 0 };
+    check_fail_after(0);
+    check(!lk_state_dict_empty_new(&err));
+    check_error(&err, LK_EMEMORY, "lk_state_dict_empty_new: no memory");
+    check_fail_after(-1);
 }
 
 Test(state, without_memory_nothing_leaks)

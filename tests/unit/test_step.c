@@ -17,7 +17,7 @@ static Tape *quiet_tape(void)
     return t;
 }
 
-/* ---- no allocation after warm-up ------------------------------------------------------------------------------------ */
+/* ---- no allocation after warm-up -------------------------------------------------------------------------------- */
 
 enum { WARM_UP = 3 };
 
@@ -140,7 +140,7 @@ Test(step, with_modules_loader_and_every_optimizer)
     check(check_alloc_live() == 0);
 }
 
-/* ---- every allocation fails ------------------------------------------------------------------------------------------- */
+/* ---- every allocation fails ------------------------------------------------------------------------------------- */
 
 /* x (4, 3), w (3, 3), b (3), float64: a loss that goes through every differentiable operation. */
 static Tensor *every_operation(Tape *t, Tensor *const *in)
@@ -285,7 +285,7 @@ Test(no_memory, arena)
     check(check_alloc_live() == 0);
 }
 
-/* ---- lk_gradcheck ------------------------------------------------------------------------------------------------------- */
+/* ---- lk_gradcheck ----------------------------------------------------------------------------------------------- */
 
 /* Strided, and too large for the first chunk of a tape. */
 static Tensor *stretched(Tape *t, Tensor *const *x, void *user)

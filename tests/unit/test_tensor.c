@@ -12,7 +12,7 @@
 static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL };
 enum { DTYPES = sizeof all_dtypes / sizeof *all_dtypes };
 
-/* ---- layout ---------------------------------------------------------------------------------------------------- */
+/* ---- layout ----------------------------------------------------------------------------------------------------- */
 
 Test(tensor, dtypes)
 {
@@ -46,7 +46,8 @@ Test(tensor, new_is_contiguous_zeros_for_every_dtype)
         check(x->stride[0] == 12 && x->stride[1] == 4 && x->stride[2] == 1);
         check(lk_numel(x) == 24 && x->storage->bytes == 24 * lk_dtype_size(x->dtype));
         check((uintptr_t)x->data % 64 == 0, "elements begin at %p", x->data);
-        check(x->refs == 1 && !x->requires_grad && !x->is_parameter && !x->grad && !x->node && x->storage->version == 0);
+        check(x->refs == 1 && !x->requires_grad && !x->is_parameter && !x->grad && !x->node);
+        check(x->storage->version == 0);
         check(lk_count(x) == 0);
         lk_free(x);
     }
@@ -65,7 +66,8 @@ Test(tensor, sizes_of_dimensions)
 Test(tensor, sizes_of_zero)
 {
     Error err = { 0 };
-    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(2, 0, 3), &err), *y = lk_tensor_from_new(LK_F32, LK_SHAPE(0), NULL, &err);
+    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(2, 0, 3), &err);
+    Tensor *y = lk_tensor_from_new(LK_F32, LK_SHAPE(0), NULL, &err);
     check_no_error(&err);
     check(lk_numel(x) == 0 && lk_is_contiguous(x) && x->storage->bytes == 0 && x->data);
     check(x->stride[0] == 3 && x->stride[1] == 3 && x->stride[2] == 1, "PyTorch takes a size of 0 as 1");
@@ -96,7 +98,8 @@ Test(tensor, contiguous_or_not)
 
 Test(tensor, same_shape)
 {
-    Tensor a = { .ndim = 2, .shape = { 2, 3 } }, b = { .ndim = 2, .shape = { 2, 3, 7 } }, c = { .ndim = 1, .shape = { 2 } };
+    Tensor a = { .ndim = 2, .shape = { 2, 3 } }, b = { .ndim = 2, .shape = { 2, 3, 7 } };
+    Tensor c = { .ndim = 1, .shape = { 2 } };
     check(lk_same_shape(&a, &b), "what lies behind the last dimension does not count");
     check(!lk_same_shape(&a, &c));
     b.shape[1] = 1;
@@ -117,7 +120,7 @@ Test(tensor, shape_text)
     check(strlen(lk_shape_text(&x, text)) == 8 * 20 + 7 * 2 + 2, "%s", text);
 }
 
-/* ---- limits -------------------------------------------------------------------------------------------------------- */
+/* ---- limits ----------------------------------------------------------------------------------------------------- */
 
 Test(tensor, at_most_eight_dimensions)
 {
@@ -200,7 +203,7 @@ Test(tensor, more_than_the_machine_has)
     lk_tape_free(t);
 }
 
-/* ---- owners ------------------------------------------------------------------------------------------------------- */
+/* ---- owners ----------------------------------------------------------------------------------------------------- */
 
 Test(tensor, the_last_owner_frees)
 {

@@ -7,7 +7,7 @@
 static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL };
 enum { DTYPES = sizeof all_dtypes / sizeof *all_dtypes };
 
-/* ---- values --------------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 Test(values, from_values)
 {
@@ -54,8 +54,10 @@ Test(values, copy_converts)
 Test(values, copy_rounds_and_saturates)
 {
     Tensor *x = make_tensor(LK_F64, LK_SHAPE(6), 2.7, -2.7, 1e30, -1e30, NAN, 0.25);
-    Tensor *i = make_tensor(LK_I64, LK_SHAPE(6), 9, 9, 9, 9, 9, 9), *u = make_tensor(LK_U8, LK_SHAPE(6), 9, 9, 9, 9, 9, 9);
-    Tensor *b = make_tensor(LK_BOOL, LK_SHAPE(6), 0, 0, 0, 0, 1, 0), *f = make_tensor(LK_F32, LK_SHAPE(6), 0, 0, 0, 0, 0, 0);
+    Tensor *i = make_tensor(LK_I64, LK_SHAPE(6), 9, 9, 9, 9, 9, 9);
+    Tensor *u = make_tensor(LK_U8, LK_SHAPE(6), 9, 9, 9, 9, 9, 9);
+    Tensor *b = make_tensor(LK_BOOL, LK_SHAPE(6), 0, 0, 0, 0, 1, 0);
+    Tensor *f = make_tensor(LK_F32, LK_SHAPE(6), 0, 0, 0, 0, 0, 0);
     check(lk_copy_(i, x, NULL) && lk_copy_(u, x, NULL) && lk_copy_(b, x, NULL) && lk_copy_(f, x, NULL));
     check_bits(i, ((int64_t[]){ 2, -2, INT64_MAX, INT64_MIN, 0, 0 }), 6);
     check_values(u, 0, 2, 0, 255, 0, 0, 0);
@@ -159,7 +161,7 @@ Test(values, random_fill_of_a_strided_tensor)
     lk_tape_free(t);
 }
 
-/* ---- cloning and converting --------------------------------------------------------------------------------------- */
+/* ---- cloning and converting ------------------------------------------------------------------------------------- */
 
 Test(values, clone_is_an_owned_contiguous_leaf)
 {
@@ -227,7 +229,7 @@ Test(values, convert_refuses)
     lk_tape_free(t);
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------------- */
+/* ---- comparing -------------------------------------------------------------------------------------------------- */
 
 Test(values, equal)
 {
@@ -252,7 +254,8 @@ Test(values, equal)
 
 Test(values, allclose)
 {
-    Tensor *a = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, INFINITY), *b = make_tensor(LK_F64, LK_SHAPE(3), 101, -1, INFINITY);
+    Tensor *a = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, INFINITY);
+    Tensor *b = make_tensor(LK_F64, LK_SHAPE(3), 101, -1, INFINITY);
     Tensor *c = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, -INFINITY), *nan = make_tensor(LK_F64, LK_SHAPE(1), NAN);
     check(lk_allclose(a, b, 0, 1) && !lk_allclose(a, b, 0, 0.99));
     check(lk_allclose(a, b, 0.0099010, 0) && !lk_allclose(a, b, 0.0099009, 0), "relative to the second: 1/101");
