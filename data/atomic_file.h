@@ -1,5 +1,8 @@
-/* atomic_file.h - writing a file that is there as a whole or not at all. Shared by the writers of data/, no part of the
- * interface. */
+/* atomic_file.h - writing a file that is there as a whole or not at all.
+ *
+ *     AtomicFile f;
+ *     bool ok = lk_atomic_begin(&f, "lk_save_…", path, &err) && lk_atomic_write(&f, bytes, size);
+ *     ok = lk_atomic_end(&f, ok); */
 #ifndef LK_ATOMIC_FILE_H
 #define LK_ATOMIC_FILE_H
 
@@ -16,9 +19,9 @@ typedef struct AtomicFile {
 } AtomicFile;
 
 /* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
-bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
-bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
+LK_API bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
+LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
 /* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone and path as it was. */
-bool lk_atomic_end(AtomicFile *f, bool ok);
+LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
 
 #endif

@@ -1,13 +1,19 @@
-/* digits_files.h - what digit9 and weak_digits save and load: the network and the adapter, each in a file of its own. */
+/* digits_files.h - --save and --load of digit9 and weak_digits: the base and the adapter, a safetensors file each. */
 #ifndef DIGITS_FILES_H
 #define DIGITS_FILES_H
 
-#include "nn/state.h"
+#include "examples/digits_lora.h"
 
-/* --save FILE: the network as it was before LoRA to FILE, the adapter's lora_A and lora_B to FILE.lora, both safetensors. */
-bool digits_save(Module *model, const StateDict *originals, const char *path, Error *err);
+/* Whether --save will find its files writable: before the work starts, not after it. */
+bool digits_can_save(const char *path, Error *err);
 
-/* --load FILE: the weights of a network without LoRA; strict: every name and shape must fit. */
-bool digits_load(Module *model, const char *path, Error *err);
+/* The base, as it is before LoRA: its state dict in the file `path`. */
+bool digits_save_base(Module *model, const char *path, Error *err);
+bool digits_load_base(Module *model, const char *path, Error *err);
+
+/* lora_A and lora_B of every layer, in a file beside the base's: net.safetensors, net.lora.safetensors. Loading demands
+ * exactly the tensors that the model's adapter has, and the same alpha. */
+bool digits_save_adapter(Module *model, const char *path, Error *err);
+bool digits_load_adapter(Module *model, const char *path, Error *err);
 
 #endif

@@ -28,12 +28,12 @@ static const CliOption options[] = {
     CLI_EPOCHS(DigitsOptions),
     CLI_INT("limit", DigitsOptions, limit, "N", 0, 1e9, "batches of the first training, at most; 0: all"),
     CLI_TEXT("digits", DigitsOptions, digits, "LIST", "what LoRA learns; auto: the digits with more than 50 errors"),
-    CLI_INT("batches", DigitsOptions, batches, "N", 1, 1e6, "batches of the fine-tuning, in any number of passes"),
+    CLI_INT("batches", DigitsOptions, batches, "N", 0, 1e6, "batches of the fine-tuning; 0: the adapter of --load"),
     CLI_INT("rank", DigitsOptions, rank, "N", 1, 512, "rank of lora_A and lora_B"),
     CLI_DOUBLE("alpha", DigitsOptions, alpha, "X", 0, 1000, "LoRA's alpha; the scale is alpha / rank"),
     CLI_DOUBLE("lr", DigitsOptions, lr, "X", 0, 1, "Adam's learning rate, of both trainings"),
-    CLI_TEXT("save", DigitsOptions, save, "FILE", "save the network to FILE, the adapter to FILE.lora (safetensors)"),
-    CLI_TEXT("load", DigitsOptions, load, "FILE", "load the network from FILE instead of training it"),
+    CLI_TEXT("save", DigitsOptions, save, "FILE", "save the base in FILE, the adapter beside it (.lora.safetensors)"),
+    CLI_TEXT("load", DigitsOptions, load, "FILE", "load the base from FILE instead of training it"),
     CLI_TEXT("report", DigitsOptions, report, "FILE", "write a page with pictures to FILE, as HTML"),
     CLI_JSON(DigitsOptions),
     CLI_END,
@@ -114,6 +114,27 @@ static int64_t training_steps(const Run *r)
 {
     int64_t all = r->o->epochs * lk_loader_len(r->train);
     return r->o->limit > 0 && r->o->limit < all ? r->o->limit : all;
+}
+
+/* After --load: draws what the training would have drawn, so that the fine-tuning is the same one. */
+static bool skip_training(Run *r, Error *err)
+{
+    Batch b;
+    int64_t length = lk_loader_len(r->train), passes = (training_steps(r) + length - 1) / length;
+    for (int64_t i = 0; i < passes; i++) {
+        lk_loader_begin(r->train);
+        if (!lk_loader_next(r->train, &b)) return lk_error_set(err, LK_ESTATE, "there is no batch to train with");
+    }
+    return true;
+}
+
+/* The network with its first training: done, or loaded. */
+static bool prepare_base(Run *r, Error *err)
+{
+    const DigitsOptions *o = r->o;
+    bool ok = o->load ? digits_load_base(r->model, o->load, err) && skip_training(r, err)
+                      : train(r, r->train, training_steps(r), &r->out->training, err);
+    return ok && (!o->save || digits_save_base(r->model, o->save, err));
 }
 
 /* ---- testing ----------------------------------------------------------------------------------------------------- */
@@ -234,9 +255,10 @@ static void freeze_all_but_lora(Module *model)
     }
 }
 
-/* Some batches of the chosen digits alone. */
+/* Some batches of the chosen digits alone; without any, the adapter is loaded. */
 static bool fine_tune(Run *r, const Dataset *all, Error *err)
 {
+    if (r->o->batches == 0) return digits_load_adapter(r->model, r->o->load, err);
     int64_t classes[DIGITS_CLASSES];
     int count = 0;
     for (int d = 0; d < DIGITS_CLASSES; d++)
@@ -257,8 +279,7 @@ static bool notebook(Run *r, Error *err)
     r->model = out->notebook->net_new(&r->rng, err);
     if (!r->model) return false;
     out->base_parameters = lk_count_parameters(r->model);
-    if (r->o->load ? !digits_load(r->model, r->o->load, err)
-                   : !train(r, r->train, training_steps(r), &out->training, err)) return false;
+    if (!prepare_base(r, err)) return false;
     r->originals = lk_state_dict_new(r->model, err);
     if (!r->originals || !test(r, &out->base, err) || !choose_digits(r, err)) return false;
     digits_print_layers(r->model, out->base_parameters);
@@ -267,6 +288,7 @@ static bool notebook(Run *r, Error *err)
     digits_print_layers(r->model, out->base_parameters);
     freeze_all_but_lora(r->model);
     if (!fine_tune(r, r->train->dataset, err)) return false;
+    if (r->o->save && !digits_save_adapter(r->model, r->o->save, err)) return false;
 
     printf("LoRA enabled\n");
     lk_enable_lora(r->model, NULL, true);
@@ -287,9 +309,8 @@ static bool conclude(Run *r, Error *err)
     bool ok = digits_print_checks(out);
     if (!turn_dial(r, err)) return false;
     digits_print_dial(out);
-    if (r->o->save && !digits_save(r->model, r->originals, r->o->save, err)) return false;
-    if (r->o->json && !digits_write_json(out, err)) return false;
-    return (!r->o->report || digits_report(out, r->o->report, err)) && ok;
+    if (r->o->report && !digits_report(out, r->o->report, err)) return false;
+    return (!r->o->json || digits_write_json(out, err)) && ok;
 }
 
 static bool run(const DigitsNotebook *n, const DigitsOptions *o, const CliDigits *digits, Error *err)
@@ -332,13 +353,17 @@ int digits_main(const DigitsNotebook *n, int argc, char **argv)
         fprintf(stderr, "%s: --digits: '%s' is neither auto nor a list of digits like 3,6,8,9\n", n->name, o.digits);
         return STATUS_USAGE;
     }
+    if (o.batches == 0 && !o.load) {
+        fprintf(stderr, "%s: --batches 0 takes the adapter of --load FILE, which is not given\n", n->name);
+        return STATUS_USAGE;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     lk_set_num_threads((int)o.threads);
     Error err = { 0 };
     CliDigits digits;
-    if (o.json && !results_writable(o.json, &err)) return cli_exit(&program, false, &err);
     if (o.report && !results_writable(o.report, &err)) return cli_exit(&program, false, &err);
-    if (o.save && !results_writable(o.save, &err)) return cli_exit(&program, false, &err);
+    if (o.json && !results_writable(o.json, &err)) return cli_exit(&program, false, &err);
+    if (o.save && !digits_can_save(o.save, &err)) return cli_exit(&program, false, &err);
     if (!cli_digits(o.data, LK_MNIST_NORMALIZE, &digits, &err)) return cli_exit(&program, false, &err);
     bool ok = run(n, &o, &digits, &err);
     cli_digits_free(&digits);

@@ -24,7 +24,7 @@ int digits_main(const DigitsNotebook *notebook, int argc, char **argv);
 /* ---- what a run leaves behind ------------------------------------------------------------------------------------ */
 
 typedef struct DigitsOptions {
-    const char *data, *digits, *json, *report, *save, *load;
+    const char *data, *digits, *save, *load, *report, *json;
     int64_t seed, threads, epochs, limit, batches, rank;
     double alpha, lr;
 } DigitsOptions;

@@ -251,12 +251,60 @@ Test(digits_programs, refused)
     static const char *const lists[] = { "3,x", "", "3,", ",3", "10", "3;6", "automatic", "-1" };
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         check_refused(run_program("./weak_digits --digits='%s'", lists[i]), 2, "--digits: ");
+    check_refused(run_program("./digit9 --batches 0"), 2, "--batches 0 takes the adapter of --load FILE");
     check_refused(run_program("./digit9 --rank 0"), 2, "--rank: 0 is outside 1 to 512");
     check_refused(run_program("./digit9 --json /no/such/folder/r.json"), 1, "/no/such/folder/r.json cannot be written");
+    check_refused(run_program("./digit9 --save /no/such/folder/n.safetensors"), 1, "n.safetensors cannot be written");
 
     /* 70 images: no digit has more than 7 errors */
     Output o = run_program("./weak_digits --data '%s' --digits auto --limit 1", small_mnist());
     check(o.status == 1 && strstr(o.err, "weak_digits: --digits auto: no digit has more than 50 errors"), "%s", o.err);
+    output_free(&o);
+}
+
+/* ---- saving and loading ------------------------------------------------------------------------------------------ */
+
+static void check_same_results(const Numbers *a, const Numbers *b)
+{
+    check(memcmp(a->wrong, b->wrong, sizeof a->wrong) == 0 && memcmp(a->dial, b->dial, sizeof a->dial) == 0);
+}
+
+/* Two epochs, so that two passes must be skipped: after --load the fine-tuning is the same one, to the last bit. */
+Test(digits_programs, save_and_load)
+{
+    const char *root = small_mnist(), *json = check_scratch("r.json"), *base = check_scratch("net.safetensors");
+    Output o = run_program("./digit9 --data '%s' --epochs 2 --limit 20 --batches 3 --save '%s' --json '%s'", root, base,
+                           json);
+    check(o.status == 0 && strstr(o.out, "net.lora.safetensors\n"), "%s%s", o.out, o.err);
+    check(strstr(o.out, "Epoch 1: 100%|██████████| 15/15 ["), "%s", o.out);
+    check(strstr(o.out, "Epoch 2: 100%|██████████| 5/5 ["), "%s", o.out);
+    output_free(&o);
+    Numbers saved = read_results(json);
+
+    o = run_program("./digit9 --data '%s' --epochs 2 --limit 20 --batches 3 --load '%s' --json '%s'", root, base, json);
+    check(o.status == 0 && strstr(o.out, "Base loaded from ") && !strstr(o.out, " 15/15 ["), "%s%s", o.out, o.err);
+    output_free(&o);
+    Numbers loaded = read_results(json);
+    check_same_results(&saved, &loaded);
+    check(loaded.loss_count == 0 && loaded.lora_loss_count == 3);
+    check(memcmp(saved.lora_losses, loaded.lora_losses, 3 * sizeof(double)) == 0);
+
+    /* no fine-tuning either: the adapter as it was saved */
+    o = run_program("./digit9 --data '%s' --seed 5 --batches 0 --load '%s' --json '%s'", root, base, json);
+    check(o.status == 0 && strstr(o.out, "Adapter loaded from "), "%s%s", o.out, o.err);
+    output_free(&o);
+    Numbers neither = read_results(json);
+    check_same_results(&saved, &neither);
+    check(neither.loss_count == 0 && neither.lora_loss_count == 0);
+
+    o = run_program("./digit9 --data '%s' --batches 0 --alpha 2 --load '%s'", root, base);
+    check(o.status == 1 && strstr(o.err, "its adapter was trained with alpha 1, this run has --alpha 2"), "%s", o.err);
+    output_free(&o);
+    o = run_program("./digit9 --data '%s' --batches 0 --rank 2 --load '%s'", root, base);
+    check(o.status == 1 && strstr(o.err, "lora_A"), "%s", o.err);
+    output_free(&o);
+    o = run_program("./weak_digits --data '%s' --load '%s'", root, base);
+    check(o.status == 1 && strstr(o.err, "linear4.weight"), "%s", o.err);
     output_free(&o);
 }
 
