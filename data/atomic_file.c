@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+_Static_assert(LK_ATOMIC_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
 
 /* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
 static bool fail(const AtomicFile *f, const char *reason)

@@ -6,16 +6,15 @@
 #ifndef LK_ATOMIC_FILE_H
 #define LK_ATOMIC_FILE_H
 
-#include <limits.h>
-
 #include "core/error.h"
 
+enum { LK_ATOMIC_PATH_MAX = 4096 };
 typedef struct AtomicFile {
     const char *caller, *path; /* for messages */
     Error *err;
     int file; /* -1: none */
-    char target[PATH_MAX];
-    char temporary[PATH_MAX + 64];
+    char target[LK_ATOMIC_PATH_MAX];
+    char temporary[LK_ATOMIC_PATH_MAX + 64];
 } AtomicFile;
 
 /* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
