@@ -176,6 +176,9 @@ Test(gradcheck, special_arguments)
     check(lk_gradcheck(identity, NULL, 1, &a, NULL, &strict, &r) && r.checked == 2, "%s", r.message);
     check(lk_gradcheck(constant, NULL, 1, &a, NULL, &strict, &r), "no dependence is a gradient of 0: %s", r.message);
     check(lk_gradcheck(product, NULL, 2, (Tensor *[]){ a, a }, NULL, &strict, &r) && r.checked == 4, "%s", r.message);
+    Tensor *odd = make_param(LK_F64, LK_SHAPE(3), 0.1, -1234.5678, 1e-3); /* x ± h is rounded; that is not an error */
+    check(lk_gradcheck(identity, NULL, 1, &odd, NULL, &strict, &r) && r.worst < 1e-6, "worst is %g", r.worst);
+    lk_free(odd);
     check(lk_gradcheck(identity, NULL, 2, (Tensor *[]){ a, NULL }, NULL, &strict, &r), "an input may be missing");
     check(lk_gradcheck(identity, NULL, 1, &empty, NULL, &strict, &r) && r.checked == 0, "%s", r.message);
     Tensor *leaf = lk_full(t, LK_F64, LK_SHAPE(3, 2), 2); /* a leaf that a tape owns */

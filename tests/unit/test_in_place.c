@@ -183,6 +183,21 @@ Test(in_place, no_gradient_is_touched)
     lk_tape_free(t);
 }
 
+Test(in_place, a_refused_backward_uses_up_nothing)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = make_param(LK_F32, LK_SHAPE(2), 1, 2), *w = make_param(LK_F32, LK_SHAPE(2), 3, 4);
+    Tensor *y = lk_mul(t, x, w), *ones = lk_ones(t, LK_F32, LK_SHAPE(2));
+    lk_fill_(w, 0);
+    check(!lk_backward_with(t, y, ones, false));
+    lk_tape_clear_error(t);
+    lk_set_requires_grad(x, false); /* what needed w */
+    check(lk_backward_with(t, y, ones, false), "%s", lk_tape_error(t)->message);
+    check_values(lk_grad(w), 0, 1, 2);
+    lk_free(x), lk_free(w);
+    lk_tape_free(t);
+}
+
 Test(in_place, a_change_through_any_view_counts)
 {
     enum { BASE, TRANSPOSED, PART, DETACHED, RAW, WAYS };

@@ -54,7 +54,7 @@ Test(tape, the_first_error_is_kept_and_told_once)
     Tensor *good = total(t, lk_mul(t, w, w));
     check(good && lk_item(good) == 5, "operations still compute");
     check(!lk_backward(t, good) && !lk_grad(w), "but backward says that something was wrong");
-    check(!lk_backward(t, NULL));
+    check(!lk_backward(t, NULL) && !lk_backward_with(t, w, w, false) && !lk_grad(w), "not even of a leaf");
     lk_tape_reset(t);
     check_error(lk_tape_error(t), LK_ESHAPE, "lk_matmul"); /* a reset keeps the error */
 
