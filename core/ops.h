@@ -51,6 +51,14 @@ LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
  * dx += dy W, dW += dyᵀ x, db += Σ dy. W may be a leaf or computed (exercise 4). */
 LK_API Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 
+/* LoRA's products (Hu et al. 2021, equation 3), without ever forming B A or its gradient, which are as large as W:
+ * y = x Wᵀ + b + u Bᵀ with u = scale x Aᵀ, for A (r, in), B (out, r), b (out) or NULL → (…, out).
+ * dx += dy W + v A, dW += dyᵀ x, dA += vᵀ x, dB += dyᵀ u, db += Σ dy with v = scale dy B.
+ * The two differ in how PyTorch writes them, and so in their names: F.linear(x, W + scale B A, b), exercise 4, and
+ * F.linear(x, W, b) + scale (x Aᵀ) Bᵀ, exercise 2. */
+LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale);
+LK_API Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale);
+
 /* ---- views: no copy, any dtype; backward adds dy through the same view of dx (ops_view.c) ----------------------- */
 LK_API Tensor *lk_T(Tape *t, Tensor *x);                                    /* x.T: dimensions reversed */
 LK_API Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1);            /* two dimensions exchanged */

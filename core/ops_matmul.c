@@ -9,10 +9,10 @@ static Mat transposed(Mat m)
 }
 
 /* C = A B or C += A B with the tape's scratch as workspace; false, with the error kept, when there is no memory. */
-static bool gemm(Tape *t, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, Tensor *c)
+static bool gemm(Tape *t, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c)
 {
     void *workspace = lk_tape_scratch(t, lk_gemm_workspace(dtype, m, n, k));
-    if (workspace) lk_gemm(dtype, m, n, k, a, b, accumulate, c->data, n, workspace);
+    if (workspace) lk_gemm(dtype, m, n, k, a, b, accumulate, c, n, workspace);
     return workspace != NULL;
 }
 
@@ -53,11 +53,11 @@ static void matmul_backward(Tape *t, Node *node)
     Mat dy = { node->grad->data, n, 1 }, b_mat = { b->data, b->stride[0], b->stride[1] };
     bool fresh;
     Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (da && !gemm(t, a->dtype, m, k, n, dy, transposed(b_mat), !fresh, da)) return;
+    if (da && !gemm(t, a->dtype, m, k, n, dy, transposed(b_mat), !fresh, da->data)) return;
     Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
     if (!db) return;
     Mat a_mat = as_matrix(t, a);
-    if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db);
+    if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db->data);
 }
 
 static const Op MM = { "MmBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
@@ -77,7 +77,7 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
                        lk_shape_text(b, sb), (long long)a->shape[a->ndim - 1], (long long)k);
     Tensor *y = result(t, a, n);
     Mat a_mat = as_matrix(t, a), b_mat = { b->data, b->stride[0], b->stride[1] };
-    if (!y || !a_mat.data || !gemm(t, a->dtype, m, n, k, a_mat, b_mat, false, y)) return NULL;
+    if (!y || !a_mat.data || !gemm(t, a->dtype, m, n, k, a_mat, b_mat, false, y->data)) return NULL;
     const Op *op = a->ndim == 2 ? &MM : a->ndim == 1 ? &MM_1D : &MM_ND;
     return lk_record(t, op, y, LK_INPUTS(a, b), NULL, 0);
 }
@@ -92,11 +92,11 @@ static void linear_backward(Tape *t, Node *node)
     Mat dy = { node->grad->data, out, 1 }, w_mat = { w->data, w->stride[0], w->stride[1] };
     bool fresh;
     Tensor *dx = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (dx && !gemm(t, x->dtype, m, in, out, dy, w_mat, !fresh, dx)) return;
+    if (dx && !gemm(t, x->dtype, m, in, out, dy, w_mat, !fresh, dx->data)) return;
     Tensor *dw = lk_grad_in_fresh(t, node, 1, &fresh);
     if (dw) {
         Mat x_mat = as_matrix(t, x);
-        if (!x_mat.data || !gemm(t, x->dtype, out, in, m, transposed(dy), x_mat, !fresh, dw)) return;
+        if (!x_mat.data || !gemm(t, x->dtype, out, in, m, transposed(dy), x_mat, !fresh, dw->data)) return;
     }
     Tensor *db = lk_grad_in(t, node, 2);
     if (!db) return;
@@ -105,32 +105,128 @@ static void linear_backward(Tape *t, Node *node)
 }
 
 /* PyTorch computes the product differently for each number of dimensions, and names it after its last step. */
-#define LINEAR_OP(name) { name, linear_backward, { LK_IN1, LK_IN0 } }
-static const Op LINEAR[3][2] = { /* [1-D, 2-D, N-D][without, with bias] */
-    { LINEAR_OP("SqueezeBackward3"), LINEAR_OP("AddBackward0") },
-    { LINEAR_OP("MmBackward0"), LINEAR_OP("AddmmBackward0") },
-    { LINEAR_OP("UnsafeViewBackward0"), LINEAR_OP("AddBackward0") },
-};
-static const Op LINEAR_FLAT = LINEAR_OP("ViewBackward0"); /* contiguous 3-D with bias: as 2-D, and viewed back */
+#define LINEAR_OPS(name, backward, ...) \
+    static const Op name[3][2] = { /* [1-D, 2-D, N-D][without, with bias] */ \
+        { { "SqueezeBackward3", backward, __VA_ARGS__ }, { "AddBackward0", backward, __VA_ARGS__ } }, \
+        { { "MmBackward0", backward, __VA_ARGS__ }, { "AddmmBackward0", backward, __VA_ARGS__ } }, \
+        { { "UnsafeViewBackward0", backward, __VA_ARGS__ }, { "AddBackward0", backward, __VA_ARGS__ } }, \
+    }; \
+    static const Op name##_FLAT = { "ViewBackward0", backward, __VA_ARGS__ } /* contiguous 3-D with bias: as 2-D, and viewed back */
+LINEAR_OPS(LINEAR, linear_backward, { LK_IN1, LK_IN0 });
 
-Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
+static const Op *op_for(const Op ops[3][2], const Op *flat, const Tensor *x, const Tensor *bias)
+{
+    if (x->ndim == 3 && bias && lk_is_contiguous(x)) return flat;
+    return &ops[x->ndim < 3 ? x->ndim - 1 : 2][bias != NULL];
+}
+
+/* The unrecorded y = x Wᵀ + b, all shapes checked. */
+static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight, Tensor *bias)
 {
     char sx[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
-    Tensor *operands[] = { x, weight, bias };
-    if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, operands)) return NULL;
     if (weight->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != weight->shape[1])
-        return lk_fail(t, LK_ESHAPE, "lk_linear: x %s and weight %s: the last size of x must be the weight's in_features%s",
+        return lk_fail(t, LK_ESHAPE, "%s: x %s and weight %s: the last size of x must be the weight's in_features%s", function,
                        lk_shape_text(x, sx), lk_shape_text(weight, sw), weight->ndim == 2 ? "" : ", and the weight 2-D");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
-        return lk_fail(t, LK_ESHAPE, "lk_linear: bias %s does not fit weight %s: it needs one value for each of %lld "
-                       "outputs", lk_shape_text(bias, sb), lk_shape_text(weight, sw), (long long)weight->shape[0]);
+        return lk_fail(t, LK_ESHAPE, "%s: bias %s does not fit weight %s: it needs one value for each of %lld outputs",
+                       function, lk_shape_text(bias, sb), lk_shape_text(weight, sw), (long long)weight->shape[0]);
     int64_t m = leading_rows(x), in = weight->shape[1], out = weight->shape[0];
     Tensor *y = result(t, x, out);
     Mat x_mat = as_matrix(t, x), w_mat = { weight->data, weight->stride[0], weight->stride[1] };
     if (!y || !x_mat.data) return NULL;
     if (bias) lk_copy_(y, bias, NULL); /* the product is added to the bias, as addmm does */
-    if (!gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y)) return NULL;
-    const Op *op = &LINEAR[x->ndim < 3 ? x->ndim - 1 : 2][bias != NULL];
-    if (x->ndim == 3 && bias && lk_is_contiguous(x)) op = &LINEAR_FLAT;
-    return lk_record(t, op, y, LK_INPUTS(x, weight, bias), NULL, 0);
+    return gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y->data) ? y : NULL;
+}
+
+Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
+{
+    if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias })) return NULL;
+    Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
+    return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias), NULL, 0) : NULL;
+}
+
+/* ---- y = x Wᵀ + b + s (x Aᵀ) Bᵀ -------------------------------------------------------------------------------- */
+
+typedef struct LowRankState {
+    double scale;
+    void *u; /* s x Aᵀ (m, r), from the forward */
+} LowRankState;
+
+static void scale_values(DType dtype, void *values, int64_t n, double scale)
+{
+    LK_WITH_REAL(dtype,
+        real *v = values;
+        for (int64_t i = 0; i < n; i++) v[i] *= (real)scale;
+    );
+}
+
+static Mat matrix(const Tensor *x)
+{
+    return (Mat){ x->data, x->stride[0], x->stride[1] };
+}
+
+/* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W leaves aside:
+ * dx += v A, dA += vᵀ x, dB += dyᵀ u. */
+static void lora_backward(Tape *t, Node *node)
+{
+    linear_backward(t, node); /* x, W and b */
+    const LowRankState *state = node->state;
+    Tensor *x = node->in[0], *A = node->in[3], *B = node->in[4];
+    int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
+    Mat dy = { node->grad->data, out, 1 }, u = { state->u, r, 1 };
+    DType dtype = x->dtype;
+    bool fresh_a, fresh_b;
+    Tensor *dx = lk_grad_in(t, node, 0);
+    Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a), *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
+    Mat x_mat = as_matrix(t, x);
+    if (dB && !gemm(t, dtype, out, r, m, transposed(dy), u, !fresh_b, dB->data)) return;
+    if ((!dx && !dA) || !x_mat.data) return;
+
+    ArenaMark mark;
+    Mat v = { lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark), r, 1 };
+    void *values = (void *)(uintptr_t)v.data;
+    if (values && gemm(t, dtype, m, r, out, dy, matrix(B), false, values)) {
+        scale_values(dtype, values, m * r, state->scale);
+        if (dx) gemm(t, dtype, m, in, r, v, matrix(A), true, dx->data);
+        if (dA) gemm(t, dtype, r, in, m, transposed(v), x_mat, !fresh_a, dA->data);
+    }
+    lk_tape_release_temporary(t, mark);
+}
+
+LINEAR_OPS(LORA, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 });
+static const Op PLUS_LORA = { "AddBackward0", lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } };
+
+/* op: its name when it does not follow from the shapes, else NULL. */
+static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
+                           Tensor *B, double scale)
+{
+    char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
+    if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias })) return NULL;
+    if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] || A->shape[1] != weight->shape[1] ||
+        B->shape[0] != weight->shape[0])
+        return lk_fail(t, LK_ESHAPE, "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the weight (out, in)",
+                       function, lk_shape_text(A, sa), lk_shape_text(B, sb), lk_shape_text(weight, sw));
+    Tensor *y = linear_forward(t, function, x, weight, bias);
+    if (!y) return NULL;
+    int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
+    ArenaMark mark;
+    Tensor *inputs[] = { x, weight, bias, A, B };
+    bool keeps = lk_records(t, 5, inputs);
+    Mat x_mat = as_matrix(t, x);
+    LowRankState state = { scale, x_mat.data ? lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark) : NULL };
+    if (!state.u || !gemm(t, x->dtype, m, r, in, x_mat, transposed(matrix(A)), false, state.u)) return NULL;
+    scale_values(x->dtype, state.u, m * r, scale);
+    if (!gemm(t, x->dtype, m, out, r, (Mat){ state.u, r, 1 }, transposed(matrix(B)), true, y->data)) return NULL;
+    if (!keeps) lk_tape_release_temporary(t, mark);
+    return lk_record(t, op ? op : op_for(LORA, &LORA_FLAT, x, bias), y, 5, inputs, &state, sizeof state);
+}
+
+Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale)
+{
+    return linear_lora(t, "lk_linear_lora", NULL, x, weight, bias, A, B, scale);
+}
+
+Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale)
+{
+    return linear_lora(t, "lk_linear_plus_lora", &PLUS_LORA, x, weight, bias, A, B, scale);
 }

@@ -397,7 +397,7 @@ static bool can_run(Tape *t, const Node *n)
     for (int i = 0; i <= n->inputs; i++) {
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
-        if (!x || (!is_out && i >= 3) || !(needs & (is_out ? (unsigned)LK_OUT : 1u << i))) continue;
+        if (!x || (!is_out && i >= 5) || !(needs & (is_out ? (unsigned)LK_OUT : 1u << i))) continue;
         uint32_t then = is_out ? n->out_version : n->was[i].version;
         if (x->storage->version == then) continue;
         lk_fail(t, LK_ESTATE, "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in place "

@@ -12,7 +12,7 @@
 
 /* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A letter behind it hides the leaf
  * behind a view, so that the operation sees other strides: "2,3t" transposed, "2,3s" every second column. */
-enum { MAX_CASES = 9, MAX_INPUTS = 3 };
+enum { MAX_CASES = 9, MAX_INPUTS = 5 };
 typedef const char *const Cases[MAX_CASES];
 
 static Cases ONE = { ".", "5", "2,3", "2,3t", "4,3s", "2,1,3", "2,3,2t", "40,3" };
@@ -23,6 +23,8 @@ static Cases TWO = { ". .", "3 3", "2,3 2,3", "2,3 3", "2,1 1,3", "3 2,3", "2,3t
 static Cases SAME = { ". .", "3 3", "2,3 2,3", "2,3t 2,3", "2,3 2,3s", "2,3,2 2,3,2", "1,5 1,5t" };
 static Cases PRODUCTS = { "2,3 3,4", "1,3 3,1", "2,3t 3,4", "2,3 3,4t", "2,3s 3,4s", "2,5,3 3,4", "3 3,4", "2,2,3t 3,2", "33,20 20,5" };
 static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "2,3s 4,3s 4s", "2,5,3 4,3 4", "3 4,3 4", "33,7 5,7 5" };
+static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s", "2,5,3 4,3 4 1,3 4,1",
+                      "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3" };
 static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3" };
 
 /* What the values must be like, so that the operation is smooth where it is checked. APART: no two equal, none near 0.
@@ -60,6 +62,8 @@ CALL(absolute, lk_abs(t, x[0]))
 CALL(matmul, lk_matmul(t, x[0], x[1]))
 CALL(linear, lk_linear(t, x[0], x[1], x[2]))
 CALL(linear_no_bias, lk_linear(t, x[0], x[1], NULL))
+CALL(linear_lora, lk_linear_lora(t, x[0], x[1], x[2], x[3], x[4], -1.5))
+CALL(linear_plus_lora, lk_linear_plus_lora(t, x[0], x[1], x[2], x[3], x[4], 0.5))
 CALL(reversed, lk_T(t, x[0]))
 CALL(transpose, lk_transpose(t, x[0], 0, -1))
 CALL(permute, lk_permute(t, x[0], LK_DIMS(1, 2, 0)))
@@ -120,6 +124,8 @@ static const Row rows[] = {
     { "abs", absolute, ONE, APART },
     { "matmul", matmul, PRODUCTS, ANY },
     { "linear", linear, LINEARS, ANY }, { "linear", linear_no_bias, WEIGHTS, ANY },
+    { "linear_lora", linear_lora, LORAS, ANY },
+    { "linear_plus_lora", linear_plus_lora, LORAS, ANY },
     { "T", reversed, ONE, ANY },
     { "transpose", transpose, ONE_ROWS, ANY },
     { "permute", permute, CUBES, ANY },

@@ -31,6 +31,13 @@ static Tensor *lora_right_inverse(Tape *t, Module *self, Tensor *value)
     return p->enabled ? lk_sub(t, value, update(t, p)) : value;
 }
 
+static LowRank lora_low_rank(Tape *t, Module *self)
+{
+    LoRAParametrization *p = (LoRAParametrization *)self;
+    if (!p->enabled) return (LowRank){ NULL };
+    return (LowRank){ .A = lk_param(t, self, &p->lora_A), .B = lk_param(t, self, &p->lora_B), .scale = p->scale };
+}
+
 static const Field lora_fields[] = {
     LK_PARAM(LoRAParametrization, lora_A),
     LK_PARAM(LoRAParametrization, lora_B),
@@ -46,6 +53,7 @@ const ModuleType lk_lora_parametrization_type = {
     .forward = lora_forward,
     .fields = lora_fields,
     .right_inverse = lora_right_inverse,
+    .low_rank = lora_low_rank,
 };
 
 Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank, double alpha, Rng *rng,

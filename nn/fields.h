@@ -49,6 +49,12 @@ static inline ModuleArray slots_of(const Module *m, const Field *f)
 ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
 Tensor *lk_list_value(Tape *t, ParametrizationList *list);
 
+/* A number for the state of all that a module computes from: its settings, its tensors and their versions; `start` (0, or
+ * the number of another one) joins several. A value made since the mark, copied into *kept for as long as that number stays the same: NULL,
+ * with the reason on the tape, when memory is short. (parametrize.c) */
+uint64_t lk_module_state(const Module *m, uint64_t start);
+Tensor *lk_keep(Tape *t, TapeMark mark, Tensor **kept, Tensor *value);
+
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
 

@@ -8,7 +8,9 @@
 static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 {
     Linear *l = (Linear *)self;
-    return lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias));
+    LowRank w = lk_param_low_rank(t, self, &l->weight);
+    Tensor *bias = lk_param(t, self, &l->bias);
+    return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale) : lk_linear(t, x, w.weight, bias);
 }
 
 static const Field linear_fields[] = {

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "core/ops.h"
-#include "nn/parametrize.h"
+#include "nn/fields.h"
 
 /* ---- exercise 1: LoRALayer ------------------------------------------------------------------------------------- */
 
@@ -81,31 +81,57 @@ static bool check_pair(Tape *t, const LinearWithLoRA *m)
     return false;
 }
 
-/* linear(x) + lora(x) */
+/* What the two forwards share: the pair's parameters, A and B turned to (rank, in) and (out, rank). */
+typedef struct Pair {
+    Tensor *weight, *bias, *A, *B;
+    double alpha;
+} Pair;
+
+static Pair read_pair(Tape *t, LinearWithLoRA *m)
+{
+    Linear *linear = lk_as_linear(m->linear);
+    LoRALayer *lora = lk_as_lora_layer(m->lora);
+    return (Pair){ lk_param(t, m->linear, &linear->weight), lk_param(t, m->linear, &linear->bias),
+                   lk_T(t, lk_param(t, m->lora, &lora->A)), lk_T(t, lk_param(t, m->lora, &lora->B)), lora->alpha };
+}
+
+/* linear(x) + lora(x), in one operation */
 static Tensor *linear_with_lora_forward(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRA *m = (LinearWithLoRA *)self;
     if (!check_pair(t, m)) return NULL;
-    Tensor *y = lk_forward(t, m->linear, x);
-    return lk_add(t, y, lk_forward(t, m->lora, x));
+    Pair p = read_pair(t, m);
+    return lk_linear_plus_lora(t, x, p.weight, p.bias, p.A, p.B, p.alpha);
 }
 
-/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha x A B: the same function, its weights combined first */
+/* W + alpha (A B)ᵀ, kept until one of them changes. For no-grad mode. */
+static Tensor *combined_weight(Tape *t, LinearWithLoRAMerged *m)
+{
+    uint64_t state = lk_module_state(m->lora, lk_module_state(m->linear, 0));
+    if (m->kept && m->kept_state == state) return m->kept;
+    TapeMark mark = lk_tape_mark(t);
+    Pair p = read_pair(t, m);
+    Tensor *combined = lk_add(t, p.weight, lk_scale(t, lk_matmul(t, p.B, p.A), p.alpha));
+    m->kept_state = state;
+    return combined ? lk_keep(t, mark, &m->kept, combined) : NULL;
+}
+
+/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha x A B: the same function, its weights combined first. Where a gradient is
+ * recorded they are combined on paper only: x Wᵀ + alpha (x A) B moves a fraction of the memory. */
 static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
     if (!check_pair(t, m)) return NULL;
-    Linear *linear = lk_as_linear(m->linear);
-    LoRALayer *lora = lk_as_lora_layer(m->lora);
-    Tensor *A = lk_param(t, m->lora, &lora->A), *B = lk_param(t, m->lora, &lora->B);
-    Tensor *update = lk_T(t, lk_matmul(t, A, B));
-    Tensor *combined = lk_add(t, lk_param(t, m->linear, &linear->weight), lk_scale(t, update, lora->alpha));
-    return lk_linear(t, x, combined, lk_param(t, m->linear, &linear->bias));
+    if (!lk_tape_grad(t))
+        return lk_linear(t, x, combined_weight(t, m), lk_param(t, m->linear, &lk_as_linear(m->linear)->bias));
+    Pair p = read_pair(t, m);
+    return lk_linear_lora(t, x, p.weight, p.bias, p.A, p.B, p.alpha);
 }
 
 static const Field linear_with_lora_fields[] = {
     LK_CHILD(LinearWithLoRA, linear),
     LK_CHILD(LinearWithLoRA, lora),
+    LK_BUFFER(LinearWithLoRA, kept),
     LK_END,
 };
 

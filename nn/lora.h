@@ -24,13 +24,16 @@ typedef struct LinearWithLoRA {
     Module base;
     Module *linear; /* a Linear */
     Module *lora;   /* a LoRALayer of the same sizes */
+    Tensor *kept;   /* merged form, no-grad mode: the combined weight, and the state of what it was computed from */
+    uint64_t kept_state;
 } LinearWithLoRA;
 LK_API extern const ModuleType lk_linear_with_lora_type;
 LK_API Module *lk_linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err);
 LK_API LinearWithLoRA *lk_as_linear_with_lora(Module *m);
 
-/* Exercise 4: y = x (W + alpha · (A B)ᵀ)ᵀ + b, the weights combined at every forward; gradients flow to W, A and B.
- * The same members, made in the same way. */
+/* Exercise 4: y = x (W + alpha · (A B)ᵀ)ᵀ + b; gradients flow to W, A and B. The same members, made in the same way.
+ * Training computes the equal x Wᵀ + b + alpha (x A) B; in no-grad mode the weights are combined once, and again when one
+ * of them has changed. */
 typedef LinearWithLoRA LinearWithLoRAMerged;
 LK_API extern const ModuleType lk_linear_with_lora_merged_type;
 LK_API Module *lk_linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err);

@@ -24,6 +24,12 @@
 
 typedef struct ModuleType ModuleType;
 
+/* A parameter as weight + scale · B A, for A (r, in) and B (out, r); A NULL: weight alone. */
+typedef struct LowRank {
+    Tensor *weight, *A, *B;
+    double scale;
+} LowRank;
+
 typedef struct Module Module;
 struct Module {
     const ModuleType *type;
@@ -79,6 +85,9 @@ struct ModuleType {
     const char *repr;
     /* For a parametrization that values can be assigned through: the tensor that forward turns into `value`. */
     Tensor *(*right_inverse)(Tape *t, Module *self, Tensor *value);
+    /* For a parametrization whose forward is x + scale · B A: returns A, B and scale (A NULL when it adds nothing just
+     * now), so that a Linear need not form the sum. A shortcut: forward computes the same. */
+    LowRank (*low_rank)(Tape *t, Module *self);
 };
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
@@ -116,6 +125,9 @@ LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
 /* How a forward reads a parameter of its module: the tensor in the slot, or, if it is parametrized, the value that its
  * chain computes: lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)). */
 LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);
+/* The same for a matrix that only multiplies: while a gradient is recorded, a low-rank term at the end of the chain stays
+ * apart. lk_linear_lora (core/ops.h) takes the parts. */
+LK_API LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot);
 LK_API void lk_train(Module *m, bool on); /* m.train(on), all children too */
 LK_API void lk_eval(Module *m);           /* m.eval() */
 

@@ -106,29 +106,49 @@ static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
     return mix(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* All that a module computes from: its struct (settings, and which tensors and children it has) and its tensors' versions. */
-static uint64_t mix_module(uint64_t hash, const Module *m)
+/* Its struct holds the settings, and which tensors and children it has. */
+uint64_t lk_module_state(const Module *m, uint64_t start)
 {
-    hash = mix(hash, m, m->type->size);
+    uint64_t hash = mix(start ^ 14695981039346656037u, m, m->type->size);
     for (const Field *f = first_field(m); f; f = next_field(f))
         if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
-    for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = mix_module(hash, it.module);
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = lk_module_state(it.module, hash);
     return hash;
 }
 
 /* The list's own struct holds the cache and stays out. */
-static uint64_t state_of(const ParametrizationList *list, uint64_t seed)
+static uint64_t state_of(const ParametrizationList *list, uint64_t start)
 {
-    uint64_t hash = mix_tensor(mix(14695981039346656037u, &seed, sizeof seed), list->original);
-    for (int i = 0; i < list->chain.count; i++) hash = mix_module(hash, list->chain.items[i]);
+    uint64_t hash = mix_tensor(start ^ 14695981039346656037u, list->original);
+    for (int i = 0; i < list->chain.count; i++) hash = lk_module_state(list->chain.items[i], hash);
     return hash;
 }
 
-static Tensor *run_chain(Tape *t, const ParametrizationList *list)
+/* The first `count` links of the chain. */
+static Tensor *run_chain(Tape *t, const ParametrizationList *list, int count)
 {
     Tensor *x = list->original;
-    for (int i = 0; x && i < list->chain.count; i++) x = lk_forward(t, list->chain.items[i], x);
+    for (int i = 0; x && i < count; i++) x = lk_forward(t, list->chain.items[i], x);
     return x;
+}
+
+static Tensor *run_all(Tape *t, const ParametrizationList *list)
+{
+    return run_chain(t, list, list->chain.count);
+}
+
+Tensor *lk_keep(Tape *t, TapeMark mark, Tensor **kept, Tensor *value)
+{
+    Error err = { 0 };
+    bool fits = *kept && lk_same_shape(*kept, value) && (*kept)->dtype == value->dtype;
+    if (!fits) {
+        lk_tensor_free(*kept);
+        *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
+        if (!*kept) return lk_fail(t, err.code, "lk_param: %.400s", err.message);
+    }
+    lk_copy_(*kept, value, NULL);
+    lk_tape_release(t, mark, NULL);
+    return *kept;
 }
 
 /* Without recording the value is copied out of the tape, and serves until something changes. */
@@ -137,30 +157,36 @@ static Tensor *kept_value(Tape *t, ParametrizationList *list)
     uint64_t state = state_of(list, 0);
     if (list->kept && list->kept_state == state) return list->kept;
     TapeMark mark = lk_tape_mark(t);
-    Tensor *value = run_chain(t, list);
+    Tensor *value = run_all(t, list);
     if (!value || value == list->original) return value;
-    Error err = { 0 };
-    bool fits = list->kept && lk_same_shape(list->kept, value) && list->kept->dtype == value->dtype;
-    if (!fits) {
-        lk_tensor_free(list->kept);
-        list->kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
-    }
-    if (!list->kept) return lk_fail(t, err.code, "lk_param: %s: %.400s", list->field->name, err.message);
-    lk_copy_(list->kept, value, NULL);
     list->kept_state = state;
-    lk_tape_release(t, mark, NULL);
-    return list->kept;
+    return lk_keep(t, mark, &list->kept, value);
 }
 
 Tensor *lk_list_value(Tape *t, ParametrizationList *list)
 {
     if (list->merged) return list->merged;
     if (!lk_tape_grad(t)) return kept_value(t, list);
-    if (!list->caches) return run_chain(t, list);
+    if (!list->caches) return run_all(t, list);
     uint64_t state = state_of(list, lk_tape_epoch(t));
-    if (!list->recorded || list->recorded_state != state) list->recorded = run_chain(t, list);
+    if (!list->recorded || list->recorded_state != state) list->recorded = run_all(t, list);
     list->recorded_state = state;
     return list->recorded;
+}
+
+LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
+{
+    ParametrizationList *list = self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
+    if (!list || list->merged || list->caches || !lk_tape_grad(t)) return (LowRank){ .weight = lk_param(t, self, slot) };
+    /* From the end: terms that add nothing are left out, the first one that adds something stays apart. */
+    LowRank parts = { NULL };
+    int i = list->chain.count;
+    while (i > 0 && !parts.A && list->chain.items[i - 1]->type->low_rank) {
+        i--;
+        parts = list->chain.items[i]->type->low_rank(t, list->chain.items[i]);
+    }
+    parts.weight = run_chain(t, list, i);
+    return parts;
 }
 
 Tensor *lk_read(Tape *t, Module *m, const char *name)
@@ -392,7 +418,7 @@ static bool merge_list(ParametrizationList *list, Error *err)
 {
     Tape *t = quiet_tape(err);
     if (!t) return false;
-    Tensor *value = run_chain(t, list), *merged = lk_clone(value, err);
+    Tensor *value = run_all(t, list), *merged = lk_clone(value, err);
     if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
     if (merged) {
         unmerge_list(list);

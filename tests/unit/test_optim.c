@@ -396,6 +396,32 @@ static int sign_moments(const Optimizer *opt)
     return 1;
 }
 
+#ifdef __SSE2__
+Test(optim, denormal_moments_become_zero_and_the_program_keeps_its_denormals)
+{
+    /* Large enough for several threads. */
+    enum { N = 1 << 16 };
+    Tensor *p = lk_param_new(LK_F32, LK_SHAPE(N), NULL);
+    Optimizer *opt = lk_adam_new(list_of(1, &p), 1e-3, NULL);
+    p->grad = p->grad_room = lk_tensor_new(LK_F32, LK_SHAPE(N), NULL);
+    check(lk_step(opt, NULL));
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 2; k++) ((float *)opt->state[0].moment[k])[i] = 1e-40f;
+    check(lk_step(opt, NULL));
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 2; k++) check(((float *)opt->state[0].moment[k])[i] == 0, "moment %d of element %d", k, i);
+    int lost = 0;
+#pragma omp parallel for reduction(+ : lost)
+    for (int i = 0; i < 64; i++) {
+        volatile float small = 1e-38f, tenth = small / 10;
+        lost += tenth == 0;
+    }
+    check(lost == 0);
+    lk_optimizer_free(opt);
+    lk_free(p);
+}
+#endif
+
 Test(optim, an_optimizer_of_ones_own)
 {
     static const OptimizerType type = { "Sign", sign_update, sign_moments };
