@@ -3,7 +3,7 @@
  * The machine's limits are measured first, in the same run; what follows is held against them: `fraction` is the time
  * that the limits would allow (the larger of flops / peak and bytes / bandwidth) divided by the time it took.
  * The workloads are in limits.c, matmul.c, training.c and programs.c; the tables of a program in lorikeet.c or
- * blas_peer.c. run.sh makes the table of the README, instructions.sh counts instructions. */
+ * blas_peer.c. run.sh runs both beside PyTorch and writes a table, instructions.sh counts instructions. */
 #include "tests/bench/bench.h"
 
 #include <fnmatch.h>
@@ -67,12 +67,12 @@ void bench_counted_call(BenchCall *call, void *state)
 
 void bench_time(const Bench *b, BenchCall *call, void *state, Result *r)
 {
-    const double REP_SECONDS = 0.02;
-    enum { WARM_CALLS = 2 }; /* buffers get their size in the first call, and are joined in the second */
-    double first = time_calls(call, state, WARM_CALLS) / WARM_CALLS;
+    const double REP_SECONDS = 0.02, LONG = 0.5; /* a call as long as LONG is repeated less often */
+    double first = time_calls(call, state, 1);
+    /* buffers get their size in the first call, and are joined in the second */
+    if (first < LONG) first = time_calls(call, state, 1);
     if (b->once) {
         bench_counted_call(call, state);
-        *r = (Result){ .flops = r->flops, .bytes = r->bytes, .working_set = r->working_set };
         return;
     }
     /* Calls grow faster in the beginning, so their number is found by trying, which warms up as well. */
@@ -82,12 +82,12 @@ void bench_time(const Bench *b, BenchCall *call, void *state, Result *r)
         calls = wanted > 10.0 * (double)calls ? 10 * calls : (int64_t)wanted + 1;
     }
     double seconds[REPS_MAX];
-    for (int i = 0; i < b->reps; i++) seconds[i] = time_calls(call, state, calls) / (double)calls;
-    qsort(seconds, (size_t)b->reps, sizeof *seconds, ascending);
-    r->median = seconds[b->reps / 2];
+    r->reps = first < LONG || b->reps < 3 ? b->reps : 3;
+    for (int i = 0; i < r->reps; i++) seconds[i] = time_calls(call, state, calls) / (double)calls;
+    qsort(seconds, (size_t)r->reps, sizeof *seconds, ascending);
+    r->median = seconds[r->reps / 2];
     r->min = seconds[0];
-    r->max = seconds[b->reps - 1];
-    r->reps = b->reps;
+    r->max = seconds[r->reps - 1];
 }
 
 /* ---- a process for each workload --------------------------------------------------------------------------------- */
@@ -163,19 +163,20 @@ static double bandwidth_for(const Entries *all, double working_set, int threads)
         for (int i = 0; i < all->count; i++) {
             const Entry *e = &all->entry[i];
             if (e->workload->limit != LIMIT_READ || e->threads != threads) continue;
-            double size = e->r.working_set, speed = e->r.bytes / e->r.median;
+            double size = e->r.working_set, speed = e->r.bytes / e->r.min;
             if (pass == 0 && (nearest == 0.0 || (size <= working_set && size > nearest))) nearest = size;
             if (pass == 1 && size >= nearest && speed > bandwidth) bandwidth = speed;
         }
     return bandwidth;
 }
 
+/* Limits are the best that was seen: a disturbed repetition would make all that follows look better than it is. */
 static double peak_of(const Entries *all, int threads)
 {
     double peak = 0.0;
     for (int i = 0; i < all->count; i++) {
         const Entry *e = &all->entry[i];
-        double speed = e->r.flops / e->r.median;
+        double speed = e->r.flops / e->r.min;
         if (e->workload->limit == LIMIT_FMA && e->threads == threads && speed > peak) peak = speed;
     }
     return peak;
