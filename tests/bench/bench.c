@@ -220,6 +220,7 @@ static void write_entry(Results *f, const Entry *e, double bound, const char *wh
         results_text(f, "bound", which);
         results_number(f, "fraction", bound / e->r.median);
     }
+    if (e->r.bytes > 0.0) results_number(f, "working_set", e->r.working_set);
     results_number(f, "peak_mb", e->r.peak_mb);
     results_object_end(f);
 }

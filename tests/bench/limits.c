@@ -90,17 +90,19 @@ static bool run_fma(const Bench *b, const Workload *w, Result *r, Error *err)
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* Each instruction set has vectors of its own width, of gcc's and clang's making: wider ones would go through memory.
- * sum: eight sums, so that additions do not wait for each other. triad: a = b + c / 2, as in McCalpin's STREAM. */
+ * sum: eight sums, so that additions do not wait for each other, and four places at a time, as more of the processor's
+ * prefetchers then work. triad: a = b + c / 2, as in McCalpin's STREAM. */
 enum { UNIT = 128 }; /* floats: eight of the widest vectors */
 #define FOR_ISA(isa, target, width) \
     target static float sum_##isa(float *x, int64_t n) \
     { \
         typedef float Vector __attribute__((vector_size(4 * (width)))); \
-        const Vector *v = (const Vector *)(void *)x, *end = v + n / (width); \
+        int64_t quarter = n / 4 / (width); \
+        const Vector *v = (const Vector *)(void *)x; \
         Vector s0 = { 0 }, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0; \
-        for (; v < end; v += 8) { \
-            s0 += v[0], s1 += v[1], s2 += v[2], s3 += v[3]; \
-            s4 += v[4], s5 += v[5], s6 += v[6], s7 += v[7]; \
+        for (const Vector *end = v + quarter; v < end; v += 2) { \
+            s0 += v[0], s1 += v[quarter], s2 += v[2 * quarter], s3 += v[3 * quarter]; \
+            s4 += v[1], s5 += v[quarter + 1], s6 += v[2 * quarter + 1], s7 += v[3 * quarter + 1]; \
         } \
         s0 += s1 + s2 + s3 + s4 + s5 + s6 + s7; \
         return s0[0] + s0[1] + s0[2] + s0[3]; \

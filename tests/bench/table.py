@@ -27,12 +27,22 @@ class Side:
         found = self.all(workload, threads, field)
         return statistics.median(found) if found else None
 
+    def best(self, limit, threads, unit):
+        """The highest speed of a limit in any round, in units of 10^9 a second."""
+        medians, least, speeds = (self.all(limit, threads, field) for field in ("median", "min", unit))
+        return max(m / best * speed for m, best, speed in zip(medians, least, speeds)) if speeds else 0
+
     def fraction(self, workload, threads):
-        """Of the best limits of all rounds."""
-        medians, fractions = self.all(workload, threads, "median"), self.all(workload, threads, "fraction")
-        if not fractions:
+        """As bench.c has it, but of the best limits of all rounds: a round that was disturbed has low ones."""
+        seconds, gflops, gbs, size = (self.get(workload, threads, f) for f in ("median", "gflops", "gbs", "working_set"))
+        if size is None:
             return None
-        return min(m * f for m, f in zip(medians, fractions)) / statistics.median(medians)
+        peak = max(self.best(name, threads, "gflops") for name in self.names("fma_"))
+        reads = {self.get(name, threads, "working_set"): self.best(name, threads, "gbs") for name in self.names("read_")}
+        reads.pop(None, None)
+        nearest = max((s for s in reads if s <= size), default=min(reads))
+        bandwidth = max(speed for s, speed in reads.items() if s >= nearest)
+        return max((gflops or 0) / peak, gbs / bandwidth)
 
     def names(self, prefix=""):
         seen = {}
@@ -71,17 +81,15 @@ def header(cells):
 
 
 def limits(bench, threads):
-    print("\n## The machine's limits\n\nThe best of each run, median of the runs.")
+    print("\n## The machine's limits\n\nThe best that was seen in any round; omp_region: the median.")
     header(["", "1 thread", f"{threads} threads"])
     for name in bench.names():
         if not name.startswith(("fma_", "read_", "triad_", "omp_")):
             continue
         cells = [name]
         for n in (1, threads):
-            best = bench.get(name, n, "min")
-            per_call = [bench.get(name, n, field) for field in ("gflops", "gbs")]
-            speed = [p * bench.get(name, n) / best if p else None for p in per_call]
-            cells.append(f"{speed[0]:.0f} GFLOP/s" if speed[0] else f"{speed[1]:.1f} GB/s" if speed[1] else seconds(best))
+            gflops, gbs = bench.best(name, n, "gflops"), bench.best(name, n, "gbs")
+            cells.append(f"{gflops:.0f} GFLOP/s" if gflops else f"{gbs:.1f} GB/s" if gbs else seconds(bench.get(name, n)))
         row(cells)
 
 
