@@ -34,7 +34,7 @@ class Side:
 
     def fraction(self, workload, threads):
         """As bench.c has it, but of the best limits of all rounds: a round that was disturbed has low ones."""
-        seconds, gflops, gbs, size = (self.get(workload, threads, f) for f in ("median", "gflops", "gbs", "working_set"))
+        gflops, gbs, size = (self.get(workload, threads, field) for field in ("gflops", "gbs", "working_set"))
         if size is None:
             return None
         peak = max(self.best(name, threads, "gflops") for name in self.names("fma_"))
