@@ -43,7 +43,10 @@ while read -r name before; do
     printf '%s %s\n' "$name" "$now" >>"$work/record"
     verdict=$(awk -v before="$before" -v now="$now" -v tolerance="$TOLERANCE" 'BEGIN {
         change = before > 0 ? 100 * (now - before) / before : 0
-        printf "%+7.2f%%%s", change, change > tolerance ? "  MORE" : change < -tolerance ? "  less" : "" }')
+        word = ""
+        if (change > tolerance) word = "  MORE"
+        if (change < -tolerance) word = "  less"
+        printf "%+7.2f%%%s", change, word }')
     printf '%-32s %12s %12s %s\n' "$name" "$before" "$now" "$verdict"
     case $verdict in *MORE) failed=1 ;; esac
 done <"$recorded"
