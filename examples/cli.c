@@ -99,7 +99,10 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
         size_t length = strcspn(argument + 2, "=");
         const CliOption *o = find_option(program, argument + 2, length);
         if (!o) usage_error(program, "unknown option --%.*s", (int)length, argument + 2);
-        if (argument[2 + length] == '=') {
+        if (o->kind == CLI_KIND_FLAG) {
+            if (argument[2 + length] == '=') usage_error(program, "--%s takes no value", o->name);
+            *(bool *)member(options, o) = true;
+        } else if (argument[2 + length] == '=') {
             store(program, o, argument + 2 + length + 1, options);
         } else {
             /* `--json --seed 3`: a forgotten file name, not a file called --seed */
