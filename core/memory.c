@@ -76,20 +76,20 @@ static Chunk *chunk_new(size_t size)
     return c;
 }
 
-void *lk_arena_alloc(Arena *a, size_t bytes)
+static void *take(Arena *a, Chunk *c, size_t used, size_t need)
 {
-    size_t need = round_up(bytes ? bytes : 1);
-    if (need < bytes || need > SIZE_MAX / 4) return NULL;
+    a->current = c;
+    a->used = used + need;
+    return chunk_data(c) + used;
+}
 
+/* The current chunk is full. */
+static void *alloc_elsewhere(Arena *a, size_t need)
+{
     /* Behind the current chunk there may be others, left over from before a release. */
     Chunk *last = NULL;
     for (Chunk *c = a->current; c; c = c->next) {
-        size_t used = c == a->current ? a->used : 0;
-        if (c->size - used >= need) {
-            a->current = c;
-            a->used = used + need;
-            return chunk_data(c) + used;
-        }
+        if (c != a->current && c->size >= need) return take(a, c, 0, need);
         last = c;
     }
     size_t size = lk_arena_bytes(a);
@@ -99,9 +99,15 @@ void *lk_arena_alloc(Arena *a, size_t bytes)
     if (!c) return NULL;
     if (last) last->next = c;
     else a->first = c;
-    a->current = c;
-    a->used = need;
-    return chunk_data(c);
+    return take(a, c, 0, need);
+}
+
+void *lk_arena_alloc(Arena *a, size_t bytes)
+{
+    size_t need = round_up(bytes ? bytes : 1);
+    if (need < bytes || need > SIZE_MAX / 4) return NULL;
+    Chunk *c = a->current;
+    return c && c->size - a->used >= need ? take(a, c, a->used, need) : alloc_elsewhere(a, need);
 }
 
 static void free_chunks(Chunk *c)

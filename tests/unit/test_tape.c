@@ -324,3 +324,20 @@ Test(tape, backward_of_a_tensor_from_before_the_reset_is_refused)
     lk_tensor_free(x);
     lk_tape_free(t);
 }
+
+/* What a refused backward had begun to mark is not on the way of the next one. */
+Test(tape, a_refused_backward_does_not_stand_in_the_way)
+{
+    Tape *t = lk_tape_new(NULL);
+    lk_tape_on_error(t, NULL, NULL);
+    Tensor *w = make_param(LK_F64, LK_SHAPE(1), 2), *c = lk_full(t, LK_F64, LK_SHAPE(1), 3);
+    Tensor *h = lk_scale(t, w, 5), *changed = lk_mul(t, h, c), *refused = lk_neg(t, changed), *y = lk_scale(t, h, 7);
+    lk_fill_(c, 4);
+    check(!lk_backward(t, refused));
+    check_error(lk_tape_error(t), LK_ESTATE, "changed in place");
+    lk_tape_clear_error(t);
+    check(lk_backward(t, y), "%s", lk_tape_error(t)->message);
+    check_values(lk_grad(w), 0, 35);
+    lk_free(w);
+    lk_tape_free(t);
+}
