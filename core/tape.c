@@ -27,6 +27,7 @@ struct Tape {
     FreeBlock *free;  /* blocks of gradients that are no longer needed, in the arena */
     bool grad;        /* recording is on */
     uint64_t epoch;   /* of the tensors on it */
+    uint64_t kept;    /* records and backward runs: what they leave in the arena must stay there */
     Error error;
     ErrorHandler *handler;
     void *handler_user;
@@ -174,13 +175,12 @@ Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 
 TapeMark lk_tape_mark(Tape *t)
 {
-    return (TapeMark){ lk_arena_mark(&t->arena), t->last };
+    return (TapeMark){ lk_arena_mark(&t->arena), t->kept };
 }
 
 Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
-    if (t->last != mark.last) return y;
-    t->free = NULL; /* its blocks may lie behind the mark */
+    if (t->kept != mark.kept) return y;
     t->epoch = next_epoch();
     if (!y || !lk_arena_since(&t->arena, mark.memory, y)) {
         lk_arena_release(&t->arena, mark.memory);
@@ -267,6 +267,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     y->requires_grad = true;
     y->node = n;
     t->last = n;
+    t->kept++;
     return y;
 }
 
@@ -454,6 +455,7 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
         if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
         if (!gradient || (y->node && !mark_graph(t, y->node))) return false;
         bool fresh = true;
+        t->kept++;
         Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
         if (seed && fresh) lk_fill_(seed, 0);
         if (seed) lk_accumulate(t, seed, gradient);
