@@ -187,19 +187,15 @@ Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
         return y;
     }
     /* y moves down to the mark, with its elements if they lie behind it too. Its new block is not larger than what it
-     * had, so there is room; old and new place may overlap. */
+     * had, so there is room. */
     Tensor header = *y;
     Storage storage = *y->storage;
     bool moves = lk_arena_since(&t->arena, mark.memory, y->storage);
-    lk_arena_release(&t->arena, mark.memory);
-    char *block = lk_arena_alloc(&t->arena, moves ? LK_HEADER + storage.bytes : sizeof *y);
+    char *block = lk_arena_keep(&t->arena, mark.memory, moves ? LK_HEADER : sizeof *y, storage.data,
+                                moves ? storage.bytes : 0);
     Tensor *z = (Tensor *)block;
-    if (!moves) {
-        *z = header;
-        return z;
-    }
-    memmove(block + LK_HEADER, storage.data, storage.bytes);
     *z = header;
+    if (!moves) return z;
     z->storage = (Storage *)(z + 1);
     *z->storage = storage;
     z->storage->data = block + LK_HEADER;
