@@ -4,14 +4,17 @@
 
 #include "core/op.h"
 
-/* Fills *x with a contiguous layout (no memory yet) and *bytes with the size of its elements; checks everything. */
-bool lk_tensor_layout(Tensor *x, DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
+/* A new tensor is one block: header, storage and elements, which start on a cache line. First its size in bytes is
+ * computed, and everything checked; then the block is laid out, contiguous, elements uninitialised. */
+enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
+bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err); /* of the elements */
+Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
 
 /* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN becomes 0. */
 void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
 void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
-/* A view on the tape: the header *layout, without gradient or graph, over memory that is already there. */
+/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is already there. */
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
 /* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is repeated. */

@@ -89,12 +89,19 @@ static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *r
     row(n, p, w->stride[0], arg);
 }
 
-/* The usual case needs no plan: contiguous tensors of one shape are one row. */
-static bool is_one_row(int count, const Tensor *const *x)
+/* The usual case needs no plan: contiguous tensors of one shape are one row. Its length; 0: there is more to it. */
+static int64_t one_row(int count, const Tensor *const *x)
 {
-    for (int j = 0; j < count; j++)
-        if (!lk_is_contiguous(x[j]) || (j > 0 && !lk_same_shape(x[j], x[0]))) return false;
-    return true;
+    const Tensor *first = x[0];
+    int64_t n = 1;
+    for (int d = first->ndim - 1; d >= 0; n *= first->shape[d--])
+        if (first->stride[d] != n && first->shape[d] != 1) return 0;
+    for (int j = 1; j < count; j++) {
+        if (x[j]->ndim != first->ndim) return 0;
+        for (int d = 0; d < first->ndim; d++)
+            if (x[j]->shape[d] != first->shape[d] || x[j]->stride[d] != first->stride[d]) return 0;
+    }
+    return n;
 }
 
 static void run_one_row(int64_t n, RowFn *row, const void *arg, int count, const Tensor *const *x)
@@ -105,16 +112,18 @@ static void run_one_row(int64_t n, RowFn *row, const void *arg, int count, const
     row(n, p, ones, arg);
 }
 
-void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x)
+static void run_rows(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
-    int64_t n = lk_numel(x[0]);
-    if (n == 0) return;
-    if (is_one_row(count, x)) {
-        run_one_row(n, row, arg, count, x);
-        return;
-    }
+    if (lk_numel(x[0]) == 0) return;
     Walk w = walk_of(count, x);
     for (int64_t r = 0; r < w.rows; r++) run_row(&w, r, 0, w.shape[0], row, arg);
+}
+
+void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x)
+{
+    int64_t n = one_row(count, x);
+    if (n > 0) run_one_row(n, row, arg, count, x);
+    else run_rows(row, arg, count, x);
 }
 
 /* A piece is large enough to pay for handing it to a thread, and its borders depend on the shape alone. */
@@ -122,11 +131,15 @@ enum { PIECE = 1 << 14, PARALLEL_FROM = 1 << 16 };
 
 void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
-    int64_t total = lk_numel(x[0]);
+    int64_t total = one_row(count, x);
+    if (total > 0 && total < PARALLEL_FROM) {
+        run_one_row(total, row, arg, count, x);
+        return;
+    }
     bool shared = false; /* two elements of x[0] in one place: not for two threads */
     for (int d = 0; d < x[0]->ndim; d++) shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
-    if (total < PARALLEL_FROM || shared) {
-        lk_loop_serial(row, arg, count, x);
+    if (lk_numel(x[0]) < PARALLEL_FROM || shared) {
+        run_rows(row, arg, count, x);
         return;
     }
     Walk w = walk_of(count, x);
@@ -146,27 +159,27 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
 bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 {
     bool shared = false;
-    Tensor sums = *dst; /* dst without its repeated places: they have size 1 */
+    Tensor places = *dst; /* dst without its repeated places: they have size 1 */
     for (int d = 0; d < dst->ndim; d++)
         if (dst->stride[d] == 0 && dst->shape[d] > 1) {
             shared = true;
-            sums.shape[d] = 1;
+            places.shape[d] = 1;
         }
     if (!shared) {
         lk_loop(LK_ROW(dst->dtype, add_row), NULL, 2, (const Tensor *const[]){ dst, src });
         return true;
     }
     /* First all sums in double, then one addition and one rounding each. */
-    Tensor compact = sums;
     size_t bytes;
-    if (!lk_tensor_layout(&sums, LK_F64, compact.ndim, compact.shape, &bytes, NULL)) return false;
+    if (!lk_tensor_bytes(LK_F64, places.ndim, places.shape, &bytes, NULL)) return false;
     ArenaMark mark;
-    sums.data = lk_tape_temporary(t, bytes, &mark);
-    if (!sums.data) return false;
-    memset(sums.data, 0, bytes);
-    Tensor spread = lk_spread(&sums, dst->ndim, dst->shape);
+    void *block = lk_tape_temporary(t, LK_HEADER + bytes, &mark);
+    if (!block) return false;
+    Tensor *sums = lk_tensor_place(block, LK_F64, places.ndim, places.shape, bytes);
+    memset(sums->data, 0, bytes);
+    Tensor spread = lk_spread(sums, dst->ndim, dst->shape);
     lk_loop_serial(LK_ROW(dst->dtype, sum_row), NULL, 2, (const Tensor *const[]){ &spread, src });
-    lk_loop(LK_ROW(dst->dtype, add_sums_row), NULL, 2, (const Tensor *const[]){ &compact, &sums });
+    lk_loop(LK_ROW(dst->dtype, add_sums_row), NULL, 2, (const Tensor *const[]){ &places, sums });
     lk_tape_release_temporary(t, mark);
     return true;
 }

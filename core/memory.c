@@ -4,6 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after lk_tape_reset is reported. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ /* as gcc says it */
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
+#endif
+
 /* A cache line, and the width of the widest vector register. */
 enum { ALIGNMENT = 64 };
 
@@ -72,24 +85,27 @@ size_t lk_arena_bytes(const Arena *a)
 static Chunk *chunk_new(size_t size)
 {
     Chunk *c = lk_mem_alloc(HEADER + size);
-    if (c) *c = (Chunk){ NULL, size };
+    if (!c) return NULL;
+    *c = (Chunk){ NULL, size };
+    ASAN_POISON_MEMORY_REGION(chunk_data(c), size);
     return c;
 }
 
-void *lk_arena_alloc(Arena *a, size_t bytes)
+static void *take(Arena *a, Chunk *c, size_t used, size_t need)
 {
-    size_t need = round_up(bytes ? bytes : 1);
-    if (need < bytes || need > SIZE_MAX / 4) return NULL;
+    a->current = c;
+    a->used = used + need;
+    ASAN_UNPOISON_MEMORY_REGION(chunk_data(c) + used, need);
+    return chunk_data(c) + used;
+}
 
+/* The current chunk is full. */
+static void *alloc_elsewhere(Arena *a, size_t need)
+{
     /* Behind the current chunk there may be others, left over from before a release. */
     Chunk *last = NULL;
     for (Chunk *c = a->current; c; c = c->next) {
-        size_t used = c == a->current ? a->used : 0;
-        if (c->size - used >= need) {
-            a->current = c;
-            a->used = used + need;
-            return chunk_data(c) + used;
-        }
+        if (c != a->current && c->size >= need) return take(a, c, 0, need);
         last = c;
     }
     size_t size = lk_arena_bytes(a);
@@ -99,17 +115,32 @@ void *lk_arena_alloc(Arena *a, size_t bytes)
     if (!c) return NULL;
     if (last) last->next = c;
     else a->first = c;
-    a->current = c;
-    a->used = need;
-    return chunk_data(c);
+    return take(a, c, 0, need);
+}
+
+void *lk_arena_alloc(Arena *a, size_t bytes)
+{
+    size_t need = round_up(bytes ? bytes : 1);
+    if (need < bytes || need > SIZE_MAX / 4) return NULL;
+    Chunk *c = a->current;
+    return c && c->size - a->used >= need ? take(a, c, a->used, need) : alloc_elsewhere(a, need);
 }
 
 static void free_chunks(Chunk *c)
 {
     while (c) {
         Chunk *next = c->next;
+        ASAN_UNPOISON_MEMORY_REGION(chunk_data(c), c->size);
         lk_mem_free(c);
         c = next;
+    }
+}
+
+static void poison_rest(const Arena *a)
+{
+    for (Chunk *c = a->current; c; c = c->next) {
+        size_t used = c == a->current ? a->used : 0;
+        ASAN_POISON_MEMORY_REGION(chunk_data(c) + used, c->size - used);
     }
 }
 
@@ -123,6 +154,7 @@ void lk_arena_reset(Arena *a)
     }
     a->current = a->first;
     a->used = 0;
+    poison_rest(a);
 }
 
 void lk_arena_free(Arena *a)
@@ -136,10 +168,25 @@ ArenaMark lk_arena_mark(const Arena *a)
     return (ArenaMark){ a->current, a->used };
 }
 
-void lk_arena_release(Arena *a, ArenaMark mark)
+static void rewind_to(Arena *a, ArenaMark mark)
 {
     a->current = mark.chunk ? mark.chunk : a->first;
     a->used = mark.chunk ? mark.used : 0;
+}
+
+void lk_arena_release(Arena *a, ArenaMark mark)
+{
+    rewind_to(a, mark);
+    poison_rest(a);
+}
+
+void *lk_arena_keep(Arena *a, ArenaMark mark, size_t lead, const void *from, size_t bytes)
+{
+    rewind_to(a, mark);
+    char *block = lk_arena_alloc(a, lead + bytes);
+    if (block) memmove(block + lead, from, bytes); /* old and new place may overlap */
+    poison_rest(a);
+    return block;
 }
 
 bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p)

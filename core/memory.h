@@ -32,6 +32,8 @@ LK_API void lk_arena_reset(Arena *a);                /* everything handed out is
 LK_API void lk_arena_free(Arena *a);                 /* the memory goes back too; the arena may be used again */
 LK_API ArenaMark lk_arena_mark(const Arena *a);
 LK_API void lk_arena_release(Arena *a, ArenaMark mark); /* gives back what was handed out since the mark */
+/* The same, but bytes at `from` move into a new block at the mark, behind `lead` bytes of it. Returns the block. */
+LK_API void *lk_arena_keep(Arena *a, ArenaMark mark, size_t lead, const void *from, size_t bytes);
 LK_API bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p was handed out after the mark */
 LK_API size_t lk_arena_bytes(const Arena *a);           /* bytes held, used or not */
 

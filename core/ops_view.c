@@ -70,9 +70,9 @@ static Tensor *finish(Tape *t, const Op *op, Tensor *x, const Layout v[LAYOUTS])
 static bool check_extent(Tape *t, const char *function, DType dtype, const Layout *l)
 {
     char text[LK_SHAPE_TEXT];
-    Tensor wanted = header_of(l, dtype), layout;
+    Tensor wanted = header_of(l, dtype);
     size_t bytes;
-    if (lk_tensor_layout(&layout, dtype, l->ndim, l->shape, &bytes, NULL)) return true;
+    if (lk_tensor_bytes(dtype, l->ndim, l->shape, &bytes, NULL)) return true;
     return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function, lk_shape_text(&wanted, text),
                    lk_dtype_name(dtype));
 }

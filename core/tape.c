@@ -27,6 +27,7 @@ struct Tape {
     FreeBlock *free;  /* blocks of gradients that are no longer needed, in the arena */
     bool grad;        /* recording is on */
     uint64_t epoch;   /* of the tensors on it */
+    uint64_t kept;    /* records and backward runs: what they leave in the arena must stay there */
     Error error;
     ErrorHandler *handler;
     void *handler_user;
@@ -152,27 +153,14 @@ void lk_tape_release_temporary(Tape *t, ArenaMark mark)
     lk_arena_release(&t->arena, mark);
 }
 
-/* Header, storage and elements of a tensor in one block of the arena. */
-enum { HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
-
-static Tensor *place(void *block, const Tensor *layout, size_t bytes)
-{
-    Tensor *x = block;
-    *x = *layout;
-    x->storage = (Storage *)(x + 1);
-    *x->storage = (Storage){ .data = (char *)block + HEADER, .bytes = bytes };
-    x->data = x->storage->data;
-    return x;
-}
-
 Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
 {
-    Tensor layout;
     size_t bytes;
-    Error err = { 0 };
-    if (!lk_tensor_layout(&layout, dtype, ndim, shape, &bytes, &err)) return lk_fail(t, err.code, "%s", err.message);
-    void *block = lk_tape_alloc(t, HEADER + bytes);
-    return block ? place(block, &layout, bytes) : NULL;
+    Error err;
+    err.code = LK_OK; /* the message stays as it is: clearing it would cost more than all the rest */
+    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, &err)) return lk_fail(t, err.code, "%s", err.message);
+    void *block = lk_tape_alloc(t, LK_HEADER + bytes);
+    return block ? lk_tensor_place(block, dtype, ndim, shape, bytes) : NULL;
 }
 
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
@@ -187,36 +175,31 @@ Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 
 TapeMark lk_tape_mark(Tape *t)
 {
-    return (TapeMark){ lk_arena_mark(&t->arena), t->last };
+    return (TapeMark){ lk_arena_mark(&t->arena), t->kept };
 }
 
 Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
-    if (t->last != mark.last) return y;
-    t->free = NULL; /* its blocks may lie behind the mark */
+    if (t->kept != mark.kept) return y;
     t->epoch = next_epoch();
     if (!y || !lk_arena_since(&t->arena, mark.memory, y)) {
         lk_arena_release(&t->arena, mark.memory);
         return y;
     }
     /* y moves down to the mark, with its elements if they lie behind it too. Its new block is not larger than what it
-     * had, so there is room; old and new place may overlap. */
+     * had, so there is room. */
     Tensor header = *y;
     Storage storage = *y->storage;
     bool moves = lk_arena_since(&t->arena, mark.memory, y->storage);
-    lk_arena_release(&t->arena, mark.memory);
-    char *block = lk_arena_alloc(&t->arena, moves ? HEADER + storage.bytes : sizeof *y);
+    char *block = lk_arena_keep(&t->arena, mark.memory, moves ? LK_HEADER : sizeof *y, storage.data,
+                                moves ? storage.bytes : 0);
     Tensor *z = (Tensor *)block;
-    if (!moves) {
-        *z = header;
-        return z;
-    }
-    memmove(block + HEADER, storage.data, storage.bytes);
     *z = header;
+    if (!moves) return z;
     z->storage = (Storage *)(z + 1);
     *z->storage = storage;
-    z->storage->data = block + HEADER;
-    z->data = block + HEADER + ((char *)header.data - (char *)storage.data);
+    z->storage->data = block + LK_HEADER;
+    z->data = block + LK_HEADER + ((char *)header.data - (char *)storage.data);
     return z;
 }
 
@@ -224,13 +207,13 @@ Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 
 bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x)
 {
-    for (int i = 0; i < count; i++)
-        if (!x[i]) return false; /* an earlier operation failed and said so */
     for (int i = 0; i < count; i++) {
+        if (!x[i]) return false; /* an earlier operation failed and said so */
+        if (i > 0 && x[i]->dtype == x[0]->dtype) continue;
         if (!lk_is_floating(x[i]->dtype))
             return lk_fail(t, LK_EDTYPE, "%s: takes float32 or float64, not %s; lk_to converts", function,
                            lk_dtype_name(x[i]->dtype));
-        if (x[i]->dtype != x[0]->dtype)
+        if (i > 0)
             return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
                            lk_dtype_name(x[0]->dtype), lk_dtype_name(x[i]->dtype));
     }
@@ -259,11 +242,6 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
                   size_t state_bytes)
 {
     if (!y || !lk_records(t, inputs, in)) return y;
-    for (int i = 0; i < inputs; i++)
-        if (in[i] && in[i]->node && in[i]->node->tape != t)
-            return lk_fail(t, LK_ESTATE, "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
-                           op->name, i);
-
     /* One block: the node, its inputs, what they are now, the state. */
     size_t pointers = (size_t)inputs * sizeof(Tensor *), states = (size_t)inputs * sizeof(NodeInput);
     size_t state_at = (sizeof(Node) + pointers + states + 15) & ~(size_t)15;
@@ -274,14 +252,18 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     n->in = (Tensor **)(n + 1);
     n->was = (NodeInput *)(block + sizeof *n + pointers);
     for (int i = 0; i < inputs; i++) {
-        n->in[i] = in[i];
-        n->was[i] = in[i] ? (NodeInput){ in[i]->storage->version, in[i]->dtype, in[i]->requires_grad } : (NodeInput){ 0 };
+        const Tensor *x = n->in[i] = in[i];
+        n->was[i] = x ? (NodeInput){ x->storage->version, x->dtype, x->requires_grad } : (NodeInput){ 0 };
+        if (x && x->node && x->node->tape != t)
+            return lk_fail(t, LK_ESTATE, "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
+                           op->name, i);
     }
     n->out_version = y->storage->version;
     if (state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     y->requires_grad = true;
     y->node = n;
     t->last = n;
+    t->kept++;
     return y;
 }
 
@@ -295,17 +277,16 @@ const char *lk_grad_fn(const Tensor *y)
 /* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised. */
 static Tensor *flow_new(Tape *t, const Tensor *x)
 {
-    Tensor layout;
-    size_t bytes;
-    lk_tensor_layout(&layout, x->dtype, x->ndim, x->shape, &bytes, NULL); /* x exists: its layout is possible */
+    size_t bytes = (size_t)lk_numel(x) * lk_dtype_size(x->dtype);
+    void *block = NULL;
     for (FreeBlock **f = &t->free; *f; f = &(*f)->next)
         if ((*f)->bytes == bytes) {
-            FreeBlock *block = *f;
-            *f = block->next;
-            return place(block, &layout, bytes);
+            block = *f;
+            *f = (*f)->next;
+            break;
         }
-    void *block = lk_tape_alloc(t, HEADER + bytes);
-    return block ? place(block, &layout, bytes) : NULL;
+    if (!block) block = lk_tape_alloc(t, LK_HEADER + bytes);
+    return block ? lk_tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
 }
 
 static void flow_free(Tape *t, Tensor *grad)
@@ -393,6 +374,7 @@ static bool can_run(Tape *t, const Node *n)
                 "or compute the forward again", n->op->name);
         return false;
     }
+    if (!needs) return true;
     char text[LK_SHAPE_TEXT];
     for (int i = 0; i <= n->inputs; i++) {
         bool is_out = i == n->inputs;
@@ -411,11 +393,13 @@ static bool can_run(Tape *t, const Node *n)
 /* Marks the nodes that y depends on. False, with nothing changed, when one of them cannot run. */
 static bool mark_graph(Tape *t, Node *start)
 {
-    for (Node *n = t->last; n; n = n->prev) n->reached = false;
     start->reached = true;
     for (Node *n = start; n; n = n->prev) {
         if (!n->reached) continue;
-        if (!can_run(t, n)) return false;
+        if (!can_run(t, n)) {
+            for (n = start; n; n = n->prev) n->reached = false;
+            return false;
+        }
         for (int i = 0; i < n->inputs; i++)
             if (n->in[i] && n->in[i]->node) n->in[i]->node->reached = true;
     }
@@ -434,7 +418,9 @@ static void keep_gradient(Tape *t, Node *n)
 static bool run_graph(Tape *t, Node *start, bool keep_graph)
 {
     for (Node *n = start; n; n = n->prev) {
-        if (!n->reached || !n->grad) continue;
+        if (!n->reached) continue;
+        n->reached = false;
+        if (!n->grad) continue;
         if (t->error.code == LK_OK && n->out->keeps_grad) keep_gradient(t, n);
         if (t->error.code == LK_OK) n->op->backward(t, n);
         flow_free(t, n->grad);
@@ -463,14 +449,15 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
                 lk_shape_text(gradient, b), lk_dtype_name(gradient->dtype), lk_shape_text(y, a), lk_dtype_name(y->dtype));
     } else {
         if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
+        if (!gradient || (y->node && !mark_graph(t, y->node))) return false;
         bool fresh = true;
-        Tensor *seed = NULL;
-        if (!gradient) return false;
-        if (!y->node) seed = leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
-        else if (mark_graph(t, y->node)) seed = y->node->grad = flow_new(t, y);
-        if (!seed) return false;
-        if (fresh) lk_fill_(seed, 0);
-        return lk_accumulate(t, seed, gradient) && (!y->node || run_graph(t, y->node, keep_graph));
+        t->kept++;
+        Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
+        if (seed && fresh) lk_fill_(seed, 0);
+        if (seed) lk_accumulate(t, seed, gradient);
+        if (!y->node) return seed;
+        y->node->grad = seed;
+        return run_graph(t, y->node, keep_graph); /* without a seed, it only takes the marks away */
     }
     return false;
 }

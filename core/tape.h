@@ -30,10 +30,11 @@ LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
 /* Inference in the memory of one layer: everything made since the mark is given back except y, which moves (use the
- * pointer returned). If something was recorded since the mark nothing happens: backward needs the intermediates. */
+ * pointer returned). If something was recorded since the mark nothing happens: backward needs the intermediates. Nor if
+ * a backward ran, which may have left gradients there: of leaves of the tape, of intermediates with lk_retain_grad. */
 typedef struct TapeMark {
     ArenaMark memory;
-    const struct Node *last; /* the newest record */
+    uint64_t kept; /* records and backward runs so far */
 } TapeMark;
 LK_API TapeMark lk_tape_mark(Tape *t);
 LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);

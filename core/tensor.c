@@ -61,63 +61,81 @@ bool lk_is_contiguous(const Tensor *x)
 
 bool lk_same_shape(const Tensor *a, const Tensor *b)
 {
-    return a->ndim == b->ndim && memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape) == 0;
+    if (a->ndim != b->ndim) return false;
+    for (int d = 0; d < a->ndim; d++)
+        if (a->shape[d] != b->shape[d]) return false;
+    return true;
+}
+
+static const char *sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
+{
+    int n = snprintf(text, LK_SHAPE_TEXT, "(");
+    for (int d = 0; d < ndim; d++)
+        n += snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), d ? ", %lld" : "%lld", (long long)shape[d]);
+    snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), ndim == 1 ? ",)" : ")");
+    return text;
 }
 
 const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT])
 {
-    int n = snprintf(text, LK_SHAPE_TEXT, "(");
-    for (int d = 0; d < x->ndim; d++)
-        n += snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), d ? ", %lld" : "%lld", (long long)x->shape[d]);
-    snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), x->ndim == 1 ? ",)" : ")");
-    return text;
+    return sizes_text(x->ndim, x->shape, text);
 }
 
-bool lk_tensor_layout(Tensor *x, DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
+bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
 {
     if (ndim < 0 || ndim > LK_MAX_DIMS)
         return lk_error_set(err, LK_ESHAPE, "tensor: %d dimensions; 0 to %d are possible", ndim, LK_MAX_DIMS);
-    *x = (Tensor){ .dtype = dtype, .ndim = ndim };
     /* Strides come from the sizes with 0 taken as 1, as in PyTorch; their product bounds every later index. */
-    int64_t extent = 1, count = 1;
+    int64_t extent = (int64_t)lk_dtype_size(dtype);
+    bool is_empty = false;
     for (int d = ndim - 1; d >= 0; d--) {
         if (shape[d] < 0) return lk_error_set(err, LK_ESHAPE, "tensor: size %lld of dimension %d is negative",
                                               (long long)shape[d], d);
-        x->shape[d] = shape[d];
-        x->stride[d] = extent;
-        count *= shape[d] ? 1 : 0;
-        if (__builtin_mul_overflow(extent, shape[d] ? shape[d] : 1, &extent)) extent = INT64_MAX;
+        if (shape[d] == 0) is_empty = true;
+        else if (__builtin_mul_overflow(extent, shape[d], &extent)) extent = INT64_MAX;
     }
-    int64_t total;
     char text[LK_SHAPE_TEXT];
-    if (__builtin_mul_overflow(extent, (int64_t)lk_dtype_size(dtype), &total) || total > PTRDIFF_MAX / 2)
-        return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory", lk_shape_text(x, text),
-                            lk_dtype_name(dtype));
-    *bytes = count ? (size_t)total : 0;
+    if (extent > PTRDIFF_MAX / 2)
+        return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
+                            sizes_text(ndim, shape, text), lk_dtype_name(dtype));
+    *bytes = is_empty ? 0 : (size_t)extent;
     return true;
+}
+
+Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
+{
+    Tensor *x = block;
+    memset(x, 0, offsetof(Tensor, shape)); /* dimensions beyond ndim are never read */
+    x->data = (char *)block + LK_HEADER;
+    x->ndim = ndim;
+    x->dtype = dtype;
+    x->storage = (Storage *)(x + 1);
+    *x->storage = (Storage){ .data = x->data, .bytes = bytes };
+    int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        x->shape[d] = shape[d];
+        x->stride[d] = stride;
+        if (shape[d]) stride *= shape[d];
+    }
+    return x;
 }
 
 /* ---- owned tensors --------------------------------------------------------------------------------------------- */
 
-/* Uninitialised. The tensor, its storage and the elements are one block: one allocation to fail, one to free. */
+/* Uninitialised. One block: one allocation to fail, one to free. */
 static Tensor *tensor_alloc(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
-    enum { HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 }; /* elements start on a cache line */
-    Tensor layout;
     size_t bytes;
-    if (!lk_tensor_layout(&layout, dtype, ndim, shape, &bytes, err)) return NULL;
-    Tensor *x = lk_mem_alloc(HEADER + bytes);
-    if (!x) {
+    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, err)) return NULL;
+    void *block = lk_mem_alloc(LK_HEADER + bytes);
+    if (!block) {
         char text[LK_SHAPE_TEXT];
-        lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)", lk_shape_text(&layout, text),
+        lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)", sizes_text(ndim, shape, text),
                      lk_dtype_name(dtype), bytes);
         return NULL;
     }
-    *x = layout;
+    Tensor *x = lk_tensor_place(block, dtype, ndim, shape, bytes);
     x->refs = 1;
-    x->storage = (Storage *)(x + 1);
-    *x->storage = (Storage){ .data = (char *)x + HEADER, .bytes = bytes };
-    x->data = x->storage->data;
     return x;
 }
 
@@ -221,7 +239,7 @@ double lk_at(const Tensor *x, const int64_t *index)
         if (index[d] < 0 || index[d] >= x->shape[d]) return NAN;
         offset += index[d] * x->stride[d];
     }
-    double value;
+    double value = NAN;
     lk_load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1, &value);
     return value;
 }

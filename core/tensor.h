@@ -33,10 +33,8 @@ typedef struct Storage {
 } Storage;
 
 struct Tensor {
-    void *data;                  /* first element; somewhere in storage->data */
-    int64_t shape[LK_MAX_DIMS];  /* sizes of the first ndim dimensions; 0 is allowed */
-    int64_t stride[LK_MAX_DIMS]; /* elements from one index to the next; 0: broadcast */
-    int ndim;                    /* 0: a scalar */
+    void *data; /* first element; somewhere in storage->data */
+    int ndim;   /* 0: a scalar */
     DType dtype;
     bool requires_grad; /* a leaf that asks for its gradient, or made from one */
     bool is_parameter;  /* torch.nn.Parameter: only printing cares */
@@ -47,6 +45,8 @@ struct Tensor {
     Tensor *grad_room; /* the memory of grad, kept by lk_zero_grad_ for the next backward */
     struct Node *node; /* NULL: a leaf, or nothing was recorded */
     Tensor *owner;     /* lk_convert_: the block that now holds the elements; NULL: they lie behind this header */
+    int64_t shape[LK_MAX_DIMS];  /* sizes of the first ndim dimensions; 0 is allowed */
+    int64_t stride[LK_MAX_DIMS]; /* elements from one index to the next; 0: broadcast */
 };
 
 /* A counted array of tensors, as optimizers take it. The array is on the heap; the tensors are counted references. */

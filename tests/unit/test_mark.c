@@ -227,3 +227,46 @@ Test(mark, gradients_do_not_return_to_released_memory)
     lk_free(w), lk_free(first);
     lk_tape_free(t);
 }
+
+/* A graph from before the mark leaves gradients behind it, which must outlive the release: of a leaf of the tape, and of
+ * an intermediate. */
+Test(mark, nothing_is_released_when_a_backward_ran)
+{
+    Tape *t = quiet_tape();
+    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4), *x = lk_full(t, LK_F64, LK_SHAPE(2), 2);
+    check(lk_set_requires_grad(x, true));
+    Tensor *h = lk_retain_grad(lk_mul(t, w, x)), *y = lk_sum(t, h, LK_ALL, false);
+    TapeMark outer = lk_tape_mark(t), inner = lk_tape_mark(t);
+    check(lk_backward(t, y));
+    size_t before = used(t);
+    check(!lk_tape_release(t, inner, NULL) && !lk_tape_release(t, outer, NULL) && used(t) == before);
+    overwrite(t, 5000);
+    check_values(lk_grad(x), 0, 3, 4);
+    check_values(lk_grad(h), 0, 1, 1);
+
+    /* A leaf is its own graph. */
+    lk_tape_reset(t);
+    x = lk_full(t, LK_F64, LK_SHAPE(1), 2);
+    check(lk_set_requires_grad(x, true));
+    TapeMark mark = lk_tape_mark(t);
+    check(lk_backward(t, x));
+    check(!lk_tape_release(t, mark, NULL));
+    overwrite(t, 5000);
+    check_values(lk_grad(x), 0, 1);
+    lk_free(w);
+    lk_tape_free(t);
+}
+
+/* One that was refused has left nothing. */
+Test(mark, a_refused_backward_keeps_no_memory)
+{
+    Tape *t = quiet_tape();
+    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4), *y = lk_sum(t, lk_mul(t, w, w), LK_ALL, false);
+    lk_fill_(w, 1);
+    TapeMark mark = lk_tape_mark(t);
+    size_t before = used(t);
+    check(!lk_backward(t, y) && used(t) > before);
+    check(!lk_tape_release(t, mark, NULL) && used(t) == before);
+    lk_free(w);
+    lk_tape_free(t);
+}
