@@ -146,6 +146,21 @@ void cli_verify(bool *ok, bool holds, const char *format, ...)
     *ok = *ok && holds;
 }
 
+/* ---- numbers --------------------------------------------------------------------------------------------------- */
+
+const char *cli_thousands(int64_t n, char text[32])
+{
+    char digits[32];
+    int count = snprintf(digits, sizeof digits, "%lld", (long long)n);
+    char *at = text;
+    for (int i = 0; i < count; i++) {
+        if (i > 0 && (count - i) % 3 == 0) *at++ = ',';
+        *at++ = digits[i];
+    }
+    *at = '\0';
+    return text;
+}
+
 /* ---- data ------------------------------------------------------------------------------------------------------ */
 
 /* root/middle/name, if that is a folder with what is looked for. */

@@ -80,6 +80,9 @@ void cli_line(void); /* a line of dashes: below it a program speaks about itself
 /* Prints "PASS  …" or, when the check does not hold, "FAIL  …" and makes *ok false. */
 void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
 
+/* "2,807,010", into a buffer that it returns; n >= 0. */
+const char *cli_thousands(int64_t n, char text[32]);
+
 /* ---- data ------------------------------------------------------------------------------------------------------ */
 
 enum { CLI_PATH_MAX = 4096 };
