@@ -2,14 +2,12 @@
 #include "examples/digits_report.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "core/memory.h"
-#include "data/atomic_file.h"
 #include "examples/chart.h"
 #include "examples/cli.h"
 #include "examples/digits_output.h"
+#include "examples/results.h"
 
 /* Text in a drawing shrinks with it: on a phone, where it is half as wide, letters are given twice the size. */
 static const char style[] =
@@ -322,12 +320,5 @@ bool digits_report(const DigitsOutcome *o, const char *path, Error *err)
     size_t size = 0;
     FILE *out = open_memstream(&page, &size);
     if (out) write_page(out, o);
-    bool complete = out && !ferror(out);
-    if (out && fclose(out) != 0) complete = false;
-    AtomicFile file;
-    bool ok = complete && lk_atomic_begin(&file, "report", path, err);
-    if (ok) ok = lk_atomic_end(&file, lk_atomic_write(&file, page, size));
-    else if (!complete) lk_error_set(err, LK_EMEMORY, "report: no memory for the page");
-    free(page);
-    return ok;
+    return results_put(out, &page, &size, path, err);
 }
