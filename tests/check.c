@@ -207,6 +207,16 @@ Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const doub
     return x;
 }
 
+/* ---- tapes ----------------------------------------------------------------------------------------------------- */
+
+Tape *quiet_tape(void)
+{
+    Tape *t = lk_tape_new(NULL);
+    check(t);
+    lk_tape_on_error(t, NULL, NULL);
+    return t;
+}
+
 /* ---- memory: aligned_alloc and free as in core/memory.c, with counters that threads may raise at once ------------ */
 
 static atomic_llong asked, allocated, freed, failures; /* asked: since the last check_fail_… */
