@@ -139,6 +139,28 @@ Test(mnist_lora, lines_and_results)
     output_free(&o);
 }
 
+/* OpenMP itself says who is at work, a line for each thread. */
+static int count_threads(const char *environment, const char *arguments)
+{
+    Output o = run_program("unset OMP_NUM_THREADS; export OMP_DISPLAY_AFFINITY=true OMP_AFFINITY_FORMAT='thread %%n.' %s;"
+                           " ./mnist_lora --data '%s' --epochs 1 --limit 1 %s", environment, small_mnist(), arguments);
+    check(o.status == 0, "%s%s", o.out, o.err);
+    int n = 0;
+    char line[32];
+    do print_to(line, sizeof line, "thread %d.", n);
+    while (strstr(o.err, line) && ++n);
+    output_free(&o);
+    return n;
+}
+
+Test(mnist_lora, threads_are_openmps_choice_or_ours)
+{
+    check(count_threads("OMP_NUM_THREADS=3", "") == 3);
+    check(count_threads("OMP_NUM_THREADS=3", "--threads 0") == 3);
+    check(count_threads("OMP_NUM_THREADS=3", "--threads 2") == 2);
+    check(count_threads("", "--threads 4") == 4);
+}
+
 /* The same numbers for every number of threads; other ones for another seed. */
 Test(mnist_lora, threads_and_seeds)
 {
