@@ -95,8 +95,8 @@ static bool all_close(const char *text, const Tensor *x, const double *expected,
     char shape[LK_SHAPE_TEXT], where[LK_SHAPE_TEXT];
     int64_t at[LK_MAX_DIMS] = { 0 };
     index_of(x, first, at);
-    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + %g·|expected|); %lld of %lld "
-                  "elements differ",
+    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + %g·|expected|); %lld of "
+                  "%lld elements differ",
                   text, lk_shape_text(x, shape), index_text(x, at, where), first_expected, first_got,
                   first_got - first_expected, tol, tol, (long long)count, (long long)n);
 }

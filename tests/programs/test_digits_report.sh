@@ -1,6 +1,7 @@
 #!/bin/sh
-# The pages that digit9 and weak_digits write with --report, opened in a browser (Debian's chromium): what report_view.html
-# finds there, in windows as wide as a phone and a desktop, light and dark. In the end, pages with a fault: it is found.
+# The pages that digit9 and weak_digits write with --report, opened in a browser (Debian's chromium): what
+# report_view.html finds there, in windows as wide as a phone and a desktop, light and dark. In the end, pages with a
+# fault: it is found.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 command -v chromium >/dev/null || skip "there is no chromium to open the pages in"
@@ -84,14 +85,16 @@ fault() {
     view
     grep "problem: .*$1" findings || { cat findings console; return 1; }
 }
-check "fault: a page too wide" fault "phone: the page is [0-9]* px wide" 's/<h2>Checks/<div style="width:500px">x<\/div>&/'
+check "fault: a page too wide" fault "phone: the page is [0-9]* px wide" \
+    's/<h2>Checks/<div style="width:500px">x<\/div>&/'
 check "fault: text outside" fault "text \"1,\?[0-9]*\" leaves its drawing" 's/class="y" x="80"/class="y" x="8"/'
 check "fault: texts overlap" fault "texts .* overlap" 's/class="x" x="[0-9.]*"/class="x" x="300"/'
 check "fault: small text" fault "phone: text .* is only" 's/@media(max-width:36rem)/@media(max-width:9rem)/'
 check "fault: pale text" fault "has contrast" 's/--soft:#5b6775/--soft:#aaaaaa/'
 check "fault: a broken image" fault "shows nothing" 's/image\/bmp;base64,Qk/image\/bmp;base64,QQ/'
 check "fault: an element that stays open" fault "/div closes nothing" 's/<\/figure>//'
-check "fault: something from the network" fault "refers to the network" 's/<h1>/<img src="https:\/\/localhost:9\/x.png">&/'
+check "fault: something from the network" fault "refers to the network" \
+    's/<h1>/<img src="https:\/\/localhost:9\/x.png">&/'
 
 sed 's/<h1>/<script>missing()<\/script>&/' good.html >page.html
 view
