@@ -486,6 +486,10 @@ bool lk_set_requires_grad(Tensor *x, bool on)
 {
     if (!x || x->node || !lk_is_floating(x->dtype)) return false;
     x->requires_grad = on;
+    if (!on && !x->grad && x->refs > 0) { /* the room for a gradient that will not come */
+        lk_tensor_free(x->grad_room);
+        x->grad_room = NULL;
+    }
     return true;
 }
 

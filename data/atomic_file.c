@@ -16,13 +16,15 @@ _Static_assert(LK_ATOMIC_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX b
 /* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
 static bool fail(const AtomicFile *f, const char *reason)
 {
-    return lk_error_set(f->err, LK_EIO, "%s: %.200s: cannot be written: %s", f->caller, f->path, reason);
+    return lk_error_set(f->err, LK_EIO, "%s%s%.200s: cannot be written: %s", f->caller ? f->caller : "",
+                        f->caller ? ": " : "", f->path, reason);
 }
 
 bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err)
 {
     *f = (AtomicFile){ .caller = caller, .path = path, .err = err, .file = -1 };
     struct stat info;
+    if (*path == '\0') return fail(f, "its name is empty");
     bool exists = stat(path, &info) == 0;
     /* Renaming would replace a device: no more /dev/null. */
     if (exists && !S_ISREG(info.st_mode))

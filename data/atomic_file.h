@@ -10,7 +10,7 @@
 
 enum { LK_ATOMIC_PATH_MAX = 4096 };
 typedef struct AtomicFile {
-    const char *caller, *path; /* for messages */
+    const char *caller, *path; /* for messages; caller: NULL for none, in a program's own files */
     Error *err;
     int file; /* -1: none */
     char target[LK_ATOMIC_PATH_MAX];

@@ -2,9 +2,11 @@
 #include "examples/chart.h"
 
 #include <math.h>
-#include <string.h>
 
-enum { WIDTH = 640, HEIGHT = 260, LEFT = 64, RIGHT = 22, TOP = 12, BOTTOM = 40 };
+#include "examples/cli.h"
+
+/* The margins have room for the page's largest letters, those of a phone. */
+enum { WIDTH = 640, HEIGHT = 310, LEFT = 88, RIGHT = 48, TOP = 16, BOTTOM = 84, X_TICKS = 4, Y_TICKS = 5 };
 
 static double x_of(double part)
 {
@@ -18,7 +20,8 @@ static double y_of(double part)
 
 static void begin(FILE *out, const char *title)
 {
-    fprintf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\"><title>%s</title>\n", WIDTH, HEIGHT, title, title);
+    fprintf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\"><title>%s</title>\n", WIDTH, HEIGHT, title,
+            title);
 }
 
 /* The distance of about `count` ticks that people read easily: 1, 2 or 5 times a power of ten. */
@@ -28,25 +31,39 @@ static double tick_step(double range, int count)
     return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
 }
 
-static void y_axis(FILE *out, double low, double high, const char *format)
+/* "1,500", "0.25": as many decimals as the step between two numbers has. */
+static const char *tick_text(double value, double step, char text[32])
 {
-    double step = tick_step(high - low, 5);
-    for (double v = ceil(low / step - 1e-9) * step + 0.0; v <= high + 1e-9 * step; v += step) {
+    int decimals = step < 1 ? (int)-floor(log10(step) + 1e-9) : 0;
+    if (decimals == 0) return cli_thousands((int64_t)lround(value), text);
+    snprintf(text, 32, "%.*f", decimals, value);
+    return text;
+}
+
+static void y_axis(FILE *out, double low, double high, double step, const char *unit)
+{
+    int ticks = (int)lround((high - low) / step);
+    for (int i = 0; i <= ticks; i++) {
         char number[32];
-        double y = y_of((v - low) / (high - low));
-        snprintf(number, sizeof number, format, v);
+        double y = y_of((double)i / ticks);
         fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
-        fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", LEFT - 8, y + 5, number);
+        fprintf(out, "<text class=\"y\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", LEFT - 8, y,
+                tick_text(low + i * step, step, number), unit);
     }
 }
 
-static void x_axis(FILE *out, double first, double last, const char *label)
+static void x_label(FILE *out, double part, const char *text)
 {
-    double step = tick_step(last - first, 6);
-    for (double v = ceil(first / step - 1e-9) * step + 0.0; v <= last + 1e-9 * step; v += step)
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n", x_of((v - first) / (last - first)),
-                HEIGHT - BOTTOM + 18, v);
-    fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", x_of(0.5), HEIGHT - 4, label);
+    fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(part), HEIGHT - BOTTOM + 22, text);
+}
+
+static void x_axis(FILE *out, double last, const char *label)
+{
+    double step = tick_step(last, X_TICKS);
+    char number[32];
+    for (int i = 0; i * step <= last + 1e-9 * step; i++)
+        x_label(out, i * step / last, tick_text(i * step, step, number));
+    fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, label);
 }
 
 static void legend(FILE *out, int count, const char *const *label, const int *color)
@@ -57,61 +74,66 @@ static void legend(FILE *out, int count, const char *const *label, const int *co
     fputs("</p>\n", out);
 }
 
-void chart_lines(FILE *out, const char *title, const char *x_label, int lines, const ChartLine *line, double low,
-                 double high, const char *format)
+void chart_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
+                 double high, const char *unit)
 {
-    double first = INFINITY, last = -INFINITY;
+    double last = 0;
     const char *labels[8];
     int colors[8];
     for (int l = 0; l < lines; l++) {
         labels[l] = line[l].label;
         colors[l] = line[l].color;
-        for (int64_t i = 0; i < line[l].count; i++) {
-            first = fmin(first, line[l].x[i]);
-            last = fmax(last, line[l].x[i]);
-        }
+        for (int64_t i = 0; i < line[l].count; i++) last = fmax(last, line[l].x[i]);
     }
-    if (!(last > first)) last = first + 1;
+    if (!(last > 0)) last = 1;
     if (!(high > low)) high = low + 1;
+    double step = tick_step(high - low, Y_TICKS);
+    low = floor(low / step + 1e-9) * step;
+    high = ceil(high / step - 1e-9) * step;
     if (lines > 1) legend(out, lines, labels, colors);
     begin(out, title);
-    y_axis(out, low, high, format);
-    x_axis(out, first, last, x_label);
+    y_axis(out, low, high, step, unit);
+    x_axis(out, last, x_name);
     for (int l = 0; l < lines; l++) {
         fprintf(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", line[l].color);
         for (int64_t i = 0; i < line[l].count; i++) {
             double part = (line[l].y[i] - low) / (high - low);
-            fprintf(out, "%.1f,%.1f ", x_of((line[l].x[i] - first) / (last - first)), y_of(fmin(fmax(part, 0), 1)));
+            fprintf(out, "%.1f,%.1f ", x_of(line[l].x[i] / last), y_of(fmin(fmax(part, 0), 1)));
         }
         fputs("\"/>\n", out);
     }
     fputs("</svg>\n", out);
 }
 
-void chart_bars(FILE *out, const char *title, int groups, int series, const char *const *label, const double *value)
+void chart_bars(FILE *out, const char *title, const char *x_name, int groups, int series, const char *const *label,
+                const double *value)
 {
-    double high = 5;
+    double high = Y_TICKS;
     int colors[8];
     for (int i = 0; i < groups * series; i++) high = fmax(high, value[i]);
     for (int i = 0; i < series; i++) colors[i] = i;
-    high *= 1.05;
+    double step = tick_step(high, Y_TICKS);
+    high = ceil(high / step - 1e-9) * step;
     legend(out, series, label, colors);
     begin(out, title);
-    y_axis(out, 0, high, "%.0f");
+    y_axis(out, 0, high, step, "");
     double group = 1.0 / groups, bar = group * 0.8 / series;
     for (int g = 0; g < groups; g++) {
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>\n", x_of((g + 0.5) * group),
-                HEIGHT - BOTTOM + 18, g);
+        char number[32];
+        snprintf(number, sizeof number, "%d", g);
+        x_label(out, (g + 0.5) * group, number);
         for (int i = 0; i < series; i++) {
             double v = value[g * series + i], x = x_of(g * group + 0.1 * group + i * bar), y = y_of(v / high);
-            fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"var(--c%d)\"><title>%d, %s: %.0f"
-                    "</title></rect>\n", x, y, bar * (WIDTH - LEFT - RIGHT) - 1, y_of(0) - y, i, g, label[i], v);
+            fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"var(--c%d)\">"
+                    "<title>%d, %s: %.0f</title></rect>\n", x, y, bar * (WIDTH - LEFT - RIGHT) - 1, y_of(0) - y, i, g,
+                    label[i], v);
         }
     }
+    fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, x_name);
     fputs("</svg>\n", out);
 }
 
-/* ---- images --------------------------------------------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------------------------------------------------ */
 
 typedef struct Base64 {
     FILE *out;
@@ -134,14 +156,14 @@ static void put_number(Base64 *b, unsigned value, int bytes)
     for (int i = 0; i < bytes; i++) put(b, value >> 8 * i);
 }
 
-/* BMP: a header of 54 bytes, then rows from the bottom up, blue green red, each filled up to a multiple of 4. It ends with
- * zeros until the length is a multiple of 3, which saves base64's padding. */
+/* BMP: a header of 54 bytes, then rows from the bottom up, blue green red, each filled up to a multiple of 4. It ends
+ * with zeros until the length is a multiple of 3, which saves base64's padding. */
 void chart_image(FILE *out, int width, int height, const uint8_t *rgb, const char *text, const char *css_class)
 {
     Base64 b = { .out = out };
     unsigned row = (unsigned)(width * 3 + 3) / 4 * 4, size = 54 + row * (unsigned)height;
-    fprintf(out, "<img class=\"%s\" alt=\"%s\" title=\"%s\" width=\"%d\" height=\"%d\" src=\"data:image/bmp;base64,", css_class,
-            text, text, width, height);
+    fprintf(out, "<img class=\"%s\" alt=\"%s\" title=\"%s\" width=\"%d\" height=\"%d\" src=\"data:image/bmp;base64,",
+            css_class, text, text, width, height);
     put(&b, 'B');
     put(&b, 'M');
     put_number(&b, size, 4);

@@ -42,7 +42,7 @@ static void print_help(const CliProgram *program, void *options)
         if (o->kind == CLI_KIND_TEXT && *(const char *const *)at) printf(" (default %s)", *(const char *const *)at);
         putchar('\n');
     }
-    printf("  %-*s%s\n", COLUMN - 2, "--help", "this text");
+    printf("  %-*s%s\n", COLUMN - 2, "-h, --help", "this text");
 }
 
 /* Digits only, as strtoll alone would not demand: no white space in front, nothing behind. */
@@ -91,7 +91,7 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
 {
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
-        if (strcmp(argument, "--help") == 0) {
+        if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
             print_help(program, options);
             exit(cli_exit(program, true, &(Error){ 0 }));
         }
@@ -111,6 +111,11 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
             store(program, o, value, options);
         }
     }
+}
+
+void cli_set_threads(int64_t threads)
+{
+    if (threads > 0) lk_set_num_threads((int)threads);
 }
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -147,6 +152,21 @@ void cli_verify(bool *ok, bool holds, const char *format, ...)
     putchar('\n');
     va_end(args);
     *ok = *ok && holds;
+}
+
+/* ---- numbers --------------------------------------------------------------------------------------------------- */
+
+const char *cli_thousands(int64_t n, char text[32])
+{
+    char digits[32];
+    int count = snprintf(digits, sizeof digits, "%lld", (long long)n);
+    char *at = text;
+    for (int i = 0; i < count; i++) {
+        if (i > 0 && (count - i) % 3 == 0) *at++ = ',';
+        *at++ = digits[i];
+    }
+    *at = '\0';
+    return text;
 }
 
 /* ---- data ------------------------------------------------------------------------------------------------------ */

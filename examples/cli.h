@@ -50,9 +50,8 @@ typedef struct CliOption {
 
 /* The options that many programs have; the member carries the same name. */
 #define CLI_SEED(T) CLI_INT("seed", T, seed, "N", 0, UINT32_MAX, "seed of the random numbers, as torch.manual_seed")
-#define CLI_THREADS(T) CLI_INT("threads", T, threads, "N", 0, 1024, "threads; 0: one for each processor")
+#define CLI_THREADS(T) CLI_INT("threads", T, threads, "N", 0, 1024, "threads; 0: $OMP_NUM_THREADS, or all processors")
 #define CLI_EPOCHS(T) CLI_INT("epochs", T, epochs, "N", 1, 1000, "passes over the training data")
-#define CLI_LIMIT(T) CLI_INT("limit", T, limit, "N", 0, 1e9, "batches of an epoch; 0: all")
 #define CLI_DATA(T) CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
 #define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
 
@@ -62,9 +61,12 @@ typedef struct CliProgram {
     const CliOption *options;
 } CliProgram;
 
-/* Stores the values of argv in the struct that the table describes. --help prints the table and ends the program with
+/* Stores the values of argv in the struct that the table describes. --help or -h prints the table and ends the program with
  * status 0; what the table does not allow ends it with status 2 and one line on stderr that names option and value. */
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
+
+/* The value of --threads. 0 changes nothing: OpenMP has made its choice, and OMP_NUM_THREADS works as for PyTorch. */
+void cli_set_threads(int64_t threads);
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -81,6 +83,9 @@ int cli_exit(const CliProgram *program, bool ok, const Error *err);
 void cli_line(void); /* a line of dashes: below it a program speaks about itself */
 /* Prints "PASS  …" or, when the check does not hold, "FAIL  …" and makes *ok false. */
 void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
+
+/* "2,807,010", into a buffer that it returns; n >= 0. */
+const char *cli_thousands(int64_t n, char text[32]);
 
 /* ---- data ------------------------------------------------------------------------------------------------------ */
 

@@ -26,7 +26,7 @@ static const CliOption options[] = {
     CLI_SEED(DigitsOptions),
     CLI_THREADS(DigitsOptions),
     CLI_EPOCHS(DigitsOptions),
-    CLI_INT("limit", DigitsOptions, limit, "N", 0, 1e9, "batches of the first training, at most; 0: all"),
+    CLI_INT("limit", DigitsOptions, limit, "N", 0, 1e9, "batches of the base training, over all its epochs; 0: all"),
     CLI_TEXT("digits", DigitsOptions, digits, "LIST", "what LoRA learns; auto: the digits with more than 50 errors"),
     CLI_INT("batches", DigitsOptions, batches, "N", 0, 1e6, "batches of the fine-tuning; 0: the adapter of --load"),
     CLI_INT("rank", DigitsOptions, rank, "N", 1, 512, "rank of lora_A and lora_B"),
@@ -104,6 +104,7 @@ static bool train(Run *r, DataLoader *loader, int64_t steps, DigitsCurve *c, Err
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(r->model, err), r->o->lr, err);
     bool ok = opt;
     for (int64_t epoch = 1; ok && c->count < steps; epoch++) ok = train_epoch(r, loader, opt, epoch, steps, c, err);
+    lk_optimizer_zero_grad(opt);
     lk_optimizer_free(opt);
     c->seconds = seconds_now() - start;
     return ok;
@@ -358,7 +359,7 @@ int digits_main(const DigitsNotebook *n, int argc, char **argv)
         return STATUS_USAGE;
     }
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
-    lk_set_num_threads((int)o.threads);
+    cli_set_threads(o.threads);
     Error err = { 0 };
     CliDigits digits;
     if (o.report && !results_writable(o.report, &err)) return cli_exit(&program, false, &err);

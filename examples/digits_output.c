@@ -34,20 +34,6 @@ const char *digits_list(const DigitsOutcome *o, char text[DIGITS_LIST_TEXT])
     return text;
 }
 
-/* "2,807,010" */
-static const char *thousands(int64_t n, char text[32])
-{
-    char digits[32];
-    int count = snprintf(digits, sizeof digits, "%lld", (long long)n);
-    char *at = text;
-    for (int i = 0; i < count; i++) {
-        if (i > 0 && (count - i) % 3 == 0) *at++ = ',';
-        *at++ = digits[i];
-    }
-    *at = '\0';
-    return text;
-}
-
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 void digits_print_score(const DigitsScore *s)
@@ -87,12 +73,12 @@ void digits_print_layers(Module *model, int64_t base)
         putchar('\n');
     }
     if (added == 0) {
-        printf("Total number of parameters: %s\n", thousands(base, text));
+        printf("Total number of parameters: %s\n", cli_thousands(base, text));
         return;
     }
-    printf("Total number of parameters (original): %s\n", thousands(base, text));
-    printf("Total number of parameters (original + LoRA): %s\n", thousands(base + added, text));
-    printf("Parameters introduced by LoRA: %s\n", thousands(added, text));
+    printf("Total number of parameters (original): %s\n", cli_thousands(base, text));
+    printf("Total number of parameters (original + LoRA): %s\n", cli_thousands(base + added, text));
+    printf("Parameters introduced by LoRA: %s\n", cli_thousands(added, text));
     printf("Parameters increment: %.3f%%\n", 100.0 * (double)added / (double)base);
 }
 
@@ -114,6 +100,11 @@ void digits_print_summary(const DigitsOutcome *o)
                (long long)digits_target_wrong(o, rows[i].score));
 }
 
+bool digits_both_better(const DigitsOutcome *o, int i)
+{
+    return o->dial[i].accuracy > o->dial[0].accuracy && o->dial[i].target_accuracy > o->dial[0].target_accuracy;
+}
+
 /* What a reader should not believe: that LoRA always makes the whole network better. */
 void digits_print_dial(const DigitsOutcome *o)
 {
@@ -126,7 +117,7 @@ void digits_print_dial(const DigitsOutcome *o)
     printf("scale  accuracy  accuracy on %s\n", list);
     for (int i = 0; i <= DIGITS_DIAL_STEPS; i++) {
         const DigitsDial *d = &o->dial[i];
-        bool both = d->accuracy > base->accuracy && d->target_accuracy > base->target_accuracy;
+        bool both = digits_both_better(o, i);
         printf("%5.1f  %8.4f  %8.4f%s\n", d->scale, d->accuracy, d->target_accuracy, both ? "  both better" : "");
         both_better += both;
         if (d->accuracy > best->accuracy) best = d;
@@ -191,8 +182,8 @@ static void check_count(Module *model, DigitsOutcome *o, DigitsCheck *c)
     for (ParamIter it = lk_params(model); lk_params_next(&it);)
         if (!strstr(it.name, "lora")) count += lk_numel(it.tensor);
     c->holds = count == o->base_parameters;
-    snprintf(c->detail, sizeof c->detail, "%s parameters without LoRA, %s before", thousands(count, now),
-             thousands(o->base_parameters, before));
+    snprintf(c->detail, sizeof c->detail, "%s parameters without LoRA, %s before", cli_thousands(count, now),
+             cli_thousands(o->base_parameters, before));
 }
 
 static void check_originals(Module *model, const StateDict *originals, DigitsCheck *c, Error *err)
@@ -210,7 +201,6 @@ static void check_originals(Module *model, const StateDict *originals, DigitsChe
 static void check_weights(Tape *t, Module *model, bool on, const StateDict *originals, DigitsCheck *c)
 {
     int count = 0;
-    bool grad = lk_tape_set_grad(t, false);
     lk_enable_lora(model, NULL, on);
     c->holds = true;
     for (AdapterIter it = lk_adapters(model); c->holds && lk_adapters_next(&it); count++) {
@@ -218,13 +208,14 @@ static void check_weights(Tape *t, Module *model, bool on, const StateDict *orig
         snprintf(name, sizeof name, "%s.%s", it.name, it.parameter);
         Tensor *expected = lk_state_dict_get(originals, name);
         if (on) {
+            TapeMark mark = lk_tape_mark(t);
             Tensor *update = lk_scale(t, lk_matmul(t, it.lora->lora_B, it.lora->lora_A), it.lora->scale);
+            update = lk_tape_release(t, mark, update); /* B A is as large as the weight */
             expected = lk_add(t, lk_original(it.module, it.parameter), update);
         }
         c->holds = digits_same(name, expected, lk_read(t, it.module, it.parameter), c->detail);
         lk_tape_reset(t);
     }
-    lk_tape_set_grad(t, grad);
     if (c->holds)
         snprintf(c->detail, sizeof c->detail, "the %d weights in use equal %s, bit by bit", count,
                  on ? "original + (B A) * scale" : "those from before LoRA");
@@ -244,6 +235,7 @@ static void check_scores(const DigitsOutcome *o, DigitsCheck *c)
 
 bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutcome *o, Error *err)
 {
+    bool grad = lk_tape_set_grad(t, false);
     static const char *const names[DIGITS_CHECKS] = {
         "parameter_count", "originals_unchanged", "effective_weights", "disabled_weights", "disabled_counts",
     };
@@ -253,6 +245,7 @@ bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutc
     check_weights(t, model, true, originals, &o->checks[2]);
     check_weights(t, model, false, originals, &o->checks[3]);
     check_scores(o, &o->checks[4]);
+    lk_tape_set_grad(t, grad);
     return cli_ok(t, err);
 }
 

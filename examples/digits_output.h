@@ -15,6 +15,8 @@ void digits_print_score(const DigitsScore *s);         /* accuracy and ten wrong
 void digits_print_layers(Module *model, int64_t base); /* shapes and counts, with LoRA if it is there already */
 void digits_print_summary(const DigitsOutcome *o);     /* the three states in one table */
 void digits_print_dial(const DigitsOutcome *o);
+/* Whether all digits and the learned ones are recognised better at place i of the dial than without LoRA. */
+bool digits_both_better(const DigitsOutcome *o, int i);
 
 /* Fills o->checks; originals is the network's state from before LoRA. */
 bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutcome *o, Error *err);

@@ -2,68 +2,87 @@
 #include "examples/digits_report.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "core/memory.h"
-#include "data/atomic_file.h"
 #include "examples/chart.h"
+#include "examples/cli.h"
 #include "examples/digits_output.h"
+#include "examples/results.h"
 
+/* Text in a drawing shrinks with it: on a phone, where it is half as wide, letters are given twice the size. */
 static const char style[] =
-    ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--c0:#8a96a3;--c1:#0072b2;--c2:#e69f00}\n"
-    "@media(prefers-color-scheme:dark){:root{--paper:#12171d;--ink:#e7ecf1;--soft:#9aa7b4;--line:#2c353f;--card:#1a2129;"
-    "--c0:#7d8a97;--c1:#56b4e9;--c2:#f0b429}}\n"
-    "*{box-sizing:border-box}body{margin:0 auto;max-width:46rem;padding:1.2rem;background:var(--paper);color:var(--ink);"
-    "font:16px/1.5 system-ui,sans-serif}\n"
-    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .4rem}p{margin:.4rem 0}.soft{color:var(--soft)}\n"
-    "svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:16px system-ui,sans-serif}"
-    ".grid{stroke:var(--line)}\n"
+    ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--ok:#1b7f4b;--bad:#c0392b;"
+    "--c0:#7d8996;--c1:#0072b2;--c2:#c47f00}\n"
+    "@media(prefers-color-scheme:dark){:root{--paper:#12171d;--ink:#e7ecf1;--soft:#9aa7b4;--line:#2c353f;"
+    "--card:#1a2129;--ok:#5fd39a;--bad:#ff8a7a;--c0:#8593a0;--c1:#56b4e9;--c2:#f0b429}}\n"
+    "*{box-sizing:border-box}body{margin:0 auto;max-width:46rem;padding:1.2rem;background:var(--paper);"
+    "color:var(--ink);font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}\n"
+    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .4rem}h3{font-size:1rem;margin:.2rem 0}"
+    "p{margin:.4rem 0}.soft{color:var(--soft)}\n"
+    "svg{width:100%;height:auto;display:block;margin:.4rem 0}svg text{fill:var(--soft);font-size:14px}"
+    ".y{text-anchor:end;dominant-baseline:central}.x{text-anchor:middle;dominant-baseline:hanging}"
+    ".name{text-anchor:middle;transform:translateY(-18px)}.grid{stroke:var(--line)}"
+    "@media(max-width:36rem){svg text{font-size:24px}.name{transform:none}}\n"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
-    "td,th{padding:.2rem .45rem;text-align:right;border-bottom:1px solid var(--line)}"
-    "th:first-child,td:first-child{text-align:left}.wide{overflow-x:auto}\n"
+    "td,th{padding:.2rem .45rem;text-align:right;border-bottom:1px solid var(--line)}td{white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}.learned{background:var(--card);font-weight:bold}\n"
     ".legend span{margin-right:1rem;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;"
     "margin-right:.35em;border-radius:2px}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(76px,1fr));gap:.5rem}"
-    ".cards figure{margin:0;padding:.4rem;background:var(--card);border-radius:6px;text-align:center;font-size:.85rem}\n"
+    ".cards figure{margin:0;padding:.4rem;background:var(--card);border-radius:6px;text-align:center;"
+    "font-size:.85rem}\n"
     ".digit{width:56px;height:56px;image-rendering:pixelated;border-radius:3px}"
     ".map{width:100%;height:auto;image-rendering:pixelated;border:1px solid var(--line)}.maps{display:grid;gap:1.2rem;"
-    "grid-template-columns:repeat(auto-fill,minmax(14rem,1fr))}h3{margin:.2rem 0}\n"
-    ".ok{color:#1b7f4b}.bad{color:#c0392b}@media(prefers-color-scheme:dark){.ok{color:#5fd39a}.bad{color:#ff8a7a}}\n";
+    "grid-template-columns:repeat(auto-fill,minmax(14rem,1fr))}\n"
+    "ul{list-style:none;margin:.4rem 0;padding:0}li{padding:.2rem 0;border-bottom:1px solid var(--line)}"
+    ".ok{color:var(--ok)}.bad{color:var(--bad)}\n";
 
-/* ---- states and errors ------------------------------------------------------------------------------------------------ */
+/* ---- states and errors ------------------------------------------------------------------------------------------- */
+
+static const char *const state_names[] = { "base", "LoRA on", "LoRA off" };
 
 static void write_summary(FILE *out, const DigitsOutcome *o)
 {
-    static const char *const names[] = { "base", "LoRA on", "LoRA off" };
+    char digits[DIGITS_LIST_TEXT], added[32], base[32];
+    bool several = strchr(digits_list(o, digits), ',') != NULL;
+    fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digit%s %s, with %s parameters beside "
+            "its %s (%.3f&nbsp;%%). ", o->notebook->name, (long long)o->options->rank, several ? "s" : "", digits,
+            cli_thousands(o->lora_parameters, added), cli_thousands(o->base_parameters, base),
+            100.0 * (double)o->lora_parameters / (double)o->base_parameters);
     const DigitsScore *score[] = { &o->base, &o->on, &o->off };
-    char digits[DIGITS_LIST_TEXT];
-    fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digits %s, with %lld parameters beside its "
-            "%lld (%.3f %%). Errors on them: <b>%lld before, %lld with LoRA on</b>, %lld with LoRA off. Accuracy on all "
-            "digits: %.2f %%, %.2f %%, %.2f %%.</p>\n", o->notebook->name, (long long)o->options->rank, digits_list(o, digits),
-            (long long)o->lora_parameters, (long long)o->base_parameters,
-            100.0 * (double)o->lora_parameters / (double)o->base_parameters, (long long)digits_target_wrong(o, &o->base),
-            (long long)digits_target_wrong(o, &o->on), (long long)digits_target_wrong(o, &o->off),
+    char wrong[3][32];
+    for (int s = 0; s < 3; s++) cli_thousands(digits_target_wrong(o, score[s]), wrong[s]);
+    fprintf(out, "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on all digits: "
+            "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n", several ? "them" : "it", wrong[0], wrong[1], wrong[2],
             100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on), 100 * digits_accuracy(&o->off));
-    fprintf(out, "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: overall accuracy usually "
-            "falls at scale 1, and whether some scale improves both depends on the seed. The dial below shows it.</p>\n",
-            o->rendered ? "rendered digits (no MNIST was found)" : "MNIST", (long long)o->options->seed);
+    fprintf(out, "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: overall accuracy "
+            "usually falls at scale 1, and whether some scale improves both depends on the seed. The dial below shows "
+            "it.</p>\n", o->rendered ? "rendered digits (no MNIST was found)" : "MNIST", (long long)o->options->seed);
+}
 
+static void write_wrong(FILE *out, const DigitsOutcome *o)
+{
+    const DigitsScore *score[] = { &o->base, &o->on, &o->off };
     double value[DIGITS_CLASSES * 3];
+    char number[32];
     for (int d = 0; d < DIGITS_CLASSES; d++)
         for (int s = 0; s < 3; s++) value[d * 3 + s] = (double)score[s]->wrong[d];
     fputs("<h2>Wrong answers per digit</h2>\n", out);
-    chart_bars(out, "Wrong answers per digit, for the three states", DIGITS_CLASSES, 3, names, value);
-    fputs("<div class=\"wide\"><table><tr><th>state</th><th>accuracy</th>", out);
-    for (int d = 0; d < DIGITS_CLASSES; d++) fprintf(out, o->target[d] ? "<th><u>%d</u></th>" : "<th>%d</th>", d);
-    for (int s = 0; s < 3; s++) {
-        fprintf(out, "</tr>\n<tr><td>%s</td><td>%.2f %%</td>", names[s], 100 * digits_accuracy(score[s]));
-        for (int d = 0; d < DIGITS_CLASSES; d++) fprintf(out, "<td>%lld</td>", (long long)score[s]->wrong[d]);
+    chart_bars(out, "Wrong answers per digit, for the three states", "digit", DIGITS_CLASSES, 3, state_names, value);
+    fputs("<table><tr><th>digit</th>", out);
+    for (int s = 0; s < 3; s++) fprintf(out, "<th>%s</th>", state_names[s]);
+    fputs("</tr>\n", out);
+    for (int d = 0; d < DIGITS_CLASSES; d++) {
+        fprintf(out, o->target[d] ? "<tr class=\"learned\"><td>%d, learned</td>" : "<tr><td>%d</td>", d);
+        for (int s = 0; s < 3; s++) fprintf(out, "<td>%s</td>", cli_thousands(score[s]->wrong[d], number));
+        fputs("</tr>\n", out);
     }
-    fputs("</tr></table></div>\n", out);
+    fputs("<tr><td>accuracy</td>", out);
+    for (int s = 0; s < 3; s++) fprintf(out, "<td>%.2f %%</td>", 100 * digits_accuracy(score[s]));
+    fputs("</tr></table>\n", out);
 }
 
-/* ---- the dial --------------------------------------------------------------------------------------------------------- */
+/* ---- the dial ---------------------------------------------------------------------------------------------------- */
 
 static void write_dial(FILE *out, const DigitsOutcome *o)
 {
@@ -78,18 +97,20 @@ static void write_dial(FILE *out, const DigitsOutcome *o)
         if (o->dial[i].accuracy > best->accuracy) best = &o->dial[i];
     }
     const ChartLine lines[] = { { "all digits", 0, POINTS, x, all }, { "the learned digits", 1, POINTS, x, target } };
-    fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 (as trained) and beyond. ", out);
+    fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 (as trained) and "
+          "beyond. ", out);
     if (best == &o->dial[0]) fputs("Here no scale improves the accuracy on all digits.</p>\n", out);
-    else fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f %% instead of %.2f %%.</p>\n", best->scale,
-                 100 * best->accuracy, 100 * o->dial[0].accuracy);
-    chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines, 100 * low, 100, "%.0f %%");
-    fputs("<div class=\"wide\"><table><tr><th>scale</th><th>all digits</th><th>learned digits</th></tr>\n", out);
+    else fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f&nbsp;%% instead of %.2f&nbsp;%%.</p>\n",
+                 best->scale, 100 * best->accuracy, 100 * o->dial[0].accuracy);
+    chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines, 100 * low, 100, " %");
+    fputs("<table><tr><th>scale</th><th>all digits</th><th>learned digits</th><th>both better</th></tr>\n", out);
     for (int i = 0; i < POINTS; i++)
-        fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td></tr>\n", x[i], all[i], target[i]);
-    fputs("</table></div>\n", out);
+        fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td><td class=\"ok\">%s</td></tr>\n", x[i], all[i],
+                target[i], digits_both_better(o, i) ? "✓" : "");
+    fputs("</table>\n", out);
 }
 
-/* ---- losses ----------------------------------------------------------------------------------------------------------- */
+/* ---- losses ------------------------------------------------------------------------------------------------------ */
 
 /* A curve of thousands of batches as at most 150 means. */
 static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int color)
@@ -97,6 +118,7 @@ static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int
     enum { POINTS = 150 };
     double x[POINTS], y[POINTS], high = 0;
     int64_t points = c->count < POINTS ? c->count : POINTS;
+    char batches[32];
     if (points == 0) return;
     for (int64_t p = 0; p < points; p++) {
         int64_t from = p * c->count / points, to = (p + 1) * c->count / points;
@@ -106,13 +128,15 @@ static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int
         y[p] = sum / (double)(to - from);
         high = fmax(high, y[p]);
     }
-    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%lld batches in %.1f s; %s</p>\n", title, (long long)c->count, c->seconds,
-            points < c->count ? "each point is the mean of its neighbours." : "one point a batch.");
+    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s batches in %.1f s; ", title, cli_thousands(c->count, batches),
+            c->seconds);
+    if (points == c->count) fputs("one point a batch.</p>\n", out);
+    else fprintf(out, "each of %d points is the mean of its share.</p>\n", POINTS);
     const ChartLine line = { "loss", color, points, x, y };
-    chart_lines(out, title, "batch", 1, &line, 0, high, "%.2f");
+    chart_lines(out, title, "batch", 1, &line, 0, high, "");
 }
 
-/* ---- images ----------------------------------------------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------------------------------------------------ */
 
 static void write_digit(FILE *out, const DigitsOutcome *o, int64_t i)
 {
@@ -137,8 +161,13 @@ static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
         bool was = o->base.predicted[i] == label, is = o->on.predicted[i] == label;
         found += fixed ? !was && is : was && !is;
     }
-    fprintf(out, "<h2>%s by LoRA: %lld images</h2>\n<p class=\"soft\">%s<b>base → LoRA on</b>.</p>\n<div class=\"cards\">\n",
-            fixed ? "Fixed" : "Broken", (long long)found, found > SHOWN ? "The first of them; " : "");
+    char number[32];
+    fprintf(out, "<h2>%s by LoRA: %s image%s</h2>\n", fixed ? "Fixed" : "Broken", cli_thousands(found, number),
+            found == 1 ? "" : "s");
+    if (found > SHOWN) fprintf(out, "<p class=\"soft\">The first %d: ", SHOWN);
+    else fputs("<p class=\"soft\">", out);
+    fprintf(out, "the base's answer → <b>LoRA's</b>, which is %s.</p>\n<div class=\"cards\">\n",
+            fixed ? "right" : "wrong");
     for (int64_t i = 0, shown = 0; i < o->base.count && shown < SHOWN; i++) {
         int64_t label = lk_dataset_label(o->test, i);
         bool was = o->base.predicted[i] == label, is = o->on.predicted[i] == label;
@@ -149,7 +178,7 @@ static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
     fputs("</div>\n", out);
 }
 
-/* ---- ΔW --------------------------------------------------------------------------------------------------------------- */
+/* ---- ΔW ---------------------------------------------------------------------------------------------------------- */
 
 enum { RANK_MAX = 64 };
 
@@ -244,8 +273,8 @@ static void write_heat_map(FILE *out, const DigitsDelta *d)
     char text[96];
     snprintf(text, sizeof text, "change of %s.weight, largest entry %.3g", d->layer, largest);
     chart_image(out, columns, rows, rgb, text, "map");
-    fprintf(out, "<p class=\"soft\">%lld × %lld, every cell one entry; blue below 0, orange above, largest %.3g</p>\n",
-            (long long)d->B->shape[0], (long long)d->A->shape[1], largest);
+    fprintf(out, "<p class=\"soft\">%d × %d of %s × %s entries; blue below 0, orange above, largest %.3g</p>\n", rows,
+            columns, cli_thousands(d->B->shape[0], text), cli_thousands(d->A->shape[1], text + 32), largest);
 }
 
 static void write_deltas(FILE *out, const DigitsOutcome *o)
@@ -263,7 +292,7 @@ static void write_deltas(FILE *out, const DigitsOutcome *o)
     fputs("</div>\n", out);
 }
 
-/* ---- the page --------------------------------------------------------------------------------------------------------- */
+/* ---- the page ---------------------------------------------------------------------------------------------------- */
 
 static void write_page(FILE *out, const DigitsOutcome *o)
 {
@@ -271,17 +300,18 @@ static void write_page(FILE *out, const DigitsOutcome *o)
             "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" "
             "content=\"light dark\">\n<style>\n%s</style></head><body>\n", o->notebook->name, style);
     write_summary(out, o);
+    write_wrong(out, o);
     write_dial(out, o);
     write_changed(out, o, true);
     write_changed(out, o, false);
     write_losses(out, "Loss while all of the network was trained", &o->training, 0);
     write_losses(out, "Loss while LoRA alone was trained", &o->tuning, 1);
     write_deltas(out, o);
-    fputs("<h2>Checks</h2>\n<table>\n", out);
+    fputs("<h2>Checks</h2>\n<ul>\n", out);
     for (int i = 0; i < DIGITS_CHECKS; i++)
-        fprintf(out, "<tr><td class=\"%s\">%s</td><td>%s</td><td>%s</td></tr>\n", o->checks[i].holds ? "ok" : "bad",
+        fprintf(out, "<li><b class=\"%s\">%s %s</b>: %s</li>\n", o->checks[i].holds ? "ok" : "bad",
                 o->checks[i].holds ? "✓" : "✗", o->checks[i].name, o->checks[i].detail);
-    fputs("</table>\n</body></html>\n", out);
+    fputs("</ul>\n</body></html>\n", out);
 }
 
 bool digits_report(const DigitsOutcome *o, const char *path, Error *err)
@@ -290,12 +320,5 @@ bool digits_report(const DigitsOutcome *o, const char *path, Error *err)
     size_t size = 0;
     FILE *out = open_memstream(&page, &size);
     if (out) write_page(out, o);
-    bool complete = out && !ferror(out);
-    if (out && fclose(out) != 0) complete = false;
-    AtomicFile file;
-    bool ok = complete && lk_atomic_begin(&file, "report", path, err);
-    if (ok) ok = lk_atomic_end(&file, lk_atomic_write(&file, page, size));
-    else if (!complete) lk_error_set(err, LK_EMEMORY, "report: no memory for the page");
-    free(page);
-    return ok;
+    return results_put(out, &page, &size, path, err);
 }

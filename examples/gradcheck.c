@@ -10,8 +10,8 @@
 #include "core/ops.h"
 #include "examples/cli.h"
 
-/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A letter behind it hides the leaf
- * behind a view, so that the operation sees other strides: "2,3t" transposed, "2,3s" every second column. */
+/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A letter behind it hides the
+ * leaf behind a view, so that the operation sees other strides: "2,3t" transposed, "2,3s" every second column. */
 enum { MAX_CASES = 9, MAX_INPUTS = 5 };
 typedef const char *const Cases[MAX_CASES];
 
@@ -21,10 +21,12 @@ static Cases ROWS_2D = { "3,4", "3,4t", "3,4s", "1,4", "4,1", "5,2", "2,7t" };
 static Cases CUBES = { "2,3,4", "2,3,4t", "2,3,4s", "1,3,4", "2,1,4", "2,3,1", "3,2,2" };
 static Cases TWO = { ". .", "3 3", "2,3 2,3", "2,3 3", "2,1 1,3", "3 2,3", "2,3t 2,3s", ". 2,3", "2,3,2 3,1" };
 static Cases SAME = { ". .", "3 3", "2,3 2,3", "2,3t 2,3", "2,3 2,3s", "2,3,2 2,3,2", "1,5 1,5t" };
-static Cases PRODUCTS = { "2,3 3,4", "1,3 3,1", "2,3t 3,4", "2,3 3,4t", "2,3s 3,4s", "2,5,3 3,4", "3 3,4", "2,2,3t 3,2", "33,20 20,5" };
-static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "2,3s 4,3s 4s", "2,5,3 4,3 4", "3 4,3 4", "33,7 5,7 5" };
-static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s", "2,5,3 4,3 4 1,3 4,1",
-                      "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3" };
+static Cases PRODUCTS = { "2,3 3,4", "1,3 3,1", "2,3t 3,4", "2,3 3,4t", "2,3s 3,4s", "2,5,3 3,4", "3 3,4",
+                          "2,2,3t 3,2", "33,20 20,5" };
+static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "2,3s 4,3s 4s", "2,5,3 4,3 4",
+                         "3 4,3 4", "33,7 5,7 5" };
+static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s",
+                       "2,5,3 4,3 4 1,3 4,1", "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3" };
 static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3" };
 
 /* What the values must be like, so that the operation is smooth where it is checked. APART: no two equal, none near 0.
@@ -154,8 +156,8 @@ static const Row rows[] = {
 };
 
 /* Makers of leaves, results that are not numbers, and the cut itself have no gradient. */
-static const char *const not_differentiable[] = { "zeros", "ones", "full", "tensor", "scalar", "arange", "rand", "randn",
-    "randint", "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose" };
+static const char *const not_differentiable[] = { "zeros", "ones", "full", "tensor", "scalar", "arange", "rand",
+    "randn", "randint", "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose" };
 
 /* ---- one case ---------------------------------------------------------------------------------------------------- */
 
@@ -229,13 +231,17 @@ static bool run_case(const Row *row, const char *text, Rng *rng, double *worst, 
     return ok;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct Options {
     int64_t seed, threads;
 } Options;
 static const CliOption options[] = { CLI_SEED(Options), CLI_THREADS(Options), CLI_END };
-static const CliProgram program = { "gradcheck", "Checks the gradient of every operation and prints a table.", options };
+static const CliProgram program = {
+    .name = "gradcheck",
+    .about = "Checks the gradient of every operation and prints a table.",
+    .options = options,
+};
 
 /* All rows of one operation stand together and are one line of the table. Every wrong case is said. */
 static int print_table(Rng *rng)
@@ -269,7 +275,7 @@ int main(int argc, char **argv)
     Rng rng;
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);
-    lk_set_num_threads((int)o.threads);
+    cli_set_threads(o.threads);
     lk_manual_seed(&rng, (uint64_t)o.seed);
     int failures = print_table(&rng);
     if (failures) lk_error_set(&err, LK_EVALUE, "%d cases have a wrong gradient", failures);

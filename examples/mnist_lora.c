@@ -29,7 +29,7 @@ static const CliOption options[] = {
     CLI_SEED(Options),
     CLI_THREADS(Options),
     CLI_INT("epochs", Options, epochs, "N", 1, MAX_EPOCHS, "epochs of the MLP, and again of LoRA"),
-    CLI_LIMIT(Options),
+    CLI_INT("limit", Options, limit, "N", 0, 1e9, "batches of each epoch, of both trainings; 0: all"),
     CLI_INT("rank", Options, rank, "N", 1, 64, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1000, "LoRA's alpha; not divided by the rank"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "Adam's learning rate"),
@@ -287,7 +287,7 @@ int main(int argc, char **argv)
     Run r = { .o = { .epochs = 2, .rank = 4, .alpha = 8.0, .lr = 1e-3 } };
     cli_parse(&program, argc, argv, &r.o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
-    lk_set_num_threads((int)r.o.threads);
+    cli_set_threads(r.o.threads);
     Error err = { 0 };
     Outcome out = { 0 };
     CliDigits digits;

@@ -1,12 +1,20 @@
 # packages.sh - what a fresh Debian or Ubuntu lacks; read by examples/run.sh and tests/run.sh, not run by itself.
 #     need PACKAGE COMMAND…     PACKAGE is missing unless the command succeeds
+#     want PACKAGE COMMAND…     the same, but what needs it can be left out
 #     install_missing           says what is missing and installs it, as root or with sudo
 missing=
+wanted=
 
 need() {
     package=$1
     shift
     "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+want() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || wanted="$wanted $package"
 }
 
 has() {
@@ -26,23 +34,27 @@ need_compiler() {
     need libjansson-dev has_header jansson.h
 }
 
+# cannot_install REASON
+cannot_install() {
+    [ -z "$missing" ] || { echo "$0: $1please install what Debian calls$missing, then run this again" >&2; exit 1; }
+    echo "== doing without$wanted"
+}
+
 install_missing() {
-    [ -n "$missing" ] || return 0
+    [ -n "$missing$wanted" ] || return 0
     sudo=
-    if ! has apt-get >/dev/null; then
-        echo "$0: please install what Debian calls$missing, then run this again" >&2
-        exit 1
-    elif [ "$(id -u)" -ne 0 ]; then
+    has apt-get >/dev/null || { cannot_install ""; return 0; }
+    if [ "$(id -u)" -ne 0 ]; then
         sudo=sudo
-        if ! has sudo >/dev/null; then
-            echo "$0: not root, and there is no sudo: please install$missing, then run this again" >&2
-            exit 1
-        fi
+        has sudo >/dev/null || { cannot_install "not root, and there is no sudo: "; return 0; }
     fi
-    echo "== installing$missing"
+    echo "== installing$missing$wanted"
     apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+    install="$apt install -qq -y --no-install-recommends"
     $apt update </dev/null || echo "$0: the package lists could not be renewed; trying with the old ones" >&2
-    $apt install -qq -y --no-install-recommends $missing </dev/null && return 0
-    echo "$0: installing$missing failed, see above" >&2
-    exit 1
+    if [ -n "$missing" ] && ! $install $missing </dev/null; then
+        echo "$0: installing$missing failed, see above" >&2
+        exit 1
+    fi
+    [ -z "$wanted" ] || $install $wanted </dev/null || echo "== doing without$wanted" >&2
 }

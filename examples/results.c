@@ -1,81 +1,49 @@
-/* results.c - JSON, written to a temporary file and moved into place when it is complete. */
+/* results.c - JSON, made in memory and written when it is complete. How a file is replaced: data/atomic_file.c. */
 #include "examples/results.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static bool failed(const char *path, const char *what, Error *err)
-{
-    return lk_error_set(err, LK_EIO, "%s cannot be written: %s", path, what);
-}
+#include "data/atomic_file.h"
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
 
-/* rename() would replace a device or a link itself, /dev/null for instance: plain files only. */
-static bool replaceable(const char *path, Error *err)
+bool results_writable(const char *path, Error *err)
 {
-    struct stat info;
-    if (lstat(path, &info) != 0) return errno == ENOENT || failed(path, strerror(errno), err);
-    if (S_ISDIR(info.st_mode)) return failed(path, "it is a folder", err);
-    return S_ISREG(info.st_mode) || failed(path, "it is a link or a device, not a plain file", err);
+    AtomicFile f;
+    bool ok = lk_atomic_begin(&f, NULL, path, err);
+    lk_atomic_end(&f, false);
+    return ok;
+}
+
+bool results_put(FILE *stream, char **text, const size_t *size, const char *path, Error *err)
+{
+    AtomicFile f;
+    bool complete = stream && !ferror(stream);
+    if (stream && fclose(stream) != 0) complete = false;
+    if (!complete) lk_error_set(err, LK_EMEMORY, "no memory for what is to be written to %.200s", path);
+    bool ok = complete && lk_atomic_begin(&f, NULL, path, err);
+    if (ok) ok = lk_atomic_end(&f, lk_atomic_write(&f, *text, *size));
+    free(*text);
+    *text = NULL;
+    return ok;
 }
 
 bool results_open(Results *r, const char *path, Error *err)
 {
-    r->file = NULL;
-    r->count = 0;
-    r->inside = false;
-    size_t length = strlen(path);
-    if (length == 0) return failed("the results file", "its name is empty", err);
-    if (length + sizeof ".XXXXXX" > RESULTS_PATH_MAX) return failed("the results file", "its name is too long", err);
-    if (!replaceable(path, err)) return false;
-    memcpy(r->path, path, length + 1);
-    snprintf(r->temporary, RESULTS_PATH_MAX, "%s.XXXXXX", path);
-    int descriptor = mkstemp(r->temporary);
-    if (descriptor < 0) return failed(path, strerror(errno), err);
-
-    /* mkstemp makes files for their owner alone; the results get the permissions of any other new file */
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(descriptor, 0666 & ~mask);
-    r->file = fdopen(descriptor, "w");
-    if (r->file) {
-        fputc('{', r->file);
-        return true;
-    }
-    int reason = errno;
-    close(descriptor);
-    unlink(r->temporary);
-    return failed(path, strerror(reason), err);
+    *r = (Results){ .path = path };
+    r->file = open_memstream(&r->text, &r->size);
+    if (!r->file) return lk_error_set(err, LK_EMEMORY, "no memory for the results");
+    fputc('{', r->file);
+    return true;
 }
 
 bool results_close(Results *r, Error *err)
 {
-    fputs("\n}\n", r->file);
-    bool written = fflush(r->file) == 0 && !ferror(r->file) && fsync(fileno(r->file)) == 0;
-    int reason = errno;
-    if (fclose(r->file) != 0 && written) {
-        written = false;
-        reason = errno;
-    }
+    FILE *file = r->file;
+    fputs("\n}\n", file);
     r->file = NULL;
-    if (written && rename(r->temporary, r->path) == 0) return true;
-    if (written) reason = errno;
-    unlink(r->temporary);
-    return failed(r->path, strerror(reason), err);
-}
-
-bool results_writable(const char *path, Error *err)
-{
-    Results r;
-    if (!results_open(&r, path, err)) return false;
-    fclose(r.file);
-    unlink(r.temporary);
-    return true;
+    return results_put(file, &r->text, &r->size, r->path, err);
 }
 
 /* ---- members --------------------------------------------------------------------------------------------------- */

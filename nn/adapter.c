@@ -14,7 +14,8 @@
 static Tensor *update(Tape *t, LoRAParametrization *p)
 {
     Tensor *A = lk_param(t, &p->base, &p->lora_A), *B = lk_param(t, &p->base, &p->lora_B);
-    return lk_scale(t, lk_matmul(t, B, A), p->scale);
+    TapeMark mark = lk_tape_mark(t); /* without a gradient B A goes at once */
+    return lk_tape_release(t, mark, lk_scale(t, lk_matmul(t, B, A), p->scale));
 }
 
 /* W' = W + (B A) · scale */

@@ -49,11 +49,14 @@ static inline ModuleArray slots_of(const Module *m, const Field *f)
 ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
 Tensor *lk_list_value(Tape *t, ParametrizationList *list);
 
-/* A number for the state of all that a module computes from: its settings, its tensors and their versions; `start` (0, or
- * the number of another one) joins several. A value made since the mark, copied into *kept for as long as that number stays the same: NULL,
- * with the reason on the tape, when memory is short. (parametrize.c) */
+/* A number for the state of all that a module computes from: its settings, its tensors and their versions. `start` (0, or
+ * the number of another module) joins several. (parametrize.c) */
 uint64_t lk_module_state(const Module *m, uint64_t start);
-Tensor *lk_keep(Tape *t, TapeMark mark, Tensor **kept, Tensor *value);
+
+/* For no-grad mode: what compute returns, copied to *kept until the state is another one; the tape's memory for it is given
+ * back. NULL with the reason on t. (parametrize.c) */
+typedef Tensor *ComputeFn(Tape *t, const void *of);
+Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute, const void *of);
 
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);

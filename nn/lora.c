@@ -87,7 +87,7 @@ typedef struct Pair {
     double alpha;
 } Pair;
 
-static Pair read_pair(Tape *t, LinearWithLoRA *m)
+static Pair read_pair(Tape *t, const LinearWithLoRA *m)
 {
     Linear *linear = lk_as_linear(m->linear);
     LoRALayer *lora = lk_as_lora_layer(m->lora);
@@ -104,16 +104,11 @@ static Tensor *linear_with_lora_forward(Tape *t, Module *self, Tensor *x)
     return lk_linear_plus_lora(t, x, p.weight, p.bias, p.A, p.B, p.alpha);
 }
 
-/* W + alpha (A B)ᵀ, kept until one of them changes. For no-grad mode. */
-static Tensor *combined_weight(Tape *t, LinearWithLoRAMerged *m)
+/* W + alpha (A B)ᵀ */
+static Tensor *combine(Tape *t, const void *pair)
 {
-    uint64_t state = lk_module_state(m->lora, lk_module_state(m->linear, 0));
-    if (m->kept && m->kept_state == state) return m->kept;
-    TapeMark mark = lk_tape_mark(t);
-    Pair p = read_pair(t, m);
-    Tensor *combined = lk_add(t, p.weight, lk_scale(t, lk_matmul(t, p.B, p.A), p.alpha));
-    m->kept_state = state;
-    return combined ? lk_keep(t, mark, &m->kept, combined) : NULL;
+    Pair p = read_pair(t, pair);
+    return lk_add(t, p.weight, lk_scale(t, lk_matmul(t, p.B, p.A), p.alpha));
 }
 
 /* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha x A B: the same function, its weights combined first. Where a gradient is
@@ -122,9 +117,11 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
     if (!check_pair(t, m)) return NULL;
-    if (!lk_tape_grad(t))
-        return lk_linear(t, x, combined_weight(t, m), lk_param(t, m->linear, &lk_as_linear(m->linear)->bias));
     Pair p = read_pair(t, m);
+    if (!lk_tape_grad(t)) {
+        uint64_t state = lk_module_state(m->lora, lk_module_state(m->linear, 0));
+        return lk_linear(t, x, lk_kept(t, &m->kept, &m->kept_state, state, combine, m), p.bias);
+    }
     return lk_linear_lora(t, x, p.weight, p.bias, p.A, p.B, p.alpha);
 }
 

@@ -207,8 +207,8 @@ Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
     if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
     Tensor *y = m->type->forward(t, m, x);
     if (!y && m->parametrizations && lk_tape_error(t)->code == LK_OK)
-        return lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its forward must read "
-                       "them with lk_param(t, self, &self->…), their slots are empty", m->type->name);
+        return lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its forward must "
+                       "read them with lk_param(t, self, &self->…), their slots are empty", m->type->name);
     return y;
 }
 

@@ -137,36 +137,35 @@ static Tensor *run_all(Tape *t, const ParametrizationList *list)
     return run_chain(t, list, list->chain.count);
 }
 
-Tensor *lk_keep(Tape *t, TapeMark mark, Tensor **kept, Tensor *value)
+Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute, const void *of)
 {
+    if (*kept && *kept_state == state) return *kept;
+    TapeMark mark = lk_tape_mark(t);
+    Tensor *value = compute(t, of);
+    if (!value || value->refs > 0) return value; /* failed, or a parameter as it is */
     Error err = { 0 };
-    bool fits = *kept && lk_same_shape(*kept, value) && (*kept)->dtype == value->dtype;
-    if (!fits) {
+    if (*kept && (!lk_same_shape(*kept, value) || (*kept)->dtype != value->dtype)) {
         lk_tensor_free(*kept);
-        *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
-        if (!*kept) return lk_fail(t, err.code, "lk_param: %.400s", err.message);
+        *kept = NULL;
     }
+    if (!*kept) *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
+    if (!*kept) return lk_fail(t, err.code, "%s", err.message);
     lk_copy_(*kept, value, NULL);
+    *kept_state = state;
     lk_tape_release(t, mark, NULL);
     return *kept;
 }
 
-/* Without recording the value is copied out of the tape, and serves until something changes. */
-static Tensor *kept_value(Tape *t, ParametrizationList *list)
+static Tensor *compute_value(Tape *t, const void *list)
 {
-    uint64_t state = state_of(list, 0);
-    if (list->kept && list->kept_state == state) return list->kept;
-    TapeMark mark = lk_tape_mark(t);
-    Tensor *value = run_all(t, list);
-    if (!value || value == list->original) return value;
-    list->kept_state = state;
-    return lk_keep(t, mark, &list->kept, value);
+    return run_all(t, list);
 }
 
 Tensor *lk_list_value(Tape *t, ParametrizationList *list)
 {
     if (list->merged) return list->merged;
-    if (!lk_tape_grad(t)) return kept_value(t, list);
+    if (!lk_tape_grad(t))
+        return lk_kept(t, &list->kept, &list->kept_state, state_of(list, 0), compute_value, list);
     if (!list->caches) return run_all(t, list);
     uint64_t state = state_of(list, lk_tape_epoch(t));
     if (!list->recorded || list->recorded_state != state) list->recorded = run_all(t, list);

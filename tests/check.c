@@ -95,8 +95,8 @@ static bool all_close(const char *text, const Tensor *x, const double *expected,
     char shape[LK_SHAPE_TEXT], where[LK_SHAPE_TEXT];
     int64_t at[LK_MAX_DIMS] = { 0 };
     index_of(x, first, at);
-    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + %g·|expected|); %lld of %lld "
-                  "elements differ",
+    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + %g·|expected|); %lld of "
+                  "%lld elements differ",
                   text, lk_shape_text(x, shape), index_text(x, at, where), first_expected, first_got,
                   first_got - first_expected, tol, tol, (long long)count, (long long)n);
 }
@@ -205,6 +205,16 @@ Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const doub
     }
     if (requires_grad) cr_assert(lk_set_requires_grad(x, true), "make_param: %s has no gradient", lk_dtype_name(dtype));
     return x;
+}
+
+/* ---- tapes ----------------------------------------------------------------------------------------------------- */
+
+Tape *quiet_tape(void)
+{
+    Tape *t = lk_tape_new(NULL);
+    check(t);
+    lk_tape_on_error(t, NULL, NULL);
+    return t;
 }
 
 /* ---- memory: aligned_alloc and free as in core/memory.c, with counters that threads may raise at once ------------ */

@@ -54,6 +54,11 @@
 #define make_param(dtype, shape, ...) \
     check_make_tensor(dtype, true, CHECK_COUNT_(__VA_ARGS__), CHECK_LIST_(__VA_ARGS__), shape)
 
+/* ---- tapes ----------------------------------------------------------------------------------------------------- */
+
+/* A tape for errors on purpose: it keeps the first one, as every tape does, and prints nothing. */
+Tape *quiet_tape(void);
+
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
 /* Puts a counting allocator behind lk_mem_alloc and sets the counts to 0. Call it before anything is allocated.

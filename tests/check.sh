@@ -3,6 +3,7 @@
 # removed at the end.
 #     check "text" COMMAND…      the command succeeds; its output is shown when it does not
 #     must "text" COMMAND…       the same, and without it the rest makes no sense: ends the script
+#     skip "text"                nothing can be tested, for the reason that the text says: ends the script
 #     tally                      last line of the script
 passed=0
 failed=0
@@ -25,6 +26,11 @@ check() {
 
 must() {
     check "$@" || tally
+}
+
+skip() {
+    echo "skipped - $1"
+    exit 77 # tests/CMakeLists.txt tells ctest
 }
 
 tally() {

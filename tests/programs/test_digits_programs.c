@@ -2,7 +2,6 @@
  *
  * Most tests run them on a small data set in MNIST's format that they write themselves; one on rendered digits or,
  * where it lies beside the source tree, on MNIST. PyTorch's numbers: test_digits_lora.c. */
-#include <errno.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -12,47 +11,6 @@
 #include "nn/sequential.h"
 #include "tests/fixtures/digits_lora_losses.h"
 #include "tests/unit/programs.h"
-
-enum { TRAIN = 150, TEST = 70 };
-
-/* ---- a small MNIST ----------------------------------------------------------------------------------------------- */
-
-static void make_folder(const char *path)
-{
-    check(mkdir(path, 0755) == 0 || errno == EEXIST, "%s: %s", path, strerror(errno));
-}
-
-/* An IDX file: big-endian magic and sizes, then images of random bytes or the labels 0, 1, … 9, 0, 1 … */
-static void write_idx(const char *folder, const char *name, bool images, uint8_t count, Rng *rng)
-{
-    const uint8_t header[16] = { 0, 0, 8, images ? 3 : 1, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28 };
-    char path[1200];
-    print_to(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "wb");
-    check(f, "%s: %s", path, strerror(errno));
-    fwrite(header, 1, images ? 16 : 8, f);
-    for (int i = 0; i < count * (images ? DIGITS_PIXELS : 1); i++)
-        fputc(images ? (int)lk_random_int(rng, 0, 256) : i % 10, f);
-    check(fclose(f) == 0);
-}
-
-/* 15 images of each digit to train with, 7 to test; returns what --data needs. */
-static const char *small_mnist(void)
-{
-    static char root[1024];
-    char folder[1200];
-    Rng rng;
-    lk_manual_seed(&rng, 1);
-    print_to(root, sizeof root, "%s", check_scratch("small"));
-    make_folder(root);
-    print_to(folder, sizeof folder, "%s/mnist", root);
-    make_folder(folder);
-    write_idx(folder, "train-images-idx3-ubyte", true, TRAIN, &rng);
-    write_idx(folder, "train-labels-idx1-ubyte", false, TRAIN, &rng);
-    write_idx(folder, "t10k-images-idx3-ubyte", true, TEST, &rng);
-    write_idx(folder, "t10k-labels-idx1-ubyte", false, TEST, &rng);
-    return root;
-}
 
 /* ---- results ----------------------------------------------------------------------------------------------------- */
 
@@ -188,10 +146,29 @@ Test(digits_programs, lines_of_digit9)
     for (int s = 0; s < 3; s++) {
         double wrong = 0;
         for (int d = 0; d < 10; d++) wrong += r.wrong[s][d];
-        check(fabs(r.accuracy[s] - (TEST - wrong) / TEST) < 1e-12, "state %d", s);
+        check(fabs(r.accuracy[s] - (SMALL_TEST - wrong) / SMALL_TEST) < 1e-12, "state %d", s);
     }
     check(fabs(r.dial[1][0] - r.accuracy[0]) < 0.05 && fabs(r.dial[1][10] - r.accuracy[1]) < 0.05);
     check(fabs(r.dial[2][0] - (1 - r.wrong[0][9] / 7)) < 0.2, "%g, %g wrong", r.dial[2][0], r.wrong[0][9]);
+}
+
+/* Every key of the JSON is in a table of the README, as `key`. */
+Test(digits_programs, keys_are_described)
+{
+    const char *json = check_scratch("r.json");
+    Output o = run_program("./digit9 --data '%s' --limit 1 --batches 1 --json '%s'", small_mnist(), json);
+    char *text = read_file(json), *readme = read_file(check_source("README.md")), key[64];
+    int keys = 0;
+    for (const char *at = text; (at = strstr(at, "\": ")); at += 3, keys++) {
+        const char *start = at;
+        while (start[-1] != '"') start--;
+        print_to(key, sizeof key, "`%.*s`", (int)(at - start), start);
+        check(strstr(readme, key), "%s is not in README.md", key);
+    }
+    check(keys > 20, "%d keys", keys);
+    free(readme);
+    free(text);
+    output_free(&o);
 }
 
 Test(digits_programs, lines_of_weak_digits)
@@ -253,8 +230,8 @@ Test(digits_programs, refused)
         check_refused(run_program("./weak_digits --digits='%s'", lists[i]), 2, "--digits: ");
     check_refused(run_program("./digit9 --batches 0"), 2, "--batches 0 takes the adapter of --load FILE");
     check_refused(run_program("./digit9 --rank 0"), 2, "--rank: 0 is outside 1 to 512");
-    check_refused(run_program("./digit9 --json /no/such/folder/r.json"), 1, "/no/such/folder/r.json cannot be written");
-    check_refused(run_program("./digit9 --save /no/such/folder/n.safetensors"), 1, "n.safetensors cannot be written");
+    check_refused(run_program("./digit9 --json /no/such/folder/r.json"), 1, "folder/r.json: cannot be written");
+    check_refused(run_program("./digit9 --save /no/such/folder/n.safetensors"), 1, "n.safetensors: cannot be written");
 
     /* 70 images: no digit has more than 7 errors */
     Output o = run_program("./weak_digits --data '%s' --digits auto --limit 1", small_mnist());

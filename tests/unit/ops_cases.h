@@ -195,7 +195,7 @@ static inline void count_errors(const Error *err, void *user)
 }
 
 /* A tape that is silent and counts its errors in *reports. */
-static inline Tape *quiet_tape(int *reports)
+static inline Tape *counting_tape(int *reports)
 {
     Tape *t = lk_tape_new(NULL);
     *reports = 0;

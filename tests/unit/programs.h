@@ -2,9 +2,11 @@
 #ifndef PROGRAMS_H
 #define PROGRAMS_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "tests/check.h"
@@ -84,6 +86,53 @@ static inline int count_text(const char *text, const char *part)
     int n = 0;
     for (const char *p = text; (p = strstr(p, part)); p += strlen(part)) n++;
     return n;
+}
+
+/* ---- a small MNIST ----------------------------------------------------------------------------------------------- */
+
+enum { SMALL_TRAIN = 150, SMALL_TEST = 70 }; /* 15 and 7 images of each digit */
+
+static inline void make_folder(const char *path)
+{
+    check(mkdir(path, 0755) == 0 || errno == EEXIST, "%s: %s", path, strerror(errno));
+}
+
+/* An IDX file: big-endian magic and sizes, then images of random bytes or the labels 0, 1, … 9, 0, 1 … */
+static inline void write_idx(const char *folder, const char *name, bool images, uint8_t count, Rng *rng)
+{
+    const uint8_t header[16] = { 0, 0, 8, images ? 3 : 1, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28 };
+    char path[1200];
+    print_to(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    check(f, "%s: %s", path, strerror(errno));
+    fwrite(header, 1, images ? 16 : 8, f);
+    for (int i = 0; i < count * (images ? 28 * 28 : 1); i++)
+        fputc(images ? (int)lk_random_int(rng, 0, 256) : i % 10, f);
+    check(fclose(f) == 0);
+}
+
+/* Makes root/mnist, four files in MNIST's format. */
+static inline void write_small_mnist(const char *root)
+{
+    char folder[1200];
+    Rng rng;
+    lk_manual_seed(&rng, 1);
+    make_folder(root);
+    print_to(folder, sizeof folder, "%s/mnist", root);
+    make_folder(folder);
+    write_idx(folder, "train-images-idx3-ubyte", true, SMALL_TRAIN, &rng);
+    write_idx(folder, "train-labels-idx1-ubyte", false, SMALL_TRAIN, &rng);
+    write_idx(folder, "t10k-images-idx3-ubyte", true, SMALL_TEST, &rng);
+    write_idx(folder, "t10k-labels-idx1-ubyte", false, SMALL_TEST, &rng);
+}
+
+/* The same in a folder of this test; returns what --data needs. */
+static inline const char *small_mnist(void)
+{
+    static char root[1024];
+    print_to(root, sizeof root, "%s", check_scratch("small"));
+    write_small_mnist(root);
+    return root;
 }
 
 #endif

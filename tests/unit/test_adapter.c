@@ -1,4 +1,5 @@
-/* test_adapter.c - LoRA as a parametrization of whole models: adding, switching, scaling, freezing, merging, removing. */
+/* test_adapter.c - LoRA as a parametrization of whole models: adding, switching, scaling, freezing, merging,
+ * removing. */
 #include "tests/check.h"
 
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static void check_output(Module *net, const Tensor *expected)
     lk_free(y);
 }
 
-/* ---- the formula ------------------------------------------------------------------------------------------------------ */
+/* ---- the formula ------------------------------------------------------------------------------------------------- */
 
 Test(adapter, effective_weight_is_the_sum)
 {
@@ -83,7 +84,7 @@ Test(adapter, gradients_equal_differences)
     lk_free(net);
 }
 
-/* ---- adding ----------------------------------------------------------------------------------------------------------- */
+/* ---- adding ------------------------------------------------------------------------------------------------------ */
 
 Test(adapter, added_in_order_and_without_effect)
 {
@@ -108,9 +109,10 @@ Test(adapter, patterns)
 {
     Module *net = net_of();
     Error err = { 0 };
-    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 1, .patterns = (const char *[]){ "2" } }, &rng, &err)
-          == 1);
-    check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL) && lk_is_parametrized(lk_module_at(net, "2", NULL), "weight"));
+    LoRAConfig second = { .rank = 1, .alpha = 1, .count = 1, .patterns = (const char *[]){ "2" } };
+    check(lk_add_lora(net, &second, &rng, &err) == 1);
+    check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL));
+    check(lk_is_parametrized(lk_module_at(net, "2", NULL), "weight"));
     const char *patterns[] = { "0", "fc*" };
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 2, .patterns = patterns }, &rng, &err) == -1);
     check_error(&err, LK_EVALUE, "pattern \"fc*\" matches no Linear; there are: 0, 2");
@@ -146,7 +148,7 @@ Test(adapter, every_allocation_may_fail_and_nothing_is_half_done)
     lk_free(net);
 }
 
-/* ---- several adapters --------------------------------------------------------------------------------------------------- */
+/* ---- several adapters -------------------------------------------------------------------------------------------- */
 
 Test(adapter, several_on_one_model_with_one_switch)
 {
@@ -196,7 +198,7 @@ Test(adapter, scale_from_nothing_to_everything)
     lk_free(net);
 }
 
-/* ---- status, merging, training -------------------------------------------------------------------------------------------- */
+/* ---- status, merging, training ----------------------------------------------------------------------------------- */
 
 Test(adapter, status)
 {

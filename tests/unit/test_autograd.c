@@ -7,14 +7,6 @@
 #include "core/ops.h"
 #include "tests/check.h"
 
-static Tape *quiet_tape(void)
-{
-    Tape *t = lk_tape_new(NULL);
-    check(t);
-    lk_tape_on_error(t, NULL, NULL);
-    return t;
-}
-
 static Tensor *total(Tape *t, Tensor *x)
 {
     return lk_sum(t, x, LK_ALL, false);

@@ -79,7 +79,7 @@ Test(command_line, bad_options)
         { "--sed 1", "unknown option --sed" },
         { "--see=1", "unknown option --see" },
         { "7", "unexpected argument '7'" },
-        { "-h", "unexpected argument '-h'" },
+        { "-x", "unexpected argument '-x'" },
         { "''", "unexpected argument ''" },
         { "--seed", "--seed needs a value, N" },
         { "--seed --help", "--seed needs a value, N" },
@@ -122,6 +122,16 @@ Test(command_line, help)
         check(strstr(o.out, options[i]), "%s is not in\n%s", options[i], o.out);
     check(strstr(o.out, "(default 8)") && strstr(o.out, "(default 0.001)"), "no defaults in\n%s", o.out);
     output_free(&o);
+}
+
+Test(command_line, help_in_two_letters)
+{
+    Output long_form = run_program("./mnist_lora --help"), o = run_program("./mnist_lora --seed 3 -h --no-option");
+    check(o.status == 0 && o.err[0] == '\0', "status %d: %s", o.status, o.err);
+    check(strstr(o.out, "--seed N") && strstr(o.out, "(default 3)"), "%s", o.out);
+    check(count_text(o.out, "\n") == count_text(long_form.out, "\n"), "%s", o.out);
+    output_free(&o);
+    output_free(&long_form);
 }
 
 /* Output that cannot be written is an error, too: /dev/full is a disk without room. */

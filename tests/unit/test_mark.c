@@ -6,14 +6,6 @@
 #include "core/ops.h"
 #include "tests/check.h"
 
-static Tape *quiet_tape(void)
-{
-    Tape *t = lk_tape_new(NULL);
-    check(t);
-    lk_tape_on_error(t, NULL, NULL);
-    return t;
-}
-
 /* Bytes in use of the arena's current chunk. */
 static size_t used(Tape *t)
 {

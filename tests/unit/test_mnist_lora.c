@@ -2,54 +2,12 @@
  *
  * Most tests run it on a small data set in MNIST's format that they write themselves; one on rendered digits; one on
  * the real files, with PyTorch's losses, when they lie beside the source tree. */
-#include <errno.h>
 #include <math.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/mnist.h"
 #include "tests/fixtures/mnist_lora_losses.h"
 #include "tests/unit/programs.h"
-
-enum { TRAIN = 150, TEST = 70 }; /* three batches and two, the last ones not full */
-
-/* ---- a small MNIST ----------------------------------------------------------------------------------------------- */
-
-static void make_folder(const char *path)
-{
-    check(mkdir(path, 0755) == 0 || errno == EEXIST, "%s: %s", path, strerror(errno));
-}
-
-/* An IDX file: big-endian magic and sizes, then random bytes below `limit`. */
-static void write_idx(const char *folder, const char *name, uint8_t magic, uint8_t count, size_t item, int limit,
-                      Rng *rng)
-{
-    const uint8_t header[16] = { 0, 0, 8, magic, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28 };
-    char path[1200];
-    print_to(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "wb");
-    check(f, "%s: %s", path, strerror(errno));
-    fwrite(header, 1, magic == 3 ? 16 : 8, f);
-    for (size_t i = 0; i < count * item; i++) fputc((int)lk_random_int(rng, 0, limit), f);
-    check(fclose(f) == 0);
-}
-
-/* Makes root/mnist with random images and labels; returns root, a folder of this test. */
-static const char *small_mnist(const char *name)
-{
-    const char *root = check_scratch(name);
-    char folder[1200];
-    Rng rng;
-    lk_manual_seed(&rng, 1);
-    make_folder(root);
-    print_to(folder, sizeof folder, "%s/mnist", root);
-    make_folder(folder);
-    write_idx(folder, "train-images-idx3-ubyte", 3, TRAIN, 28 * 28, 256, &rng);
-    write_idx(folder, "train-labels-idx1-ubyte", 1, TRAIN, 1, 10, &rng);
-    write_idx(folder, "t10k-images-idx3-ubyte", 3, TEST, 28 * 28, 256, &rng);
-    write_idx(folder, "t10k-labels-idx1-ubyte", 1, TEST, 1, 10, &rng);
-    return root;
-}
 
 /* ---- its results ------------------------------------------------------------------------------------------------- */
 
@@ -125,7 +83,7 @@ static void check_lines(const char *out, int count, const char *const *lines)
 
 Test(mnist_lora, lines_and_results)
 {
-    const char *root = small_mnist("small"), *json = check_scratch("r.json");
+    const char *root = small_mnist(), *json = check_scratch("r.json");
     Output o = run_program("./mnist_lora --data '%s' --seed 3 --json '%s'", root, json);
     check(o.status == 0 && o.err[0] == '\0', "status %d: %s", o.status, o.err);
     Numbers r = read_results(json, "mnist");
@@ -181,11 +139,33 @@ Test(mnist_lora, lines_and_results)
     output_free(&o);
 }
 
+/* OpenMP itself says who is at work, a line for each thread. */
+static int count_threads(const char *environment, const char *arguments)
+{
+    Output o = run_program("unset OMP_NUM_THREADS; export OMP_DISPLAY_AFFINITY=true OMP_AFFINITY_FORMAT='thread %%n.' %s;"
+                           " ./mnist_lora --data '%s' --epochs 1 --limit 1 %s", environment, small_mnist(), arguments);
+    check(o.status == 0, "%s%s", o.out, o.err);
+    int n = 0;
+    char line[32];
+    do print_to(line, sizeof line, "thread %d.", n);
+    while (strstr(o.err, line) && ++n);
+    output_free(&o);
+    return n;
+}
+
+Test(mnist_lora, threads_are_openmps_choice_or_ours)
+{
+    check(count_threads("OMP_NUM_THREADS=3", "") == 3);
+    check(count_threads("OMP_NUM_THREADS=3", "--threads 0") == 3);
+    check(count_threads("OMP_NUM_THREADS=3", "--threads 2") == 2);
+    check(count_threads("", "--threads 4") == 4);
+}
+
 /* The same numbers for every number of threads; other ones for another seed. */
 Test(mnist_lora, threads_and_seeds)
 {
     static const char *const arguments[] = { "--threads 1", "--threads 2", "--threads 3 --seed 1" };
-    const char *root = small_mnist("small"), *json = check_scratch("r.json");
+    const char *root = small_mnist(), *json = check_scratch("r.json");
     Numbers r[3];
     for (int i = 0; i < 3; i++) {
         Output o = run_program("./mnist_lora --data '%s' --json '%s' %s", root, json, arguments[i]);
@@ -200,7 +180,7 @@ Test(mnist_lora, threads_and_seeds)
 
 Test(mnist_lora, limit_epochs_and_options_of_lora)
 {
-    const char *root = small_mnist("small"), *json = check_scratch("r.json");
+    const char *root = small_mnist(), *json = check_scratch("r.json");
     Output o = run_program("./mnist_lora --data '%s' --json '%s' --limit 2 --epochs 3", root, json);
     check(o.status == 0 && strstr(o.out, "Epoch 3/3 | Batch 0/2 | Loss: "), "%s%s", o.out, o.err);
     output_free(&o);
@@ -220,13 +200,13 @@ Test(mnist_lora, limit_epochs_and_options_of_lora)
 
 Test(mnist_lora, data_from_the_environment)
 {
-    const char *root = small_mnist("small"), *home = check_scratch("home"), *empty = check_scratch("empty");
+    const char *root = small_mnist(), *home = check_scratch("home"), *empty = check_scratch("empty");
     char folder[1200], expected[1300];
     make_folder(home);
     make_folder(empty);
     print_to(folder, sizeof folder, "%s/.cache", home);
     make_folder(folder);
-    small_mnist("home/.cache/lorikeet");
+    write_small_mnist(check_scratch("home/.cache/lorikeet"));
 
     Output o = run_program("LORIKEET_DATA='%s' HOME='%s' ./mnist_lora --limit 1 --epochs 1", root, home);
     print_to(expected, sizeof expected, "Data: MNIST from %s/mnist\n", root);
@@ -259,7 +239,7 @@ Test(mnist_lora, rendered_digits)
 
 Test(mnist_lora, corrupt_data)
 {
-    const char *root = small_mnist("small"), *json = check_write("kept.json", "old", 3);
+    const char *root = small_mnist(), *json = check_write("kept.json", "old", 3);
     char path[1200];
     print_to(path, sizeof path, "%s/mnist/t10k-labels-idx1-ubyte", root);
     check(truncate(path, 20) == 0);
@@ -275,9 +255,9 @@ Test(mnist_lora, corrupt_data)
 Test(mnist_lora, results_that_cannot_be_written)
 {
     check_refused(run_program("./mnist_lora --data /no/such/folder --json /no/such/folder/r.json"), 1,
-                  "mnist_lora: /no/such/folder/r.json cannot be written: No such file or directory");
+                  "mnist_lora: /no/such/folder/r.json: cannot be written: No such file or directory");
     check_refused(run_program("./mnist_lora --data /no/such/folder --json /"), 1,
-                  "/ cannot be written: it is a folder");
+                  "/: cannot be written: it is a folder");
 }
 
 /* ---- the real data ----------------------------------------------------------------------------------------------- */

@@ -183,7 +183,7 @@ Test(compare, refuses_bad_operands)
 {
     int reports;
     char text[256];
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     Tensor *a = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *b = lk_ones(t, LK_F32, LK_SHAPE(2));
     for (int r = 0; r <= LENGTH(relations); r++) {
         Tensor *(*call)(Tape *, Tensor *, Tensor *) = r < LENGTH(relations) ? relations[r].call : near;

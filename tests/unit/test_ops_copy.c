@@ -230,7 +230,7 @@ Test(copy, convert_in_place)
 Test(copy, refuses_bad_rows)
 {
     int reports;
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     const int64_t far[] = { 1, 3 }, below[] = { -4 }, lowest[] = { INT64_MIN };
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(3, 2)), *scalar = lk_scalar(t, LK_F32, 1), *index = lk_arange(t, 0, 2);
     Tensor *mask = lk_zeros(t, LK_BOOL, LK_SHAPE(3));
@@ -269,7 +269,7 @@ Test(copy, refuses_bad_rows)
 Test(copy, refuses_absurd_copies)
 {
     int reports;
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     Tensor *x = lk_expand(t, lk_ones(t, LK_U8, LK_SHAPE(1)), LK_SHAPE((int64_t)1 << 31, (int64_t)1 << 30));
     REFUSES(lk_to(t, x, LK_F64), LK_EMEMORY,
             "tensor: shape (2147483648, 1073741824) of float64 is larger than any memory");

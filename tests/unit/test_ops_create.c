@@ -106,7 +106,7 @@ Test(create, refuses_bad_shapes)
     int reports;
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     REFUSES(lk_zeros(t, LK_F32, 9, nine), LK_ESHAPE, "tensor: 9 dimensions; 0 to 8 are possible");
     REFUSES(lk_ones(t, LK_F32, -1, NULL), LK_ESHAPE, "tensor: -1 dimensions; 0 to 8 are possible");
     REFUSES(lk_full(t, LK_F32, LK_SHAPE(2, -3), 1), LK_ESHAPE, "tensor: size -3 of dimension 1 is negative");
@@ -143,7 +143,7 @@ Test(create, refuses_bad_generators_and_ranges)
     int reports;
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     REFUSES(lk_rand(t, NULL, LK_F32, LK_SHAPE(2)), LK_EVALUE, "lk_rand: the generator is NULL");
     REFUSES(lk_randn(t, NULL, LK_F32, LK_SHAPE(2)), LK_EVALUE, "lk_randn: the generator is NULL");
     REFUSES(lk_randint(t, NULL, 0, 2, LK_SHAPE(2)), LK_EVALUE, "lk_randint: the generator is NULL");

@@ -183,7 +183,7 @@ static const char *named(const char *function, const char *message)
 Test(reduce, refuses_bad_dimensions)
 {
     int reports;
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *scalar = lk_scalar(t, LK_F32, 1);
     Tensor *whole = lk_ones(t, LK_I64, LK_SHAPE(2));
     for (int i = 0; i < LENGTH(over); i++) {
@@ -221,7 +221,7 @@ Test(reduce, refuses_bad_dimensions)
 Test(reduce, refuses_nothing_but_sums)
 {
     int reports;
-    Tape *t = quiet_tape(&reports);
+    Tape *t = counting_tape(&reports);
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 0, 3));
     for (int i = 0; i < LENGTH(over); i++) {
         if (over[i].takes_nothing) continue;

@@ -1,16 +1,16 @@
 /* test_parametrize.c - the parametrization hook against PyTorch's, case by case.
  *
- *   case                                   PyTorch 1.13 (parametrize.h)             Lorikeet
- *   names, order, state dict, printing     own parameters, children, then lists     the same
- *   first registration, right_inverse      original = right_inverse(value)          the same; LK_KEEP_ORIGINAL: untouched
- *   first registration without one         original keeps its bits                  the same
- *   second registration                    appends, original untouched              the same
- *   assignment                             right inverses in reverse order          the same; no right_inverse: an error
- *   wrong shape, unknown name              an error, the module as it was           the same
- *   removal, leaving the value             value in the same tensor, frozen stays   the same; the order of names does not
- *                                                                                   depend on it (PyTorch: moved to the end)
- *   cached                                 one object, stale after a change         one object, never stale: better
- *   deep copy, train / eval, freezing      reach through                            the same                               */
+ *   case                               PyTorch 1.13 (parametrize.h)             Lorikeet
+ *   names, order, state dict, printing own parameters, children, then lists     the same
+ *   first registration, right_inverse  original = right_inverse(value)          the same; LK_KEEP_ORIGINAL: untouched
+ *   first registration without one     original keeps its bits                  the same
+ *   second registration                appends, original untouched              the same
+ *   assignment                         right inverses in reverse order          the same; no right_inverse: an error
+ *   wrong shape, unknown name          an error, the module as it was           the same
+ *   removal, leaving the value         value in the same tensor, frozen stays   the same; the order of names does not
+ *                                                                               depend on it (PyTorch: it is last)
+ *   cached                             one object, stale after a change         one object, never stale: better
+ *   deep copy, train / eval, freezing  reach through                            the same */
 #include "tests/check.h"
 
 #include <string.h>
@@ -23,7 +23,7 @@
 #include "nn/state.h"
 #include "tests/fixtures/parametrize.h"
 
-/* ---- the modules of make_parametrize.py --------------------------------------------------------------------------- */
+/* ---- the modules of make_parametrize.py -------------------------------------------------------------------------- */
 
 static Tensor *shift_forward(Tape *t, Module *self, Tensor *x)
 {
@@ -115,7 +115,7 @@ static void check_value(Module *m, const double *expected, int64_t n)
     lk_tape_free(t);
 }
 
-/* ---- registering ---------------------------------------------------------------------------------------------------- */
+/* ---- registering ------------------------------------------------------------------------------------------------- */
 
 Test(parametrize, first_registration_runs_right_inverse)
 {
@@ -210,7 +210,7 @@ Test(parametrize, refusals_leave_the_module_as_it_was)
     lk_free(m);
 }
 
-/* ---- assigning ------------------------------------------------------------------------------------------------------ */
+/* ---- assigning --------------------------------------------------------------------------------------------------- */
 
 Test(parametrize, assignment_runs_the_chain_backwards)
 {
@@ -236,7 +236,7 @@ Test(parametrize, assignment_runs_the_chain_backwards)
     lk_free(m);
 }
 
-/* ---- gradients ------------------------------------------------------------------------------------------------------ */
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
 
 static Tensor *input(Tape *t)
 {
@@ -283,7 +283,7 @@ Test(parametrize, a_forward_that_does_not_read_with_lk_param_is_told)
     lk_free(&l->base);
 }
 
-/* ---- removing ------------------------------------------------------------------------------------------------------- */
+/* ---- removing ---------------------------------------------------------------------------------------------------- */
 
 Test(parametrize, removal_leaves_the_value_or_restores_the_original)
 {
@@ -306,7 +306,7 @@ Test(parametrize, removal_leaves_the_value_or_restores_the_original)
     lk_free(m);
 }
 
-/* ---- cached --------------------------------------------------------------------------------------------------------- */
+/* ---- cached ------------------------------------------------------------------------------------------------------ */
 
 Test(parametrize, cached_is_one_object_and_never_stale)
 {
@@ -358,7 +358,7 @@ Test(parametrize, without_recording_the_value_is_kept_until_something_changes)
     lk_free(m);
 }
 
-/* ---- reaching through ------------------------------------------------------------------------------------------------- */
+/* ---- reaching through -------------------------------------------------------------------------------------------- */
 
 Test(parametrize, deep_copy_shares_nothing)
 {
@@ -402,7 +402,7 @@ Test(parametrize, a_parametrization_can_be_parametrized)
     lk_free(m);
 }
 
-/* ---- merging ---------------------------------------------------------------------------------------------------------- */
+/* ---- merging ----------------------------------------------------------------------------------------------------- */
 
 Test(parametrize, merging_and_back)
 {
@@ -424,7 +424,7 @@ Test(parametrize, merging_and_back)
     lk_free(m);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 Test(parametrize, every_allocation_may_fail)
 {
@@ -442,7 +442,8 @@ Test(parametrize, every_allocation_may_fail)
         failed = check_alloc_failed();
         check(failed || ok);
         lk_free(copy);
-        check(check_alloc_live() == 0, "%lld blocks are left after failure %lld", (long long)check_alloc_live(), (long long)n);
+        check(check_alloc_live() == 0, "%lld blocks are left after failure %lld", (long long)check_alloc_live(),
+              (long long)n);
     }
     check_fail_after(-1);
     lk_free(m);

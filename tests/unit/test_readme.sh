@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the README shows is true. Behind a line <!-- program: NAME --> stand a block ```c and what the program prints, a
-# block ```text. NAME is a word, for a whole program, or a file, of which the block is a part; of its output the README may
-# show the first lines only. The links lead to files that exist.
+# block ```text. NAME is a word, for a whole program, or a file, of which the block is a part; of its output the README
+# may show the first lines only. The links lead to files that exist.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 cd "$LORIKEET_SOURCE_DIR" || exit 1
@@ -28,8 +28,8 @@ part_of() {
 
 # Flags are words: CFLAGS stays unquoted.
 compile() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/program" "$work/block.c" \
-        "$LORIKEET_BUILD_DIR"/liblorikeet_core.* -fopenmp -lm
+    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/program" \
+        "$work/block.c" "$LORIKEET_BUILD_DIR"/liblorikeet_core.* -fopenmp -lm
 }
 
 # shows COMMAND: what the README shows is how the command's output begins.

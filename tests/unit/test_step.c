@@ -9,14 +9,6 @@
 #include "optim/optimizer.h"
 #include "tests/unit/nets.h"
 
-static Tape *quiet_tape(void)
-{
-    Tape *t = lk_tape_new(NULL);
-    check(t);
-    lk_tape_on_error(t, NULL, NULL);
-    return t;
-}
-
 /* ---- no allocation after warm-up -------------------------------------------------------------------------------- */
 
 enum { WARM_UP = 3 };

@@ -1,4 +1,5 @@
-/* everything.c - a user of all of Lorikeet through the one header: rendered digits, a batch, a net with LoRA, a step. */
+/* everything.c - a user of all of Lorikeet through the one header: rendered digits, a batch, a net with LoRA, a
+ * step. */
 #include <stdio.h>
 
 #include <lorikeet/lorikeet.h>
