@@ -152,6 +152,25 @@ Test(digits_programs, lines_of_digit9)
     check(fabs(r.dial[2][0] - (1 - r.wrong[0][9] / 7)) < 0.2, "%g, %g wrong", r.dial[2][0], r.wrong[0][9]);
 }
 
+/* Every key of the JSON is in a table of the README, as `key`. */
+Test(digits_programs, keys_are_described)
+{
+    const char *json = check_scratch("r.json");
+    Output o = run_program("./digit9 --data '%s' --limit 1 --batches 1 --json '%s'", small_mnist(), json);
+    char *text = read_file(json), *readme = read_file(check_source("README.md")), key[64];
+    int keys = 0;
+    for (const char *at = text; (at = strstr(at, "\": ")); at += 3, keys++) {
+        const char *start = at;
+        while (start[-1] != '"') start--;
+        print_to(key, sizeof key, "`%.*s`", (int)(at - start), start);
+        check(strstr(readme, key), "%s is not in README.md", key);
+    }
+    check(keys > 20, "%d keys", keys);
+    free(readme);
+    free(text);
+    output_free(&o);
+}
+
 Test(digits_programs, lines_of_weak_digits)
 {
     const char *json = check_scratch("r.json");
