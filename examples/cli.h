@@ -61,8 +61,9 @@ typedef struct CliProgram {
     const CliOption *options;
 } CliProgram;
 
-/* Stores the values of argv in the struct that the table describes. --help or -h prints the table and ends the program with
- * status 0; what the table does not allow ends it with status 2 and one line on stderr that names option and value. */
+/* Stores the values of argv in the struct that the table describes. --help or -h prints the table and ends the program
+ * with status 0; what the table does not allow ends it with status 2 and one line on stderr that names option and
+ * value. */
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
 
 /* The value of --threads. 0 changes nothing: OpenMP has made its choice, and OMP_NUM_THREADS works as for PyTorch. */

@@ -39,7 +39,6 @@ tally() {
     awk '/^[0-9]+\/[0-9]+ Testing: / { tests++; bad = 0 }
          /^tally: / { passed += $2; failed += $4; bad = $4 }
          /^Test Passed\.$/ { ended++ }
-         /^Test Skipped\.$/ { ended++ }
          /^Test Failed\.$/ { ended++; if (!bad) failed++ }
          END { failed += tests - ended; print passed + 0, failed + 0 }' "$1"
 }

@@ -142,7 +142,8 @@ Test(mnist_lora, lines_and_results)
 /* OpenMP itself says who is at work, a line for each thread. */
 static int count_threads(const char *environment, const char *arguments)
 {
-    Output o = run_program("unset OMP_NUM_THREADS; export OMP_DISPLAY_AFFINITY=true OMP_AFFINITY_FORMAT='thread %%n.' %s;"
+    Output o = run_program("unset OMP_NUM_THREADS;"
+                           " export OMP_DISPLAY_AFFINITY=true OMP_AFFINITY_FORMAT='thread %%n.' %s;"
                            " ./mnist_lora --data '%s' --epochs 1 --limit 1 %s", environment, small_mnist(), arguments);
     check(o.status == 0, "%s%s", o.out, o.err);
     int n = 0;

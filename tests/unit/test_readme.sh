@@ -53,6 +53,10 @@ for name in $names; do
     check "$name prints what the README shows" shows "$program"
 done
 
+for option in $("$LORIKEET_BUILD_DIR/examples/digit9" --help | grep -o '^  --[a-z]*'); do
+    check "$option is described" grep -q "^|.*\`$option .*\` |" README.md
+done
+
 for link in $(grep -o '](\([^)#:]*\))' README.md | sed 's/^](//; s/)$//'); do
     check "$link exists" [ -e "$link" ]
 done
