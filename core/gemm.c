@@ -40,6 +40,7 @@ enum {
     DEEP = 256,
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
+    PAGE = 4096,
 
     TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
     WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
@@ -255,7 +256,7 @@ static void run_tiles(const Product *g, Team team)
 
 /* ---- panels ------------------------------------------------------------------------------------------------------
  * A and B are packed: one of them by all threads together, the other by the thread that is about to use it, into its
- * own caches. `low`: so few rows that all tiles stay near; then a thread has panels of its own, packs some, and goes
+ * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread has panels of its own, packs some, and goes
  * down C with each. Else it has rows of its own, and packs as many as stay near before the panels pass by. */
 
 static void compute_panels(const Product *g, const Block *x, bool low, Team team)
@@ -273,8 +274,11 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
         }
         return;
     }
-    /* The slots of ROW_BLOCK rows are shared out as the rows are: more threads than slots have no work either way. */
-    int64_t slots = parts_of(smaller(x->rows, ROW_BLOCK), g->kernels->rows), slot = cut(slots, threads, thread);
+    /* The slots of ROW_BLOCK rows are shared out as the rows are; a thread without a slot has no rows either. */
+    int64_t slots = parts_of(smaller(x->rows, ROW_BLOCK), g->kernels->rows);
+    threads = smaller(threads, slots);
+    if (thread >= threads) return;
+    int64_t slot = cut(slots, threads, thread);
     int64_t most = NEAR_BYTES / (x->steps * g->kernels->rows * g->size);
     int64_t near = smaller(most, cut(slots, threads, thread + 1) - slot);
     int64_t last = cut(x->down, threads, thread + 1);
@@ -292,9 +296,9 @@ static void run_panels(const Product *g, Team team)
     int64_t blocks = parts_of(g->k, TILE_DEPTH / g->size);
     for (int64_t p = 0; p < blocks; p++) {
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
-        bool low = g->m * steps * g->size <= NEAR_BYTES;
         for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
             Block x = block_of(g, 0, g->m, column, COLUMN_BLOCK, step, steps);
+            bool low = x.rows * steps * g->size <= NEAR_BYTES && x.across >= smaller(x.down, 2 * team.threads);
             pack_together(g, &x, low, !low, team);
             barrier(team);
             compute_panels(g, &x, low, team);
@@ -331,11 +335,13 @@ static void run_dots(const Product *g, Team team)
 
 /* ---- which way --------------------------------------------------------------------------------------------------- */
 
-/* Dot products pay for the sums of the lanes, m n times; the other way pays for packing B, n k times. Measured, dot
- * products win up to about k / 4 rows. */
-static bool dots_fit(int64_t m, int64_t k, Mat b)
+/* Dot products pay for the sums of the lanes, m n times, and read all of A for every four columns of B; the other ways
+ * pay for packing B, n k times. Measured, dot products win up to about k / 4 rows and a dozen tiles; a third of that
+ * where the columns of B lie whole pages apart and so compete for the same few places of the L1 cache. */
+static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
 {
-    return b.row == 1 && m <= DOT_ROWS_MAX && (m <= 4 || 4 * m <= k);
+    int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
+    return b.row == 1 && (m <= 4 || (4 * m <= k && m <= smaller(DOT_ROWS_MAX, tiles * g->kernels->rows)));
 }
 
 /* Elements of workspace for A and for B, never less than what run_tiles and run_dots pack. */
@@ -361,7 +367,7 @@ static void plan(Product *g)
     if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
     if (g->n == 1) g->b.col = 1;
     Mat a_columns = { g->a.data, g->a.col, g->a.row }, b_columns = { g->b.data, g->b.col, g->b.row };
-    bool straight = dots_fit(g->m, g->k, g->b), swapped = dots_fit(g->n, g->k, a_columns);
+    bool straight = dots_fit(g, g->m, g->k, g->b), swapped = dots_fit(g, g->n, g->k, a_columns);
     bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
     bool swap = g->n < g->m && (swapped || (!straight && few));
     if (swap) {
