@@ -1,10 +1,11 @@
 /* gemm.c - the matrix product: how it is cut into pieces that fit the caches, and which thread computes which piece.
  *
- * There are two ways to a product. `run_tiles` computes C in tiles that stay in registers, each a sum of outer products
- * (Goto and van de Geijn 2008, the BLIS papers); it packs A and B into the order of reading where that pays, and reads
- * them in place where it does not: packing the weights of a small batch would take longer than using them. `run_dots`
- * is for y = x Wᵀ with few rows of x: rows of x and of W lie along k, so C is made of dot products, and W is read once,
- * in place. The inner loops of both are in gemm_tile.h; what a set of them is, in gemm_kernels.h.
+ * There are three ways to a product. `run_panels` and `run_tiles` compute C in tiles that stay in registers, each a sum
+ * of outer products (Goto and van de Geijn 2008, the BLIS papers). The first packs A and B into the order of reading,
+ * and goes down C with a panel of B in the L1 cache: large products. The second goes along C with the A of a tile in
+ * the L1 cache, and reads B in place where it can: packing the weights of a small batch would take longer than using
+ * them. `run_dots` is for y = x Wᵀ with few rows of x: rows of x and of W lie along k, so C is made of dot products,
+ * and W is read once, in place. The inner loops are in gemm_tile.h; what a set of them is, in gemm_kernels.h.
  *
  * The same bits for any number of threads: an element of C is summed by one thread, in an order that depends only on
  * the sizes and strides. Threads get whole tiles, and only who gets which depends on their number. */
@@ -15,12 +16,15 @@
 #endif
 
 enum {
-    /* Steps of k at a time, in bytes: the A of one tile (at most 14 rows) takes 21 KB and stays in the L1 cache (32 or
-     * 48 KB) while the panels of B pass by; a dot product reads 4 rows of W, 16 KB, once for each tile of x. */
+    /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns, which leaves room in an
+     * L1 cache of 32 KB for the A of the tiles that pass by; with 32 columns it does not fit, but the A of a tile (14
+     * rows: 21 KB) does. A dot product reads 4 rows of W, 16 KB, once for each tile of x. */
     TILE_DEPTH = 1536,
     DOT_DEPTH = 4096,
+    PANEL_BYTES = 24 << 10,
 
-    /* Bytes of B that all tiles of a column of tiles read before the next part of B comes: half of a small L2 cache. */
+    /* What all tiles of a column of tiles read of B, or all tiles of a row of A, before the next part comes: half of a
+     * small L2 cache (512 KB). */
     NEAR_BYTES = 256 << 10,
 
     /* Most rows of A and columns of B that are packed at a time: the workspace is at most 9.4 MB. */
@@ -28,11 +32,15 @@ enum {
     COLUMN_BLOCK = 4096,
 
     /* B is not packed when there are few rows to use it, nor A and B when they have few steps. In place 64 steps are
-     * done at a time: rows of B are often a page apart, and the L1 TLB knows 64 pages or more. The A of a small batch
-     * is packed DIRECT_DEPTH steps at a time, mostly all of it. */
+     * done at a time: rows of B are often a page apart, and the L1 TLB knows 64 pages or more. More steps where a tile
+     * is transposed on its way to C, one element at a time. The A of a small batch is packed DIRECT_DEPTH steps at a
+     * time, mostly all of it. */
     FEW = 64,
+    SHALLOW = 16,
+    DEEP = 256,
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
+    PAGE = 4096,
 
     TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
     WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
@@ -47,7 +55,8 @@ typedef struct Product {
     char *c;
     int64_t c_row, c_col; /* strides of C; c_col is not 1 when the product was transposed */
     bool add;
-    bool dots, pack_a, pack_b;
+    bool dots, panels; /* which way; neither is tiles */
+    bool pack_a, pack_b;
     char *packed_a, *packed_b;
 } Product;
 
@@ -58,6 +67,7 @@ typedef struct Team {
 /* The part of the product that is computed between two barriers. */
 typedef struct Block {
     int64_t row, rows, column, columns, step, steps;
+    int64_t down, across; /* tiles */
 } Block;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -99,9 +109,24 @@ static void barrier(Team team)
 #endif
 }
 
+/* The rows are cut into tiles of nearly equal height, the columns into panels that are full but for the last. */
+static Block block_of(const Product *g, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t step,
+                      int64_t steps)
+{
+    return (Block){ row, smaller(rows, g->m - row), column, smaller(columns, g->n - column), step, steps,
+                    parts_of(smaller(rows, g->m - row), g->kernels->rows),
+                    parts_of(smaller(columns, g->n - column), g->kernels->columns) };
+}
+
+/* The first row of tile i: the first tiles are one row higher than the others. */
+static int64_t row_of(const Block *x, int64_t i)
+{
+    return x->rows / x->down * i + smaller(i, x->rows % x->down);
+}
+
 /* ---- packing ------------------------------------------------------------------------------------------------------
- * Tile i of A is `steps` times its rows side by side, B's panel j `steps` times its columns; every thread packs some of
- * the steps of each. */
+ * A tile of A is packed as `steps` times its rows side by side, a panel of B as `steps` times its columns. Where to: A
+ * by numbered slots, B's panels one after the other. */
 
 static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across, int64_t along,
                  void *to, int64_t to_step)
@@ -110,39 +135,59 @@ static void pack(const Product *g, int64_t width, int64_t steps, const void *fro
     else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
 }
 
-static void pack_rows(const Product *g, const Block *x, Team team)
+/* How many steps of all strips come before the next steps, so that memory is read in long rows: few where a row of the
+ * matrix is a step, all where it lies along k. */
+static int64_t steps_at_once(int64_t across, int64_t steps)
 {
-    int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
-    int64_t height = g->kernels->rows, tiles = parts_of(x->rows, height);
-    for (int64_t t = 0; t < tiles; t++) {
-        int64_t i = cut(x->rows, tiles, t), rows = cut(x->rows, tiles, t + 1) - i;
-        pack(g, rows, end - p, at(g, g->a, x->row + i, x->step + p), g->a.row, g->a.col,
-             g->packed_a + (t * x->steps + p) * height * g->size, height);
+    return across == 1 ? smaller(SHALLOW, steps) : steps;
+}
+
+/* Steps p to end of tiles i to i_end, the first of them to the given slot. */
+static void pack_rows(const Product *g, const Block *x, int64_t i, int64_t i_end, int64_t slot, int64_t p, int64_t end)
+{
+    int64_t height = g->kernels->rows, most = steps_at_once(g->a.row, x->steps);
+    for (; p < end; p += most) {
+        for (int64_t t = i; t < i_end; t++) {
+            int64_t row = row_of(x, t), rows = row_of(x, t + 1) - row;
+            pack(g, rows, smaller(most, end - p), at(g, g->a, x->row + row, x->step + p), g->a.row, g->a.col,
+                 g->packed_a + ((slot + t - i) * x->steps + p) * height * g->size, height);
+        }
     }
 }
 
-static void pack_columns(const Product *g, const Block *x, Team team)
+/* Steps p to end of panels j to j_end. */
+static void pack_panels(const Product *g, const Block *x, int64_t j, int64_t j_end, int64_t p, int64_t end)
+{
+    int64_t width = g->kernels->columns, most = steps_at_once(g->b.col, x->steps);
+    for (; p < end; p += most) {
+        for (int64_t t = j; t < j_end; t++) {
+            int64_t column = t * width, columns = smaller(width, x->columns - column);
+            pack(g, columns, smaller(most, end - p), at(g, g->b, x->step + p, x->column + column), g->b.col, g->b.row,
+                 g->packed_b + (t * x->steps + p) * width * g->size, width);
+        }
+    }
+}
+
+/* All of the block's A or B, by all threads together: everybody some of the steps. */
+static void pack_together(const Product *g, const Block *x, bool a, bool b, Team team)
 {
     int64_t p = cut(x->steps, team.threads, team.thread), end = cut(x->steps, team.threads, team.thread + 1);
-    int64_t width = g->kernels->columns;
-    for (int64_t j = 0; j < x->columns; j += width) {
-        pack(g, smaller(width, x->columns - j), end - p, at(g, g->b, x->step + p, x->column + j), g->b.col, g->b.row,
-             g->packed_b + (j * x->steps + p * width) * g->size, width);
-    }
+    if (a) pack_rows(g, x, 0, x->down, 0, p, end);
+    if (b) pack_panels(g, x, 0, x->across, p, end);
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
-/* One tile of C: row tile i of `tiles`, column tile j, `steps` steps from `step` of the block. */
-static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t tiles, int64_t j, int64_t step,
+/* One tile of C: row tile i, packed to `slot`, panel j, `steps` steps from `step` of the block. */
+static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j, int64_t step,
                          int64_t steps)
 {
     const GemmKernels *kernels = g->kernels;
-    int64_t row = cut(x->rows, tiles, i), rows = cut(x->rows, tiles, i + 1) - row;
+    int64_t row = row_of(x, i), rows = row_of(x, i + 1) - row;
     int64_t column = j * kernels->columns, columns = smaller(kernels->columns, x->columns - column);
     GemmTile tile = { .rows = (int)rows, .columns = (int)columns, .steps = steps };
     if (g->pack_a) {
-        tile.a = g->packed_a + (i * x->steps + step) * kernels->rows * g->size;
+        tile.a = g->packed_a + (slot * x->steps + step) * kernels->rows * g->size;
         tile.a_step = kernels->rows;
     } else {
         tile.a = at(g, g->a, x->row + row, x->step + step);
@@ -168,19 +213,24 @@ static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t ti
  * thread computes a range of these numbers: its own panels where there are enough of them, else its own rows. */
 static void compute_block(const Product *g, const Block *x, Team team)
 {
-    int64_t down = parts_of(x->rows, g->kernels->rows), across = parts_of(x->columns, g->kernels->columns);
-    int64_t first = cut(down * across, team.threads, team.thread);
-    int64_t last = cut(down * across, team.threads, team.thread + 1);
-    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, FEW);
+    int64_t first = cut(x->down * x->across, team.threads, team.thread);
+    int64_t last = cut(x->down * x->across, team.threads, team.thread + 1);
+    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, g->c_col == 1 ? FEW : DEEP);
     int64_t near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
     if (near < 1) near = 1;
 
     for (int64_t round = 0; round < rounds; round++) {
         int64_t step = cut(x->steps, rounds, round), steps = cut(x->steps, rounds, round + 1) - step;
-        for (int64_t panel = 0; panel < across; panel += near) {
-            int64_t panels = smaller(near, across - panel), base = panel * down, end = base + panels * down;
-            for (int64_t t = first > base ? first : base; t < last && t < end; t++) {
-                compute_tile(g, x, (t - base) / panels, down, panel + (t - base) % panels, step, steps);
+        for (int64_t panel = 0; panel < x->across; panel += near) {
+            int64_t panels = smaller(near, x->across - panel);
+            int64_t base = panel * x->down, end = base + panels * x->down;
+            int64_t t = first > base ? first : base, i = (t - base) / panels, j = (t - base) % panels;
+            for (; t < last && t < end; t++) {
+                compute_tile(g, x, i, i, panel + j, step, steps);
+                if (++j == panels) {
+                    j = 0;
+                    i++;
+                }
             }
         }
     }
@@ -190,20 +240,69 @@ static void run_tiles(const Product *g, Team team)
 {
     int64_t blocks = parts_of(g->k, g->pack_b ? TILE_DEPTH / g->size : DIRECT_DEPTH);
     bool packs = g->pack_a || g->pack_b;
-    Block x;
     for (int64_t p = 0; p < blocks; p++) {
-        x.step = cut(g->k, blocks, p);
-        x.steps = cut(g->k, blocks, p + 1) - x.step;
-        for (x.row = 0; x.row < g->m; x.row += ROW_BLOCK) {
-            x.rows = smaller(ROW_BLOCK, g->m - x.row);
-            if (g->pack_a) pack_rows(g, &x, team);
-            for (x.column = 0; x.column < g->n; x.column += COLUMN_BLOCK) {
-                x.columns = smaller(COLUMN_BLOCK, g->n - x.column);
-                if (g->pack_b) pack_columns(g, &x, team);
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        for (int64_t row = 0; row < g->m; row += ROW_BLOCK) {
+            for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
+                Block x = block_of(g, row, ROW_BLOCK, column, COLUMN_BLOCK, step, steps);
+                pack_together(g, &x, g->pack_a && column == 0, g->pack_b, team);
                 if (packs) barrier(team);
                 compute_block(g, &x, team);
                 if (packs) barrier(team);
             }
+        }
+    }
+}
+
+/* ---- panels ------------------------------------------------------------------------------------------------------
+ * A and B are packed: one of them by all threads together, the other by the thread that is about to use it, into its
+ * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread has panels of its own, packs some, and goes
+ * down C with each. Else it has rows of its own, and packs as many as stay near before the panels pass by. */
+
+static void compute_panels(const Product *g, const Block *x, bool low, Team team)
+{
+    int64_t thread = team.thread, threads = team.threads;
+    if (low) {
+        int64_t last = cut(x->across, threads, thread + 1);
+        int64_t near = NEAR_BYTES / 2 / (x->steps * g->kernels->columns * g->size);
+        for (int64_t j = cut(x->across, threads, thread); j < last; j += near) {
+            int64_t end = smaller(j + near, last);
+            pack_panels(g, x, j, end, 0, x->steps);
+            for (int64_t t = j; t < end; t++) {
+                for (int64_t i = 0; i < x->down; i++) compute_tile(g, x, i, i, t, 0, x->steps);
+            }
+        }
+        return;
+    }
+    /* The slots of ROW_BLOCK rows are shared out as the rows are; a thread without a slot has no rows either. */
+    int64_t slots = parts_of(smaller(x->rows, ROW_BLOCK), g->kernels->rows);
+    threads = smaller(threads, slots);
+    if (thread >= threads) return;
+    int64_t slot = cut(slots, threads, thread);
+    int64_t most = NEAR_BYTES / (x->steps * g->kernels->rows * g->size);
+    int64_t near = smaller(most, cut(slots, threads, thread + 1) - slot);
+    int64_t last = cut(x->down, threads, thread + 1);
+    for (int64_t i = cut(x->down, threads, thread); i < last; i += near) {
+        int64_t end = smaller(i + near, last);
+        pack_rows(g, x, i, end, slot, 0, x->steps);
+        for (int64_t j = 0; j < x->across; j++) {
+            for (int64_t t = i; t < end; t++) compute_tile(g, x, t, slot + t - i, j, 0, x->steps);
+        }
+    }
+}
+
+static void run_panels(const Product *g, Team team)
+{
+    int64_t blocks = parts_of(g->k, TILE_DEPTH / g->size);
+    for (int64_t p = 0; p < blocks; p++) {
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
+            Block x = block_of(g, 0, g->m, column, COLUMN_BLOCK, step, steps);
+            bool low = x.rows * steps * g->size <= NEAR_BYTES && x.across >= smaller(x.down, 2 * team.threads);
+            pack_together(g, &x, low, !low, team);
+            barrier(team);
+            compute_panels(g, &x, low, team);
+            barrier(team);
         }
     }
 }
@@ -236,11 +335,13 @@ static void run_dots(const Product *g, Team team)
 
 /* ---- which way --------------------------------------------------------------------------------------------------- */
 
-/* Dot products pay for the sums of the lanes, m n times; the other way pays for packing B, n k times. Measured, dot
- * products win up to about k / 4 rows. */
-static bool dots_fit(int64_t m, int64_t k, Mat b)
+/* Dot products pay for the sums of the lanes, m n times, and read all of A for every four columns of B; the other ways
+ * pay for packing B, n k times. Measured, dot products win up to about k / 4 rows and a dozen tiles; a third of that
+ * where the columns of B lie whole pages apart and so compete for the same few places of the L1 cache. */
+static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
 {
-    return b.row == 1 && m <= DOT_ROWS_MAX && (m <= 4 || 4 * m <= k);
+    int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
+    return b.row == 1 && (m <= 4 || (4 * m <= k && m <= smaller(DOT_ROWS_MAX, tiles * g->kernels->rows)));
 }
 
 /* Elements of workspace for A and for B, never less than what run_tiles and run_dots pack. */
@@ -265,12 +366,13 @@ static void plan(Product *g)
 {
     if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
     if (g->n == 1) g->b.col = 1;
-    g->dots = dots_fit(g->m, g->k, g->b);
     Mat a_columns = { g->a.data, g->a.col, g->a.row }, b_columns = { g->b.data, g->b.col, g->b.row };
-    if (!g->dots && g->n < g->m && (dots_fit(g->n, g->k, a_columns) || g->n < g->kernels->lanes)) {
-        /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, and they need not fill a vector. */
+    bool straight = dots_fit(g, g->m, g->k, g->b), swapped = dots_fit(g, g->n, g->k, a_columns);
+    bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
+    bool swap = g->n < g->m && (swapped || (!straight && few));
+    if (swap) {
+        /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, which need not fill a vector, and reads the large A as it would B. */
         int64_t m = g->m, row = g->c_row;
-        g->dots = dots_fit(g->n, g->k, a_columns);
         g->m = g->n;
         g->n = m;
         g->a = b_columns;
@@ -278,17 +380,20 @@ static void plan(Product *g)
         g->c_row = g->c_col;
         g->c_col = row;
     }
+    g->dots = swap ? swapped : straight;
     if (g->dots) {
         g->pack_a = g->a.col != 1;
-    } else {
-        g->pack_a = g->a.row != 1 || (g->k > FEW && g->a.col > FEW);
-        g->pack_b = g->b.col != 1 || (g->k > FEW && g->m > FEW);
+        return;
     }
+    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > (swap ? 2 * g->kernels->rows : FEW));
+    g->panels = g->pack_b && smaller(g->k * g->size, TILE_DEPTH) * g->kernels->columns <= PANEL_BYTES;
+    g->pack_a = g->panels || g->a.row != 1 || (g->k >= SHALLOW && g->a.col > FEW);
 }
 
 static void run(const Product *g, Team team)
 {
     if (g->dots) run_dots(g, team);
+    else if (g->panels) run_panels(g, team);
     else run_tiles(g, team);
 }
 

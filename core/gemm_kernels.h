@@ -71,13 +71,16 @@ void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
 #endif
 #if !defined(__OPTIMIZE__) || LK_SANITIZED
 #define LK_UNROLL
+#define LK_UNROLL_4
 #elif defined(__clang__)
 #define LK_SPECIALIZE
 #define LK_UNROLL _Pragma("clang loop unroll(full)")
+#define LK_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #pragma clang diagnostic ignored "-Wpass-failed" /* a loop that was unrolled or removed before is no failure */
 #else
 #define LK_SPECIALIZE
 #define LK_UNROLL _Pragma("GCC unroll 16")
+#define LK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
 #endif

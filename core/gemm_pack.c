@@ -40,20 +40,22 @@ void F(lk_gemm_pack)(int64_t width, int64_t steps, const void *from, int64_t acr
     const real *x = from;
     real *y = to;
     int64_t wide = 0, deep = 0; /* what whole vectors do: i < wide, p < deep */
-    if (across == 1) {
-        wide = width - width % F(LANES);
+    if (across == 1 && width >= F(LANES)) {
+        wide = width;
         deep = steps;
         for (int64_t p = 0; p < deep; p++) {
             for (int64_t i = 0; i < wide; i += F(LANES)) {
-                memcpy(y + p * to_step + i, x + p * along + i, sizeof(F(Vector)));
+                int64_t j = i + F(LANES) <= wide ? i : wide - F(LANES); /* the last one may overlap */
+                memcpy(y + p * to_step + j, x + p * along + j, sizeof(F(Vector)));
             }
         }
-    } else if (along == 1) {
-        wide = width - width % F(LANES);
+    } else if (along == 1 && width >= F(LANES)) {
+        wide = width;
         deep = steps - steps % F(LANES);
         for (int64_t i = 0; i < wide; i += F(LANES)) {
+            int64_t j = i + F(LANES) <= wide ? i : wide - F(LANES);
             for (int64_t p = 0; p < deep; p += F(LANES)) {
-                F(transpose)(x + i * across + p, across, y + p * to_step + i, to_step);
+                F(transpose)(x + j * across + p, across, y + p * to_step + j, to_step);
             }
         }
     }

@@ -39,23 +39,42 @@ INLINE V F(load_lanes)(const real *p, bool whole, int n)
  * Each step adds the product of a column of A and a row of B: rows · vectors fused multiply-adds for rows + vectors
  * loads. `last` is the number of elements of the last vector, `whole` says that it has all. */
 
-INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, const GemmTile *t, real *c, int64_t c_row, bool add)
+INLINE void F(tile_step)(int rows, int vectors, bool whole, int last, V sum[TILE_ROWS][TILE_VECTORS], const real *a,
+                         const real *b)
 {
+    V row[TILE_VECTORS];
+    LK_UNROLL for (int v = 0; v < vectors; v++) row[v] = F(load_lanes)(b + v * LANES, whole || v + 1 < vectors, last);
+    LK_UNROLL for (int i = 0; i < rows; i++) {
+        V x = splat(a[i]);
+        LK_UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
+    }
+}
+
+/* `packed`: the steps lie one behind the other, so that distances are constants, and the processor itself sees what to
+ * fetch next. C is fetched meanwhile, it is needed at the end. Not packed: rows of B may be pages apart, and the next
+ * tile's go into the L2 cache, a line at a time: it is a while until then. */
+INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed, const GemmTile *t, real *c,
+                       int64_t c_row, bool add)
+{
+    enum { LINE = 64 / sizeof(real) };
     V sum[TILE_ROWS][TILE_VECTORS];
     LK_UNROLL for (int i = 0; i < rows; i++) {
         LK_UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = splat(0);
     }
     const real *a = t->a, *b = t->b, *next = t->next;
     int64_t a_step = t->a_step, b_step = t->b_step, steps = t->steps;
-    for (int64_t p = 0; p < steps; p++) {
-        V row[TILE_VECTORS];
-        LK_UNROLL for (int v = 0; v < vectors; v++) {
-            row[v] = F(load_lanes)(b + p * b_step + v * LANES, whole || v + 1 < vectors, last);
-            __builtin_prefetch(next + p * b_step + v * LANES, 0, 2); /* into the L2 cache: it is a while until then */
-        }
+    if (packed) {
         LK_UNROLL for (int i = 0; i < rows; i++) {
-            V x = splat(a[p * a_step + i]);
-            LK_UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
+            __builtin_prefetch(c + i * c_row);
+            __builtin_prefetch(c + i * c_row + vectors * LANES - 1);
+        }
+        LK_UNROLL_4 for (int64_t p = 0; p < steps; p++) {
+            F(tile_step)(rows, vectors, whole, last, sum, a + p * TILE_ROWS, b + p * (TILE_VECTORS * LANES));
+        }
+    } else {
+        for (int64_t p = 0; p < steps; p++) {
+            LK_UNROLL for (int v = 0; v < vectors * LANES; v += LINE) __builtin_prefetch(next + p * b_step + v, 0, 2);
+            F(tile_step)(rows, vectors, whole, last, sum, a + p * a_step, b + p * b_step);
         }
     }
     LK_UNROLL for (int i = 0; i < rows; i++) {
@@ -74,14 +93,16 @@ TARGET static void F(tile)(const GemmTile *t)
 {
     enum { WIDTH = TILE_VECTORS * LANES };
     real apart[TILE_ROWS * WIDTH]; /* the tile, when the columns of C do not lie side by side */
+    bool packed = t->columns == WIDTH && t->a_step == TILE_ROWS && t->b_step == WIDTH;
     bool direct = t->c_col == 1, add = t->add && direct;
     real *c = direct ? t->c : apart;
     int64_t c_row = direct ? t->c_row : WIDTH;
     int last = t->columns > LANES ? t->columns - LANES : t->columns;
-#define TILE(rows)                                                                   \
-    if (t->columns == WIDTH) F(tile_of)(rows, 2, true, LANES, t, c, c_row, add);     \
-    else if (t->columns > LANES) F(tile_of)(rows, 2, false, last, t, c, c_row, add); \
-    else F(tile_of)(rows, 1, false, last, t, c, c_row, add);
+#define TILE(rows)                                                                          \
+    if (packed) F(tile_of)(rows, 2, true, LANES, true, t, c, c_row, add);                   \
+    else if (t->columns == WIDTH) F(tile_of)(rows, 2, true, LANES, false, t, c, c_row, add); \
+    else if (t->columns > LANES) F(tile_of)(rows, 2, false, last, false, t, c, c_row, add);  \
+    else F(tile_of)(rows, 1, false, last, false, t, c, c_row, add);
 #define CASE(rows)  \
     case rows:      \
         TILE(rows)  \

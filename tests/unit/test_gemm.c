@@ -230,7 +230,8 @@ Test(gemm, blocks)
 {
     static const int64_t sizes[][3] = {
         { 70, 70, 1000 }, { 5, 40, 5000 }, { 40, 5, 5000 }, { 1, 1, 10000 }, { 2100, 40, 70 },
-        { 2100, 3, 130 }, { 5, 4200, 16 }, { 3, 4200, 70 },
+        { 2100, 3, 130 }, { 5, 4200, 16 }, { 3, 4200, 70 }, { 2100, 80, 390 }, { 70, 4200, 20 }, { 300, 40, 900 },
+        { 50, 30, 1024 },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_sizes(LK_F32, sizes[i][0], sizes[i][1], sizes[i][2]);
@@ -366,9 +367,11 @@ static void use_threads(int n)
 #endif
 }
 
-/* Large enough to be shared: dot products, tiles in place, packed tiles, few columns, few steps, several blocks. */
+/* Large enough to be shared: dot products, tiles in place, panels with rows that stay near and with more of them, few
+ * columns, a few more, few steps, several blocks, dot products of whole pages. */
 static const int64_t shared_sizes[][3] = {
-    { 10, 300, 500 }, { 130, 140, 150 }, { 600, 5, 300 }, { 400, 250, 10 }, { 70, 66, 800 }, { 1, 900, 1100 },
+    { 10, 300, 500 }, { 130, 140, 150 }, { 600, 5, 300 }, { 400, 250, 10 },  { 70, 66, 800 },
+    { 1, 900, 1100 }, { 350, 90, 400 },  { 300, 40, 500 }, { 200, 90, 16 }, { 40, 60, 1024 },
 };
 enum { SHARED_SIZES = sizeof shared_sizes / sizeof *shared_sizes };
 
@@ -383,7 +386,7 @@ Test(gemm, same_bits_for_any_number_of_threads)
                 for (int l = 0; l < LAYOUTS; l++) {
                     use_threads(1);
                     void *c = product(&s, kernels, &layouts[l], 0, true, n);
-                    for (int threads = 2; threads <= 5; threads += threads - 1) {
+                    for (int threads = 2; threads <= 7; threads += threads == 3 ? 4 : 1) {
                         use_threads(threads);
                         void *again = product(&s, kernels, &layouts[l], 0, true, n);
                         cr_assert(memcmp(c, again, (size_t)(m * n) * lk_dtype_size(s.dtype)) == 0,
