@@ -256,8 +256,9 @@ static void run_tiles(const Product *g, Team team)
 
 /* ---- panels ------------------------------------------------------------------------------------------------------
  * A and B are packed: one of them by all threads together, the other by the thread that is about to use it, into its
- * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread has panels of its own, packs some, and goes
- * down C with each. Else it has rows of its own, and packs as many as stay near before the panels pass by. */
+ * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread packs some panels of
+ * its own, and goes down C with each. Else it has rows of its own, and packs as many as stay near before all panels
+ * pass by. */
 
 static void compute_panels(const Product *g, const Block *x, bool low, Team team)
 {
