@@ -40,7 +40,7 @@ enum {
     DEEP = 256,
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
-    PAGE = 4096,
+    PAGE = 4096, /* columns or rows such a distance apart meet in the same places of the L1 cache */
 
     TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
     WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
@@ -256,8 +256,9 @@ static void run_tiles(const Product *g, Team team)
 
 /* ---- panels ------------------------------------------------------------------------------------------------------
  * A and B are packed: one of them by all threads together, the other by the thread that is about to use it, into its
- * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread has panels of its own, packs some, and goes
- * down C with each. Else it has rows of its own, and packs as many as stay near before the panels pass by. */
+ * own caches. `low`: so few rows that all tiles stay near, and panels for everybody; then a thread packs some panels of
+ * its own, and goes down C with each. Else it has rows of its own, and packs as many as stay near before all panels
+ * pass by. */
 
 static void compute_panels(const Product *g, const Block *x, bool low, Team team)
 {
@@ -337,7 +338,7 @@ static void run_dots(const Product *g, Team team)
 
 /* Dot products pay for the sums of the lanes, m n times, and read all of A for every four columns of B; the other ways
  * pay for packing B, n k times. Measured, dot products win up to about k / 4 rows and a dozen tiles; a third of that
- * where the columns of B lie whole pages apart and so compete for the same few places of the L1 cache. */
+ * where the columns of B lie whole pages apart. */
 static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
 {
     int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
@@ -385,7 +386,8 @@ static void plan(Product *g)
         g->pack_a = g->a.col != 1;
         return;
     }
-    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > (swap ? 2 * g->kernels->rows : FEW));
+    int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW; /* in place these are slower */
+    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
     g->panels = g->pack_b && smaller(g->k * g->size, TILE_DEPTH) * g->kernels->columns <= PANEL_BYTES;
     g->pack_a = g->panels || g->a.row != 1 || (g->k >= SHALLOW && g->a.col > FEW);
 }
