@@ -388,7 +388,8 @@ static void plan(Product *g)
     }
     int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW; /* in place these are slower */
     g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
-    g->panels = g->pack_b && smaller(g->k * g->size, TILE_DEPTH) * g->kernels->columns <= PANEL_BYTES;
+    /* With few steps C is most of the traffic: then along its rows. */
+    g->panels = g->pack_b && g->k >= SHALLOW && smaller(g->k * g->size, TILE_DEPTH) * g->kernels->columns <= PANEL_BYTES;
     g->pack_a = g->panels || g->a.row != 1 || (g->k >= SHALLOW && g->a.col > FEW);
 }
 

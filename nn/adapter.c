@@ -35,7 +35,7 @@ static Tensor *lora_right_inverse(Tape *t, Module *self, Tensor *value)
 static LowRank lora_low_rank(Tape *t, Module *self)
 {
     LoRAParametrization *p = (LoRAParametrization *)self;
-    if (!p->enabled) return (LowRank){ NULL };
+    if (!p->enabled) return (LowRank){ .A = NULL };
     return (LowRank){ .A = lk_param(t, self, &p->lora_A), .B = lk_param(t, self, &p->lora_B), .scale = p->scale };
 }
 

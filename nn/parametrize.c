@@ -178,7 +178,7 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
     ParametrizationList *list = self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
     if (!list || list->merged || list->caches || !lk_tape_grad(t)) return (LowRank){ .weight = lk_param(t, self, slot) };
     /* From the end: terms that add nothing are left out, the first one that adds something stays apart. */
-    LowRank parts = { NULL };
+    LowRank parts = { .A = NULL };
     int i = list->chain.count;
     while (i > 0 && !parts.A && list->chain.items[i - 1]->type->low_rank) {
         i--;
