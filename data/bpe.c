@@ -18,7 +18,8 @@ static bool is_plain(uint32_t byte)
     return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
 }
 
-int lk_bpe_byte(uint32_t code)
+/* The byte that a character stands for; -1: none. */
+static int byte_of(uint32_t code)
 {
     if (code < 256) return is_plain(code) ? (int)code : -1;
     if (code < 256 + 33) return (int)code - 256;             /* 0x00 … 0x20 */
@@ -32,7 +33,7 @@ bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, s
     for (size_t at = 0; at < length; n++) {
         uint32_t code;
         at += lk_utf8((const unsigned char *)spelling + at, length - at, &code);
-        int byte = lk_bpe_byte(code);
+        int byte = byte_of(code);
         if (byte < 0) return false;
         bytes[n] = (unsigned char)byte;
     }
@@ -104,15 +105,20 @@ int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size)
     return find_slot(bpe, hash_bytes(bytes, size), bytes, size)->id;
 }
 
-int32_t lk_bpe_add_token(Bpe *bpe, int32_t id)
+int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length)
+{
+    unsigned char bytes[LK_BPE_TOKEN_MAX];
+    size_t size;
+    bool possible = length <= sizeof bytes && lk_bpe_unspell(spelling, length, bytes, &size);
+    return possible ? lk_bpe_find(bpe, bytes, size) : -1;
+}
+
+void lk_bpe_add_token(Bpe *bpe, int32_t id)
 {
     const BpeToken *token = &bpe->tokens[id];
     const unsigned char *bytes = (const unsigned char *)bpe->names + token->bytes;
     uint32_t hash = hash_bytes(bytes, token->size);
-    BpeSlot *slot = find_slot(bpe, hash, bytes, token->size);
-    if (slot->id >= 0) return slot->id;
-    *slot = (BpeSlot){ hash, id };
-    return -1;
+    *find_slot(bpe, hash, bytes, token->size) = (BpeSlot){ hash, id };
 }
 
 BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right)

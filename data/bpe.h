@@ -5,6 +5,8 @@
 
 #include "data/tokenizer.h"
 
+enum { LK_BPE_TOKEN_MAX = 4096 }; /* bytes of a spelling */
+
 typedef struct BpeToken {
     uint32_t spelling;    /* where it begins in names, as vocab.json writes it; ends with '\0' */
     uint32_t bytes, size; /* and the bytes it stands for */
@@ -36,10 +38,11 @@ typedef struct Bpe {
 bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
 void lk_bpe_free(Bpe *bpe);
 
-/* Puts token id, whose entry is filled in, into the table. Returns -1, or the token that has these bytes already. */
-int32_t lk_bpe_add_token(Bpe *bpe, int32_t id);
+/* Puts token id, whose entry is filled in, into the table. No two tokens have the same bytes. */
+void lk_bpe_add_token(Bpe *bpe, int32_t id);
 /* -1: no token has these bytes. */
 int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size);
+int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length);
 /* The slot of a merge: an empty one (left = -1), in which it may be put, if there is none. */
 BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
 /* Finds out which tokens are whole, once all merges are there; false: no memory. */
@@ -51,8 +54,6 @@ bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool br
 /* Room for `more` ids behind count; false: no memory. */
 bool lk_token_ids_reserve(TokenIds *ids, size_t more);
 
-/* The byte that a character of a spelling stands for; -1: none. */
-int lk_bpe_byte(uint32_t code);
 /* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that stands for none. */
 bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
 

@@ -40,9 +40,9 @@ void lk_token_ids_free(TokenIds *ids)
     *ids = (TokenIds){ 0 };
 }
 
-static bool put(TokenIds *ids, int64_t id)
+bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err)
 {
-    if (!lk_token_ids_reserve(ids, 1)) return false;
+    if (!lk_token_ids_reserve(ids, 1)) return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
     ids->items[ids->count++] = id;
     return true;
 }
@@ -93,7 +93,7 @@ static bool put_text(const Tokenizer *tok, const char *start, size_t size, Token
         size_t begin, end;
         int64_t id = find_special(tok, text, size, &begin, &end);
         if (!put_words(tok, text, begin, ids)) return false;
-        if (id >= 0 && !put(ids, id)) return false;
+        if (id >= 0 && !lk_token_ids_add(ids, id, NULL)) return false;
         text += end, size -= end;
     }
     return true;
@@ -227,5 +227,5 @@ const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id)
 
 int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token)
 {
-    return lk_bpe_find_spelling(tok->bpe, token, strlen(token));
+    return token ? lk_bpe_find_spelling(tok->bpe, token, strlen(token)) : -1;
 }

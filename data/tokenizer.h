@@ -38,6 +38,7 @@ typedef struct TokenIds {
     void *scratch; /* for merging long words */
     size_t scratch_bytes;
 } TokenIds;
+LK_API bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err); /* appends one; error: LK_EMEMORY */
 LK_API void lk_token_ids_free(TokenIds *ids); /* leaves { 0 } */
 
 /* Appends the ids of a text: with specials <s> … </s>, without them nothing but the text's own. Special tokens that are

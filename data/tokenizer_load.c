@@ -103,6 +103,9 @@ static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *val
     *used += length + 1;
     token->bytes = (uint32_t)*used;
     if (length == 0) return fail(f, LK_EFORMAT, "the token with id %lld is empty", (long long)id);
+    if (length > LK_BPE_TOKEN_MAX)
+        return fail(f, LK_EFORMAT, "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible", spelling,
+                    (long long)id, length, LK_BPE_TOKEN_MAX);
     if (!lk_bpe_unspell(spelling, length, (unsigned char *)bpe->names + *used, &size))
         return fail(f, LK_EFORMAT, "token \"%.60s\" (id %lld) has a character that stands for no byte", spelling,
                     (long long)id);
@@ -146,38 +149,42 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 
 /* ---- merges.txt ------------------------------------------------------------------------------------------------ */
 
-/* The token with this spelling; joined: behind it `more` bytes of another. */
-static int32_t find_spelling(const Bpe *bpe, const char *spelling, size_t length, unsigned char *bytes, size_t *size)
+/* How much of a text is enough for a message. */
+static int shown(size_t length)
 {
-    return lk_bpe_unspell(spelling, length, bytes, size) ? lk_bpe_find(bpe, bytes, *size) : -1;
+    return length < 60 ? (int)length : 60;
 }
 
+/* line: not terminated, without its end. */
 static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, const char *line, size_t length)
 {
-    enum { SPELLING_MAX = 1 << 16 };
-    unsigned char bytes[2 * SPELLING_MAX];
-    size_t size[2] = { 0 };
     const char *space = memchr(line, ' ', length), *end = line + length;
-    int shown = length < 60 ? (int)length : 60;
     if (length > 0 && end[-1] == '\r')
         return fail(f, LK_EFORMAT, "line %d ends with CR LF; save the file with LF alone", number);
     if (!space || space == line || space + 1 == end || memchr(space + 1, ' ', (size_t)(end - space - 1)))
-        return fail(f, LK_EFORMAT, "line %d, \"%.*s\", is not two tokens with one space between", number, shown, line);
-    const char *part[] = { line, space + 1 };
-    size_t part_length[] = { (size_t)(space - line), (size_t)(end - space - 1) };
-    int32_t id[2] = { -1, -1 };
+        return fail(f, LK_EFORMAT, "line %d, \"%.*s\", is not two tokens with one space between", number, shown(length),
+                    line);
+    const char *spelling[2] = { line, space + 1 };
+    const size_t lengths[2] = { (size_t)(space - line), (size_t)(end - space - 1) };
+    int32_t id[2];
+    char bytes[2 * LK_BPE_TOKEN_MAX];
+    size_t size = 0;
     for (int i = 0; i < 2; i++) {
-        if (part_length[i] <= SPELLING_MAX)
-            id[i] = find_spelling(bpe, part[i], part_length[i], bytes + size[0], &size[i]);
+        id[i] = lk_bpe_find_spelling(bpe, spelling[i], lengths[i]);
         if (id[i] < 0)
             return fail(f, LK_EFORMAT, "line %d names \"%.*s\", which is not in the vocabulary", number,
-                        part_length[i] < 60 ? (int)part_length[i] : 60, part[i]);
+                        shown(lengths[i]), spelling[i]);
+        const BpeToken *token = &bpe->tokens[id[i]];
+        memcpy(bytes + size, bpe->names + token->bytes, token->size);
+        size += token->size;
     }
-    int32_t token = lk_bpe_find(bpe, bytes, size[0] + size[1]);
+    int32_t token = lk_bpe_find(bpe, bytes, size);
     if (token < 0)
-        return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" makes is not in the vocabulary", number, shown, line);
+        return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" make together is not in the vocabulary", number,
+                    shown(length), line);
     BpeMerge *merge = lk_bpe_merge(bpe, id[0], id[1]);
-    if (merge->left >= 0) return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number, shown, line);
+    if (merge->left >= 0)
+        return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number, shown(length), line);
     *merge = (BpeMerge){ id[0], id[1], rank, token };
     return true;
 }
