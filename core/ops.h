@@ -107,6 +107,12 @@ LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels); /* ign
 LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction);
 LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);  /* mean (x - y)²       dx += 2 (x - y) dy / n, dy' -= … */
 
+/* ---- dropout (ops_dropout.c) -------------------------------------------------------------------------------------- */
+
+/* F.dropout(x, p): y = x noise, where noise is 0 with probability p, else 1 / (1 - p); dx += dy noise. The noise comes
+ * from the tape's stream (lk_tape_seed) and is not stored: backward makes it again. p = 0 gives x itself, p = 1 zeros. */
+LK_API Tensor *lk_dropout(Tape *t, Tensor *x, double p);
+
 /* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ---------------------------------------- */
 LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b);

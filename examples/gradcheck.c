@@ -107,6 +107,14 @@ static Tensor *labels_for(Tape *t, const Tensor *x, int64_t ignored)
 CALL(cross_entropy, lk_cross_entropy(t, x[0], labels_for(t, x[0], -100)))
 CALL(cross_entropy_sum, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, LK_SUM))
 
+/* The same mask in every call. */
+static Tensor *dropout(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    lk_tape_seed(t, 5);
+    return lk_dropout(t, x[0], 0.4);
+}
+
 static const Row rows[] = {
     { "add", add, TWO, ANY },
     { "sub", sub, TWO, ANY },
@@ -153,6 +161,7 @@ static const Row rows[] = {
     { "cross_entropy", cross_entropy, ROWS_2D, ANY },
     { "cross_entropy_with", cross_entropy_sum, ROWS_2D, ANY },
     { "mse_loss", mse_loss, SAME, ANY },
+    { "dropout", dropout, ONE, ANY },
 };
 
 /* Makers of leaves, results that are not numbers, and the cut itself have no gradient. */
