@@ -2,7 +2,7 @@
  * and RobertaForMaskedLM, with their names.
  *
  *     Module *model = roberta_classifier_new(&config, &err);     -- shapes only, no memory for the matrices yet
- *     roberta_load(model, "model.safetensors", …)                -- examples/roberta_files.h: fills what the file has
+ *     roberta_load_base(model, "model.safetensors", &err);       -- examples/roberta_files.h: what the file has
  *     roberta_fill(model, &rng, &err);                           -- draws the rest
  *     Tensor *logits = roberta_logits(t, model, ids, mask);
  *

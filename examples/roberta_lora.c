@@ -1,7 +1,6 @@
 /* roberta_lora.c - which Linears get LoRA, and the homework's lines about it. What LoRA computes: nn/lora.c. */
 #include "examples/roberta_lora.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 #include "examples/cli.h"
@@ -11,12 +10,15 @@
 /* Calls for each target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
     const char *rest;
+    bool not; /* "!query": those that it matches are none */
     char text[LK_NAME_MAX + 2]; /* "*." and the target: the end of a name from a dot on */
 } Target;
 
 static bool next_target(Target *it)
 {
     if (!it->rest || !*it->rest) return false;
+    it->not = *it->rest == '!';
+    it->rest += it->not;
     size_t n = strcspn(it->rest, ",");
     snprintf(it->text, sizeof it->text, "*.%.*s", (int)(n < LK_NAME_MAX ? n : LK_NAME_MAX - 1), it->rest);
     it->rest += n + (it->rest[n] == ',');
@@ -25,15 +27,15 @@ static bool next_target(Target *it)
 
 static bool matches(const Target *target, const char *name)
 {
-    return fnmatch(target->text, name, 0) == 0 || fnmatch(target->text + 2, name, 0) == 0;
+    return lk_name_matches(target->text, name) || lk_name_matches(target->text + 2, name);
 }
 
 static bool is_target(const char *targets, const char *name)
 {
-    if (!targets) return true;
+    bool is = !targets;
     for (Target it = { .rest = targets }; next_target(&it);)
-        if (matches(&it, name)) return true;
-    return false;
+        if (matches(&it, name)) is = !it.not;
+    return is;
 }
 
 /* Levenshtein's distance, one row of the table at a time. */
@@ -135,7 +137,8 @@ int roberta_remove_lora(Module *model)
     return removed;
 }
 
-bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng, Error *err)
+bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double alpha, bool train_head, Rng *rng,
+                        Error *err)
 {
     char number[32];
     printf("Freezing original model parameters...\n");
@@ -145,6 +148,7 @@ bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double
     int wrapped = roberta_add_lora(model, targets, rank, alpha, rng, err);
     if (wrapped < 0) return false;
     printf("Target layers replaced.\n");
+    if (train_head) printf("Parameters of the head that are trained too: %d\n", lk_require_grad(model, "classifier.*", true));
     int64_t trainable = lk_count_trainable_parameters(model), total = lk_count_parameters(model);
     printf("\nTrainable params (LoRA A/B matrices): %s\n", cli_thousands(trainable, number));
     printf("Total params in model: %s\n", cli_thousands(total, number));

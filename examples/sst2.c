@@ -14,12 +14,17 @@ double sst2_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+bool sst2_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static bool has_file(const char *folder, const char *name)
 {
     char path[CLI_PATH_MAX + 32];
-    struct stat st;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    return stat(path, &st) == 0;
+    return sst2_is_file(path);
 }
 
 static bool holds_model(const char *folder)

@@ -19,6 +19,7 @@ bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);
 TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
                       Error *err);
 
+bool sst2_is_file(const char *path);
 double sst2_seconds(void); /* a clock that only goes forward */
 
 #endif
