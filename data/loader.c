@@ -115,7 +115,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
 {
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
-    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* also when drop_last leaves no batch, as in PyTorch */
+    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* drop_last or not, as in PyTorch */
     l->ordered = true;
     int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
     if (n < l->batch_size && l->drop_last) {

@@ -1,4 +1,5 @@
-/* sampler.h - in which order the samples of a pass come; shared by data/loader.c and data/text.c, no part of the interface. */
+/* sampler.h - in which order the samples of a pass come; shared by data/loader.c and data/text.c, no part of the
+ * interface. */
 #ifndef LK_SAMPLER_H
 #define LK_SAMPLER_H
 

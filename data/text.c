@@ -87,7 +87,8 @@ static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, in
     if (d->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (o->batch_size <= 0 || o->length < 0 || o->group < 0)
         return lk_error_set(err, LK_EVALUE, "%s: batch size %lld, length %lld, group %lld; the first must be positive, "
-                            "none negative", caller, (long long)o->batch_size, (long long)o->length, (long long)o->group);
+                            "none negative", caller, (long long)o->batch_size, (long long)o->length,
+                            (long long)o->group);
     int64_t longest = 0;
     for (int64_t i = 1; i < d->count; i++)
         if (lk_text_length(d, i) > lk_text_length(d, longest)) longest = i;
@@ -207,8 +208,8 @@ bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err)
     bool possible = at->next == count || (at->next >= 0 && at->next < count && at->next % l->options.batch_size == 0);
     int words = (int)(sizeof at->rng.word / sizeof *at->rng.word);
     if (!possible || at->rng.next < 0 || at->rng.next > words || (!at->ordered && at->next > 0 && at->next < count))
-        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: no position of this loader: sentence %lld of %lld, "
-                            "batches of %lld, %s", (long long)at->next, (long long)count,
+        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: no position of this loader: sentence %lld of "
+                            "%lld, batches of %lld, %s", (long long)at->next, (long long)count,
                             (long long)l->options.batch_size, at->ordered ? "in order" : "without an order");
     l->at = *at;
     Rng rng = at->rng;

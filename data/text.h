@@ -48,7 +48,7 @@ typedef struct TextOptions {
 } TextOptions;
 
 typedef struct TextBatch {
-    Tensor *ids;    /* (B, S) int64, padded on the right; all tensors belong to the loader, valid until its next batch */
+    Tensor *ids;    /* (B, S) int64, padded on the right; the tensors belong to the loader, until its next batch */
     Tensor *mask;   /* (B, S) bool: true where there is a token */
     Tensor *labels; /* (B) int64 */
     const int64_t *rows; /* which B sentences of the dataset they are */
@@ -72,17 +72,17 @@ typedef struct TextLoader {
 } TextLoader;
 
 /* Draws from rng what PyTorch's DataLoader does (data/loader.h); LK_GROUPED draws its permutation from rng itself. The
- * last batch may be smaller. No pass allocates anything. Errors: LK_EVALUE for an empty dataset, a batch size that is not
- * positive, a negative length or group, a sentence longer than length; LK_EMEMORY. */
+ * last batch may be smaller. No pass allocates anything. Errors: LK_EVALUE for an empty dataset, a batch size that is
+ * not positive, a negative length or group, a sentence longer than length; LK_EMEMORY. */
 LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options, Rng *rng, Error *err);
 LK_API void lk_text_loader_free(TextLoader *l);              /* NULL allowed */
 LK_API int64_t lk_text_loader_len(const TextLoader *l);      /* batches in a pass */
 LK_API void lk_text_loader_begin(TextLoader *l);             /* iter(loader): before every pass, the first one too */
 LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass is over */
 
-/* For resuming: a loader of the same dataset and options that is put where another one was goes on with the same batches.
- * Nothing is drawn from the generator; its own state is saved beside the position. Error, nothing changed: LK_EVALUE for
- * a position that no such loader can have. */
+/* For resuming: a loader of the same dataset and options that is put where another one was goes on with the same
+ * batches. Nothing is drawn from the generator; its own state is saved beside the position. Error, nothing changed:
+ * LK_EVALUE for a position that no such loader can have. */
 LK_API TextPosition lk_text_loader_position(const TextLoader *l);
 LK_API bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err);
 
