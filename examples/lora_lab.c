@@ -1,11 +1,12 @@
 /* lora_lab - the homework's last part, measured: full fine-tuning against LoRA, ranks, which Linears, seeds.
  *
- * One frozen base is loaded once and shared by all adapters, one after the other; full fine-tuning gets a base of its own
- * each time. What is measured is shown by examples/lora_lab_output.c. */
+ * One frozen base is loaded once and shared by all adapters, one after the other; full fine-tuning gets a base of
+ * its own each time. What is measured is shown by examples/lora_lab_output.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "data/safetensors.h"
 #include "examples/lora_lab_output.h"
@@ -21,7 +22,8 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_TEXT("model", Options, task.model, "DIR", "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
+    CLI_TEXT("model", Options, task.model, "DIR",
+             "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
     CLI_TEXT("data", Options, task.data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet"),
     CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
@@ -53,7 +55,7 @@ static const LabMeasure groups[] = {
 };
 enum { RANKS = sizeof all_ranks / sizeof all_ranks[0], GROUPS = sizeof groups / sizeof groups[0] };
 
-/* ---- peak memory ----------------------------------------------------------------------------------------------------- */
+/* ---- peak memory ------------------------------------------------------------------------------------------------ */
 
 /* Linux forgets the highest resident size when it is told so, and the next one is that of the next run. */
 static void forget_peak(void)
@@ -74,7 +76,7 @@ static double peak_megabytes(void)
     return kilobytes / 1024;
 }
 
-/* ---- one run --------------------------------------------------------------------------------------------------------- */
+/* ---- one run ---------------------------------------------------------------------------------------------------- */
 
 /* The trained parameters as a file: what an adapter is, or a whole model. */
 static bool measure_file(Module *model, int64_t *bytes, Error *err)
@@ -145,12 +147,13 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     if (m->full) lk_free(model);
     else roberta_remove_lora(model);
     if (ok)
-        printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name, (long long)(o->task.seed + m->seeds - 1),
-               100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1], m->steps_per_second);
+        printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
+               (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
+               m->steps_per_second);
     return ok;
 }
 
-/* ---- the lab --------------------------------------------------------------------------------------------------------- */
+/* ---- the lab ---------------------------------------------------------------------------------------------------- */
 
 static void plan(const Options *o, Lab *lab)
 {
@@ -203,7 +206,8 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
     plan(&o, &lab);
-    bool ok = lab.reference || lk_error_set(&err, LK_EVALUE, "--rank %lld is none of 1, 2, 4, 8, 16, 32", (long long)o.rank);
+    bool ok =
+        lab.reference || lk_error_set(&err, LK_EVALUE, "--rank %lld is none of 1, 2, 4, 8, 16, 32", (long long)o.rank);
     ok = ok && (!o.json || results_writable(o.json, &err)) && (!o.report || results_writable(o.report, &err));
     ok = ok && run(&task, &o, &lab, &err);
     task_close(&task);

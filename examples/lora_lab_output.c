@@ -23,7 +23,7 @@ double lab_deviation(const double *x, int n)
     return n > 1 ? sqrt(sum / (n - 1)) : 0;
 }
 
-/* ---- rows of the tables, as text or as HTML ------------------------------------------------------------------------ */
+/* ---- rows of the tables, as text or as HTML --------------------------------------------------------------------- */
 
 enum { COLUMNS = 8, CELL = 48 };
 static const char *const heads[COLUMNS] = {
@@ -104,7 +104,7 @@ void lab_print(const Lab *lab)
     printf("\nalways the more frequent label: %.2f %%\n", 100 * lab->majority);
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
 bool lab_write_json(const Lab *lab, const char *path, Error *err)
 {
@@ -130,7 +130,7 @@ bool lab_write_json(const Lab *lab, const char *path, Error *err)
     return results_close(&f, err);
 }
 
-/* ---- the page ------------------------------------------------------------------------------------------------------- */
+/* ---- the page --------------------------------------------------------------------------------------------------- */
 
 /* Mean accuracy over the ranks, with full fine-tuning as a level line. */
 static void rank_chart(FILE *out, const Lab *lab)
@@ -146,7 +146,8 @@ static void rank_chart(FILE *out, const Lab *lab)
         high = fmax(high, y[i]);
     }
     double ends[] = { 0, x[lab->ranks - 1] }, levels[] = { level, level };
-    const ChartLine lines[] = { { "full fine-tuning", 0, 2, ends, levels }, { "LoRA on all Linears", 1, lab->ranks, x, y } };
+    const ChartLine lines[] = { { "full fine-tuning", 0, 2, ends, levels },
+                                { "LoRA on all Linears", 1, lab->ranks, x, y } };
     chart_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5, fmax(high, level) + 0.5, " %");
 }
 
@@ -157,7 +158,8 @@ static void price_chart(FILE *out, const Lab *lab)
     int count[2] = { lab->ranks, lab->groups + 1 }, order[LAB_MEASURES_MAX];
     for (int line = 0; line < 2; line++) {
         int n = count[line];
-        for (int i = 0; i < n; i++) order[i] = line == 0 ? 1 + i : i < lab->groups ? 1 + lab->ranks + i : lab->reference;
+        for (int i = 0; i < n; i++)
+            order[i] = line == 0 ? 1 + i : i < lab->groups ? 1 + lab->ranks + i : lab->reference;
         for (int i = 1; i < n; i++) /* lines go from left to right */
             for (int k = i; k > 0 && lab->measures[order[k]].trainable < lab->measures[order[k - 1]].trainable; k--) {
                 int swap = order[k];
@@ -174,7 +176,8 @@ static void price_chart(FILE *out, const Lab *lab)
     }
     const ChartLine lines[] = { { "all Linears, rank by rank", 1, count[0], x[0], y[0] },
                                 { "groups of Linears", 2, count[1], x[1], y[1] } };
-    chart_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5, high + 0.5, " %");
+    chart_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5, high + 0.5,
+                " %");
 }
 
 bool lab_write_page(const Lab *lab, const char *path, Error *err)
@@ -184,11 +187,13 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     page_begin(out, "LoRA, measured");
-    fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s sentences. "
-            "Every way of training is run with %d seed%s; accuracy is that on dev.tsv, where always the same answer gives "
-            "%.2f&nbsp;%%. All adapters share one frozen base.</p>\n", cli_thousands(lab->base_parameters, parameters),
-            cli_thousands(lab->train_rows, rows), lab->measures[0].seeds, lab->measures[0].seeds == 1 ? "" : "s",
-            100 * lab->majority);
+    fprintf(
+        out,
+        "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s sentences. "
+        "Every way of training is run with %d seed%s; accuracy is that on dev.tsv, where always the same answer gives "
+        "%.2f&nbsp;%%. All adapters share one frozen base.</p>\n",
+        cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows), lab->measures[0].seeds,
+        lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority);
     all_tables(out, lab);
     fputs("<h2>Accuracy and rank</h2>\n", out);
     rank_chart(out, lab);

@@ -1,19 +1,21 @@
-/* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules: examples/roberta_modules.c; its files:
- * examples/roberta_files.c.
+/* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules: examples/roberta_modules.c; its
+ * files: examples/roberta_files.c.
  *
- * A module's forward takes one tensor, and here every layer needs the mask too: so functions of this file go from layer to
- * layer, and only the leaves (Linear, Embedding, LayerNorm) and whatever wraps them are called through lk_forward. */
+ * A module's forward takes one tensor, and here every layer needs the mask too: so functions of this file go from
+ * layer to layer, and only the leaves (Linear, Embedding, LayerNorm) and whatever wraps them are called through
+ * lk_forward. */
 #include "examples/roberta.h"
 
 #include "core/ops.h"
 #include "examples/roberta_modules.h"
 
-/* ---- embeddings ---------------------------------------------------------------------------------------------------- */
+/* ---- embeddings ------------------------------------------------------------------------------------------------- */
 
 /* pad + 1, pad + 2, … for the real tokens of each row; pads keep the place `pad`, whose embedding is 0. */
 static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
 {
-    Tensor *packed = lk_contiguous(t, ids), *y = packed ? lk_zeros(t, LK_I64, LK_SHAPE(ids->shape[0], ids->shape[1])) : NULL;
+    Tensor *packed = lk_contiguous(t, ids),
+           *y = packed ? lk_zeros(t, LK_I64, LK_SHAPE(ids->shape[0], ids->shape[1])) : NULL;
     if (!y) return NULL;
     int64_t rows = ids->shape[0], n = ids->shape[1], pad = e->padding_idx;
     int64_t room = ((const Embedding *)e->position_embeddings)->num_embeddings;
@@ -39,7 +41,7 @@ static Tensor *embed(Tape *t, Module *self, Tensor *ids)
     return lk_dropout(t, lk_forward(t, e->LayerNorm, x), self->training ? e->dropout : 0);
 }
 
-/* ---- layers -------------------------------------------------------------------------------------------------------- */
+/* ---- layers ----------------------------------------------------------------------------------------------------- */
 
 /* LayerNorm(residual + dropout(dense(x))) */
 static Tensor *output_of(Tape *t, Module *self, Tensor *x, Tensor *residual)
@@ -47,7 +49,8 @@ static Tensor *output_of(Tape *t, Module *self, Tensor *x, Tensor *residual)
     RobertaOutput *o = (RobertaOutput *)self;
     LayerNorm *norm = (LayerNorm *)o->LayerNorm;
     return lk_residual_norm(t, lk_forward(t, o->dense, x), residual, self->training ? o->dropout : 0,
-                            lk_param(t, o->LayerNorm, &norm->weight), lk_param(t, o->LayerNorm, &norm->bias), norm->eps);
+                            lk_param(t, o->LayerNorm, &norm->weight), lk_param(t, o->LayerNorm, &norm->bias),
+                            norm->eps);
 }
 
 /* The attention of the first token alone, (B, 1, hidden): one query a sentence instead of one a token. */
@@ -95,7 +98,8 @@ static Tensor *roberta_forward(Tape *t, Module *self, Tensor *ids, Tensor *mask,
                        lk_shape_text(ids, text), lk_dtype_name(ids->dtype));
     }
     if (!mask) mask = lk_ne(t, ids, lk_full(t, LK_I64, LK_SCALAR, (double)e->padding_idx));
-    /* From here on only x is kept, as long as nothing is recorded: in inference, and below the first trainable layer. */
+    /* From here on only x is kept, as long as nothing is recorded: in inference, and below the first trainable
+     * layer. */
     TapeMark mark = lk_tape_mark(t);
     Tensor *x = lk_tape_release(t, mark, embed(t, m->embeddings, ids));
     for (int i = 0; i < layers->count; i++) {
@@ -107,7 +111,7 @@ static Tensor *roberta_forward(Tape *t, Module *self, Tensor *ids, Tensor *mask,
     return x;
 }
 
-/* ---- heads --------------------------------------------------------------------------------------------------------- */
+/* ---- heads ------------------------------------------------------------------------------------------------------ */
 
 /* out_proj(dropout(tanh(dense(dropout(x))))) of the first token */
 static Tensor *classify(Tape *t, Module *self, Tensor *x)
@@ -149,7 +153,7 @@ Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *ma
     return lk_linear(t, x, lk_param(t, words, &((Embedding *)words)->weight), lk_param(t, m->lm_head, &head->bias));
 }
 
-/* ---- whole models -------------------------------------------------------------------------------------------------- */
+/* ---- whole models ----------------------------------------------------------------------------------------------- */
 
 static const Roberta *as_roberta(const Module *m)
 {
@@ -171,7 +175,9 @@ void roberta_set_recompute(Module *model, bool on)
 bool roberta_fill(Module *model, Rng *rng, Error *err)
 {
     const Roberta *m = as_roberta(model);
-    if (!m) return lk_error_set(err, LK_EVALUE, "roberta_fill: takes a RoBERTa, not %s", model ? model->type->name : "NULL");
+    if (!m)
+        return lk_error_set(err, LK_EVALUE, "roberta_fill: takes a RoBERTa, not %s",
+                            model ? model->type->name : "NULL");
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         Linear *linear = lk_as_linear(it.module);
         Embedding *embedding = lk_as_embedding(it.module);

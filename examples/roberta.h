@@ -1,5 +1,5 @@
-/* roberta.h - RoBERTa (Liu et al. 2019, arXiv:1907.11692), the encoder of BERT: transformers' RobertaForSequenceClassification
- * and RobertaForMaskedLM, with their names.
+/* roberta.h - RoBERTa (Liu et al. 2019, arXiv:1907.11692), the encoder of BERT: transformers'
+ * RobertaForSequenceClassification and RobertaForMaskedLM, with their names.
  *
  *     Module *model = roberta_classifier_new(&config, &err);     -- shapes only, no memory for the matrices yet
  *     roberta_load_base(model, "model.safetensors", &err);       -- examples/roberta_files.h: what the file has
@@ -24,9 +24,9 @@ Module *roberta_masked_lm_new(const RobertaConfig *c, Error *err);
 /* The config that a model was made of, borrowed; NULL for any other module. */
 const RobertaConfig *roberta_config(const Module *model);
 
-/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order of the names, and zeros
- * to the padding row of an embedding: what transformers does with weights that a checkpoint lacks. (Biases are 0 and
- * LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
+/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order of the names, and
+ * zeros to the padding row of an embedding: what transformers does with weights that a checkpoint lacks. (Biases are
+ * 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
 bool roberta_fill(Module *model, Rng *rng, Error *err);
 /* Whether a parameter has a shape only. */
 bool roberta_is_hollow(const Tensor *x);
@@ -36,7 +36,8 @@ bool roberta_is_hollow(const Tensor *x);
  * first token. Without gradients every layer runs in the memory of one. */
 Tensor *roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
 
-/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's scores at those places. */
+/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's scores at those
+ * places. */
 Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows);
 
 /* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in backward. Off at first. */

@@ -1,4 +1,5 @@
-/* roberta_config.c - config.json: read with jansson, checked, written. The model that is made of it: examples/roberta.c. */
+/* roberta_config.c - config.json: read with jansson, checked, written. The model that is made of it:
+ * examples/roberta.c. */
 #include "examples/roberta_config.h"
 
 #include <stdlib.h>
@@ -27,7 +28,7 @@ const RobertaConfig roberta_base = {
     .initializer_range = 0.02,
 };
 
-/* ---- what there is in the file: one row a key --------------------------------------------------------------------- */
+/* ---- what there is in the file: one row a key ------------------------------------------------------------------- */
 
 /* Sizes whose product is a matrix stay far below what int64 can count; no model of this kind is near the limits. */
 enum { SIZE_MAX_ = 1 << 24, LAYERS_MAX = 1024 };
@@ -70,28 +71,34 @@ bool roberta_config_check(const RobertaConfig *c, const char *where, Error *err)
     for (const Key *k = keys; k < keys + KEYS; k++) {
         double value = value_of(c, k);
         if (value >= k->min && value <= k->max) continue; /* NaN fails too */
-        return lk_error_set(err, LK_EVALUE, "%.300s: %s is %g; it must be between %g and %g", where, k->name, value, k->min,
-                            k->max);
+        return lk_error_set(err, LK_EVALUE, "%.300s: %s is %g; it must be between %g and %g", where, k->name, value,
+                            k->min, k->max);
     }
     if (c->hidden_size % c->num_attention_heads != 0)
-        return lk_error_set(err, LK_EVALUE, "%.300s: hidden_size %lld cannot be shared by %lld num_attention_heads without "
-                            "a rest", where, (long long)c->hidden_size, (long long)c->num_attention_heads);
+        return lk_error_set(err, LK_EVALUE,
+                            "%.300s: hidden_size %lld cannot be shared by %lld num_attention_heads without "
+                            "a rest",
+                            where, (long long)c->hidden_size, (long long)c->num_attention_heads);
     /* Each factor is at most 2^24, so three of them and 2^10 layers do not overflow a double's exact range badly; what
      * matters is a clear word before an allocation of terabytes is tried. */
     double layer = (double)c->hidden_size * (double)(4 * c->hidden_size + 2 * c->intermediate_size);
     double rows = (double)(c->vocab_size + c->max_position_embeddings + c->type_vocab_size + c->num_labels);
     double all = layer * (double)c->num_hidden_layers + rows * (double)c->hidden_size;
     if (all > 1e11)
-        return lk_error_set(err, LK_EVALUE, "%.300s: these sizes make a model of %.3g parameters; at most 1e11 are allowed",
-                            where, all);
+        return lk_error_set(err, LK_EVALUE,
+                            "%.300s: these sizes make a model of %.3g parameters; at most 1e11 are allowed", where,
+                            all);
     if (c->pad_token_id >= c->vocab_size || c->bos_token_id >= c->vocab_size || c->eos_token_id >= c->vocab_size)
-        return lk_error_set(err, LK_EVALUE, "%.300s: pad, bos, eos are the tokens %lld, %lld, %lld of %lld; each must be "
-                            "less than vocab_size", where, (long long)c->pad_token_id, (long long)c->bos_token_id,
-                            (long long)c->eos_token_id, (long long)c->vocab_size);
+        return lk_error_set(err, LK_EVALUE,
+                            "%.300s: pad, bos, eos are the tokens %lld, %lld, %lld of %lld; each must be "
+                            "less than vocab_size",
+                            where, (long long)c->pad_token_id, (long long)c->bos_token_id, (long long)c->eos_token_id,
+                            (long long)c->vocab_size);
     if (roberta_max_length(c) < 2)
-        return lk_error_set(err, LK_EVALUE, "%.300s: of %lld max_position_embeddings those up to pad_token_id %lld are not "
-                            "used; at least two more must be left for <s> and </s>", where,
-                            (long long)c->max_position_embeddings, (long long)c->pad_token_id);
+        return lk_error_set(err, LK_EVALUE,
+                            "%.300s: of %lld max_position_embeddings those up to pad_token_id %lld are not "
+                            "used; at least two more must be left for <s> and </s>",
+                            where, (long long)c->max_position_embeddings, (long long)c->pad_token_id);
     return true;
 }
 
@@ -107,7 +114,7 @@ static bool path_of(char path[RESULTS_PATH_MAX], const char *folder, Error *err)
            lk_error_set(err, LK_EIO, "%.200s…: the path is longer than %d bytes", folder, RESULTS_PATH_MAX);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_JANSSON
 
@@ -135,10 +142,11 @@ static bool refuse_others(const json_t *object, const char *path, Error *err)
         if (!value || json_is_null(value)) continue;
         const char *text = json_string_value(value);
         if (!text || strcmp(text, texts[i].value) != 0)
-            return lk_error_set(err, LK_EVALUE, "%.300s: %s is \"%.60s\"; only \"%s\" is implemented", path, texts[i].key,
-                                text ? text : "(no text)", texts[i].value);
+            return lk_error_set(err, LK_EVALUE, "%.300s: %s is \"%.60s\"; only \"%s\" is implemented", path,
+                                texts[i].key, text ? text : "(no text)", texts[i].value);
     }
-    if (json_is_true(json_object_get(object, "is_decoder")) || json_is_true(json_object_get(object, "add_cross_attention")))
+    if (json_is_true(json_object_get(object, "is_decoder")) ||
+        json_is_true(json_object_get(object, "add_cross_attention")))
         return lk_error_set(err, LK_EVALUE, "%.300s: the model is a decoder; only the encoder is implemented", path);
     if (json_object_size(json_object_get(object, "pruned_heads")) > 0)
         return lk_error_set(err, LK_EVALUE, "%.300s: pruned_heads is not empty; all heads must be there", path);
@@ -152,8 +160,10 @@ bool roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
     if (!path_of(path, folder, err)) return false;
     FILE *file = fopen(path, "rb");
     if (!file)
-        return lk_error_set(err, LK_EIO, "%.300s: cannot be opened; the model's folder holds config.json, vocab.json and "
-                            "merges.txt", path);
+        return lk_error_set(err, LK_EIO,
+                            "%.300s: cannot be opened; the model's folder holds config.json, vocab.json and "
+                            "merges.txt",
+                            path);
     json_t *object = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
     fclose(file);
     bool ok = object || lk_error_set(err, LK_EFORMAT, "%.300s: line %d: %.150s", path, at.line, at.text);
@@ -179,7 +189,7 @@ bool roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
 
 #endif
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 bool roberta_config_write(const RobertaConfig *c, const char *architecture, const char *folder, Error *err)
 {

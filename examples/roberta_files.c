@@ -16,7 +16,10 @@ static const char *const optional[] = { "classifier.*" };
 
 bool roberta_load_base(Module *classifier, const char *path, Error *err)
 {
-    const LoadOptions options = { sizeof rules / sizeof rules[0], rules, sizeof optional / sizeof optional[0], optional };
+    const LoadOptions options = { .rule_count = sizeof rules / sizeof rules[0],
+                                  .rules = rules,
+                                  .optional_count = sizeof optional / sizeof optional[0],
+                                  .optional = optional };
     LoadReport report = { 0 };
     bool ok = lk_load_module_mapped(classifier, path, &options, &report, err);
     char list[400];

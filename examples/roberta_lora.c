@@ -5,7 +5,7 @@
 
 #include "examples/cli.h"
 
-/* ---- targets ------------------------------------------------------------------------------------------------------- */
+/* ---- targets ---------------------------------------------------------------------------------------------------- */
 
 /* Calls for each target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
@@ -87,8 +87,8 @@ static bool no_such_target(Module *model, const char *target, Error *err)
         strcpy(nearest[at], name);
         if (count < NEAREST) count++;
     }
-    return lk_error_set(err, LK_EVALUE, "LoRA: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s", target,
-                        nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
+    return lk_error_set(err, LK_EVALUE, "LoRA: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s",
+                        target, nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
 }
 
 static bool check_targets(Module *model, const char *targets, Error *err)
@@ -106,7 +106,7 @@ static bool check_targets(Module *model, const char *targets, Error *err)
     return true;
 }
 
-/* ---- wrapping ------------------------------------------------------------------------------------------------------ */
+/* ---- wrapping --------------------------------------------------------------------------------------------------- */
 
 int roberta_add_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng, Error *err)
 {
@@ -148,7 +148,8 @@ bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double
     int wrapped = roberta_add_lora(model, targets, rank, alpha, rng, err);
     if (wrapped < 0) return false;
     printf("Target layers replaced.\n");
-    if (train_head) printf("Parameters of the head that are trained too: %d\n", lk_require_grad(model, "classifier.*", true));
+    if (train_head)
+        printf("Parameters of the head that are trained too: %d\n", lk_require_grad(model, "classifier.*", true));
     int64_t trainable = lk_count_trainable_parameters(model), total = lk_count_parameters(model);
     printf("\nTrainable params (LoRA A/B matrices): %s\n", cli_thousands(trainable, number));
     printf("Total params in model: %s\n", cli_thousands(total, number));

@@ -1,14 +1,15 @@
-/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. What they compute: examples/roberta.c.
+/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. What they compute:
+ * examples/roberta.c.
  *
  * Most have no forward of their own: every layer needs the mask beside its input. */
 #include "examples/roberta_modules.h"
 
 #include "core/memory.h"
 
-/* ---- tables -------------------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
 
 #define TYPE(type, T, table) \
-    static const ModuleType type = { .name = #T, .size = sizeof(T), .forward = function, .fields = table }
+    static const ModuleType type = { .name = #T, .size = sizeof(T), .fields = table }
 
 static const Field embeddings_fields[] = {
     LK_CHILD(RobertaEmbeddings, word_embeddings), LK_CHILD(RobertaEmbeddings, position_embeddings),
@@ -20,7 +21,8 @@ static const Field output_fields[] = { LK_CHILD(RobertaOutput, dense), LK_CHILD(
 TYPE(output_type, RobertaOutput, output_fields);
 static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(RobertaOutput), .fields = output_fields };
 
-static const Field attention_fields[] = { LK_CHILD(RobertaAttention, self), LK_CHILD(RobertaAttention, output), LK_END };
+static const Field attention_fields[] = { LK_CHILD(RobertaAttention, self), LK_CHILD(RobertaAttention, output),
+                                          LK_END };
 TYPE(attention_type, RobertaAttention, attention_fields);
 
 static const Field intermediate_fields[] = { LK_CHILD(RobertaIntermediate, dense), LK_END };
@@ -54,7 +56,7 @@ const ModuleType roberta_classifier_type = { .name = "RobertaForSequenceClassifi
 const ModuleType roberta_masked_lm_type = { .name = "RobertaForMaskedLM", .size = sizeof(Roberta),
                                             .fields = roberta_fields };
 
-/* ---- making one ---------------------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------------------------- */
 
 /* The end of every constructor: the module if all of it is there, else NULL and what is there is freed. */
 static Module *whole(Module *m, bool complete)
@@ -166,7 +168,8 @@ static Module *encoder_new(const RobertaConfig *c, Error *err)
     ModuleList *list = e ? lk_module_new(&list_type, err) : NULL;
     Module **layers = list ? lk_mem_calloc((size_t)c->num_hidden_layers, sizeof *layers) : NULL;
     if (e && list) e->layer = &list->base;
-    if (list && !layers) lk_error_set(err, LK_EMEMORY, "roberta: no memory for %lld layers", (long long)c->num_hidden_layers);
+    if (list && !layers)
+        lk_error_set(err, LK_EMEMORY, "roberta: no memory for %lld layers", (long long)c->num_hidden_layers);
     bool ok = layers;
     for (int64_t i = 0; ok && i < c->num_hidden_layers; i++) layers[i] = layer_new(c, err);
     ok = ok && lk_module_array_init(&list->modules, (int)c->num_hidden_layers, layers, err); /* refuses a NULL */

@@ -1,9 +1,10 @@
-/* roberta_pretrain - a small RoBERTa learns to fill in hidden words of SST-2's sentences: a base model for roberta_sst2.
+/* roberta_pretrain - a small RoBERTa learns to fill in hidden words of SST-2's sentences: a base model for
+ * roberta_sst2.
  *
- * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen anew each time; of these 80 %
- * become <mask>, 10 % another token, 10 % stay, and the model is to say what stood there. Labels are not looked at. The
- * decoder is the word embedding (tied weights) and is applied at the chosen places only. The folder that is written is a
- * complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
+ * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen anew each time; of
+ * these 80 % become <mask>, 10 % another token, 10 % stay, and the model is to say what stood there. Labels are not
+ * looked at. The decoder is the word embedding (tied weights) and is applied at the chosen places only. The folder
+ * that is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static const CliOption options[] = {
     CLI_INT("layers", Options, layers, "N", 1, 48, "layers"),
     CLI_INT("hidden", Options, hidden, "N", 2, 4096, "width of a layer"),
     CLI_INT("heads", Options, heads, "N", 1, 256, "attention heads; they share the width"),
-    CLI_INT("intermediate", Options, intermediate, "N", 0, 16384, "width of the feed-forward part; 0: four times the width"),
+    CLI_INT("intermediate", Options, intermediate, "N", 0, 16384,
+            "width of the feed-forward part; 0: four times the width"),
     CLI_INT("batch-size", Options, batch, "N", 1, 65536, "sentences of a step"),
     CLI_INT("steps", Options, steps, "N", 0, 1e9, "steps; 0: as many as the time allows"),
     CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5, "time to stop after; 0: no limit"),
@@ -68,7 +70,7 @@ typedef struct Run {
     double seconds, train_loss, dev_loss, dev_accuracy;
 } Run;
 
-/* ---- masking ------------------------------------------------------------------------------------------------------- */
+/* ---- masking ---------------------------------------------------------------------------------------------------- */
 
 typedef struct Hidden {
     Tensor *ids;            /* (B, S): what the model sees */
@@ -108,7 +110,7 @@ static bool hide(Run *r, const TextBatch *b, Hidden *h)
     return count > 0 && h->targets;
 }
 
-/* ---- evaluation and training ---------------------------------------------------------------------------------------- */
+/* ---- evaluation and training ------------------------------------------------------------------------------------ */
 
 /* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
 static bool evaluate(Run *r, Error *err)
@@ -191,7 +193,7 @@ static bool train(Run *r, Error *err)
     return true;
 }
 
-/* ---- the folder ---------------------------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------------------------- */
 
 static bool copy_file(const char *from_folder, const char *to_folder, const char *name, Error *err)
 {
@@ -212,8 +214,8 @@ static bool write_folder(Run *r, Error *err)
 {
     char path[CLI_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
-    return copy_file(r->folder, r->o->output, "vocab.json", err) && copy_file(r->folder, r->o->output, "merges.txt", err) &&
-           lk_save_module(r->model, path, err) &&
+    return copy_file(r->folder, r->o->output, "vocab.json", err) &&
+           copy_file(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
            roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err);
 }
 
@@ -231,7 +233,7 @@ static bool write_json(const Run *r, Error *err)
     return results_close(&f, err);
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------- */
+/* ---- the run ---------------------------------------------------------------------------------------------------- */
 
 static bool is_decayed(const ParamIter *it, void *user)
 {

@@ -1,9 +1,9 @@
 /* roberta_sst2 - the homework: RoBERTa with LoRA on every Linear learns the sentiment of SST-2's sentences.
  *
- * In the homework's order and with its lines: the base model, LoRA, data, training with an evaluation and a checkpoint after
- * every epoch, the best weights saved, loaded into a fresh model and evaluated again. What it adds: full fine-tuning
- * (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its data:
- * examples/roberta_task.c; training: examples/trainer.c. */
+ * In the homework's order and with its lines: the base model, LoRA, data, training with an evaluation and a
+ * checkpoint after every epoch, the best weights saved, loaded into a fresh model and evaluated again. What it adds:
+ * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
+ * data: examples/roberta_task.c; training: examples/trainer.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,8 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_TEXT("model", Options, task.model, "DIR", "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
+    CLI_TEXT("model", Options, task.model, "DIR",
+             "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
     CLI_TEXT("data", Options, task.data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet"),
     CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "LoRA's alpha; not divided by the rank"),
@@ -71,7 +72,7 @@ typedef struct Run {
     bool same; /* the two evaluations agree */
 } Run;
 
-/* ---- steps of the homework ------------------------------------------------------------------------------------------ */
+/* ---- steps of the homework -------------------------------------------------------------------------------------- */
 
 static bool add_lora(const Options *o, Module *model, Rng *rng, Error *err)
 {
@@ -143,7 +144,8 @@ static bool reload(Run *r, Error *err)
     lk_free(r->model);
     r->model = roberta_classifier_new(&task->config, err);
     if (!r->model) return false;
-    if (!r->o->full && roberta_add_lora(r->model, r->o->targets, r->o->rank, r->o->alpha, &unused, err) < 0) return false;
+    if (!r->o->full && roberta_add_lora(r->model, r->o->targets, r->o->rank, r->o->alpha, &unused, err) < 0)
+        return false;
     if (!lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
     r->session.trainer.model = r->model;
     r->session.trainer.user = r->model;
@@ -160,7 +162,7 @@ static bool reload(Run *r, Error *err)
     return true;
 }
 
-/* ---- results --------------------------------------------------------------------------------------------------------- */
+/* ---- results ---------------------------------------------------------------------------------------------------- */
 
 static double peak_megabytes(void)
 {
@@ -207,8 +209,8 @@ static bool homework(Run *r, double start, Error *err)
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
     if (r->session.trainer.stopped) {
-        printf("Stopped behind step %lld; --resume %s/checkpoint-%lld goes on\n", (long long)r->session.trainer.state.step,
-               o->output, (long long)r->session.trainer.state.step);
+        printf("Stopped behind step %lld; --resume %s/checkpoint-%lld goes on\n",
+               (long long)r->session.trainer.state.step, o->output, (long long)r->session.trainer.state.step);
         return true;
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
@@ -226,9 +228,19 @@ static bool can_write(const Options *o, Error *err)
 
 int main(int argc, char **argv)
 {
-    Options o = { .task = { .padding = "grouped", .train_rows = 10000, .max_length = 512, .batch_size = 32,
-                            .eval_batch_size = 64, .seed = 42 },
-                  .output = "results", .rank = 8, .alpha = 16, .epochs = 2, .lr = 5e-5, .warmup = 500, .weight_decay = 0.01,
+    Options o = { .task = { .padding = "grouped",
+                            .train_rows = 10000,
+                            .max_length = 512,
+                            .batch_size = 32,
+                            .eval_batch_size = 64,
+                            .seed = 42 },
+                  .output = "results",
+                  .rank = 8,
+                  .alpha = 16,
+                  .epochs = 2,
+                  .lr = 5e-5,
+                  .warmup = 500,
+                  .weight_decay = 0.01,
                   .accumulate = 1 };
     double start = sst2_seconds();
     Run r = { .o = &o, .same = true };

@@ -8,7 +8,7 @@
 #include "examples/results.h"
 #include "examples/roberta_files.h"
 
-/* ---- data and model ------------------------------------------------------------------------------------------------ */
+/* ---- data and model --------------------------------------------------------------------------------------------- */
 
 bool task_open(Task *task, const TaskOptions *o, Error *err)
 {
@@ -16,15 +16,17 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
     lk_manual_seed(&task->rng, (uint64_t)o->seed);
     if (strcmp(o->padding, "grouped") && strcmp(o->padding, "longest") && strcmp(o->padding, "max"))
         return lk_error_set(err, LK_EVALUE, "--padding: '%.40s' is none of longest, max, grouped", o->padding);
-    if (!sst2_model_folder(o->model, task->folder, err) || !roberta_config_read(&task->config, task->folder, err)) return false;
+    if (!sst2_model_folder(o->model, task->folder, err) || !roberta_config_read(&task->config, task->folder, err))
+        return false;
     task->config.num_labels = 2; /* from_pretrained(…, num_labels=2): the head is SST-2's, whatever the model had */
     if (o->max_length > roberta_max_length(&task->config))
-        return lk_error_set(err, LK_EVALUE, "--max-length %lld: the model has positions for %lld tokens", (long long)o->max_length,
-                            (long long)roberta_max_length(&task->config));
+        return lk_error_set(err, LK_EVALUE, "--max-length %lld: the model has positions for %lld tokens",
+                            (long long)o->max_length, (long long)roberta_max_length(&task->config));
     task->tok = lk_tokenizer_new(task->folder, err);
     if (!task->tok) return false;
     if (task->tok->size > task->config.vocab_size || task->tok->pad != task->config.pad_token_id)
-        return lk_error_set(err, LK_EVALUE, "%.200s: vocab.json has %lld tokens and the padding %lld, config.json %lld and %lld",
+        return lk_error_set(err, LK_EVALUE,
+                            "%.200s: vocab.json has %lld tokens and the padding %lld, config.json %lld and %lld",
                             task->folder, (long long)task->tok->size, (long long)task->tok->pad,
                             (long long)task->config.vocab_size, (long long)task->config.pad_token_id);
     task->train = sst2_new(o->data, "train.tsv", task->tok, o->max_length, o->train_rows, err);
@@ -55,7 +57,7 @@ Module *task_model_new(Task *task, Error *err)
     return NULL;
 }
 
-/* ---- what the Trainer calls ---------------------------------------------------------------------------------------- */
+/* ---- what the Trainer calls ------------------------------------------------------------------------------------- */
 
 static bool feed_begin(void *loader, Error *err)
 {
@@ -105,7 +107,7 @@ static void scores_end(TrainerMetrics *self, TrainerLog *log)
     trainer_log_add(log, "eval_accuracy", (double)s->correct / (double)s->count);
 }
 
-/* ---- a training ---------------------------------------------------------------------------------------------------- */
+/* ---- a training ------------------------------------------------------------------------------------------------- */
 
 static TrainerData data_of(TaskFeed *feed)
 {
@@ -127,12 +129,20 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
     s->dev.loader = s->train.loader ? lk_text_loader_new(task->dev, &dev, &s->dev_rng, err) : NULL;
     s->dev.reseed = &s->dev_rng;
     if (!s->dev.loader) return false;
-    s->scores = (TaskScores){ .base = { scores_begin, scores_add, scores_end }, .feed = &s->dev, .count = task->dev->count,
+    s->scores = (TaskScores){ .base = { scores_begin, scores_add, scores_end },
+                              .feed = &s->dev,
+                              .count = task->dev->count,
                               .classes = task->config.num_labels };
     s->scores.logits = calloc((size_t)(s->scores.count * s->scores.classes), sizeof(float));
     if (!s->scores.logits) return lk_error_set(err, LK_EMEMORY, "no memory for the logits");
-    s->trainer = (Trainer){ .args = trainer_defaults(), .model = model, .t = task->t, .rng = &task->rng, .loss = loss_of,
-                            .user = model, .train = data_of(&s->train), .eval = data_of(&s->dev),
+    s->trainer = (Trainer){ .args = trainer_defaults(),
+                            .model = model,
+                            .t = task->t,
+                            .rng = &task->rng,
+                            .loss = loss_of,
+                            .user = model,
+                            .train = data_of(&s->train),
+                            .eval = data_of(&s->dev),
                             .metrics = &s->scores.base };
     TrainerArgs *a = &s->trainer.args; /* the homework's TrainingArguments */
     a->epochs = 2;
@@ -164,7 +174,8 @@ bool task_write_logits(const Task *task, const Session *s, const char *path, Err
     for (int64_t k = 0; k < scores->classes; k++) fprintf(out, "\tlogit_%lld", (long long)k);
     for (int64_t i = 0; i < scores->count; i++) {
         fprintf(out, "\n%lld\t%lld", (long long)i, (long long)task->dev->labels[i]);
-        for (int64_t k = 0; k < scores->classes; k++) fprintf(out, "\t%.9g", (double)scores->logits[i * scores->classes + k]);
+        for (int64_t k = 0; k < scores->classes; k++)
+            fprintf(out, "\t%.9g", (double)scores->logits[i * scores->classes + k]);
     }
     fputc('\n', out);
     return results_put(out, &text, &size, path, err);

@@ -32,8 +32,8 @@ typedef struct Task {
 bool task_open(Task *task, const TaskOptions *o, Error *err);
 void task_close(Task *task);
 
-/* The base model of the folder. What model.safetensors lacks, or all when there is no such file, is drawn from task->rng, and
- * a line says so. */
+/* The base model of the folder. What model.safetensors lacks, or all when there is no such file, is drawn from
+ * task->rng, and a line says so. */
 Module *task_model_new(Task *task, Error *err);
 
 /* Sentences for a Trainer, and which of them the present batch has. */

@@ -45,7 +45,8 @@ bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err)
         return true; /* what is missing there is said by whoever reads it */
     }
     return cli_find(NULL, "roberta-base", holds_model, path, err) ||
-           lk_error_set(err, LK_EIO, "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or ~/.cache/lorikeet");
+           lk_error_set(err, LK_EIO,
+                        "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or ~/.cache/lorikeet");
 }
 
 static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok, int64_t max_length, Error *err)
@@ -54,14 +55,16 @@ static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokeniz
     bool ok = true;
     for (int64_t i = 0; ok && i < tsv->count && (rows == 0 || i < rows); i++) {
         ids.count = 0;
-        ok = lk_tokenizer_encode(tok, tsv->rows[i].sentence, (size_t)tsv->rows[i].length, true, max_length, &ids, err) &&
-             lk_text_add(d, ids.items, ids.count, tsv->rows[i].label, err);
+        ok =
+            lk_tokenizer_encode(tok, tsv->rows[i].sentence, (size_t)tsv->rows[i].length, true, max_length, &ids, err) &&
+            lk_text_add(d, ids.items, ids.count, tsv->rows[i].label, err);
     }
     lk_token_ids_free(&ids);
     return ok;
 }
 
-TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows, Error *err)
+TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
+                      Error *err)
 {
     enum { CLASSES = 2 };
     char folder[CLI_PATH_MAX], path[CLI_PATH_MAX + 32];

@@ -8,7 +8,8 @@
 
 /* The options --model and --data of these programs. */
 #define CLI_MODEL(T) \
-    CLI_TEXT("model", T, model, "DIR", "folder with config.json, vocab.json, merges.txt; else roberta-base beside the data")
+    CLI_TEXT("model", T, model, "DIR", \
+             "folder with config.json, vocab.json, merges.txt; else roberta-base beside the data")
 #define CLI_SST2(T) CLI_TEXT("data", T, data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet")
 
 /* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it was looked for. */

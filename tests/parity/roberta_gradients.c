@@ -1,9 +1,11 @@
-/* roberta_gradients - loss, logits and gradients of a RoBERTa classifier with LoRA, for tests/parity/roberta_full.py.
+/* roberta_gradients - loss, logits and gradients of a RoBERTa classifier with LoRA, for
+ * tests/parity/roberta_full.py.
  *
  *     roberta_gradients FOLDER RANK ALPHA
  *
- * Reads config.json, model.safetensors (the names of a model with LoRA on every Linear) and batch.safetensors (ids and
- * labels) from the folder and writes result.safetensors: logits, loss and, under its name, the gradient of every A and B. */
+ * Reads config.json, model.safetensors (the names of a model with LoRA on every Linear) and batch.safetensors (ids
+ * and labels) from the folder and writes result.safetensors: logits, loss and, under its name, the gradient of every
+ * A and B. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +50,8 @@ static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module 
     if (!lk_load_module_mapped(*model, path, NULL, NULL, err)) return false;
     snprintf(path, sizeof path, "%s/batch.safetensors", folder);
     SafeTensors *batch = lk_safetensors_open(path, err);
-    Tensor *ids = batch ? read_tensor(batch, "ids", err) : NULL, *labels = ids ? read_tensor(batch, "labels", err) : NULL;
+    Tensor *ids = batch ? read_tensor(batch, "ids", err) : NULL,
+           *labels = ids ? read_tensor(batch, "labels", err) : NULL;
     bool ok = labels;
     if (ok) {
         lk_eval(*model);

@@ -1,5 +1,5 @@
-/* test_roberta.c - the model of the homework against PyTorch (tests/fixtures/make_roberta.py), its names and counts, LoRA on
- * its Linears, padding, and config.json. At full size: tests/parity/. */
+/* test_roberta.c - the model of the homework against PyTorch (tests/fixtures/make_roberta.py), its names and counts,
+ * LoRA on its Linears, padding, and config.json. At full size: tests/parity/. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,7 @@ static Tensor *mask_of(Tape *t, Tensor *ids)
     return lk_ne(t, ids, lk_full(t, LK_I64, LK_SCALAR, 1));
 }
 
-/* ---- names and counts --------------------------------------------------------------------------------------------- */
+/* ---- names and counts ------------------------------------------------------------------------------------------- */
 
 Test(roberta, names_are_the_hubs)
 {
@@ -64,7 +64,8 @@ Test(roberta, names_are_the_hubs)
     int n = 0;
     for (ParamIter it = lk_params(m); lk_params_next(&it); n++) {
         check(n < (int)(sizeof roberta_names / sizeof roberta_names[0]));
-        check(strcmp(it.name, roberta_names[n]) == 0, "parameter %d is %s, in PyTorch %s", n, it.name, roberta_names[n]);
+        check(strcmp(it.name, roberta_names[n]) == 0, "parameter %d is %s, in PyTorch %s", n, it.name,
+              roberta_names[n]);
     }
     check(n == 5 + 3 * 16 + 4);
     lk_free(m);
@@ -105,7 +106,7 @@ Test(roberta, counts_at_full_size)
     lk_free(m);
 }
 
-/* ---- PyTorch ------------------------------------------------------------------------------------------------------- */
+/* ---- PyTorch ---------------------------------------------------------------------------------------------------- */
 
 /* |x - expected| within tol of the largest expected value: "relative", where single elements may be nearly 0. */
 static void check_near(const char *name, const Tensor *x, const double *expected, int64_t n, double tol)
@@ -116,8 +117,8 @@ static void check_near(const char *name, const Tensor *x, const double *expected
     check(largest > 1e-6, "%s: numbers that are nearly 0 prove nothing", name);
     for (int64_t i = 0; i < n; i++) {
         double got = x->dtype == LK_F64 ? ((double *)x->data)[i] : (double)((float *)x->data)[i];
-        check(fabs(got - expected[i]) <= tol * largest, "%s, element %lld: %.17g, PyTorch %.17g", name, (long long)i, got,
-              expected[i]);
+        check(fabs(got - expected[i]) <= tol * largest, "%s, element %lld: %.17g, PyTorch %.17g", name, (long long)i,
+              got, expected[i]);
     }
 }
 
@@ -149,7 +150,8 @@ static void check_gradients(Module *m, double tol)
         check(grad, "%s has no gradient", it.name);
         bool full = strstr(it.name, ".lora.");
         adapters += full;
-        /* What a key's bias adds to the scores of a query is the same for every key: its gradient is 0 but for rounding. */
+        /* What a key's bias adds to the scores of a query is the same for every key: its gradient is 0 but for
+         * rounding. */
         if (strstr(it.name, "key.linear.bias")) continue;
         if (full) check_near(it.name, grad, roberta_gradients[n].values, roberta_gradients[n].count, tol);
         else check_summary(it.name, grad, roberta_gradients[n].values, tol);
@@ -204,8 +206,8 @@ static void check_masked_lm(DType dtype, double tol)
     check_near("gradient of the tied embedding",
                lk_grad(lk_param_at(m, "roberta.embeddings.word_embeddings.weight", &err)), roberta_masked_words_grad,
                small.vocab_size * small.hidden_size, tol);
-    check_near("gradient of the decoder's bias", lk_grad(lk_param_at(m, "lm_head.bias", &err)), roberta_masked_bias_grad,
-               small.vocab_size, tol);
+    check_near("gradient of the decoder's bias", lk_grad(lk_param_at(m, "lm_head.bias", &err)),
+               roberta_masked_bias_grad, small.vocab_size, tol);
     lk_free(ids);
     lk_free(m);
     lk_tape_free(t);
@@ -217,7 +219,7 @@ Test(roberta, masked_lm_agrees_with_pytorch)
     check_masked_lm(LK_F32, 1e-4);
 }
 
-/* ---- what is computed, and what is not ----------------------------------------------------------------------------- */
+/* ---- what is computed, and what is not -------------------------------------------------------------------------- */
 
 /* Pads at the end, as many as there are positions for, change nothing. */
 Test(roberta, padding_does_not_matter)
@@ -385,7 +387,7 @@ Test(roberta, bad_input)
     lk_tape_free(t);
 }
 
-/* ---- LoRA ---------------------------------------------------------------------------------------------------------- */
+/* ---- LoRA ------------------------------------------------------------------------------------------------------- */
 
 Test(roberta, targets)
 {
@@ -442,7 +444,7 @@ Test(roberta, wrong_targets_change_nothing)
     lk_free(m);
 }
 
-/* ---- config.json --------------------------------------------------------------------------------------------------- */
+/* ---- config.json ------------------------------------------------------------------------------------------------ */
 
 Test(roberta_config, written_and_read)
 {
@@ -475,8 +477,12 @@ Test(roberta_config, defaults_and_nulls)
     RobertaConfig c;
     Error err = { 0 };
     check(read_text(&c, "{}", &err) && memcmp(&c, &roberta_base, sizeof c) == 0, "%s", err.message);
-    check(read_text(&c, "{\"pad_token_id\": null, \"bos_token_id\": null, \"id2label\": {\"0\":\"a\",\"1\":\"b\",\"2\":\"c\"},"
-                        "\"unknown\": [1]}", &err), "%s", err.message);
+    check(read_text(
+              &c,
+              "{\"pad_token_id\": null, \"bos_token_id\": null, \"id2label\": {\"0\":\"a\",\"1\":\"b\",\"2\":\"c\"},"
+              "\"unknown\": [1]}",
+              &err),
+          "%s", err.message);
     check(c.pad_token_id == 1 && c.bos_token_id == 0 && c.eos_token_id == 2 && c.num_labels == 3);
 }
 
