@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "core/ops.h"
-#include "examples/roberta.h"
-#include "examples/roberta_lora.h"
+#include "examples/cli.c"
+#include "examples/results.c"
+#include "examples/roberta.c"
+#include "examples/roberta_config.c"
+#include "examples/roberta_lora.c"
+#include "examples/roberta_modules.c"
 #include "tests/check.h"
 #include "tests/fixtures/roberta.h"
 
