@@ -43,8 +43,9 @@ LK_API Tensor *lk_abs(Tape *t, Tensor *x);                         /* |x|       
 
 /* ---- matrix products (ops_matmul.c) ---------------------------------------------------------------------------- */
 
-/* torch.matmul: (m, k) @ (k, n) → (m, n), and (…, k) @ (k, n) → (…, n); a 1-D a is a row: (k) @ (k, n) → (n).
- * da += dy bᵀ, db += aᵀ dy (summed over the leading dimensions). */
+/* torch.matmul: (…, m, k) @ (…, k, n) → (…, m, n), where the leading dimensions broadcast. A 1-D a is a row and a 1-D b a
+ * column, which the result leaves out: (k) @ (k, n) → (n), (m, k) @ (k) → (m), (k) @ (k) → a scalar. Transposed operands
+ * are read in place. da += dy bᵀ, db += aᵀ dy, summed where an operand was broadcast. */
 LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
 
 /* F.linear: y = x Wᵀ + b for x (…, in), W (out, in), b (out) or NULL → (…, out).

@@ -23,6 +23,8 @@ static Cases TWO = { ". .", "3 3", "2,3 2,3", "2,3 3", "2,1 1,3", "3 2,3", "2,3t
 static Cases SAME = { ". .", "3 3", "2,3 2,3", "2,3t 2,3", "2,3 2,3s", "2,3,2 2,3,2", "1,5 1,5t" };
 static Cases PRODUCTS = { "2,3 3,4", "1,3 3,1", "2,3t 3,4", "2,3 3,4t", "2,3s 3,4s", "2,5,3 3,4", "3 3,4",
                           "2,2,3t 3,2", "33,20 20,5" };
+static Cases BATCHES = { "3 3s", "2,3t 3", "2,2,3 3", "3 2,3,2", "2,3s 2,3,2t", "2,2,3t 2,3,2", "1,2,3 2,3,2s",
+                         "2,1,2,3 2,3,1", "3,2,3,4 3,1,4,2t" };
 static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "2,3s 4,3s 4s", "2,5,3 4,3 4",
                          "3 4,3 4", "33,7 5,7 5" };
 static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s",
@@ -132,7 +134,7 @@ static const Row rows[] = {
     { "tanh", hyperbolic, ONE, ANY },
     { "relu", relu, ONE, APART },
     { "abs", absolute, ONE, APART },
-    { "matmul", matmul, PRODUCTS, ANY },
+    { "matmul", matmul, PRODUCTS, ANY }, { "matmul", matmul, BATCHES, ANY },
     { "linear", linear, LINEARS, ANY }, { "linear", linear_no_bias, WEIGHTS, ANY },
     { "linear_lora", linear_lora, LORAS, ANY },
     { "linear_plus_lora", linear_plus_lora, LORAS, ANY },
