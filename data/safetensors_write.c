@@ -201,8 +201,9 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
     return ok;
 }
 
-static bool save(const char *caller, const StateDict *state, const Metadata *metadata, const char *path, Error *err)
+bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
 {
+    const char *caller = "lk_save_safetensors";
     if (!state || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller, state ? "path" : "state");
     Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
     const StateEntry **order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof *order);
@@ -215,18 +216,5 @@ static bool save(const char *caller, const StateDict *state, const Metadata *met
         ok = lk_atomic_end(&f, ok);
     }
     lk_mem_free(order);
-    return ok;
-}
-
-bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
-{
-    return save("lk_save_safetensors", state, metadata, path, err);
-}
-
-bool lk_save_module(Module *m, const char *path, Error *err)
-{
-    StateDict *state = lk_state_dict_shared_new(m, err);
-    bool ok = state && save("lk_save_module", state, LK_METADATA({ "format", "pt" }), path, err);
-    lk_state_dict_free(state);
     return ok;
 }

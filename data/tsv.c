@@ -62,7 +62,7 @@ typedef struct Piece {
     int64_t length;
 } Piece;
 
-/* The next line, without what ends it. NULL in .at when there is none, or it cannot be one; then the reason is in err. */
+/* The next line, without what ends it. .at is NULL when there is none, or it cannot be one: the reason is in err. */
 static Piece next_line(Source *s)
 {
     const Piece none = { NULL, 0 };
@@ -195,7 +195,8 @@ Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err)
         return NULL;
     }
     Columns columns = { 0 };
-    if (read_all(&s, tsv) && read_header(&s, classes > 0, &columns) && read_rows(&s, &columns, classes, tsv)) return tsv;
+    bool ok = read_all(&s, tsv) && read_header(&s, classes > 0, &columns) && read_rows(&s, &columns, classes, tsv);
+    if (ok) return tsv;
     lk_tsv_free(tsv);
     return NULL;
 }

@@ -22,10 +22,11 @@ typedef struct Tsv {
     char *text; /* the whole file, which the rows point into */
 } Tsv;
 
-/* Reads columns `sentence` and, unless classes is 0 (test.tsv has none), `label`, wherever they are; others are skipped.
- * Lines end with LF or CR LF, quotes are bytes like others, a byte order mark is skipped. Errors, with file, line and
- * value: LK_EIO; LK_EFORMAT for an empty file, no rows, a column that is missing or there twice, a line with more or fewer
- * columns than the first, a label that is not one of the classes, a NUL byte, a line that is too long; LK_EMEMORY. */
+/* Reads columns `sentence` and, unless classes is 0 (test.tsv has none), `label`, wherever they are; others are
+ * skipped. Lines end with LF or CR LF, quotes are bytes like others, a byte order mark is skipped. Errors, with file,
+ * line and value: LK_EIO; LK_EFORMAT for an empty file, no rows, a column that is missing or there twice, a line with
+ * more or fewer columns than the first, a label that is not one of the classes, a NUL byte, a line that is too long;
+ * LK_EMEMORY. */
 LK_API Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err);
 LK_API void lk_tsv_free(Tsv *tsv); /* NULL allowed */
 

@@ -196,8 +196,11 @@ LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
 LK_API int64_t lk_count_parameters(Module *m);           /* Σ p.numel(), shared ones once */
 LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_grad */
 
-/* p.requires_grad = on for every parameter whose dotted name matches the pattern (`*` any text, dots too; `?` one
- * character); returns how many tensors matched. A shared one goes by its first name. */
+/* Whether a dotted name fits a pattern: `*` is any text, dots too, `?` one character. */
+LK_API bool lk_name_matches(const char *pattern, const char *name);
+
+/* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many tensors
+ * matched. A shared one goes by its first name. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 /* N1's freeze_linear_layers: freezes the parameters of every Linear in m, m itself included; returns how many. */
 LK_API int lk_freeze_linears(Module *m);

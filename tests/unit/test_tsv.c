@@ -1,4 +1,4 @@
-/* test_tsv.c - GLUE's files: what is read, byte for byte, and one refusal for every way in which a file can be wrong. */
+/* test_tsv.c - GLUE's files: what is read, byte for byte, and a refusal for every way in which a file can be wrong. */
 #include "data/tsv.h"
 
 #include <stdlib.h>
