@@ -99,11 +99,8 @@ size_t lk_word(const unsigned char *text, size_t size, bool *broken)
     size_t at = text[0] == '\'' ? contraction(text, size) : 0;
     if (at > 0) return at;
 
-    Char c = char_at(text, size);
-    if (text[0] == ' ' && size > 1) {
-        Char next = char_at(text + 1, size - 1);
-        if (next.class != LK_CHAR_SPACE) c = next, at = 1;
-    }
+    if (text[0] == ' ' && size > 1) at = 1; /* part of the run behind it, be that white space, too */
+    Char c = char_at(text + at, size - at);
     CharClass class = c.class;
     size_t last = at; /* where the last character of the run begins */
     for (; c.class == class; c = char_at(text + at, size - at)) {
