@@ -1,5 +1,5 @@
-/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For data/tokenizer.c, which cuts text into
- * words, and data/tokenizer_load.c, which reads the files. */
+/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For data/tokenizer.c, which cuts text
+ * into words, and data/tokenizer_load.c, which reads the files. */
 #ifndef LK_BPE_H
 #define LK_BPE_H
 

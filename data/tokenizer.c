@@ -1,5 +1,5 @@
-/* tokenizer.c - text to ids and back: finds special tokens, cuts what is between into words (data/words.c), and has each
- * word merged (data/bpe.c). Its files: data/tokenizer_load.c. */
+/* tokenizer.c - text to ids and back: finds special tokens, cuts what is between into words (data/words.c), and has
+ * each word merged (data/bpe.c). Its files: data/tokenizer_load.c. */
 #include "data/tokenizer.h"
 
 #include <string.h>
@@ -122,12 +122,12 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
         return lk_error_set(err, LK_EVALUE, "%s: a text of %zu bytes; at most %d are possible", x->function,
                             x->a_bytes > x->b_bytes ? x->a_bytes : x->b_bytes, LK_TEXT_MAX);
     if (max_length < 0 || (max_length > 0 && max_length < extra))
-        return lk_error_set(err, LK_EVALUE, "%s: max_length is %lld; with %d special tokens it is at least %d, or 0 for "
-                            "no limit", x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
-    int64_t before = ids->count, na = 0;
+        return lk_error_set(err, LK_EVALUE, "%s: max_length is %lld; with %d special tokens it is at least %d, or "
+                            "0 for no limit", x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
+    int64_t before = ids->count;
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
-    na = ids->count - before;
-    ok = ok && put_text(tok, x->b, x->b_bytes, ids) && lk_token_ids_reserve(ids, (size_t)extra);
+    int64_t na = ids->count - before;
+    ok = ok && put_text(tok, x->b, x->b_bytes, ids) && lk_token_ids_reserve(ids, (size_t)extra + 1); /* never NULL */
     int64_t nb = ids->count - before - na, cut_a = na, cut_b = nb;
     ids->count = before;
     if (!ok)
@@ -215,7 +215,8 @@ char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t 
         repair(raw, joined, text);
         text[size] = '\0';
         if (bytes) *bytes = size;
-    } else lk_error_set(err, LK_EMEMORY, "lk_tokenizer_decode_new: no memory for the text of %lld ids", (long long)count);
+    } else lk_error_set(err, LK_EMEMORY, "lk_tokenizer_decode_new: no memory for the text of %lld ids",
+                        (long long)count);
     lk_mem_free(raw);
     return text;
 }

@@ -50,8 +50,8 @@ enum { LK_TEXT_MAX = 1 << 29 };
 LK_API bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials, int64_t max_length,
                                 TokenIds *ids, Error *err);
 
-/* The same for two texts: <s> A </s></s> B </s>. Truncation is Hugging Face's longest_first: the longer one is cut until
- * both have half of the room (an odd id goes to the longer). */
+/* The same for two texts: <s> A </s></s> B </s>. Truncation is Hugging Face's longest_first: the longer one is cut
+ * until both have half of the room (an odd id goes to the longer). */
 LK_API bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
                                      bool specials, int64_t max_length, TokenIds *ids, Error *err);
 
@@ -63,8 +63,8 @@ LK_API bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t
 LK_API char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
                                      size_t *bytes, Error *err);
 
-/* A token as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer; NULL: no such id. And its id; -1: no
- * such token. */
+/* A token as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer; NULL: no such id. And its id; -1:
+ * no such token. */
 LK_API const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id);
 LK_API int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token);
 

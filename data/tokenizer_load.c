@@ -38,17 +38,22 @@ static bool LK_PRINTF(3, 4) fail(const File *f, ErrorCode code, const char *form
 
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
-static bool read_text(File *f, FILE *stream)
+/* Room for all of it. Looked at before it is opened: opening a pipe would wait for a writer. */
+static bool find_file(File *f)
 {
     struct stat info;
-    if (fstat(fileno(stream), &info) != 0) return fail(f, LK_EIO, "cannot be read: %s", strerror(errno));
+    if (stat(f->path, &info) != 0) return fail(f, LK_EIO, "cannot be opened: %s", strerror(errno));
     if (!S_ISREG(info.st_mode)) return fail(f, LK_EIO, "is not a regular file");
     if (info.st_size == 0) return fail(f, LK_EFORMAT, "is empty");
     if (info.st_size > FILE_MAX)
         return fail(f, LK_EFORMAT, "has %lld bytes, above the limit of %d", (long long)info.st_size, FILE_MAX);
     f->size = (size_t)info.st_size;
     f->text = lk_mem_alloc(f->size);
-    if (!f->text) return fail(f, LK_EMEMORY, "no memory for %zu bytes", f->size);
+    return f->text || fail(f, LK_EMEMORY, "no memory for %zu bytes", f->size);
+}
+
+static bool read_text(File *f, FILE *stream)
+{
     if (fread(f->text, 1, f->size, stream) != f->size)
         return fail(f, LK_EIO, "cannot be read: %s", ferror(stream) ? strerror(errno) : "it was shortened");
     if (f->size >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0)
@@ -60,6 +65,7 @@ static bool read_file(File *f, const char *folder, const char *name)
 {
     int length = snprintf(f->path, PATH_ROOM, "%s/%s", folder, name);
     if (length >= PATH_ROOM) return fail(f, LK_EIO, "the path is too long");
+    if (!find_file(f)) return false;
     FILE *stream = fopen(f->path, "rbe");
     if (!stream) return fail(f, LK_EIO, "cannot be opened: %s", strerror(errno));
     bool ok = read_text(f, stream);

@@ -19,23 +19,22 @@
 /* What Unicode 15.1 and 16 added, for a utf8proc that does not know it: the reference has the classes of Unicode 16. */
 static CharClass new_class(uint32_t code)
 {
+    enum Kind { L, N };
     static const struct {
         uint32_t first, last;
-        CharClass class;
+        enum Kind kind;
     } added[] = {
-        { 0x1C89, 0x1C8A, LK_CHAR_LETTER },   { 0xA7CB, 0xA7CD, LK_CHAR_LETTER },   { 0xA7DA, 0xA7DC, LK_CHAR_LETTER },
-        { 0x105C0, 0x105F3, LK_CHAR_LETTER }, { 0x10D40, 0x10D49, LK_CHAR_NUMBER }, { 0x10D4A, 0x10D65, LK_CHAR_LETTER },
-        { 0x10D6F, 0x10D85, LK_CHAR_LETTER }, { 0x10EC2, 0x10EC4, LK_CHAR_LETTER }, { 0x11380, 0x11389, LK_CHAR_LETTER },
-        { 0x1138B, 0x1138B, LK_CHAR_LETTER }, { 0x1138E, 0x1138E, LK_CHAR_LETTER }, { 0x11390, 0x113B5, LK_CHAR_LETTER },
-        { 0x113B7, 0x113B7, LK_CHAR_LETTER }, { 0x113D1, 0x113D1, LK_CHAR_LETTER }, { 0x113D3, 0x113D3, LK_CHAR_LETTER },
-        { 0x116D0, 0x116E3, LK_CHAR_NUMBER }, { 0x11BC0, 0x11BE0, LK_CHAR_LETTER }, { 0x11BF0, 0x11BF9, LK_CHAR_NUMBER },
-        { 0x13460, 0x143FA, LK_CHAR_LETTER }, { 0x16100, 0x1611D, LK_CHAR_LETTER }, { 0x16130, 0x16139, LK_CHAR_NUMBER },
-        { 0x16D40, 0x16D6C, LK_CHAR_LETTER }, { 0x16D70, 0x16D79, LK_CHAR_NUMBER }, { 0x18CFF, 0x18CFF, LK_CHAR_LETTER },
-        { 0x1CCF0, 0x1CCF9, LK_CHAR_NUMBER }, { 0x1E5D0, 0x1E5ED, LK_CHAR_LETTER }, { 0x1E5F0, 0x1E5F0, LK_CHAR_LETTER },
-        { 0x1E5F1, 0x1E5FA, LK_CHAR_NUMBER }, { 0x2EBF0, 0x2EE5D, LK_CHAR_LETTER },
+        { 0x1C89, 0x1C8A, L },   { 0xA7CB, 0xA7CD, L },   { 0xA7DA, 0xA7DC, L },   { 0x105C0, 0x105F3, L },
+        { 0x10D40, 0x10D49, N }, { 0x10D4A, 0x10D65, L }, { 0x10D6F, 0x10D85, L }, { 0x10EC2, 0x10EC4, L },
+        { 0x11380, 0x11389, L }, { 0x1138B, 0x1138B, L }, { 0x1138E, 0x1138E, L }, { 0x11390, 0x113B5, L },
+        { 0x113B7, 0x113B7, L }, { 0x113D1, 0x113D1, L }, { 0x113D3, 0x113D3, L }, { 0x116D0, 0x116E3, N },
+        { 0x11BC0, 0x11BE0, L }, { 0x11BF0, 0x11BF9, N }, { 0x13460, 0x143FA, L }, { 0x16100, 0x1611D, L },
+        { 0x16130, 0x16139, N }, { 0x16D40, 0x16D6C, L }, { 0x16D70, 0x16D79, N }, { 0x18CFF, 0x18CFF, L },
+        { 0x1CCF0, 0x1CCF9, N }, { 0x1E5D0, 0x1E5ED, L }, { 0x1E5F0, 0x1E5F0, L }, { 0x1E5F1, 0x1E5FA, N },
+        { 0x2EBF0, 0x2EE5D, L },
     };
     for (size_t i = 0; i < sizeof added / sizeof *added && added[i].first <= code; i++)
-        if (code <= added[i].last) return added[i].class;
+        if (code <= added[i].last) return added[i].kind == L ? LK_CHAR_LETTER : LK_CHAR_NUMBER;
     return LK_CHAR_OTHER;
 }
 
@@ -89,9 +88,9 @@ static Char char_at(const unsigned char *text, size_t size)
 static size_t contraction(const unsigned char *text, size_t size)
 {
     if (size > 1 && (text[1] == 's' || text[1] == 't' || text[1] == 'm' || text[1] == 'd')) return 2;
-    if (size > 2 && (memcmp(text + 1, "re", 2) == 0 || memcmp(text + 1, "ve", 2) == 0 || memcmp(text + 1, "ll", 2) == 0))
-        return 3;
-    return 0;
+    if (size < 3) return 0;
+    bool three = memcmp(text + 1, "re", 2) == 0 || memcmp(text + 1, "ve", 2) == 0 || memcmp(text + 1, "ll", 2) == 0;
+    return three ? 3 : 0;
 }
 
 size_t lk_word(const unsigned char *text, size_t size, bool *broken)
@@ -100,11 +99,8 @@ size_t lk_word(const unsigned char *text, size_t size, bool *broken)
     size_t at = text[0] == '\'' ? contraction(text, size) : 0;
     if (at > 0) return at;
 
-    Char c = char_at(text, size);
-    if (text[0] == ' ' && size > 1) {
-        Char next = char_at(text + 1, size - 1);
-        if (next.class != LK_CHAR_SPACE) c = next, at = 1;
-    }
+    if (text[0] == ' ' && size > 1) at = 1; /* part of the run behind it, be that white space, too */
+    Char c = char_at(text + at, size - at);
     CharClass class = c.class;
     size_t last = at; /* where the last character of the run begins */
     for (; c.class == class; c = char_at(text + at, size - at)) {

@@ -27,7 +27,7 @@ static const CliOption options[] = {
     CLI_FLAG("decode", Options, decode, "read ids, separated by spaces, and write their text"),
     CLI_END
 };
-static const CliProgram program = { "tokenize", "Byte-level BPE of RoBERTa: a line of token ids for each text.", options };
+static const CliProgram program = { "tokenize", "Byte-level BPE of RoBERTa: a line of ids for each text.", options };
 
 typedef struct Job {
     const Tokenizer *tok;
@@ -106,7 +106,8 @@ static bool put_lines(Job *job, const char *path, Error *err)
         if (n > 0 && line[n - 1] == '\n') line[--n] = '\0';
         ok = put_line(job, line, (size_t)n, err);
     }
-    if (ok && !feof(file)) ok = lk_error_set(err, LK_EIO, "%s cannot be read: %s", path ? path : "stdin", strerror(errno));
+    if (ok && !feof(file))
+        ok = lk_error_set(err, LK_EIO, "%s cannot be read: %s", path ? path : "stdin", strerror(errno));
     free(line);
     if (path) fclose(file);
     return ok;
@@ -114,7 +115,7 @@ static bool put_lines(Job *job, const char *path, Error *err)
 
 static bool run(const Options *o, Error *err)
 {
-    if (!o->model) return lk_error_set(err, LK_EVALUE, "--model DIR is needed: the folder of vocab.json and merges.txt");
+    if (!o->model) return lk_error_set(err, LK_EVALUE, "--model is needed: the folder of vocab.json and merges.txt");
     if (!!o->tsv + !!o->text + !!o->lines > 1)
         return lk_error_set(err, LK_EVALUE, "only one of --tsv, --text and --lines is possible");
     if (o->tsv && o->decode) return lk_error_set(err, LK_EVALUE, "--decode reads ids, not --tsv");
