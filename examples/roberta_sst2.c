@@ -5,8 +5,6 @@
  * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
  * data: examples/roberta_task.c; training: examples/trainer.c. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -14,6 +12,7 @@
 #include "examples/results.h"
 #include "examples/roberta_lora.h"
 #include "examples/roberta_task.h"
+#include "examples/sst2_output.h"
 
 typedef struct Options {
     TaskOptions task;
@@ -66,17 +65,15 @@ typedef struct Run {
     Task task;
     Module *model;
     Session session;
-    TrainerLog trained, loaded; /* evaluations: after training, of the reloaded model */
-    int64_t parameters, trainable;
+    Sst2Outcome out;
     char best[CLI_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
-    bool same; /* the two evaluations agree */
 } Run;
 
 /* ---- steps of the homework -------------------------------------------------------------------------------------- */
 
 static bool add_lora(const Options *o, Module *model, Rng *rng, Error *err)
 {
-    return o->full || (roberta_apply_lora(model, o->targets, o->rank, o->alpha, o->train_head, rng, err));
+    return o->full || roberta_apply_lora(model, o->targets, o->rank, o->alpha, o->train_head, rng, err);
 }
 
 static bool make_model(Run *r, Error *err)
@@ -86,9 +83,10 @@ static bool make_model(Run *r, Error *err)
     if (!r->model) return false;
     printf("Original model loaded.\n");
     if (!add_lora(r->o, r->model, &r->task.rng, err)) return false;
-    r->parameters = lk_count_parameters(r->model);
-    r->trainable = lk_count_trainable_parameters(r->model);
-    if (r->o->full) printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->parameters, number));
+    r->out.parameters = lk_count_parameters(r->model);
+    r->out.trainable = lk_count_trainable_parameters(r->model);
+    if (r->o->full)
+        printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
     else printf("LoRA model created.\n");
     roberta_set_recompute(r->model, r->o->recompute);
     return true;
@@ -107,10 +105,18 @@ static void set_arguments(const Options *o, TrainerArgs *a)
     a->progress = o->progress ? stderr : NULL;
 }
 
-static void print_eval(const char *what, const TrainerLog *log)
+/* trainer.evaluate() with a line of its own. */
+static bool evaluate(Run *r, const char *what, double *loss, double *accuracy, Error *err)
 {
+    Trainer *tr = &r->session.trainer;
+    TrainerLog log;
+    tr->on_log = NULL;
+    if (!trainer_evaluate(tr, &log, err)) return false;
     printf("%s: ", what);
-    trainer_log_print(stdout, log);
+    trainer_log_print(stdout, &log);
+    *loss = trainer_log_get(&log, "eval_loss");
+    *accuracy = trainer_log_get(&log, "eval_accuracy");
+    return true;
 }
 
 static bool train_and_evaluate(Run *r, Error *err)
@@ -120,10 +126,7 @@ static bool train_and_evaluate(Run *r, Error *err)
     tr->on_log = trainer_print;
     set_arguments(r->o, &tr->args);
     if (!r->o->eval_only && !trainer_train(tr, err)) return false;
-    if (tr->stopped) return true;
-    if (!trainer_evaluate(tr, &r->trained, err)) return false;
-    print_eval("Eval Results", &r->trained);
-    return true;
+    return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
 static bool save_best(Run *r, Error *err)
@@ -134,6 +137,12 @@ static bool save_best(Run *r, Error *err)
     mkdir(folder, 0777); /* if it cannot be made, writing into it says so */
     snprintf(r->best, sizeof r->best, "%s/model.safetensors", folder);
     return lk_save_module(r->model, r->best, err);
+}
+
+/* numpy.isclose */
+static bool is_close(double a, double b)
+{
+    return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b);
 }
 
 /* A fresh model with what best_checkpoint holds; its loss and accuracy are those that were measured after training. */
@@ -149,57 +158,36 @@ static bool reload(Run *r, Error *err)
     if (!lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
     r->session.trainer.model = r->model;
     r->session.trainer.user = r->model;
-    if (!trainer_evaluate(&r->session.trainer, &r->loaded, err)) return false;
-    print_eval("Evaluation results on loaded LoRA-trained model", &r->loaded);
-    static const char *const metrics[] = { "eval_loss", "eval_accuracy" };
-    r->same = true;
+    Sst2Outcome *out = &r->out;
+    if (!evaluate(r, "Evaluation results on loaded LoRA-trained model", &out->loaded_loss, &out->loaded_accuracy, err))
+        return false;
+    out->reloaded = out->same = true;
     cli_line();
-    for (int i = 0; i < 2; i++) {
-        double a = trainer_log_get(&r->trained, metrics[i]), b = trainer_log_get(&r->loaded, metrics[i]);
-        cli_verify(&r->same, fabs(a - b) <= 1e-8 + 1e-6 * fabs(b), "%s after training %.9g, of the reloaded model %.9g",
-                   metrics[i], a, b);
-    }
+    cli_verify(&out->same, is_close(out->loss, out->loaded_loss),
+               "loss after training %.9g, of the reloaded model %.9g", out->loss, out->loaded_loss);
+    cli_verify(&out->same, is_close(out->accuracy, out->loaded_accuracy),
+               "accuracy after training %.9g, of the reloaded model %.9g", out->accuracy, out->loaded_accuracy);
     return true;
 }
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
-static double peak_megabytes(void)
+static void fill_outcome(Run *r, double start)
 {
-    struct rusage use;
-    return getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss / 1024 : NAN;
-}
-
-static bool write_json(const Run *r, double seconds, Error *err)
-{
-    Results f;
     const Options *o = r->o;
-    const TrainerHistory *history = &r->session.trainer.state.history;
-    if (!results_open(&f, o->json, err)) return false;
-    results_text(&f, "mode", o->full ? "full" : "lora");
-    if (!o->full) results_text(&f, "targets", o->targets ? o->targets : "all");
-    if (!o->full) results_int(&f, "rank", o->rank);
-    if (!o->full) results_number(&f, "alpha", o->alpha);
-    results_int(&f, "seed", o->task.seed);
-    results_int(&f, "train_rows", r->task.train->count);
-    results_int(&f, "parameters", r->parameters);
-    results_int(&f, "trainable_parameters", r->trainable);
-    results_number(&f, "trainable_percent", 100.0 * (double)r->trainable / (double)r->parameters);
-    results_int(&f, "steps", r->session.trainer.state.step);
-    results_number(&f, "eval_loss", trainer_log_get(&r->trained, "eval_loss"));
-    results_number(&f, "eval_accuracy", trainer_log_get(&r->trained, "eval_accuracy"));
-    if (!o->eval_only) results_bool(&f, "reloaded_is_the_same", r->same);
-    results_number(&f, "seconds", seconds);
-    results_number(&f, "peak_megabytes", peak_megabytes());
-    double *losses = calloc((size_t)history->count + 1, sizeof *losses);
-    int64_t n = 0;
-    for (int64_t i = 0; losses && i < history->count; i++) {
-        double loss = trainer_log_get(&history->logs[i], "loss");
-        if (!isnan(loss)) losses[n++] = loss;
-    }
-    results_numbers(&f, "losses", n, losses);
-    free(losses);
-    return results_close(&f, err);
+    Sst2Outcome *out = &r->out;
+    struct rusage use;
+    out->full = o->full;
+    out->model = r->task.folder;
+    out->targets = o->targets;
+    out->rank = o->rank;
+    out->alpha = o->alpha;
+    out->seed = o->task.seed;
+    out->train_rows = r->task.train->count;
+    out->dev_rows = r->task.dev->count;
+    out->state = &r->session.trainer.state;
+    out->seconds = sst2_seconds() - start;
+    out->peak_megabytes = getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss / 1024 : NAN;
 }
 
 static bool homework(Run *r, double start, Error *err)
@@ -215,7 +203,9 @@ static bool homework(Run *r, double start, Error *err)
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
     if (!o->eval_only && (!save_best(r, err) || !reload(r, err))) return false;
-    return !o->json || write_json(r, sst2_seconds() - start, err);
+    fill_outcome(r, start);
+    return (!o->json || sst2_write_json(&r->out, o->json, err)) &&
+           (!o->report || sst2_write_page(&r->out, o->report, err));
 }
 
 /* Where something is to be written is known to be writable before the work starts. */
@@ -243,7 +233,7 @@ int main(int argc, char **argv)
                   .weight_decay = 0.01,
                   .accumulate = 1 };
     double start = sst2_seconds();
-    Run r = { .o = &o, .same = true };
+    Run r = { .o = &o, .out = { .same = true } };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
@@ -252,5 +242,5 @@ int main(int argc, char **argv)
     session_end(&r.session);
     lk_free(r.model);
     task_close(&r.task);
-    return cli_exit(&program, ok && r.same, &err);
+    return cli_exit(&program, ok && r.out.same, &err);
 }

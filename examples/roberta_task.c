@@ -104,7 +104,7 @@ static bool scores_add(TrainerMetrics *self, Tape *t, Tensor *logits, const Trai
 static void scores_end(TrainerMetrics *self, TrainerLog *log)
 {
     const TaskScores *s = (const TaskScores *)self;
-    trainer_log_add(log, "eval_accuracy", (double)s->correct / (double)s->count);
+    trainer_log_add(log, "accuracy", (double)s->correct / (double)s->count);
 }
 
 /* ---- a training ------------------------------------------------------------------------------------------------- */
