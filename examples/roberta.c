@@ -141,7 +141,7 @@ Tensor *roberta_classifier_forward(Tape *t, Module *self, Tensor *ids)
 }
 
 /* word_embeddings(LayerNorm(gelu(dense(x)))) + bias, the embedding used as a matrix (hidden → vocabulary) */
-Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows)
+Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens)
 {
     Roberta *m = expect(t, masked_lm, &roberta_masked_lm_type, "roberta_token_logits");
     Tensor *x = m ? roberta_forward(t, m->roberta, ids, mask, false) : NULL;
@@ -150,7 +150,12 @@ Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *ma
     Module *words = ((RobertaEmbeddings *)((RobertaModel *)m->roberta)->embeddings)->word_embeddings;
     x = lk_select_rows(t, lk_view(t, x, LK_SHAPE(-1, x->shape[2])), rows);
     x = lk_forward(t, head->layer_norm, lk_gelu(t, lk_forward(t, head->dense, x)));
-    return lk_linear(t, x, lk_param(t, words, &((Embedding *)words)->weight), lk_param(t, m->lm_head, &head->bias));
+    Tensor *weight = lk_param(t, words, &((Embedding *)words)->weight), *bias = lk_param(t, m->lm_head, &head->bias);
+    if (tokens) {
+        weight = lk_select_rows(t, weight, tokens);
+        bias = lk_select_rows(t, bias, tokens);
+    }
+    return lk_linear(t, x, weight, bias);
 }
 
 /* ---- whole models ----------------------------------------------------------------------------------------------- */

@@ -36,9 +36,9 @@ bool roberta_is_hollow(const Tensor *x);
  * first token. Without gradients every layer runs in the memory of one. */
 Tensor *roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
 
-/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's scores at those
- * places. */
-Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows);
+/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's scores at those places.
+ * tokens (V) int64, not NULL: only the scores of these, (K, V), which saves the rest of the products. */
+Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens);
 
 /* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in backward. Off at first. */
 void roberta_set_recompute(Module *model, bool on);

@@ -3,8 +3,9 @@
  *
  * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen anew each time; of
  * these 80 % become <mask>, 10 % another token, 10 % stay, and the model is to say what stood there. Labels are not
- * looked at. The decoder is the word embedding (tied weights) and is applied at the chosen places only. The folder
- * that is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
+ * looked at. The decoder is the word embedding (tied weights); it is applied at the chosen places only, and chooses
+ * among the tokens that train.tsv has (a quarter of the vocabulary: the others are never an answer). The folder that
+ * is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,8 @@ typedef struct Run {
     Tokenizer *tok;
     TextDataset *train_set, *dev_set;
     TextLoader *train, *dev;
+    Tensor *tokens; /* int64: those that occur in train_set, special ones left out, in the order of their ids */
+    int64_t *place; /* of a token among them, or -1 */
     Rng rng, mask_rng; /* weights and orders; what is hidden */
     Tape *t;
     Module *model;
@@ -72,38 +75,47 @@ typedef struct Run {
 
 /* ---- masking ---------------------------------------------------------------------------------------------------- */
 
-typedef struct Hidden {
-    Tensor *ids;            /* (B, S): what the model sees */
-    Tensor *rows, *targets; /* (K): where something is hidden, counted over all rows of ids, and what */
-} Hidden;
-
-/* A token that is no special one, with equal chance. */
-static int64_t other_token(Run *r)
+static bool is_special(const Tokenizer *k, int64_t id)
 {
-    const Tokenizer *k = r->tok;
-    for (;;) {
-        int64_t id = lk_random_int(&r->mask_rng, 0, k->size);
-        if (id != k->bos && id != k->pad && id != k->eos && id != k->unk && id != k->mask) return id;
-    }
+    return id == k->bos || id == k->pad || id == k->eos || id == k->unk || id == k->mask;
 }
 
+static bool find_tokens(Run *r, Error *err)
+{
+    const TextDataset *d = r->train_set;
+    int64_t count = 0;
+    r->place = calloc((size_t)r->tok->size, sizeof *r->place);
+    if (!r->place) return lk_error_set(err, LK_EMEMORY, "no memory for %lld tokens", (long long)r->tok->size);
+    for (int64_t i = 0; i < d->offset[d->count]; i++) r->place[d->ids[i]] = 1;
+    for (int64_t id = 0; id < r->tok->size; id++) r->place[id] = r->place[id] && !is_special(r->tok, id) ? count++ : -1;
+    if (count == 0) return lk_error_set(err, LK_EVALUE, "train.tsv has no words to be hidden");
+    r->tokens = lk_tensor_new(LK_I64, LK_SHAPE(count), err);
+    for (int64_t id = 0; r->tokens && id < r->tok->size; id++)
+        if (r->place[id] >= 0) ((int64_t *)r->tokens->data)[r->place[id]] = id;
+    return r->tokens;
+}
+
+typedef struct Hidden {
+    Tensor *ids;            /* (B, S): what the model sees */
+    Tensor *rows, *targets; /* (K): where something is hidden, counted over all rows of ids; its place in r->tokens */
+} Hidden;
+
+/* False: nothing was chosen, or the tape knows why. */
 static bool hide(Run *r, const TextBatch *b, Hidden *h)
 {
-    const Tokenizer *k = r->tok;
     int64_t n = lk_numel(b->ids), count = 0;
-    const int64_t *from = b->ids->data;
+    const int64_t *from = b->ids->data, *tokens = r->tokens->data;
     h->ids = lk_tensor(r->t, LK_I64, LK_SHAPE(b->ids->shape[0], b->ids->shape[1]), from);
     Tensor *rows = lk_zeros(r->t, LK_I64, LK_SHAPE(n)), *targets = lk_zeros(r->t, LK_I64, LK_SHAPE(n));
     if (!h->ids || !rows || !targets) return false;
     int64_t *ids = h->ids->data, *row = rows->data, *target = targets->data;
     for (int64_t i = 0; i < n; i++) {
-        if (from[i] == k->bos || from[i] == k->pad || from[i] == k->eos) continue;
-        if (lk_random_f64(&r->mask_rng) >= 0.15) continue;
+        if (r->place[from[i]] < 0 || lk_random_f64(&r->mask_rng) >= 0.15) continue;
         double kind = lk_random_f64(&r->mask_rng);
-        if (kind < 0.8) ids[i] = k->mask;
-        else if (kind < 0.9) ids[i] = other_token(r);
+        if (kind < 0.8) ids[i] = r->tok->mask;
+        else if (kind < 0.9) ids[i] = tokens[lk_random_int(&r->mask_rng, 0, r->tokens->shape[0])];
         row[count] = i;
-        target[count++] = from[i];
+        target[count++] = r->place[from[i]];
     }
     h->rows = lk_slice(r->t, rows, 0, 0, count, 1);
     h->targets = lk_slice(r->t, targets, 0, 0, count, 1);
@@ -124,7 +136,7 @@ static bool evaluate(Run *r, Error *err)
     for (TextBatch b; lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t)) {
         Hidden h;
         if (!hide(r, &b, &h)) continue;
-        Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b.mask, h.rows);
+        Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b.mask, h.rows, r->tokens);
         Tensor *sum = lk_cross_entropy_with(r->t, logits, h.targets, -100, LK_SUM);
         Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), h.targets);
         if (!sum || !hits) break;
@@ -155,7 +167,7 @@ static bool train_step(Run *r, const TextBatch *b, double done, double *loss, Er
     const Schedule linear = { LK_SCHEDULE_LINEAR, (int64_t)(r->o->warmup * FINE), FINE };
     Hidden h;
     if (!hide(r, b, &h)) return cli_ok(r->t, err); /* nothing was chosen: too few tokens */
-    Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b->mask, h.rows);
+    Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b->mask, h.rows, r->tokens);
     Tensor *l = lk_cross_entropy(r->t, logits, h.targets);
     lk_optimizer_zero_grad(r->opt);
     if (!lk_backward(r->t, l)) return cli_ok(r->t, err);
@@ -283,14 +295,16 @@ static bool make_model(Run *r, Error *err)
 static bool prepare(Run *r, Error *err)
 {
     const Options *o = r->o;
-    char train[32], dev[32];
+    char train[32], dev[32], tokens[32];
     if (!sst2_model_folder(o->model, r->folder, err) || !(r->tok = lk_tokenizer_new(r->folder, err))) return false;
     int64_t longest = roberta_max_length(&roberta_base);
     r->train_set = sst2_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
     r->dev_set = r->train_set ? sst2_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
     if (!r->dev_set) return false;
-    printf("Sentences: %s for training, %s for testing\n", cli_thousands(r->train_set->count, train),
-           cli_thousands(r->dev_set->count, dev));
+    if (!find_tokens(r, err)) return false;
+    printf("Sentences: %s for training, %s for testing; %s different tokens\n",
+           cli_thousands(r->train_set->count, train), cli_thousands(r->dev_set->count, dev),
+           cli_thousands(r->tokens->shape[0], tokens));
     TextOptions of_train = { .batch_size = o->batch, .order = LK_GROUPED, .pad = r->tok->pad };
     TextOptions of_dev = { .batch_size = o->batch, .order = LK_IN_ORDER, .pad = r->tok->pad };
     r->train = lk_text_loader_new(r->train_set, &of_train, &r->rng, err);
@@ -313,6 +327,8 @@ static bool run(Run *r, Error *err)
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
     lk_free(r->model);
+    lk_free(r->tokens);
+    free(r->place);
     lk_tape_free(r->t);
     lk_text_loader_free(r->dev);
     lk_text_loader_free(r->train);

@@ -204,7 +204,7 @@ static void check_masked_lm(DType dtype, double tol)
     check(lk_module_to(m, dtype, &err));
     Tensor *ids = small_ids(), *rows = lk_tensor(t, LK_I64, LK_SHAPE(PLACES), roberta_masked_rows);
     Tensor *targets = lk_tensor(t, LK_I64, LK_SHAPE(PLACES), roberta_masked_targets);
-    Tensor *loss = lk_cross_entropy(t, roberta_token_logits(t, m, ids, NULL, rows), targets);
+    Tensor *loss = lk_cross_entropy(t, roberta_token_logits(t, m, ids, NULL, rows, NULL), targets);
     check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
     check_near("loss", loss, roberta_masked_loss, 1, tol);
     check_near("gradient of the tied embedding",
@@ -221,6 +221,24 @@ Test(roberta, masked_lm_agrees_with_pytorch)
 {
     check_masked_lm(LK_F64, 1e-10);
     check_masked_lm(LK_F32, 1e-4);
+}
+
+/* The scores of some tokens are those among all. */
+Test(roberta, scores_of_some_tokens)
+{
+    Tape *t = lk_tape_new(NULL);
+    Module *m = small_model(true, 0);
+    draw(m, 6);
+    Tensor *ids = small_ids(), *rows = lk_tensor(t, LK_I64, LK_SHAPE(2), LK_I64S(3, 9));
+    Tensor *tokens = lk_tensor(t, LK_I64, LK_SHAPE(3), LK_I64S(40, 2, 17));
+    Tensor *all = roberta_token_logits(t, m, ids, NULL, rows, NULL);
+    Tensor *some = roberta_token_logits(t, m, ids, NULL, rows, tokens);
+    check(some, "%s", lk_tape_error(t)->message);
+    check_shape(some, LK_SHAPE(2, 3));
+    check_close_to(some, lk_T(t, lk_select_rows(t, lk_T(t, all), tokens)), 1e-5);
+    lk_free(ids);
+    lk_free(m);
+    lk_tape_free(t);
 }
 
 /* ---- what is computed, and what is not -------------------------------------------------------------------------- */
