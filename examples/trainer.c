@@ -41,30 +41,6 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- data and metrics -------------------------------------------------------------------------------------------- */
-
-static bool loader_begin(void *loader, Error *err)
-{
-    (void)err;
-    lk_loader_begin(loader);
-    return true;
-}
-
-static bool loader_next(void *loader, TrainerBatch *b, Error *err)
-{
-    (void)err;
-    Batch batch;
-    if (!lk_loader_next(loader, &batch)) return false;
-    *b = (TrainerBatch){ .x = batch.x, .labels = batch.y };
-    return true;
-}
-
-TrainerData trainer_loader(DataLoader *loader)
-{
-    int64_t batches = lk_loader_len(loader), all = loader->dataset->count, full = batches * loader->batch_size;
-    return (TrainerData){ loader, full < all ? full : all, batches, loader_begin, loader_next };
-}
-
 /* The next batch of a pass that must not be over. */
 static bool next_batch(const TrainerData *data, TrainerBatch *b, Error *err)
 {
@@ -73,39 +49,6 @@ static bool next_batch(const TrainerData *data, TrainerBatch *b, Error *err)
     if (reason.code != LK_OK) return lk_error_set(err, reason.code, "%s", reason.message);
     return lk_error_set(err, LK_EVALUE, "trainer: the data ended before the %lld batches that a pass should have",
                         (long long)data->batches);
-}
-
-static void accuracy_begin(TrainerMetrics *self)
-{
-    TrainerAccuracy *a = (TrainerAccuracy *)self;
-    a->correct = a->count = 0;
-}
-
-static bool accuracy_add(TrainerMetrics *self, Tape *t, Tensor *logits, const TrainerBatch *b)
-{
-    TrainerAccuracy *a = (TrainerAccuracy *)self;
-    const Tensor *answers = lk_argmax(t, logits, -1, false);
-    if (!answers) return false;
-    if (!lk_same_shape(answers, b->labels) || b->labels->dtype != LK_I64 || !lk_is_contiguous(b->labels))
-        return lk_fail(t, LK_ESHAPE, "trainer_accuracy: the labels are not one int64 for each row of logits") != NULL;
-    const int64_t *answer = answers->data, *label = b->labels->data;
-    for (int64_t i = 0; i < lk_numel(answers); i++) {
-        if (label[i] < 0) continue;
-        a->correct += answer[i] == label[i];
-        a->count++;
-    }
-    return true;
-}
-
-static void accuracy_end(TrainerMetrics *self, TrainerLog *log)
-{
-    const TrainerAccuracy *a = (TrainerAccuracy *)self;
-    trainer_log_add(log, "accuracy", (double)a->correct / (double)a->count);
-}
-
-TrainerAccuracy trainer_accuracy(void)
-{
-    return (TrainerAccuracy){ .base = { accuracy_begin, accuracy_add, accuracy_end } };
 }
 
 /* ---- logs and evaluation ----------------------------------------------------------------------------------------- */
@@ -148,8 +91,9 @@ static bool evaluate_all(Trainer *tr, TrainerLog *log, Error *err)
     TrainerLog own = { 0 };
     if (metrics) metrics->end(metrics, &own);
     for (int i = 0; i < own.count; i++) {
+        const char *name = own.values[i].key;
         char key[2 * TRAINER_KEY_MAX];
-        snprintf(key, sizeof key, "eval_%s", own.values[i].key);
+        snprintf(key, sizeof key, "%s%s", strncmp(name, "eval_", 5) == 0 ? "" : "eval_", name);
         trainer_log_add(log, key, own.values[i].value);
     }
     double seconds = seconds_now() - start;
@@ -164,7 +108,8 @@ bool trainer_evaluate(Trainer *tr, TrainerLog *log, Error *err)
     TrainerLog local;
     if (!log) log = &local;
     *log = (TrainerLog){ 0 };
-    if (!tr->eval.next || tr->eval.batches <= 0) return lk_error_set(err, LK_EVALUE, "trainer: no data to evaluate with");
+    if (!tr->eval.next || tr->eval.batches <= 0)
+        return lk_error_set(err, LK_EVALUE, "trainer: no data to evaluate with");
     bool before = lk_tape_set_grad(tr->t, false);
     lk_eval(tr->model);
     bool ok = evaluate_all(tr, log, err);
@@ -432,7 +377,8 @@ static bool finish(Run *r)
 {
     Trainer *tr = r->tr;
     TrainerState *s = &tr->state;
-    if (tr->args.load_best_at_end && s->best_step > 0 && !checkpoint_load_weights(tr, s->best_step, r->err)) return false;
+    bool load = tr->args.load_best_at_end && s->best_step > 0;
+    if (load && !checkpoint_load_weights(tr, s->best_step, r->err)) return false;
     double seconds = seconds_now() - r->started;
     int64_t steps = s->step - r->first;
     TrainerLog log = { 0 };

@@ -8,56 +8,21 @@
  *     bool ok = trainer_train(&tr, &err) && trainer_evaluate(&tr, &log, &err);
  *     trainer_free(&tr);
  *
- * A step is: `accumulation` batches forward and backward, clip, AdamW without decay of LayerNorm parameters and of names
- * with "bias", the schedule's next learning rate. What training is made of, and all of what a checkpoint keeps, follows from
- * the arguments, the seed and the data: a run that was stopped, or killed, and resumed has the bits of one that was not.
+ * A step is: `accumulation` batches forward and backward, clip, AdamW with the schedule's learning rate and without
+ * decay of LayerNorm parameters and of names with "bias". All of it follows from arguments, seed and data: a run that
+ * was stopped, or killed, and resumed has the bits of one that was not.
  *
  * The Trainer prints nothing itself: logs go to on_log, the bar to args.progress. Checkpoints: trainer_checkpoint.h. */
 #ifndef TRAINER_H
 #define TRAINER_H
 
-#include "data/loader.h"
-#include "examples/trainer_log.h"
+#include "examples/trainer_data.h"
 #include "nn/module.h"
 #include "optim/schedule.h"
 
-/* ---- what is trained with ---------------------------------------------------------------------------------------- */
-
-typedef struct TrainerBatch {
-    Tensor *x;      /* features or token ids; valid until the next batch */
-    Tensor *mask;   /* which of x count; NULL: all */
-    Tensor *labels; /* (samples, …) */
-} TrainerBatch;
-
-/* A data loader of any kind. A pass is begin and then `batches` calls of next. begin may draw from the Trainer's rng, next
- * only for the first batch of a pass: so a pass is repeated from the state that the generator had before begin. */
-typedef struct TrainerData {
-    void *loader;
-    int64_t samples, batches; /* in a pass */
-    bool (*begin)(void *loader, Error *err);
-    bool (*next)(void *loader, TrainerBatch *b, Error *err); /* false: no batch, for the reason in err or at the end */
-} TrainerData;
-TrainerData trainer_loader(DataLoader *loader); /* borrowed; its batch size is the batch size */
-
-/* compute_loss: the mean loss of a batch, a tensor of t with one element, and, where logits is not NULL, what the metrics
- * are made of. NULL with the reason on t. */
+/* compute_loss: the mean loss of a batch, a tensor of t with one element, and, where logits is not NULL, what the
+ * metrics are made of. NULL with the reason on t. */
 typedef Tensor *TrainerLoss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits);
-
-/* compute_metrics, batch by batch, so that no evaluation needs all logits at once. `end` adds its results to the log, which
- * calls them "eval_…". Your own: a struct whose first member is this one. */
-typedef struct TrainerMetrics TrainerMetrics;
-struct TrainerMetrics {
-    void (*begin)(TrainerMetrics *self);
-    bool (*add)(TrainerMetrics *self, Tape *t, Tensor *logits, const TrainerBatch *b); /* false: reason on t */
-    void (*end)(TrainerMetrics *self, TrainerLog *log);
-};
-
-/* eval_accuracy: how often the largest logit (…, classes) is the label (…); labels below 0 are not counted. */
-typedef struct TrainerAccuracy {
-    TrainerMetrics base;
-    int64_t correct, count;
-} TrainerAccuracy;
-TrainerAccuracy trainer_accuracy(void);
 
 /* ---- arguments: TrainingArguments -------------------------------------------------------------------------------- */
 
@@ -69,7 +34,7 @@ typedef struct TrainerArgs {
     const char *resume_from; /* a checkpoint-N to go on from; NULL: from the beginning */
     int64_t epochs;          /* num_train_epochs, 3 */
     int64_t max_steps;       /* more than 0: so many optimizer steps, however many epochs they take */
-    int64_t accumulation;    /* gradient_accumulation_steps, 1: batches in a step; the last step of an epoch may have fewer */
+    int64_t accumulation;    /* gradient_accumulation_steps, 1: batches in a step; an epoch's last may have fewer */
     double learning_rate;    /* 5e-5 */
     double weight_decay;     /* 0 */
     double beta1, beta2, eps; /* of AdamW: 0.9, 0.999, 1e-8 */
@@ -79,7 +44,8 @@ typedef struct TrainerArgs {
     int64_t logging_steps;   /* 500; 0: never */
     int64_t eval_steps;      /* TRAINER_NEVER */
     int64_t save_steps;      /* TRAINER_NEVER */
-    /* Loads the weights of the best evaluation when training ends; every evaluation that is the best so far is saved. */
+    /* Loads the weights of the best evaluation when training ends; every evaluation that is the best so far is
+     * saved. */
     bool load_best_at_end;
     const char *best_metric; /* metric_for_best_model, "eval_loss" */
     bool greater_is_better;  /* false */
@@ -94,7 +60,7 @@ TrainerArgs trainer_defaults(void);
 /* trainer.state: where training is. */
 typedef struct TrainerState {
     int64_t step;           /* global_step: optimizer steps made */
-    int64_t pass, batches;  /* finished passes over the data, and batches used of the one that has begun */
+    int64_t pass, batches;  /* finished passes over the data; batches used of the one that has begun */
     double epoch;           /* the same as a number, for logs */
     double loss_sum;        /* losses of the steps since the last log, which was at step `logged` */
     int64_t logged;
@@ -128,8 +94,8 @@ void trainer_print(void *user, const TrainerLog *log);
 /* trainer.train(resume_from_checkpoint = args.resume_from). Logs {loss (mean since the last log), grad_norm (before
  * clipping), learning_rate (of this step), epoch}, evaluates, saves, and at its end loads the best weights and logs
  * {train_runtime, train_samples_per_second, train_steps_per_second, train_loss, epoch}. Stopped early (on_step,
- * stop_after) it saves a checkpoint, where there is an output_dir, and returns true; the best weights are not loaded then.
- * False: err says why; the weights are those of the last step, and what was saved before is still there. */
+ * stop_after) it saves a checkpoint, where there is an output_dir, and returns true; the best weights are not loaded
+ * then. False: err says why; the weights are those of the last step, and what was saved before is still there. */
 bool trainer_train(Trainer *tr, Error *err);
 
 /* trainer.evaluate(): {eval_loss (mean over samples), eval_<metric> …, eval_runtime, eval_samples_per_second,

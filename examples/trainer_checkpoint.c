@@ -1,7 +1,5 @@
-/* trainer_checkpoint.c - a run in a folder: written as a whole, read with suspicion. What is in it: trainer_checkpoint.h. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* renameat2 */
-#endif
+/* trainer_checkpoint.c - a run in a folder: written as a whole, read with suspicion. What is in it: the header; how it
+ * is put in its place: folder.c. */
 #include "examples/trainer_checkpoint.h"
 
 #ifndef LK_HAVE_JANSSON
@@ -26,72 +24,17 @@ bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err)
 
 #else
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
+#include "examples/folder.h"
 
-enum { PATH_BYTES = 4096 };
 static const char MODEL[] = "model.safetensors", STATE[] = "state.safetensors", JSON[] = "trainer_state.json";
-
-/* folder/name; false, with the reason, when that is too long. */
-static bool join(char path[PATH_BYTES], const char *folder, const char *name, Error *err)
-{
-    return snprintf(path, PATH_BYTES, "%s/%s", folder, name) < PATH_BYTES ||
-           lk_error_set(err, LK_EIO, "%.200s: %s", folder, strerror(ENAMETOOLONG));
-}
-
-static bool failed(const char *path, const char *what, Error *err)
-{
-    return lk_error_set(err, LK_EIO, "%.300s: %s: %s", path, what, strerror(errno));
-}
-
-/* ---- folders ----------------------------------------------------------------------------------------------------- */
-
-/* A checkpoint folder, whole or not, with the files in it. */
-static void remove_folder(const char *folder)
-{
-    DIR *d = opendir(folder);
-    char path[PATH_BYTES];
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (join(path, folder, e->d_name, NULL)) unlink(path); /* "." and ".." stay */
-    if (d) closedir(d);
-    rmdir(folder);
-}
-
-/* The names in a folder reach the disk. */
-static bool sync_folder(const char *folder, Error *err)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL); /* EINVAL: a file system that cannot */
-    if (!ok) failed(folder, "cannot be written", err);
-    if (fd >= 0) close(fd);
-    return ok;
-}
-
-/* temporary becomes folder. What folder was is swapped out in the same moment and then removed. */
-static bool put_in_place(const char *temporary, const char *folder, Error *err)
-{
-    if (rename(temporary, folder) == 0) return true;
-    if (errno != ENOTEMPTY && errno != EEXIST) return failed(folder, "cannot be written", err);
-#ifdef RENAME_EXCHANGE
-    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
-        remove_folder(temporary);
-        return true;
-    }
-#endif
-    /* No swap here: for a moment the new one is there under its temporary name only. */
-    remove_folder(folder);
-    return rename(temporary, folder) == 0 || failed(folder, "cannot be written", err);
-}
 
 /* ---- the base ---------------------------------------------------------------------------------------------------- */
 
@@ -105,7 +48,8 @@ static uint64_t base_mark(Module *m)
         if (it.tensor->requires_grad || n == 0 || !lk_is_contiguous(it.tensor)) continue;
         size_t size = lk_dtype_size(it.tensor->dtype);
         for (int64_t k = 0; k < SAMPLES; k++) {
-            const unsigned char *x = (const unsigned char *)it.tensor->data + (size_t)(k * (n - 1) / (SAMPLES - 1)) * size;
+            size_t at = (size_t)(k * (n - 1) / (SAMPLES - 1)) * size;
+            const unsigned char *x = (const unsigned char *)it.tensor->data + at;
             for (size_t i = 0; i < size; i++) hash = (hash ^ x[i]) * 1099511628211u;
         }
     }
@@ -206,7 +150,8 @@ static json_t *history_json(const TrainerHistory *history)
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
         json_t *values = json_object();
-        for (int k = 0; k < log->count; k++) json_object_set_new(values, log->values[k].key, number(log->values[k].value));
+        for (int k = 0; k < log->count; k++)
+            json_object_set_new(values, log->values[k].key, number(log->values[k].value));
         json_object_set_new(values, "step", json_integer(log->step));
         if (json_array_append_new(list, values) != 0) {
             json_decref(list);
@@ -246,34 +191,35 @@ static bool write_text(const char *path, const char *text, Error *err)
 
 static bool write_files(const char *folder, const Trainer *tr, Optimizer *opt, Error *err)
 {
-    char path[PATH_BYTES];
+    char path[FOLDER_PATH_MAX];
     StateDict *weights = trained_weights_new(tr->model, err), *state = lk_state_dict_empty_new(err);
     bool ok = weights && state && add_optimizer(state, tr, opt, err) && add_generators(state, tr, err);
-    ok = ok && join(path, folder, MODEL, err) &&
+    ok = ok && folder_join(path, folder, MODEL, err) &&
          lk_save_safetensors(weights, LK_METADATA({ "format", "pt" }), path, err);
-    ok = ok && join(path, folder, STATE, err) && lk_save_safetensors(state, NULL, path, err);
+    ok = ok && folder_join(path, folder, STATE, err) && lk_save_safetensors(state, NULL, path, err);
     lk_state_dict_free(weights);
     lk_state_dict_free(state);
     char *text = ok ? state_text(tr) : NULL;
     if (ok && !text) lk_error_set(err, LK_EMEMORY, "no memory for %s", JSON);
-    ok = text && join(path, folder, JSON, err) && write_text(path, text, err);
+    ok = text && folder_join(path, folder, JSON, err) && write_text(path, text, err);
     free(text);
-    return ok && sync_folder(folder, err);
+    return ok;
+}
+
+/* DIR/checkpoint-N */
+static bool checkpoint_path(const char *dir, int64_t step, char path[FOLDER_PATH_MAX], Error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint-%lld", (long long)step);
+    return folder_join(path, dir, name, err);
 }
 
 bool checkpoint_save(const Trainer *tr, Optimizer *opt, Error *err)
 {
-    char folder[PATH_BYTES], temporary[PATH_BYTES], name[64];
-    snprintf(name, sizeof name, "checkpoint-%lld", (long long)tr->state.step);
-    if (!join(folder, tr->args.output_dir, name, err)) return false;
-    snprintf(name, sizeof name, "checkpoint-%lld.tmp", (long long)tr->state.step);
-    if (!join(temporary, tr->args.output_dir, name, err)) return false;
-    remove_folder(temporary); /* of a process that was killed */
-    if (mkdir(temporary, 0777) != 0) return failed(temporary, "cannot be made", err);
-    if (write_files(temporary, tr, opt, err) && put_in_place(temporary, folder, err))
-        return sync_folder(tr->args.output_dir, err);
-    remove_folder(temporary);
-    return false;
+    Folder f;
+    char path[FOLDER_PATH_MAX];
+    if (!checkpoint_path(tr->args.output_dir, tr->state.step, path, err) || !folder_begin(&f, path, err)) return false;
+    return folder_end(&f, write_files(f.temporary, tr, opt, err), err);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
@@ -286,15 +232,21 @@ static bool wrong(const char *folder, const char *file, const char *what, const 
 static bool has_all_files(const char *folder, Error *err)
 {
     static const char *const files[] = { MODEL, STATE, JSON };
-    char path[PATH_BYTES];
+    char path[FOLDER_PATH_MAX];
     struct stat info;
-    if (stat(folder, &info) != 0) return failed(folder, "no checkpoint", err);
+    if (stat(folder, &info) != 0) return folder_failed(folder, "no checkpoint", err);
     for (int i = 0; i < 3; i++) {
-        if (!join(path, folder, files[i], err)) return false;
+        if (!folder_join(path, folder, files[i], err)) return false;
         if (stat(path, &info) != 0)
             return lk_error_set(err, LK_EIO, "%.300s is no complete checkpoint: %s is missing", folder, files[i]);
     }
     return true;
+}
+
+/* A number or null, which stands for NaN. */
+static double read_number(const json_t *value)
+{
+    return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
 static bool read_history(json_t *list, TrainerHistory *history, Error *err)
@@ -304,49 +256,41 @@ static bool read_history(json_t *list, TrainerHistory *history, Error *err)
     const char *key;
     json_array_foreach (list, i, values) {
         TrainerLog log = { .step = json_integer_value(json_object_get(values, "step")) };
-        json_object_foreach (values, key, value)
-            if (strcmp(key, "step") != 0) trainer_log_add(&log, key, json_is_number(value) ? json_number_value(value) : NAN);
+        json_object_foreach (values, key, value) {
+            if (strcmp(key, "step") != 0) trainer_log_add(&log, key, read_number(value));
+        }
         if (!trainer_history_add(history, &log, err)) return false;
     }
     return true;
 }
 
-/* A number that may be null, which stands for NaN. */
-static double read_number(json_t *root, const char *key)
-{
-    json_t *value = json_object_get(root, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 /* *s from trainer_state.json, all of it or an error. */
 static bool read_state(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
 {
-    char path[PATH_BYTES], mark[32];
+    char path[FOLDER_PATH_MAX], mark[32];
     json_error_t reason;
     json_int_t step = 0, pass = 0, batches = 0, length = 0, logged = 0, best = 0;
     const char *base = NULL;
     json_t *history = NULL, *loss = NULL, *total = NULL, *metric = NULL;
-    if (!join(path, folder, JSON, err)) return false;
+    if (!folder_join(path, folder, JSON, err)) return false;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
     if (!root) return wrong(folder, JSON, "cannot be read:", reason.text, err);
     bool ok = json_unpack_ex(root, &reason, 0, "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:o}",
-                             "global_step", &step, "pass", &pass, "batches", &batches, "train_batches", &length, "epoch",
-                             &s->epoch, "loss_sum", &loss, "logged_step", &logged, "total_loss", &total, "best_metric",
-                             &metric, "best_step", &best, "base", &base, "log_history", &history) == 0 ||
+                             "global_step", &step, "pass", &pass, "batches", &batches, "train_batches", &length,
+                             "epoch", &s->epoch, "loss_sum", &loss, "logged_step", &logged, "total_loss", &total,
+                             "best_metric", &metric, "best_step", &best, "base", &base, "log_history", &history) == 0 ||
               wrong(folder, JSON, "is not what a Trainer writes:", reason.text, err);
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
     if (ok && (step < 0 || pass < 0 || batches < 0 || batches > length || logged < 0 || logged > step || best < 0 ||
                best > step || !json_is_array(history)))
         ok = wrong(folder, JSON, "is damaged: its numbers", "contradict each other", err);
     if (ok && length != tr->train.batches)
-        ok = lk_error_set(err, LK_EVALUE, "%.200s was trained with %lld batches in a pass, and there are %lld now", folder,
-                          (long long)length, (long long)tr->train.batches);
+        ok = lk_error_set(err, LK_EVALUE, "%.200s was trained with %lld batches in a pass, and there are %lld now",
+                          folder, (long long)length, (long long)tr->train.batches);
     if (ok && strcmp(base, mark) != 0)
         ok = lk_error_set(err, LK_EVALUE, "%.200s was trained on another base: the frozen parameters differ", folder);
     s->step = step, s->pass = pass, s->batches = batches, s->logged = logged, s->best_step = best;
-    s->loss_sum = read_number(root, "loss_sum");
-    s->total_loss = read_number(root, "total_loss");
-    s->best_metric = read_number(root, "best_metric");
+    s->loss_sum = read_number(loss), s->total_loss = read_number(total), s->best_metric = read_number(metric);
     ok = ok && read_history(history, &s->history, err);
     json_decref(root);
     return ok;
@@ -415,8 +359,8 @@ static bool check_names(const StateDict *weights, const char *folder, Module *m,
 
 static StateDict *read_weights(const char *folder, Module *m, Error *err)
 {
-    char path[PATH_BYTES];
-    StateDict *weights = join(path, folder, MODEL, err) ? lk_load_safetensors(path, err) : NULL;
+    char path[FOLDER_PATH_MAX];
+    StateDict *weights = folder_join(path, folder, MODEL, err) ? lk_load_safetensors(path, err) : NULL;
     if (weights && check_names(weights, folder, m, err)) return weights;
     lk_state_dict_free(weights);
     return NULL;
@@ -424,13 +368,13 @@ static StateDict *read_weights(const char *folder, Module *m, Error *err)
 
 bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err)
 {
-    char path[PATH_BYTES];
+    char path[FOLDER_PATH_MAX];
     TrainerState s = { 0 };
     Rng rng = { 0 };
     TapeRandom dropout = { 0 };
     bool ok = has_all_files(folder, err) && read_state(tr, folder, &s, err);
     StateDict *weights = ok ? read_weights(folder, tr->model, err) : NULL, *state = NULL;
-    ok = weights && join(path, folder, STATE, err) && (state = lk_load_safetensors(path, err));
+    ok = weights && folder_join(path, folder, STATE, err) && (state = lk_load_safetensors(path, err));
     ok = ok && read_generators(state, folder, tr, &s, &rng, &dropout, err);
     ok = ok && read_optimizer(state, folder, tr, opt, err);
     /* The first change of something that was there before, and the last thing that can fail. */
@@ -449,13 +393,13 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
 
 bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err)
 {
-    char folder[PATH_BYTES], beside[PATH_BYTES], name[64];
+    char folder[FOLDER_PATH_MAX], parent[FOLDER_PATH_MAX];
     struct stat info;
-    snprintf(name, sizeof name, "checkpoint-%lld", (long long)step);
-    if (!join(folder, tr->args.output_dir, name, err)) return false;
-    snprintf(name, sizeof name, "../checkpoint-%lld", (long long)step);
-    if (tr->args.resume_from && stat(folder, &info) != 0 && join(beside, tr->args.resume_from, name, NULL))
-        memcpy(folder, beside, sizeof folder);
+    if (!checkpoint_path(tr->args.output_dir, step, folder, err)) return false;
+    if (stat(folder, &info) != 0 && tr->args.resume_from) {
+        if (!folder_join(parent, tr->args.resume_from, "..", err) || !checkpoint_path(parent, step, folder, err))
+            return false;
+    }
     StateDict *weights = read_weights(folder, tr->model, err);
     bool ok = weights && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);

@@ -209,8 +209,9 @@ LK_API int lk_freeze_linears(Module *m);
  * lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
 LK_API TensorList lk_parameters(Module *m, Error *err);
 LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
-/* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name and tensor, and in
- * it->modules.module who holds it. One list may be empty because nothing is wanted: err says whether memory was short. */
+/* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name and tensor, and
+ * in it->modules.module who holds it. One list may be empty because nothing is wanted: err says whether memory was
+ * short. */
 typedef bool ParamFilter(const ParamIter *it, void *user);
 LK_API TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err);
 

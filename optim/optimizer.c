@@ -147,14 +147,15 @@ static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *
     const Tensor *p = it->param;
     char expected[LK_SHAPE_TEXT], got[LK_SHAPE_TEXT];
     if (step < 0)
-        return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller, it->index, (long long)step);
+        return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller, it->index,
+                            (long long)step);
     for (int k = 0; k < 2; k++) {
         const Tensor *m = moment[k];
         if (!m && step > 0 && k < it->group->type->moments(it->group))
             return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made steps and lacks its %s", caller, it->index,
                                 name[k] ? name[k] : "moment");
         if (m && (m->dtype != p->dtype || !lk_same_shape(m, p) || m->refs == 0 || !lk_is_contiguous(m)))
-            return lk_error_set(err, LK_ESHAPE, "%s: a moment of parameter %d is %s %s; it must be an own tensor, %s %s",
+            return lk_error_set(err, LK_ESHAPE, "%s: a moment of parameter %d is %s %s; it must be owned, %s %s",
                                 caller, it->index, lk_dtype_name(m->dtype), lk_shape_text(m, got),
                                 lk_dtype_name(p->dtype), lk_shape_text(p, expected));
     }

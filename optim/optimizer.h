@@ -7,7 +7,7 @@
  * A parameter with requires_grad = false is never touched, even when it still carries a gradient; one that has no
  * gradient is skipped. State is made at a parameter's first step; after that a step allocates nothing.
  *
- * Parameters that are trained differently form groups (torch.optim's param_groups). The optimizer is its own first group:
+ * Parameters that are trained differently form groups (torch.optim's param_groups). The optimizer is its first one:
  *
  *     ParamGroup *rest = lk_add_param_group(opt, others, &err);        -- starts with the settings of opt
  *     opt->weight_decay = 0.01, rest->weight_decay = 0;
@@ -28,7 +28,7 @@ typedef struct Optimizer ParamGroup; /* settings and the parameters they are for
 
 typedef struct OptimizerState { /* what one parameter has gathered */
     int64_t step;      /* updates so far */
-    Tensor *moment[2]; /* SGD: momentum; Adam: mean of g, mean of g². Owned, shaped as the parameter; NULL: not needed yet */
+    Tensor *moment[2]; /* SGD: momentum; Adam: mean of g, mean of g². Owned; NULL: not needed yet */
     DType dtype;       /* of the parameter at its first step */
 } OptimizerState;
 
@@ -69,8 +69,8 @@ LK_API Optimizer *lk_adamw_new(TensorList params, double lr, Error *err); /* tor
 LK_API Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double lr, Error *err);
 LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
 
-/* opt.add_param_group: the list, which it consumes, as one more group with the settings that opt has now. It belongs to opt.
- * Errors as above, with opt as it was; a parameter may be in one group only. All of them may be frozen, for now. */
+/* opt.add_param_group: the list, which it consumes, as one more group with the settings that opt has now. It belongs to
+ * opt. Errors as above, with opt as it was; a parameter is in one group only. All of them may be frozen, for now. */
 LK_API ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err);
 
 /* One update of every trainable parameter that has a gradient. False, with nothing changed: no memory for new state, a
@@ -83,7 +83,7 @@ LK_API void lk_optimizer_zero_grad(Optimizer *opt);
 /* ---- what has been gathered, for a file ------------------------------------------------------------------------- */
 
 /* Every parameter with its state, group after group, numbered as in PyTorch's state_dict:
- *     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) … it.index, it.state->moment[0] */
+ *     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) … it.index, it.state */
 typedef struct OptimizerIter {
     int index; /* -1 before the first */
     Tensor *param;
@@ -94,10 +94,10 @@ typedef struct OptimizerIter {
 LK_API OptimizerIter lk_optimizer_states(Optimizer *opt);
 LK_API bool lk_optimizer_states_next(OptimizerIter *it);
 
-/* Continues from what another run has gathered: the parameter at *it has made so many steps and takes the moments, which are
- * consumed, on failure too. With the same values, settings and gradients the next step has the same bits as there. False,
- * with the state as it was: moments that are not shaped like the parameter, of another dtype, strided, or fewer than its
- * optimizer needs after a step; a negative step. */
+/* Goes on from what another run has gathered: the parameter at *it has made so many steps and takes the moments, which
+ * it consumes, on failure too. With the same values, settings and gradients the next step has the same bits as there.
+ * False, with the state as it was: LK_ESHAPE for moments that are not like the parameter, owned and contiguous;
+ * LK_EVALUE for fewer than its optimizer needs after a step, and for a negative step. */
 LK_API bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err);
 
 #endif

@@ -409,7 +409,8 @@ Test(optim, denormal_moments_become_zero_and_the_program_keeps_its_denormals)
         for (int k = 0; k < 2; k++) ((float *)opt->state[0].moment[k]->data)[i] = 1e-40f;
     check(lk_step(opt, NULL));
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 2; k++) check(((float *)opt->state[0].moment[k]->data)[i] == 0, "moment %d of element %d", k, i);
+        for (int k = 0; k < 2; k++)
+            check(((float *)opt->state[0].moment[k]->data)[i] == 0, "moment %d of element %d", k, i);
     int lost = 0;
 #pragma omp parallel for reduction(+ : lost)
     for (int i = 0; i < 64; i++) {

@@ -1,5 +1,5 @@
-/* test_optim_groups.c - parameter groups: PyTorch's numbers, what is refused, memory; and state that is taken out and put
- * into another optimizer. */
+/* test_optim_groups.c - parameter groups: PyTorch's numbers, what is refused, memory; and state that is taken out and
+ * put into another optimizer. */
 #include <math.h>
 
 #include "optim/clip.h"
@@ -256,7 +256,8 @@ Test(optim_groups, state_that_does_not_fit_is_refused)
         { -1, GOOD, GOOD, LK_EVALUE, "parameter 0 has made -1 steps" },
         { 1, GOOD, NULL, LK_EVALUE, "parameter 0 has made steps and lacks its exp_avg_sq" },
         { 1, NULL, GOOD, LK_EVALUE, "lacks its exp_avg" },
-        { 1, GOOD, make_tensor(LK_F32, LK_SHAPE(1), 1), LK_ESHAPE, "is float32 (1,); it must be an own tensor, float32 (2,)" },
+        { 1, GOOD, make_tensor(LK_F32, LK_SHAPE(1), 1), LK_ESHAPE,
+          "is float32 (1,); it must be owned, float32 (2,)" },
         { 1, make_tensor(LK_F64, LK_SHAPE(2), 1, 2), GOOD, LK_ESHAPE, "is float64 (2,)" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

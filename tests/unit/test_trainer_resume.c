@@ -30,9 +30,9 @@ static void check_same_history(const TrainerHistory *a, const TrainerHistory *b)
 
 static void check_same_file(const char *folder, const char *other, const char *name)
 {
-    char path[2][PATH_BYTES];
-    print_to(path[0], PATH_BYTES, "%s/%s", folder, name);
-    print_to(path[1], PATH_BYTES, "%s/%s", other, name);
+    char path[2][FOLDER_PATH_MAX];
+    print_to(path[0], FOLDER_PATH_MAX, "%s/%s", folder, name);
+    print_to(path[1], FOLDER_PATH_MAX, "%s/%s", other, name);
     char *a = read_file(path[0]), *b = read_file(path[1]);
     struct stat info[2];
     check(stat(path[0], &info[0]) == 0 && stat(path[1], &info[1]) == 0 && info[0].st_size == info[1].st_size);
@@ -45,8 +45,8 @@ static void check_same_checkpoint(const char *a, const char *b, int64_t step)
 {
     char name[64];
     print_to(name, sizeof name, "checkpoint-%lld", (long long)step);
-    char left[PATH_BYTES], right[PATH_BYTES];
-    check(join(left, a, name, NULL) && join(right, b, name, NULL));
+    char left[FOLDER_PATH_MAX], right[FOLDER_PATH_MAX];
+    check(folder_join(left, a, name, NULL) && folder_join(right, b, name, NULL));
     check_same_file(left, right, MODEL);
     check_same_file(left, right, STATE);
 }
@@ -54,10 +54,10 @@ static void check_same_checkpoint(const char *a, const char *b, int64_t step)
 /* In a buffer that is valid for the next 7 calls. */
 static const char *checkpoint_of(const char *folder, int64_t step)
 {
-    static char paths[8][PATH_BYTES];
+    static char paths[8][FOLDER_PATH_MAX];
     static int next;
     char *path = paths[next++ % 8];
-    print_to(path, PATH_BYTES, "%s/checkpoint-%lld", folder, (long long)step);
+    print_to(path, FOLDER_PATH_MAX, "%s/checkpoint-%lld", folder, (long long)step);
     return path;
 }
 
@@ -72,8 +72,8 @@ static int count_entries(const char *folder, const char *text)
     return n;
 }
 
-/* With dropout, evaluations in the middle of passes, logs that do not fall on steps where it stops, an accumulation that
- * does not divide a pass. */
+/* With dropout, evaluations in the middle of passes, logs that do not fall on steps where it stops, an accumulation
+ * that does not divide a pass. */
 static const struct ToyRun runs[] = {
     { 3, 0, 1, LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0, 0, NULL, { 0 } },
     { 3, 0, 4, LK_SCHEDULE_COSINE, 1, 0.05, 0.5, 3, 1, 0, NULL, { 0 } },
@@ -159,12 +159,12 @@ Test(trainer_resume, the_best_weights_are_loaded_at_the_end)
     toy.tr.args.load_best_at_end = true;
     toy_train(&toy);
     check(toy.tr.state.best_step == toy_runs[0].best_step && toy.tr.state.step == 18);
-    check(count_entries(folder, "checkpoint-") == 2); /* save_steps is TRAINER_NEVER; the first two were the best so far */
+    check(count_entries(folder, "checkpoint-") == 2); /* save_steps is TRAINER_NEVER; two were the best so far */
     TrainerLog log;
     check(trainer_evaluate(&toy.tr, &log, NULL));
     check(trainer_log_get(&log, "eval_loss") == toy.tr.state.best_metric);
-    char path[PATH_BYTES];
-    check(join(path, checkpoint_of(folder, 12), MODEL, NULL));
+    char path[FOLDER_PATH_MAX];
+    check(folder_join(path, checkpoint_of(folder, 12), MODEL, NULL));
     StateDict *best = lk_load_safetensors(path, NULL);
     check(best->count == 6);
     for (int i = 0; i < 6; i++)
@@ -187,12 +187,12 @@ Test(trainer_resume, a_frozen_base_is_not_in_the_checkpoint)
     toy.tr.args.output_dir = folder;
     toy.tr.args.stop_after = 4;
     toy_train(&toy);
-    char path[PATH_BYTES];
-    check(join(path, checkpoint_of(folder, 4), MODEL, NULL));
+    char path[FOLDER_PATH_MAX];
+    check(folder_join(path, checkpoint_of(folder, 4), MODEL, NULL));
     StateDict *saved = lk_load_safetensors(path, NULL);
     check(saved->count == 4 && !lk_state_dict_get(saved, "first.weight") && lk_state_dict_get(saved, "norm.bias"));
     lk_state_dict_free(saved);
-    check(join(path, checkpoint_of(folder, 4), STATE, NULL));
+    check(folder_join(path, checkpoint_of(folder, 4), STATE, NULL));
     saved = lk_load_safetensors(path, NULL);
     check(saved->count == 3 * 4 + 2 && lk_state_dict_get(saved, "norm.bias.exp_avg_sq"));
     check(lk_item(lk_state_dict_get(saved, "second.weight.step")) == 4);
@@ -303,17 +303,15 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
                 for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);) lk_fill_(it.tensor, value);
                 toy.tr.state.step = start.step + value % 3;
                 toy.tr.state.pass = value; /* in the JSON */
-                for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) it.state->step = value;
                 for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
-                    for (int k = 0; k < 2; k++)
-                        if (!it.state->moment[k])
-                            it.state->moment[k] = lk_tensor_new(LK_F64, it.param->ndim, it.param->shape, NULL);
+                    lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
                 if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
             }
         }
         usleep((useconds_t)(5000 + 3700 * round));
         int status;
-        check(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status), "it could not save");
+        check(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child);
+        check(WIFSIGNALED(status), "it could not save");
         seen_temporary += count_entries(folder, ".tmp");
         for (int64_t step = start.step; step < start.step + 3; step++) {
             if (access(checkpoint_of(folder, step), F_OK) != 0) continue;
@@ -397,11 +395,11 @@ static const char *damaged(const char *from, const char *file, int keep, const c
 {
     static const char *const files[] = { MODEL, STATE, JSON };
     const char *to = toy_path("damaged");
-    char source[PATH_BYTES], target[PATH_BYTES];
+    char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX];
     remove_folder(to);
     make_folder(to);
     for (int i = 0; i < 3; i++) {
-        check(join(source, from, files[i], NULL) && join(target, to, files[i], NULL));
+        check(folder_join(source, from, files[i], NULL) && folder_join(target, to, files[i], NULL));
         FILE *in = fopen(source, "rb"), *out;
         char bytes[100000];
         size_t size = fread(bytes, 1, sizeof bytes, in);
@@ -418,8 +416,8 @@ static const char *damaged(const char *from, const char *file, int keep, const c
 /* trainer_state.json with one text in it exchanged. */
 static const char *with_json(const char *from, const char *old, const char *new)
 {
-    char path[PATH_BYTES], changed[100000];
-    check(join(path, from, JSON, NULL));
+    char path[FOLDER_PATH_MAX], changed[100000];
+    check(folder_join(path, from, JSON, NULL));
     char *text = read_file(path), *at = strstr(text, old);
     check(at, "no %s in %s", old, text);
     print_to(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
@@ -437,21 +435,22 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     const char *good = checkpoint_of(folder, 8);
 
     check_refused_checkpoint(toy_path("nothing"), LK_EIO, "no checkpoint: No such file or directory");
-    check_refused_checkpoint(damaged(good, MODEL, -1, NULL), LK_EIO, "no complete checkpoint: model.safetensors is missing");
-    check_refused_checkpoint(damaged(good, STATE, -1, NULL), LK_EIO, "no complete checkpoint: state.safetensors is missing");
-    check_refused_checkpoint(damaged(good, JSON, -1, NULL), LK_EIO, "no complete checkpoint: trainer_state.json is missing");
+    check_refused_checkpoint(damaged(good, MODEL, -1, NULL), LK_EIO, "is no complete checkpoint: model.safetensors is");
+    check_refused_checkpoint(damaged(good, STATE, -1, NULL), LK_EIO, "is no complete checkpoint: state.safetensors is");
+    check_refused_checkpoint(damaged(good, JSON, -1, NULL), LK_EIO, "is no complete checkpoint: trainer_state.json is");
     check_refused_checkpoint(damaged(good, MODEL, 600, NULL), LK_EFORMAT, "model.safetensors");
     check_refused_checkpoint(damaged(good, STATE, 5000, NULL), LK_EFORMAT, "state.safetensors");
     check_refused_checkpoint(damaged(good, JSON, 40, NULL), LK_EFORMAT, "trainer_state.json: cannot be read:");
-    check_refused_checkpoint(damaged(good, JSON, 0, "{}"), LK_EFORMAT, "trainer_state.json: is not what a Trainer writes:");
-    check_refused_checkpoint(with_json(good, "\"global_step\": 8", "\"global_step\": -8"), LK_EFORMAT, "is damaged: its numbers");
+    check_refused_checkpoint(damaged(good, JSON, 0, "{}"), LK_EFORMAT, "json: is not what a Trainer writes:");
+    check_refused_checkpoint(with_json(good, "\"global_step\": 8", "\"global_step\": -8"), LK_EFORMAT,
+                             "trainer_state.json: is damaged: its numbers");
     check_refused_checkpoint(with_json(good, "\"train_batches\": 6", "\"train_batches\": 7"), LK_EVALUE,
                              "was trained with 7 batches in a pass, and there are 6 now");
 
     /* The tensors of one file in the other. */
-    char from[PATH_BYTES], to[PATH_BYTES];
+    char from[FOLDER_PATH_MAX], to[FOLDER_PATH_MAX];
     const char *mixed = damaged(good, STATE, -1, NULL);
-    check(join(from, mixed, MODEL, NULL) && join(to, mixed, STATE, NULL) && link(from, to) == 0);
+    check(folder_join(from, mixed, MODEL, NULL) && folder_join(to, mixed, STATE, NULL) && link(from, to) == 0);
     check_refused_checkpoint(mixed, LK_EFORMAT, "state.safetensors: has no or a damaged tensor trainer.dropout");
 
     /* Another model: other parameters are trained, or they have another shape. */
@@ -465,7 +464,8 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     toy.tr.args.resume_from = good;
     err = (Error){ 0 };
     check(!trainer_train(&toy.tr, &err));
-    check_error(&err, LK_EFORMAT, "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is float64 (8, 5)");
+    check_error(&err, LK_EFORMAT, "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is "
+                                  "float64 (8, 5)");
     toy_free(&toy);
     check(count_entries(folder, "") == 2); /* 6 was the best so far */
 }

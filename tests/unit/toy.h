@@ -1,12 +1,14 @@
-/* toy.h - the model, the data and the Trainer of tests/fixtures/make_trainer.py in C, with dropout where wanted; for the
- * tests of the Trainer. */
+/* toy.h - the model, data and Trainer of tests/fixtures/make_trainer.py in C, with dropout where wanted; for the tests
+ * of the Trainer. */
 #ifndef TOY_H
 #define TOY_H
 
-#include "examples/trainer_checkpoint.c" /* first: it asks for _GNU_SOURCE */
+#include "examples/folder.c" /* first: it asks for _GNU_SOURCE */
 
 #include "examples/cli.c"
 #include "examples/trainer.c"
+#include "examples/trainer_checkpoint.c"
+#include "examples/trainer_data.c"
 #include "examples/trainer_log.c"
 
 #include "tests/fixtures/trainer.h"
@@ -67,7 +69,8 @@ static inline Module *toy_new(int64_t hidden, double p)
 
 static inline Dataset *toy_data(int first, int count)
 {
-    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(count, TOY_FEATURES), NULL), *y = lk_tensor_new(LK_I64, LK_SHAPE(count), NULL);
+    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(count, TOY_FEATURES), NULL);
+    Tensor *y = lk_tensor_new(LK_I64, LK_SHAPE(count), NULL);
     for (int i = 0; i < count; i++) {
         for (int j = 0; j < TOY_FEATURES; j++)
             ((double *)x->data)[i * TOY_FEATURES + j] = sin(7.0 * (first + i) + 3.0 * j);
