@@ -7,14 +7,13 @@
  * among the tokens that train.tsv has (a quarter of the vocabulary: the others are never an answer). The folder that
  * is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/ops.h"
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
+#include "examples/masking.h"
 #include "examples/results.h"
 #include "examples/roberta.h"
 #include "examples/sst2.h"
@@ -62,9 +61,8 @@ typedef struct Run {
     Tokenizer *tok;
     TextDataset *train_set, *dev_set;
     TextLoader *train, *dev;
-    Tensor *tokens; /* int64: those that occur in train_set, special ones left out, in the order of their ids */
-    int64_t *place; /* of a token among them, or -1 */
-    Rng rng, mask_rng; /* weights and orders; what is hidden */
+    Masking masking;
+    Rng rng; /* weights and orders */
     Tape *t;
     Module *model;
     Optimizer *opt;
@@ -73,80 +71,31 @@ typedef struct Run {
     double seconds, train_loss, dev_loss, dev_accuracy;
 } Run;
 
-/* ---- masking ---------------------------------------------------------------------------------------------------- */
-
-static bool is_special(const Tokenizer *k, int64_t id)
-{
-    return id == k->bos || id == k->pad || id == k->eos || id == k->unk || id == k->mask;
-}
-
-static bool find_tokens(Run *r, Error *err)
-{
-    const TextDataset *d = r->train_set;
-    int64_t count = 0;
-    r->place = calloc((size_t)r->tok->size, sizeof *r->place);
-    if (!r->place) return lk_error_set(err, LK_EMEMORY, "no memory for %lld tokens", (long long)r->tok->size);
-    for (int64_t i = 0; i < d->offset[d->count]; i++) r->place[d->ids[i]] = 1;
-    for (int64_t id = 0; id < r->tok->size; id++) r->place[id] = r->place[id] && !is_special(r->tok, id) ? count++ : -1;
-    if (count == 0) return lk_error_set(err, LK_EVALUE, "train.tsv has no words to be hidden");
-    r->tokens = lk_tensor_new(LK_I64, LK_SHAPE(count), err);
-    for (int64_t id = 0; r->tokens && id < r->tok->size; id++)
-        if (r->place[id] >= 0) ((int64_t *)r->tokens->data)[r->place[id]] = id;
-    return r->tokens;
-}
-
-typedef struct Hidden {
-    Tensor *ids;            /* (B, S): what the model sees */
-    Tensor *rows, *targets; /* (K): where something is hidden, counted over all rows of ids; its place in r->tokens */
-} Hidden;
-
-/* False: nothing was chosen, or the tape knows why. */
-static bool hide(Run *r, const TextBatch *b, Hidden *h)
-{
-    int64_t n = lk_numel(b->ids), count = 0;
-    const int64_t *from = b->ids->data, *tokens = r->tokens->data;
-    h->ids = lk_tensor(r->t, LK_I64, LK_SHAPE(b->ids->shape[0], b->ids->shape[1]), from);
-    Tensor *rows = lk_zeros(r->t, LK_I64, LK_SHAPE(n)), *targets = lk_zeros(r->t, LK_I64, LK_SHAPE(n));
-    if (!h->ids || !rows || !targets) return false;
-    int64_t *ids = h->ids->data, *row = rows->data, *target = targets->data;
-    for (int64_t i = 0; i < n; i++) {
-        if (r->place[from[i]] < 0 || lk_random_f64(&r->mask_rng) >= 0.15) continue;
-        double kind = lk_random_f64(&r->mask_rng);
-        if (kind < 0.8) ids[i] = r->tok->mask;
-        else if (kind < 0.9) ids[i] = tokens[lk_random_int(&r->mask_rng, 0, r->tokens->shape[0])];
-        row[count] = i;
-        target[count++] = r->place[from[i]];
-    }
-    h->rows = lk_slice(r->t, rows, 0, 0, count, 1);
-    h->targets = lk_slice(r->t, targets, 0, 0, count, 1);
-    return count > 0 && h->targets;
-}
-
 /* ---- evaluation and training ------------------------------------------------------------------------------------ */
 
 /* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
 static bool evaluate(Run *r, Error *err)
 {
-    Rng before = r->mask_rng;
+    Rng before = r->masking.rng;
     double loss = 0, count = 0, right = 0;
-    lk_manual_seed(&r->mask_rng, 1);
+    lk_manual_seed(&r->masking.rng, 1);
     lk_eval(r->model);
     lk_tape_set_grad(r->t, false);
     lk_text_loader_begin(r->dev);
     for (TextBatch b; lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t)) {
-        Hidden h;
-        if (!hide(r, &b, &h)) continue;
-        Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b.mask, h.rows, r->tokens);
-        Tensor *sum = lk_cross_entropy_with(r->t, logits, h.targets, -100, LK_SUM);
-        Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), h.targets);
+        MaskedBatch m;
+        if (!masking_next(&r->masking, r->t, b.ids, &m)) continue;
+        Tensor *logits = roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
+        Tensor *sum = lk_cross_entropy_with(r->t, logits, m.targets, -100, LK_SUM);
+        Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), m.targets);
         if (!sum || !hits) break;
         loss += lk_item(sum);
         right += (double)lk_count(hits);
-        count += (double)lk_numel(h.targets);
+        count += (double)lk_numel(m.targets);
     }
     lk_tape_set_grad(r->t, true);
     lk_train(r->model, true);
-    r->mask_rng = before;
+    r->masking.rng = before;
     if (!cli_ok(r->t, err)) return false;
     r->dev_loss = loss / count;
     r->dev_accuracy = right / count;
@@ -165,10 +114,10 @@ static bool train_step(Run *r, const TextBatch *b, double done, double *loss, Er
 {
     enum { FINE = 1000000 }; /* the schedule counts steps: a millionth of the training each */
     const Schedule linear = { LK_SCHEDULE_LINEAR, (int64_t)(r->o->warmup * FINE), FINE };
-    Hidden h;
-    if (!hide(r, b, &h)) return cli_ok(r->t, err); /* nothing was chosen: too few tokens */
-    Tensor *logits = roberta_token_logits(r->t, r->model, h.ids, b->mask, h.rows, r->tokens);
-    Tensor *l = lk_cross_entropy(r->t, logits, h.targets);
+    MaskedBatch m;
+    if (!masking_next(&r->masking, r->t, b->ids, &m)) return cli_ok(r->t, err); /* nothing was chosen: too few tokens */
+    Tensor *logits = roberta_token_logits(r->t, r->model, m.ids, b->mask, m.rows, r->masking.tokens);
+    Tensor *l = lk_cross_entropy(r->t, logits, m.targets);
     lk_optimizer_zero_grad(r->opt);
     if (!lk_backward(r->t, l)) return cli_ok(r->t, err);
     lk_clip_grad_norm_(&r->params, 1.0);
@@ -301,10 +250,10 @@ static bool prepare(Run *r, Error *err)
     r->train_set = sst2_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
     r->dev_set = r->train_set ? sst2_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
     if (!r->dev_set) return false;
-    if (!find_tokens(r, err)) return false;
+    if (!masking_init(&r->masking, r->tok, r->train_set, (uint64_t)o->seed + 1, err)) return false;
     printf("Sentences: %s for training, %s for testing; %s different tokens\n",
            cli_thousands(r->train_set->count, train), cli_thousands(r->dev_set->count, dev),
-           cli_thousands(r->tokens->shape[0], tokens));
+           cli_thousands(r->masking.tokens->shape[0], tokens));
     TextOptions of_train = { .batch_size = o->batch, .order = LK_GROUPED, .pad = r->tok->pad };
     TextOptions of_dev = { .batch_size = o->batch, .order = LK_IN_ORDER, .pad = r->tok->pad };
     r->train = lk_text_loader_new(r->train_set, &of_train, &r->rng, err);
@@ -321,13 +270,12 @@ static bool run(Run *r, Error *err)
     if (mkdir(r->o->output, 0777) != 0 && access(r->o->output, W_OK) != 0)
         return lk_error_set(err, LK_EIO, "--output %.300s: cannot be made or written", r->o->output);
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
-    lk_manual_seed(&r->mask_rng, (uint64_t)r->o->seed + 1);
     bool ok = prepare(r, err) && train(r, err) && write_folder(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
     lk_free(r->model);
-    lk_free(r->tokens);
+    lk_free(r->masking.tokens);
     free(r->place);
     lk_tape_free(r->t);
     lk_text_loader_free(r->dev);
