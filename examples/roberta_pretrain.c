@@ -276,7 +276,7 @@ static bool run(Run *r, Error *err)
     lk_optimizer_free(r->opt);
     lk_free(r->model);
     lk_free(r->masking.tokens);
-    free(r->place);
+    masking_free(&r->masking);
     lk_tape_free(r->t);
     lk_text_loader_free(r->dev);
     lk_text_loader_free(r->train);

@@ -159,8 +159,8 @@ static bool reload(Run *r, Error *err)
     r->session.trainer.model = r->model;
     r->session.trainer.user = r->model;
     Sst2Outcome *out = &r->out;
-    if (!evaluate(r, "Evaluation results on loaded LoRA-trained model", &out->loaded_loss, &out->loaded_accuracy, err))
-        return false;
+    const char *what = r->o->full ? "Evaluation results on loaded model" : "Evaluation results on loaded LoRA-trained model";
+    if (!evaluate(r, what, &out->loaded_loss, &out->loaded_accuracy, err)) return false;
     out->reloaded = out->same = true;
     cli_line();
     cli_verify(&out->same, is_close(out->loss, out->loaded_loss),
