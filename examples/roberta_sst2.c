@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "data/safetensors.h"
+#include "data/peft.h"
 #include "examples/results.h"
 #include "examples/roberta_lora.h"
 #include "examples/roberta_task.h"
@@ -71,9 +71,18 @@ typedef struct Run {
 
 /* ---- steps of the homework -------------------------------------------------------------------------------------- */
 
-static bool add_lora(const Options *o, Module *model, Rng *rng, Error *err)
+/* LoRA as a PEFT adapter has it: on the Linears that it names, and its own head. */
+static bool load_adapter(const Options *o, Module *model, Error *err)
 {
-    return o->full || roberta_apply_lora(model, o->targets, o->rank, o->alpha, o->train_head, rng, err);
+    char number[32];
+    LoadReport report = { 0 };
+    lk_require_grad(model, "*", false);
+    bool ok = lk_load_peft(model, o->adapter, LK_PEFT_WRAPPER, NULL, &report, err);
+    if (ok)
+        printf("%s: LoRA for %d Linears, %s parameters\n", o->adapter, report.loaded,
+               cli_thousands(lk_count_trainable_parameters(model), number));
+    lk_load_report_free(&report);
+    return ok;
 }
 
 static bool make_model(Run *r, Error *err)
@@ -82,13 +91,17 @@ static bool make_model(Run *r, Error *err)
     r->model = task_model_new(&r->task, err);
     if (!r->model) return false;
     printf("Original model loaded.\n");
-    if (!add_lora(r->o, r->model, &r->task.rng, err)) return false;
+    const Options *o = r->o;
+    if (o->adapter ? !load_adapter(o, r->model, err)
+                   : !o->full &&
+                         !roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head, &r->task.rng, err))
+        return false;
     r->out.parameters = lk_count_parameters(r->model);
     r->out.trainable = lk_count_trainable_parameters(r->model);
     if (r->o->full)
         printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
     else printf("LoRA model created.\n");
-    roberta_set_recompute(r->model, r->o->recompute);
+    roberta_set_recompute(r->model, o->recompute);
     return true;
 }
 
@@ -129,14 +142,19 @@ static bool train_and_evaluate(Run *r, Error *err)
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
-static bool save_best(Run *r, Error *err)
+/* best_checkpoint, and the adapter with its head. */
+static bool save(Run *r, Error *err)
 {
     char folder[CLI_PATH_MAX - 32];
+    static const char *const head[] = { "classifier" };
+    const PeftOptions peft = { .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head };
     int length = snprintf(folder, sizeof folder, "%s/best_checkpoint", r->o->output);
     if (length >= (int)sizeof folder) return lk_error_set(err, LK_EIO, "--output: the path is too long");
     mkdir(folder, 0777); /* if it cannot be made, writing into it says so */
     snprintf(r->best, sizeof r->best, "%s/model.safetensors", folder);
-    return lk_save_module(r->model, r->best, err);
+    if (!lk_save_module(r->model, r->best, err)) return false;
+    snprintf(folder, sizeof folder, "%s/adapter", r->o->output);
+    return r->o->full || lk_save_peft(r->model, folder, &peft, err);
 }
 
 /* numpy.isclose */
@@ -145,21 +163,30 @@ static bool is_close(double a, double b)
     return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b);
 }
 
-/* A fresh model with what best_checkpoint holds; its loss and accuracy are those that were measured after training. */
+/* A model of the same shape that has seen no training. */
+static Module *fresh_model(Run *r, Error *err)
+{
+    const Options *o = r->o;
+    Rng unused = r->task.rng;
+    Module *m = o->adapter ? task_model_new(&r->task, err) : roberta_classifier_new(&r->task.config, err);
+    bool ok = m && (o->full || (o->adapter ? load_adapter(o, m, err)
+                                           : roberta_add_lora(m, o->targets, o->rank, o->alpha, &unused, err) > 0));
+    if (ok) return m;
+    lk_free(m);
+    return NULL;
+}
+
+/* best_checkpoint in a fresh model: loss and accuracy are those that were measured after training. */
 static bool reload(Run *r, Error *err)
 {
-    Task *task = &r->task;
-    Rng unused = task->rng;
     lk_free(r->model);
-    r->model = roberta_classifier_new(&task->config, err);
-    if (!r->model) return false;
-    if (!r->o->full && roberta_add_lora(r->model, r->o->targets, r->o->rank, r->o->alpha, &unused, err) < 0)
-        return false;
-    if (!lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
+    r->model = fresh_model(r, err);
+    if (!r->model || !lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
     r->session.trainer.model = r->model;
     r->session.trainer.user = r->model;
     Sst2Outcome *out = &r->out;
-    const char *what = r->o->full ? "Evaluation results on loaded model" : "Evaluation results on loaded LoRA-trained model";
+    const char *what =
+        r->o->full ? "Evaluation results on loaded model" : "Evaluation results on loaded LoRA-trained model";
     if (!evaluate(r, what, &out->loaded_loss, &out->loaded_accuracy, err)) return false;
     out->reloaded = out->same = true;
     cli_line();
@@ -202,7 +229,7 @@ static bool homework(Run *r, double start, Error *err)
         return true;
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
-    if (!o->eval_only && (!save_best(r, err) || !reload(r, err))) return false;
+    if (!o->eval_only && (!save(r, err) || !reload(r, err))) return false;
     fill_outcome(r, start);
     return (!o->json || sst2_write_json(&r->out, o->json, err)) &&
            (!o->report || sst2_write_page(&r->out, o->report, err));
@@ -238,7 +265,10 @@ int main(int argc, char **argv)
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
-    bool ok = can_write(&o, &err) && homework(&r, start, &err);
+    if (o.full && (o.adapter || o.targets || o.train_head))
+        lk_error_set(&err, LK_EVALUE,
+                     "--full trains all weights: --adapter, --targets and --train-head do not go with it");
+    bool ok = err.code == LK_OK && can_write(&o, &err) && homework(&r, start, &err);
     session_end(&r.session);
     lk_free(r.model);
     task_close(&r.task);
