@@ -92,14 +92,13 @@ static bool make_model(Run *r, Error *err)
     if (!r->model) return false;
     printf("Original model loaded.\n");
     const Options *o = r->o;
-    if (o->adapter ? !load_adapter(o, r->model, err)
-                   : !o->full &&
-                         !roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head, &r->task.rng, err))
-        return false;
+    bool ok = o->full || (o->adapter ? load_adapter(o, r->model, err)
+                                     : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head,
+                                                          &r->task.rng, err));
+    if (!ok) return false;
     r->out.parameters = lk_count_parameters(r->model);
     r->out.trainable = lk_count_trainable_parameters(r->model);
-    if (r->o->full)
-        printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
+    if (o->full) printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
     else printf("LoRA model created.\n");
     roberta_set_recompute(r->model, o->recompute);
     return true;
