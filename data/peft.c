@@ -62,7 +62,7 @@ bool lk_peft_next(PeftIter *it)
         Module *m = it->modules.module;
         it->wrapper = lk_as_linear_with_lora(m);
         if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
-        bool chains = lk_peft_ends_with(name, "parametrizations"); /* the base's own child: no other can have the name */
+        bool chains = lk_peft_ends_with(name, "parametrizations"); /* the base's own child has this name */
         it->skip_length = 0;
         if (it->wrapper || chains)
             it->skip_length = (size_t)snprintf(it->skip, sizeof it->skip, "%s%s", name, *name ? "." : "");
@@ -116,7 +116,7 @@ static bool add(Export *x, const char *name, const char *part, const Tensor *val
 static bool add_adapter(Export *x, const PeftIter *it)
 {
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
-    if (it->foreign) return fail(x, it->name, "an adapter that is not on the weight of a Linear; PEFT has no such ones");
+    if (it->foreign) return fail(x, it->name, "has an adapter that is not on the weight of a Linear, as PEFT's are");
     if (!it->wrapper && !it->lora) return true;
     if (it->wrapper && it->lora) return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");
     if (it->wrapper && (!layer || !it->linear)) return fail(x, it->name, "its wrapper holds no Linear and LoRALayer");

@@ -181,7 +181,8 @@ static bool check_settings(PeftConfig *c, const Report *r)
     json_object_foreach (c->root, key, value) {
         if (is_harmless(key, value)) continue;
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        fail(r, LK_EFORMAT, "%.60s is %.80s: a setting that Lorikeet does not know, or has not", key, text ? text : "set");
+        fail(r, LK_EFORMAT, "%.60s is %.80s: a setting that Lorikeet does not know, or has not", key,
+             text ? text : "set");
         json_free_t release;
         json_get_alloc_funcs(NULL, &release);
         release(text);

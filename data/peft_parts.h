@@ -47,7 +47,8 @@ typedef struct PeftLayer {
 } PeftLayer;
 
 /* The text of adapter_config.json, to be freed with lk_mem_free. */
-char *lk_peft_config_new(const PeftOptions *options, const PeftLayer *layers, int count, const Names *targets, Error *err);
+char *lk_peft_config_new(const PeftOptions *options, const PeftLayer *layers, int count, const Names *targets,
+                         Error *err);
 
 typedef struct PeftConfig {
     struct json_t *root;

@@ -90,7 +90,7 @@ static inline void check_same_output(Module *a, Module *b, double tol)
     lk_tape_free(t);
 }
 
-/* ---- refused ------------------------------------------------------------------------------------------------------ */
+/* ---- refused --------------------------------------------------------------------------------------------------- */
 
 /* A folder with the reference's weights, and these settings. */
 static inline const char *with_config(const char *config)

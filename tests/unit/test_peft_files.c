@@ -1,4 +1,4 @@
-/* test_peft_files.c - adapters whose files are not there, are killed while they are written, do not fit on the disk; and
+/* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
  * memory that is short. What is in the files: test_peft.c. */
 #include "tests/unit/peft_nets.h"
 
