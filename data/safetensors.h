@@ -49,11 +49,12 @@ typedef struct LoadReport {
 LK_API void lk_load_report_free(LoadReport *report);
 
 /* m.load_state_dict(safetensors.torch.load_file(path), strict, assign=True), without reading the file: each parameter
- * of m is replaced by a tensor over the file's pages, which come from the disk when they are first used, are shared with
- * all that map the file, and stay mapped until the last such tensor is freed (lk_safetensors_view_new says more).
- * Nothing writes to a frozen parameter; of one that is trained the pages written to become this process's own, and never
- * reach the file. requires_grad stays, gradients do not. As with assign=True whoever holds the old tensors, an optimizer
- * for instance, holds no parameters any more: load first, or with `copy`. Of a shared parameter one name is enough.
+ * of m is replaced by a tensor over the file's pages, which come from the disk when they are first used, are shared
+ * with all that map the file, and stay mapped until the last such tensor is freed (lk_safetensors_view_new says more).
+ * Nothing writes to a frozen parameter; of one that is trained the pages written to become this process's own, and
+ * never reach the file. requires_grad stays, gradients do not. As with assign=True whoever holds the old tensors, an
+ * optimizer for instance, holds no parameters any more: load first, or with `copy`. Of a shared parameter one name is
+ * enough.
  * options, report: NULL for none. Errors, nothing changed, the lists and the nearest existing names in the message:
  * LK_EVALUE (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal ones can be
  * mapped), and those of lk_safetensors_open. */

@@ -58,9 +58,9 @@ static long dirty(const char *name)
     long sum = -1;
     while (maps && fgets(line, sizeof line, maps)) {
         long kilobytes;
-        if (strchr(line, '-') && strchr(line, ' ') && line[0] != ' ' && !strchr(line, ':')) inside = false;
-        if (strstr(line, name)) inside = true, sum = sum < 0 ? 0 : sum;
-        else if (strchr(line, '/')) inside = false;
+        bool is_range = line[0] < 'A' || line[0] > 'Z'; /* "7f00…-7f01… rw-p … PATH", then "Size: …" and the like */
+        if (is_range) inside = strstr(line, name);
+        if (is_range && inside && sum < 0) sum = 0;
         if (inside && sscanf(line, "Private_Dirty: %ld kB", &kilobytes) == 1) sum += kilobytes;
     }
     if (maps) fclose(maps);

@@ -3,8 +3,12 @@
 
 #include <string.h>
 
+#include "data/sampler.h"
+#include "data/tokenizer.h"
+#include "data/tsv.h"
 #include "tests/check.h"
 #include "tests/fixtures/text_orders.h"
+#include "tests/unit/tokenizer_files.h"
 
 enum { PAD = -7 };
 
@@ -134,6 +138,69 @@ Test(text, padded_to_a_fixed_length)
     lk_text_dataset_free(d);
 }
 
+/* ---- the homework's sentences, where they are at hand ---------------------------------------------------------- */
+
+#if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
+
+/* The first 10,000 of SST-2. */
+static TextDataset *read_sst2(void)
+{
+    char path[1300];
+    const char *folder = roberta_folder();
+    if (!folder) return NULL;
+    print_to(path, sizeof path, "%s/../sst2/train.tsv", folder);
+    Error err = { 0 };
+    Tokenizer *tok = load_tokenizer(folder);
+    Tsv *tsv = lk_tsv_new(path, 2, &err);
+    check_no_error(&err);
+    TextDataset *d = lk_text_dataset_new(&err);
+    TokenIds ids = { 0 };
+    for (int64_t i = 0; i < 10000; i++, ids.count = 0) {
+        const TsvRow *row = &tsv->rows[i];
+        check(lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, 512, &ids, &err), "%s", err.message);
+        check(lk_text_add(d, ids.items, ids.count, row->label, &err), "%s", err.message);
+    }
+    lk_token_ids_free(&ids);
+    lk_tsv_free(tsv);
+    lk_tokenizer_free(tok);
+    return d;
+}
+
+/* Positions of one pass in this order, in batches of 32 as wide as their longest sentence. */
+static int64_t positions(const TextDataset *d, const int64_t *order)
+{
+    int64_t sum = 0;
+    for (int64_t first = 0; first < d->count; first += 32) {
+        int64_t size = d->count - first < 32 ? d->count - first : 32, longest = 0;
+        for (int64_t i = first; i < first + size; i++)
+            if (lk_text_length(d, order[i]) > longest) longest = lk_text_length(d, order[i]);
+        sum += size * longest;
+    }
+    return sum;
+}
+
+Test(text, positions_of_the_homework)
+{
+    TextDataset *d = read_sst2();
+    if (!d) return;
+    check(d->offset[d->count] == 144184, "%lld ids", (long long)d->offset[d->count]);
+    Rng rng;
+    lk_manual_seed(&rng, 42);
+    static int64_t order[10000], room[10000];
+    lk_sample_by_length(&rng, d->count, d->offset, 32, order, room);
+    check(positions(d, order) == 151440, "%lld positions", (long long)positions(d, order));
+
+    TextLoader *l = loader_of(d, (TextOptions){ .batch_size = 32 }, &rng);
+    int64_t padded = 0;
+    lk_text_loader_begin(l);
+    for (TextBatch b; lk_text_loader_next(l, &b);) padded += lk_numel(b.ids);
+    check(padded == 411760, "%lld positions", (long long)padded);
+    lk_text_loader_free(l);
+    lk_text_dataset_free(d);
+}
+
+#endif
+
 /* ---- resuming -------------------------------------------------------------------------------------------------- */
 
 /* The labels of the rest of this pass and of the next one. */
@@ -231,7 +298,7 @@ Test(text, dataset)
     check(check_alloc_live() == 0);
 }
 
-static void check_refused(const TextDataset *d, TextOptions options, Rng *rng, const char *text)
+static void check_not_made(const TextDataset *d, TextOptions options, Rng *rng, const char *text)
 {
     Error err = { 0 };
     check(!lk_text_loader_new(d, &options, rng, &err), "made, but expected \"%s\"", text);
@@ -243,14 +310,14 @@ Test(text, refused)
     Rng rng;
     lk_manual_seed(&rng, 0);
     TextDataset *d = numbered(10, 7), *empty = numbered(0, 7);
-    check_refused(NULL, (TextOptions){ .batch_size = 4 }, &rng, "dataset is NULL");
-    check_refused(d, (TextOptions){ .batch_size = 4 }, NULL, "rng is NULL");
-    check_refused(empty, (TextOptions){ .batch_size = 4 }, &rng, "the dataset is empty");
-    check_refused(d, (TextOptions){ .batch_size = 0 }, &rng, "batch size 0");
-    check_refused(d, (TextOptions){ .batch_size = -1 }, &rng, "batch size -1");
-    check_refused(d, (TextOptions){ .batch_size = 4, .group = -1 }, &rng, "group -1");
-    check_refused(d, (TextOptions){ .batch_size = 4, .length = -1 }, &rng, "length -1");
-    check_refused(d, (TextOptions){ .batch_size = 4, .length = 7 }, &rng, "has 8 ids, more than the length of 7");
+    check_not_made(NULL, (TextOptions){ .batch_size = 4 }, &rng, "dataset is NULL");
+    check_not_made(d, (TextOptions){ .batch_size = 4 }, NULL, "rng is NULL");
+    check_not_made(empty, (TextOptions){ .batch_size = 4 }, &rng, "the dataset is empty");
+    check_not_made(d, (TextOptions){ .batch_size = 0 }, &rng, "batch size 0");
+    check_not_made(d, (TextOptions){ .batch_size = -1 }, &rng, "batch size -1");
+    check_not_made(d, (TextOptions){ .batch_size = 4, .group = -1 }, &rng, "group -1");
+    check_not_made(d, (TextOptions){ .batch_size = 4, .length = -1 }, &rng, "length -1");
+    check_not_made(d, (TextOptions){ .batch_size = 4, .length = 7 }, &rng, "has 8 ids, more than the length of 7");
     Error err = { 0 };
     check(!lk_text_loader_new(d, NULL, &rng, &err));
     check_error(&err, LK_EVALUE, "options is NULL");

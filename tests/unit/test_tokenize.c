@@ -50,17 +50,17 @@ Test(tokenize, refused)
 {
     check_refused(run_program("./tokenize --text a"), 1, "tokenize: --model is needed");
     check_refused(run_program("./tokenize --model nowhere --text a"), 1, "nowhere/vocab.json: cannot be opened");
-    check_refused(run_program("./tokenize --model '%s' --text a --lines b", model()), 1, "only one of --tsv, --text and");
+    check_refused(run_program("./tokenize --model '%s' --text a --lines b", model()), 1, "only one of --tsv, --text");
     check_refused(run_program("./tokenize --model '%s' --tsv a --decode", model()), 1, "--decode reads ids, not --tsv");
     check_refused(run_program("./tokenize --model '%s' --lines nowhere", model()), 1, "--lines nowhere: No such file");
     check_refused(run_program("./tokenize --model '%s' --lines .", model()), 1, "cannot be read: Is a directory");
     check_refused(run_program("./tokenize --model '%s' --tsv nowhere", model()), 1, "nowhere");
-    check_refused(run_program("./tokenize --model '%s' --decode --text '0 x 2'", model()), 1, "line 1: 'x 2' is not ids");
-    check_refused(run_program("./tokenize --model '%s' --decode --text '0  2'", model()), 1, "line 1: ' 2' is not ids");
-    check_refused(run_program("./tokenize --model '%s' --decode --text '0,2'", model()), 1, "line 1: '0,2' is not ids");
+    check_refused(run_program("./tokenize --model '%s' --decode --text '0 x 2'", model()), 1, "'x 2' is not ids");
+    check_refused(run_program("./tokenize --model '%s' --decode --text '0  2'", model()), 1, "1: ' 2' is not ids");
+    check_refused(run_program("./tokenize --model '%s' --decode --text '0,2'", model()), 1, "'0,2' is not ids");
     check_refused(run_program("./tokenize --model '%s' --decode --text '0 +2'", model()), 1, "'+2' is not ids");
-    check_refused(run_program("./tokenize --model '%s' --decode --text '684'", model()), 1, "id 684 at 0 is no token's");
-    check_refused(run_program("./tokenize --model '%s' --decode --text 99999999999999999999", model()), 1, "at 0 is no");
+    check_refused(run_program("./tokenize --model '%s' --decode --text '684'", model()), 1, "id 684 at 0 is no");
+    check_refused(run_program("./tokenize --model '%s' --decode --text 99999999999999999999", model()), 1, "0 is no");
 }
 
 #else

@@ -1,6 +1,6 @@
 #!/bin/sh
-# examples/tokenize.c on SST-2 with RoBERTa's vocabulary, where they are at hand ($LORIKEET_DATA/roberta-base and /sst2):
-# the ids of all sentences are the reference's, the npm package tokenizers'.
+# examples/tokenize.c on SST-2 with RoBERTa's vocabulary, where they are at hand ($LORIKEET_DATA/roberta-base and
+# /sst2): the ids of all sentences are the reference's, the npm package tokenizers'.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 

@@ -1,4 +1,4 @@
-/* test_tokenizer_load.c - vocab.json and merges.txt that are wrong, each in one way; what the right ones may look like. */
+/* test_tokenizer_load.c - vocab.json and merges.txt that are wrong, each in one way; what right ones may look like. */
 #include "tests/unit/tokenizer_files.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -54,7 +54,7 @@ static void check_load_refused(const char *folder, ErrorCode code, const char *t
     check(check_alloc_live() == 0);
 }
 
-/* ---- content ------------------------------------------------------------------------------------------------------ */
+/* ---- content --------------------------------------------------------------------------------------------------- */
 
 Test(tokenizer_load, wrong_content)
 {
@@ -82,7 +82,7 @@ Test(tokenizer_load, wrong_content)
         { VOCAB, "\"<s>\": 0", "\"<s>\": 684", "no token has id 0; 684 tokens have the ids 0 to 683, without a hole" },
         { VOCAB, "\"<unk>\": 3,", "", "no token has id 3; 683 tokens have the ids 0 to 682, without a hole" },
         { VOCAB, "\"never\"", "\"ne ver\"", "token \"ne ver\" (id " },
-        { VOCAB, "\"never\"", "\"nev\u0144r\"", ") has a character that stands for no byte" }, /* the first of no byte */
+        { VOCAB, "\"never\"", "\"nev\u0144r\"", ") has a character that stands for no byte" }, /* 256 + 68 */
         { VOCAB, "\"never\"", "\"日本\"", "token \"日本\" (id " },
         { VOCAB, "\"never\"", "\"\"", "is empty" },
         { VOCAB, "\"Ā\"", "\"ĀĀĀ\"", "no token stands for the byte 0x00" },
@@ -119,7 +119,7 @@ Test(tokenizer_load, tokens_have_a_limit)
     memset(text + 6, 'a', sizeof text - 8);
     text[sizeof text - 2] = '"';
     check_alloc_begin();
-    check_load_refused(changed_folder(VOCAB, "\"never\"", text), LK_EFORMAT, "has 4997 bytes; at most 4096 are possible");
+    check_load_refused(changed_folder(VOCAB, "\"never\"", text), LK_EFORMAT, "has 4997 bytes; at most 4096");
     memset(text, 'a', sizeof text - 1);
     text[sizeof text / 2] = ' ';
     check_load_refused(changed_folder(MERGES, NULL, text), LK_EFORMAT, "line 1 names \"aaaaaa");
@@ -157,7 +157,7 @@ Test(tokenizer_load, merges_with_a_number_sign)
     lk_tokenizer_free(tok);
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------------------------- */
 
 Test(tokenizer_load, files_that_are_not_there)
 {
@@ -220,7 +220,8 @@ Test(tokenizer_load, bytes_changed)
     static const char tries[] = { '\0', '"', ' ', '\n', '0', ',', 'a', '\x7f', '\xc4', '\xff' };
     char folder[1200];
     print_to(folder, sizeof folder, "%s", changed_folder(MERGES, "#version: 0.2\n", ""));
-    char *text[2] = { read_file(check_fixture("tokenizer/vocab.json")), read_file(check_fixture("tokenizer/merges.txt")) };
+    char *text[2] = { read_file(check_fixture("tokenizer/vocab.json")),
+                      read_file(check_fixture("tokenizer/merges.txt")) };
     const char *sentence = "it 's a charming and often affecting journey 😀";
     int accepted = 0, refused = 0;
     Rng rng;
