@@ -484,6 +484,21 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     check_error(&err, LK_EFORMAT, "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is "
                                   "float64 (8, 5)");
     toy_free(&toy);
+    toy_trainer(&toy, &runs[0], TOY_HIDDEN, 0);
+    Linear *first = lk_as_linear(lk_module_at(toy.tr.model, "first", NULL));
+    lk_free(first->bias);
+    first->bias = NULL;
+    toy.tr.args.resume_from = good;
+    err = (Error){ 0 };
+    check(!trainer_train(&toy.tr, &err));
+    check_error(&err, LK_EVALUE, "was made of another model: it has 6 trained parameters, this one 5");
+    toy.tr.args.resume_from = NULL;
+    toy.tr.args.output_dir = toy_path("smaller");
+    toy.tr.args.stop_after = 1;
+    toy_train(&toy);
+    check_refused_checkpoint(checkpoint_of(toy.tr.args.output_dir, 1), LK_EVALUE,
+                             "was made of another model: it has no trained first.bias");
+    toy_free(&toy);
     check(count_entries(folder, "") == 2); /* 6 was the best so far */
 }
 
