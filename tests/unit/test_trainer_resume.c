@@ -283,7 +283,20 @@ Test(trainer_resume, killed_in_any_forward, .timeout = 120)
     toy_free(&whole);
 }
 
-/* Killed at any moment while it saves again and again, over what is there: every folder that has its name is whole. */
+/* Whether two folders of the file system can be swapped in one moment. */
+static bool can_swap(void)
+{
+#ifdef RENAME_EXCHANGE
+    const char *a = toy_path("swap-a"), *b = toy_path("swap-b");
+    make_folder(a), make_folder(b);
+    return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0;
+#else
+    return false;
+#endif
+}
+
+/* Killed at any moment while it saves again and again, over what is there: every folder that was ever there is there, and
+ * whole. */
 Test(trainer_resume, killed_while_saving, .timeout = 120)
 {
     enum { ROUNDS = 25, HIDDEN = 3000 };
@@ -294,6 +307,7 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
     toy_train(&toy);
     TrainerState start = toy.tr.state;
     int saves = 0, seen_temporary = 0;
+    bool seen[3] = { true, false, false }, swaps = can_swap();
     for (int round = 0; round < ROUNDS; round++) {
         pid_t child = fork();
         check(child >= 0);
@@ -314,7 +328,10 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
         check(WIFSIGNALED(status), "it could not save");
         seen_temporary += count_entries(folder, ".tmp");
         for (int64_t step = start.step; step < start.step + 3; step++) {
-            if (access(checkpoint_of(folder, step), F_OK) != 0) continue;
+            bool there = access(checkpoint_of(folder, step), F_OK) == 0;
+            check(there || !swaps || !seen[step - start.step], "checkpoint %d is gone", (int)step);
+            if (!there) continue;
+            seen[step - start.step] = true;
             Error err = { 0 };
             ToyTrainer reader;
             resume(&reader, &runs[0], HIDDEN, folder);
@@ -466,6 +483,21 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     check(!trainer_train(&toy.tr, &err));
     check_error(&err, LK_EFORMAT, "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is "
                                   "float64 (8, 5)");
+    toy_free(&toy);
+    toy_trainer(&toy, &runs[0], TOY_HIDDEN, 0);
+    Linear *first = lk_as_linear(lk_module_at(toy.tr.model, "first", NULL));
+    lk_free(first->bias);
+    first->bias = NULL;
+    toy.tr.args.resume_from = good;
+    err = (Error){ 0 };
+    check(!trainer_train(&toy.tr, &err));
+    check_error(&err, LK_EVALUE, "was made of another model: it has 6 trained parameters, this one 5");
+    toy.tr.args.resume_from = NULL;
+    toy.tr.args.output_dir = toy_path("smaller");
+    toy.tr.args.stop_after = 1;
+    toy_train(&toy);
+    check_refused_checkpoint(checkpoint_of(toy.tr.args.output_dir, 1), LK_EVALUE,
+                             "was made of another model: it has no trained first.bias");
     toy_free(&toy);
     check(count_entries(folder, "") == 2); /* 6 was the best so far */
 }

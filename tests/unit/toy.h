@@ -11,6 +11,7 @@
 #include "examples/trainer_data.c"
 #include "examples/trainer_log.c"
 
+#include "nn/state.h"
 #include "tests/fixtures/trainer.h"
 #include "tests/unit/nets.h"
 #include "tests/unit/programs.h"
