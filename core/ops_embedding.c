@@ -53,7 +53,8 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
     int64_t shape[LK_MAX_DIMS];
     memcpy(shape, ids->shape, sizeof shape);
     shape[ids->ndim] = d;
-    Tensor *table = lk_packed(t, weight), *packed = lk_packed(t, ids), *y = lk_empty(t, weight->dtype, ids->ndim + 1, shape);
+    Tensor *table = lk_packed(t, weight), *packed = lk_packed(t, ids);
+    Tensor *y = lk_empty(t, weight->dtype, ids->ndim + 1, shape);
     if (!table || !packed || !y) return NULL;
     const int64_t *id = packed->data;
     for (int64_t i = 0; i < count; i++)

@@ -208,7 +208,8 @@ TARGET static void F(norm_rows)(const NormRows *a)
         real *y = (real *)a->y + r * n;
         const real *h = (const real *)a->x + r * n;
         if (a->residual) F(mix)(a, r, y, NULL), h = y;
-        const real mean = F(sum)(n, h) / (real)n, scale = 1 / sqrt(F(square_sum)(n, h, mean) / (real)n + (real)a->norm->eps);
+        const real mean = F(sum)(n, h) / (real)n, variance = F(square_sum)(n, h, mean) / (real)n;
+        const real scale = 1 / sqrt(variance + (real)a->norm->eps);
         if (stats) stats[2 * r] = mean, stats[2 * r + 1] = scale;
         if (w && b)
             for (int64_t i = 0; i < n; i++) y[i] = MADD((h[i] - mean) * scale, w[i], b[i]);

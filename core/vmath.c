@@ -176,11 +176,17 @@ TARGET static inline double F(gelu_slope)(double x)
 
 #endif
 
-/* Results may lie on their arguments: element by element that is no dependence. */
+/* Results may lie on their arguments: element by element that is no dependence. (The C library has no vectors.) */
+#if REAL_IS_FLOAT
+#define ELEMENTWISE _Pragma("omp simd")
+#else
+#define ELEMENTWISE
+#endif
+
 #define ROW(name, formula) \
     TARGET static void F(name)(int64_t n, const real *xs, real *ys) \
     { \
-        _Pragma("omp simd") \
+        ELEMENTWISE \
         for (int64_t i = 0; i < n; i++) { const real x = xs[i]; ys[i] = formula; } \
     }
 ROW(exp_row, F(exponential)(x))
@@ -191,13 +197,13 @@ ROW(gelu_row, F(gelu)(x))
 
 TARGET static void F(gelu_gradient_row)(int64_t n, const real *x, const real *dy, real *dx)
 {
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * F(gelu_slope)(x[i]);
 }
 
 TARGET static void F(add_gelu_gradient_row)(int64_t n, const real *x, const real *dy, real *dx)
 {
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) dx[i] += dy[i] * F(gelu_slope)(x[i]);
 }
 
@@ -229,7 +235,7 @@ TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
 {
     real s[LK_LANES];
     memcpy(s, sums, sizeof s);
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) y[i] = F(exponential)(x[i] - shift);
     int64_t i = 0;
     for (; i + LK_LANES <= n; i += LK_LANES)
@@ -237,4 +243,5 @@ TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
     for (int l = 0; i < n; i++, l++) s[l] += y[i];
     memcpy(sums, s, sizeof s);
 }
+#undef ELEMENTWISE
 #endif

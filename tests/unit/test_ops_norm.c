@@ -1,5 +1,6 @@
-/* test_ops_norm.c - lk_layer_norm and lk_residual_norm (core/ops_norm.c) against PyTorch (fixtures/ops_norm.h), against
- * the operations they are made of, for every instruction set and number of threads, with frozen inputs, called wrongly. */
+/* test_ops_norm.c - lk_layer_norm and lk_residual_norm (core/ops_norm.c) against PyTorch (fixtures/ops_norm.h) and
+ * against the operations they are made of, for every instruction set and number of threads, with frozen inputs, called
+ * wrongly. */
 #include "core/op.h"
 #include "core/simd.h"
 #include "tests/unit/ops_cases.h"
