@@ -217,4 +217,17 @@ Test(peft_files, out_of_memory, .timeout = 120)
     check(check_alloc_live() == 0);
 }
 
+#else
+
+Test(peft_files, without_jansson)
+{
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    Error err = { 0 };
+    check(!lk_save_peft(net, check_scratch("saved"), &reference_options, &err));
+    check_error(&err, LK_ESTATE, "Lorikeet was built without jansson");
+    check(access(check_scratch("saved"), F_OK) != 0);
+    (void)peft_output, (void)peft_rslora_output;
+    lk_free(net);
+}
+
 #endif
