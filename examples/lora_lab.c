@@ -28,6 +28,7 @@ static const CliOption options[] = {
     CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
     CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "sentences of a batch"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence at most"),
     CLI_INT("seeds", Options, seeds, "N", 1, LAB_SEEDS_MAX, "runs of each kind, with seeds from --seed on"),
     CLI_INT("rank", Options, rank, "N", 1, 32, "rank of the comparisons that are not about it: 1, 2, 4, 8, 16 or 32"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "LoRA's alpha; not divided by the rank"),

@@ -137,8 +137,9 @@ static bool train(Run *r, Error *err)
             if (!train_step(r, &b, done, &loss, err)) return false;
             sum += loss;
             tokens += (double)lk_count(b.mask);
-            done = fmax(progress(r, start), 0);
-            if (++r->steps % LOG != 0) continue;
+            r->steps++;
+            done = progress(r, start);
+            if (r->steps % LOG != 0) continue;
             double now = sst2_seconds();
             printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n", (long long)epoch, (long long)r->steps,
                    sum / LOG, r->opt->lr, tokens / (now - shown));
