@@ -4,6 +4,14 @@
 
 #include "core/op.h"
 
+/* The number of the thread that asks, in a parallel region: which of several pieces of scratch is its own. */
+#ifdef _OPENMP
+#include <omp.h>
+static inline int lk_thread(void) { return omp_get_thread_num(); }
+#else
+static inline int lk_thread(void) { return 0; }
+#endif
+
 /* A new tensor is one block: header, storage and elements, which start on a cache line. First its size in bytes is
  * computed, and everything checked; then the block is laid out, contiguous, elements uninitialised. */
 enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };

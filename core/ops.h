@@ -38,13 +38,15 @@ LK_API Tensor *lk_log(Tape *t, Tensor *x);                         /* ln x      
 LK_API Tensor *lk_sqrt(Tape *t, Tensor *x);                        /* √x           dx += dy / (2 y)         inf at 0 */
 LK_API Tensor *lk_sigmoid(Tape *t, Tensor *x);                     /* 1/(1 + e^-x) dx += dy y (1 - y) */
 LK_API Tensor *lk_tanh(Tape *t, Tensor *x);                        /* tanh x       dx += dy (1 - y²) */
+LK_API Tensor *lk_gelu(Tape *t, Tensor *x);                        /* x Φ(x)       dx += dy (Φ(x) + x φ(x)) F.gelu */
 LK_API Tensor *lk_relu(Tape *t, Tensor *x);                        /* max(x, 0)    dx += dy where y > 0     0 at 0 */
 LK_API Tensor *lk_abs(Tape *t, Tensor *x);                         /* |x|          dx += dy sign x          0 at 0 */
 
 /* ---- matrix products (ops_matmul.c) ---------------------------------------------------------------------------- */
 
-/* torch.matmul: (m, k) @ (k, n) → (m, n), and (…, k) @ (k, n) → (…, n); a 1-D a is a row: (k) @ (k, n) → (n).
- * da += dy bᵀ, db += aᵀ dy (summed over the leading dimensions). */
+/* torch.matmul: (…, m, k) @ (…, k, n) → (…, m, n), where the leading dimensions broadcast. A 1-D a is a row and a 1-D b a
+ * column, which the result leaves out: (k) @ (k, n) → (n), (m, k) @ (k) → (m), (k) @ (k) → a scalar. Transposed operands
+ * are read in place. da += dy bᵀ, db += aᵀ dy, summed where an operand was broadcast. */
 LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
 
 /* F.linear: y = x Wᵀ + b for x (…, in), W (out, in), b (out) or NULL → (…, out).
@@ -80,6 +82,34 @@ LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype);  /* x.to(dtype); differen
 LK_API Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index);
 LK_API Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask); /* x[mask] for a bool mask (n): the rows where it is true */
 
+/* F.embedding: rows of weight (V, D) by int64 ids of any shape → (…, D). dweight[id] += dy, except for the row padding_idx
+ * (-1: none). An id outside 0 … V-1 is LK_EVALUE. (ops_embedding.c) */
+LK_API Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx);
+
+/* ---- normalization (ops_norm.c) --------------------------------------------------------------------------------- */
+
+/* F.layer_norm over the last `dims` dimensions of x, whose sizes weight and bias have; each of these may be NULL.
+ * y = x' weight + bias with x' = (x - mean) / √(variance + eps), the biased variance. For g = dy weight:
+ * dx += (g - mean(g) - x' mean(g x')) / √(variance + eps), dweight += Σ dy x', dbias += Σ dy. */
+LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias, double eps);
+
+/* layer_norm(residual + dropout(x, p)) over the last dimension, the end of a transformer's block: the same bits as
+ * lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight, bias, eps) from the same place of the tape's
+ * stream, but nothing is kept for backward except two numbers a row. weight and bias (D), or NULL. */
+LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight, Tensor *bias, double eps);
+
+/* ---- elements and parts (ops_index.c) ----------------------------------------------------------------------------- */
+
+/* torch.gather: y has the shape of the int64 index, y[i][j][k] = x[i][index[i][j][k]][k] for dim 1. The index has as many
+ * dimensions as x and is no larger except along dim; an index outside 0 … size-1 is LK_EVALUE. dx[index] += dy. */
+LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
+/* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each dx += its part of dy. */
+#define LK_TENSORS(...) \
+    (int)(sizeof((Tensor *[]){ __VA_ARGS__ }) / sizeof(Tensor *)), (Tensor *[]){ __VA_ARGS__ }
+LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
+/* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where it is false. */
+LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);
+
 /* ---- reductions (ops_reduce.c) ---------------------------------------------------------------------------------
  * Over the listed dimensions (LK_DIMS(0, -1)) or all (LK_ALL); keepdim leaves them with size 1. Sums are taken in
  * double. A mean, maximum or minimum over nothing is LK_ESHAPE. */
@@ -106,6 +136,28 @@ typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
 LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels); /* ignore_index -100, mean */
 LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction);
 LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);  /* mean (x - y)²       dx += 2 (x - y) dy / n, dy' -= … */
+
+/* ---- dropout (ops_dropout.c) -------------------------------------------------------------------------------------- */
+
+/* F.dropout(x, p): y = x noise, where noise is 0 with probability p, else 1 / (1 - p); dx += dy noise. The noise comes
+ * from the tape's stream (lk_tape_seed) and is not stored: backward makes it again. p = 0 gives x itself, p = 1 zeros. */
+LK_API Tensor *lk_dropout(Tape *t, Tensor *x, double p);
+
+/* ---- attention (ops_attention.c) ----------------------------------------------------------------------------------- */
+
+/* F.scaled_dot_product_attention of `heads` heads side by side: q (B, S, E), k and v (B, S2, E) with E = heads d, mask
+ * (B, S2) bool, true for a key that may be attended to, or NULL: all → (B, S, E). For each head, with its d columns,
+ * y = dropout(softmax(q kᵀ / √d)) v. A masked score is the lowest finite number, as in Hugging Face: a row where all are
+ * masked attends to all alike. Fused: no (B, heads, S, S2) tensor exists, of a row only two numbers are kept, and backward
+ * makes probabilities and noise again. dq += ds k / √d, dk += dsᵀ q / √d, dv += Pᵀ dy. */
+LK_API Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, double dropout);
+
+typedef struct AttentionOptions {
+    double dropout; /* the probability that a probability is dropped; 0 outside of training */
+    bool causal;    /* is_causal: query i attends to the keys 0 … i only */
+} AttentionOptions;
+LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
+                                 AttentionOptions options);
 
 /* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ---------------------------------------- */
 LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b);

@@ -45,41 +45,195 @@ static Tensor *result(Tape *t, const Tensor *x, int64_t n)
 
 /* ---- y = a b --------------------------------------------------------------------------------------------------- */
 
-/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ dy)_kj. */
+/* A 1-D operand of torch.matmul is a row on the left and a column on the right. */
+static Tensor with_matrix(const Tensor *x, bool as_row)
+{
+    Tensor y = *x;
+    if (x->ndim > 1) return y;
+    y.ndim = 2;
+    y.shape[as_row ? 1 : 0] = x->shape[0], y.stride[as_row ? 1 : 0] = x->stride[0];
+    y.shape[as_row ? 0 : 1] = 1, y.stride[as_row ? 0 : 1] = x->shape[0] * x->stride[0];
+    return y;
+}
+
+static Tensor flipped(Tensor x)
+{
+    int64_t rows = x.shape[x.ndim - 2], step = x.stride[x.ndim - 2];
+    x.shape[x.ndim - 2] = x.shape[x.ndim - 1], x.stride[x.ndim - 2] = x.stride[x.ndim - 1];
+    x.shape[x.ndim - 1] = rows, x.stride[x.ndim - 1] = step;
+    return x;
+}
+
+/* x seen with the batch dimensions of y: stride 0 where one matrix serves several products. */
+static Tensor over_batch(const Tensor *x, const Tensor *y)
+{
+    int64_t shape[LK_MAX_DIMS];
+    for (int d = 0; d < y->ndim - 2; d++) shape[d] = y->shape[d];
+    for (int d = 1; d <= 2; d++) shape[y->ndim - d] = x->shape[x->ndim - d];
+    return lk_spread(x, y->ndim, shape);
+}
+
+/* Many products: C's matrices are counted along the dimensions in which C moves; along the others, where C's gradient was
+ * broadcast, its products are summed, always in the same order. */
+typedef struct Batch {
+    int ndim;
+    int64_t shape[LK_MAX_DIMS], step[LK_MAX_DIMS][3]; /* of C, A, B; first the dimensions of the sum, innermost first */
+    int64_t sums, terms;
+} Batch;
+
+static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
+{
+    Batch w = { .sums = 1, .terms = 1 };
+    for (int moves = 0; moves < 2; moves++) {
+        for (int d = c->ndim - 3; d >= 0; d--) {
+            if ((c->stride[d] != 0) != moves) continue;
+            w.shape[w.ndim] = c->shape[d] ? c->shape[d] : 1; /* no term at all still has a place, with zeros */
+            w.step[w.ndim][0] = c->stride[d], w.step[w.ndim][1] = a->stride[d], w.step[w.ndim][2] = b->stride[d];
+            w.ndim++;
+            *(moves ? &w.sums : &w.terms) *= c->shape[d];
+        }
+    }
+    return w;
+}
+
+static void *matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
+{
+    int64_t offset = 0;
+    for (int d = 0; d < w->ndim; i /= w->shape[d++]) offset += i % w->shape[d] * w->step[d][operand];
+    return (char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype);
+}
+
+/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared out to the threads, each
+ * with a workspace of its own, fewer are computed by all threads together: lk_gemm gives the same bits. */
+static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool accumulate)
+{
+    const int row = c->ndim - 2, col = c->ndim - 1;
+    const int64_t m = c->shape[row], n = c->shape[col];
+    Batch w = batch_of(c, a, b);
+    if (m * n == 0 || w.sums == 0) return true;
+    const int64_t k = w.terms ? a->shape[col] : 0, terms = w.terms ? w.terms : 1; /* no term: zeros */
+    const int threads = lk_get_num_threads();
+    const bool shared = threads > 1 && w.sums >= 2 * threads && (double)(m * n) * (double)(k * terms * w.sums) > 1 << 16;
+    const size_t bytes = (lk_gemm_workspace(c->dtype, m, n, k) + 63) / 64 * 64;
+    char *workspace = lk_tape_scratch(t, bytes * (shared ? (size_t)threads : 1));
+    if (!workspace) return false;
+#pragma omp parallel for schedule(static) num_threads(threads) if (shared)
+    for (int64_t i = 0; i < w.sums; i++) {
+        char *own = workspace + (shared ? bytes * (size_t)lk_thread() : 0);
+        void *to = matrix_at(c, &w, 0, i * terms);
+        for (int64_t j = i * terms; j < (i + 1) * terms; j++)
+            lk_gemm(c->dtype, m, n, k, (Mat){ matrix_at(a, &w, 1, j), a->stride[row], a->stride[col] },
+                    (Mat){ matrix_at(b, &w, 2, j), b->stride[row], b->stride[col] }, accumulate || j > i * terms, to,
+                    c->stride[row], own);
+    }
+    return true;
+}
+
+/* y = a b for each of a's rows: (…, m, k) and a single matrix are one product of all rows. */
+static bool is_folded(const Tensor *b)
+{
+    return b->ndim <= 2;
+}
+
+/* y as a batch of matrices, though a 1-D operand left its dimension out. */
+static Tensor result_matrix(const Tensor *y, const Tensor *a, const Tensor *b)
+{
+    Tensor z = { .data = y->data, .storage = y->storage, .dtype = y->dtype };
+    z.ndim = y->ndim + (a->ndim == 1) + (b->ndim == 1);
+    for (int d = 0; d < z.ndim - 2; d++) z.shape[d] = y->shape[d];
+    z.shape[z.ndim - 2] = a->ndim == 1 ? 1 : a->shape[a->ndim - 2];
+    z.shape[z.ndim - 1] = b->ndim == 1 ? 1 : b->shape[b->ndim - 1];
+    for (int64_t d = z.ndim - 1, step = 1; d >= 0; step *= z.shape[d--]) z.stride[d] = step;
+    return z;
+}
+
+/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ dy)_kj: one product for
+ * all rows of a, or one for each matrix, summed where a or b was broadcast. */
 static void matmul_backward(Tape *t, Node *node)
 {
     Tensor *a = node->in[0], *b = node->in[1];
-    int64_t m = leading_rows(a), k = b->shape[0], n = b->shape[1];
-    Mat dy = { node->grad->data, n, 1 }, b_mat = { b->data, b->stride[0], b->stride[1] };
+    Tensor a_row = with_matrix(a, true), b_col = with_matrix(b, false);
     bool fresh;
+    if (is_folded(b)) {
+        int64_t m = leading_rows(a), k = b_col.shape[0], n = b_col.shape[1];
+        Mat dy = { node->grad->data, n, 1 }, b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
+        Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
+        if (da && !gemm(t, a->dtype, m, k, n, dy, transposed(b_mat), !fresh, da->data)) return;
+        Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
+        if (!db) return;
+        Mat a_mat = as_matrix(t, a);
+        if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db->data);
+        return;
+    }
+    Tensor dy = result_matrix(node->grad, a, b), x = over_batch(&a_row, &dy), w = over_batch(&b_col, &dy), to;
+    Tensor x_flipped = flipped(x), w_flipped = flipped(w);
     Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (da && !gemm(t, a->dtype, m, k, n, dy, transposed(b_mat), !fresh, da->data)) return;
+    if (da) {
+        to = with_matrix(da, true);
+        to = over_batch(&to, &dy);
+        if (!batched(t, &dy, &w_flipped, &to, !fresh)) return;
+    }
     Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
     if (!db) return;
-    Mat a_mat = as_matrix(t, a);
-    if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db->data);
+    to = over_batch(db, &dy);
+    batched(t, &x_flipped, &dy, &to, !fresh);
 }
 
+/* PyTorch computes each kind differently, and names it after its last step. */
+static const Op DOT = { "DotBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
+static const Op MV = { "MvBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
 static const Op MM = { "MmBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
 static const Op MM_1D = { "SqueezeBackward3", matmul_backward, { LK_IN1, LK_IN0 } };
 static const Op MM_ND = { "UnsafeViewBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
+static const Op MM_FLIPPED = { "CloneBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
+
+static const Op *matmul_op(const Tensor *a, const Tensor *b)
+{
+    if (a->ndim == 1 && b->ndim <= 2) return b->ndim == 1 ? &DOT : &MM_1D;
+    if (a->ndim == 2 && b->ndim <= 2) return b->ndim == 1 ? &MV : &MM;
+    /* One matrix on the left of many: the transposed product, unless 3-D b is the transpose of a contiguous tensor. */
+    if (a->ndim == 2 && !(b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2]))
+        return &MM_FLIPPED;
+    return &MM_ND;
+}
+
+/* The uninitialised result of a @ b, the sizes checked. */
+static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
+{
+    char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
+    if (a->ndim < 1 || b->ndim < 1)
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: both operands need at least 1 dimension", lk_shape_text(a, sa),
+                       lk_shape_text(b, sb));
+    int64_t k = a->shape[a->ndim - 1], rows = b->shape[b->ndim > 1 ? b->ndim - 2 : 0], shape[LK_MAX_DIMS];
+    if (k != rows)
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: inner sizes %lld and %lld differ", lk_shape_text(a, sa),
+                       lk_shape_text(b, sb), (long long)k, (long long)rows);
+    int ndim;
+    Tensor a_batch = *a, b_batch = *b;
+    a_batch.ndim = a->ndim > 2 ? a->ndim - 2 : 0, b_batch.ndim = b->ndim > 2 ? b->ndim - 2 : 0;
+    if (!lk_broadcast_shape(&a_batch, &b_batch, &ndim, shape))
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: all dimensions but the last two must broadcast: aligned at the "
+                       "last of them, sizes must be equal or 1", lk_shape_text(a, sa), lk_shape_text(b, sb));
+    if (a->ndim > 1) shape[ndim++] = a->shape[a->ndim - 2];
+    if (b->ndim > 1) shape[ndim++] = b->shape[b->ndim - 1];
+    return lk_empty(t, a->dtype, ndim, shape);
+}
 
 Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
 {
-    char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (!lk_check_floating(t, "lk_matmul", LK_INPUTS(a, b))) return NULL;
-    if (a->ndim < 1 || b->ndim != 2)
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: the left operand needs at least 1 dimension, the right one "
-                       "exactly 2", lk_shape_text(a, sa), lk_shape_text(b, sb));
-    int64_t m = leading_rows(a), k = b->shape[0], n = b->shape[1];
-    if (a->shape[a->ndim - 1] != k)
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: inner sizes %lld and %lld differ", lk_shape_text(a, sa),
-                       lk_shape_text(b, sb), (long long)a->shape[a->ndim - 1], (long long)k);
-    Tensor *y = result(t, a, n);
-    Mat a_mat = as_matrix(t, a), b_mat = { b->data, b->stride[0], b->stride[1] };
-    if (!y || !a_mat.data || !gemm(t, a->dtype, m, n, k, a_mat, b_mat, false, y->data)) return NULL;
-    const Op *op = a->ndim == 2 ? &MM : a->ndim == 1 ? &MM_1D : &MM_ND;
-    return lk_record(t, op, y, LK_INPUTS(a, b), NULL, 0);
+    Tensor *y = matmul_result(t, a, b);
+    if (!y) return NULL;
+    Tensor a_row = with_matrix(a, true), b_col = with_matrix(b, false);
+    if (is_folded(b)) {
+        Mat a_mat = as_matrix(t, a), b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
+        if (!a_mat.data) return NULL;
+        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat, false, y->data)) return NULL;
+    } else {
+        Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
+        if (!batched(t, &x, &w, &z, false)) return NULL;
+    }
+    return lk_record(t, matmul_op(a, b), y, LK_INPUTS(a, b), NULL, 0);
 }
 
 /* ---- y = x Wᵀ + b ---------------------------------------------------------------------------------------------- */

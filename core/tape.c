@@ -26,6 +26,7 @@ struct Tape {
     Node *last;       /* the newest record; ->prev leads to the oldest: creation order is a topological order */
     FreeBlock *free;  /* blocks of gradients that are no longer needed, in the arena */
     bool grad;        /* recording is on */
+    TapeRandom random; /* the stream of dropout */
     uint64_t epoch;   /* of the tensors on it */
     uint64_t kept;    /* records and backward runs: what they leave in the arena must stay there */
     Error error;
@@ -90,6 +91,21 @@ bool lk_tape_set_grad(Tape *t, bool on)
 bool lk_tape_grad(const Tape *t)
 {
     return t->grad;
+}
+
+void lk_tape_seed(Tape *t, uint64_t seed)
+{
+    t->random = (TapeRandom){ seed, 0 };
+}
+
+TapeRandom lk_tape_random(const Tape *t)
+{
+    return t->random;
+}
+
+void lk_tape_set_random(Tape *t, TapeRandom at)
+{
+    t->random = at;
 }
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */

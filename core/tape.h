@@ -39,6 +39,17 @@ typedef struct TapeMark {
 LK_API TapeMark lk_tape_mark(Tape *t);
 LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
 
+/* ---- dropout --------------------------------------------------------------------------------------------------- */
+
+/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and the index of an element,
+ * and from nothing else. A reset of the tape does not touch it: the next step drops other elements. */
+typedef struct TapeRandom {
+    uint64_t seed, calls; /* calls of dropout so far */
+} TapeRandom;
+LK_API void lk_tape_seed(Tape *t, uint64_t seed); /* from the beginning; a new tape has seed 0 */
+LK_API TapeRandom lk_tape_random(const Tape *t);  /* where the stream is, … */
+LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there after a restart */
+
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
 /* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An operation that fails returns

@@ -94,6 +94,40 @@ Test(matmul, infinities_and_nans_stay_in_their_rows_and_columns)
     lk_tape_free(t);
 }
 
+/* A batch is as good as its matrices one by one, whoever computes which, and where one serves all its gradient is the sum. */
+Test(matmul, batches_are_their_matrices)
+{
+    static const int64_t sizes[][4] = { { 24, 32, 64, 32 }, { 5, 67, 64, 67 }, { 3, 130, 64, 140 }, { 40, 1, 7, 3 } };
+    for (int i = 0; i < LENGTH(sizes); i++) {
+        const int64_t n = sizes[i][0], rows = sizes[i][1], k = sizes[i][2], columns = sizes[i][3];
+        Tensor *grad[2][2], *value[2];
+        for (int threads = 1; threads <= 2; threads++) {
+            lk_set_num_threads(threads);
+            Tape *t = lk_tape_new(NULL);
+            Tensor *a = whole_numbers(LK_F32, n * rows, k, 1), *b = whole_numbers(LK_F32, columns, k, 2);
+            Tensor *dy = whole_numbers(LK_F32, n * rows, columns, 4);
+            Tensor *x = lk_view(t, a, LK_SHAPE(n, rows, k)), *w = lk_unsqueeze(t, lk_T(t, b), 0);
+            Tensor *y = lk_matmul(t, x, w);
+            check(lk_backward_with(t, y, lk_view(t, dy, LK_SHAPE(n, rows, columns)), false));
+            Tensor *flat = lk_matmul(t, a, lk_T(t, b)); /* all rows at once */
+            check_equal(y, lk_view(t, flat, LK_SHAPE(n, rows, columns)));
+            grad[threads - 1][0] = lk_clone(lk_grad(a), NULL), grad[threads - 1][1] = lk_clone(lk_grad(b), NULL);
+            value[threads - 1] = lk_clone(y, NULL);
+            lk_zero_grad_(a), lk_zero_grad_(b);
+            check(lk_backward_with(t, flat, dy, false));
+            check_equal(lk_grad(a), grad[threads - 1][0]);
+            check_equal(lk_grad(b), grad[threads - 1][1]);
+            lk_free(a), lk_free(b), lk_free(dy);
+            lk_tape_free(t);
+        }
+        check_equal(value[0], value[1]);
+        for (int j = 0; j < 2; j++) {
+            check_equal(grad[0][j], grad[1][j]);
+            lk_free(value[j]), lk_free(grad[0][j]), lk_free(grad[1][j]);
+        }
+    }
+}
+
 /* Exercise 4: the weight is itself computed, W + alpha (A B)ᵀ, and so is a view. */
 Test(matmul, computed_weight)
 {
@@ -126,11 +160,15 @@ Test(matmul, refuses_bad_operands)
     REFUSES(lk_matmul(t, row, b), LK_ESHAPE, "lk_matmul: (3,) @ (4, 8): inner sizes 3 and 4 differ");
     REFUSES(lk_matmul(t, cube, b), LK_ESHAPE, "lk_matmul: (2, 7, 3) @ (4, 8): inner sizes 3 and 4 differ");
     REFUSES(lk_matmul(t, scalar, b), LK_ESHAPE,
-            "lk_matmul: () @ (4, 8): the left operand needs at least 1 dimension, the right one exactly 2");
-    REFUSES(lk_matmul(t, a, cube), LK_ESHAPE,
-            "lk_matmul: (2, 7) @ (2, 7, 3): the left operand needs at least 1 dimension, the right one exactly 2");
-    REFUSES(lk_matmul(t, row, row), LK_ESHAPE,
-            "lk_matmul: (3,) @ (3,): the left operand needs at least 1 dimension, the right one exactly 2");
+            "lk_matmul: () @ (4, 8): both operands need at least 1 dimension");
+    REFUSES(lk_matmul(t, row, scalar), LK_ESHAPE, "lk_matmul: (3,) @ (): both operands need at least 1 dimension");
+    REFUSES(lk_matmul(t, cube, cube), LK_ESHAPE, "lk_matmul: (2, 7, 3) @ (2, 7, 3): inner sizes 3 and 7 differ");
+    REFUSES(lk_matmul(t, a, row), LK_ESHAPE, "lk_matmul: (2, 7) @ (3,): inner sizes 7 and 3 differ");
+    REFUSES(lk_matmul(t, row, lk_ones(t, LK_F32, LK_SHAPE(4))), LK_ESHAPE,
+            "lk_matmul: (3,) @ (4,): inner sizes 3 and 4 differ");
+    REFUSES(lk_matmul(t, cube, lk_ones(t, LK_F32, LK_SHAPE(4, 3, 5))), LK_ESHAPE,
+            "lk_matmul: (2, 7, 3) @ (4, 3, 5): all dimensions but the last two must broadcast: aligned at the last of them, "
+            "sizes must be equal or 1");
     REFUSES(lk_matmul(t, a, lk_ones(t, LK_F64, LK_SHAPE(7, 2))), LK_EDTYPE,
             "lk_matmul: operands are float32 and float64; lk_to makes them the same");
     REFUSES(lk_matmul(t, lk_ones(t, LK_I64, LK_SHAPE(2, 2)), b), LK_EDTYPE,

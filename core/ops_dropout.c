@@ -1,0 +1,51 @@
+/* ops_dropout.c - dropout. Which elements it keeps: core/dropout.h. */
+#ifndef real
+#include "core/dropout.h"
+#include "core/internal.h"
+#include "core/ops.h"
+
+#define LK_REAL_SOURCE "core/ops_dropout.c"
+#include "core/real.h"
+
+/* y = x noise with noise 0 or 1 / (1 - p), so dx += dy noise, of the same mask. */
+static void dropout_backward(Tape *t, Node *n)
+{
+    bool fresh;
+    Tensor *dx = lk_grad_in_fresh(t, n, 0, &fresh);
+    if (dx) LK_REAL(dx->dtype, multiply, n->state, lk_numel(dx), n->grad->data, dx->data, !fresh);
+}
+
+static const Op DROPOUT = { "MulBackward0", dropout_backward, { 0 } };
+
+Tensor *lk_dropout(Tape *t, Tensor *x, double p)
+{
+    DropoutMask mask;
+    if (!lk_check_floating(t, "lk_dropout", 1, &x) || !lk_dropout_mask(t, "lk_dropout", p, &mask)) return NULL;
+    if (p == 0) return x;
+    Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+    if (!packed || !y) return NULL;
+    LK_REAL(x->dtype, multiply, &mask, lk_numel(x), packed->data, y->data, false);
+    return lk_record(t, &DROPOUT, y, LK_INPUTS(x), &mask, sizeof mask);
+}
+
+#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+
+/* y = x noise or y += x noise. A dropped infinity is a NaN, as in PyTorch. */
+static void F(multiply)(const DropoutMask *mask, int64_t n, const real *x, real *y, bool add)
+{
+    enum { F(PIECE) = 2048 };
+    const real scale = (real)lk_dropout_scale(mask, REAL_DTYPE);
+#pragma omp parallel for schedule(static) if (n > 1 << 15)
+    for (int64_t first = 0; first < n; first += F(PIECE)) {
+        uint8_t keep[F(PIECE)];
+        int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
+        lk_dropout_keep(mask, first, count, keep);
+        const real *from = x + first;
+        real *to = y + first;
+        if (add)
+            for (int64_t i = 0; i < count; i++) to[i] += from[i] * ((real)keep[i] * scale);
+        else
+            for (int64_t i = 0; i < count; i++) to[i] = from[i] * ((real)keep[i] * scale);
+    }
+}
+#endif

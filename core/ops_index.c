@@ -1,0 +1,207 @@
+/* ops_index.c - elements chosen by an index or a mask, and tensors put together. */
+#ifndef real
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/ops.h"
+
+#define LK_REAL_SOURCE "core/ops_index.c"
+#include "core/real.h"
+
+/* ---- gather ------------------------------------------------------------------------------------------------------ */
+
+/* Where element i of a contiguous index leads in x, for all of them: offsets into place[]. */
+static void find_places(const Tensor *x, int dim, const Tensor *index, int64_t *place)
+{
+    const int64_t *at = index->data, along = x->ndim ? x->stride[dim] : 0;
+    int64_t coordinate[LK_MAX_DIMS] = { 0 }, offset = 0; /* of the element, but for the gathered dimension */
+    for (int64_t i = 0; i < lk_numel(index); i++) {
+        place[i] = offset + at[i] * along;
+        for (int d = index->ndim - 1; d >= 0; d--) { /* the next element: as an odometer counts */
+            int64_t step = d == dim ? 0 : x->stride[d];
+            offset += step;
+            if (++coordinate[d] < index->shape[d]) break;
+            offset -= step * index->shape[d];
+            coordinate[d] = 0;
+        }
+    }
+}
+
+/* y_i = x_index(i), so dx_index(i) += dy_i; an element that was taken twice gets both. */
+static void gather_backward(Tape *t, Node *n)
+{
+    Tensor *dx = lk_grad_in(t, n, 0), *index = dx ? lk_packed(t, n->in[1]) : NULL;
+    int64_t *place = index ? lk_tape_scratch(t, (size_t)lk_numel(index) * sizeof *place) : NULL;
+    if (!place) return;
+    find_places(dx, *(const int *)n->state, index, place);
+    LK_REAL(dx->dtype, scatter, lk_numel(index), place, n->grad->data, dx->data);
+}
+
+static const Op GATHER = { "GatherBackward0", gather_backward, { LK_IN1 } };
+
+Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
+{
+    char sx[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
+    if (!x || !index) return NULL;
+    if (index->dtype != LK_I64)
+        return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s", lk_dtype_name(index->dtype));
+    int at = x->ndim == 0 && (dim == 0 || dim == -1) ? 0 : lk_check_dim(t, "lk_gather", x->ndim, dim);
+    if (at < 0) return NULL;
+    bool fits = index->ndim == x->ndim;
+    for (int d = 0; fits && d < x->ndim; d++) fits = d == at || index->shape[d] <= x->shape[d];
+    if (!fits)
+        return lk_fail(t, LK_ESHAPE, "lk_gather: the index %s must have as many dimensions as x %s, and be no larger "
+                       "except along dimension %d", lk_shape_text(index, si), lk_shape_text(x, sx), at);
+    Tensor *packed = lk_packed(t, index), *y = lk_empty(t, x->dtype, index->ndim, index->shape);
+    if (!packed || !y) return NULL;
+    const int64_t *values = packed->data, size = x->ndim ? x->shape[at] : 1;
+    for (int64_t i = 0; i < lk_numel(index); i++)
+        if (values[i] < 0 || values[i] >= size)
+            return lk_fail(t, LK_EVALUE, "lk_gather: index %lld is out of bounds for dimension %d of %s",
+                           (long long)values[i], at, lk_shape_text(x, sx));
+    int64_t *place = lk_tape_scratch(t, (size_t)lk_numel(index) * sizeof *place);
+    if (!place) return NULL;
+    find_places(x, at, packed, place);
+    const size_t bytes = lk_dtype_size(x->dtype);
+    for (int64_t i = 0; i < lk_numel(index); i++)
+        memcpy((char *)y->data + (size_t)i * bytes, (const char *)x->data + place[i] * (int64_t)bytes, bytes);
+    return lk_is_floating(x->dtype) ? lk_record(t, &GATHER, y, LK_INPUTS(x, index), &at, sizeof at) : y;
+}
+
+/* ---- cat --------------------------------------------------------------------------------------------------------- */
+
+/* n places of x along dim, from `first` on. */
+static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
+{
+    Tensor part = *x;
+    part.shape[dim] = n;
+    part.data = (char *)x->data + first * x->stride[dim] * (int64_t)lk_dtype_size(x->dtype);
+    return part;
+}
+
+/* PyTorch leaves a tensor of shape (0) out, whatever the others are. */
+static bool is_nothing(const Tensor *x)
+{
+    return x->ndim == 1 && x->shape[0] == 0;
+}
+
+/* y is its parts side by side, so each dx += its part of dy. */
+static void cat_backward(Tape *t, Node *n)
+{
+    int dim = *(const int *)n->state;
+    int64_t first = 0;
+    for (int i = 0; i < n->inputs; i++) {
+        if (is_nothing(n->in[i])) continue;
+        Tensor *dx = lk_grad_in(t, n, i), part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
+        if (dx) lk_accumulate(t, dx, &part);
+        first += n->in[i]->shape[dim];
+    }
+}
+
+static const Op CAT = { "CatBackward0", cat_backward, { 0 } };
+
+Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
+{
+    char s0[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
+    if (count < 1) return lk_fail(t, LK_EVALUE, "lk_cat: %d tensors; there must be one at least", count);
+    for (int i = 0; i < count; i++)
+        if (!x[i]) return NULL;
+    const Tensor *first = x[0];
+    for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
+    int at = lk_check_dim(t, "lk_cat", first->ndim, dim);
+    if (at < 0) return NULL;
+    int64_t shape[LK_MAX_DIMS];
+    memcpy(shape, first->shape, sizeof shape);
+    shape[at] = 0;
+    for (int i = 0; i < count; i++) {
+        if (x[i]->dtype != first->dtype)
+            return lk_fail(t, LK_EDTYPE, "lk_cat: tensors of %s and %s; lk_to makes them the same",
+                           lk_dtype_name(first->dtype), lk_dtype_name(x[i]->dtype));
+        if (is_nothing(x[i])) continue;
+        bool fits = x[i]->ndim == first->ndim;
+        for (int d = 0; fits && d < first->ndim; d++) fits = d == at || x[i]->shape[d] == first->shape[d];
+        if (!fits)
+            return lk_fail(t, LK_ESHAPE, "lk_cat: %s and %s must have the same sizes except along dimension %d",
+                           lk_shape_text(first, s0), lk_shape_text(x[i], si), at);
+        if (__builtin_add_overflow(shape[at], x[i]->shape[at], &shape[at]))
+            return lk_fail(t, LK_EMEMORY, "lk_cat: dimension %d is larger than any memory", at);
+    }
+    Tensor *y = lk_empty(t, first->dtype, first->ndim, shape);
+    if (!y) return NULL;
+    int64_t start = 0;
+    for (int i = 0; i < count; i++) {
+        if (is_nothing(x[i])) continue;
+        Tensor part = part_of(y, at, start, x[i]->shape[at]);
+        lk_copy_(&part, x[i], NULL);
+        start += x[i]->shape[at];
+    }
+    return lk_is_floating(y->dtype) ? lk_record(t, &CAT, y, count, x, &at, sizeof at) : y;
+}
+
+/* ---- masked fill ------------------------------------------------------------------------------------------------- */
+
+/* y = x where the mask is false, so dx += dy there; summed where x was broadcast. */
+static void masked_fill_backward(Tape *t, Node *n)
+{
+    Tensor *dx = lk_grad_in(t, n, 0);
+    if (!dx) return;
+    Tensor parts = *n->grad, spread = lk_spread(dx, parts.ndim, parts.shape);
+    if (lk_same_shape(dx, n->grad)) {
+        lk_loop(LK_ROW(dx->dtype, add_unmasked_row), NULL, 3, (const Tensor *const[]){ dx, n->grad, n->in[1] });
+        return;
+    }
+    parts.data = lk_tape_scratch(t, n->grad->storage->bytes);
+    if (!parts.data) return;
+    double zero = 0;
+    lk_loop(LK_ROW(dx->dtype, fill_row), &zero, 3, (const Tensor *const[]){ &parts, n->grad, n->in[1] });
+    lk_accumulate(t, &spread, &parts);
+}
+
+static const Op MASKED_FILL = { "MaskedFillBackward0", masked_fill_backward, { LK_IN1 } };
+
+Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value)
+{
+    char sx[LK_SHAPE_TEXT], sm[LK_SHAPE_TEXT];
+    int ndim;
+    int64_t shape[LK_MAX_DIMS];
+    if (!lk_check_floating(t, "lk_masked_fill", 1, &x) || !mask) return NULL;
+    if (mask->dtype != LK_BOOL)
+        return lk_fail(t, LK_EDTYPE, "lk_masked_fill: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
+    if (!lk_broadcast_shape(x, mask, &ndim, shape))
+        return lk_fail(t, LK_ESHAPE, "lk_masked_fill: %s and the mask %s do not broadcast: aligned at the last dimension, "
+                       "sizes must be equal or 1", lk_shape_text(x, sx), lk_shape_text(mask, sm));
+    Tensor *y = lk_empty(t, x->dtype, ndim, shape);
+    if (!y) return NULL;
+    lk_loop(LK_ROW(x->dtype, fill_row), &value, 3, (const Tensor *const[]){ y, x, mask });
+    return lk_record(t, &MASKED_FILL, y, LK_INPUTS(x, mask), NULL, 0);
+}
+
+#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+
+/* dx[place] += dy, one after the other: places repeat. */
+static void F(scatter)(int64_t n, const int64_t *place, const real *dy, real *dx)
+{
+    for (int64_t i = 0; i < n; i++) dx[place[i]] += dy[i];
+}
+
+/* y = mask ? value : x */
+static void F(fill_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real value = (real) * (const double *)arg;
+    real *y = p[0];
+    const real *x = p[1];
+    const bool *mask = p[2];
+    for (int64_t i = 0; i < n; i++) y[i * step[0]] = mask[i * step[2]] ? value : x[i * step[1]];
+}
+
+/* dx += mask ? 0 : dy */
+static void F(add_unmasked_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    real *dx = p[0];
+    const real *dy = p[1];
+    const bool *mask = p[2];
+    for (int64_t i = 0; i < n; i++)
+        if (!mask[i * step[2]]) dx[i * step[0]] += dy[i * step[1]];
+}
+#endif

@@ -1,0 +1,86 @@
+/* attention.c - attention of many heads as a module. The arithmetic: core/ops_attention.c. */
+#include "nn/attention.h"
+
+#include "core/ops.h"
+#include "nn/linear.h"
+
+static Tensor *attention_forward(Tape *t, Module *self, Tensor *x)
+{
+    return lk_multi_head_attention(t, self, x, NULL);
+}
+
+static const Field attention_fields[] = {
+    LK_CHILD(MultiHeadAttention, query),
+    LK_CHILD(MultiHeadAttention, key),
+    LK_CHILD(MultiHeadAttention, value),
+    LK_CHILD(MultiHeadAttention, out_proj),
+    LK_INT(MultiHeadAttention, num_heads),
+    LK_DOUBLE(MultiHeadAttention, dropout),
+    LK_BOOL_FIELD(MultiHeadAttention, causal),
+    LK_END,
+};
+
+const ModuleType lk_multi_head_attention_type = {
+    .name = "MultiHeadAttention",
+    .size = sizeof(MultiHeadAttention),
+    .forward = attention_forward,
+    .fields = attention_fields,
+    .repr = "num_heads={num_heads}, dropout={dropout}, causal={causal}",
+};
+
+Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, Module *out_proj, int64_t num_heads,
+                                    double dropout, Error *err)
+{
+    MultiHeadAttention *a = NULL;
+    /* An out_proj that could not be made is NULL too; that it is not simply left out, only err knows. */
+    bool failed = err && err->code != LK_OK;
+    if (!query || !key || !value)
+        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL", !query ? "query" : !key ? "key" : "value");
+    else if (num_heads < 1 || !(dropout >= 0 && dropout <= 1))
+        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout from "
+                     "0 to 1", (long long)num_heads, dropout);
+    else if (!failed) a = lk_module_new(&lk_multi_head_attention_type, err);
+    if (!a) {
+        lk_module_free(query), lk_module_free(key), lk_module_free(value), lk_module_free(out_proj);
+        return NULL;
+    }
+    a->query = query, a->key = key, a->value = value, a->out_proj = out_proj;
+    a->num_heads = num_heads;
+    a->dropout = dropout;
+    return &a->base;
+}
+
+Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropout, bool out_proj, Rng *rng, Error *err)
+{
+    if (num_heads < 1 || embed_dim % num_heads != 0) {
+        lk_error_set(err, LK_EVALUE, "lk_self_attention_new: embed_dim %lld is not a multiple of %lld heads",
+                     (long long)embed_dim, (long long)num_heads);
+        return NULL;
+    }
+    Module *linear[4] = { NULL };
+    for (int i = 0; i < 3 + out_proj; i++) {
+        linear[i] = lk_linear_new(embed_dim, embed_dim, true, rng, err);
+        if (linear[i]) continue;
+        for (int j = 0; j < i; j++) lk_module_free(linear[j]);
+        return NULL;
+    }
+    return lk_multi_head_attention_new(linear[0], linear[1], linear[2], linear[3], num_heads, dropout, err);
+}
+
+Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
+{
+    MultiHeadAttention *a = lk_as_multi_head_attention(m);
+    if (!a)
+        return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s", m ? m->type->name : "NULL");
+    TapeMark mark = lk_tape_mark(t);
+    Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
+    Tensor *y = lk_attention_with(t, q, k, v, mask, a->num_heads,
+                                  (AttentionOptions){ .dropout = m->training ? a->dropout : 0, .causal = a->causal });
+    if (a->out_proj) y = lk_forward(t, a->out_proj, y);
+    return lk_tape_release(t, mark, y);
+}
+
+MultiHeadAttention *lk_as_multi_head_attention(Module *m)
+{
+    return m && m->type == &lk_multi_head_attention_type ? (MultiHeadAttention *)m : NULL;
+}
