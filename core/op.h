@@ -27,13 +27,14 @@
 typedef struct Node Node;
 
 /* The values that the gradient of an input is computed from; a changed one is an error in backward. */
-enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_OUT = 128 };
+enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 64, LK_OUT = 128 };
 
 /* What an operation is. Static and constant; its address is its identity. */
 typedef struct Op {
     const char *name;                      /* PyTorch's grad_fn name */
     void (*backward)(Tape *t, Node *n);    /* adds to lk_grad_in(t, n, 0), 1, … */
-    unsigned char needs[5];                /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of */
+    unsigned char needs[5];                /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of; needs[4]
+                                            * serves all inputs from number 4 on */
 } Op;
 
 /* What an input was when it was recorded. */

@@ -79,6 +79,23 @@ LK_API bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool ke
 /* The name PyTorch prints for the operation that made y, "AddmmBackward0"; NULL for a leaf. */
 LK_API const char *lk_grad_fn(const Tensor *y);
 
+/* ---- recomputation (core/recompute.c) ---------------------------------------------------------------------------- */
+
+/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward computes the rest again, so a
+ * deep net needs the activations of one segment at a time. The results have the bits of plain fn(t, state, x):
+ *
+ *     typedef struct Call { Layer *layer; Tensor *mask; } Call;
+ *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x) { const Call *c = state; … }
+ *     x = lk_recompute(t, layer_forward, &(Call){ layer, mask }, sizeof(Call), x);
+ *
+ * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn is the same both times.
+ * Whatever fn reads gets its gradient, be it x, a parameter, or another tensor that state leads to, and x may be frozen.
+ * Segments nest. fn returns one tensor, computed with t; it makes no backward and changes nothing in place. In no-grad mode
+ * fn just runs, and what it made between x and y is given back.
+ * Errors, in backward: LK_ESTATE when a tensor that fn reads was changed in place since, or fn gave another result. */
+typedef Tensor *RecomputeFn(Tape *t, const void *state, Tensor *x);
+LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x);
+
 /* ---- threads --------------------------------------------------------------------------------------------------- */
 
 /* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any n. */

@@ -1,0 +1,206 @@
+/* backward.c - the gradients of leaves and intermediates, and the loop that runs a record backwards. */
+#include <string.h>
+
+#include "core/graph.h"
+#include "core/ops.h"
+
+/* ---- gradients ------------------------------------------------------------------------------------------------- */
+
+Tensor *lk_flow_new(Tape *t, const Tensor *x)
+{
+    size_t bytes = (size_t)lk_numel(x) * lk_dtype_size(x->dtype);
+    void *block = NULL;
+    for (FreeBlock **f = &t->free; *f; f = &(*f)->next)
+        if ((*f)->bytes == bytes) {
+            block = *f;
+            *f = (*f)->next;
+            break;
+        }
+    if (!block) block = lk_tape_alloc(t, LK_HEADER + bytes);
+    return block ? lk_tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
+}
+
+static void flow_free(Tape *t, Tensor *grad)
+{
+    size_t bytes = grad->storage->bytes;
+    FreeBlock *block = (FreeBlock *)grad;
+    *block = (FreeBlock){ t->free, bytes };
+    t->free = block;
+}
+
+/* Whether input i gets a gradient: it required one when it was recorded and still does. */
+static bool is_wanted(const Node *n, int i)
+{
+    return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
+}
+
+/* A leaf that another tape holds: a gradient kept here would be gone before it. */
+static bool is_foreign_leaf(const Tape *t, const Tensor *x)
+{
+    return !x->node && x->refs == 0 && !x->grad_room && !lk_arena_since(&t->arena, (ArenaMark){ 0 }, x);
+}
+
+/* Whether a node is one of t's. What was made before a reset is not: its memory is not even looked at. */
+static bool holds(const Tape *t, const Node *node)
+{
+    const Node *n = t->last;
+    while (n && n != node) n = n->prev;
+    return n;
+}
+
+/* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned leaves keep the memory
+ * for good, leaves of the tape until the reset. */
+static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
+{
+    *fresh = !x->grad;
+    if (x->grad) return x->grad;
+    if (!x->grad_room) {
+        Error err = { 0 };
+        x->grad_room = x->refs ? lk_tensor_new(x->dtype, x->ndim, x->shape, &err) : lk_empty(t, x->dtype, x->ndim, x->shape);
+        if (!x->grad_room) return lk_fail(t, LK_EMEMORY, "lk_backward: %s", err.message);
+    }
+    return x->grad = x->grad_room;
+}
+
+Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh)
+{
+    Tensor *x = n->in[i];
+    *fresh = false;
+    if (!is_wanted(n, i)) return NULL;
+    if (!x->node) return leaf_grad(t, x, fresh);
+    if (!x->node->grad) {
+        x->node->grad = lk_flow_new(t, x);
+        *fresh = true;
+    }
+    return x->node->grad;
+}
+
+Tensor *lk_grad_in(Tape *t, Node *n, int i)
+{
+    bool fresh;
+    Tensor *dx = lk_grad_in_fresh(t, n, i, &fresh);
+    if (dx && fresh) memset(dx->data, 0, dx->storage->bytes);
+    return dx;
+}
+
+/* ---- backward -------------------------------------------------------------------------------------------------- */
+
+/* Whether n can compute the gradients that are wanted: its inputs and its result are still what they were. */
+static bool can_run(Tape *t, const Node *n)
+{
+    enum { LAST = sizeof n->op->needs - 1 };
+    unsigned needs = 0;
+    for (int i = 0; i < n->inputs; i++) {
+        if (!is_wanted(n, i)) continue;
+        needs |= n->op->needs[i < LAST ? i : LAST];
+        if (n->in[i]->dtype != n->was[i].dtype)
+            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
+                           "before the forward", i, n->op->name, lk_dtype_name(n->was[i].dtype),
+                           lk_dtype_name(n->in[i]->dtype));
+        if (is_foreign_leaf(t, n->in[i]))
+            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
+                           n->op->name);
+    }
+    if (needs && n->used) {
+        lk_fail(t, LK_ESTATE, "lk_backward: %s was gone through before; keep the graph (lk_backward_with, keep_graph) "
+                "or compute the forward again", n->op->name);
+        return false;
+    }
+    if (!needs) return true;
+    char text[LK_SHAPE_TEXT];
+    for (int i = 0; i <= n->inputs; i++) {
+        bool is_out = i == n->inputs;
+        const Tensor *x = is_out ? n->out : n->in[i];
+        bool needed = needs & (is_out ? (unsigned)LK_OUT : i <= LAST ? LK_IN_ALL | 1u << i : (unsigned)LK_IN_ALL);
+        if (!x || !needed) continue;
+        uint32_t then = is_out ? n->out_version : n->was[i].version;
+        if (x->storage->version == then) continue;
+        lk_fail(t, LK_ESTATE, "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in place "
+                "since (version %u, expected %u); change it after the backward, or compute with a clone", n->op->name,
+                is_out ? "result" : "input", lk_shape_text(x, text), x->storage->version, then);
+        return false;
+    }
+    return true;
+}
+
+/* Marks the nodes that y depends on. False, with nothing changed, when one of them cannot run. */
+static bool mark_graph(Tape *t, Node *start)
+{
+    start->reached = true;
+    for (Node *n = start; n; n = n->prev) {
+        if (!n->reached) continue;
+        if (!can_run(t, n)) {
+            for (n = start; n; n = n->prev) n->reached = false;
+            return false;
+        }
+        for (int i = 0; i < n->inputs; i++)
+            if (n->in[i] && n->in[i]->node) n->in[i]->node->reached = true;
+    }
+    return true;
+}
+
+/* y.retain_grad(): the gradient that flows through is added to y->grad, which stays on the tape. */
+static void keep_gradient(Tape *t, Node *n)
+{
+    bool fresh;
+    Tensor *kept = leaf_grad(t, n->out, &fresh);
+    if (kept && fresh) lk_copy_(kept, n->grad, NULL);
+    else if (kept) lk_accumulate(t, kept, n->grad);
+}
+
+static bool run_graph(Tape *t, Node *start, bool keep_graph)
+{
+    for (Node *n = start; n; n = n->prev) {
+        if (!n->reached) continue;
+        n->reached = false;
+        if (!n->grad) continue;
+        if (t->error.code == LK_OK && n->out->keeps_grad) keep_gradient(t, n);
+        if (t->error.code == LK_OK) n->op->backward(t, n);
+        flow_free(t, n->grad);
+        n->grad = NULL;
+        n->used = n->used || !keep_graph;
+    }
+    return t->error.code == LK_OK;
+}
+
+bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
+{
+    if (y->node && !mark_graph(t, y->node)) return false;
+    bool fresh = true;
+    t->kept++;
+    Tensor *seed = y->node ? lk_flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
+    if (seed && fresh) lk_copy_(seed, dy, NULL);
+    else if (seed) lk_accumulate(t, seed, dy);
+    if (!y->node) return seed;
+    y->node->grad = seed;
+    return run_graph(t, y->node, keep_graph); /* without a seed, it only takes the marks away */
+}
+
+bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph)
+{
+    if (t->error.code != LK_OK) return false;
+    char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
+    if (!y) {
+        lk_fail(t, LK_EVALUE, "lk_backward: the tensor is NULL");
+    } else if (!y->requires_grad) {
+        lk_fail(t, LK_ESTATE, "lk_backward: %s does not require a gradient and was not computed from a leaf that does "
+                "(or in no-grad mode)", lk_shape_text(y, a));
+    } else if (y->node ? !holds(t, y->node) : is_foreign_leaf(t, y)) {
+        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape, or was made before the last lk_tape_reset");
+    } else if (!gradient && lk_numel(y) != 1) {
+        lk_fail(t, LK_ESHAPE, "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give one with "
+                "lk_backward_with", lk_shape_text(y, a), (long long)lk_numel(y));
+    } else if (gradient && (!lk_same_shape(y, gradient) || y->dtype != gradient->dtype)) {
+        lk_fail(t, LK_ESHAPE, "lk_backward_with: gradient %s of %s does not fit the tensor %s of %s",
+                lk_shape_text(gradient, b), lk_dtype_name(gradient->dtype), lk_shape_text(y, a), lk_dtype_name(y->dtype));
+    } else {
+        if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
+        return gradient && lk_run_backward(t, y, gradient, keep_graph);
+    }
+    return false;
+}
+
+bool lk_backward(Tape *t, Tensor *y)
+{
+    return lk_backward_with(t, y, NULL, false);
+}

@@ -1,0 +1,141 @@
+/* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen et al. 2016).
+ *
+ * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what is
+ * not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
+ * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a change
+ * in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
+#include <stdalign.h>
+#include <string.h>
+
+#include "core/graph.h"
+#include "core/ops.h"
+
+typedef struct Recompute {
+    RecomputeFn *fn;
+    TapeRandom random; /* where the stream of dropout was */
+    bool reads_x;      /* not only as its argument */
+    alignas(max_align_t) char state[];
+} Recompute;
+
+/* What takes the place of x inside: the same values, a leaf. */
+static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
+{
+    Tensor *y = lk_view_of(t, x, x->storage, x->data);
+    if (y) y->requires_grad = wanted;
+    return y;
+}
+
+/* Takes the tape back to where it was before the segment; y stays, moved, as a leaf. */
+static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
+{
+    if (y && lk_arena_since(&t->arena, mark.memory, y)) {
+        y->node = NULL;
+        y->requires_grad = false;
+    }
+    t->last = last;
+    t->kept = mark.kept;
+    return lk_tape_release(t, mark, y);
+}
+
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
+
+/* Whether y has the shape and the bits of what forward gave, as far as that is still there. */
+static bool is_same(Tape *t, Tensor *y, const Node *n)
+{
+    if (!lk_same_shape(y, n->out) || y->dtype != n->out->dtype) return false;
+    if (n->out->storage->version != n->out_version) return true;
+    Tensor *a = lk_packed(t, y), *b = lk_packed(t, n->out);
+    return a && b && memcmp(a->data, b->data, (size_t)lk_numel(y) * lk_dtype_size(y->dtype)) == 0;
+}
+
+/* The segment once more, from the stand-in of x, and backwards from n->grad. */
+static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
+{
+    const Recompute *r = n->state;
+    char text[LK_SHAPE_TEXT];
+    Tensor *y = r->fn(t, r->state, x);
+    if (y && lk_arena_since(&t->arena, mark, y) && is_same(t, y, n)) {
+        if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
+        return;
+    }
+    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was computed "
+            "again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
+            lk_shape_text(n->out, text));
+}
+
+/* y = fn(x, …) in one node: the gradients of all inputs are those of its inside. */
+static void recompute_backward(Tape *t, Node *n)
+{
+    const Recompute *r = n->state;
+    bool fresh = false;
+    /* What the segment adds to stays when its memory goes: heap for what has an owner, here for what the tape owns. */
+    for (int i = 1; i < n->inputs; i++)
+        if (n->in[i]->refs == 0) lk_grad_in(t, n, i);
+    Tensor *dx = r->reads_x ? lk_grad_in(t, n, 0) : lk_grad_in_fresh(t, n, 0, &fresh);
+    if (t->error.code != LK_OK) return;
+
+    const Tape outside = *t;
+    ArenaMark mark = lk_arena_mark(&t->arena);
+    t->last = NULL; /* the record inside ends where the segment begins */
+    t->free = NULL; /* blocks inside are not for outside */
+    t->grad = true;
+    t->random = r->random;
+    t->epoch = lk_next_epoch(); /* nothing that others keep on the tape is read inside */
+    Tensor *x = stand_in_for(t, n->in[0], dx);
+    if (x) {
+        if (fresh) x->grad_room = dx;
+        else x->grad = dx;
+        run_again(t, n, x, mark);
+        if (fresh && dx && !x->grad) memset(dx->data, 0, dx->storage->bytes);
+    }
+    lk_arena_release(&t->arena, mark);
+    t->last = outside.last;
+    t->free = outside.free;
+    t->grad = outside.grad;
+    t->random = outside.random;
+    t->epoch = lk_next_epoch();
+}
+
+static const Op RECOMPUTE = { "CheckpointFunctionBackward", recompute_backward,
+                              { LK_IN_ALL, LK_IN_ALL, LK_IN_ALL, LK_IN_ALL, LK_IN_ALL } };
+
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
+
+/* Into *in, which has room: x, then every tensor made before the mark that a record after `last` reads, once. */
+static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x, Tensor **in, bool *reads_x)
+{
+    int count = 1;
+    in[0] = x;
+    for (const Node *n = t->last; n != last; n = n->prev)
+        for (int i = 0; i < n->inputs; i++) {
+            if (!n->in[i] || lk_arena_since(&t->arena, mark.memory, n->in[i])) continue;
+            int j = 0;
+            while (j < count && in[j] != n->in[i]) j++;
+            if (j == 0) *reads_x = true;
+            if (j == count) in[count++] = n->in[i];
+        }
+    return count;
+}
+
+Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x)
+{
+    if (!x) return NULL;
+    TapeMark mark = lk_tape_mark(t);
+    if (!t->grad) return lk_tape_release(t, mark, fn(t, state, x));
+    const TapeRandom random = t->random;
+    Node *last = t->last;
+    Tensor *inside = stand_in_for(t, x, x->requires_grad), *y = inside ? fn(t, state, inside) : NULL;
+    if (y == inside) return forget(t, mark, last, NULL), y ? x : NULL;
+    if (!y || !y->requires_grad || !lk_arena_since(&t->arena, mark.memory, y)) return forget(t, mark, last, y);
+
+    size_t most = 1;
+    for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;
+    char *room = lk_tape_scratch(t, sizeof(Recompute) + bytes + most * sizeof(Tensor *) + alignof(max_align_t));
+    if (!room) return forget(t, mark, last, NULL);
+    Recompute *r = (Recompute *)room;
+    Tensor **in = (Tensor **)(room + (sizeof *r + bytes + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t));
+    *r = (Recompute){ .fn = fn, .random = random };
+    if (bytes) memcpy(r->state, state, bytes);
+    int count = find_inputs(t, mark, last, x, in, &r->reads_x);
+    return lk_record(t, &RECOMPUTE, forget(t, mark, last, y), count, in, r, sizeof *r + bytes);
+}
