@@ -99,14 +99,14 @@ Test(roberta_sst2, homework)
 {
     prepare();
     char more[2048];
-    print_to(more, sizeof more, "--lr 5e-3 --warmup 4 --epochs 10 --rank 4 --logits '%s/logits.tsv' --json '%s/r.json' "
+    print_to(more, sizeof more, "--lr 5e-3 --warmup 10 --epochs 20 --rank 4 --alpha 4 --logits '%s/logits.tsv' --json '%s/r.json' "
              "--report '%s/r.html'", root, root, root);
     Output o = sst2_ok(more);
     static const char *const lines[] = {
         "model.safetensors: not there, so all weights are newly initialised\n",
         "Original model loaded.\n",
         "Freezing original model parameters...\nOriginal parameters frozen.\n"
-        "Prepared LoRA wrapper with r=4, alpha=16\nApplying LoRA wrappers to target layers...\n"
+        "Prepared LoRA wrapper with r=4, alpha=4\nApplying LoRA wrappers to target layers...\n"
         "Target layers replaced.\n\nTrainable params (LoRA A/B matrices): 1,992\n"
         "Total params in model: 18,378\nTrainable parameter ratio: 10.8390%\nLoRA model created.\n",
         "Tokenizer loaded\nDatasets prepared.\n",
@@ -116,7 +116,7 @@ Test(roberta_sst2, homework)
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         check(strstr(o.out, lines[i]), "no '%s' in\n%s", lines[i], o.out);
-    check(exists("out/checkpoint-10/model.safetensors") && exists("out/checkpoint-100/trainer_state.json"));
+    check(exists("out/checkpoint-10/model.safetensors") && exists("out/checkpoint-200/trainer_state.json"));
     check(exists("out/adapter/adapter_config.json") && exists("out/adapter/adapter_model.safetensors"));
 
     char *json = text_of("r.json"), *page = text_of("r.html"), *logits = text_of("logits.tsv");
