@@ -82,7 +82,7 @@ static double peak_megabytes(void)
 /* The trained parameters as a file: what an adapter is, or a whole model. */
 static bool measure_file(Module *model, int64_t *bytes, Error *err)
 {
-    char path[] = "/tmp/lora_lab_XXXXXX";
+    char path[] = P_tmpdir "/lora_lab_XXXXXX";
     int file = mkstemp(path);
     if (file < 0) return lk_error_set(err, LK_EIO, "%s: cannot be made", path);
     close(file);

@@ -14,10 +14,9 @@
 /* pad + 1, pad + 2, … for the real tokens of each row; pads keep the place `pad`, whose embedding is 0. */
 static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
 {
-    Tensor *packed = lk_contiguous(t, ids),
-           *y = packed ? lk_zeros(t, LK_I64, LK_SHAPE(ids->shape[0], ids->shape[1])) : NULL;
-    if (!y) return NULL;
     int64_t rows = ids->shape[0], n = ids->shape[1], pad = e->padding_idx;
+    Tensor *packed = lk_contiguous(t, ids), *y = lk_zeros(t, LK_I64, LK_SHAPE(rows, n));
+    if (!packed || !y) return NULL;
     int64_t room = ((const Embedding *)e->position_embeddings)->num_embeddings;
     for (int64_t r = 0; r < rows; r++) {
         const int64_t *id = (const int64_t *)packed->data + r * n;

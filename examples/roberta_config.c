@@ -79,8 +79,7 @@ bool roberta_config_check(const RobertaConfig *c, const char *where, Error *err)
                             "%.300s: hidden_size %lld cannot be shared by %lld num_attention_heads without "
                             "a rest",
                             where, (long long)c->hidden_size, (long long)c->num_attention_heads);
-    /* Each factor is at most 2^24, so three of them and 2^10 layers do not overflow a double's exact range badly; what
-     * matters is a clear word before an allocation of terabytes is tried. */
+    /* In double, where nothing overflows: a clear word before terabytes are asked for. */
     double layer = (double)c->hidden_size * (double)(4 * c->hidden_size + 2 * c->intermediate_size);
     double rows = (double)(c->vocab_size + c->max_position_embeddings + c->type_vocab_size + c->num_labels);
     double all = layer * (double)c->num_hidden_layers + rows * (double)c->hidden_size;

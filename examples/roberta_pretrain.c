@@ -24,7 +24,7 @@
 typedef struct Options {
     const char *model, *data, *output, *json;
     int64_t layers, hidden, heads, intermediate, batch, steps, rows, seed, threads;
-    double minutes, lr, warmup, weight_decay, dropout;
+    double minutes, lr, warmup, weight_decay, dropout, init;
 } Options;
 
 static const CliOption options[] = {
@@ -43,6 +43,7 @@ static const CliOption options[] = {
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
     CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the training in which the learning rate rises"),
     CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1, "weight decay of matrices"),
+    CLI_DOUBLE("init", Options, init, "X", 1e-4, 1, "standard deviation of new weights"),
     CLI_DOUBLE("dropout", Options, dropout, "X", 0, 0.9, "dropout, everywhere"),
     CLI_SEED(Options),
     CLI_THREADS(Options),
@@ -233,6 +234,7 @@ static bool make_model(Run *r, Error *err)
     c.hidden_size = o->hidden;
     c.num_attention_heads = o->heads;
     c.intermediate_size = o->intermediate ? o->intermediate : 4 * o->hidden;
+    c.initializer_range = o->init;
     c.hidden_dropout_prob = c.attention_probs_dropout_prob = o->dropout;
     r->model = roberta_masked_lm_new(&c, err);
     char count[32];
@@ -276,7 +278,6 @@ static bool run(Run *r, Error *err)
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
     lk_free(r->model);
-    lk_free(r->masking.tokens);
     masking_free(&r->masking);
     lk_tape_free(r->t);
     lk_text_loader_free(r->dev);
@@ -290,7 +291,7 @@ static bool run(Run *r, Error *err)
 int main(int argc, char **argv)
 {
     Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 128, .minutes = 12, .lr = 1e-3, .warmup = 0.05,
-                  .weight_decay = 0.01, .dropout = 0.1 };
+                  .weight_decay = 0.01, .dropout = 0, .init = 0.05 };
     Run r = { .o = &o };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);

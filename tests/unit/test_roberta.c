@@ -388,6 +388,27 @@ Test(roberta, fill_draws_what_is_missing)
     lk_free(m);
 }
 
+/* Wherever memory ends, the reason is told, and all that was made is freed; a model that gets no LoRA is as it was. */
+Test(roberta, no_memory)
+{
+    check_alloc_begin();
+    for (int64_t n = 0, failed = 1; failed; n += n < 40 ? 1 : 7) {
+        Error err = { 0 };
+        Rng rng;
+        lk_manual_seed(&rng, 0);
+        check_fail_after(n);
+        Module *m = roberta_classifier_new(&small, &err);
+        bool made = m && roberta_fill(m, &rng, &err);
+        bool wrapped = made && roberta_add_lora(m, NULL, 2, 1, &rng, &err) == 20;
+        failed = check_alloc_failed();
+        check(wrapped == !failed && (err.code == LK_EMEMORY) == (failed > 0), "%lld: %s", (long long)n, err.message);
+        check_fail_after(-1);
+        if (made && !wrapped) check(roberta_remove_lora(m) == 0 && count_tensors(m) == 5 + 3 * 16 + 4);
+        lk_free(m);
+        check(check_alloc_live() == 0);
+    }
+}
+
 Test(roberta, bad_input)
 {
     Tape *t = quiet_tape();
