@@ -308,7 +308,8 @@ Test(roberta_pretrain, makes_a_base)
     for (int run = 0; run < 2; run++) {
         Output o =
             run_program("./roberta_pretrain --model '%s' --data '%s' --output '%s/base%d' --threads %d --layers 2 "
-                        "--hidden 16 --heads 2 --batch-size 16 --steps 100 --minutes 0 --json '%s/p.json'",
+                        "--hidden 16 --heads 2 --init 0.05 --lr 1e-3 --batch-size 16 --steps 100 --minutes 0 "
+                        "--json '%s/p.json'",
                         model, root, root, run, run + 1, root);
         check(o.status == 0 && o.err[0] == '\0', "%s", o.err);
         check(strstr(o.out, "Model: 2 layers of 16, "), "%s", o.out);
