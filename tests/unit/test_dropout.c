@@ -1,4 +1,4 @@
-/* test_dropout.c - the tape's stream and the masks it gives: functions of seed, call and element, and of nothing else. */
+/* test_dropout.c - the tape's stream and the masks it gives: functions of seed, call and element alone. */
 #include <math.h>
 #include <string.h>
 
@@ -16,12 +16,13 @@ Test(dropout, a_mask_is_a_function_of_the_element)
     for (int64_t first = 0, n = 1; first < MANY; first += n, n = n * 3 % 1009 + 1) {
         if (n > MANY - first) n = MANY - first;
         lk_dropout_keep(&m, first, n, part);
-        check(memcmp(part, whole + first, (size_t)n) == 0, "elements %lld to %lld", (long long)first, (long long)(first + n));
+        check(memcmp(part, whole + first, (size_t)n) == 0, "%lld elements from %lld on", (long long)n, (long long)first);
     }
     int64_t kept = 0;
     for (int64_t i = 0; i < MANY; i++) kept += whole[i];
     check(fabs((double)kept - 0.7 * MANY) < 5 * sqrt(0.21 * MANY), "%lld of %d are kept", (long long)kept, MANY);
-    static const DropoutMask others[] = { { 6, 2, 0.3 }, { 5, 3, 0.3 }, { 5 + (1ull << 32), 2, 0.3 }, { 5, 2 + (1ull << 32), 0.3 } };
+    const uint64_t high = 1ull << 32;
+    const DropoutMask others[] = { { 6, 2, 0.3 }, { 5, 3, 0.3 }, { 5 + high, 2, 0.3 }, { 5, 2 + high, 0.3 } };
     for (int k = 0; k < 4; k++) { /* each half of seed and call counts: two masks agree as if by chance */
         int64_t same = 0;
         lk_dropout_keep(&others[k], 0, MANY, part);

@@ -156,11 +156,11 @@ Test(recompute, what_else_it_reads_gets_its_gradient)
     lk_tape_free(t);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 enum { DEEP = 12, TALL = 256 };
 
-/* Bytes that a tape needs for a deep stack; -1 allocations after two steps are counted in *later. */
+/* Bytes that a tape needs for a deep stack; *later: allocations in the fourth step. */
 static size_t bytes_of(ApplyFn *apply, const Block *b, Tensor *x, int64_t *later)
 {
     Tape *t = quiet_tape();
@@ -224,7 +224,7 @@ Test(recompute, an_allocation_that_fails)
     }
 }
 
-/* ---- what is refused, and what needs nothing ----------------------------------------------------------------------- */
+/* ---- what is refused, and what needs nothing --------------------------------------------------------------------- */
 
 Test(recompute, a_parameter_changed_in_between)
 {
