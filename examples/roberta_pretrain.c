@@ -72,6 +72,32 @@ typedef struct Run {
     double seconds, train_loss, dev_loss, dev_accuracy;
 } Run;
 
+/* ---- the folder ------------------------------------------------------------------------------------------------- */
+
+static bool copy_file(const char *from_folder, const char *to_folder, const char *name, Error *err)
+{
+    char from[CLI_PATH_MAX + 32], to[CLI_PATH_MAX + 32], buffer[1 << 14];
+    AtomicFile f;
+    snprintf(from, sizeof from, "%s/%s", from_folder, name);
+    snprintf(to, sizeof to, "%s/%s", to_folder, name);
+    FILE *in = fopen(from, "rb");
+    if (!in) return lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
+    bool ok = lk_atomic_begin(&f, NULL, to, err);
+    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
+    if (ok && ferror(in)) ok = lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
+    fclose(in);
+    return lk_atomic_end(&f, ok) && ok;
+}
+
+static bool write_folder(Run *r, Error *err)
+{
+    char path[CLI_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
+    return copy_file(r->folder, r->o->output, "vocab.json", err) &&
+           copy_file(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
+           roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err);
+}
+
 /* ---- evaluation and training ------------------------------------------------------------------------------------ */
 
 /* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
@@ -151,36 +177,13 @@ static bool train(Run *r, Error *err)
         if (!evaluate(r, err)) return false;
         printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch, done < 1 ? "" : " (ended)",
                r->dev_loss, 100 * r->dev_accuracy);
+        if (!write_folder(r, err)) return false; /* whoever stops the program has the model of the last epoch */
     }
     r->seconds = sst2_seconds() - start;
     return true;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------------------------- */
-
-static bool copy_file(const char *from_folder, const char *to_folder, const char *name, Error *err)
-{
-    char from[CLI_PATH_MAX + 32], to[CLI_PATH_MAX + 32], buffer[1 << 14];
-    AtomicFile f;
-    snprintf(from, sizeof from, "%s/%s", from_folder, name);
-    snprintf(to, sizeof to, "%s/%s", to_folder, name);
-    FILE *in = fopen(from, "rb");
-    if (!in) return lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
-    bool ok = lk_atomic_begin(&f, NULL, to, err);
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
-    if (ok && ferror(in)) ok = lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
-    fclose(in);
-    return lk_atomic_end(&f, ok) && ok;
-}
-
-static bool write_folder(Run *r, Error *err)
-{
-    char path[CLI_PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
-    return copy_file(r->folder, r->o->output, "vocab.json", err) &&
-           copy_file(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
-           roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err);
-}
+/* ---- results ---------------------------------------------------------------------------------------------------- */
 
 static bool write_json(const Run *r, Error *err)
 {
@@ -273,7 +276,7 @@ static bool run(Run *r, Error *err)
     if (mkdir(r->o->output, 0777) != 0 && access(r->o->output, W_OK) != 0)
         return lk_error_set(err, LK_EIO, "--output %.300s: cannot be made or written", r->o->output);
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
-    bool ok = prepare(r, err) && train(r, err) && write_folder(r, err) && (!r->o->json || write_json(r, err));
+    bool ok = prepare(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
