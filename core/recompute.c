@@ -68,9 +68,14 @@ static void recompute_backward(Tape *t, Node *n)
 {
     const Recompute *r = n->state;
     bool fresh = false;
-    /* What the segment adds to stays when its memory goes: heap for what has an owner, here for what the tape owns. */
-    for (int i = 1; i < n->inputs; i++)
-        if (n->in[i]->refs == 0) lk_grad_in(t, n, i);
+    /* What the segment adds to must outlive it. Tensors with an owner have their gradients on the heap; for those of the
+     * tape there must be room before the segment's own memory begins. */
+    for (int i = 1; i < n->inputs; i++) {
+        Tensor *in = n->in[i];
+        if (in->refs) continue;
+        if (in->node) lk_grad_in(t, n, i);
+        else if (in->requires_grad && !in->grad_room) in->grad_room = lk_empty(t, in->dtype, in->ndim, in->shape);
+    }
     Tensor *dx = r->reads_x ? lk_grad_in(t, n, 0) : lk_grad_in_fresh(t, n, 0, &fresh);
     if (t->error.code != LK_OK) return;
 
