@@ -91,8 +91,9 @@ static void cat_backward(Tape *t, Node *n)
     int dim = *(const int *)n->state;
     int64_t first = 0;
     for (int i = 0; i < n->inputs; i++) {
+        Tensor *dx = lk_grad_in(t, n, i);
         if (is_nothing(n->in[i])) continue;
-        Tensor *dx = lk_grad_in(t, n, i), part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
+        Tensor part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
         if (dx) lk_accumulate(t, dx, &part);
         first += n->in[i]->shape[dim];
     }

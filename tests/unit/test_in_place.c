@@ -45,6 +45,11 @@ OP(softmax, lk_softmax(t, x[0], 1))
 OP(log_softmax, lk_log_softmax(t, x[0], 1))
 OP(mse, lk_mse_loss(t, x[0], x[1]))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
+OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
+OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
+OP(masked_fill, lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
+OP(drop, lk_dropout(t, x[0], 0.5))
+OP(bmm, lk_matmul(t, lk_unsqueeze(t, x[0], 0), lk_unsqueeze(t, x[1], 0)))
 OP(cross_entropy, lk_cross_entropy(t, x[0], x[1]))
 
 enum { MAX_INPUTS = 3, WANTED = 8 };
@@ -89,6 +94,11 @@ static const struct {
     { "log_softmax", log_softmax, 1, false, { NULL, ".X" } },
     { "mse_loss", mse, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
+    { "gather", gather, 2, true, { NULL, ".X." } },
+    { "cat", cat, 2, false, { NULL, "...", "...", "..." } },
+    { "masked_fill", masked_fill, 2, true, { NULL, "..." } }, /* the mask itself: test_ops_index.c */
+    { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */
+    { "matmul, batched", bmm, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "cross_entropy", cross_entropy, 2, true, { NULL, "XX." } }, /* PyTorch keeps a softmax instead of the logits */
 };
 
