@@ -1,9 +1,11 @@
-/* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen et al. 2016).
+/* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen
+ * et al. 2016).
  *
- * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what is
- * not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
- * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a change
- * in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
+ * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than
+ * what is not. Then the records tell what the segment reads of the outside; they and everything else inside go, and
+ * one node stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none,
+ * and a change in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at
+ * once. */
 #include <stdalign.h>
 #include <string.h>
 
@@ -58,8 +60,8 @@ static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was computed "
-            "again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
+    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
+            "computed again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
             lk_shape_text(n->out, text));
 }
 
@@ -68,8 +70,8 @@ static void recompute_backward(Tape *t, Node *n)
 {
     const Recompute *r = n->state;
     bool fresh = false;
-    /* What the segment adds to must outlive it. Tensors with an owner have their gradients on the heap; for those of the
-     * tape there must be room before the segment's own memory begins. */
+    /* What the segment adds to must outlive it. Tensors with an owner have their gradients on the heap; for those of
+     * the tape there must be room before the segment's own memory begins. */
     for (int i = 1; i < n->inputs; i++) {
         Tensor *in = n->in[i];
         if (in->refs) continue;
@@ -135,10 +137,11 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
 
     size_t most = 1;
     for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;
-    char *room = lk_tape_scratch(t, sizeof(Recompute) + bytes + most * sizeof(Tensor *) + alignof(max_align_t));
+    const size_t unit = alignof(max_align_t), after = (sizeof(Recompute) + bytes + unit - 1) / unit * unit;
+    char *room = lk_tape_scratch(t, after + most * sizeof(Tensor *));
     if (!room) return forget(t, mark, last, NULL);
     Recompute *r = (Recompute *)room;
-    Tensor **in = (Tensor **)(room + (sizeof *r + bytes + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t));
+    Tensor **in = (Tensor **)(room + after);
     *r = (Recompute){ .fn = fn, .random = random };
     if (bytes) memcpy(r->state, state, bytes);
     int count = find_inputs(t, mark, last, x, in, &r->reads_x);

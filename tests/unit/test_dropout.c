@@ -1,5 +1,6 @@
-/* test_dropout.c - lk_dropout (core/ops_dropout.c) and the masks behind it (core/dropout.c): Philox's published numbers,
- * any part of a mask by itself, PyTorch's rounding, the stream of a tape, threads, special values, bad calls. */
+/* test_dropout.c - lk_dropout (core/ops_dropout.c) and the masks behind it (core/dropout.c): Philox's published
+ * numbers, any part of a mask by itself, PyTorch's rounding, the stream of a tape, threads, special values, bad
+ * calls. */
 #include "core/dropout.h"
 
 #include <math.h>
@@ -15,7 +16,8 @@ static void philox(uint32_t x[4], uint32_t key0, uint32_t key1)
 {
     for (int round = 0; round < 10; round++, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) {
         uint64_t a = (uint64_t)x[0] * 0xD2511F53u, b = (uint64_t)x[2] * 0xCD9E8D57u;
-        uint32_t y[4] = { (uint32_t)(b >> 32) ^ x[1] ^ key0, (uint32_t)b, (uint32_t)(a >> 32) ^ x[3] ^ key1, (uint32_t)a };
+        uint32_t y[4] = { (uint32_t)(b >> 32) ^ x[1] ^ key0, (uint32_t)b, (uint32_t)(a >> 32) ^ x[3] ^ key1,
+                          (uint32_t)a };
         memcpy(x, y, sizeof y);
     }
 }
@@ -34,7 +36,8 @@ Test(dropout, the_plain_philox_is_philox)
         uint32_t x[4];
         memcpy(x, vectors[i].counter, sizeof x);
         philox(x, vectors[i].key[0], vectors[i].key[1]);
-        check(memcmp(x, vectors[i].expected, sizeof x) == 0, "vector %d: %08x %08x %08x %08x", i, x[0], x[1], x[2], x[3]);
+        check(memcmp(x, vectors[i].expected, sizeof x) == 0, "vector %d: %08x %08x %08x %08x", i, x[0], x[1], x[2],
+              x[3]);
     }
 }
 
@@ -50,8 +53,9 @@ static bool is_kept(const DropoutMask *m, int64_t element)
 
 Test(dropout, masks_are_philox_from_any_place)
 {
-    static const DropoutMask masks[] = { { 0, 0, 0.5 }, { 1, 2, 0.1 }, { 0x123456789abcdef0u, 0xfedcba9876543210u, 0.9 },
-                                         { 7, 0, 0 }, { 7, 0, 1 }, { UINT64_MAX, UINT64_MAX, 0x1p-32 } };
+    static const DropoutMask masks[] = { { 0, 0, 0.5 }, { 1, 2, 0.1 }, { 7, 0, 0 }, { 7, 0, 1 },
+                                         { 0x123456789abcdef0u, 0xfedcba9876543210u, 0.9 },
+                                         { UINT64_MAX, UINT64_MAX, 0x1p-32 } };
     static const int64_t starts[] = { 0, 1, 63, 64, 100, (int64_t)1 << 33, ((int64_t)1 << 34) - 30 };
     uint8_t keep[402];
     for (int i = 0; i < LENGTH(masks); i++)
@@ -82,7 +86,7 @@ Test(dropout, keeps_as_many_as_it_should)
     }
 }
 
-/* ---- the operation ------------------------------------------------------------------------------------------------- */
+/* ---- the operation ----------------------------------------------------------------------------------------------- */
 
 /* PyTorch 1.13: F.dropout(torch.ones(n), p).max() */
 Test(dropout, scales_as_pytorch_rounds)
@@ -98,7 +102,8 @@ Test(dropout, scales_as_pytorch_rounds)
             int64_t kept = lk_count(y);
             check(kept > 0 && kept < 300);
             for (int64_t j = 0; j < 300; j++) {
-                double v = lk_at(y, LK_INDEX(j)), scale = dtype == LK_F64 ? 1 / (1 - scales[i].p) : (double)scales[i].single;
+                double v = lk_at(y, LK_INDEX(j)), single = (double)scales[i].single;
+                double scale = dtype == LK_F64 ? 1 / (1 - scales[i].p) : single;
                 check(v == 0 || v == scale, "p %g: %.17g", scales[i].p, v);
             }
         }
@@ -203,7 +208,8 @@ Test(dropout, refuses_bad_operands)
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2));
     PASSES_NULL(lk_dropout(t, NULL, 0.5));
     REFUSES(lk_dropout(t, x, 1.5), LK_EVALUE, "lk_dropout: dropout probability has to be between 0 and 1, but got 1.5");
-    REFUSES(lk_dropout(t, x, -0.1), LK_EVALUE, "lk_dropout: dropout probability has to be between 0 and 1, but got -0.1");
+    REFUSES(lk_dropout(t, x, -0.1), LK_EVALUE,
+            "lk_dropout: dropout probability has to be between 0 and 1, but got -0.1");
     REFUSES(lk_dropout(t, x, NAN), LK_EVALUE, "lk_dropout: dropout probability has to be between 0 and 1, but got nan");
     REFUSES(lk_dropout(t, lk_ones(t, LK_I64, LK_SHAPE(2)), 0.5), LK_EDTYPE,
             "lk_dropout: takes float32 or float64, not int64; lk_to converts");

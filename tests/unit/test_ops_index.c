@@ -79,10 +79,10 @@ Test(ops_index, refuses_bad_operands)
     PASSES_NULL(lk_gather(t, x, 0, NULL));
     REFUSES(lk_gather(t, x, 0, x), LK_EDTYPE, "lk_gather: the index must be int64, not float32");
     REFUSES(lk_gather(t, x, 2, at), LK_ESHAPE, "lk_gather: dimension 2 is outside -2 … 1");
-    REFUSES(lk_gather(t, x, 0, lk_zeros(t, LK_I64, LK_SHAPE(2))), LK_ESHAPE, "lk_gather: the index (2,) must have as many "
-            "dimensions as x (2, 3), and be no larger except along dimension 0");
-    REFUSES(lk_gather(t, x, 1, lk_zeros(t, LK_I64, LK_SHAPE(3, 1))), LK_ESHAPE, "lk_gather: the index (3, 1) must have as "
-            "many dimensions as x (2, 3), and be no larger except along dimension 1");
+    REFUSES(lk_gather(t, x, 0, lk_zeros(t, LK_I64, LK_SHAPE(2))), LK_ESHAPE, "lk_gather: the index (2,) must have as "
+            "many dimensions as x (2, 3), and be no larger except along dimension 0");
+    REFUSES(lk_gather(t, x, 1, lk_zeros(t, LK_I64, LK_SHAPE(3, 1))), LK_ESHAPE, "lk_gather: the index (3, 1) must have "
+            "as many dimensions as x (2, 3), and be no larger except along dimension 1");
     lk_fill_(at, 2);
     REFUSES(lk_gather(t, x, 0, at), LK_EVALUE, "lk_gather: index 2 is out of bounds for dimension 0 of (2, 3)");
     lk_fill_(at, -1);
@@ -100,14 +100,16 @@ Test(ops_index, refuses_bad_operands)
     REFUSES(lk_cat(t, LK_TENSORS(x, x), -3), LK_ESHAPE, "lk_cat: dimension -3 is outside -2 … 1");
     REFUSES(lk_cat(t, LK_TENSORS(lk_scalar(t, LK_F32, 1)), 0), LK_ESHAPE, "lk_cat: a scalar has no dimension 0");
     Tensor *x8 = lk_expand(t, lk_ones(t, LK_U8, LK_SHAPE(1)), LK_SHAPE(INT64_MAX / 8 + 1));
-    REFUSES(lk_cat(t, LK_TENSORS(x8, x8, x8, x8, x8, x8, x8, x8), 0), LK_EMEMORY, "lk_cat: dimension 0 is larger than any memory");
+    REFUSES(lk_cat(t, LK_TENSORS(x8, x8, x8, x8, x8, x8, x8, x8), 0), LK_EMEMORY,
+            "lk_cat: dimension 0 is larger than any memory");
 
     Tensor *mask = lk_ones(t, LK_BOOL, LK_SHAPE(2));
     PASSES_NULL(lk_masked_fill(t, NULL, mask, 0));
     PASSES_NULL(lk_masked_fill(t, x, NULL, 0));
-    REFUSES(lk_masked_fill(t, x, mask, 0), LK_ESHAPE, "lk_masked_fill: (2, 3) and the mask (2,) do not broadcast: aligned at "
-            "the last dimension, sizes must be equal or 1");
+    REFUSES(lk_masked_fill(t, x, mask, 0), LK_ESHAPE, "lk_masked_fill: (2, 3) and the mask (2,) do not broadcast: aligned "
+            "at the last dimension, sizes must be equal or 1");
     REFUSES(lk_masked_fill(t, x, at, 0), LK_EDTYPE, "lk_masked_fill: the mask must be bool, not int64");
-    REFUSES(lk_masked_fill(t, at, mask, 0), LK_EDTYPE, "lk_masked_fill: takes float32 or float64, not int64; lk_to converts");
+    REFUSES(lk_masked_fill(t, at, mask, 0), LK_EDTYPE,
+            "lk_masked_fill: takes float32 or float64, not int64; lk_to converts");
     lk_tape_free(t);
 }

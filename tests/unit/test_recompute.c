@@ -1,5 +1,6 @@
-/* test_recompute.c - lk_recompute (core/recompute.c): the bits of the plain run, whatever is frozen, nested or captured,
- * with the same dropout; less memory, none after warm-up; changes in place, failures, segments that return odd things. */
+/* test_recompute.c - lk_recompute (core/recompute.c): the bits of the plain run, whatever is frozen, nested or
+ * captured, with the same dropout; less memory, none after warm-up; changes in place, failures, segments that return
+ * odd things. */
 #include <string.h>
 
 #include "core/op.h"
@@ -122,7 +123,8 @@ static void free_results(Tensor *result[LEAVES + 1])
 Test(recompute, has_the_bits_of_the_plain_run)
 {
     const unsigned all = (1u << LEAVES) - 1, x = 1u << (2 * DEPTH), outer = x << 1;
-    const unsigned choices[] = { all, all & ~x, all & ~outer, all & ~x & ~outer, x, outer, 1u, 1u << 3, 1u << DEPTH, 0 };
+    const unsigned choices[] = { all,   all & ~x, all & ~outer, all & ~x & ~outer, x,
+                                 outer, 1u,       1u << 3,      1u << DEPTH,       0 };
     for (DType dtype = LK_F32; dtype <= LK_F64; dtype++) {
         Net net = new_net(dtype);
         for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
