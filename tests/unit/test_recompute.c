@@ -1,6 +1,7 @@
 /* test_recompute.c - lk_recompute: a segment computed twice gives the bits of one computed once, in less memory. */
 #include "core/ops.h"
 #include "nn/linear.h"
+#include "nn/parametrize.h"
 #include "tests/check.h"
 
 enum { ROWS = 6, WIDTH = 16 };
@@ -159,6 +160,41 @@ Test(recompute, what_else_it_reads_gets_its_gradient)
     check_values(lk_grad(x), 1e-15, 6, 8);
     lk_free(x);
     lk_tape_free(t);
+}
+
+/* A value that a module keeps on the tape is read by what comes before, by the segment, and by what follows; computed again,
+ * the segment does not meet the value that is there by then. */
+static Tensor *module_forward(Tape *t, const void *state, Tensor *x)
+{
+    Module *m = *(Module *const *)state;
+    return lk_gelu(t, lk_forward(t, m, lk_gelu(t, lk_forward(t, m, x))));
+}
+
+Test(recompute, a_parametrization_that_is_cached)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 3);
+    Module *m = lk_linear_new(4, 4, true, &rng, NULL);
+    check(lk_register_parametrization(m, "weight", lk_symmetric_new(NULL), NULL));
+    lk_set_cached(m, true);
+    Tensor *grad[2];
+    for (int k = 0; k < 2; k++) {
+        Tape *t = quiet_tape();
+        Rng data;
+        lk_manual_seed(&data, 4);
+        Tensor *x = lk_forward(t, m, lk_randn(t, &data, LK_F32, LK_SHAPE(3, 4)));
+        x = k ? lk_recompute(t, module_forward, &m, sizeof m, x) : module_forward(t, &m, x);
+        x = lk_forward(t, m, x);
+        check(lk_backward(t, lk_sum(t, lk_mul(t, x, x), LK_ALL, false)), "%s", lk_tape_error(t)->message);
+        grad[k] = lk_clone(lk_grad(lk_original(m, "weight")), NULL);
+        lk_zero_grad_(lk_original(m, "weight"));
+        check(lk_grad_fn(lk_read(t, m, "weight")));
+        lk_tape_free(t);
+    }
+    check_close_to(grad[1], grad[0], 1e-6);
+    lk_free(grad[0]);
+    lk_free(grad[1]);
+    lk_free(m);
 }
 
 /* ---- memory -------------------------------------------------------------------------------------------------------- */
