@@ -1,9 +1,9 @@
 /* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen et al. 2016).
  *
- * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what is
- * not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
- * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a change
- * in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
+ * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what
+ * is not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
+ * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a
+ * change in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
 #include <stdalign.h>
 #include <string.h>
 
@@ -73,8 +73,8 @@ static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was computed "
-            "again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
+    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
+            "computed again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
             lk_shape_text(n->out, text));
 }
 
@@ -145,7 +145,8 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
 
     size_t most = 1;
     for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;
-    size_t state_bytes = sizeof(Recompute) + bytes, word = sizeof(Tensor *), at = (state_bytes + word - 1) / word * word;
+    size_t state_bytes = sizeof(Recompute) + bytes, word = sizeof(Tensor *);
+    size_t at = (state_bytes + word - 1) / word * word;
     char *room = lk_tape_scratch(t, at + most * word);
     if (!room) return forget(t, mark, last, NULL);
     Recompute *r = (Recompute *)room;

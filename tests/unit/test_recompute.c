@@ -162,8 +162,8 @@ Test(recompute, what_else_it_reads_gets_its_gradient)
     lk_tape_free(t);
 }
 
-/* A value that a module keeps on the tape is read by what comes before, by the segment, and by what follows; computed again,
- * the segment does not meet the value that is there by then. */
+/* A value that a module keeps on the tape is read by what comes before, by the segment, and by what follows; computed
+ * again, the segment does not meet the value that is there by then. */
 static Tensor *module_forward(Tape *t, const void *state, Tensor *x)
 {
     Module *m = *(Module *const *)state;
@@ -197,7 +197,7 @@ Test(recompute, a_parametrization_that_is_cached)
     lk_free(m);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 enum { DEEP = 12, TALL = 256 };
 
@@ -265,7 +265,7 @@ Test(recompute, an_allocation_that_fails)
     }
 }
 
-/* ---- what is refused, and what needs nothing ----------------------------------------------------------------------- */
+/* ---- what is refused, and what needs nothing --------------------------------------------------------------------- */
 
 Test(recompute, a_parameter_changed_in_between)
 {
@@ -412,7 +412,7 @@ static Tensor *the_state(Tape *t, const void *state, Tensor *x)
     return *(Tensor *const *)state;
 }
 
-/* What is recorded inside goes even if the result does not depend on it: what follows is as if it had not been there. */
+/* What is recorded inside goes even if the result does not depend on it: what follows is as if it were not there. */
 Test(recompute, a_result_without_a_graph_of_its_own)
 {
     Tape *t = quiet_tape();
