@@ -1,11 +1,12 @@
 /* gemm.c - the matrix product: how it is cut into pieces that fit the caches, and which thread computes which piece.
  *
- * There are three ways to a product. `run_panels` and `run_tiles` compute C in tiles that stay in registers, each a sum
- * of outer products (Goto and van de Geijn 2008, the BLIS papers). The first packs A and B into the order of reading,
- * and goes down C with a panel of B in the L1 cache: large products. The second goes along C with the A of a tile in
- * the L1 cache, and reads B in place where it can: packing the weights of a small batch would take longer than using
- * them. `run_dots` is for y = x Wᵀ with few rows of x: rows of x and of W lie along k, so C is made of dot products,
- * and W is read once, in place. The inner loops are in gemm_tile.h; what a set of them is, in gemm_kernels.h.
+ * There are three ways to a product. `run_tiles` and `run_panels` compute C in tiles that stay in registers, each a
+ * sum of outer products (Goto and van de Geijn 2008, the BLIS papers). The first goes along C with the A of a tile in
+ * the L1 cache, and reads A and B in place where it can: packing the weights of a small batch would take longer than
+ * using them. The second packs A and B into the order of reading, and goes down C with a panel of B in the L1 cache:
+ * large products on narrow vectors. `run_dots` is for y = x Wᵀ with few rows of x: rows of x and of W lie along k, so
+ * C is made of dot products, and W is read once, in place. The inner loops are in gemm_tile.h; what a set of them is,
+ * in gemm_kernels.h.
  *
  * The same bits for any number of threads: an element of C is summed by one thread, in an order that depends only on
  * the sizes and strides. Threads get whole tiles, and only who gets which depends on their number. */
@@ -16,12 +17,13 @@
 #endif
 
 enum {
-    /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns, which leaves room in an
-     * L1 cache of 32 KB for the A of the tiles that pass by; with 32 columns it does not fit, but the A of a tile (14
-     * rows: 21 KB) does. A dot product reads 4 rows of W, 16 KB, once for each tile of x. */
+    /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns, which leaves room in
+     * an L1 cache of 32 KB for the A of the tiles that pass by; with 32 columns it does not fit, but the A of a tile
+     * (14 rows: 21 KB) does. For dot products this much of what is read again: four rows of W, once for each tile of
+     * x; or x, when it has fewer rows. */
     TILE_DEPTH = 1536,
-    DOT_DEPTH = 4096,
     PANEL_BYTES = 24 << 10,
+    DOT_BYTES = 24 << 10,
 
     /* What all tiles of a column of tiles read of B, or all tiles of a row of A, before the next part comes: half of a
      * small L2 cache (512 KB). */
@@ -31,16 +33,21 @@ enum {
     ROW_BLOCK = 2016,
     COLUMN_BLOCK = 4096,
 
-    /* B is not packed when there are few rows to use it, nor A and B when they have few steps. In place 64 steps are
-     * done at a time: rows of B are often a page apart, and the L1 TLB knows 64 pages or more. More steps where a tile
-     * is transposed on its way to C, one element at a time. The A of a small batch is packed DIRECT_DEPTH steps at a
-     * time, mostly all of it. */
+    /* B is not packed when there are few rows to use it, nor A and B when they have few steps. The A of a small batch
+     * is packed, if at all, DIRECT_DEPTH steps at a time, mostly all of it. */
     FEW = 64,
     SHALLOW = 16,
-    DEEP = 256,
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
-    PAGE = 4096, /* columns or rows such a distance apart meet in the same places of the L1 cache */
+
+    /* In place a tile reads as many steps at a time as lie in PAGES pages, together with its rows of A and of C: an L1
+     * TLB knows 64 or more, and with 56 of them products whose pages lie badly in memory were a fifth slower. At most
+     * PLACE_DEPTH, so that a panel stays in the L1 cache (16 KB with 32 columns), and DEEP where a tile is transposed
+     * on its way to C, one element at a time. */
+    PAGES = 40,
+    PAGE = 4096, /* columns or rows such a distance apart also meet in the same places of the L1 cache */
+    PLACE_DEPTH = 128,
+    DEEP = 256,
 
     TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
     WORTH_THREADS = 1 << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
@@ -67,7 +74,8 @@ typedef struct Team {
 /* The part of the product that is computed between two barriers. */
 typedef struct Block {
     int64_t row, rows, column, columns, step, steps;
-    int64_t down, across; /* tiles */
+    int64_t down, across;   /* tiles */
+    int64_t height, higher; /* the first `higher` tiles are one row higher than height */
 } Block;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -78,13 +86,13 @@ static int64_t smaller(int64_t a, int64_t b)
 /* The number of parts when n is cut into parts of at most `most`. */
 static int64_t parts_of(int64_t n, int64_t most)
 {
-    return (n + most - 1) / most;
+    return n <= most ? n > 0 : (n + most - 1) / most; /* a division takes as long as many multiply-adds */
 }
 
 /* Where part i begins when n is cut into so many nearly equal parts: n i / parts without overflow. */
 static int64_t cut(int64_t n, int64_t parts, int64_t i)
 {
-    return n / parts * i + n % parts * i / parts;
+    return parts == 1 ? n * i : n / parts * i + n % parts * i / parts;
 }
 
 static int64_t round_up(int64_t n, int64_t unit)
@@ -113,15 +121,17 @@ static void barrier(Team team)
 static Block block_of(const Product *g, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t step,
                       int64_t steps)
 {
-    return (Block){ row, smaller(rows, g->m - row), column, smaller(columns, g->n - column), step, steps,
-                    parts_of(smaller(rows, g->m - row), g->kernels->rows),
-                    parts_of(smaller(columns, g->n - column), g->kernels->columns) };
+    rows = smaller(rows, g->m - row);
+    columns = smaller(columns, g->n - column);
+    int64_t down = parts_of(rows, g->kernels->rows), height = down > 1 ? rows / down : rows;
+    return (Block){ row, rows, column, columns, step, steps, down, parts_of(columns, g->kernels->columns),
+                    height, rows - height * down };
 }
 
-/* The first row of tile i: the first tiles are one row higher than the others. */
+/* The first row of tile i. */
 static int64_t row_of(const Block *x, int64_t i)
 {
-    return x->rows / x->down * i + smaller(i, x->rows % x->down);
+    return x->height * i + smaller(i, x->higher);
 }
 
 /* ---- packing ------------------------------------------------------------------------------------------------------
@@ -178,35 +188,41 @@ static void pack_together(const Product *g, const Block *x, bool a, bool b, Team
 
 /* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
-/* One tile of C: row tile i, packed to `slot`, panel j, `steps` steps from `step` of the block. */
-static void compute_tile(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j, int64_t step,
-                         int64_t steps)
+/* Tiles of C side by side: row tile i, packed to `slot`, panels j to j_end, `steps` steps from `step` of the block. */
+static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j, int64_t j_end,
+                          int64_t step, int64_t steps)
 {
     const GemmKernels *kernels = g->kernels;
-    int64_t row = row_of(x, i), rows = row_of(x, i + 1) - row;
-    int64_t column = j * kernels->columns, columns = smaller(kernels->columns, x->columns - column);
-    GemmTile tile = { .rows = (int)rows, .columns = (int)columns, .steps = steps };
+    int64_t row = row_of(x, i), rows = row_of(x, i + 1) - row, width = kernels->columns, column = j * width;
+    int64_t columns = smaller(j_end * width, x->columns) - column;
+    GemmStrip strip = {
+        .rows = rows, .columns = columns, .steps = steps,
+        .a = at(g, g->a, x->row + row, x->step + step), .a_row = g->a.row, .a_step = g->a.col,
+        .b = at(g, g->b, x->step + step, x->column + column), .b_step = g->b.row, .panel = width,
+        .c = g->c + ((x->row + row) * g->c_row + (x->column + column) * g->c_col) * g->size,
+        .c_row = g->c_row, .c_col = g->c_col, .add = g->add || x->step + step > 0,
+    };
     if (g->pack_a) {
-        tile.a = g->packed_a + (slot * x->steps + step) * kernels->rows * g->size;
-        tile.a_step = kernels->rows;
-    } else {
-        tile.a = at(g, g->a, x->row + row, x->step + step);
-        tile.a_step = g->a.col;
+        strip.a = g->packed_a + (slot * x->steps + step) * kernels->rows * g->size;
+        strip.a_row = 1;
+        strip.a_step = kernels->rows;
     }
     if (g->pack_b) {
-        tile.b = g->packed_b + (column * x->steps + step * kernels->columns) * g->size;
-        tile.b_step = kernels->columns;
-        tile.next = (const char *)tile.b + x->steps * kernels->columns * g->size;
-    } else {
-        tile.b = at(g, g->b, x->step + step, x->column + column);
-        tile.b_step = g->b.row;
-        tile.next = (const char *)tile.b + columns * g->size;
+        strip.b = g->packed_b + (column * x->steps + step * width) * g->size;
+        strip.b_step = width;
+        strip.panel = x->steps * width;
     }
-    tile.c = g->c + ((x->row + row) * g->c_row + (x->column + column) * g->c_col) * g->size;
-    tile.c_row = g->c_row;
-    tile.c_col = g->c_col;
-    tile.add = g->add || x->step + step > 0;
-    kernels->tile(&tile);
+    kernels->strip(&strip);
+}
+
+/* How many steps at a time a tile reads B in place. A single row of C reads rows of B from end to end: all. */
+static int64_t steps_in_place(const Product *g, const Block *x)
+{
+    if (g->m == 1) return x->steps;
+    if (g->c_col != 1) return DEEP;
+    int64_t pages = PAGES - 2 * x->height, row = g->b.row * g->size;
+    if (x->steps <= pages || row <= 0 || row > PAGE / 2) return pages;
+    return smaller(PAGE / row * pages, PLACE_DEPTH);
 }
 
 /* The tiles of a block are numbered: as many panels as stay near, row of tiles by row of tiles, then the next panels. A
@@ -215,22 +231,21 @@ static void compute_block(const Product *g, const Block *x, Team team)
 {
     int64_t first = cut(x->down * x->across, team.threads, team.thread);
     int64_t last = cut(x->down * x->across, team.threads, team.thread + 1);
-    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, g->c_col == 1 ? FEW : DEEP);
-    int64_t near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
+    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, steps_in_place(g, x));
+    int64_t near = x->across; /* a single row of tiles reads B once */
+    if (x->down > 1) near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
     if (near < 1) near = 1;
 
     for (int64_t round = 0; round < rounds; round++) {
         int64_t step = cut(x->steps, rounds, round), steps = cut(x->steps, rounds, round + 1) - step;
         for (int64_t panel = 0; panel < x->across; panel += near) {
             int64_t panels = smaller(near, x->across - panel);
-            int64_t base = panel * x->down, end = base + panels * x->down;
-            int64_t t = first > base ? first : base, i = (t - base) / panels, j = (t - base) % panels;
-            for (; t < last && t < end; t++) {
-                compute_tile(g, x, i, i, panel + j, step, steps);
-                if (++j == panels) {
-                    j = 0;
-                    i++;
-                }
+            int64_t base = panel * x->down, end = smaller(base + panels * x->down, last);
+            for (int64_t t = first > base ? first : base; t < end;) {
+                int64_t i = x->down > 1 ? (t - base) / panels : 0, j = t - base - i * panels;
+                int64_t j_end = smaller(panels, j + end - t);
+                compute_strip(g, x, i, i, panel + j, panel + j_end, step, steps);
+                t += j_end - j;
             }
         }
     }
@@ -270,7 +285,7 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
             int64_t end = smaller(j + near, last);
             pack_panels(g, x, j, end, 0, x->steps);
             for (int64_t t = j; t < end; t++) {
-                for (int64_t i = 0; i < x->down; i++) compute_tile(g, x, i, i, t, 0, x->steps);
+                for (int64_t i = 0; i < x->down; i++) compute_strip(g, x, i, i, t, t + 1, 0, x->steps);
             }
         }
         return;
@@ -287,7 +302,7 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
         int64_t end = smaller(i + near, last);
         pack_rows(g, x, i, end, slot, 0, x->steps);
         for (int64_t j = 0; j < x->across; j++) {
-            for (int64_t t = i; t < end; t++) compute_tile(g, x, t, slot + t - i, j, 0, x->steps);
+            for (int64_t t = i; t < end; t++) compute_strip(g, x, t, slot + t - i, j, j + 1, 0, x->steps);
         }
     }
 }
@@ -312,7 +327,8 @@ static void run_panels(const Product *g, Team team)
 
 static void run_dots(const Product *g, Team team)
 {
-    int64_t groups = parts_of(g->n, GEMM_DOT_COLUMNS), blocks = parts_of(g->k, DOT_DEPTH / g->size);
+    int64_t groups = parts_of(g->n, GEMM_DOT_COLUMNS);
+    int64_t blocks = parts_of(g->k, DOT_BYTES / g->size / smaller(g->m, 4));
     for (int64_t p = 0; p < blocks; p++) {
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
         const char *a = at(g, g->a, 0, step);
@@ -324,12 +340,10 @@ static void run_dots(const Product *g, Team team)
             a_row = steps;
             barrier(team);
         }
-        int64_t t = cut(groups, team.threads, team.thread), end = cut(groups, team.threads, team.thread + 1);
-        for (; t < end; t++) {
-            int64_t j = t * GEMM_DOT_COLUMNS, columns = smaller(GEMM_DOT_COLUMNS, g->n - j);
-            g->kernels->dots(&(GemmDots){ g->m, (int)columns, steps, a, a_row, at(g, g->b, step, j), g->b.col,
-                                          g->c + j * g->c_col * g->size, g->c_row, g->c_col, g->add || p > 0 });
-        }
+        int64_t j = cut(groups, team.threads, team.thread) * GEMM_DOT_COLUMNS;
+        int64_t end = smaller(cut(groups, team.threads, team.thread + 1) * GEMM_DOT_COLUMNS, g->n);
+        g->kernels->dots(&(GemmDots){ g->m, end - j, steps, a, a_row, at(g, g->b, step, j), g->b.col,
+                                      g->c + j * g->c_col * g->size, g->c_row, g->c_col, g->add || p > 0 });
         if (g->pack_a) barrier(team);
     }
 }
@@ -384,13 +398,14 @@ static void plan(Product *g)
     g->dots = swap ? swapped : straight;
     if (g->dots) {
         g->pack_a = g->a.col != 1;
+        g->pack_b = g->panels = false;
         return;
     }
     int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW; /* in place these are slower */
     g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
-    /* With few steps C is most of the traffic: then along its rows. */
-    g->panels = g->pack_b && g->k >= SHALLOW && smaller(g->k * g->size, TILE_DEPTH) * g->kernels->columns <= PANEL_BYTES;
-    g->pack_a = g->panels || g->a.row != 1 || (g->k >= SHALLOW && g->a.col > FEW);
+    /* Within one block of k, C is written once, and faster along its rows. */
+    g->panels = g->pack_b && g->k * g->size > TILE_DEPTH && TILE_DEPTH * g->kernels->columns <= PANEL_BYTES;
+    g->pack_a = g->k >= SHALLOW && (g->pack_b || g->a.col > FEW || g->a.row * g->size % PAGE == 0);
 }
 
 static void run(const Product *g, Team team)
@@ -428,8 +443,18 @@ void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
         lk_gemm_reference(dtype, m, n, k, a, b, accumulate, c, ldc);
         return;
     }
-    Product g = { .kernels = kernels, .size = (int64_t)lk_dtype_size(dtype), .m = m, .n = n, .k = k, .a = a, .b = b,
-                  .c = c, .c_row = ldc, .c_col = 1, .add = accumulate };
+    Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
+    g.kernels = kernels;
+    g.size = (int64_t)lk_dtype_size(dtype);
+    g.m = m;
+    g.n = n;
+    g.k = k;
+    g.a = a;
+    g.b = b;
+    g.c = c;
+    g.c_row = ldc;
+    g.c_col = 1;
+    g.add = accumulate;
     plan(&g);
     g.packed_a = workspace;
     g.packed_b = g.packed_a + room_a(kernels, g.m, k, g.size) * g.size;

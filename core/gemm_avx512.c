@@ -12,26 +12,34 @@ enum { TILE_ROWS = 14, DOT_ROWS = 6 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12) _(13) _(14)
 #define DOT_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
 
-/* Four vectors of four quarters: two additions of quarters leave one vector, a quarter of it for each of the four. */
+/* Halves are added first: an addition of 32 bytes may cost half of one of 64. Then one of two vectors is turned around
+ * and added to what is not where it should be: [a0 b1] + [a1 b0]. */
+TARGET static inline __m256 halves_f32(__m512 v)
+{
+    return _mm512_castps512_ps256(v) + _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+}
+
 TARGET static inline void sum4_f32(const __m512 v[4], float s[4])
 {
-    __m512 ab = _mm512_shuffle_f32x4(v[0], v[1], 0x44) + _mm512_shuffle_f32x4(v[0], v[1], 0xee);
-    __m512 cd = _mm512_shuffle_f32x4(v[2], v[3], 0x44) + _mm512_shuffle_f32x4(v[2], v[3], 0xee);
-    __m512 x = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd);
-    x += _mm512_permute_ps(x, 0x4e);
-    x += _mm512_permute_ps(x, 0xb1);
-    __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    _mm_storeu_ps(s, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, x)));
+    __m256 a = halves_f32(v[0]), b = halves_f32(v[1]), c = halves_f32(v[2]), d = halves_f32(v[3]);
+    __m256 ab = _mm256_blend_ps(a, b, 0xf0) + _mm256_permute2f128_ps(a, b, 0x21);
+    __m256 cd = _mm256_blend_ps(c, d, 0xf0) + _mm256_permute2f128_ps(c, d, 0x21);
+    __m256 x = _mm256_blend_ps(ab, cd, 0xcc) + _mm256_shuffle_ps(ab, cd, 0x4e);
+    x += _mm256_permute_ps(x, 0xb1);
+    _mm_storeu_ps(s, _mm_blend_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1), 0xa));
+}
+
+TARGET static inline __m256d halves_f64(__m512d v)
+{
+    return _mm512_castpd512_pd256(v) + _mm512_extractf64x4_pd(v, 1);
 }
 
 TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 {
-    __m512d ab = _mm512_shuffle_f64x2(v[0], v[1], 0x44) + _mm512_shuffle_f64x2(v[0], v[1], 0xee);
-    __m512d cd = _mm512_shuffle_f64x2(v[2], v[3], 0x44) + _mm512_shuffle_f64x2(v[2], v[3], 0xee);
-    __m512d x = _mm512_shuffle_f64x2(ab, cd, 0x88) + _mm512_shuffle_f64x2(ab, cd, 0xdd);
-    x += _mm512_permute_pd(x, 0x55);
-    __m512i first = _mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0);
-    _mm256_storeu_pd(s, _mm512_castpd512_pd256(_mm512_permutexvar_pd(first, x)));
+    __m256d a = halves_f64(v[0]), b = halves_f64(v[1]), c = halves_f64(v[2]), d = halves_f64(v[3]);
+    __m256d ac = _mm256_blend_pd(a, c, 0xc) + _mm256_permute2f128_pd(a, c, 0x21);
+    __m256d bd = _mm256_blend_pd(b, d, 0xc) + _mm256_permute2f128_pd(b, d, 0x21);
+    _mm256_storeu_pd(s, _mm256_blend_pd(ac, bd, 0xa) + _mm256_shuffle_pd(ac, bd, 0x5));
 }
 
 #define FIRST_16(n) ((__mmask16)((1u << (n)) - 1))
@@ -64,7 +72,7 @@ TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 #include "core/gemm_tile.h"
 
 const GemmKernels lk_gemm_avx512[2] = {
-    { "AVX-512", TILE_ROWS, 32, 16, tile_f32, dots_f32 },
-    { "AVX-512", TILE_ROWS, 16, 8, tile_f64, dots_f64 },
+    { "AVX-512", TILE_ROWS, 32, 16, strip_f32, dots_f32 },
+    { "AVX-512", TILE_ROWS, 16, 8, strip_f64, dots_f64 },
 };
 #endif

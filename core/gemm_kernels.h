@@ -6,25 +6,22 @@
 
 #include "core/gemm.h"
 
-/* A tile of C: C[i][j] = Σp a[p a_step + i] b[p b_step + j], added to C or in place of it. Rows of a column of A and
- * columns of a row of B lie side by side; C may have any strides, and is fast when c_col is 1. */
-typedef struct GemmTile {
-    int rows, columns;
-    int64_t steps;     /* of p */
+/* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it. Columns of a row of
+ * B lie side by side, those of the next panel, as wide as a tile, `panel` elements behind. C may have any strides, and
+ * is fast when c_col is 1. */
+typedef struct GemmStrip {
+    int64_t rows, columns, steps; /* rows: at most those of a tile */
     const void *a, *b; /* no element of b outside of its columns is read */
-    const void *next;  /* the b of the tile to the right, to be fetched from memory meanwhile; only an address */
-    int64_t a_step, b_step;
+    int64_t a_row, a_step, b_step, panel;
     void *c;
     int64_t c_row, c_col;
     bool add;
-} GemmTile;
+} GemmStrip;
 
-/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p], for a rows and at most four columns. */
+/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. */
 enum { GEMM_DOT_COLUMNS = 4 };
 typedef struct GemmDots {
-    int64_t rows;
-    int columns;
-    int64_t steps;
+    int64_t rows, columns, steps;
     const void *a;
     int64_t a_row;
     const void *b;
@@ -37,7 +34,7 @@ typedef struct GemmDots {
 typedef struct GemmKernels {
     const char *name;         /* of the instruction set */
     int rows, columns, lanes; /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
-    void (*tile)(const GemmTile *tile);
+    void (*strip)(const GemmStrip *strip);
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 
@@ -57,6 +54,10 @@ void lk_gemm_pack_f64(int64_t width, int64_t steps, const void *from, int64_t ac
 size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k);
 void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
                   bool accumulate, void *c, int64_t ldc, void *workspace);
+
+/* The compiler does not see where the pointer comes from: it keeps it in a register and adds to it, instead of
+ * computing an address for each row before the loop and keeping those in memory. */
+#define LK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
 /* In an optimized build every size of a tile gets a copy of the kernel of its own, whose LK_UNROLL loops disappear and
  * whose arrays of vectors are registers. Debug and sanitizer builds take the sizes as they come: there the copies
@@ -79,7 +80,7 @@ void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
 #pragma clang diagnostic ignored "-Wpass-failed" /* a loop that was unrolled or removed before is no failure */
 #else
 #define LK_SPECIALIZE
-#define LK_UNROLL _Pragma("GCC unroll 16")
+#define LK_UNROLL _Pragma("GCC unroll 32")
 #define LK_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 

@@ -38,6 +38,7 @@ LK_API Tensor *lk_log(Tape *t, Tensor *x);                         /* ln x      
 LK_API Tensor *lk_sqrt(Tape *t, Tensor *x);                        /* √x           dx += dy / (2 y)         inf at 0 */
 LK_API Tensor *lk_sigmoid(Tape *t, Tensor *x);                     /* 1/(1 + e^-x) dx += dy y (1 - y) */
 LK_API Tensor *lk_tanh(Tape *t, Tensor *x);                        /* tanh x       dx += dy (1 - y²) */
+LK_API Tensor *lk_gelu(Tape *t, Tensor *x);                        /* x Φ(x)       dx += dy (Φ(x) + x φ(x)) F.gelu */
 LK_API Tensor *lk_relu(Tape *t, Tensor *x);                        /* max(x, 0)    dx += dy where y > 0     0 at 0 */
 LK_API Tensor *lk_abs(Tape *t, Tensor *x);                         /* |x|          dx += dy sign x          0 at 0 */
 
@@ -80,6 +81,22 @@ LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype);  /* x.to(dtype); differen
  * count from the end; out of range is LK_EVALUE. */
 LK_API Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index);
 LK_API Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask); /* x[mask] for a bool mask (n): the rows where it is true */
+
+/* F.embedding: rows of weight (V, D) by int64 ids of any shape → (…, D). dweight[id] += dy, except for the row padding_idx
+ * (-1: none). An id outside 0 … V-1 is LK_EVALUE. (ops_embedding.c) */
+LK_API Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx);
+
+/* ---- normalization (ops_norm.c) --------------------------------------------------------------------------------- */
+
+/* F.layer_norm over the last `dims` dimensions of x, whose sizes weight and bias have; each of these may be NULL.
+ * y = x' weight + bias with x' = (x - mean) / √(variance + eps), the biased variance. For g = dy weight:
+ * dx += (g - mean(g) - x' mean(g x')) / √(variance + eps), dweight += Σ dy x', dbias += Σ dy. */
+LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias, double eps);
+
+/* layer_norm(residual + dropout(x, p)) over the last dimension, the end of a transformer's block: the same bits as
+ * lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight, bias, eps) from the same place of the tape's
+ * stream, but nothing is kept for backward except two numbers a row. weight and bias (D), or NULL. */
+LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight, Tensor *bias, double eps);
 
 /* ---- elements and parts (ops_index.c) ----------------------------------------------------------------------------- */
 

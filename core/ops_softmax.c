@@ -2,6 +2,7 @@
 #ifndef real
 #include "core/internal.h"
 #include "core/ops.h"
+#include "core/vmath.h"
 
 #define LK_REAL_SOURCE "core/ops_softmax.c"
 #include "core/real.h"
@@ -96,7 +97,10 @@ Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t i
         return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: the mean over no row: none of the %lld labels counts, %lld is "
                        "ignored", (long long)x->shape[0], (long long)ignore_index);
     CrossEntropy c = { ignore_index, reduction == LK_MEAN ? 1.0 / (double)counted : 1.0 };
-    double sum = LK_REAL(x->dtype, cross_entropy_sum, x->shape[0], x->shape[1], x->data, label, ignore_index);
+    double *losses = lk_tape_scratch(t, (size_t)x->shape[0] * sizeof *losses), sum = 0;
+    if (!losses) return NULL;
+    LK_REAL(x->dtype, cross_entropy_rows, x->shape[0], x->shape[1], x->data, label, ignore_index, losses);
+    for (int64_t i = 0; i < x->shape[0]; i++) sum += losses[i]; /* in one order, whoever computed them */
     lk_fill_(loss, reduction == LK_MEAN ? sum / (double)counted : sum);
     return lk_record(t, &CROSS_ENTROPY, loss, LK_INPUTS(logits, labels), &c, sizeof c);
 }
@@ -140,13 +144,43 @@ Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y)
 
 #else /* ---- in real: float, then double --------------------------------------------------------------------------- */
 
+enum { F(PIECE) = 512 }; /* of a row whose elements do not lie side by side, or whose exponentials nobody keeps */
+
 /* max of n elements `step` apart. A NaN is passed over: its own e^NaN reaches every result through the sum. */
 static real F(maximum)(int64_t n, int64_t step, const real *x)
 {
     real best = -INFINITY;
+    if (step == 1) return F(lk_vmax)(n, x);
     for (int64_t i = 0; i < n; i++)
         if (x[i * step] > best) best = x[i * step];
     return best;
+}
+
+/* y = e^(x - shift), and its sum; y NULL: the sum alone. The same bits for any step. */
+static real F(exponentials)(int64_t n, int64_t step, const real *x, real shift, real *y)
+{
+    real sums[LK_LANES] = { 0 }, piece[F(PIECE)];
+    if (step == 1 && y) {
+        F(lk_vexp_sum)(n, x, shift, y, sums);
+        return F(lk_vtotal)(sums);
+    }
+    for (int64_t first = 0; first < n; first += F(PIECE)) {
+        int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
+        for (int64_t i = 0; i < count; i++) piece[i] = x[(first + i) * step];
+        F(lk_vexp_sum)(count, piece, shift, piece, sums);
+        if (y)
+            for (int64_t i = 0; i < count; i++) y[(first + i) * step] = piece[i];
+    }
+    return F(lk_vtotal)(sums);
+}
+
+/* Σ y dy, or Σ dy when there is no y, of elements `step` apart; the same bits for any step. */
+static real F(dot)(int64_t n, int64_t step, const real *y, const real *dy)
+{
+    real sums[LK_LANES] = { 0 };
+    if (step == 1 && y) return F(lk_vdot)(n, y, dy);
+    for (int64_t i = 0; i < n; i++) sums[i % LK_LANES] += y ? y[i * step] * dy[i * step] : dy[i * step];
+    return F(lk_vtotal)(sums);
 }
 
 static void F(softmax)(int64_t outer, int64_t n, int64_t inner, const real *xs, real *ys)
@@ -154,9 +188,8 @@ static void F(softmax)(int64_t outer, int64_t n, int64_t inner, const real *xs, 
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *x = xs + r / inner * n * inner + r % inner;
-        real *y = ys + (x - xs), max = F(maximum)(n, inner, x), sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += y[i * inner] = exp(x[i * inner] - max);
-        for (int64_t i = 0; i < n; i++) y[i * inner] /= sum;
+        real *y = ys + (x - xs), factor = 1 / F(exponentials)(n, inner, x, F(maximum)(n, inner, x), y);
+        for (int64_t i = 0; i < n; i++) y[i * inner] *= factor;
     }
 }
 
@@ -165,8 +198,7 @@ static void F(softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const r
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *y = ys + r / inner * n * inner + r % inner, *dy = dys + (y - ys);
-        real *dx = dxs + (y - ys), dot = 0;
-        for (int64_t i = 0; i < n; i++) dot += y[i * inner] * dy[i * inner];
+        real *dx = dxs + (y - ys), dot = F(dot)(n, inner, y, dy);
         for (int64_t i = 0; i < n; i++) dx[i * inner] += y[i * inner] * (dy[i * inner] - dot);
     }
 }
@@ -176,9 +208,8 @@ static void F(log_softmax)(int64_t outer, int64_t n, int64_t inner, const real *
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *x = xs + r / inner * n * inner + r % inner;
-        real *y = ys + (x - xs), max = F(maximum)(n, inner, x), sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += exp(x[i * inner] - max);
-        const real log_sum = log(sum);
+        real *y = ys + (x - xs), max = F(maximum)(n, inner, x);
+        const real log_sum = log(F(exponentials)(n, inner, x, max, NULL));
         for (int64_t i = 0; i < n; i++) y[i * inner] = x[i * inner] - max - log_sum;
     }
 }
@@ -188,34 +219,46 @@ static void F(log_softmax_gradient)(int64_t outer, int64_t n, int64_t inner, con
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *y = ys + r / inner * n * inner + r % inner, *dy = dys + (y - ys);
-        real *dx = dxs + (y - ys), sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += dy[i * inner];
-        for (int64_t i = 0; i < n; i++) dx[i * inner] += dy[i * inner] - exp(y[i * inner]) * sum;
+        real *dx = dxs + (y - ys), sum = F(dot)(n, inner, NULL, dy), piece[F(PIECE)];
+        for (int64_t first = 0; first < n; first += F(PIECE), y += F(PIECE) * inner, dy += F(PIECE) * inner) {
+            int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
+            for (int64_t i = 0; i < count; i++) piece[i] = y[i * inner];
+            F(lk_vexp)(count, piece, piece);
+            for (int64_t i = 0; i < count; i++) dx[(first + i) * inner] += dy[i * inner] - piece[i] * sum;
+        }
     }
 }
 
-/* Σ over the rows that count of ln Σ_j e^x_j - x_label, in double. */
-static double F(cross_entropy_sum)(int64_t rows, int64_t n, const real *x, const int64_t *label, int64_t ignore_index)
+/* losses[i] = ln Σ_j e^x_ij - x_i,label, in double; 0 for a row that does not count. */
+static void F(cross_entropy_rows)(int64_t rows, int64_t n, const real *xs, const int64_t *label, int64_t ignore_index,
+                                  double *losses)
 {
-    double total = 0;
-    for (int64_t r = 0; r < rows; r++, x += n) {
+#pragma omp parallel for schedule(static) if (rows * n > 1 << 16)
+    for (int64_t r = 0; r < rows; r++) {
+        const real *x = xs + r * n;
+        losses[r] = 0;
         if (label[r] == ignore_index) continue;
-        real max = F(maximum)(n, 1, x), sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
-        total += (double)(log(sum) - (x[label[r]] - max));
+        real max = F(maximum)(n, 1, x), sum = F(exponentials)(n, 1, x, max, NULL);
+        losses[r] = (double)(log(sum) - (x[label[r]] - max));
     }
-    return total;
 }
 
-static void F(cross_entropy_gradient)(int64_t rows, int64_t n, const real *x, const int64_t *label, int64_t ignore_index,
-                                      double scale, const real *dloss, real *dx)
+static void F(cross_entropy_gradient)(int64_t rows, int64_t n, const real *xs, const int64_t *label,
+                                      int64_t ignore_index, double scale, const real *dloss, real *dxs)
 {
     const real factor = *dloss * (real)scale;
-    for (int64_t r = 0; r < rows; r++, x += n, dx += n) {
+#pragma omp parallel for schedule(static) if (rows * n > 1 << 16)
+    for (int64_t r = 0; r < rows; r++) {
+        const real *x = xs + r * n;
+        real *dx = dxs + r * n, piece[F(PIECE)];
         if (label[r] == ignore_index) continue;
-        real max = F(maximum)(n, 1, x), sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
-        for (int64_t i = 0; i < n; i++) dx[i] += factor * (exp(x[i] - max) / sum);
+        real max = F(maximum)(n, 1, x), sum = F(exponentials)(n, 1, x, max, NULL);
+        for (int64_t first = 0; first < n; first += F(PIECE)) {
+            int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
+            for (int64_t i = 0; i < count; i++) piece[i] = x[first + i] - max;
+            F(lk_vexp)(count, piece, piece);
+            for (int64_t i = 0; i < count; i++) dx[first + i] += factor * (piece[i] / sum);
+        }
         dx[label[r]] -= factor;
     }
 }

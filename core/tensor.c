@@ -122,12 +122,13 @@ Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape
 
 /* ---- owned tensors --------------------------------------------------------------------------------------------- */
 
-/* Uninitialised. One block: one allocation to fail, one to free. */
-static Tensor *tensor_alloc(DType dtype, int ndim, const int64_t *shape, Error *err)
+/* A header, and room for the elements behind it unless they are elsewhere already. One block: one allocation to fail,
+ * one to free. */
+static Tensor *header_alloc(DType dtype, int ndim, const int64_t *shape, bool with_elements, Error *err)
 {
     size_t bytes;
     if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, err)) return NULL;
-    void *block = lk_mem_alloc(LK_HEADER + bytes);
+    void *block = lk_mem_alloc(LK_HEADER + (with_elements ? bytes : 0));
     if (!block) {
         char text[LK_SHAPE_TEXT];
         lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)", sizes_text(ndim, shape, text),
@@ -137,6 +138,12 @@ static Tensor *tensor_alloc(DType dtype, int ndim, const int64_t *shape, Error *
     Tensor *x = lk_tensor_place(block, dtype, ndim, shape, bytes);
     x->refs = 1;
     return x;
+}
+
+/* Uninitialised. */
+static Tensor *tensor_alloc(DType dtype, int ndim, const int64_t *shape, Error *err)
+{
+    return header_alloc(dtype, ndim, shape, true, err);
 }
 
 Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
@@ -150,6 +157,20 @@ Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const vo
 {
     Tensor *x = tensor_alloc(dtype, ndim, shape, err);
     if (x && x->storage->bytes) memcpy(x->data, values, x->storage->bytes);
+    return x;
+}
+
+Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data, void (*release)(void *holder),
+                         void *holder, Error *err)
+{
+    Tensor *x = header_alloc(dtype, ndim, shape, false, err);
+    if (!x) {
+        if (release) release(holder);
+        return NULL;
+    }
+    x->data = x->storage->data = data;
+    x->storage->release = release;
+    x->storage->holder = holder;
     return x;
 }
 
@@ -178,11 +199,18 @@ Tensor *lk_tensor_retain(Tensor *x)
     return x;
 }
 
+/* Gives back the elements that do not lie behind the header. */
+static void free_elements(Tensor *x)
+{
+    if (x->storage->release) x->storage->release(x->storage->holder);
+    lk_mem_free(x->owner);
+}
+
 void lk_tensor_free(Tensor *x)
 {
     if (!x || x->refs == 0 || --x->refs > 0) return;
     lk_tensor_free(x->grad_room);
-    lk_mem_free(x->owner);
+    free_elements(x);
     lk_mem_free(x);
 }
 
@@ -338,7 +366,7 @@ bool lk_convert_(Tensor *x, DType dtype, Error *err)
     /* Others hold x by its address, so x stays and takes over y's block. */
     uint32_t version = x->storage->version + 1;
     lk_tensor_free(x->grad_room);
-    lk_mem_free(x->owner);
+    free_elements(x);
     x->owner = y;
     x->grad = x->grad_room = NULL;
     x->dtype = dtype;

@@ -30,6 +30,8 @@ typedef struct Storage {
     void *data;
     size_t bytes;
     uint32_t version; /* raised by every write: autograd and caches notice a changed value */
+    void (*release)(void *holder); /* lk_from_blob_new: gives back memory that is not the library's; NULL: it is */
+    void *holder;
 } Storage;
 
 struct Tensor {
@@ -77,6 +79,12 @@ LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error 
 
 /* Copies values (as many as the shape has, of C type float, double, int64_t, uint8_t, bool). */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values, Error *err);
+
+/* torch::from_blob(data, shape, deleter): a contiguous tensor over memory that is somebody else's, aligned for dtype
+ * and valid until release(holder) is called: when the last owner of the tensor is gone or lk_convert_ has moved it, and
+ * also on failure. release NULL: the memory outlives the tensor. */
+LK_API Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data,
+                                void (*release)(void *holder), void *holder, Error *err);
 
 /* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Floating dtypes only. */
 LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err);

@@ -43,6 +43,7 @@ SimdSet lk_simd_limit(SimdSet best)
         if (fresh) LK_SET(gelu_gradient_row_##type, n, x, dy, dx); \
         else LK_SET(add_gelu_gradient_row_##type, n, x, dy, dx); \
     } \
+    real lk_vdot_##type(int64_t n, const real *x, const real *y) { return LK_SET(dot_row_##type, n, x, y); } \
     real lk_vmax_##type(int64_t n, const real *x) { return LK_SET(max_row_##type, n, x); } \
     void lk_vexp_sum_##type(int64_t n, const real *x, real shift, real *y, real sums[LK_LANES]) \
     { \
@@ -110,77 +111,111 @@ TARGET static inline float F(hyperbolic_tangent)(float x)
     return copysign(m / (m + 2), x);
 }
 
-/* Φ(x) and e^(-x²/2). With u = |x|, Φ(-u) = e^(-u²/2) R(u), and R falls smoothly from 1/2 like 0.4 / u: a quotient of
- * polynomials with positive coefficients, off by 6e-9 at most, holds it up to where the rest is 0. What u² loses by
- * rounding is made good: e^(-(h + l)/2) = e^(-h/2) (1 - l/2). */
-TARGET static inline float F(normal)(float x, float *e)
+/* For u >= 0: e = e^(-u²/2), and R(u) with Φ(-u) = e R(u). R falls smoothly from 1/2 like 0.4 / u: a quotient of
+ * polynomials with positive coefficients holds it everywhere, off by 6e-9 at most. e is 2^(n + f) with -1/2 <= f <= 1/2:
+ * 2^f = 1 + f p(f), off by 4e-9, and n goes to the bits of the exponent. u ends at 13, where e is 2e-37. */
+TARGET static inline float F(normal_rest)(float u, float *e)
 {
-    float u = x < 0 ? -x : x;
-    u = u > 15 ? 15 : u;
-    const float h = u * u, l = MADD(u, u, -h), rough = F(exponential)(-0.5f * h);
-    *e = MADD(rough, -0.5f * l, rough);
-    float p = 4.11717945e-3f, q = 1.03201188e-2f;
+    const float h = u * u, k = -0x1.715476p-1f, shifter = 0x1.8p23f, shifted = MADD(h, k, shifter);
+    const float f = MADD(h, k, shifter - shifted);
+    float p = 0x1.446d62p-13f, q = 1.03201188e-2f;
+    p = MADD(p, f, 0x1.5f095ap-10f);
+    p = MADD(p, f, 0x1.3b29e2p-7f);
+    p = MADD(p, f, 0x1.c6af6cp-5f);
+    p = MADD(p, f, 0x1.ebfbe0p-3f);
+    p = MADD(p, f, 0x1.62e430p-1f);
+    p = MADD(p, f, 1.0f);
+    uint32_t n, bits;
+    memcpy(&n, &shifted, sizeof n);
+    memcpy(&bits, &p, sizeof bits);
+    bits += n << 23;
+    memcpy(e, &bits, sizeof bits);
+    p = 4.11717945e-3f;
     p = MADD(p, u, 4.06394081e-2f), q = MADD(q, u, 1.01874329e-1f);
     p = MADD(p, u, 1.83253794e-1f), q = MADD(q, u, 4.69519721e-1f);
     p = MADD(p, u, 4.38320502e-1f), q = MADD(q, u, 1.20258125f);
     p = MADD(p, u, 0.5f), q = MADD(q, u, 1.67452598f);
     q = MADD(q, u, 1.0f);
-    const float rest = *e * (p / q);
-    return x < 0 ? rest : 1 - rest;
+    return p / q;
+}
+
+/* x Φ(x) = max(x, 0) - u Φ(-u) with u = |x|. The second term is 0 from 13 on, but for 1e-37. */
+TARGET static inline float F(gelu)(float x)
+{
+    float e, u = x < 0 ? -x : x;
+    u = u > 13 ? 13 : u;
+    const float rest = F(normal_rest)(u, &e);
+    return MADD(-u * e, rest, x < 0 ? 0 : x);
+}
+
+/* Φ(x) + x φ(x) = v for x < 0, else 1 - v, with v = e (R(u) - u / √(2π)). */
+TARGET static inline float F(gelu_slope)(float x)
+{
+    float e, u = x < 0 ? -x : x;
+    u = u > 13 ? 13 : u;
+    const float rest = F(normal_rest)(u, &e), v = e * MADD(u, -0x1.988454p-2f, rest);
+    return x < 0 ? v : 1 - v;
 }
 
 #else
 
 TARGET static inline double F(exponential)(double x) { return exp(x); }
 TARGET static inline double F(hyperbolic_tangent)(double x) { return tanh(x); }
-TARGET static inline double F(normal)(double x, double *e)
+/* Φ(-u), exact however small, and with an end for u that makes infinities harmless: Φ(-40) is 0. */
+TARGET static inline double F(gelu)(double x)
 {
-    *e = exp(-0.5 * x * x);
-    return 0.5 * erfc(-x * 0.70710678118654752440); /* not 1 + erf: it would lose the small values */
+    const double u = fabs(x) > 40 ? 40 : fabs(x);
+    return (x < 0 ? 0 : x) - u * (0.5 * erfc(u * 0.70710678118654752440));
+}
+TARGET static inline double F(gelu_slope)(double x)
+{
+    const double u = fabs(x) > 40 ? 40 : fabs(x);
+    const double v = 0.5 * erfc(u * 0.70710678118654752440) - u * exp(-0.5 * u * u) * 0.39894228040143267794;
+    return x < 0 ? v : 1 - v;
 }
 
 #endif
 
-/* Results may lie on their arguments: element by element that is no dependence. */
+/* Results may lie on their arguments: element by element that is no dependence. (The C library has no vectors.) */
+#if REAL_IS_FLOAT
+#define ELEMENTWISE _Pragma("omp simd")
+#else
+#define ELEMENTWISE
+#endif
+
 #define ROW(name, formula) \
     TARGET static void F(name)(int64_t n, const real *xs, real *ys) \
     { \
-        _Pragma("omp simd") \
+        ELEMENTWISE \
         for (int64_t i = 0; i < n; i++) { const real x = xs[i]; ys[i] = formula; } \
     }
 ROW(exp_row, F(exponential)(x))
 ROW(tanh_row, F(hyperbolic_tangent)(x))
 ROW(sigmoid_row, 1 / (1 + F(exponential)(-x)))
+ROW(gelu_row, F(gelu)(x))
 #undef ROW
-
-TARGET static void F(gelu_row)(int64_t n, const real *x, real *y)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        real e;
-        const real cdf = F(normal)(x[i], &e);
-        y[i] = x[i] * cdf;
-    }
-}
-
-/* φ(x) = e^(-x²/2) / √(2π) */
-TARGET static inline real F(gelu_slope)(real x)
-{
-    real e;
-    const real cdf = F(normal)(x, &e);
-    return MADD(x * (real)0.39894228040143267794, e, cdf);
-}
 
 TARGET static void F(gelu_gradient_row)(int64_t n, const real *x, const real *dy, real *dx)
 {
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * F(gelu_slope)(x[i]);
 }
 
 TARGET static void F(add_gelu_gradient_row)(int64_t n, const real *x, const real *dy, real *dx)
 {
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) dx[i] += dy[i] * F(gelu_slope)(x[i]);
+}
+
+TARGET static real F(dot_row)(int64_t n, const real *x, const real *y)
+{
+    real parts[LK_LANES] = { 0 }, total = 0;
+    int64_t i = 0;
+    for (; i + LK_LANES <= n; i += LK_LANES)
+        for (int l = 0; l < LK_LANES; l++) parts[l] += x[i + l] * y[i + l];
+    for (int l = 0; i < n; i++, l++) parts[l] += x[i] * y[i];
+    for (int l = 0; l < LK_LANES; l++) total += parts[l];
+    return total;
 }
 
 TARGET static real F(max_row)(int64_t n, const real *x)
@@ -200,7 +235,7 @@ TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
 {
     real s[LK_LANES];
     memcpy(s, sums, sizeof s);
-#pragma omp simd
+    ELEMENTWISE
     for (int64_t i = 0; i < n; i++) y[i] = F(exponential)(x[i] - shift);
     int64_t i = 0;
     for (; i + LK_LANES <= n; i += LK_LANES)
@@ -208,4 +243,5 @@ TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
     for (int l = 0; i < n; i++, l++) s[l] += y[i];
     memcpy(sums, s, sizeof s);
 }
+#undef ELEMENTWISE
 #endif

@@ -1,10 +1,11 @@
 /* loader.c - batches out of a dataset, drawn in PyTorch's order and converted when they are asked for.
- * The samples: data/dataset.c. The generator: core/rng.c. */
+ * The samples: data/dataset.c. Their order: data/sampler.c. */
 #include "data/loader.h"
 
 #include <string.h>
 
 #include "core/memory.h"
+#include "data/sampler.h"
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
@@ -87,14 +88,6 @@ void lk_loader_begin(DataLoader *l)
     l->ordered = !l->shuffle;
 }
 
-static void draw_order(DataLoader *l)
-{
-    Rng sampler;
-    lk_manual_seed(&sampler, (uint64_t)lk_random_seed(l->rng));
-    lk_random_perm(&sampler, l->dataset->count, l->order);
-    l->ordered = true;
-}
-
 /* One sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of the transform. */
 static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t place)
 {
@@ -122,7 +115,8 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
 {
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
-    if (!l->ordered) draw_order(l); /* also when drop_last leaves no batch at all, as in PyTorch */
+    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* drop_last or not, as in PyTorch */
+    l->ordered = true;
     int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
     if (n < l->batch_size && l->drop_last) {
         l->next = d->count;

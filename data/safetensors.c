@@ -1,4 +1,5 @@
-/* safetensors.c - reads safetensors files, and says what is wrong with the others. Writing: data/safetensors_write.c.
+/* safetensors.c - reads safetensors files, and says what is wrong with the others. Writing:
+ * data/safetensors_write.c. Modules: data/safetensors_module.c.
  *
  *     8 bytes     N, the length of the header, little-endian
  *     N bytes     JSON: {"__metadata__":{"format":"pt"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}
@@ -340,6 +341,7 @@ static SafeTensors *open_for(const char *caller, const char *path, Error *err)
     }
     f->path = memcpy(f + 1, path, bytes); /* behind the struct: one block */
     f->file = -1;
+    f->refs = 1;
     if (open_file(f, &r) && read_header(f, &r)) return f;
     lk_safetensors_close(f);
     return NULL;
@@ -350,14 +352,22 @@ SafeTensors *lk_safetensors_open(const char *path, Error *err)
     return open_for("lk_safetensors_open", path, err);
 }
 
+/* One less needs the map. */
+static void release_map(void *holder)
+{
+    SafeTensors *f = holder;
+    if (--f->refs > 0) return;
+    if (f->map) munmap(f->map, (size_t)f->size);
+    lk_mem_free(f);
+}
+
 void lk_safetensors_close(SafeTensors *file)
 {
     if (!file) return;
-    if (file->map) munmap(file->map, (size_t)file->size);
-    if (file->file >= 0) close(file->file);
+    if (file->file >= 0) close(file->file); /* a map stays without it */
     free_header(file);
     lk_mem_free(file->entries);
-    lk_mem_free(file);
+    release_map(file);
 }
 
 const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name)
@@ -436,24 +446,13 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Erro
     if (!map_file(file, &r)) return NULL;
     char *data = (char *)file->map + entry->offset;
     if (!check_bools(entry, dtype, (unsigned char *)data, &r)) return NULL;
-
-    /* A tensor of no elements has the right header but for its sizes; the storage is behind it, and freed with it. */
-    Tensor *x = lk_tensor_new(dtype, 1, (const int64_t[]){ 0 }, err);
-    if (!x) return NULL;
-    x->ndim = entry->ndim;
-    int64_t stride = 1;
-    for (int d = entry->ndim - 1; d >= 0; d--) {
-        x->shape[d] = entry->shape[d];
-        x->stride[d] = stride;
-        stride *= entry->shape[d];
-    }
-    x->storage->data = x->data = data;
-    x->storage->bytes = (size_t)entry->bytes;
-    return x;
+    file->refs++;
+    return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, release_map, file, err);
 }
 
-static StateDict *load_for(const char *caller, const char *path, Error *err)
+StateDict *lk_load_safetensors(const char *path, Error *err)
 {
+    const char *caller = "lk_load_safetensors";
     SafeTensors *f = open_for(caller, path, err);
     if (!f) return NULL;
     const Report r = { caller, path, err };
@@ -468,17 +467,4 @@ static StateDict *load_for(const char *caller, const char *path, Error *err)
     if (ok) return state;
     lk_state_dict_free(state);
     return NULL;
-}
-
-StateDict *lk_load_safetensors(const char *path, Error *err)
-{
-    return load_for("lk_load_safetensors", path, err);
-}
-
-bool lk_load_module(Module *m, const char *path, bool strict, Error *err)
-{
-    StateDict *state = load_for("lk_load_module", path, err);
-    bool ok = state && lk_load_state_dict(m, state, strict, err);
-    lk_state_dict_free(state);
-    return ok;
 }

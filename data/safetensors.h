@@ -3,6 +3,8 @@
  *     lk_save_module(net, "net.safetensors", &err);
  *     lk_load_module(net, "net.safetensors", true, &err);
  *
+ * or, of a large model, without a copy and under other names: lk_load_module_mapped.
+ *
  * The bytes written are those of the reference implementation: tensors by dtype, then by name. What is read is believed
  * in nothing: a file in which anything is missing, twice, too much or does not fit is LK_EFORMAT with a message that
  * names the tensor and the rule. NaN and infinity are values like others. Reading needs jansson (LORIKEET_JANSSON);
@@ -10,6 +12,7 @@
 #ifndef LK_SAFETENSORS_H
 #define LK_SAFETENSORS_H
 
+#include "data/names.h"
 #include "nn/state.h"
 
 /* ---- modules --------------------------------------------------------------------------------------------------- */
@@ -18,6 +21,45 @@
 LK_API bool lk_save_module(Module *m, const char *path, Error *err);
 /* m.load_state_dict(safetensors.torch.load_file(path), strict), see nn/state.h: nothing is changed on an error. */
 LK_API bool lk_load_module(Module *m, const char *path, bool strict, Error *err);
+
+/* How the file calls what the module calls otherwise. Each `from` may have one `*`, which stands for any text, also in
+ * `to`; without `to` the tensor is ignored. All rules that fit are applied, in their order:
+ *     { "lm_head.*", NULL }, { "encoder.*", "roberta.encoder.*" }, { "*.LayerNorm.gamma", "*.LayerNorm.weight" } */
+typedef struct NameRule {
+    const char *from, *to;
+} NameRule;
+
+typedef struct LoadOptions {
+    int rule_count;
+    const NameRule *rules;
+    int optional_count;          /* patterns of parameters that may be missing: they keep their values */
+    const char *const *optional;
+    bool lax;  /* strict=False: any may be missing, and what the module has not is skipped */
+    bool copy; /* the values go into the tensors that are there, and the file is not needed any more */
+} LoadOptions;
+
+/* What a file and a module have not in common, filled on failure too. Starts as { 0 }; lk_load_report_free. */
+typedef struct LoadReport {
+    int loaded;         /* parameters that were loaded */
+    Names missing;      /* parameters that are not in the file, optional ones too */
+    Names unexpected;   /* tensors, by their new names, that the module has not */
+    Names mismatched;   /* "layer.weight is (2, 3) F32, not (3, 2) F32" */
+    Names ignored;      /* tensors that a rule ignores, by their old names */
+} LoadReport;
+LK_API void lk_load_report_free(LoadReport *report);
+
+/* m.load_state_dict(safetensors.torch.load_file(path), strict, assign=True), without reading the file: each parameter
+ * of m is replaced by a tensor over the file's pages, which come from the disk when they are first used, are shared
+ * with all that map the file, and stay mapped until the last such tensor is freed (lk_safetensors_view_new says more).
+ * Nothing writes to a frozen parameter; of one that is trained the pages written to become this process's own, and
+ * never reach the file. requires_grad stays, gradients do not. As with assign=True whoever holds the old tensors, an
+ * optimizer for instance, holds no parameters any more: load first, or with `copy`. Of a shared parameter one name is
+ * enough.
+ * options, report: NULL for none. Errors, nothing changed, the lists and the nearest existing names in the message:
+ * LK_EVALUE (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal ones can be
+ * mapped), and those of lk_safetensors_open. */
+LK_API bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report,
+                                  Error *err);
 
 /* ---- state dicts ----------------------------------------------------------------------------------------------- */
 
@@ -60,7 +102,8 @@ typedef struct SafeTensors {
     char *path; /* the rest is the reader's own */
     int file;
     int64_t size;
-    void *map;
+    void *map; /* all of the file; it stays as long as one of `refs` needs it: who opened the file, and each view */
+    int refs;
     struct json_t *header;
 } SafeTensors;
 
@@ -74,9 +117,9 @@ LK_API const char *lk_safetensors_metadata(const SafeTensors *file, const char *
 /* The tensor, read into memory of its own. Errors as for lk_load_safetensors. */
 LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entry, Error *err);
 
-/* The same without reading it: the elements are the file's pages, mapped into memory, and must not be used after
- * lk_safetensors_close. Writing to them changes this process's copy of a page, never the file. Elements that are not
- * aligned for their type are read after all. While a file is mapped, whoever shortens it in place ends the process
+/* The same without reading it: the elements are the file's pages, mapped into memory, until the tensor is freed; the
+ * file may be closed before. Writing to them changes this process's copy of a page, never the file. Elements that are
+ * not aligned for their type are read after all. While a file is mapped, whoever shortens it in place ends the process
  * (SIGBUS); replacing it, as lk_save_safetensors does, is harmless. */
 LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Error *err);
 

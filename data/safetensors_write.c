@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "data/atomic_file.h"
+#include "data/utf8.h"
 
 /* What is being saved. */
 typedef struct Job {
@@ -39,19 +40,13 @@ static const struct {
 
 /* ---- what may be saved ----------------------------------------------------------------------------------------- */
 
-/* Shortest form, no surrogates, nothing above U+10FFFF: each first byte says how many follow and what the second is. */
 static bool is_utf8(const char *text)
 {
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        unsigned char c = *s++, low = 0x80, high = 0xbf;
-        int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
-        if (c == 0xe0) low = 0xa0;
-        if (c == 0xed) high = 0x9f;
-        if (c == 0xf0) low = 0x90;
-        if (c == 0xf4) high = 0x8f;
-        if (more < 0) return false;
-        for (; more > 0; more--, low = 0x80, high = 0xbf)
-            if (*s < low || *s++ > high) return false;
+    size_t size = strlen(text);
+    for (uint32_t code; size > 0;) {
+        size_t n = lk_utf8((const unsigned char *)text, size, &code);
+        if (code == LK_UTF8_BROKEN) return false;
+        text += n, size -= n;
     }
     return true;
 }
@@ -206,8 +201,9 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
     return ok;
 }
 
-static bool save(const char *caller, const StateDict *state, const Metadata *metadata, const char *path, Error *err)
+bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
 {
+    const char *caller = "lk_save_safetensors";
     if (!state || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller, state ? "path" : "state");
     Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
     const StateEntry **order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof *order);
@@ -220,18 +216,5 @@ static bool save(const char *caller, const StateDict *state, const Metadata *met
         ok = lk_atomic_end(&f, ok);
     }
     lk_mem_free(order);
-    return ok;
-}
-
-bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
-{
-    return save("lk_save_safetensors", state, metadata, path, err);
-}
-
-bool lk_save_module(Module *m, const char *path, Error *err)
-{
-    StateDict *state = lk_state_dict_shared_new(m, err);
-    bool ok = state && save("lk_save_module", state, LK_METADATA({ "format", "pt" }), path, err);
-    lk_state_dict_free(state);
     return ok;
 }

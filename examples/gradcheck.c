@@ -31,6 +31,10 @@ static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "
                          "3 4,3 4", "33,7 5,7 5" };
 static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s",
                        "2,5,3 4,3 4 1,3 4,1", "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3" };
+static Cases NORMS = { "4 4 4", "2,3 3 3", "2,3t 3 3s", "2,5s 5s 5", "2,3,4 4 4", "2,3,4 3,4 3,4", "2,3,4t 3,4t 3,4s",
+                       "3,20 20 20" };
+static Cases RESIDUALS = { "4 4 4 4", "2,3 2,3 3 3", "2,3t 2,3 3 3s", "2,3 2,3t 3s 3", "2,5s 2,5s 5 5",
+                           "2,3,4 2,3,4 4 4", "20,3 20,3 3 3", "3,70 3,70 70 70" };
 static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3" };
 
 /* What the values must be like, so that the operation is smooth where it is checked. APART: no two equal, none near 0.
@@ -63,6 +67,7 @@ CALL(logarithm, lk_log(t, x[0]))
 CALL(square_root, lk_sqrt(t, x[0]))
 CALL(sigmoid, lk_sigmoid(t, x[0]))
 CALL(hyperbolic, lk_tanh(t, x[0]))
+CALL(gelu, lk_gelu(t, x[0]))
 CALL(relu, lk_relu(t, x[0]))
 CALL(absolute, lk_abs(t, x[0]))
 CALL(matmul, lk_matmul(t, x[0], x[1]))
@@ -99,6 +104,11 @@ CALL(softmax, lk_softmax(t, x[0], -1))
 CALL(softmax_first, lk_softmax(t, x[0], 0))
 CALL(log_softmax, lk_log_softmax(t, x[0], -1))
 CALL(log_softmax_middle, lk_log_softmax(t, x[0], 1))
+CALL(layer_norm, lk_layer_norm(t, x[0], x[1]->ndim, x[1], x[2], 1e-2))
+CALL(layer_norm_weight, lk_layer_norm(t, x[0], x[1]->ndim, x[1], NULL, 1e-2))
+CALL(layer_norm_bias, lk_layer_norm(t, x[0], x[2]->ndim, NULL, x[2], 1e-2))
+CALL(layer_norm_plain, lk_layer_norm(t, x[0], 1, NULL, NULL, 1e-2))
+CALL(embedding, lk_embedding(t, x[0], lk_tensor(t, LK_I64, LK_SHAPE(2, 2), (int64_t[]){ 2, 0, 2, 1 }), -1))
 CALL(mse_loss, lk_mse_loss(t, x[0], x[1]))
 
 /* Labels 0, 1, … modulo the number of classes, but `ignored` for the second row. */
@@ -117,6 +127,21 @@ static Tensor *dropout(Tape *t, Tensor *const *x, void *user)
     (void)user;
     lk_tape_seed(t, 5);
     return lk_dropout(t, x[0], 0.4);
+}
+
+static Tensor *residual_norm(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    lk_tape_seed(t, 5);
+    return lk_residual_norm(t, x[0], x[1], 0.4, x[2], x[3], 1e-2);
+}
+
+/* One tensor as both operands, nothing dropped; and everything dropped. */
+static Tensor *residual_norm_twice(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *y = lk_residual_norm(t, x[0], x[0], 0, NULL, NULL, 1e-2);
+    return lk_residual_norm(t, x[0], y, 1, NULL, x[0], 1e-2);
 }
 
 /* The first sentence has a key less than the others; heads of two columns. */
@@ -151,6 +176,7 @@ static const Row rows[] = {
     { "sqrt", square_root, ONE, POSITIVE },
     { "sigmoid", sigmoid, ONE, ANY },
     { "tanh", hyperbolic, ONE, ANY },
+    { "gelu", gelu, ONE, ANY },
     { "relu", relu, ONE, APART },
     { "abs", absolute, ONE, APART },
     { "matmul", matmul, PRODUCTS, ANY }, { "matmul", matmul, BATCHES, ANY },
@@ -183,6 +209,11 @@ static const Row rows[] = {
     { "cross_entropy_with", cross_entropy_sum, ROWS_2D, ANY },
     { "mse_loss", mse_loss, SAME, ANY },
     { "dropout", dropout, ONE, ANY },
+    { "embedding", embedding, (Cases){ "3,1", "3,4", "3,4t", "3,4s", "5,2", "5,70" }, ANY },
+    { "layer_norm", layer_norm, NORMS, ANY }, { "layer_norm", layer_norm_weight, NORMS, ANY },
+    { "layer_norm", layer_norm_bias, NORMS, ANY }, { "layer_norm", layer_norm_plain, ONE_ROWS, ANY },
+    { "residual_norm", residual_norm, RESIDUALS, ANY },
+    { "residual_norm", residual_norm_twice, (Cases){ "4", "5", "6s" }, ANY },
     { "attention", attention, ATTENTIONS, ANY }, { "attention_with", attention_with, ATTENTIONS, ANY },
     { "gather", gather, (Cases){ "2,2", "2,3", "3,2", "2,2t", "2,2s", "3,4t", "4,4s" }, ANY },
     { "cat", cat, (Cases){ "3 2", "2,3 2,1", "2,3t 2,3s", "2,0 2,2", "1,1 1,4", "2,2,3 2,2,1", "2,3,2t 2,3,2s" }, ANY },

@@ -32,6 +32,7 @@ need_compiler() {
     need cmake has cmake
     need zlib1g-dev has_header zlib.h
     need libjansson-dev has_header jansson.h
+    need libutf8proc-dev has_header utf8proc.h
 }
 
 # cannot_install REASON

@@ -1,11 +1,12 @@
-/* activation.h - modules without parameters: torch.nn.ReLU, torch.nn.Tanh. */
+/* activation.h - functions as modules: torch.nn.ReLU, torch.nn.GELU (with erf), torch.nn.Tanh. */
 #ifndef LK_ACTIVATION_H
 #define LK_ACTIVATION_H
 
 #include "nn/module.h"
 
-LK_API extern const ModuleType lk_relu_type, lk_tanh_type;
+LK_API extern const ModuleType lk_relu_type, lk_gelu_type, lk_tanh_type;
 LK_API Module *lk_relu_new(Error *err);
+LK_API Module *lk_gelu_new(Error *err);
 LK_API Module *lk_tanh_new(Error *err);
 
 #endif

@@ -61,9 +61,6 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
 
-/* Whether a dotted name fits a pattern with `*` and `?`. (walk.c) */
-bool lk_name_matches(const char *pattern, const char *name);
-
 /* Whether every walk over m comes to its end; if not, the reason is in err. (walk.c) */
 bool lk_walkable(Module *m, const char *function, Error *err);
 

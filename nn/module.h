@@ -50,6 +50,7 @@ typedef enum FieldKind {
     LK_FIELD_INT,      /* int64_t, double, bool: constants, for printing */
     LK_FIELD_DOUBLE,
     LK_FIELD_BOOL,
+    LK_FIELD_SIZES, /* ModuleSizes */
 } FieldKind;
 
 typedef struct Field {
@@ -63,6 +64,12 @@ typedef struct ModuleArray {
     int count;
 } ModuleArray;
 
+/* A tuple of sizes as a constant: normalized_shape. */
+typedef struct ModuleSizes {
+    int ndim;
+    int64_t size[LK_MAX_DIMS];
+} ModuleSizes;
+
 /* A field of struct T; a field of another C type than its kind says does not compile. */
 #define LK_FIELD_(kind, T, field, ctype) \
     { kind, #field, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)) }
@@ -73,6 +80,7 @@ typedef struct ModuleArray {
 #define LK_INT(T, field) LK_FIELD_(LK_FIELD_INT, T, field, int64_t)
 #define LK_DOUBLE(T, field) LK_FIELD_(LK_FIELD_DOUBLE, T, field, double)
 #define LK_BOOL_FIELD(T, field) LK_FIELD_(LK_FIELD_BOOL, T, field, bool)
+#define LK_SIZES(T, field) LK_FIELD_(LK_FIELD_SIZES, T, field, ModuleSizes)
 #define LK_END { LK_FIELD_END, NULL, 0 }
 
 struct ModuleType {
@@ -81,7 +89,8 @@ struct ModuleType {
     Tensor *(*forward)(Tape *t, Module *self, Tensor *x);
     const Field *fields; /* ends with LK_END; NULL for a module without fields */
     /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field} is the constant, or
-     * True / False for a parameter that is there or not. */
+     * True / False for a parameter that is there or not. What stands in [brackets] is left out, with them, when the
+     * {field} in it is a negative integer, which means that there is none: "{n}[, padding_idx={padding_idx}]". */
     const char *repr;
     /* For a parametrization that values can be assigned through: the tensor that forward turns into `value`. */
     Tensor *(*right_inverse)(Tape *t, Module *self, Tensor *value);
@@ -196,8 +205,11 @@ LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
 LK_API int64_t lk_count_parameters(Module *m);           /* Σ p.numel(), shared ones once */
 LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_grad */
 
-/* p.requires_grad = on for every parameter whose dotted name matches the pattern (`*` any text, dots too; `?` one
- * character); returns how many tensors matched. A shared one goes by its first name. */
+/* Whether a dotted name fits a pattern: `*` is any text, dots too, `?` one character. */
+LK_API bool lk_name_matches(const char *pattern, const char *name);
+
+/* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many tensors
+ * matched. A shared one goes by its first name. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 /* N1's freeze_linear_layers: freezes the parameters of every Linear in m, m itself included; returns how many. */
 LK_API int lk_freeze_linears(Module *m);
@@ -206,6 +218,11 @@ LK_API int lk_freeze_linears(Module *m);
  * lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
 LK_API TensorList lk_parameters(Module *m, Error *err);
 LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
+/* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name and tensor, and
+ * in it->modules.module who holds it. One list may be empty because nothing is wanted: err says whether memory was
+ * short. */
+typedef bool ParamFilter(const ParamIter *it, void *user);
+LK_API TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err);
 
 /* for p in m.parameters(): p.grad = None */
 LK_API void lk_module_zero_grad(Module *m);

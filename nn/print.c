@@ -26,28 +26,59 @@ static void print_double(FILE *out, double x)
     else fprintf(out, "%.*f", precision > exponent ? precision - exponent : 1, x);
 }
 
-static void print_field(FILE *out, const Module *m, const char *name, size_t length)
+/* (8,), (2, 3) */
+static void print_sizes(FILE *out, const ModuleSizes *sizes)
 {
-    for (const Field *f = first_field(m); f; f = next_field(f)) {
-        if (strlen(f->name) != length || memcmp(f->name, name, length) != 0) continue;
-        const void *member = field_of(m, f);
-        switch (f->kind) {
-        case LK_FIELD_INT: fprintf(out, "%lld", (long long)*(const int64_t *)member); return;
-        case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); return;
-        case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); return;
-        default: fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out); return;
-        }
+    char text[LK_SHAPE_TEXT];
+    Tensor x = { .ndim = sizes->ndim };
+    memcpy(x.shape, sizes->size, sizeof x.shape);
+    fputs(lk_shape_text(&x, text), out);
+}
+
+/* The field that "{name}" at p names; NULL for none. */
+static const Field *named_field(const Module *m, const char *p, size_t length)
+{
+    for (const Field *f = first_field(m); f; f = next_field(f))
+        if (strlen(f->name) + 2 == length && memcmp(f->name, p + 1, length - 2) == 0) return f;
+    return NULL;
+}
+
+static void print_field(FILE *out, const Module *m, const char *p, size_t length)
+{
+    const Field *f = named_field(m, p, length);
+    if (!f) {
+        fprintf(out, "%.*s", (int)length, p); /* a template that names no field shows it */
+        return;
     }
-    fprintf(out, "{%.*s}", (int)length, name); /* a template that names no field shows it */
+    const void *member = field_of(m, f);
+    switch (f->kind) {
+    case LK_FIELD_INT: fprintf(out, "%lld", (long long)*(const int64_t *)member); break;
+    case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); break;
+    case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); break;
+    case LK_FIELD_SIZES: print_sizes(out, member); break;
+    default: fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out); break;
+    }
+}
+
+/* Whether what stands in the brackets that open at p is left out: its field is a negative integer. */
+static bool is_left_out(const Module *m, const char *p)
+{
+    const char *open = strchr(p, '{'), *close = open ? strchr(open, '}') : NULL;
+    const Field *f = close ? named_field(m, open, (size_t)(close + 1 - open)) : NULL;
+    return f && f->kind == LK_FIELD_INT && *(const int64_t *)field_of(m, f) < 0;
 }
 
 static void print_repr(FILE *out, const Module *m, int indent)
 {
     for (const char *p = m->type->repr; *p; p++) {
-        const char *end = *p == '{' ? strchr(p, '}') : NULL;
-        if (end) {
-            print_field(out, m, p + 1, (size_t)(end - p - 1));
+        const char *end = *p == '{' ? strchr(p, '}') : *p == '[' ? strchr(p, ']') : NULL;
+        if (end && *p == '{') {
+            print_field(out, m, p, (size_t)(end + 1 - p));
             p = end;
+        } else if (end && is_left_out(m, p)) {
+            p = end;
+        } else if (*p == '[' || *p == ']') {
+            continue;
         } else if (*p == '\n') {
             new_line(out, indent);
         } else {

@@ -345,12 +345,12 @@ int lk_freeze_linears(Module *m)
     return linears;
 }
 
-static TensorList list_params(Module *m, bool trainable_only, Error *err)
+TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err)
 {
     TensorList list = { 0 };
     int count = 0;
     if (!lk_walkable(m, "lk_parameters", err)) return list;
-    for (ParamIter it = lk_params(m); lk_params_next(&it);) count += !trainable_only || it.tensor->requires_grad;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) count += wanted(&it, user);
     if (count == 0) return list;
     list.items = lk_mem_calloc((size_t)count, sizeof *list.items);
     if (!list.items) {
@@ -358,18 +358,30 @@ static TensorList list_params(Module *m, bool trainable_only, Error *err)
         return list;
     }
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (!trainable_only || it.tensor->requires_grad) list.items[list.count++] = lk_tensor_retain(it.tensor);
+        if (wanted(&it, user)) list.items[list.count++] = lk_tensor_retain(it.tensor);
     return list;
+}
+
+static bool is_any(const ParamIter *it, void *user)
+{
+    (void)it, (void)user;
+    return true;
+}
+
+static bool is_trainable(const ParamIter *it, void *user)
+{
+    (void)user;
+    return it->tensor->requires_grad;
 }
 
 TensorList lk_parameters(Module *m, Error *err)
 {
-    return list_params(m, false, err);
+    return lk_parameters_where(m, is_any, NULL, err);
 }
 
 TensorList lk_trainable_parameters(Module *m, Error *err)
 {
-    return list_params(m, true, err);
+    return lk_parameters_where(m, is_trainable, NULL, err);
 }
 
 void lk_module_zero_grad(Module *m)

@@ -54,8 +54,8 @@ static int adam_moments(const Optimizer *opt)
     return 2;
 }
 
-static const OptimizerType adam_type = { "Adam", adam_update, adam_moments };
-static const OptimizerType adamw_type = { "AdamW", adamw_update, adam_moments };
+static const OptimizerType adam_type = { "Adam", adam_update, adam_moments, { "exp_avg", "exp_avg_sq" } };
+static const OptimizerType adamw_type = { "AdamW", adamw_update, adam_moments, { "exp_avg", "exp_avg_sq" } };
 
 Optimizer *lk_adam_new(TensorList params, double lr, Error *err)
 {

@@ -1,4 +1,4 @@
-/* optimizer.c - what all optimizers share: the list, the state, who is updated. The formulas: sgd.c, adam.c. */
+/* optimizer.c - what all optimizers share: groups, state, who is updated. The formulas: sgd.c, adam.c. */
 #include "optim/optimizer.h"
 
 #include <math.h>
@@ -28,11 +28,8 @@ static bool check_settings(const Optimizer *opt, const char *function, Error *er
     return true;
 }
 
-static bool check_params(const Optimizer *opt, Error *err)
+static bool check_params(const char *name, const TensorList *list, Error *err)
 {
-    const char *name = opt->type->name;
-    const TensorList *list = &opt->params;
-    bool trainable = false;
     for (int i = 0; i < list->count; i++) {
         const Tensor *p = list->items[i];
         /* What an operation made has no owner, and goes with its tape. */
@@ -46,40 +43,137 @@ static bool check_params(const Optimizer *opt, Error *err)
             if (list->items[j] == p)
                 return lk_error_set(err, LK_EVALUE, "%s: parameters %d and %d are the same tensor; list it once", name,
                                     j, i);
-        trainable = trainable || p->requires_grad;
     }
-    return trainable || lk_error_set(err, LK_EVALUE, "%s: none of %d parameters has requires_grad; nothing to train",
-                                     name, list->count);
+    return true;
+}
+
+static bool check_trainable(const char *name, const TensorList *list, Error *err)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->items[i] && list->items[i]->requires_grad) return true;
+    return lk_error_set(err, LK_EVALUE, "%s: none of %d parameters has requires_grad; nothing to train", name,
+                        list->count);
+}
+
+/* These settings, for these parameters. */
+static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Error *err)
+{
+    const char *name = settings->type->name;
+    ParamGroup *group = lk_mem_calloc(1, sizeof *group);
+    if (!group) {
+        lk_error_set(err, LK_EMEMORY, "%s: no memory for an optimizer", name);
+        lk_tensor_list_free(&params);
+        return NULL;
+    }
+    *group = *settings;
+    group->params = params;
+    group->next = NULL;
+    group->state = lk_mem_calloc((size_t)params.count + 1, sizeof *group->state); /* an empty list is checked later */
+    if (!group->state)
+        lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name, params.count);
+    if (group->state && check_params(name, &params, err)) return group;
+    lk_optimizer_free(group);
+    return NULL;
 }
 
 Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double lr, Error *err)
 {
-    Optimizer *opt = lk_mem_calloc(1, sizeof *opt);
-    if (!opt) {
-        lk_error_set(err, LK_EMEMORY, "%s: no memory for an optimizer", type->name);
-        lk_tensor_list_free(&params);
-        return NULL;
-    }
-    *opt = (Optimizer){ .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .params = params };
-    if (check_settings(opt, "lk_optimizer_new", err) && check_params(opt, err)) {
-        opt->state = lk_mem_calloc((size_t)params.count, sizeof *opt->state);
-        if (opt->state) return opt;
-        lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", type->name, params.count);
-    }
+    const ParamGroup settings = { .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8 };
+    Optimizer *opt = group_new(&settings, params, err);
+    if (opt && check_settings(opt, "lk_optimizer_new", err) && check_trainable(type->name, &params, err)) return opt;
     lk_optimizer_free(opt);
     return NULL;
 }
 
 void lk_optimizer_free(Optimizer *opt)
 {
-    if (!opt) return;
-    for (int i = 0; opt->state && i < opt->params.count; i++) {
-        lk_mem_free(opt->state[i].moment[0]);
-        lk_mem_free(opt->state[i].moment[1]);
+    for (ParamGroup *next; opt; opt = next) {
+        next = opt->next;
+        for (int i = 0; opt->state && i < opt->params.count; i++)
+            for (int k = 0; k < 2; k++) lk_tensor_free(opt->state[i].moment[k]);
+        lk_mem_free(opt->state);
+        lk_tensor_list_free(&opt->params);
+        lk_mem_free(opt);
     }
-    lk_mem_free(opt->state);
-    lk_tensor_list_free(&opt->params);
-    lk_mem_free(opt);
+}
+
+static bool check_new_here(Optimizer *opt, const TensorList *list, Error *err)
+{
+    if (list->count == 0) return lk_error_set(err, LK_EVALUE, "lk_add_param_group: the list is empty");
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
+        for (int i = 0; i < list->count; i++)
+            if (list->items[i] == it.param)
+                return lk_error_set(err, LK_EVALUE, "lk_add_param_group: parameter %d is in this %s already", i,
+                                    opt->type->name);
+    return true;
+}
+
+ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err)
+{
+    if (!opt) lk_error_set(err, LK_EVALUE, "lk_add_param_group: the optimizer is NULL");
+    if (!opt || !check_new_here(opt, &params, err)) {
+        lk_tensor_list_free(&params);
+        return NULL;
+    }
+    ParamGroup *last = opt;
+    while (last->next) last = last->next;
+    return last->next = group_new(opt, params, err);
+}
+
+/* ---- walking --------------------------------------------------------------------------------------------------- */
+
+OptimizerIter lk_optimizer_states(Optimizer *opt)
+{
+    return (OptimizerIter){ .index = -1, .group = opt, .item = -1 };
+}
+
+bool lk_optimizer_states_next(OptimizerIter *it)
+{
+    it->item++;
+    while (it->group && it->item >= it->group->params.count) {
+        it->group = it->group->next;
+        it->item = 0;
+    }
+    if (!it->group) return false;
+    it->index++;
+    it->param = it->group->params.items[it->item];
+    it->state = &it->group->state[it->item];
+    return true;
+}
+
+static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *moment, Error *err)
+{
+    const char *caller = "lk_optimizer_set_state", *const *name = it->group->type->moment_name;
+    const Tensor *p = it->param;
+    char expected[LK_SHAPE_TEXT], got[LK_SHAPE_TEXT];
+    if (step < 0)
+        return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller, it->index,
+                            (long long)step);
+    for (int k = 0; k < 2; k++) {
+        const Tensor *m = moment[k];
+        if (!m && step > 0 && k < it->group->type->moments(it->group))
+            return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made steps and lacks its %s", caller, it->index,
+                                name[k] ? name[k] : "moment");
+        if (m && (m->dtype != p->dtype || !lk_same_shape(m, p) || m->refs == 0 || !lk_is_contiguous(m)))
+            return lk_error_set(err, LK_ESHAPE, "%s: a moment of parameter %d is %s %s; it must be owned, %s %s",
+                                caller, it->index, lk_dtype_name(m->dtype), lk_shape_text(m, got),
+                                lk_dtype_name(p->dtype), lk_shape_text(p, expected));
+    }
+    return true;
+}
+
+bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err)
+{
+    Tensor *moment[] = { first, second };
+    bool ok = check_moments(it, step, moment, err);
+    for (int k = 0; k < 2; k++) {
+        lk_tensor_free(ok ? it->state->moment[k] : moment[k]);
+        if (ok) it->state->moment[k] = moment[k];
+    }
+    if (!ok) return false;
+    it->state->step = step;
+    it->state->dtype = it->param->dtype;
+    return true;
 }
 
 /* ---- steps ----------------------------------------------------------------------------------------------------- */
@@ -91,22 +185,20 @@ static bool is_updated(const Tensor *p)
 }
 
 /* Zeros for the moments that are needed and not there yet. */
-static bool prepare(const Optimizer *opt, int i, Error *err)
+static bool prepare(const OptimizerIter *it, Error *err)
 {
-    const Tensor *p = opt->params.items[i];
-    OptimizerState *state = &opt->state[i];
+    const Tensor *p = it->param;
+    OptimizerState *state = it->state;
     if (state->step == 0) state->dtype = p->dtype;
     if (state->dtype != p->dtype)
         return lk_error_set(err, LK_ESTATE,
-                            "lk_step: parameter %d was %s at its first step and is %s now; make a new %s", i,
-                            lk_dtype_name(state->dtype), lk_dtype_name(p->dtype), opt->type->name);
-    size_t count = (size_t)lk_numel(p);
-    for (int k = 0, needed = opt->type->moments(opt); k < needed; k++) {
-        if (state->moment[k]) continue;
-        state->moment[k] = lk_mem_calloc(count ? count : 1, lk_dtype_size(p->dtype));
+                            "lk_step: parameter %d was %s at its first step and is %s now; make a new %s", it->index,
+                            lk_dtype_name(state->dtype), lk_dtype_name(p->dtype), it->group->type->name);
+    for (int k = 0, needed = it->group->type->moments(it->group); k < needed; k++) {
+        if (!state->moment[k]) state->moment[k] = lk_tensor_new(p->dtype, p->ndim, p->shape, NULL);
         if (!state->moment[k])
-            return lk_error_set(err, LK_EMEMORY, "lk_step: no memory for the state of parameter %d (%zu elements)", i,
-                                count);
+            return lk_error_set(err, LK_EMEMORY, "lk_step: no memory for the state of parameter %d (%lld elements)",
+                                it->index, (long long)lk_numel(p));
     }
     return true;
 }
@@ -136,31 +228,30 @@ static void restore_denormals(unsigned before)
 /* Elements of a parameter that are updated together: the borders depend on nothing but its size. */
 enum { PIECE = 1 << 14 };
 
-static void update_piece(const Optimizer *opt, int i, int64_t first)
+static void update_piece(const ParamGroup *group, int i, int64_t first)
 {
-    const Tensor *p = opt->params.items[i];
-    const OptimizerState *state = &opt->state[i];
+    const Tensor *p = group->params.items[i];
+    const OptimizerState *state = &group->state[i];
     int64_t rest = lk_numel(p) - first;
     size_t offset = (size_t)first * lk_dtype_size(p->dtype);
     OptimizerPiece piece = { p->dtype, rest < PIECE ? rest : PIECE, (char *)p->data + offset,
                              (char *)p->grad->data + offset, { NULL, NULL } };
     for (int k = 0; k < 2; k++)
-        if (state->moment[k]) piece.moment[k] = (char *)state->moment[k] + offset;
-    opt->type->update(opt, state->step, &piece);
+        if (state->moment[k]) piece.moment[k] = (char *)state->moment[k]->data + offset;
+    group->type->update(group, state->step, &piece);
 }
 
 /* One pass over all parameters; the threads wait for each other once, at its end. */
-static void update_all(const Optimizer *opt, int64_t total)
+static void update_all(Optimizer *opt, int64_t total)
 {
     (void)total; /* without OpenMP */
 #pragma omp parallel if (total > 2 * PIECE)
     {
         unsigned before = flush_denormals();
-        for (int i = 0; i < opt->params.count; i++) {
-            const Tensor *p = opt->params.items[i];
-            int64_t n = is_updated(p) ? lk_numel(p) : 0;
+        for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
+            int64_t n = is_updated(it.param) ? lk_numel(it.param) : 0;
 #pragma omp for schedule(static) nowait
-            for (int64_t first = 0; first < n; first += PIECE) update_piece(opt, i, first);
+            for (int64_t first = 0; first < n; first += PIECE) update_piece(it.group, it.item, first);
         }
         restore_denormals(before);
     }
@@ -170,17 +261,17 @@ bool lk_step(Optimizer *opt, Error *err)
 {
     if (!opt) return lk_error_set(err, LK_EVALUE, "lk_step: the optimizer is NULL");
     /* Everything that can fail comes before the first change. */
-    if (!check_settings(opt, "lk_step", err)) return false;
-    for (int i = 0; i < opt->params.count; i++)
-        if (is_updated(opt->params.items[i]) && !prepare(opt, i, err)) return false;
+    for (const ParamGroup *group = opt; group; group = group->next)
+        if (!check_settings(group, "lk_step", err)) return false;
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
+        if (is_updated(it.param) && !prepare(&it, err)) return false;
 
     int64_t total = 0;
-    for (int i = 0; i < opt->params.count; i++) {
-        Tensor *p = opt->params.items[i];
-        if (!is_updated(p)) continue;
-        opt->state[i].step++;
-        total += lk_numel(p);
-        lk_touch(p);
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
+        if (!is_updated(it.param)) continue;
+        it.state->step++;
+        total += lk_numel(it.param);
+        lk_touch(it.param);
     }
     update_all(opt, total);
     return true;
@@ -188,5 +279,5 @@ bool lk_step(Optimizer *opt, Error *err)
 
 void lk_optimizer_zero_grad(Optimizer *opt)
 {
-    for (int i = 0; opt && i < opt->params.count; i++) lk_zero_grad_(opt->params.items[i]);
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) lk_zero_grad_(it.param);
 }

@@ -5,18 +5,31 @@
  *
  * The other settings start at PyTorch's defaults and are plain members, opt->weight_decay = 0.01, changed at any time.
  * A parameter with requires_grad = false is never touched, even when it still carries a gradient; one that has no
- * gradient is skipped. State is made at a parameter's first step; after that a step allocates nothing. */
+ * gradient is skipped. State is made at a parameter's first step; after that a step allocates nothing.
+ *
+ * Parameters that are trained differently form groups (torch.optim's param_groups). The optimizer is its first one:
+ *
+ *     ParamGroup *rest = lk_add_param_group(opt, others, &err);        -- starts with the settings of opt
+ *     opt->weight_decay = 0.01, rest->weight_decay = 0;
+ *
+ * Gradient accumulation needs no function of its own, since backward adds:
+ *
+ *     lk_optimizer_zero_grad(opt);
+ *     for (int i = 0; i < n; i++) … lk_backward(t, lk_scale(t, loss, 1.0 / n)); lk_tape_reset(t);
+ *     lk_clip_grad_norm_(&params, 1.0);                                -- optim/clip.h
+ *     lk_step(opt, &err); */
 #ifndef LK_OPTIMIZER_H
 #define LK_OPTIMIZER_H
 
 #include "core/tensor.h"
 
 typedef struct Optimizer Optimizer;
+typedef struct Optimizer ParamGroup; /* settings and the parameters they are for */
 
 typedef struct OptimizerState { /* what one parameter has gathered */
-    int64_t step;    /* updates so far */
-    void *moment[2]; /* SGD: momentum; Adam: mean of g, mean of g². NULL: not needed yet */
-    DType dtype;     /* of the moments, which have as many elements as the parameter */
+    int64_t step;      /* updates so far */
+    Tensor *moment[2]; /* SGD: momentum; Adam: mean of g, mean of g². Owned; NULL: not needed yet */
+    DType dtype;       /* of the parameter at its first step */
 } OptimizerState;
 
 typedef struct OptimizerPiece { /* some elements of one parameter */
@@ -31,8 +44,9 @@ typedef struct OptimizerPiece { /* some elements of one parameter */
 typedef struct OptimizerType {
     const char *name;
     /* Update number `step` (from 1) of a piece, element by element: large parameters come in pieces, on all threads. */
-    void (*update)(const Optimizer *opt, int64_t step, const OptimizerPiece *piece);
-    int (*moments)(const Optimizer *opt); /* how many of moment[] update needs with these settings: 0, 1 or 2 */
+    void (*update)(const ParamGroup *group, int64_t step, const OptimizerPiece *piece);
+    int (*moments)(const ParamGroup *group); /* how many of moment[] update needs with these settings: 0, 1 or 2 */
+    const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
 } OptimizerType;
 
 struct Optimizer {
@@ -43,6 +57,7 @@ struct Optimizer {
     double weight_decay;      /* SGD, Adam: times the parameter, added to the gradient, 0; AdamW: decoupled, 0.01 */
     TensorList params;
     OptimizerState *state;    /* one for each parameter */
+    ParamGroup *next;         /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; NULL behind the last group */
 };
 
 /* Each consumes the list (on failure too). Parameters are owned, contiguous, floating leaves, each listed once. Errors:
@@ -52,7 +67,11 @@ LK_API Optimizer *lk_sgd_new(TensorList params, double lr, Error *err);   /* tor
 LK_API Optimizer *lk_adam_new(TensorList params, double lr, Error *err);  /* torch.optim.Adam */
 LK_API Optimizer *lk_adamw_new(TensorList params, double lr, Error *err); /* torch.optim.AdamW */
 LK_API Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double lr, Error *err);
-LK_API void lk_optimizer_free(Optimizer *opt);
+LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
+
+/* opt.add_param_group: the list, which it consumes, as one more group with the settings that opt has now. It belongs to
+ * opt. Errors as above, with opt as it was; a parameter is in one group only. All of them may be frozen, for now. */
+LK_API ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err);
 
 /* One update of every trainable parameter that has a gradient. False, with nothing changed: no memory for new state, a
  * setting outside PyTorch's range, a parameter whose dtype was changed after its first step. */
@@ -60,5 +79,25 @@ LK_API bool lk_step(Optimizer *opt, Error *err);
 
 /* p.grad = None for every parameter; the memory is kept for the next backward. */
 LK_API void lk_optimizer_zero_grad(Optimizer *opt);
+
+/* ---- what has been gathered, for a file ------------------------------------------------------------------------- */
+
+/* Every parameter with its state, group after group, numbered as in PyTorch's state_dict:
+ *     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) … it.index, it.state */
+typedef struct OptimizerIter {
+    int index; /* -1 before the first */
+    Tensor *param;
+    OptimizerState *state;
+    ParamGroup *group;
+    int item; /* of the group's parameters; the iterator's own */
+} OptimizerIter;
+LK_API OptimizerIter lk_optimizer_states(Optimizer *opt);
+LK_API bool lk_optimizer_states_next(OptimizerIter *it);
+
+/* Goes on from what another run has gathered: the parameter at *it has made so many steps and takes the moments, which
+ * it consumes, on failure too. With the same values, settings and gradients the next step has the same bits as there.
+ * False, with the state as it was: LK_ESHAPE for moments that are not like the parameter, owned and contiguous;
+ * LK_EVALUE for fewer than its optimizer needs after a step, and for a negative step. */
+LK_API bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err);
 
 #endif

@@ -17,7 +17,7 @@ static int sgd_moments(const Optimizer *opt)
     return opt->momentum != 0.0 ? 1 : 0;
 }
 
-static const OptimizerType sgd_type = { "SGD", sgd_update, sgd_moments };
+static const OptimizerType sgd_type = { "SGD", sgd_update, sgd_moments, { "momentum_buffer", NULL } };
 
 Optimizer *lk_sgd_new(TensorList params, double lr, Error *err)
 {

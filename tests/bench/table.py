@@ -94,8 +94,8 @@ def limits(bench, threads):
 
 
 def training(bench, torch, threads):
-    print("\n## Training and evaluation\n\nTime of a step (W5: of 10,000 images; op: of one operation). "
-          "Fraction: of what the machine's limits allow.")
+    print("\n## Training and evaluation\n\nTime of a step (W4_infer: of 32 sentences; W5: of 10,000 images; op: of one "
+          "operation). Fraction: of what the machine's limits allow.")
     peer = ["torch tuned", "torch / Lorikeet"] if torch.rounds else []
     memory = ["torch peak memory"] if torch.rounds else []
     header(["", "1 thread", f"{threads} threads", "1 → " + str(threads), "fraction", *peer, "peak memory", *memory])

@@ -13,10 +13,12 @@ import multiprocessing
 import os
 import resource
 import statistics
+import sys
 import time
 
 NETS = {"W1": (64, (784, 128, 64, 10)), "W2": (10, (784, 1000, 2000, 10)), "W3": (10, (784, 1000, 1500, 1300, 10))}
-WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full", "W3_lora", "W5_base", "W5_lora", "W6_adam", "op"]
+WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full", "W3_lora", "W4_lora", "W4_full", "W4_infer",
+             "W5_base", "W5_lora", "W6_adam", "op"]
 REP_SECONDS, LONG, CHAIN = 0.02, 0.5, 100
 
 
@@ -98,6 +100,43 @@ def evaluation(torch, name, data):
     return evaluate
 
 
+def roberta(torch, kind):
+    """W4, with the model that the fixtures are made of; dropout behind its Linears and embeddings, as in training, but
+    not on attention's probabilities."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures"))
+    import make_roberta
+    functional = torch.nn.functional
+    model = make_roberta.Classifier(make_roberta.BASE)
+    ids, labels = torch.randint(5, 50265, (32, 32)), torch.randint(0, 2, (32,))
+    mask = torch.ones_like(ids)
+    if kind == "infer":
+        model.eval()
+
+        def infer():
+            with torch.no_grad():
+                return model(ids, mask)
+        return infer
+    for m in model.modules():
+        if isinstance(m, make_roberta.Embeddings):
+            m.register_forward_hook(lambda m, x, y: functional.dropout(y, 0.1))
+        if isinstance(m, make_roberta.Output):
+            m.dense.register_forward_hook(lambda m, x, y: functional.dropout(y, 0.1))
+    if kind == "lora":
+        model.requires_grad_(False)
+        make_roberta.add_lora(model, 8, 16)
+        for name, p in model.named_parameters():
+            if name.endswith(("lora.A", "lora.B")):
+                torch.nn.init.normal_(p, 0, 0.02)
+    opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5, foreach=True)
+
+    def step():
+        loss = functional.cross_entropy(model(ids, mask), labels)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        opt.step()
+    return step
+
+
 def adam(torch):
     params = list(build(torch, NETS["W2"][1], "full").parameters())
     for p in params:
@@ -133,7 +172,8 @@ def measure(name, args, answers):
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     call = (adam(torch) if name == "W6_adam" else chain(torch) if name == "op" else
-            evaluation(torch, name, args.data) if name.startswith("W5") else training(torch, name, args.data))
+            evaluation(torch, name, args.data) if name.startswith("W5") else
+            roberta(torch, name[3:]) if name.startswith("W4") else training(torch, name, args.data))
     taken, calls = timed(call, 1), 1
     reps = args.reps if taken < LONG else min(args.reps, 3)
     while taken < REP_SECONDS:

@@ -250,7 +250,7 @@ static Tensor *returns_null(Tape *t, Tensor *const *x, void *user)
     (void)t, (void)x, (void)user;
     return NULL;
 }
-FN(bad_shapes, lk_matmul(t, x[0], lk_ones(t, LK_F64, LK_SHAPE(3))))
+FN(bad_shapes, lk_add(t, x[0], lk_zeros(t, LK_F64, LK_SHAPE(3))))
 FN(single, lk_to(t, x[0], LK_F32))
 
 static Tensor *grows(Tape *t, Tensor *const *x, void *user)
@@ -306,7 +306,7 @@ Test(gradcheck, whatever_fails_is_a_report)
         { identity, NULL, view, "contiguous float64 leaf" },
         { identity, NULL, frozen, "no input requires a gradient" },
         { returns_null, NULL, x, "the function returned NULL" },
-        { bad_shapes, NULL, x, "lk_matmul: (2,) @ (3,)" },
+        { bad_shapes, NULL, x, "lk_add: (2,) and (3,) do not broadcast" },
         { fail_late, &left, x, "the disk is gone" },
         { single, NULL, x, "must return float64" },
         { grows, &calls, x, "the shape of the result changes from call to call" },

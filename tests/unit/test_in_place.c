@@ -28,6 +28,7 @@ OP(logarithm, lk_log(t, x[0]))
 OP(square_root, lk_sqrt(t, x[0]))
 OP(sigmoid, lk_sigmoid(t, x[0]))
 OP(hyperbolic, lk_tanh(t, x[0]))
+OP(gelu, lk_gelu(t, x[0]))
 OP(relu, lk_relu(t, x[0]))
 OP(absolute, lk_abs(t, x[0]))
 OP(matmul, lk_matmul(t, x[0], x[1]))
@@ -44,6 +45,9 @@ OP(max_dim, lk_max_dim(t, x[0], 1, false, NULL))
 OP(softmax, lk_softmax(t, x[0], 1))
 OP(log_softmax, lk_log_softmax(t, x[0], 1))
 OP(mse, lk_mse_loss(t, x[0], x[1]))
+OP(layer_norm, lk_layer_norm(t, x[0], 2, x[1], x[0], 1e-5))
+OP(residual_norm, lk_residual_norm(t, x[0], x[1], 0, x[2], NULL, 1e-5))
+OP(embedding, lk_embedding(t, x[0], x[1], -1))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
 OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
 OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
@@ -77,6 +81,7 @@ static const struct {
     { "sqrt", square_root, 1, false, { NULL, ".X" } },
     { "sigmoid", sigmoid, 1, false, { NULL, ".X" } },
     { "tanh", hyperbolic, 1, false, { NULL, ".X" } },
+    { "gelu", gelu, 1, false, { NULL, "X." } },
     { "relu", relu, 1, false, { NULL, ".X" } },
     { "abs", absolute, 1, false, { NULL, "X." } },
     { "matmul", matmul, 2, false, { NULL, ".X.", "X..", "XX." } },
@@ -92,6 +97,9 @@ static const struct {
     { "max_dim", max_dim, 1, false, { NULL, ".." } },
     { "softmax", softmax, 1, false, { NULL, ".X" } },
     { "log_softmax", log_softmax, 1, false, { NULL, ".X" } },
+    { "layer_norm", layer_norm, 2, false, { NULL, "XX.", "X..", "XX." } }, /* PyTorch needs the weight for itself, too */
+    { "residual_norm", residual_norm, 3, false,
+      { NULL, "XXX.", "XXX.", "XXX.", "XX..", "XXX.", "XXX.", "XXX." } }, /* not in PyTorch */
     { "mse_loss", mse, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
     { "gather", gather, 2, true, { NULL, ".X." } },
@@ -99,6 +107,7 @@ static const struct {
     { "masked_fill", masked_fill, 2, true, { NULL, "..." } }, /* the mask itself: test_ops_index.c */
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */
     { "matmul, batched", bmm, 2, false, { NULL, ".X.", "X..", "XX." } },
+    { "embedding", embedding, 2, true, { NULL, ".X." } },
     { "cross_entropy", cross_entropy, 2, true, { NULL, "XX." } }, /* PyTorch keeps a softmax instead of the logits */
 };
 

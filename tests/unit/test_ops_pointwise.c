@@ -18,14 +18,15 @@ CALLER(logarithm, lk_log(t, x[0]))
 CALLER(root, lk_sqrt(t, x[0]))
 CALLER(sigmoid, lk_sigmoid(t, x[0]))
 CALLER(hyperbolic, lk_tanh(t, x[0]))
+CALLER(gelu, lk_gelu(t, x[0]))
 CALLER(relu, lk_relu(t, x[0]))
 CALLER(absolute, lk_abs(t, x[0]))
 
 static const Caller callers[] = {
     { "add", add }, { "sub", sub }, { "mul", mul }, { "div", divide }, { "pow", power }, { "neg", neg },
     { "scale", scale }, { "add_scalar", add_scalar }, { "pow_scalar", pow_scalar }, { "exp", exponential },
-    { "log", logarithm }, { "sqrt", root }, { "sigmoid", sigmoid }, { "tanh", hyperbolic }, { "relu", relu },
-    { "abs", absolute },
+    { "log", logarithm }, { "sqrt", root }, { "sigmoid", sigmoid }, { "tanh", hyperbolic }, { "gelu", gelu },
+    { "relu", relu }, { "abs", absolute },
 };
 
 TEST_CASES(pointwise, pointwise_cases, callers)
@@ -161,7 +162,7 @@ static const struct {
 } one_operand[] = {
     { "lk_neg", lk_neg }, { "lk_scale", twice }, { "lk_add_scalar", plus_one }, { "lk_pow_scalar", square },
     { "lk_exp", lk_exp }, { "lk_log", lk_log }, { "lk_sqrt", lk_sqrt }, { "lk_sigmoid", lk_sigmoid },
-    { "lk_tanh", lk_tanh }, { "lk_relu", lk_relu }, { "lk_abs", lk_abs },
+    { "lk_tanh", lk_tanh }, { "lk_gelu", lk_gelu }, { "lk_relu", lk_relu }, { "lk_abs", lk_abs },
 };
 
 static const struct {

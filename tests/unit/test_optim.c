@@ -406,10 +406,11 @@ Test(optim, denormal_moments_become_zero_and_the_program_keeps_its_denormals)
     p->grad = p->grad_room = lk_tensor_new(LK_F32, LK_SHAPE(N), NULL);
     check(lk_step(opt, NULL));
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 2; k++) ((float *)opt->state[0].moment[k])[i] = 1e-40f;
+        for (int k = 0; k < 2; k++) ((float *)opt->state[0].moment[k]->data)[i] = 1e-40f;
     check(lk_step(opt, NULL));
     for (int i = 0; i < N; i++)
-        for (int k = 0; k < 2; k++) check(((float *)opt->state[0].moment[k])[i] == 0, "moment %d of element %d", k, i);
+        for (int k = 0; k < 2; k++)
+            check(((float *)opt->state[0].moment[k]->data)[i] == 0, "moment %d of element %d", k, i);
     int lost = 0;
 #pragma omp parallel for reduction(+ : lost)
     for (int i = 0; i < 64; i++) {
@@ -424,7 +425,7 @@ Test(optim, denormal_moments_become_zero_and_the_program_keeps_its_denormals)
 
 Test(optim, an_optimizer_of_ones_own)
 {
-    static const OptimizerType type = { "Sign", sign_update, sign_moments };
+    static const OptimizerType type = { "Sign", sign_update, sign_moments, { "unused", NULL } };
     Tensor *p = param_of(LK_F64, 3, (const double[]){ 1.0, -2.0, 0.0 });
     set_grad(p, p);
     Optimizer *opt = lk_optimizer_new(&type, list_of(1, &p), 0.25, NULL);

@@ -1,451 +1,428 @@
-/* test_recompute.c - lk_recompute (core/recompute.c): the bits of the plain run, whatever is frozen, nested or
- * captured, with the same dropout; less memory, none after warm-up; changes in place, failures, segments that return
- * odd things. */
-#include <string.h>
-
-#include "core/op.h"
+/* test_recompute.c - lk_recompute: a segment computed twice gives the bits of one computed once, in less memory. */
 #include "core/ops.h"
-#include "nn/attention.h"
 #include "nn/linear.h"
-#include "nn/lora.h"
+#include "nn/parametrize.h"
 #include "tests/check.h"
 
-/* ---- a net of residual blocks ------------------------------------------------------------------------------------ */
+enum { ROWS = 6, WIDTH = 16 };
 
-enum { WIDTH = 6, DEPTH = 4 };
-
-typedef struct Net {
-    Tensor *w[DEPTH], *b[DEPTH];
-    Tensor *x, *outer; /* what goes in, and what the blocks read beside it */
-} Net;
-
-static Net new_net(DType dtype)
-{
-    Net net;
-    Rng rng;
-    lk_manual_seed(&rng, 1);
-    for (int i = 0; i < DEPTH; i++) {
-        net.w[i] = lk_param_new(dtype, LK_SHAPE(WIDTH, WIDTH), NULL);
-        net.b[i] = lk_param_new(dtype, LK_SHAPE(WIDTH), NULL);
-        lk_normal_(net.w[i], 0, 0.5, &rng), lk_normal_(net.b[i], 0, 0.5, &rng);
-    }
-    net.x = lk_param_new(dtype, LK_SHAPE(5, WIDTH), NULL);
-    net.outer = lk_param_new(dtype, LK_SHAPE(5, WIDTH), NULL);
-    lk_normal_(net.x, 0, 1, &rng), lk_normal_(net.outer, 0, 1, &rng);
-    return net;
-}
-
-enum { LEAVES = 2 * DEPTH + 2 };
-
-static Tensor *leaf_of(const Net *net, int i)
-{
-    return i < DEPTH ? net->w[i] : i < 2 * DEPTH ? net->b[i - DEPTH] : i == 2 * DEPTH ? net->x : net->outer;
-}
-
-static void free_net(Net *net)
-{
-    for (int i = 0; i < LEAVES; i++) lk_free(leaf_of(net, i));
-}
-
-/* How the blocks are put together. */
-typedef enum Style {
-    PLAIN,
-    SEGMENTS,   /* each block is one */
-    NESTED,     /* all of them are one, and each is one inside */
-    TWICE,      /* one in one */
-} Style;
-
+/* x + gelu(layer_norm(x) Wᵀ + b) through dropout: operations that keep values, and one that draws. */
+enum { PARAMETERS = 4 };
 typedef struct Block {
-    const Net *net;
-    Tensor *beside; /* computed outside, or the block's own input */
-    int number;
-    Style style;
+    Tensor *weight, *bias, *scale, *shift;
 } Block;
 
-/* x + dropout(tanh(x Wᵀ + b)) beside, and a view at the end */
-static Tensor *block(Tape *t, const void *state, Tensor *x)
+static Tensor *parameter(const Block *b, int i)
 {
-    const Block *k = state;
-    Tensor *h = lk_tanh(t, lk_linear(t, x, k->net->w[k->number], k->net->b[k->number]));
-    Tensor *y = lk_add(t, x, lk_mul(t, lk_dropout(t, h, 0.3), k->beside));
-    return lk_view(t, y, LK_SHAPE(5, WIDTH));
+    return (Tensor *const[]){ b->weight, b->bias, b->scale, b->shift }[i];
 }
 
-static Tensor *block_again(Tape *t, const void *state, Tensor *x)
+static Tensor *block_forward(Tape *t, const void *state, Tensor *x)
 {
-    return lk_recompute(t, block, state, sizeof(Block), x);
+    const Block *b = state;
+    Tensor *y = lk_gelu(t, lk_linear(t, lk_layer_norm(t, x, 1, b->scale, b->shift, 1e-5), b->weight, b->bias));
+    return lk_add(t, x, lk_dropout(t, y, 0.4));
 }
 
-static Tensor *blocks(Tape *t, const void *state, Tensor *x)
+static Block block_new(Rng *rng, DType dtype)
 {
-    Block k = *(const Block *)state;
-    for (int i = 0; i < DEPTH; i++) {
-        k.number = i;
-        /* Block 2 reads its own input beside its argument. */
-        k.beside = i == 2 ? x : ((const Block *)state)->beside;
-        x = k.style == PLAIN   ? block(t, &k, x)
-            : k.style == TWICE ? lk_recompute(t, block_again, &k, sizeof k, x)
-                               : lk_recompute(t, block, &k, sizeof k, x);
+    Block b = { lk_param_new(dtype, LK_SHAPE(WIDTH, WIDTH), NULL), lk_param_new(dtype, LK_SHAPE(WIDTH), NULL),
+                lk_param_new(dtype, LK_SHAPE(WIDTH), NULL), lk_param_new(dtype, LK_SHAPE(WIDTH), NULL) };
+    for (int i = 0; i < PARAMETERS; i++) check(lk_normal_(parameter(&b, i), 0, 0.3, rng));
+    return b;
+}
+
+static void block_free(Block b)
+{
+    for (int i = 0; i < PARAMETERS; i++) lk_free(parameter(&b, i));
+}
+
+typedef Tensor *ApplyFn(Tape *t, const Block *b, Tensor *x);
+static Tensor *plain(Tape *t, const Block *b, Tensor *x) { return block_forward(t, b, x); }
+static Tensor *again(Tape *t, const Block *b, Tensor *x) { return lk_recompute(t, block_forward, b, sizeof *b, x); }
+
+/* Two blocks, the second one on top of the first. */
+static Tensor *two_blocks(Tape *t, const void *state, Tensor *x)
+{
+    const Block *b = state;
+    return again(t, &b[1], again(t, &b[0], x));
+}
+static Tensor *nested(Tape *t, const Block *b, Tensor *x) { return lk_recompute(t, two_blocks, b, 2 * sizeof *b, x); }
+static Tensor *in_turn(Tape *t, const Block *b, Tensor *x) { return again(t, &b[1], again(t, &b[0], x)); }
+static Tensor *both_plain(Tape *t, const Block *b, Tensor *x) { return plain(t, &b[1], plain(t, &b[0], x)); }
+
+typedef struct Run {
+    Tensor *y, *dx, *grads[2 * PARAMETERS]; /* owned copies; dx NULL when x is frozen */
+    uint64_t calls;            /* of the stream of dropout, in the end */
+} Run;
+
+static Run run(ApplyFn *apply, const Block *b, int blocks, Tensor *x, bool wanted)
+{
+    Tape *t = quiet_tape();
+    Run r = { 0 };
+    lk_tape_seed(t, 7);
+    check(lk_set_requires_grad(x, wanted));
+    Tensor *y = apply(t, b, x);
+    check(lk_backward(t, lk_sum(t, lk_mul(t, y, y), LK_ALL, false)), "%s", lk_tape_error(t)->message);
+    r.y = lk_clone(y, NULL);
+    r.dx = lk_clone(lk_grad(x), NULL);
+    r.calls = lk_tape_random(t).calls;
+    for (int i = 0; i < blocks * PARAMETERS; i++) {
+        Tensor *p = parameter(&b[i / PARAMETERS], i % PARAMETERS);
+        r.grads[i] = lk_clone(lk_grad(p), NULL);
+        lk_zero_grad_(p);
     }
-    return x;
+    lk_zero_grad_(x);
+    lk_tape_free(t);
+    return r;
 }
 
-/* y and the gradients of all leaves that are wanted, cloned; the tape's stream is where the plain run left it. */
-static void run(const Net *net, Style style, unsigned wanted, Tensor *result[LEAVES + 1])
+static void run_free(Run r)
 {
-    Tape *t = lk_tape_new(NULL);
-    lk_tape_seed(t, 9);
-    for (int i = 0; i < LEAVES; i++) leaf_of(net, i)->requires_grad = wanted >> i & 1;
-    Tensor *x = lk_scale(t, net->x, 1), *beside = lk_relu(t, net->outer);
-    Block all = { .net = net, .beside = beside, .style = style };
-    Tensor *y = style == NESTED ? lk_recompute(t, blocks, &all, sizeof all, x) : blocks(t, &all, x);
-    check(y, "%s", lk_tape_error(t)->message);
-    check(y->requires_grad == (wanted != 0) && lk_tape_random(t).calls == DEPTH);
-    if (wanted && style != PLAIN) check(strcmp(lk_grad_fn(y), "CheckpointFunctionBackward") == 0);
-    /* What comes afterwards uses what the segments read, too. */
-    Tensor *loss = lk_sum(t, lk_mul(t, lk_mul(t, y, y), lk_add(t, beside, x)), LK_ALL, false);
-    if (wanted) check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
-    check(lk_tape_random(t).calls == DEPTH && lk_tape_random(t).seed == 9);
-    result[LEAVES] = lk_clone(y, NULL);
-    for (int i = 0; i < LEAVES; i++) {
-        check(!lk_grad(leaf_of(net, i)) == !(wanted >> i & 1), "leaf %d", i);
-        result[i] = lk_clone(lk_grad(leaf_of(net, i)), NULL);
-        lk_zero_grad_(leaf_of(net, i));
+    lk_free(r.y);
+    lk_free(r.dx);
+    for (int i = 0; i < 2 * PARAMETERS; i++) lk_free(r.grads[i]);
+}
+
+static void check_same(Run a, Run b)
+{
+    check_equal(a.y, b.y);
+    check(!a.dx == !b.dx && a.calls == b.calls);
+    if (a.dx) check_equal(a.dx, b.dx);
+    for (int i = 0; i < 2 * PARAMETERS; i++) {
+        check(!a.grads[i] == !b.grads[i]);
+        if (a.grads[i]) check_equal(a.grads[i], b.grads[i]);
     }
+}
+
+/* With a frozen x too: there torch's reentrant checkpoint loses the gradients of the parameters inside. */
+Test(recompute, bits_of_the_plain_run)
+{
+    static const DType dtypes[] = { LK_F32, LK_F64 };
+    static ApplyFn *const applied[] = { in_turn, nested };
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    for (int d = 0; d < 2; d++) {
+        Block b[2] = { block_new(&rng, dtypes[d]), block_new(&rng, dtypes[d]) };
+        Tensor *x = lk_tensor_new(dtypes[d], LK_SHAPE(ROWS, WIDTH), NULL);
+        check(lk_normal_(x, 0, 1, &rng));
+        for (int wanted = 0; wanted < 2; wanted++) {
+            Run expected = run(both_plain, b, 2, x, wanted);
+            check(expected.grads[0] && expected.grads[2 * PARAMETERS - 1] && !expected.dx == !wanted);
+            for (int k = 0; k < 2; k++) {
+                Run got = run(applied[k], b, 2, x, wanted);
+                check_same(got, expected);
+                run_free(got);
+            }
+            run_free(expected);
+        }
+        lk_free(x);
+        block_free(b[0]);
+        block_free(b[1]);
+    }
+}
+
+/* The same block twice: its gradients add up. */
+static Tensor *twice(Tape *t, const Block *b, Tensor *x) { return again(t, b, again(t, b, x)); }
+static Tensor *twice_plain(Tape *t, const Block *b, Tensor *x) { return plain(t, b, plain(t, b, x)); }
+
+Test(recompute, a_block_used_twice)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 1);
+    Block b = block_new(&rng, LK_F64);
+    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(ROWS, WIDTH), NULL);
+    check(lk_normal_(x, 0, 1, &rng));
+    Run expected = run(twice_plain, &b, 1, x, true), got = run(twice, &b, 1, x, true);
+    check_same(got, expected);
+    run_free(expected);
+    run_free(got);
+    lk_free(x);
+    block_free(b);
+}
+
+/* Reads a tensor of the tape that is not its argument: x y, for x y and the sum of both gradients. */
+static Tensor *times_state(Tape *t, const void *state, Tensor *x)
+{
+    return lk_mul(t, x, *(Tensor *const *)state);
+}
+
+Test(recompute, what_else_it_reads_gets_its_gradient)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4), *y = lk_scale(t, x, 2);
+    Tensor *z = lk_recompute(t, times_state, &y, sizeof y, x); /* 2 x² */
+    check(lk_backward(t, lk_sum(t, z, LK_ALL, false)));
+    check_values(lk_grad(x), 1e-15, 12, 16);
+    lk_zero_grad_(x);
+    z = lk_recompute(t, times_state, &x, sizeof x, x); /* x², x inside and outside */
+    check(lk_backward(t, lk_sum(t, z, LK_ALL, false)));
+    check_values(lk_grad(x), 1e-15, 6, 8);
+    lk_free(x);
     lk_tape_free(t);
 }
 
-static void free_results(Tensor *result[LEAVES + 1])
+/* A value that a module keeps on the tape is read by what comes before, by the segment, and by what follows; computed
+ * again, the segment does not meet the value that is there by then. */
+static Tensor *module_forward(Tape *t, const void *state, Tensor *x)
 {
-    for (int i = 0; i <= LEAVES; i++) lk_free(result[i]);
+    Module *m = *(Module *const *)state;
+    return lk_gelu(t, lk_forward(t, m, lk_gelu(t, lk_forward(t, m, x))));
 }
 
-Test(recompute, has_the_bits_of_the_plain_run)
-{
-    const unsigned all = (1u << LEAVES) - 1, x = 1u << (2 * DEPTH), outer = x << 1;
-    const unsigned choices[] = { all,   all & ~x, all & ~outer, all & ~x & ~outer, x,
-                                 outer, 1u,       1u << 3,      1u << DEPTH,       0 };
-    for (DType dtype = LK_F32; dtype <= LK_F64; dtype++) {
-        Net net = new_net(dtype);
-        for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
-            Tensor *expected[LEAVES + 1], *got[LEAVES + 1];
-            run(&net, PLAIN, choices[i], expected);
-            for (Style style = SEGMENTS; style <= TWICE; style++) {
-                run(&net, style, choices[i], got);
-                for (int j = 0; j <= LEAVES; j++) {
-                    if (!expected[j]) continue;
-                    /* A gradient that the tape holds starts from 0 here: -0 becomes 0. */
-                    check(lk_equal(got[j], expected[j]), "style %d, wanted %#x, leaf %d", (int)style, choices[i], j);
-                }
-                free_results(got);
-            }
-            free_results(expected);
-        }
-        free_net(&net);
-    }
-}
-
-/* LoRA inside, the base and x frozen: what torch's own reentrant checkpoint loses. */
-static Tensor *attend(Tape *t, const void *state, Tensor *x)
-{
-    return lk_multi_head_attention(t, *(Module *const *)state, x, NULL);
-}
-
-Test(recompute, reaches_lora_behind_a_frozen_input)
+Test(recompute, a_parametrization_that_is_cached)
 {
     Rng rng;
-    lk_manual_seed(&rng, 2);
-    Module *m = lk_self_attention_new(8, 2, 0.2, true, &rng, NULL);
-    MultiHeadAttention *a = lk_as_multi_head_attention(m);
-    lk_freeze_linears(m);
-    check(lk_module_set(&a->query, lk_linear_with_lora_new(lk_retain(a->query), 2, 4, &rng, NULL), NULL));
-    check(lk_module_set(&a->out_proj, lk_linear_with_lora_merged_new(lk_retain(a->out_proj), 2, 4, &rng, NULL), NULL));
-    for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (strstr(it.name, "lora.B")) lk_normal_(it.tensor, 0, 1, &rng);
-    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(2, 5, 8), NULL), *grad[2][4], *value[2];
-    lk_normal_(x, 0, 1, &rng);
-    for (int again = 0; again < 2; again++) {
-        Tape *t = lk_tape_new(NULL);
-        Tensor *y = again ? lk_recompute(t, attend, &m, sizeof m, x) : attend(t, &m, x);
-        check(lk_backward(t, lk_sum(t, lk_mul(t, y, y), LK_ALL, false)), "%s", lk_tape_error(t)->message);
-        value[again] = lk_clone(y, NULL);
-        int count = 0;
-        for (ParamIter it = lk_params(m); lk_params_next(&it);) {
-            check(!lk_grad(it.tensor) == !it.tensor->requires_grad, "%s", it.name);
-            if (lk_grad(it.tensor)) grad[again][count++] = lk_clone(lk_grad(it.tensor), NULL);
-        }
-        check(count == 4);
-        lk_module_zero_grad(m);
+    lk_manual_seed(&rng, 3);
+    Module *m = lk_linear_new(4, 4, true, &rng, NULL);
+    check(lk_register_parametrization(m, "weight", lk_symmetric_new(NULL), NULL));
+    lk_set_cached(m, true);
+    Tensor *grad[2];
+    for (int k = 0; k < 2; k++) {
+        Tape *t = quiet_tape();
+        Rng data;
+        lk_manual_seed(&data, 4);
+        Tensor *x = lk_forward(t, m, lk_randn(t, &data, LK_F32, LK_SHAPE(3, 4)));
+        x = k ? lk_recompute(t, module_forward, &m, sizeof m, x) : module_forward(t, &m, x);
+        x = lk_forward(t, m, x);
+        check(lk_backward(t, lk_sum(t, lk_mul(t, x, x), LK_ALL, false)), "%s", lk_tape_error(t)->message);
+        grad[k] = lk_clone(lk_grad(lk_original(m, "weight")), NULL);
+        lk_zero_grad_(lk_original(m, "weight"));
+        check(lk_grad_fn(lk_read(t, m, "weight")));
         lk_tape_free(t);
     }
-    check_equal(value[1], value[0]);
-    for (int i = 0; i < 4; i++) {
-        check_equal(grad[1][i], grad[0][i]);
-        lk_free(grad[0][i]), lk_free(grad[1][i]);
-    }
-    lk_free(value[0]), lk_free(value[1]), lk_free(x), lk_free(m);
+    check_close_to(grad[1], grad[0], 1e-6);
+    lk_free(grad[0]);
+    lk_free(grad[1]);
+    lk_free(m);
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Deep {
-    Tensor *w;
-    Tensor *leaf; /* on the tape */
-} Deep;
+enum { DEEP = 12, TALL = 256 };
 
-static Tensor *deep(Tape *t, const void *state, Tensor *x)
+/* Bytes that a tape needs for a deep stack; -1 allocations after two steps are counted in *later. */
+static size_t bytes_of(ApplyFn *apply, const Block *b, Tensor *x, int64_t *later)
 {
-    const Deep *d = state;
-    for (int i = 0; i < 20; i++) x = lk_tanh(t, lk_mul(t, lk_add(t, x, d->leaf), d->w));
-    return x;
-}
-
-/* Bytes that the tape holds after some steps of 20 segments with 60 operations each. */
-static size_t deep_step(bool again, Tensor *grad[2])
-{
-    enum { N = 10000, SEGMENTS_DEEP = 20 };
-    check_alloc_begin();
-    Tape *t = lk_tape_new(NULL);
-    Tensor *w = lk_param_new(LK_F32, LK_SHAPE(N), NULL), *x = lk_tensor_new(LK_F32, LK_SHAPE(N), NULL);
-    Rng rng;
-    lk_manual_seed(&rng, 3);
-    lk_normal_(w, 0, 1, &rng), lk_normal_(x, 0, 1, &rng);
-    size_t used = 0;
-    for (int step = 0; step < 5; step++) {
-        int64_t before = check_alloc_count();
-        lk_zero_grad_(w);
-        Tensor *leaf = lk_full(t, LK_F32, LK_SHAPE(N), 0.01), *y = x;
-        leaf->requires_grad = true; /* a leaf of the tape: its gradient is on the tape and outlives the segments */
-        Deep d = { w, leaf };
-        for (int i = 0; i < SEGMENTS_DEEP; i++) y = again ? lk_recompute(t, deep, &d, sizeof d, y) : deep(t, &d, y);
-        check(lk_backward(t, lk_sum(t, y, LK_ALL, false)), "%s", lk_tape_error(t)->message);
-        used = lk_tape_mark(t).memory.used;
-        check(step < 3 || check_alloc_count() == before, "step %d", step);
-        grad[1] = lk_grad(leaf) && step == 4 ? lk_clone(lk_grad(leaf), NULL) : NULL;
+    Tape *t = quiet_tape();
+    int64_t before = 0;
+    size_t peak = 0;
+    for (int step = 0; step < 4; step++) {
+        if (step == 3) before = check_alloc_count();
+        Tensor *y = x;
+        for (int i = 0; i < DEEP; i++) y = apply(t, b, y);
+        check(lk_backward(t, lk_sum(t, y, LK_ALL, false)));
+        TapeMark mark = lk_tape_mark(t);
+        if (step == 3) peak = mark.memory.used;
+        for (int i = 0; i < PARAMETERS; i++) lk_zero_grad_(parameter(b, i));
         lk_tape_reset(t);
     }
-    grad[0] = lk_clone(lk_grad(w), NULL);
-    lk_free(w), lk_free(x);
+    *later = check_alloc_count() - before;
     lk_tape_free(t);
-    check(check_alloc_live() == 2);
-    return used;
+    return peak;
 }
 
-Test(recompute, needs_the_memory_of_one_segment)
-{
-    Tensor *plain[2], *again[2];
-    size_t all = deep_step(false, plain), few = deep_step(true, again);
-    check(all > 20 * 60 * 40000, "%zu bytes", all);
-    check(few < 24 * 41000, "%zu bytes stay: x, y of each segment, and gradients", few);
-    for (int i = 0; i < 2; i++) {
-        check_equal(again[i], plain[i]);
-        lk_free(again[i]), lk_free(plain[i]);
-    }
-}
-
-Test(recompute, leaves_nothing_where_nothing_is_wanted)
-{
-    Net net = new_net(LK_F32);
-    for (int i = 0; i < LEAVES; i++) leaf_of(&net, i)->requires_grad = false;
-    for (int grad = 0; grad < 2; grad++) {
-        Tape *t = lk_tape_new(NULL);
-        lk_tape_set_grad(t, grad);
-        Block all = { .net = &net, .beside = net.outer, .style = PLAIN };
-        Tensor *expected = blocks(t, &all, net.x);
-        lk_tape_seed(t, 0);
-        size_t before = lk_tape_mark(t).memory.used;
-        Tensor *y = lk_recompute(t, blocks, &all, sizeof all, net.x);
-        check(lk_tape_mark(t).memory.used - before < 1024);
-        check(!y->requires_grad && !y->node);
-        check_equal(y, expected);
-        lk_tape_free(t);
-    }
-    free_net(&net);
-}
-
-Test(recompute, survives_failed_allocations)
+Test(recompute, memory_of_the_ends_only)
 {
     check_alloc_begin();
-    Net net = new_net(LK_F32);
-    int64_t live = check_alloc_live(), refused = 0;
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Block b = block_new(&rng, LK_F32);
+    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(TALL, WIDTH), NULL);
+    check(lk_normal_(x, 0, 1, &rng));
+    int64_t later;
+    size_t all = bytes_of(plain, &b, x, &later);
+    check(later == 0);
+    size_t ends = bytes_of(again, &b, x, &later);
+    check(later == 0, "%lld allocations in the last step", (long long)later);
+    check(2 * ends < all, "%zu bytes with, %zu without", ends, all);
+    lk_free(x);
+    block_free(b);
+    check(check_alloc_live() == 0);
+}
+
+Test(recompute, an_allocation_that_fails)
+{
+    check_alloc_begin();
     for (int64_t n = 0, failed = 1; failed; n++) {
-        for (int once = 0; once < 2; once++) {
-            if (once) check_fail_once(n);
-            else check_fail_after(n);
-            Tape *t = lk_tape_new(NULL);
-            if (t) {
-                lk_tape_on_error(t, NULL, NULL);
-                Block all = { .net = &net, .beside = net.outer, .style = SEGMENTS };
-                Tensor *y = lk_recompute(t, blocks, &all, sizeof all, net.x);
-                bool ok = lk_backward(t, lk_sum(t, y, LK_ALL, false));
-                if (!ok) check_error(lk_tape_error(t), LK_EMEMORY, "memory");
-                refused += !ok;
-                if (!ok && check_alloc_failed()) {
-                    /* The tape works on: what the failed one left of gradients is zeroed, as the header says. */
-                    check_fail_after(-1);
-                    lk_tape_clear_error(t);
-                    lk_tape_reset(t);
-                    for (int i = 0; i < LEAVES; i++) lk_zero_grad_(leaf_of(&net, i));
-                    check(lk_backward(t, lk_sum(t, lk_recompute(t, blocks, &all, sizeof all, net.x), LK_ALL, false)));
-                    failed = 1;
-                } else {
-                    failed = check_alloc_failed();
-                }
-            }
-            lk_tape_free(t);
-            for (int i = 0; i < LEAVES; i++) {
-                lk_free(leaf_of(&net, i)->grad_room);
-                leaf_of(&net, i)->grad = leaf_of(&net, i)->grad_room = NULL;
-            }
-            check(check_alloc_live() == live);
-        }
-    }
-    check(refused > 5);
-    check_fail_after(-1);
-    free_net(&net);
-}
-
-/* ---- errors ------------------------------------------------------------------------------------------------------ */
-
-/* Everything that a segment reads in its records may not change, frozen or not. */
-Test(recompute, notices_a_change_in_place)
-{
-    for (int changed = 0; changed < 5; changed++)
-        for (int frozen = 0; frozen < 2; frozen++) {
-            Tape *t = quiet_tape();
-            Net net = new_net(LK_F32);
-            if (frozen) net.w[0]->requires_grad = net.outer->requires_grad = net.x->requires_grad = false;
-            Tensor *x = lk_scale(t, net.x, 1), *beside = lk_relu(t, net.outer), *loose = lk_scale(t, net.x, 1);
-            Block k = { .net = &net, .beside = beside };
-            Tensor *y = lk_recompute(t, block, &k, sizeof k, x);
-            Tensor *victim[] = { net.w[0], net.b[0], x, beside, loose };
-            Tensor *loss = lk_sum(t, lk_mul(t, y, y), LK_ALL, false);
-            lk_fill_(victim[changed], 1);
-            bool ok = lk_backward(t, loss);
-            check(ok == (changed == 4), "changed %d", changed);
-            if (!ok) {
-                check_error(lk_tape_error(t), LK_ESTATE, "CheckpointFunctionBackward needs its input");
-                for (int i = 0; i < LEAVES; i++) check(!lk_grad(leaf_of(&net, i)));
-            }
-            free_net(&net);
-            lk_tape_free(t);
-        }
-}
-
-typedef struct Odd {
-    int *calls;
-    Tensor *w, *frozen;
-    int kind;
-} Odd;
-
-static Tensor *odd(Tape *t, const void *state, Tensor *x)
-{
-    const Odd *o = state;
-    int call = ++*o->calls;
-    switch (o->kind) {
-    case 0: return lk_mul(t, x, lk_scale(t, o->frozen, call)); /* other values */
-    case 1: return call == 1 ? lk_mul(t, x, o->w) : lk_sum(t, lk_mul(t, x, o->w), LK_ALL, false); /* another shape */
-    case 2: return call == 1 ? lk_mul(t, x, o->w) : NULL;
-    case 3: return call == 1 ? lk_mul(t, x, o->w) : o->w; /* of the outside */
-    case 4: return lk_mul(t, x, lk_neg(t, o->frozen)); /* reads in what is not recorded */
-    default: return call == 1 ? lk_mul(t, x, o->w) : lk_matmul(t, x, lk_ones(t, LK_F32, LK_SHAPE(3, 3)));
-    }
-}
-
-Test(recompute, refuses_another_result)
-{
-    for (int kind = 0; kind < 6; kind++) {
+        Rng rng;
+        lk_manual_seed(&rng, 0);
+        Block b[2] = { block_new(&rng, LK_F32), block_new(&rng, LK_F32) };
+        Tensor *x = lk_param_new(LK_F32, LK_SHAPE(TALL, WIDTH), NULL);
         Tape *t = quiet_tape();
-        int calls = 0;
-        Tensor *w = make_param(LK_F32, LK_SHAPE(2), 1, 2), *x = make_param(LK_F32, LK_SHAPE(2), 3, 4);
-        Tensor *frozen = make_tensor(LK_F32, LK_SHAPE(2), 1, 2);
-        Odd o = { &calls, w, frozen, kind };
-        Tensor *y = lk_recompute(t, odd, &o, sizeof o, x);
-        if (kind == 4) lk_fill_(frozen, 7);
-        check(!lk_backward(t, lk_sum(t, y, LK_ALL, false)) && calls == 2);
-        if (kind == 5) check_error(lk_tape_error(t), LK_ESHAPE, "inner sizes 2 and 3 differ"); /* the first failure */
-        else check_error(lk_tape_error(t), LK_ESTATE, "the segment that gave (2,) to lk_recompute gave something else");
-        lk_tape_clear_error(t); /* and the tape is as before */
-        lk_tape_reset(t);
-        check(lk_tape_grad(t) && lk_backward(t, lk_sum(t, lk_mul(t, x, w), LK_ALL, false)));
-        lk_free(w), lk_free(x), lk_free(frozen);
+        check(x && t);
+        check_fail_after(n);
+        bool ok = lk_backward(t, lk_sum(t, nested(t, b, x), LK_ALL, false));
+        failed = check_alloc_failed();
+        check_fail_after(-1);
+        check(ok == (failed == 0));
+        if (!ok) check_error(lk_tape_error(t), LK_EMEMORY, "memory");
         lk_tape_free(t);
+        lk_free(x);
+        block_free(b[0]);
+        block_free(b[1]);
+        check(check_alloc_live() == 0);
     }
 }
 
-/* ---- odd segments ------------------------------------------------------------------------------------------------ */
+/* ---- what is refused, and what needs nothing --------------------------------------------------------------------- */
 
-static Tensor *same(Tape *t, const void *state, Tensor *x)
+Test(recompute, a_parameter_changed_in_between)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Block b = block_new(&rng, LK_F32);
+    Tape *t = quiet_tape();
+    Tensor *y = lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F32, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
+    check(lk_fill_(b.bias, 0));
+    check(!lk_backward(t, y) && !lk_grad(b.weight));
+    check_error(lk_tape_error(t), LK_ESTATE, "changed in place");
+    lk_tape_free(t);
+    block_free(b);
+}
+
+/* Something else each time. */
+static Tensor *fickle(Tape *t, const void *state, Tensor *x)
+{
+    int *calls = *(int *const *)state;
+    return lk_scale(t, x, ++*calls);
+}
+
+Test(recompute, a_segment_that_gives_something_else)
+{
+    Tape *t = quiet_tape();
+    int calls = 0, *counter = &calls;
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4);
+    check(!lk_backward(t, lk_sum(t, lk_recompute(t, fickle, &counter, sizeof counter, x), LK_ALL, false)));
+    check_error(lk_tape_error(t), LK_ESTATE, "gave something else when it was computed again");
+    lk_free(x);
+    lk_tape_free(t);
+}
+
+static Tensor *itself(Tape *t, const void *state, Tensor *x)
 {
     (void)t, (void)state;
     return x;
 }
-
-static Tensor *other(Tape *t, const void *state, Tensor *x)
-{
-    (void)t, (void)x;
-    return *(Tensor *const *)state;
-}
-
-static Tensor *flat(Tape *t, const void *state, Tensor *x)
+static Tensor *refused(Tape *t, const void *state, Tensor *x)
 {
     (void)state;
-    return lk_view(t, x, LK_SHAPE(-1));
+    return lk_matmul(t, x, lk_ones(t, LK_F64, LK_SHAPE(3, 3)));
 }
 
-static Tensor *cut(Tape *t, const void *state, Tensor *x)
-{
-    lk_mul(t, x, *(Tensor *const *)state); /* recorded, but the result has no part in it */
-    return lk_detach(t, x);
-}
-
-static Tensor *fails(Tape *t, const void *state, Tensor *x)
-{
-    (void)state;
-    return lk_matmul(t, lk_mul(t, x, x), lk_ones(t, LK_F64, LK_SHAPE(7, 7)));
-}
-
-Test(recompute, of_segments_that_compute_nothing)
+Test(recompute, nothing_to_do)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F64, LK_SHAPE(2, 2), 1, 2, 3, 4), *w = make_param(LK_F64, LK_SHAPE(2, 2), 5, 6, 7, 8);
-    check(lk_recompute(t, same, NULL, 0, x) == x);
-    Tensor *computed = lk_mul(t, w, w);
-    check(lk_recompute(t, other, &computed, sizeof computed, x) == computed && computed->node);
-    Tensor *y = lk_recompute(t, cut, &w, sizeof w, x);
-    check(!y->requires_grad && !y->node);
-    check_values(y, 0, 1, 2, 3, 4);
-    y = lk_recompute(t, flat, NULL, 0, x); /* a view of x: shares its elements */
-    check(y->data == x->data && y->storage == x->storage);
-    check(lk_backward_with(t, lk_mul(t, y, y), lk_view(t, w, LK_SHAPE(-1)), true));
-    check_values(lk_grad(x), 0, 10, 24, 42, 64);
-    check(!lk_recompute(t, same, NULL, 0, NULL) && lk_tape_error(t)->code == LK_OK);
-    check(!lk_recompute(t, fails, NULL, 0, x));
-    check_error(lk_tape_error(t), LK_ESHAPE, "inner sizes 2 and 7 differ");
-    lk_tape_clear_error(t);
-    lk_zero_grad_(x); /* the graph before it is still there */
-    check(lk_backward(t, lk_sum(t, computed, LK_ALL, false)));
-    check_values(lk_grad(w), 0, 10, 12, 14, 16);
-    check(!lk_grad(x));
-    lk_free(x), lk_free(w);
+    Tensor *x = make_param(LK_F64, LK_SHAPE(1, 2), 3, 4), *frozen = make_tensor(LK_F64, LK_SHAPE(1, 2), 5, 6);
+    check(lk_recompute(t, itself, NULL, 0, x) == x);
+    Tensor *y = lk_recompute(t, times_state, &frozen, sizeof frozen, frozen);
+    check(y && !y->requires_grad && !y->node);
+    check_values(y, 0, 25, 36);
+    lk_tape_set_grad(t, false);
+    y = lk_recompute(t, times_state, &x, sizeof x, x);
+    check(y && !y->requires_grad);
+    check_values(y, 0, 9, 16);
+    lk_tape_set_grad(t, true);
+    check(!lk_recompute(t, itself, NULL, 0, NULL));
+    check_no_error(lk_tape_error(t));
+    check(!lk_recompute(t, refused, NULL, 0, x));
+    check_error(lk_tape_error(t), LK_ESHAPE, "inner sizes 2 and 3 differ");
+    lk_free(x);
+    lk_free(frozen);
     lk_tape_free(t);
 }
 
-/* keep_graph: the segment may be computed any number of times; else its second use is an error like any other. */
-Test(recompute, keeps_its_graph_on_demand)
+Test(recompute, backward_goes_through_once)
 {
     Tape *t = quiet_tape();
-    Net net = new_net(LK_F64);
-    Block k = { .net = &net, .beside = net.outer };
-    Tensor *y = lk_retain_grad(lk_recompute(t, block, &k, sizeof k, net.x)), *loss = lk_sum(t, y, LK_ALL, false);
-    check(lk_backward_with(t, loss, NULL, true));
-    Tensor *once = lk_clone(lk_grad(net.w[0]), NULL);
-    check_close_to(lk_grad(y), lk_ones(t, LK_F64, LK_SHAPE(5, WIDTH)), 0);
-    check(lk_backward(t, loss));
-    check_close_to(lk_grad(net.w[0]), lk_scale(t, once, 2), 1e-15);
-    check(!lk_backward(t, loss));
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4);
+    Tensor *z = lk_sum(t, lk_recompute(t, times_state, &x, sizeof x, x), LK_ALL, false);
+    check(lk_backward(t, z) && !lk_backward(t, z));
     check_error(lk_tape_error(t), LK_ESTATE, "was gone through before");
-    lk_free(once);
-    free_net(&net);
+    check_values(lk_grad(x), 1e-15, 6, 8);
+    lk_free(x);
+    lk_tape_free(t);
+}
+
+/* A graph that is kept gives the same again, with the mask it drew first; the mode of the tape does not matter then. */
+Test(recompute, backward_with_keep_graph)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 2);
+    Block b = block_new(&rng, LK_F64);
+    Tape *t = quiet_tape();
+    Tensor *y = lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
+    Tensor *once[PARAMETERS];
+    check(lk_backward_with(t, y, NULL, true));
+    for (int i = 0; i < PARAMETERS; i++) {
+        once[i] = lk_clone(lk_grad(parameter(&b, i)), NULL);
+        lk_zero_grad_(parameter(&b, i));
+    }
+    lk_dropout(t, lk_ones(t, LK_F64, LK_SHAPE(9)), 0.5);
+    lk_tape_set_grad(t, false);
+    check(lk_backward(t, y));
+    check(!lk_tape_grad(t) && lk_tape_random(t).calls == 2);
+    for (int i = 0; i < PARAMETERS; i++) {
+        check_equal(lk_grad(parameter(&b, i)), once[i]);
+        lk_free(once[i]);
+    }
+    lk_tape_free(t);
+    block_free(b);
+}
+
+/* Frozen in the forward is frozen in backward, as without lk_recompute: a leaf of the tape, and one with an owner. */
+Test(recompute, a_leaf_that_is_unfrozen_in_between)
+{
+    for (int owned = 0; owned < 2; owned++) {
+        Tape *t = quiet_tape();
+        Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4), *mine = make_tensor(LK_F64, LK_SHAPE(2), 5, 6);
+        Tensor *y = owned ? mine : lk_full(t, LK_F64, LK_SHAPE(2), 7);
+        Tensor *z = lk_sum(t, lk_recompute(t, times_state, &y, sizeof y, x), LK_ALL, false);
+        check(lk_set_requires_grad(y, true));
+        check(lk_backward(t, z) && !lk_grad(y));
+        check_values(lk_grad(x), 0, owned ? 5 : 7, owned ? 6 : 7);
+        lk_free(x);
+        lk_free(mine);
+        lk_tape_free(t);
+    }
+}
+
+/* The other way round x gets none, and y does. */
+Test(recompute, x_that_is_frozen_in_between)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4), *y = make_param(LK_F64, LK_SHAPE(2), 5, 6);
+    Tensor *z = lk_sum(t, lk_recompute(t, times_state, &y, sizeof y, x), LK_ALL, false);
+    check(lk_set_requires_grad(x, false));
+    check(lk_backward(t, z) && !lk_grad(x));
+    check_values(lk_grad(y), 0, 3, 4);
+    lk_free(x);
+    lk_free(y);
+    lk_tape_free(t);
+}
+
+static Tensor *detached(Tape *t, const void *state, Tensor *x)
+{
+    (void)state;
+    return lk_detach(t, lk_scale(t, x, 2));
+}
+static Tensor *the_state(Tape *t, const void *state, Tensor *x)
+{
+    lk_scale(t, x, 2);
+    return *(Tensor *const *)state;
+}
+
+/* What is recorded inside goes even if the result does not depend on it: what follows is as if it were not there. */
+Test(recompute, a_result_without_a_graph_of_its_own)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4), *y = lk_scale(t, x, 3);
+    check(lk_recompute(t, the_state, &y, sizeof y, x) == y && lk_grad_fn(y));
+    Tensor *z = lk_recompute(t, detached, NULL, 0, x);
+    check(z && !z->requires_grad && !lk_grad_fn(z));
+    check_values(z, 0, 6, 8);
+    check(lk_backward(t, lk_sum(t, lk_mul(t, y, z), LK_ALL, false)));
+    check_values(lk_grad(x), 0, 18, 24);
+    lk_free(x);
     lk_tape_free(t);
 }

@@ -384,7 +384,7 @@ Test(safetensors_write, a_module_of_another_kind_is_not_touched)
 
     err = (Error){ 0 };
     check(!lk_load_module(net, check_scratch("missing"), true, &err));
-    check_error(&err, LK_EIO, "lk_load_module: ");
+    check_error(&err, LK_EIO, "lk_load_safetensors: ");
     err = (Error){ 0 };
     check(!lk_load_module(NULL, path, true, &err));
     check_error(&err, LK_EVALUE, "the module is NULL");

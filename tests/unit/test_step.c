@@ -141,6 +141,7 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
     Tensor *positive = lk_add_scalar(t, lk_mul(t, x, x), 1), *turned = lk_T(t, x);
     Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(4), (int64_t[]){ 1, 0, 2, 1 });
     Tensor *mask = lk_gt(t, lk_arange(t, 0, 4), lk_full(t, LK_I64, LK_SCALAR, 1));
+    lk_tape_seed(t, 1);
     Tensor *terms[] = {
         lk_sub(t, lk_neg(t, x), b),
         lk_div(t, b, positive),
@@ -149,6 +150,7 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_log(t, lk_sqrt(t, positive)),
         lk_exp(t, lk_sigmoid(t, lk_tanh(t, x))),
         lk_abs(t, lk_relu(t, turned)),
+        lk_gelu(t, turned),
         lk_matmul(t, x, w),
         lk_matmul(t, lk_reshape(t, x, LK_SHAPE(2, 2, 3)), lk_transpose(t, w, 0, 1)),
         lk_linear(t, x, w, b),
@@ -174,6 +176,9 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_softmax(t, lk_T(t, x), 0),
         lk_log_softmax(t, x, 1),
         lk_cross_entropy(t, lk_linear(t, x, w, NULL), labels),
+        lk_layer_norm(t, turned, 2, lk_T(t, positive), NULL, 1e-5),
+        lk_residual_norm(t, x, lk_T(t, lk_contiguous(t, turned)), 0.25, b, b, 1e-5),
+        lk_embedding(t, turned, labels, 0),
         lk_mse_loss(t, x, lk_T(t, lk_contiguous(t, lk_T(t, positive)))),
     };
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)

@@ -234,6 +234,46 @@ Test(tensor, the_last_owner_frees_the_gradient_too)
     check(check_alloc_live() == 0);
 }
 
+static void count_call(void *holder)
+{
+    ++*(int *)holder;
+}
+
+Test(tensor, from_blob)
+{
+    check_alloc_begin();
+    float values[6] = { 1, 2, 3, 4, 5, 6 };
+    int released = 0;
+    Tensor *x = lk_from_blob_new(LK_F32, LK_SHAPE(2, 3), values, count_call, &released, NULL);
+    check_shape(x, LK_SHAPE(2, 3));
+    check(x->data == values && x->storage->bytes == sizeof values && lk_is_contiguous(x));
+    check(lk_fill_(x, 7) && values[5] == 7);
+    lk_retain(x);
+    lk_free(x);
+    check(released == 0);
+    lk_free(x);
+    check(released == 1);
+
+    /* Converted, it is on memory of its own. */
+    x = lk_from_blob_new(LK_F32, LK_SHAPE(2), values, count_call, &released, NULL);
+    check(lk_convert_(x, LK_F64, NULL) && released == 2);
+    check(lk_convert_(x, LK_F32, NULL));
+    values[0] = 0;
+    check_values(x, 0, 7, 7);
+    lk_free(x);
+    check(released == 2);
+
+    /* Nobody is told; and a failure gives the memory back too. */
+    lk_free(lk_from_blob_new(LK_F32, LK_SHAPE(2), values, NULL, NULL, NULL));
+    Error err = { 0 };
+    check_fail_after(0);
+    check(!lk_from_blob_new(LK_F32, LK_SHAPE(2), values, count_call, &released, &err) && released == 3);
+    check_error(&err, LK_EMEMORY, "no memory");
+    check_fail_after(-1);
+    check(!lk_from_blob_new(LK_F32, LK_SHAPE(-1), values, NULL, NULL, NULL));
+    check(check_alloc_live() == 0);
+}
+
 Test(tensor, the_tape_owns_what_operations_make)
 {
     Tape *t = lk_tape_new(NULL);

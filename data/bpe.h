@@ -1,0 +1,60 @@
+/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For data/tokenizer.c, which cuts text
+ * into words, and data/tokenizer_load.c, which reads the files. */
+#ifndef LK_BPE_H
+#define LK_BPE_H
+
+#include "data/tokenizer.h"
+
+enum { LK_BPE_TOKEN_MAX = 4096 }; /* bytes of a spelling */
+
+typedef struct BpeToken {
+    uint32_t spelling;    /* where it begins in names, as vocab.json writes it; ends with '\0' */
+    uint32_t bytes, size; /* and the bytes it stands for */
+    bool whole;           /* merging these bytes gives this one token */
+} BpeToken;
+
+typedef struct BpeMerge {
+    int32_t left, right; /* left = -1: no merge in this slot */
+    int32_t rank, token; /* what the two become; lower ranks first */
+} BpeMerge;
+
+typedef struct BpeSlot {
+    uint32_t hash;
+    int32_t id; /* -1: none in this slot */
+} BpeSlot;
+
+/* Two hash tables with linear probing, at most half full, their sizes powers of two. */
+typedef struct Bpe {
+    int32_t count;
+    BpeToken *tokens; /* by id */
+    char *names;
+    BpeSlot *slots; /* of the tokens, by their bytes */
+    BpeMerge *merges;
+    uint32_t slot_mask, merge_mask;
+    int32_t of_byte[256]; /* the token of each single byte */
+} Bpe;
+
+/* Room for so many tokens, with all names in `names` bytes, and merges; false: no memory. lk_bpe_free frees it. */
+bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
+void lk_bpe_free(Bpe *bpe);
+
+/* Puts token id, whose entry is filled in, into the table. No two tokens have the same bytes. */
+void lk_bpe_add_token(Bpe *bpe, int32_t id);
+/* -1: no token has these bytes. */
+int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size);
+int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length);
+/* The slot of a merge: an empty one (left = -1), in which it may be put, if there is none. */
+BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
+/* Finds out which tokens are whole, once all merges are there; false: no memory. */
+bool lk_bpe_finish(Bpe *bpe);
+
+/* Appends the tokens of a word to ids; false: no memory. broken: what is not UTF-8 in it becomes U+FFFD. */
+bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken, TokenIds *ids);
+
+/* Room for `more` ids behind count; false: no memory. */
+bool lk_token_ids_reserve(TokenIds *ids, size_t more);
+
+/* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that stands for none. */
+bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
+
+#endif

@@ -1,0 +1,21 @@
+/* names.h - lists of names: what a file and a module do not have in common. */
+#ifndef LK_NAMES_H
+#define LK_NAMES_H
+
+#include "core/error.h"
+
+/* Starts empty: Names names = { 0 }; */
+typedef struct Names {
+    char **items;
+    int count;
+} Names;
+
+LK_API void lk_names_free(Names *names); /* leaves it empty */
+LK_API bool lk_names_has(const Names *names, const char *name);
+/* Appends a text made like printf's. Error, nothing changed: LK_EMEMORY. */
+LK_API bool lk_names_add(Names *names, Error *err, const char *format, ...) LK_PRINTF(3, 4);
+
+/* "a, b, c" for a message, into a buffer that it returns; what does not fit is an ellipsis. */
+LK_API const char *lk_names_text(const Names *names, char *text, size_t size);
+
+#endif

@@ -1,0 +1,333 @@
+/* peft.c - writes adapters in PEFT's form. Its settings: data/peft_config.c. Reading: data/peft_load.c. */
+#include "data/peft_parts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "core/ops.h"
+#include "data/atomic_file.h"
+
+/* ---- the model without its adapters ---------------------------------------------------------------------------- */
+
+bool lk_peft_ends_with(const char *name, const char *end)
+{
+    size_t all = strlen(name), last = strlen(end);
+    return all >= last && strcmp(name + all - last, end) == 0 && (all == last || name[all - last - 1] == '.');
+}
+
+const Field *lk_peft_param(const Module *m, const Field *after)
+{
+    for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++)
+        if (f->kind == LK_FIELD_PARAM && lk_original(m, f->name)) return f;
+    return NULL;
+}
+
+Tensor lk_peft_T(const Tensor *x)
+{
+    Tensor y = *x;
+    y.shape[0] = x->shape[1], y.shape[1] = x->shape[0];
+    y.stride[0] = x->stride[1], y.stride[1] = x->stride[0];
+    return y;
+}
+
+PeftIter lk_peft_modules(Module *m, const char *adapter)
+{
+    return (PeftIter){ .modules = lk_modules(m), .adapter = adapter ? adapter : "default" };
+}
+
+/* The adapter of the iterator's name on any parameter of its module. */
+static void find_lora(PeftIter *it)
+{
+    it->lora = NULL;
+    it->foreign = false;
+    for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
+        const ParametrizationList *list = lk_parametrizations(it->module, f->name);
+        for (int i = 0; list && i < list->chain.count; i++) {
+            LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
+            if (!p || strcmp(p->adapter, it->adapter) != 0) continue;
+            if (it->linear && strcmp(f->name, "weight") == 0) it->lora = p;
+            else it->foreign = true;
+        }
+    }
+}
+
+bool lk_peft_next(PeftIter *it)
+{
+    while (lk_modules_next(&it->modules)) {
+        const char *name = it->modules.name;
+        if (it->skip_length > 0 && strncmp(name, it->skip, it->skip_length) == 0) continue;
+        Module *m = it->modules.module;
+        it->wrapper = lk_as_linear_with_lora(m);
+        if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
+        bool chains = lk_peft_ends_with(name, "parametrizations"); /* the base's own child has this name */
+        it->skip_length = 0;
+        if (it->wrapper || chains)
+            it->skip_length = (size_t)snprintf(it->skip, sizeof it->skip, "%s%s", name, *name ? "." : "");
+        if (chains) continue;
+        it->name = name;
+        it->module = it->wrapper ? it->wrapper->linear : m;
+        it->slot = it->modules.slot;
+        it->linear = lk_as_linear(it->module);
+        find_lora(it);
+        return true;
+    }
+    return false;
+}
+
+/* ---- what is written ------------------------------------------------------------------------------------------- */
+
+typedef struct Export {
+    Module *module;
+    const PeftOptions *options;
+    Error *err;
+    StateDict *state;
+    PeftLayer *layers;
+    int count;
+    Names targets;
+} Export;
+
+static bool fail(const Export *x, const char *name, const char *text)
+{
+    return lk_error_set(x->err, LK_EVALUE, "lk_save_peft: %.40s: %.200s%s%s", x->module->type->name, name,
+                        *name ? ": " : "", text);
+}
+
+/* Whether a module is one of those that are exported whole, or in one. */
+static bool is_saved(const PeftOptions *o, const char *name)
+{
+    for (int i = 0; i < o->save_count; i++) {
+        size_t length = strlen(o->save[i]);
+        if (strncmp(name, o->save[i], length) == 0 && (name[length] == '\0' || name[length] == '.')) return true;
+    }
+    return false;
+}
+
+/* state["base_model.model.NAME.part"] = a copy of x */
+static bool add(Export *x, const char *name, const char *part, const Tensor *value)
+{
+    char key[2 * LK_NAME_MAX];
+    snprintf(key, sizeof key, LK_PEFT_PREFIX "%s%s%s", name, *name ? "." : "", part);
+    return lk_state_dict_add(x->state, key, lk_clone(value, x->err), x->err);
+}
+
+static bool add_adapter(Export *x, const PeftIter *it)
+{
+    LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
+    if (it->foreign) return fail(x, it->name, "has an adapter that is not on the weight of a Linear, as PEFT's are");
+    if (!it->wrapper && !it->lora) return true;
+    if (it->wrapper && it->lora) return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");
+    if (it->wrapper && (!layer || !it->linear)) return fail(x, it->name, "its wrapper holds no Linear and LoRALayer");
+    Module *lora = layer ? &layer->base : &it->lora->base;
+    if (lk_is_parametrized(lora, NULL)) return fail(x, it->name, "A or B of its adapter are parametrized");
+    if (*it->name == '\0') return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
+
+    PeftLayer *l = &x->layers[x->count++];
+    strcpy(l->name, it->name);
+    l->rank = layer ? lk_size(layer->A, 1) : lk_size(it->lora->lora_A, 0);
+    /* alpha as it was given, unless the adapter has been scaled since */
+    bool scaled = it->lora && it->lora->scale != it->lora->alpha / (double)l->rank;
+    l->alpha = layer ? layer->alpha * (double)l->rank : scaled ? it->lora->scale * (double)l->rank : it->lora->alpha;
+    Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A, B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;
+    return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
+}
+
+/* What forward sees of a parameter: of a wrapped weight W + alpha (A B)ᵀ. */
+static Tensor *value_of(Tape *t, const PeftIter *it, const char *param)
+{
+    Tensor *x = lk_read(t, it->module, param);
+    if (!it->wrapper || strcmp(param, "weight") != 0) return x;
+    LoRALayer *layer = lk_as_lora_layer(it->wrapper->lora);
+    if (!layer) return lk_fail(t, LK_EVALUE, "lk_save_peft: the wrapper %.200s holds no LoRALayer", it->name);
+    Tensor *update = lk_matmul(t, lk_read(t, &layer->base, "A"), lk_read(t, &layer->base, "B"));
+    return lk_add(t, x, lk_scale(t, lk_T(t, update), layer->alpha));
+}
+
+static bool add_whole(Export *x, const PeftIter *it)
+{
+    Tape *t = lk_tape_new(x->err);
+    if (!t) return false;
+    lk_tape_on_error(t, NULL, NULL);
+    lk_tape_set_grad(t, false);
+    bool ok = true;
+    for (const Field *f = NULL; ok && (f = lk_peft_param(it->module, f));) {
+        Tensor *value = value_of(t, it, f->name);
+        ok = value ? add(x, it->name, f->name, value)
+                   : lk_error_set(x->err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    }
+    lk_tape_free(t);
+    return ok;
+}
+
+/* ---- target_modules -------------------------------------------------------------------------------------------- */
+
+static bool is_layer(const Export *x, const char *name)
+{
+    for (int i = 0; i < x->count; i++)
+        if (strcmp(x->layers[i].name, name) == 0) return true;
+    return false;
+}
+
+/* PEFT adapts every module whose name ends with a target. */
+static bool names_only_layers(const Export *x, const char *end)
+{
+    for (PeftIter it = lk_peft_modules(x->module, x->options->adapter); lk_peft_next(&it);)
+        if (lk_peft_ends_with(it.name, end) && !is_layer(x, it.name)) return false;
+    return true;
+}
+
+/* Of each layer the shortest end of its name that no other module has: "query", "attention.output.dense". */
+static bool find_targets(Export *x)
+{
+    for (int i = 0; i < x->count; i++) {
+        const char *name = x->layers[i].name, *end = name + strlen(name);
+        bool found = false;
+        while (!found && end > name) {
+            do end--;
+            while (end > name && end[-1] != '.');
+            found = lk_names_has(&x->targets, end) || names_only_layers(x, end);
+        }
+        if (!found) return fail(x, name, "its whole name is the end of another module's, which has no adapter");
+        if (!lk_names_has(&x->targets, end) && !lk_names_add(&x->targets, x->err, "%s", end)) return false;
+    }
+    /* In the order of the alphabet, as PEFT's tools sort them; there are few. */
+    for (int i = 1; i < x->targets.count; i++)
+        for (int k = i; k > 0 && strcmp(x->targets.items[k - 1], x->targets.items[k]) > 0; k--) {
+            char *item = x->targets.items[k];
+            x->targets.items[k] = x->targets.items[k - 1];
+            x->targets.items[k - 1] = item;
+        }
+    return true;
+}
+
+static bool collect(Export *x)
+{
+    const PeftOptions *o = x->options;
+    int modules = 0;
+    PeftIter all = lk_peft_modules(x->module, o->adapter);
+    while (lk_peft_next(&all)) modules++;
+    if (all.modules.failed) return fail(x, "", "is nested too deep, or has names that are too long");
+    for (int i = 0; i < o->save_count; i++)
+        if (*o->save[i] == '\0' || !lk_module_at(x->module, o->save[i], x->err))
+            return fail(x, "", "the model itself cannot be one of the modules to save"); /* or the error came first */
+    x->state = lk_state_dict_empty_new(x->err);
+    x->layers = lk_mem_calloc((size_t)modules + 1, sizeof *x->layers);
+    if (!x->state || !x->layers) return lk_error_set(x->err, LK_EMEMORY, "lk_save_peft: no memory");
+    for (PeftIter it = lk_peft_modules(x->module, o->adapter); lk_peft_next(&it);)
+        if (!(is_saved(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it))) return false;
+    if (x->count == 0) return fail(x, "", o->save_count ? "has no adapter outside of the modules to save"
+                                                        : "has no adapter");
+    return find_targets(x);
+}
+
+/* ---- two files as one ------------------------------------------------------------------------------------------ */
+
+typedef char Path[LK_PEFT_PATH_MAX];
+
+static bool cannot(const char *path, Error *err)
+{
+    return lk_error_set(err, LK_EIO, "lk_save_peft: %.200s: cannot be written: %s", path, strerror(errno));
+}
+
+static bool join(Path out, const char *folder, const char *name, Error *err)
+{
+    errno = ENAMETOOLONG;
+    return snprintf(out, LK_PEFT_PATH_MAX, "%s/%s", folder, name) < LK_PEFT_PATH_MAX || cannot(folder, err);
+}
+
+static bool write_text(const char *path, const char *text, Error *err)
+{
+    AtomicFile f;
+    bool ok = lk_atomic_begin(&f, "lk_save_peft", path, err) && lk_atomic_write(&f, text, strlen(text));
+    return lk_atomic_end(&f, ok);
+}
+
+static bool holds(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) return false;
+    int c;
+    while ((c = fgetc(file)) != EOF && c == (unsigned char)*text) text++;
+    fclose(file);
+    return c == EOF && *text == '\0';
+}
+
+/* Moves both files from a folder inside of `folder` into it. Settings that differ are put aside first, so that they are
+ * never there with the other weights. */
+static bool move_files(const char *stage, const char *folder, const char *config, Error *err)
+{
+    Path old_config, old_model, new_config, new_model, aside;
+    if (!join(old_config, folder, LK_PEFT_CONFIG, err) || !join(old_model, folder, LK_PEFT_MODEL, err) ||
+        !join(new_config, stage, LK_PEFT_CONFIG, err) || !join(new_model, stage, LK_PEFT_MODEL, err) ||
+        !join(aside, stage, "old", err))
+        return false;
+    bool differs = access(old_config, F_OK) == 0 && !holds(old_config, config);
+    if (differs && rename(old_config, aside) != 0) return cannot(old_config, err);
+    if (rename(new_model, old_model) != 0) {
+        cannot(old_model, err);
+        if (differs) rename(aside, old_config);
+        return false;
+    }
+    if (rename(new_config, old_config) != 0) return cannot(old_config, err);
+    if (differs) unlink(aside);
+    return true;
+}
+
+/* A new folder, for as long as writing takes: inside of `folder` if that is there, else beside it. */
+static bool make_stage(Path stage, const char *folder, bool inside, Error *err)
+{
+    enum { ATTEMPTS = 1000 }; /* what killed processes left behind */
+    int length = (int)strlen(folder), made = -1;
+    while (length > 1 && folder[length - 1] == '/') length--;
+    errno = EEXIST;
+    for (int i = 0; made != 0 && errno == EEXIST && i < ATTEMPTS; i++) {
+        int size = snprintf(stage, LK_PEFT_PATH_MAX, "%.*s%s.%ld-%d.tmp", length, folder, inside ? "/" : "",
+                            (long)getpid(), i);
+        if (size >= LK_PEFT_PATH_MAX) errno = ENAMETOOLONG;
+        else made = mkdir(stage, 0777);
+    }
+    return made == 0 || cannot(folder, err);
+}
+
+static void remove_stage(const char *stage)
+{
+    static const char *const names[] = { LK_PEFT_CONFIG, LK_PEFT_MODEL };
+    for (int i = 0; i < 2; i++) {
+        Path path;
+        if (join(path, stage, names[i], NULL)) unlink(path);
+    }
+    rmdir(stage);
+}
+
+static bool write_files(const StateDict *state, const char *config, const char *folder, Error *err)
+{
+    struct stat info;
+    Path stage, path;
+    bool inside = stat(folder, &info) == 0;
+    errno = ENOTDIR;
+    if (inside && !S_ISDIR(info.st_mode)) return cannot(folder, err);
+    if (!make_stage(stage, folder, inside, err)) return false;
+    bool ok = join(path, stage, LK_PEFT_MODEL, err) &&
+              lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err) &&
+              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, config, err);
+    if (ok && inside) ok = move_files(stage, folder, config, err);
+    else if (ok) ok = rename(stage, folder) == 0 || cannot(folder, err);
+    if (!ok || inside) remove_stage(stage);
+    return ok;
+}
+
+bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err)
+{
+    if (!m || !folder || !*folder)
+        return lk_error_set(err, LK_EVALUE, "lk_save_peft: %s", m ? "the folder has no name" : "the module is NULL");
+    Export x = { .module = m, .options = options ? options : &(const PeftOptions){ 0 }, .err = err };
+    char *config = collect(&x) ? lk_peft_config_new(x.options, x.layers, x.count, &x.targets, err) : NULL;
+    bool ok = config && write_files(x.state, config, folder, err);
+    lk_mem_free(config);
+    lk_names_free(&x.targets);
+    lk_mem_free(x.layers);
+    lk_state_dict_free(x.state);
+    return ok;
+}

@@ -1,0 +1,55 @@
+/* peft.h - adapters in files as Hugging Face's PEFT library has them: adapter_config.json, adapter_model.safetensors.
+ *
+ *     const char *const head[] = { "classifier" };
+ *     lk_save_peft(model, "adapter", &(PeftOptions){ .task_type = "SEQ_CLS", .save_count = 1, .save = head }, &err);
+ *     lk_load_peft(other, "adapter", LK_PEFT_WRAPPER, NULL, NULL, &err);
+ *
+ * PEFT computes W + B A · lora_alpha / r (lora_alpha / √r with use_rslora), with A (r, in) and B (out, r) of the Linear
+ * NAME under base_model.model.NAME.lora_A.weight and ….lora_B.weight. The parametrization (nn/adapter.h) is this as it
+ * stands; of the wrappers (nn/lora.h) A and B are transposed, and lora_alpha is alpha · r. Needs jansson
+ * (LORIKEET_JANSSON); without it both functions are LK_ESTATE. */
+#ifndef LK_PEFT_H
+#define LK_PEFT_H
+
+#include "data/safetensors.h"
+
+typedef struct PeftOptions {
+    const char *adapter;     /* which parametrizations; NULL: "default". Wrappers are always exported */
+    const char *base_model;  /* base_model_name_or_path; NULL: null */
+    const char *task_type;   /* "SEQ_CLS"; NULL: null */
+    /* modules_to_save: paths of modules whose parameters are exported whole, with the adapters in them merged: a PEFT
+     * loader replaces such a module, and would not adapt it. */
+    int save_count;
+    const char *const *save;
+} PeftOptions;
+
+/* PeftModel.save_pretrained(folder): the adapters of m, in the form or forms they have. The folder is made if it is not
+ * there; options NULL: none. Ranks and strengths may differ (rank_pattern, alpha_pattern).
+ * A folder that is new is there with both files or not at all. In an old one both are written beside the old ones
+ * first; if the settings are the same, replacing the weights is all, at one moment. If they are not, the old
+ * adapter_config.json goes away before the weights are replaced, and comes new after them: whoever is killed in between
+ * leaves a folder that lk_load_peft refuses, never the weights of one adapter with the settings of another. On an error
+ * nothing is changed.
+ * Errors: LK_EVALUE (no adapter, no such module to save, adapters that target_modules cannot tell from other modules or
+ * that are not on the weight of a Linear), LK_EIO, LK_EMEMORY. */
+LK_API bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);
+
+/* What a Linear that has no adapter yet gets. */
+typedef enum PeftForm {
+    LK_PEFT_WRAPPER,         /* LinearWithLoRA in its place */
+    LK_PEFT_MERGED,          /* LinearWithLoRAMerged */
+    LK_PEFT_PARAMETRIZATION, /* a LoRAParametrization of its weight */
+} PeftForm;
+
+/* PeftModel.from_pretrained(m, folder): Linears without an adapter get one, those that have one (a wrapper, or a
+ * parametrization called `adapter`, NULL: "default") are filled. Of modules_to_save the values are copied into what is
+ * there; adapters on them add nothing then (their B is 0). A and B ask for gradients, nothing else about gradients
+ * changes. report (NULL for none): loaded counts adapters; its lists are filled on failure too.
+ * Strict: every tensor must find its module, every adapter and every module that target_modules names its tensors,
+ * every name in target_modules a module, and ranks and shapes must agree; a setting that is not known and not null,
+ * false or empty, or that would change the result (use_dora, bias "all", a regular expression, …), is refused by name.
+ * Errors, nothing changed: LK_EIO, LK_EFORMAT (the files), LK_EVALUE, LK_ESHAPE (they and m do not fit), LK_EMEMORY. */
+LK_API bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report,
+                         Error *err);
+
+#endif

@@ -1,0 +1,301 @@
+/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing: data/peft.c. Settings:
+ * data/peft_config.c. First everything is compared, then what can fail is made, then it is put in place. */
+#include "data/peft_parts.h"
+
+#include <string.h>
+
+#include "core/memory.h"
+
+/* A Linear, and the adapter that it gets. */
+typedef struct Adapter {
+    Module *module, **slot;
+    const Tensor *A, *B; /* (r, in), (out, r), from the file */
+    double scale;
+    Module *to;  /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
+    Module *made; /* what is new: the wrapper or the parametrization; NULL: nothing */
+    bool registered; /* made is in the module's chain */
+} Adapter;
+
+/* A parameter of a module that was saved whole. */
+typedef struct Whole {
+    Tensor *to;
+    const Tensor *from;
+} Whole;
+
+typedef struct Load {
+    Module *module;
+    const char *folder, *adapter;
+    PeftForm form;
+    LoadReport *report;
+    Error *err;
+    PeftConfig config;
+    StateDict *state;
+    bool *used; /* which entries of state found their module */
+    Adapter *adapters;
+    Whole *wholes;
+    Module **silenced; /* adapters on what was saved whole */
+    int adapter_count, whole_count, silenced_count;
+} Load;
+
+/* ---- comparing ------------------------------------------------------------------------------------------------- */
+
+/* state["base_model.model.NAME.part"], which is missing if it is not there. */
+static bool find(Load *l, const char *name, const char *part, const Tensor **found)
+{
+    char key[2 * LK_NAME_MAX];
+    snprintf(key, sizeof key, LK_PEFT_PREFIX "%s%s%s", name, *name ? "." : "", part);
+    *found = NULL;
+    for (int i = 0; i < l->state->count && !*found; i++) {
+        if (strcmp(l->state->entries[i].name, key) != 0) continue;
+        l->used[i] = true;
+        *found = l->state->entries[i].tensor;
+    }
+    return *found || lk_names_add(&l->report->missing, l->err, "%s", key);
+}
+
+/* Reports x unless it is a floating tensor of this shape. */
+static bool check_shape(Load *l, const char *name, const char *part, const Tensor *x, int ndim, const int64_t *shape)
+{
+    if (x->ndim == ndim && memcmp(x->shape, shape, (size_t)ndim * sizeof *shape) == 0 && lk_is_floating(x->dtype))
+        return true;
+    char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
+    Tensor wanted = { .ndim = ndim };
+    memcpy(wanted.shape, shape, (size_t)ndim * sizeof *shape);
+    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s", name, part, lk_shape_text(x, has),
+                        lk_dtype_name(x->dtype), lk_shape_text(&wanted, wants));
+}
+
+/* A value that was computed once and for all would hide the new one. */
+static bool is_merged(const PeftIter *it)
+{
+    const ParametrizationList *list = lk_parametrizations(it->module, "weight");
+    return list && list->merged;
+}
+
+static bool compare_adapter(Load *l, const PeftIter *it)
+{
+    LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
+    Names *mismatched = &l->report->mismatched;
+    if (it->foreign || !it->linear || (it->wrapper && !layer))
+        return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear", it->name, it->module->type->name);
+    if (it->wrapper && it->lora)
+        return lk_names_add(mismatched, l->err, "%s has a wrapper and a parametrization", it->name);
+    if (!it->slot) return lk_names_add(mismatched, l->err, "the model itself is a Linear");
+    if (is_merged(it)) return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
+
+    Adapter a = { .module = it->module, .slot = it->slot, .scale = lk_peft_scale(&l->config, it->name),
+                  .to = layer ? &layer->base : it->lora ? &it->lora->base : NULL };
+    int64_t rank = lk_peft_rank(&l->config, it->name), in = it->linear->in_features, out = it->linear->out_features;
+    if (a.to && lk_is_parametrized(a.to, NULL))
+        return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
+    int64_t has = layer ? lk_size(layer->A, 1) : it->lora ? lk_size(it->lora->lora_A, 0) : rank;
+    if (has != rank && !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
+                                     (long long)has, (long long)rank))
+        return false;
+    if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B)) return false;
+    if (a.A && !check_shape(l, it->name, "lora_A.weight", a.A, LK_SHAPE(rank, in))) return false;
+    if (a.B && !check_shape(l, it->name, "lora_B.weight", a.B, LK_SHAPE(out, rank))) return false;
+    l->adapters[l->adapter_count++] = a;
+    return true;
+}
+
+/* Parameters that are in the file themselves; the adapter on them will add nothing. */
+static bool compare_whole(Load *l, const PeftIter *it)
+{
+    if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err, "%s is merged; lk_unmerge it first", it->name))
+        return false;
+    for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
+        Tensor *to = lk_original(it->module, f->name);
+        const ParametrizationList *list = lk_parametrizations(it->module, f->name);
+        const Tensor *from;
+        int expected = it->lora && strcmp(f->name, "weight") == 0;
+        if (list && list->chain.count != expected &&
+            !lk_names_add(&l->report->mismatched, l->err, "%s.%s is parametrized", it->name, f->name))
+            return false;
+        if (!find(l, it->name, f->name, &from)) return false;
+        if (from && !check_shape(l, it->name, f->name, from, to->ndim, to->shape)) return false;
+        l->wholes[l->whole_count++] = (Whole){ to, from };
+    }
+    Module *lora = it->wrapper ? it->wrapper->lora : it->lora ? &it->lora->base : NULL;
+    if (lora) l->silenced[l->silenced_count++] = lora;
+    return true;
+}
+
+static bool compare(Load *l)
+{
+    for (PeftIter it = lk_peft_modules(l->module, l->adapter); lk_peft_next(&it);) {
+        bool ok = true;
+        if (lk_peft_is_saved(&l->config, it.name)) ok = compare_whole(l, &it);
+        else if (lk_peft_is_target(&l->config, it.name) || it.wrapper || it.lora) ok = compare_adapter(l, &it);
+        if (!ok) return false;
+    }
+    const char *target;
+    for (size_t i = 0; (target = lk_peft_target(&l->config, i)); i++) {
+        PeftIter it = lk_peft_modules(l->module, l->adapter);
+        while (lk_peft_next(&it) && !lk_peft_ends_with(it.name, target)) continue;
+        if (!it.modules.module && !lk_names_add(&l->report->missing, l->err, "a module for the target \"%s\"", target))
+            return false;
+    }
+    for (int i = 0; i < l->state->count; i++)
+        if (!l->used[i] && !lk_names_add(&l->report->unexpected, l->err, "%s", l->state->entries[i].name)) return false;
+    return true;
+}
+
+/* "; nearest: …" for a tensor that no module has: the modules whose names are like that in it. */
+static const char *nearest(const Load *l, const char *key, Error *hint)
+{
+    char path[LK_NAME_MAX];
+    size_t prefix = strlen(LK_PEFT_PREFIX);
+    snprintf(path, sizeof path, "%s", strncmp(key, LK_PEFT_PREFIX, prefix) == 0 ? key + prefix : key);
+    char *part = strstr(path, ".lora_");
+    if (!part) part = strrchr(path, '.');
+    if (part) *part = '\0';
+    if (lk_module_at(l->module, path, hint)) return "";
+    const char *text = strstr(hint->message, "; nearest: ");
+    return text ? text : "";
+}
+
+static bool check_report(const Load *l)
+{
+    const LoadReport *r = l->report;
+    if (r->missing.count + r->unexpected.count + r->mismatched.count == 0) return true;
+    char lists[3][100];
+    Error hint = { 0 };
+    return lk_error_set(l->err, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
+                        "lk_load_peft: %.60s: %d missing (%s), %d unexpected (%s%.100s), %d mismatched (%s)", l->folder,
+                        r->missing.count, lk_names_text(&r->missing, lists[0], sizeof lists[0]), r->unexpected.count,
+                        lk_names_text(&r->unexpected, lists[1], sizeof lists[1]),
+                        r->unexpected.count > 0 ? nearest(l, r->unexpected.items[0], &hint) : "", r->mismatched.count,
+                        lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
+}
+
+/* ---- making and putting in place ------------------------------------------------------------------------------- */
+
+static void fill(const Adapter *a)
+{
+    LoRALayer *layer = lk_as_lora_layer(a->to);
+    LoRAParametrization *p = lk_as_lora_parametrization(a->to);
+    Tensor A = *a->A, B = *a->B;
+    if (layer) A = lk_peft_T(a->A), B = lk_peft_T(a->B);
+    lk_copy_(layer ? layer->A : p->lora_A, &A, NULL); /* the shapes were compared: cannot fail */
+    lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
+    if (layer) {
+        layer->alpha = a->scale;
+    } else {
+        p->scale = a->scale;
+        p->alpha = a->scale * (double)p->rank; /* lora_alpha, or what stands for it with use_rslora */
+    }
+}
+
+/* The wrapper or the parametrization of a Linear that has none yet, filled. Whatever it draws is overwritten. */
+static bool make(const Load *l, Adapter *a)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    int64_t rank = a->A->shape[0];
+    if (l->form == LK_PEFT_PARAMETRIZATION) {
+        a->made = lk_lora_parametrization_new(a->B->shape[0], a->A->shape[1], rank, 1, &rng, l->err);
+        if (!a->made || !lk_module_to(a->made, lk_original(a->module, "weight")->dtype, l->err)) return false;
+        strcpy(lk_as_lora_parametrization(a->made)->adapter, l->adapter);
+        a->to = a->made;
+    } else {
+        Module *linear = lk_module_retain(a->module);
+        a->made = l->form == LK_PEFT_WRAPPER ? lk_linear_with_lora_new(linear, rank, 1, &rng, l->err)
+                                             : lk_linear_with_lora_merged_new(linear, rank, 1, &rng, l->err);
+        if (!a->made) return false;
+        a->to = ((LinearWithLoRA *)a->made)->lora;
+    }
+    fill(a);
+    return true;
+}
+
+static bool make_all(Load *l)
+{
+    for (int i = 0; i < l->adapter_count; i++)
+        if (!l->adapters[i].to && !make(l, &l->adapters[i])) return false;
+    for (int i = 0; i < l->adapter_count; i++) {
+        Adapter *a = &l->adapters[i];
+        if (!a->made || l->form != LK_PEFT_PARAMETRIZATION) continue;
+        Module *p = lk_module_retain(a->made);
+        if (!lk_register_parametrization_as(a->module, "weight", p, LK_KEEP_ORIGINAL, l->err)) return false;
+        a->registered = true;
+    }
+    return true;
+}
+
+/* Nothing can fail any more. */
+static void put(Load *l)
+{
+    for (int i = 0; i < l->adapter_count; i++) {
+        Adapter *a = &l->adapters[i];
+        if (!a->made) fill(a);
+        else if (!a->registered) lk_module_set(a->slot, lk_module_retain(a->made), NULL);
+    }
+    for (int i = 0; i < l->whole_count; i++) lk_copy_(l->wholes[i].to, l->wholes[i].from, NULL);
+    for (int i = 0; i < l->silenced_count; i++) {
+        Module *m = l->silenced[i];
+        lk_fill_(lk_as_lora_layer(m) ? lk_original(m, "B") : lk_original(m, "lora_B"), 0);
+    }
+    l->report->loaded = l->adapter_count;
+}
+
+static void undo(Load *l)
+{
+    for (int i = 0; i < l->adapter_count; i++) {
+        const Adapter *a = &l->adapters[i];
+        if (!a->registered) continue;
+        int last = lk_parametrizations(a->module, "weight")->chain.count - 1;
+        lk_remove_parametrization_at(a->module, "weight", last, NULL);
+    }
+}
+
+static bool load(Load *l)
+{
+    char config[LK_PEFT_PATH_MAX], model[LK_PEFT_PATH_MAX];
+    if (snprintf(config, sizeof config, "%s/" LK_PEFT_CONFIG, l->folder) >= (int)sizeof config ||
+        snprintf(model, sizeof model, "%s/" LK_PEFT_MODEL, l->folder) >= (int)sizeof model)
+        return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long", l->folder);
+    if (!lk_peft_config_load(&l->config, config, l->err)) return false;
+    l->state = lk_load_safetensors(model, l->err);
+    if (!l->state) return false;
+
+    size_t modules = 1, params = 1;
+    PeftIter it = lk_peft_modules(l->module, l->adapter);
+    for (; lk_peft_next(&it); modules++)
+        for (const Field *f = NULL; (f = lk_peft_param(it.module, f));) params++;
+    if (it.modules.failed)
+        return lk_error_set(l->err, LK_EVALUE, "lk_load_peft: %.40s is nested too deep, or has names that are too long",
+                            l->module->type->name);
+    l->used = lk_mem_calloc((size_t)l->state->count + 1, sizeof *l->used);
+    l->adapters = lk_mem_calloc(modules, sizeof *l->adapters);
+    l->wholes = lk_mem_calloc(params, sizeof *l->wholes);
+    l->silenced = lk_mem_calloc(modules, sizeof *l->silenced);
+    if (!l->used || !l->adapters || !l->wholes || !l->silenced)
+        return lk_error_set(l->err, LK_EMEMORY, "lk_load_peft: no memory");
+    if (!compare(l) || !check_report(l)) return false;
+    bool ok = make_all(l);
+    if (ok) put(l);
+    else undo(l);
+    return ok;
+}
+
+bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report, Error *err)
+{
+    if (!m || !folder) return lk_error_set(err, LK_EVALUE, "lk_load_peft: the %s is NULL", m ? "folder" : "module");
+    if (adapter && strlen(adapter) >= LK_ADAPTER_NAME_MAX)
+        return lk_error_set(err, LK_EVALUE, "lk_load_peft: the adapter's name has more than %d bytes",
+                            LK_ADAPTER_NAME_MAX - 1);
+    LoadReport own = { 0 };
+    Load l = { .module = m, .folder = folder, .adapter = adapter ? adapter : "default", .form = form,
+               .report = report ? report : &own, .err = err };
+    bool ok = load(&l);
+    for (int i = 0; i < l.adapter_count; i++) lk_module_free(l.adapters[i].made);
+    lk_mem_free(l.adapters);
+    lk_mem_free(l.wholes);
+    lk_mem_free(l.silenced);
+    lk_mem_free(l.used);
+    lk_state_dict_free(l.state);
+    lk_peft_config_free(&l.config);
+    lk_load_report_free(&own);
+    return ok;
+}

@@ -1,0 +1,268 @@
+/* safetensors_module.c - modules from safetensors files and back: as copies or as views of the mapped file, under their
+ * own names or under somebody else's. The files: data/safetensors.c, data/safetensors_write.c. */
+#include <string.h>
+
+#include "core/memory.h"
+#include "data/safetensors.h"
+
+bool lk_save_module(Module *m, const char *path, Error *err)
+{
+    StateDict *state = lk_state_dict_shared_new(m, err); /* no copy: what is written is what the module holds */
+    bool ok = state && lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err);
+    lk_state_dict_free(state);
+    return ok;
+}
+
+bool lk_load_module(Module *m, const char *path, bool strict, Error *err)
+{
+    StateDict *state = lk_load_safetensors(path, err);
+    bool ok = state && lk_load_state_dict(m, state, strict, err);
+    lk_state_dict_free(state);
+    return ok;
+}
+
+void lk_load_report_free(LoadReport *report)
+{
+    lk_names_free(&report->missing);
+    lk_names_free(&report->unexpected);
+    lk_names_free(&report->mismatched);
+    lk_names_free(&report->ignored);
+    *report = (LoadReport){ 0 };
+}
+
+/* ---- names ----------------------------------------------------------------------------------------------------- */
+
+/* Whether a name fits a rule's left side; then *star is what its `*` stands for, *length long. */
+static bool fits(const char *from, const char *name, const char **star, size_t *length)
+{
+    const char *at = strchr(from, '*');
+    size_t all = strlen(name), before = at ? (size_t)(at - from) : 0, after = at ? strlen(at + 1) : 0;
+    *star = name + before;
+    *length = all - before - after;
+    if (!at) return strcmp(from, name) == 0;
+    return all >= before + after && memcmp(from, name, before) == 0 && memcmp(at + 1, name + all - after, after) == 0;
+}
+
+/* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in their order. False: it
+ * is ignored. What becomes too long is no module's name and stays as it is. */
+static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NAME_MAX])
+{
+    snprintf(out, LK_NAME_MAX, "%s", name);
+    for (int i = 0; i < o->rule_count; i++) {
+        const char *from = o->rules[i].from, *to = o->rules[i].to, *star;
+        size_t length;
+        if (!fits(from, out, &star, &length)) continue;
+        if (!to) return false;
+        const char *at = strchr(to, '*');
+        char renamed[LK_NAME_MAX];
+        int size = !at ? snprintf(renamed, sizeof renamed, "%s", to)
+                       : snprintf(renamed, sizeof renamed, "%.*s%.*s%s", (int)(at - to), to, (int)length, star, at + 1);
+        if (size < LK_NAME_MAX) memcpy(out, renamed, sizeof renamed);
+    }
+    return true;
+}
+
+/* ---- which tensor goes where ----------------------------------------------------------------------------------- */
+
+typedef char Name[LK_NAME_MAX];
+
+/* One parameter, which may be in several places, and what it becomes. */
+typedef struct Place {
+    Tensor *old, *value;
+    const SafeTensor *entry;
+} Place;
+
+typedef struct Load {
+    Module *module;
+    SafeTensors *file;
+    const LoadOptions *options;
+    LoadReport *report;
+    Error *err;
+    Name *names;   /* of the file's tensors, in the module; "" when it is ignored */
+    Place *places;
+    int count;
+} Load;
+
+static ParamIter names_of(Module *m)
+{
+    ParamIter it = lk_params(m);
+    it.with_duplicates = true;
+    return it;
+}
+
+static bool fail(const Load *l, ErrorCode code, const char *text)
+{
+    return lk_error_set(l->err, code, "lk_load_module_mapped: %.200s: %s", l->file->path, text);
+}
+
+static bool rename_all(Load *l)
+{
+    for (int i = 0; i < l->file->count; i++) {
+        const char *name = l->file->entries[i].name;
+        if (rename_tensor(l->options, name, l->names[i])) continue;
+        l->names[i][0] = '\0';
+        if (!lk_names_add(&l->report->ignored, l->err, "%s", name)) return false;
+    }
+    return true;
+}
+
+/* What the file has of this name, NULL for nothing; two tensors that became one are an error. */
+static bool find_entry(const Load *l, const char *name, const SafeTensor **found)
+{
+    *found = NULL;
+    for (int i = 0; i < l->file->count; i++) {
+        const SafeTensor *e = &l->file->entries[i];
+        if (strcmp(l->names[i], name) != 0) continue;
+        char text[300];
+        if (*found) {
+            snprintf(text, sizeof text, "both \"%.80s\" and \"%.80s\" are the module's \"%.80s\"", (*found)->name,
+                     e->name, name);
+            return fail(l, LK_EVALUE, text);
+        }
+        *found = e;
+    }
+    return true;
+}
+
+static Place *place_of(const Load *l, const Tensor *x)
+{
+    for (int i = 0; i < l->count; i++)
+        if (l->places[i].old == x) return &l->places[i];
+    return NULL;
+}
+
+static const char *file_dtype(DType dtype)
+{
+    static const char *const names[] = {
+        [LK_F32] = "F32", [LK_F64] = "F64", [LK_I64] = "I64", [LK_U8] = "U8", [LK_BOOL] = "BOOL",
+    };
+    return names[dtype];
+}
+
+static bool same_kind(const Tensor *x, const SafeTensor *e)
+{
+    return strcmp(e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
+           memcmp(x->shape, e->shape, (size_t)x->ndim * sizeof *x->shape) == 0;
+}
+
+/* "layer.weight is (2, 3) F16, not (3, 2) F32" */
+static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeTensor *e)
+{
+    char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
+    Tensor shape = { .ndim = e->ndim < LK_MAX_DIMS ? e->ndim : LK_MAX_DIMS };
+    memcpy(shape.shape, e->shape, sizeof shape.shape);
+    return lk_names_add(&l->report->mismatched, l->err, "%s is %s %s, not %s %s", name, lk_shape_text(&shape, has),
+                        e->dtype, lk_shape_text(x, wants), file_dtype(x->dtype));
+}
+
+static bool may_miss(const LoadOptions *o, const char *name)
+{
+    for (int i = 0; i < o->optional_count; i++)
+        if (lk_name_matches(o->optional[i], name)) return true;
+    return false;
+}
+
+/* Fills places and the report; *missing counts the names that should be in the file. A shared parameter has several
+ * names, any of which is enough. */
+static bool compare(Load *l, int *missing)
+{
+    for (ParamIter it = names_of(l->module); lk_params_next(&it);) {
+        const SafeTensor *e;
+        if (!find_entry(l, it.name, &e)) return false;
+        if (!e) continue;
+        if (!same_kind(it.tensor, e) && !add_mismatch(l, it.name, it.tensor, e)) return false;
+        if (!place_of(l, it.tensor)) l->places[l->count++] = (Place){ lk_tensor_retain(it.tensor), NULL, e };
+    }
+    *missing = 0;
+    for (ParamIter it = lk_params(l->module); lk_params_next(&it);) {
+        if (place_of(l, it.tensor)) continue;
+        *missing += !may_miss(l->options, it.name);
+        if (!lk_names_add(&l->report->missing, l->err, "%s", it.name)) return false;
+    }
+    for (int i = 0; i < l->file->count; i++) {
+        ParamIter it = names_of(l->module);
+        while (lk_params_next(&it) && strcmp(it.name, l->names[i]) != 0) continue;
+        bool unexpected = !it.tensor && l->names[i][0];
+        if (unexpected && !lk_names_add(&l->report->unexpected, l->err, "%s", l->names[i])) return false;
+    }
+    return true;
+}
+
+/* One message for all that does not fit; of the first name that the module has not, the nearest ones that it has. */
+static bool check_report(const Load *l, int missing)
+{
+    const LoadReport *r = l->report;
+    if (r->mismatched.count == 0 && (l->options->lax || missing + r->unexpected.count == 0)) return true;
+    char lists[3][100], text[420];
+    const char *nearest = "";
+    Error hint = { 0 };
+    if (r->unexpected.count > 0 && !lk_param_at(l->module, r->unexpected.items[0], &hint))
+        nearest = strstr(hint.message, "; nearest: ");
+    snprintf(text, sizeof text, "%d missing (%s), %d unexpected (%s%.120s), %d mismatched (%s)", missing,
+             lk_names_text(&r->missing, lists[0], sizeof lists[0]), r->unexpected.count,
+             lk_names_text(&r->unexpected, lists[1], sizeof lists[1]), nearest ? nearest : "", r->mismatched.count,
+             lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
+    return fail(l, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE, text);
+}
+
+/* ---- putting it there ------------------------------------------------------------------------------------------ */
+
+static bool make_views(Load *l)
+{
+    for (int i = 0; i < l->count; i++) {
+        Place *p = &l->places[i];
+        p->value = lk_safetensors_view_new(l->file, p->entry, l->err);
+        if (!p->value) return false;
+        p->value->requires_grad = p->old->requires_grad;
+        p->value->is_parameter = p->old->is_parameter;
+        p->value->storage->version = p->old->storage->version + 1; /* what was computed from the old one is stale */
+    }
+    return true;
+}
+
+/* Nothing can fail any more. */
+static void put(Load *l)
+{
+    for (ParamIter it = names_of(l->module); !l->options->copy && lk_params_next(&it);) {
+        const Place *p = place_of(l, it.tensor);
+        if (!p) continue;
+        *it.slot = lk_tensor_retain(p->value);
+        lk_tensor_free(p->old);
+    }
+    for (int i = 0; l->options->copy && i < l->count; i++) lk_copy_(l->places[i].old, l->places[i].value, NULL);
+    l->report->loaded = l->count;
+}
+
+static bool load(Load *l)
+{
+    int params = 0, missing;
+    ParamIter it = names_of(l->module);
+    while (lk_params_next(&it)) params++;
+    if (it.failed) return fail(l, LK_EVALUE, "the module is nested too deep, or a name is too long");
+    l->names = lk_mem_calloc((size_t)l->file->count + 1, sizeof *l->names);
+    l->places = lk_mem_calloc((size_t)params + 1, sizeof *l->places);
+    if (!l->names || !l->places) return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
+    if (!rename_all(l) || !compare(l, &missing) || !check_report(l, missing) || !make_views(l)) return false;
+    put(l);
+    return true;
+}
+
+bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report, Error *err)
+{
+    if (!m) return lk_error_set(err, LK_EVALUE, "lk_load_module_mapped: the module is NULL");
+    LoadReport own = { 0 };
+    SafeTensors *file = lk_safetensors_open(path, err);
+    if (!file) return false;
+    Load l = { .module = m, .file = file, .options = options ? options : &(const LoadOptions){ 0 },
+               .report = report ? report : &own, .err = err };
+    bool ok = load(&l);
+    for (int i = 0; i < l.count; i++) {
+        lk_tensor_free(l.places[i].old);
+        lk_tensor_free(l.places[i].value);
+    }
+    lk_mem_free(l.places);
+    lk_mem_free(l.names);
+    lk_safetensors_close(file);
+    lk_load_report_free(&own);
+    return ok;
+}

@@ -1,0 +1,29 @@
+/* folder.h - writing a folder of files that is there as a whole or not at all; for single files: data/atomic_file.h.
+ *
+ *     Folder f;
+ *     if (!folder_begin(&f, "results/checkpoint-10", &err)) return false;
+ *     bool ok = … files are written into f.temporary …;
+ *     return folder_end(&f, ok, &err); */
+#ifndef FOLDER_H
+#define FOLDER_H
+
+#include "core/error.h"
+
+enum { FOLDER_PATH_MAX = 4096 };
+
+typedef struct Folder {
+    char path[FOLDER_PATH_MAX], temporary[FOLDER_PATH_MAX]; /* PATH and PATH.tmp */
+} Folder;
+
+/* Makes the temporary folder; what a killed process left under its name is removed. The folder around it must be there.
+ * LK_EIO; then nothing is to be ended. */
+bool folder_begin(Folder *f, const char *path, Error *err);
+/* ok: the folder becomes path, and replaces what was there. Else, and on an error, it is gone and path as it was. */
+bool folder_end(Folder *f, bool ok, Error *err);
+
+/* folder/name; LK_EIO when that is too long. */
+bool folder_join(char path[FOLDER_PATH_MAX], const char *folder, const char *name, Error *err);
+/* "PATH: WHAT: No such file or directory", LK_EIO by errno; always false. */
+bool folder_failed(const char *path, const char *what, Error *err);
+
+#endif

@@ -1,0 +1,216 @@
+/* lora_lab - the homework's last part, measured: full fine-tuning against LoRA, ranks, which Linears, seeds.
+ *
+ * One frozen base is loaded once and shared by all adapters, one after the other; full fine-tuning gets a base of
+ * its own each time. What is measured is shown by examples/lora_lab_output.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/safetensors.h"
+#include "examples/lora_lab_output.h"
+#include "examples/results.h"
+#include "examples/roberta_lora.h"
+#include "examples/roberta_task.h"
+
+typedef struct Options {
+    TaskOptions task;
+    const char *json, *report;
+    int64_t epochs, seeds, rank, threads;
+    double alpha, lr, full_lr, warmup;
+} Options;
+
+static const CliOption options[] = {
+    CLI_TEXT("model", Options, task.model, "DIR",
+             "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
+    CLI_TEXT("data", Options, task.data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet"),
+    CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
+    CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
+    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "sentences of a batch"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence at most"),
+    CLI_INT("seeds", Options, seeds, "N", 1, LAB_SEEDS_MAX, "runs of each kind, with seeds from --seed on"),
+    CLI_INT("rank", Options, rank, "N", 1, 32, "rank of the comparisons that are not about it: 1, 2, 4, 8, 16 or 32"),
+    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "LoRA's alpha; not divided by the rank"),
+    CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of LoRA"),
+    CLI_DOUBLE("full-lr", Options, full_lr, "X", 0, 1, "highest learning rate of full fine-tuning"),
+    CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the steps in which the learning rate rises"),
+    CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX, "first seed"),
+    CLI_THREADS(Options),
+    CLI_JSON(Options),
+    CLI_TEXT("report", Options, report, "FILE", "write the tables and plots to FILE, as HTML"),
+    CLI_END,
+};
+static const CliProgram program = {
+    .name = "lora_lab",
+    .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by group.",
+    .options = options,
+};
+
+static const int64_t all_ranks[] = { 1, 2, 4, 8, 16, 32 };
+static const LabMeasure groups[] = {
+    { .name = "query, value", .targets = "query,value" },
+    { .name = "all attention", .targets = "attention.*" },
+    { .name = "feed-forward", .targets = "intermediate.dense,output.dense,!attention.output.dense" },
+    { .name = "head", .targets = "classifier.*" },
+};
+enum { RANKS = sizeof all_ranks / sizeof all_ranks[0], GROUPS = sizeof groups / sizeof groups[0] };
+
+/* ---- peak memory ------------------------------------------------------------------------------------------------ */
+
+/* Linux forgets the highest resident size when it is told so, and the next one is that of the next run. */
+static void forget_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f) return;
+    fputs("5", f);
+    fclose(f);
+}
+
+static double peak_megabytes(void)
+{
+    char line[256];
+    double kilobytes = NAN;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "VmHWM: %lf", &kilobytes);
+    if (f) fclose(f);
+    return kilobytes / 1024;
+}
+
+/* ---- one run ---------------------------------------------------------------------------------------------------- */
+
+/* The trained parameters as a file: what an adapter is, or a whole model. */
+static bool measure_file(Module *model, int64_t *bytes, Error *err)
+{
+    char path[] = P_tmpdir "/lora_lab_XXXXXX";
+    int file = mkstemp(path);
+    if (file < 0) return lk_error_set(err, LK_EIO, "%s: cannot be made", path);
+    close(file);
+    StateDict *trained = lk_state_dict_empty_new(err);
+    bool ok = trained;
+    for (ParamIter it = lk_params(model); ok && lk_params_next(&it);)
+        if (it.tensor->requires_grad) ok = lk_state_dict_add(trained, it.name, lk_retain(it.tensor), err);
+    ok = ok && lk_save_safetensors(trained, NULL, path, err);
+    struct stat st;
+    if (ok && stat(path, &st) == 0) *bytes = st.st_size;
+    lk_state_dict_free(trained);
+    unlink(path);
+    return ok;
+}
+
+static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, Error *err)
+{
+    Session s;
+    TrainerLog log;
+    bool ok = session_begin(&s, task, model, err);
+    if (ok) {
+        TrainerArgs *a = &s.trainer.args;
+        int64_t steps = s.trainer.train.batches * o->epochs;
+        a->epochs = o->epochs;
+        a->learning_rate = m->full ? o->full_lr : o->lr;
+        a->warmup_steps = (int64_t)(o->warmup * (double)steps);
+        a->eval_steps = a->save_steps = TRAINER_NEVER;
+        a->load_best_at_end = false;
+        a->seed = (uint64_t)(o->task.seed + m->seeds);
+        double start = sst2_seconds();
+        ok = trainer_train(&s.trainer, err);
+        m->steps_per_second = (double)steps / (sst2_seconds() - start);
+    }
+    ok = ok && trainer_evaluate(&s.trainer, &log, err) && measure_file(model, &m->file_bytes, err);
+    if (ok) {
+        m->accuracy[m->seeds] = trainer_log_get(&log, "eval_accuracy");
+        m->loss[m->seeds] = trainer_log_get(&log, "eval_loss");
+        m->seeds++;
+    }
+    session_end(&s);
+    return ok;
+}
+
+/* base: shared by all adapters, untouched in the end. */
+static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, Error *err)
+{
+    forget_peak();
+    lk_tape_free(task->t); /* its memory is part of what is measured */
+    task->t = lk_tape_new(err);
+    if (!task->t) return false;
+    lk_tape_on_error(task->t, NULL, NULL);
+    Module *model = base;
+    lk_manual_seed(&task->rng, (uint64_t)o->task.seed);
+    if (m->full) model = task_model_new(task, err); /* with the same head as the shared one */
+    lk_manual_seed(&task->rng, (uint64_t)(o->task.seed + m->seeds));
+    if (!model) return false;
+    bool ok = m->full || roberta_add_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
+    m->parameters = lk_count_parameters(model);
+    m->trainable = lk_count_trainable_parameters(model);
+    m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
+    ok = ok && train(task, o, model, m, err);
+    m->peak_megabytes = peak_megabytes();
+    if (m->full) lk_free(model);
+    else roberta_remove_lora(model);
+    if (ok)
+        printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
+               (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
+               m->steps_per_second);
+    return ok;
+}
+
+/* ---- the lab ---------------------------------------------------------------------------------------------------- */
+
+static void plan(const Options *o, Lab *lab)
+{
+    static char names[RANKS][24];
+    lab->measures[lab->count++] = (LabMeasure){ .name = "full fine-tuning", .full = true };
+    for (int i = 0; i < RANKS; i++) {
+        snprintf(names[i], sizeof names[i], "LoRA, rank %lld", (long long)all_ranks[i]);
+        if (all_ranks[i] == o->rank) lab->reference = lab->count;
+        lab->measures[lab->count++] = (LabMeasure){ .name = names[i], .rank = all_ranks[i] };
+    }
+    for (int i = 0; i < GROUPS; i++) {
+        lab->measures[lab->count] = groups[i];
+        lab->measures[lab->count++].rank = o->rank;
+    }
+    lab->ranks = RANKS;
+    lab->groups = GROUPS;
+}
+
+static bool run(Task *task, const Options *o, Lab *lab, Error *err)
+{
+    if (!task_open(task, &o->task, err)) return false;
+    Module *base = task_model_new(task, err);
+    if (!base) return false;
+    lk_require_grad(base, "*", false);
+    int64_t ones = 0;
+    for (int64_t i = 0; i < task->dev->count; i++) ones += task->dev->labels[i];
+    lab->dev_rows = task->dev->count;
+    lab->train_rows = task->train->count;
+    lab->majority = fmax((double)ones, (double)(lab->dev_rows - ones)) / (double)lab->dev_rows;
+    lab->base_parameters = lk_count_parameters(base);
+    lab->model = task->folder;
+    bool ok = true;
+    for (int seed = 0; ok && seed < o->seeds; seed++)
+        for (int i = 0; ok && i < lab->count; i++) ok = run_once(task, o, base, &lab->measures[i], err);
+    lk_free(base);
+    if (!ok) return false;
+    lab_print(lab);
+    return (!o->json || lab_write_json(lab, o->json, err)) && (!o->report || lab_write_page(lab, o->report, err));
+}
+
+int main(int argc, char **argv)
+{
+    Options o = { .task = { .padding = "grouped", .train_rows = 10000, .max_length = 512, .batch_size = 32,
+                            .eval_batch_size = 64, .seed = 42 },
+                  .epochs = 2, .seeds = 3, .rank = 8, .alpha = 16, .lr = 5e-4, .full_lr = 2e-4, .warmup = 0.1 };
+    Error err = { 0 };
+    Task task = { 0 };
+    Lab lab = { 0 };
+    cli_parse(&program, argc, argv, &o);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
+    cli_set_threads(o.threads);
+    plan(&o, &lab);
+    bool ok =
+        lab.reference || lk_error_set(&err, LK_EVALUE, "--rank %lld is none of 1, 2, 4, 8, 16, 32", (long long)o.rank);
+    ok = ok && (!o.json || results_writable(o.json, &err)) && (!o.report || results_writable(o.report, &err));
+    ok = ok && run(&task, &o, &lab, &err);
+    task_close(&task);
+    return cli_exit(&program, ok, &err);
+}

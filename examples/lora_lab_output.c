@@ -1,0 +1,204 @@
+/* lora_lab_output.c - tables, JSON and the page of lora_lab. What is measured: examples/lora_lab.c. */
+#include "examples/lora_lab_output.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "examples/chart.h"
+#include "examples/cli.h"
+#include "examples/page.h"
+#include "examples/results.h"
+
+double lab_mean(const double *x, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += x[i];
+    return sum / n;
+}
+
+double lab_deviation(const double *x, int n)
+{
+    double mean = lab_mean(x, n), sum = 0;
+    for (int i = 0; i < n; i++) sum += (x[i] - mean) * (x[i] - mean);
+    return n > 1 ? sqrt(sum / (n - 1)) : 0;
+}
+
+/* ---- rows of the tables, as text or as HTML --------------------------------------------------------------------- */
+
+enum { COLUMNS = 8, CELL = 48 };
+static const char *const heads[COLUMNS] = {
+    "", "accuracy", "loss", "trained", "steps/s", "peak MB", "optimizer MB", "file MB",
+};
+
+static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
+{
+    char number[32];
+    const double million = 1e6;
+    snprintf(cell[0], CELL, "%s", m->name);
+    snprintf(cell[1], CELL, "%.2f ± %.2f %%", 100 * lab_mean(m->accuracy, m->seeds),
+             100 * lab_deviation(m->accuracy, m->seeds));
+    snprintf(cell[2], CELL, "%.4f", lab_mean(m->loss, m->seeds));
+    snprintf(cell[3], CELL, "%s (%.2f %%)", cli_thousands(m->trainable, number),
+             100.0 * (double)m->trainable / (double)m->parameters);
+    snprintf(cell[4], CELL, "%.2f", m->steps_per_second);
+    if (isnan(m->peak_megabytes)) snprintf(cell[5], CELL, "?");
+    else snprintf(cell[5], CELL, "%.0f", m->peak_megabytes);
+    snprintf(cell[6], CELL, "%.2f", (double)m->optimizer_bytes / million);
+    snprintf(cell[7], CELL, "%.2f", (double)m->file_bytes / million);
+}
+
+/* Columns in bytes would be shifted by "±": what follows a character's first byte takes no room. */
+static int width_of(const char *text)
+{
+    int n = 0;
+    for (; *text; text++) n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static void print_row(const char *const *cell)
+{
+    static const int width[COLUMNS] = { 24, 16, 8, 24, 9, 9, 14, 9 };
+    for (int c = 0; c < COLUMNS; c++) {
+        int room = width[c] - width_of(cell[c]);
+        if (c == 0) printf("%s%*s", cell[c], room > 0 ? room : 0, "");
+        else printf("%*s%s", room > 0 ? room : 1, "", cell[c]);
+    }
+    putchar('\n');
+}
+
+static void table(FILE *page, const char *title, const Lab *lab, const int *which, int count)
+{
+    if (page) fprintf(page, "<h2>%s</h2>\n<table><tr>", title);
+    else printf("\n%s\n", title);
+    for (int c = 0; page && c < COLUMNS; c++) fprintf(page, "<th>%s</th>", heads[c]);
+    if (page) fputs("</tr>\n", page);
+    else print_row(heads);
+    for (int i = 0; i < count; i++) {
+        char cell[COLUMNS][CELL];
+        const char *row[COLUMNS];
+        fill_row(&lab->measures[which[i]], cell);
+        for (int c = 0; c < COLUMNS; c++) row[c] = cell[c];
+        if (!page) print_row(row);
+        for (int c = 0; page && c < COLUMNS; c++) fprintf(page, "%s<td>%s</td>", c ? "" : "<tr>", row[c]);
+        if (page) fputs("</tr>\n", page);
+    }
+    if (page) fputs("</table>\n", page);
+}
+
+static void all_tables(FILE *page, const Lab *lab)
+{
+    int which[LAB_MEASURES_MAX];
+    which[0] = 0;
+    which[1] = lab->reference;
+    table(page, "Full fine-tuning and LoRA on all Linears", lab, which, 2);
+    for (int i = 0; i < lab->ranks; i++) which[i] = 1 + i;
+    table(page, "Rank, LoRA on all Linears", lab, which, lab->ranks);
+    for (int i = 0; i < lab->groups; i++) which[i] = 1 + lab->ranks + i;
+    which[lab->groups] = lab->reference;
+    table(page, "Which Linears have LoRA", lab, which, lab->groups + 1);
+}
+
+void lab_print(const Lab *lab)
+{
+    all_tables(NULL, lab);
+    printf("\nalways the more frequent label: %.2f %%\n", 100 * lab->majority);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+
+bool lab_write_json(const Lab *lab, const char *path, Error *err)
+{
+    Results f;
+    if (!results_open(&f, path, err)) return false;
+    results_text(&f, "model", lab->model);
+    results_int(&f, "base_parameters", lab->base_parameters);
+    results_int(&f, "train_rows", lab->train_rows);
+    results_int(&f, "dev_rows", lab->dev_rows);
+    results_number(&f, "majority", lab->majority);
+    for (int i = 0; i < lab->count; i++) {
+        const LabMeasure *m = &lab->measures[i];
+        results_object(&f, m->name);
+        results_numbers(&f, "accuracy", m->seeds, m->accuracy);
+        results_numbers(&f, "loss", m->seeds, m->loss);
+        results_int(&f, "trainable", m->trainable);
+        results_number(&f, "steps_per_second", m->steps_per_second);
+        results_number(&f, "peak_megabytes", m->peak_megabytes);
+        results_int(&f, "optimizer_bytes", m->optimizer_bytes);
+        results_int(&f, "file_bytes", m->file_bytes);
+        results_object_end(&f);
+    }
+    return results_close(&f, err);
+}
+
+/* ---- the page --------------------------------------------------------------------------------------------------- */
+
+/* Mean accuracy over the ranks, with full fine-tuning as a level line. */
+static void rank_chart(FILE *out, const Lab *lab)
+{
+    double x[LAB_MEASURES_MAX], y[LAB_MEASURES_MAX], low = 100, high = 0;
+    const LabMeasure *full = &lab->measures[0];
+    double level = 100 * lab_mean(full->accuracy, full->seeds);
+    for (int i = 0; i < lab->ranks; i++) {
+        const LabMeasure *m = &lab->measures[1 + i];
+        x[i] = (double)m->rank;
+        y[i] = 100 * lab_mean(m->accuracy, m->seeds);
+        low = fmin(low, y[i]);
+        high = fmax(high, y[i]);
+    }
+    double ends[] = { 0, x[lab->ranks - 1] }, levels[] = { level, level };
+    const ChartLine lines[] = { { "full fine-tuning", 0, 2, ends, levels },
+                                { "LoRA on all Linears", 1, lab->ranks, x, y } };
+    chart_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5, fmax(high, level) + 0.5, " %");
+}
+
+/* Accuracy over the number of trained parameters, in thousands: what a group of Linears gives for its price. */
+static void price_chart(FILE *out, const Lab *lab)
+{
+    double x[2][LAB_MEASURES_MAX], y[2][LAB_MEASURES_MAX], low = 100, high = 0;
+    int count[2] = { lab->ranks, lab->groups + 1 }, order[LAB_MEASURES_MAX];
+    for (int line = 0; line < 2; line++) {
+        int n = count[line];
+        for (int i = 0; i < n; i++)
+            order[i] = line == 0 ? 1 + i : i < lab->groups ? 1 + lab->ranks + i : lab->reference;
+        for (int i = 1; i < n; i++) /* lines go from left to right */
+            for (int k = i; k > 0 && lab->measures[order[k]].trainable < lab->measures[order[k - 1]].trainable; k--) {
+                int swap = order[k];
+                order[k] = order[k - 1];
+                order[k - 1] = swap;
+            }
+        for (int i = 0; i < n; i++) {
+            const LabMeasure *m = &lab->measures[order[i]];
+            x[line][i] = (double)m->trainable / 1000;
+            y[line][i] = 100 * lab_mean(m->accuracy, m->seeds);
+            low = fmin(low, y[line][i]);
+            high = fmax(high, y[line][i]);
+        }
+    }
+    const ChartLine lines[] = { { "all Linears, rank by rank", 1, count[0], x[0], y[0] },
+                                { "groups of Linears", 2, count[1], x[1], y[1] } };
+    chart_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5, high + 0.5,
+                " %");
+}
+
+bool lab_write_page(const Lab *lab, const char *path, Error *err)
+{
+    char *text = NULL, rows[32], parameters[32];
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
+    page_begin(out, "LoRA, measured");
+    fprintf(
+        out,
+        "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s sentences. "
+        "Every way of training is run with %d seed%s; accuracy is that on dev.tsv, where always the same answer gives "
+        "%.2f&nbsp;%%. All adapters share one frozen base.</p>\n",
+        cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows), lab->measures[0].seeds,
+        lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority);
+    all_tables(out, lab);
+    fputs("<h2>Accuracy and rank</h2>\n", out);
+    rank_chart(out, lab);
+    fputs("<h2>Accuracy and trained parameters</h2>\n", out);
+    price_chart(out, lab);
+    page_end(out);
+    return results_put(out, &text, &size, path, err);
+}

@@ -1,0 +1,275 @@
+/* roberta_sst2 - the homework: RoBERTa with LoRA on every Linear learns the sentiment of SST-2's sentences.
+ *
+ * In the homework's order and with its lines: the base model, LoRA, data, training with an evaluation and a
+ * checkpoint after every epoch, the best weights saved, loaded into a fresh model and evaluated again. What it adds:
+ * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
+ * data: examples/roberta_task.c; training: examples/trainer.c. */
+#include <math.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "data/peft.h"
+#include "examples/results.h"
+#include "examples/roberta_lora.h"
+#include "examples/roberta_task.h"
+#include "examples/sst2_output.h"
+
+typedef struct Options {
+    TaskOptions task;
+    const char *targets, *output, *resume, *logits, *adapter, *json, *report;
+    int64_t rank, epochs, warmup, accumulate, threads, stop_after;
+    double alpha, lr, weight_decay;
+    bool train_head, full, recompute, eval_only, progress;
+} Options;
+
+static const CliOption options[] = {
+    CLI_TEXT("model", Options, task.model, "DIR",
+             "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
+    CLI_TEXT("data", Options, task.data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet"),
+    CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
+    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "LoRA's alpha; not divided by the rank"),
+    CLI_TEXT("targets", Options, targets, "LIST", "Linears that get LoRA, like query,value or layer.1.*; else all 74"),
+    CLI_FLAG("train-head", Options, train_head, "train the classifier's own weights too"),
+    CLI_FLAG("full", Options, full, "full fine-tuning: no LoRA, all weights are trained"),
+    CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
+    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "sentences of a batch"),
+    CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
+    CLI_INT("warmup", Options, warmup, "N", 0, 1e9, "steps in which the learning rate rises"),
+    CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1, "weight decay, but of biases and LayerNorms"),
+    CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence at most"),
+    CLI_TEXT("padding", Options, task.padding, "HOW", "longest of the batch, max (--max-length), grouped by length"),
+    CLI_INT("accumulate", Options, accumulate, "N", 1, 1e6, "batches of a step"),
+    CLI_FLAG("recompute", Options, recompute, "keep one input a layer for backward: less memory, more time"),
+    CLI_TEXT("output", Options, output, "DIR", "for checkpoints, best_checkpoint and adapter"),
+    CLI_TEXT("resume", Options, resume, "DIR", "a checkpoint-N of --output to go on from"),
+    CLI_INT("stop-after", Options, stop_after, "N", 0, 1e9, "stop behind step N, to be resumed; 0: never"),
+    CLI_FLAG("eval-only", Options, eval_only, "no training"),
+    CLI_TEXT("logits", Options, logits, "FILE", "write the logits of dev.tsv to FILE: row, label, logits"),
+    CLI_TEXT("adapter", Options, adapter, "DIR", "begin with this PEFT adapter"),
+    CLI_FLAG("progress", Options, progress, "show a bar on stderr"),
+    CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX, "seed of the random numbers, as torch.manual_seed"),
+    CLI_THREADS(Options),
+    CLI_JSON(Options),
+    CLI_TEXT("report", Options, report, "FILE", "write a page with the results and curves to FILE, as HTML"),
+    CLI_END,
+};
+static const CliProgram program = {
+    .name = "roberta_sst2",
+    .about = "Fine-tunes RoBERTa on SST-2 with LoRA, or fully.",
+    .options = options,
+};
+
+typedef struct Run {
+    const Options *o;
+    Task task;
+    Module *model;
+    Session session;
+    Sst2Outcome out;
+    char best[CLI_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
+} Run;
+
+/* ---- steps of the homework -------------------------------------------------------------------------------------- */
+
+/* LoRA as a PEFT adapter has it: on the Linears that it names, and its own head. */
+static bool load_adapter(const Options *o, Module *model, Error *err)
+{
+    char number[32];
+    LoadReport report = { 0 };
+    lk_require_grad(model, "*", false);
+    bool ok = lk_load_peft(model, o->adapter, LK_PEFT_WRAPPER, NULL, &report, err);
+    if (ok)
+        printf("%s: LoRA for %d Linears, %s parameters\n", o->adapter, report.loaded,
+               cli_thousands(lk_count_trainable_parameters(model), number));
+    lk_load_report_free(&report);
+    return ok;
+}
+
+static bool make_model(Run *r, Error *err)
+{
+    char number[32];
+    r->model = task_model_new(&r->task, err);
+    if (!r->model) return false;
+    printf("Original model loaded.\n");
+    const Options *o = r->o;
+    bool ok = o->full || (o->adapter ? load_adapter(o, r->model, err)
+                                     : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head,
+                                                          &r->task.rng, err));
+    if (!ok) return false;
+    r->out.parameters = lk_count_parameters(r->model);
+    r->out.trainable = lk_count_trainable_parameters(r->model);
+    if (o->full) printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
+    else printf("LoRA model created.\n");
+    roberta_set_recompute(r->model, o->recompute);
+    return true;
+}
+
+static void set_arguments(const Options *o, TrainerArgs *a)
+{
+    a->output_dir = o->eval_only ? NULL : o->output;
+    a->resume_from = o->resume;
+    a->epochs = o->epochs;
+    a->accumulation = o->accumulate;
+    a->learning_rate = o->lr;
+    a->weight_decay = o->weight_decay;
+    a->warmup_steps = o->warmup;
+    a->stop_after = o->stop_after;
+    a->progress = o->progress ? stderr : NULL;
+}
+
+/* trainer.evaluate() with a line of its own. */
+static bool evaluate(Run *r, const char *what, double *loss, double *accuracy, Error *err)
+{
+    Trainer *tr = &r->session.trainer;
+    TrainerLog log;
+    tr->on_log = NULL;
+    if (!trainer_evaluate(tr, &log, err)) return false;
+    printf("%s: ", what);
+    trainer_log_print(stdout, &log);
+    *loss = trainer_log_get(&log, "eval_loss");
+    *accuracy = trainer_log_get(&log, "eval_accuracy");
+    return true;
+}
+
+static bool train_and_evaluate(Run *r, Error *err)
+{
+    Trainer *tr = &r->session.trainer;
+    if (!session_begin(&r->session, &r->task, r->model, err)) return false;
+    tr->on_log = trainer_print;
+    set_arguments(r->o, &tr->args);
+    if (!r->o->eval_only && !trainer_train(tr, err)) return false;
+    return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
+}
+
+/* best_checkpoint, and the adapter with its head. */
+static bool save(Run *r, Error *err)
+{
+    char folder[CLI_PATH_MAX - 32];
+    static const char *const head[] = { "classifier" };
+    const PeftOptions peft = { .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head };
+    int length = snprintf(folder, sizeof folder, "%s/best_checkpoint", r->o->output);
+    if (length >= (int)sizeof folder) return lk_error_set(err, LK_EIO, "--output: the path is too long");
+    mkdir(folder, 0777); /* if it cannot be made, writing into it says so */
+    snprintf(r->best, sizeof r->best, "%s/model.safetensors", folder);
+    if (!lk_save_module(r->model, r->best, err)) return false;
+    snprintf(folder, sizeof folder, "%s/adapter", r->o->output);
+    return r->o->full || lk_save_peft(r->model, folder, &peft, err);
+}
+
+/* numpy.isclose */
+static bool is_close(double a, double b)
+{
+    return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b);
+}
+
+/* A model of the same shape that has seen no training. */
+static Module *fresh_model(Run *r, Error *err)
+{
+    const Options *o = r->o;
+    Rng unused = r->task.rng;
+    Module *m = o->adapter ? task_model_new(&r->task, err) : roberta_classifier_new(&r->task.config, err);
+    bool ok = m && (o->full || (o->adapter ? load_adapter(o, m, err)
+                                           : roberta_add_lora(m, o->targets, o->rank, o->alpha, &unused, err) > 0));
+    if (ok) return m;
+    lk_free(m);
+    return NULL;
+}
+
+/* best_checkpoint in a fresh model: loss and accuracy are those that were measured after training. */
+static bool reload(Run *r, Error *err)
+{
+    lk_free(r->model);
+    r->model = fresh_model(r, err);
+    if (!r->model || !lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
+    r->session.trainer.model = r->model;
+    r->session.trainer.user = r->model;
+    Sst2Outcome *out = &r->out;
+    const char *what =
+        r->o->full ? "Evaluation results on loaded model" : "Evaluation results on loaded LoRA-trained model";
+    if (!evaluate(r, what, &out->loaded_loss, &out->loaded_accuracy, err)) return false;
+    out->reloaded = out->same = true;
+    cli_line();
+    cli_verify(&out->same, is_close(out->loss, out->loaded_loss),
+               "loss after training %.9g, of the reloaded model %.9g", out->loss, out->loaded_loss);
+    cli_verify(&out->same, is_close(out->accuracy, out->loaded_accuracy),
+               "accuracy after training %.9g, of the reloaded model %.9g", out->accuracy, out->loaded_accuracy);
+    return true;
+}
+
+/* ---- results ---------------------------------------------------------------------------------------------------- */
+
+static void fill_outcome(Run *r, double start)
+{
+    const Options *o = r->o;
+    Sst2Outcome *out = &r->out;
+    struct rusage use;
+    out->full = o->full;
+    out->model = r->task.folder;
+    out->targets = o->targets;
+    out->rank = o->rank;
+    out->alpha = o->alpha;
+    out->seed = o->task.seed;
+    out->train_rows = r->task.train->count;
+    out->dev_rows = r->task.dev->count;
+    out->state = &r->session.trainer.state;
+    out->seconds = sst2_seconds() - start;
+    out->peak_megabytes = getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss / 1024 : NAN;
+}
+
+static bool homework(Run *r, double start, Error *err)
+{
+    const Options *o = r->o;
+    if (!task_open(&r->task, &o->task, err) || !make_model(r, err)) return false;
+    printf("Tokenizer loaded\nDatasets prepared.\n");
+    if (!train_and_evaluate(r, err)) return false;
+    if (r->session.trainer.stopped) {
+        printf("Stopped behind step %lld; --resume %s/checkpoint-%lld goes on\n",
+               (long long)r->session.trainer.state.step, o->output, (long long)r->session.trainer.state.step);
+        return true;
+    }
+    if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
+    if (!o->eval_only && (!save(r, err) || !reload(r, err))) return false;
+    fill_outcome(r, start);
+    return (!o->json || sst2_write_json(&r->out, o->json, err)) &&
+           (!o->report || sst2_write_page(&r->out, o->report, err));
+}
+
+/* Where something is to be written is known to be writable before the work starts. */
+static bool can_write(const Options *o, Error *err)
+{
+    if (o->logits && !results_writable(o->logits, err)) return false;
+    if (o->json && !results_writable(o->json, err)) return false;
+    return !o->report || results_writable(o->report, err);
+}
+
+int main(int argc, char **argv)
+{
+    Options o = { .task = { .padding = "grouped",
+                            .train_rows = 10000,
+                            .max_length = 512,
+                            .batch_size = 32,
+                            .eval_batch_size = 64,
+                            .seed = 42 },
+                  .output = "results",
+                  .rank = 8,
+                  .alpha = 16,
+                  .epochs = 2,
+                  .lr = 5e-5,
+                  .warmup = 500,
+                  .weight_decay = 0.01,
+                  .accumulate = 1 };
+    double start = sst2_seconds();
+    Run r = { .o = &o, .out = { .same = true } };
+    Error err = { 0 };
+    cli_parse(&program, argc, argv, &o);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
+    cli_set_threads(o.threads);
+    if (o.full && (o.adapter || o.targets || o.train_head))
+        lk_error_set(&err, LK_EVALUE,
+                     "--full trains all weights: --adapter, --targets and --train-head do not go with it");
+    bool ok = err.code == LK_OK && can_write(&o, &err) && homework(&r, start, &err);
+    session_end(&r.session);
+    lk_free(r.model);
+    task_close(&r.task);
+    return cli_exit(&program, ok && r.out.same, &err);
+}

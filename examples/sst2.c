@@ -1,0 +1,84 @@
+/* sst2.c - finds the files, reads the sentences, makes ids of them (data/tokenizer.h, data/tsv.h). */
+#include "examples/sst2.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "data/tsv.h"
+
+double sst2_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+bool sst2_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[CLI_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return sst2_is_file(path);
+}
+
+static bool holds_model(const char *folder)
+{
+    return has_file(folder, "config.json");
+}
+
+static bool holds_sst2(const char *folder)
+{
+    return has_file(folder, "train.tsv") || has_file(folder, "dev.tsv");
+}
+
+bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err)
+{
+    if (model) {
+        if (strlen(model) >= CLI_PATH_MAX) return lk_error_set(err, LK_EIO, "--model: the path is too long");
+        strcpy(path, model);
+        return true; /* what is missing there is said by whoever reads it */
+    }
+    return cli_find(NULL, "roberta-base", holds_model, path, err) ||
+           lk_error_set(err, LK_EIO,
+                        "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or ~/.cache/lorikeet");
+}
+
+static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok, int64_t max_length, Error *err)
+{
+    TokenIds ids = { 0 };
+    bool ok = true;
+    for (int64_t i = 0; ok && i < tsv->count && (rows == 0 || i < rows); i++) {
+        ids.count = 0;
+        ok =
+            lk_tokenizer_encode(tok, tsv->rows[i].sentence, (size_t)tsv->rows[i].length, true, max_length, &ids, err) &&
+            lk_text_add(d, ids.items, ids.count, tsv->rows[i].label, err);
+    }
+    lk_token_ids_free(&ids);
+    return ok;
+}
+
+TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
+                      Error *err)
+{
+    enum { CLASSES = 2 };
+    char folder[CLI_PATH_MAX], path[CLI_PATH_MAX + 32];
+    if (!cli_find(data, "sst2", holds_sst2, folder, err)) {
+        lk_error_set(err, LK_EIO, "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
+        return NULL;
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    Tsv *tsv = lk_tsv_new(path, CLASSES, err);
+    TextDataset *d = tsv ? lk_text_dataset_new(err) : NULL;
+    if (d && !add_rows(d, tsv, rows, tok, max_length, err)) {
+        lk_text_dataset_free(d);
+        d = NULL;
+    }
+    lk_tsv_free(tsv);
+    return d;
+}

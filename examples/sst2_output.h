@@ -1,0 +1,23 @@
+/* sst2_output.h - what roberta_sst2 leaves behind beside the model: JSON and a page. */
+#ifndef SST2_OUTPUT_H
+#define SST2_OUTPUT_H
+
+#include "examples/trainer.h"
+
+typedef struct Sst2Outcome {
+    bool full; /* full fine-tuning: rank, alpha and targets mean nothing */
+    const char *model, *targets;
+    int64_t rank, seed, train_rows, dev_rows, parameters, trainable;
+    double alpha;
+    double loss, accuracy;               /* on dev.tsv, in the end */
+    bool reloaded;                       /* there was a training: its result was saved and loaded again */
+    double loaded_loss, loaded_accuracy; /* of what was loaded */
+    bool same;                           /* they agree */
+    double seconds, peak_megabytes;      /* of the whole program */
+    const TrainerState *state;
+} Sst2Outcome;
+
+bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err);
+bool sst2_write_page(const Sst2Outcome *o, const char *path, Error *err);
+
+#endif

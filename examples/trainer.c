@@ -1,0 +1,417 @@
+/* trainer.c - the training loop, evaluation and callbacks of Transformers' Trainer. Checkpoints: trainer_checkpoint.c;
+ * the numbers that are reported: trainer_log.c. */
+#include "examples/trainer.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "core/ops.h"
+#include "data/progress.h"
+#include "examples/cli.h"
+#include "examples/trainer_checkpoint.h"
+#include "optim/clip.h"
+
+TrainerArgs trainer_defaults(void)
+{
+    return (TrainerArgs){
+        .epochs = 3, .accumulation = 1, .learning_rate = 5e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
+        .max_grad_norm = 1, .schedule = LK_SCHEDULE_LINEAR, .logging_steps = 500, .eval_steps = TRAINER_NEVER,
+        .save_steps = TRAINER_NEVER, .best_metric = "eval_loss", .seed = 42,
+    };
+}
+
+void trainer_free(Trainer *tr)
+{
+    trainer_history_free(&tr->state.history);
+}
+
+void trainer_print(void *user, const TrainerLog *log)
+{
+    (void)user;
+    trainer_log_print(stdout, log);
+    fflush(stdout);
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The next batch of a pass that must not be over. */
+static bool next_batch(const TrainerData *data, TrainerBatch *b, Error *err)
+{
+    Error reason = { 0 };
+    if (data->next(data->loader, b, &reason)) return true;
+    if (reason.code != LK_OK) return lk_error_set(err, reason.code, "%s", reason.message);
+    return lk_error_set(err, LK_EVALUE, "trainer: the data ended before the %lld batches that a pass should have",
+                        (long long)data->batches);
+}
+
+/* ---- logs and evaluation ----------------------------------------------------------------------------------------- */
+
+/* Completes the log, keeps it, and shows it. */
+static bool publish(Trainer *tr, TrainerLog *log, Error *err)
+{
+    log->step = tr->state.step;
+    trainer_log_add(log, "epoch", tr->state.epoch);
+    if (!trainer_history_add(&tr->state.history, log, err)) return false;
+    if (tr->on_log) tr->on_log(tr->user, log);
+    return true;
+}
+
+static bool evaluate_batch(Trainer *tr, const TrainerBatch *b, double *loss_sum, int64_t *samples)
+{
+    Tensor *logits = NULL, *loss = tr->loss(tr->t, tr->user, b, tr->metrics ? &logits : NULL);
+    if (!loss || (tr->metrics && !tr->metrics->add(tr->metrics, tr->t, logits, b))) return false;
+    int64_t n = lk_size(b->labels, 0);
+    *loss_sum += lk_item(loss) * (double)n;
+    *samples += n;
+    return true;
+}
+
+/* One pass over the data, the metrics of it in *log. */
+static bool evaluate_all(Trainer *tr, TrainerLog *log, Error *err)
+{
+    TrainerMetrics *metrics = tr->metrics;
+    TrainerBatch b;
+    double start = seconds_now(), loss_sum = 0;
+    int64_t samples = 0;
+    if (metrics) metrics->begin(metrics);
+    if (!tr->eval.begin(tr->eval.loader, err)) return false;
+    for (int64_t i = 0; i < tr->eval.batches; i++) {
+        if (!next_batch(&tr->eval, &b, err)) return false;
+        if (!evaluate_batch(tr, &b, &loss_sum, &samples)) return cli_ok(tr->t, err);
+        lk_tape_reset(tr->t);
+    }
+    trainer_log_add(log, "eval_loss", loss_sum / (double)samples);
+    TrainerLog own = { 0 };
+    if (metrics) metrics->end(metrics, &own);
+    for (int i = 0; i < own.count; i++) {
+        const char *name = own.values[i].key;
+        char key[2 * TRAINER_KEY_MAX];
+        snprintf(key, sizeof key, "%s%s", strncmp(name, "eval_", 5) == 0 ? "" : "eval_", name);
+        trainer_log_add(log, key, own.values[i].value);
+    }
+    double seconds = seconds_now() - start;
+    trainer_log_add(log, "eval_runtime", seconds);
+    trainer_log_add(log, "eval_samples_per_second", (double)samples / seconds);
+    trainer_log_add(log, "eval_steps_per_second", (double)tr->eval.batches / seconds);
+    return true;
+}
+
+bool trainer_evaluate(Trainer *tr, TrainerLog *log, Error *err)
+{
+    TrainerLog local;
+    if (!log) log = &local;
+    *log = (TrainerLog){ 0 };
+    if (!tr->eval.next || tr->eval.batches <= 0)
+        return lk_error_set(err, LK_EVALUE, "trainer: no data to evaluate with");
+    bool before = lk_tape_set_grad(tr->t, false);
+    lk_eval(tr->model);
+    bool ok = evaluate_all(tr, log, err);
+    lk_tape_reset(tr->t);
+    lk_tape_set_grad(tr->t, before);
+    return ok && publish(tr, log, err);
+}
+
+/* ---- what a run is made of --------------------------------------------------------------------------------------- */
+
+typedef struct Run {
+    Trainer *tr;
+    Optimizer *opt;
+    TensorList params; /* those that are trained */
+    Schedule schedule;
+    Progress bar;
+    double started;
+    int64_t first;  /* the step it started from */
+    int64_t saved;  /* the last step that was saved with all that was to be done there; -1: none */
+    double grad_norm, learning_rate; /* of the last step */
+    Error *err;
+} Run;
+
+/* Optimizer steps in a pass: its last one may have fewer batches than the others. */
+static int64_t steps_of_pass(const Trainer *tr)
+{
+    return (tr->train.batches + tr->args.accumulation - 1) / tr->args.accumulation;
+}
+
+static bool check_trainer(const Trainer *tr, Error *err)
+{
+    const TrainerArgs *a = &tr->args;
+    const char *wrong = !tr->model || !tr->t || !tr->loss || !tr->train.next ? "model, t, loss and train must be set"
+                        : tr->train.batches <= 0                             ? "there is no data to train with"
+                        : a->accumulation <= 0                               ? "accumulation must be positive"
+                        : a->epochs <= 0 && a->max_steps <= 0                ? "epochs or max_steps must be positive"
+                        : a->warmup_steps < 0                                ? "warmup_steps must not be negative"
+                        : !(a->max_grad_norm >= 0)                           ? "max_grad_norm must not be negative"
+                        : a->load_best_at_end && (!a->output_dir || a->eval_steps == TRAINER_NEVER)
+                            ? "load_best_at_end needs an output_dir and evaluations"
+                        : a->save_steps != TRAINER_NEVER && !a->output_dir ? "save_steps needs an output_dir"
+                                                                           : NULL;
+    return !wrong || lk_error_set(err, LK_EVALUE, "trainer_train: %s", wrong);
+}
+
+static bool is_decayed(const ParamIter *it)
+{
+    return strcmp(it->modules.module->type->name, "LayerNorm") != 0 && !strstr(it->name, "LayerNorm") &&
+           !strstr(it->name, "bias");
+}
+
+static bool wants_decay(const ParamIter *it, void *user)
+{
+    (void)user;
+    return it->tensor->requires_grad && is_decayed(it);
+}
+
+static bool wants_no_decay(const ParamIter *it, void *user)
+{
+    (void)user;
+    return it->tensor->requires_grad && !is_decayed(it);
+}
+
+/* AdamW with what is decayed in one group and the rest in another, where there are both. */
+static Optimizer *optimizer_new(const Trainer *tr, Error *err)
+{
+    const TrainerArgs *a = &tr->args;
+    Error reason = { 0 };
+    TensorList decayed = lk_parameters_where(tr->model, wants_decay, NULL, &reason);
+    TensorList others = lk_parameters_where(tr->model, wants_no_decay, NULL, &reason);
+    if (reason.code != LK_OK) {
+        lk_error_set(err, reason.code, "%s", reason.message);
+        lk_tensor_list_free(&decayed);
+        lk_tensor_list_free(&others);
+        return NULL;
+    }
+    bool both = decayed.count > 0 && others.count > 0;
+    Optimizer *opt = lk_adamw_new(decayed.count > 0 ? decayed : others, a->learning_rate, err);
+    if (!opt) {
+        if (both) lk_tensor_list_free(&others);
+        return NULL;
+    }
+    opt->beta1 = a->beta1, opt->beta2 = a->beta2, opt->eps = a->eps;
+    opt->weight_decay = decayed.count > 0 ? a->weight_decay : 0;
+    if (!both) return opt;
+    ParamGroup *rest = lk_add_param_group(opt, others, err);
+    if (rest) {
+        rest->weight_decay = 0;
+        return opt;
+    }
+    lk_optimizer_free(opt);
+    return NULL;
+}
+
+/* ---- one step ---------------------------------------------------------------------------------------------------- */
+
+static bool backward_batch(Run *r, int64_t parts)
+{
+    Trainer *tr = r->tr;
+    TrainerBatch b;
+    if (!next_batch(&tr->train, &b, r->err)) return false;
+    Tensor *loss = tr->loss(tr->t, tr->user, &b, NULL);
+    if (parts > 1) loss = lk_scale(tr->t, loss, 1.0 / (double)parts);
+    if (!lk_backward(tr->t, loss)) return cli_ok(tr->t, r->err);
+    r->bar.value = lk_item(loss) * (double)parts;
+    tr->state.loss_sum += lk_item(loss);
+    lk_tape_reset(tr->t);
+    return true;
+}
+
+static bool train_step(Run *r)
+{
+    const TrainerArgs *a = &r->tr->args;
+    TrainerState *s = &r->tr->state;
+    int64_t left = r->tr->train.batches - s->batches, parts = a->accumulation < left ? a->accumulation : left;
+    lk_optimizer_zero_grad(r->opt);
+    for (int64_t i = 0; i < parts; i++)
+        if (!backward_batch(r, parts)) return false;
+    r->grad_norm = lk_clip_grad_norm_(&r->params, a->max_grad_norm > 0 ? a->max_grad_norm : INFINITY);
+    r->learning_rate = a->learning_rate * lk_schedule(&r->schedule, s->step);
+    for (ParamGroup *g = r->opt; g; g = g->next) g->lr = r->learning_rate;
+    if (!lk_step(r->opt, r->err)) return false;
+    s->step++;
+    s->batches += parts;
+    s->epoch = (double)s->pass + (double)s->batches / (double)r->tr->train.batches;
+    lk_progress_step(&r->bar);
+    return true;
+}
+
+/* ---- what is done between steps ---------------------------------------------------------------------------------- */
+
+static bool log_step(Run *r)
+{
+    TrainerState *s = &r->tr->state;
+    TrainerLog log = { 0 };
+    trainer_log_add(&log, "loss", s->loss_sum / (double)(s->step - s->logged));
+    trainer_log_add(&log, "grad_norm", r->grad_norm);
+    trainer_log_add(&log, "learning_rate", r->learning_rate);
+    s->total_loss += s->loss_sum;
+    s->loss_sum = 0;
+    s->logged = s->step;
+    if (r->bar.terminal) fputs("\r\033[K", r->bar.out); /* the bar goes on below the log */
+    return publish(r->tr, &log, r->err);
+}
+
+static bool evaluate_now(Run *r, bool *is_best)
+{
+    const TrainerArgs *a = &r->tr->args;
+    TrainerState *s = &r->tr->state;
+    TrainerLog log;
+    if (r->bar.terminal) fputs("\r\033[K", r->bar.out);
+    if (!trainer_evaluate(r->tr, &log, r->err)) return false;
+    lk_train(r->tr->model, true);
+    if (a->load_best_at_end && !trainer_log_find(&log, a->best_metric))
+        return lk_error_set(r->err, LK_EVALUE, "trainer: no evaluation gives \"%s\"", a->best_metric);
+    double value = trainer_log_get(&log, a->best_metric);
+    bool better = s->best_step == 0 || (a->greater_is_better ? value > s->best_metric : value < s->best_metric);
+    *is_best = better && !isnan(value);
+    if (!*is_best) return true;
+    s->best_metric = value;
+    s->best_step = s->step;
+    return true;
+}
+
+static bool save_now(Run *r)
+{
+    r->saved = r->tr->state.step;
+    return checkpoint_save(r->tr, r->opt, r->err);
+}
+
+static bool evaluate_and_save(Run *r, bool evaluate, bool save)
+{
+    bool is_best = false;
+    if (evaluate && !evaluate_now(r, &is_best)) return false;
+    return !(save || (is_best && r->tr->args.load_best_at_end)) || save_now(r);
+}
+
+static bool is_due(int64_t every, int64_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+static bool after_step(Run *r)
+{
+    const TrainerArgs *a = &r->tr->args;
+    int64_t step = r->tr->state.step;
+    if (is_due(a->logging_steps, step) && !log_step(r)) return false;
+    return evaluate_and_save(r, is_due(a->eval_steps, step), is_due(a->save_steps, step));
+}
+
+/* The end of a pass, or of the training in the middle of one. */
+static bool after_pass(Run *r)
+{
+    const TrainerArgs *a = &r->tr->args;
+    r->tr->state.pass++;
+    r->tr->state.batches = 0;
+    return evaluate_and_save(r, a->eval_steps == TRAINER_EPOCH, a->save_steps == TRAINER_EPOCH);
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+/* The pass that the state is in: its first batches have been used already. */
+static bool begin_pass(Run *r)
+{
+    Trainer *tr = r->tr;
+    TrainerBatch b;
+    if (tr->state.batches == 0) {
+        if (tr->rng) tr->state.pass_rng = *tr->rng;
+        return tr->train.begin(tr->train.loader, r->err);
+    }
+    Rng now = { 0 };
+    if (tr->rng) {
+        now = *tr->rng;
+        *tr->rng = tr->state.pass_rng;
+    }
+    if (!tr->train.begin(tr->train.loader, r->err)) return false;
+    for (int64_t i = 0; i < tr->state.batches; i++)
+        if (!next_batch(&tr->train, &b, r->err)) return false;
+    if (tr->rng) *tr->rng = now; /* evaluations may have drawn since */
+    return true;
+}
+
+static bool start(Run *r)
+{
+    Trainer *tr = r->tr;
+    trainer_history_free(&tr->state.history);
+    tr->state = (TrainerState){ 0 };
+    lk_tape_reset(tr->t);
+    if (tr->args.output_dir) mkdir(tr->args.output_dir, 0777); /* what is wrong with it is said when it is used */
+    if (tr->args.resume_from) return checkpoint_load(tr, r->opt, tr->args.resume_from, r->err);
+    if (tr->rng) lk_manual_seed(tr->rng, tr->args.seed);
+    lk_tape_seed(tr->t, tr->args.seed);
+    return true;
+}
+
+/* Step after step, until all are made or somebody says stop. */
+static bool loop(Run *r)
+{
+    Trainer *tr = r->tr;
+    TrainerState *s = &tr->state;
+    int64_t total = r->schedule.total;
+    bool begun = false;
+    lk_train(tr->model, true);
+    while (s->step < total || s->batches > 0) {
+        if (s->batches == tr->train.batches || s->step >= total) {
+            if (!after_pass(r)) return false;
+            begun = false;
+        } else {
+            if (!begun && !begin_pass(r)) return false;
+            begun = true;
+            if (!train_step(r) || !after_step(r)) return false;
+            bool go_on = !tr->on_step || tr->on_step(tr->user, s);
+            tr->stopped = tr->stopped || !go_on || s->step == tr->args.stop_after;
+        }
+        /* What belongs to the end of a pass is done before stopping there. */
+        bool complete = s->batches < tr->train.batches && !(s->step >= total && s->batches > 0);
+        if (tr->stopped && complete && s->step < total)
+            return !tr->args.output_dir || r->saved == s->step || save_now(r);
+    }
+    tr->stopped = false;
+    return true;
+}
+
+static bool finish(Run *r)
+{
+    Trainer *tr = r->tr;
+    TrainerState *s = &tr->state;
+    bool load = tr->args.load_best_at_end && s->best_step > 0;
+    if (load && !checkpoint_load_weights(tr, s->best_step, r->err)) return false;
+    double seconds = seconds_now() - r->started;
+    int64_t steps = s->step - r->first;
+    TrainerLog log = { 0 };
+    trainer_log_add(&log, "train_runtime", seconds);
+    trainer_log_add(&log, "train_samples_per_second",
+                    (double)steps * (double)tr->train.samples / (double)steps_of_pass(tr) / seconds);
+    trainer_log_add(&log, "train_steps_per_second", (double)steps / seconds);
+    trainer_log_add(&log, "train_loss", (s->total_loss + s->loss_sum) / (double)(s->step > 0 ? s->step : 1));
+    return publish(tr, &log, r->err);
+}
+
+bool trainer_train(Trainer *tr, Error *err)
+{
+    Run r = { .tr = tr, .saved = -1, .started = seconds_now(), .err = err };
+    tr->stopped = false;
+    if (!check_trainer(tr, err)) return false;
+    int64_t total = tr->args.max_steps > 0 ? tr->args.max_steps : tr->args.epochs * steps_of_pass(tr);
+    r.schedule = (Schedule){ tr->args.schedule, tr->args.warmup_steps, total };
+    r.params = lk_trainable_parameters(tr->model, err);
+    r.opt = r.params.count > 0 ? optimizer_new(tr, err) : NULL;
+    if (r.params.count == 0) lk_error_set(err, LK_EVALUE, "trainer_train: the model has no trainable parameter");
+    bool ok = r.opt && start(&r);
+    if (ok) {
+        r.first = tr->state.step;
+        r.bar = lk_progress(tr->args.progress, NULL, total);
+        r.bar.count = r.first;
+        r.bar.label = "loss";
+        ok = loop(&r);
+        lk_progress_end(&r.bar);
+        ok = ok && (tr->stopped || finish(&r));
+    }
+    lk_optimizer_zero_grad(r.opt);
+    lk_optimizer_free(r.opt);
+    lk_tensor_list_free(&r.params);
+    return ok;
+}

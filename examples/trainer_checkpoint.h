@@ -1,0 +1,28 @@
+/* trainer_checkpoint.h - a folder checkpoint-N with everything that a run needs to go on with the same bits.
+ *
+ *     model.safetensors    the parameters that are trained. The frozen base is not in it: it must be loaded before, and
+ *                          a few of its numbers are compared.
+ *     state.safetensors    AdamW's moments and steps (NAME.exp_avg, NAME.exp_avg_sq, NAME.step), the generators
+ *                          (trainer.rng: now and when the pass began; trainer.dropout)
+ *     trainer_state.json   where training is, the best metric, all logs
+ *
+ * At every moment, also when the process is killed or the disk is full, checkpoint-N is whole or not there; what is
+ * being written is called checkpoint-N.tmp. Needs jansson (LORIKEET_JANSSON); without it both are LK_ESTATE. */
+#ifndef TRAINER_CHECKPOINT_H
+#define TRAINER_CHECKPOINT_H
+
+#include "examples/trainer.h"
+#include "optim/optimizer.h"
+
+/* Writes output_dir/checkpoint-N, N the present step; one that is there already is replaced. */
+bool checkpoint_save(const Trainer *tr, Optimizer *opt, Error *err);
+
+/* Puts a checkpoint into the model, the optimizer (which has made no step), tape, rng and tr->state. Errors: LK_EIO for
+ * what is no checkpoint or an incomplete one, LK_EFORMAT for damaged files, LK_EVALUE for one of another model, base or
+ * data. On an error the model is as it was. */
+bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err);
+
+/* The weights of output_dir/checkpoint-STEP alone; looked for beside args.resume_from too. */
+bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err);
+
+#endif

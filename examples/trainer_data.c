@@ -1,0 +1,63 @@
+/* trainer_data.c - a DataLoader as a Trainer takes it, and accuracy as a metric. Who uses them: trainer.c. */
+#include "examples/trainer_data.h"
+
+#include "core/ops.h"
+
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+static bool loader_begin(void *loader, Error *err)
+{
+    (void)err;
+    lk_loader_begin(loader);
+    return true;
+}
+
+static bool loader_next(void *loader, TrainerBatch *b, Error *err)
+{
+    (void)err;
+    Batch batch;
+    if (!lk_loader_next(loader, &batch)) return false;
+    *b = (TrainerBatch){ .x = batch.x, .labels = batch.y };
+    return true;
+}
+
+TrainerData trainer_loader(DataLoader *loader)
+{
+    int64_t batches = lk_loader_len(loader), all = loader->dataset->count, full = batches * loader->batch_size;
+    return (TrainerData){ loader, full < all ? full : all, batches, loader_begin, loader_next };
+}
+
+/* ---- accuracy ---------------------------------------------------------------------------------------------------- */
+
+static void accuracy_begin(TrainerMetrics *self)
+{
+    TrainerAccuracy *a = (TrainerAccuracy *)self;
+    a->correct = a->count = 0;
+}
+
+static bool accuracy_add(TrainerMetrics *self, Tape *t, Tensor *logits, const TrainerBatch *b)
+{
+    TrainerAccuracy *a = (TrainerAccuracy *)self;
+    const Tensor *answers = lk_argmax(t, logits, -1, false);
+    if (!answers) return false;
+    if (!lk_same_shape(answers, b->labels) || b->labels->dtype != LK_I64 || !lk_is_contiguous(b->labels))
+        return lk_fail(t, LK_ESHAPE, "trainer_accuracy: the labels are not one int64 for each row of logits") != NULL;
+    const int64_t *answer = answers->data, *label = b->labels->data;
+    for (int64_t i = 0; i < lk_numel(answers); i++) {
+        if (label[i] < 0) continue;
+        a->correct += answer[i] == label[i];
+        a->count++;
+    }
+    return true;
+}
+
+static void accuracy_end(TrainerMetrics *self, TrainerLog *log)
+{
+    const TrainerAccuracy *a = (TrainerAccuracy *)self;
+    trainer_log_add(log, "accuracy", (double)a->correct / (double)a->count);
+}
+
+TrainerAccuracy trainer_accuracy(void)
+{
+    return (TrainerAccuracy){ .base = { accuracy_begin, accuracy_add, accuracy_end } };
+}

@@ -1,0 +1,90 @@
+/* trainer_log.c - the numbers that a Trainer reports. Who makes them: trainer.c. */
+#include "examples/trainer_log.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void trainer_log_add(TrainerLog *log, const char *key, double value)
+{
+    if (log->count == TRAINER_VALUES_MAX) return;
+    struct TrainerValue *v = &log->values[log->count++];
+    size_t length = strlen(key), most = sizeof v->key - 1;
+    *v = (struct TrainerValue){ .value = value };
+    memcpy(v->key, key, length < most ? length : most);
+}
+
+const double *trainer_log_find(const TrainerLog *log, const char *key)
+{
+    for (int i = 0; i < log->count; i++)
+        if (strcmp(log->values[i].key, key) == 0) return &log->values[i].value;
+    return NULL;
+}
+
+double trainer_log_get(const TrainerLog *log, const char *key)
+{
+    const double *value = trainer_log_find(log, key);
+    return value ? *value : NAN;
+}
+
+/* repr(value) of Python: the fewest digits that are this double again; with an exponent below 1e-4 and from 1e16 on. */
+static void print_number(FILE *out, double value)
+{
+    char text[64];
+    int digits = 1;
+    if (!isfinite(value)) {
+        fputs(isnan(value) ? "nan" : value < 0 ? "-inf" : "inf", out);
+        return;
+    }
+    do snprintf(text, sizeof text, "%.*e", digits - 1, value);
+    while (strtod(text, NULL) != value && digits++ < 17);
+    int exponent = atoi(strchr(text, 'e') + 1), decimals = digits - 1 - exponent;
+    if (exponent < -4 || exponent >= 16) fputs(text, out);
+    else fprintf(out, "%.*f", decimals > 1 ? decimals : 1, value);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), n = strlen(end);
+    return length >= n && strcmp(text + length - n, end) == 0;
+}
+
+static double rounded(const struct TrainerValue *v)
+{
+    char text[400]; /* as Python does it: correctly rounded in decimal */
+    int digits = strcmp(v->key, "loss") == 0 || ends_with(v->key, "_runtime") ? 4
+                 : ends_with(v->key, "_per_second")                           ? 3
+                 : strcmp(v->key, "epoch") == 0                               ? 2
+                                                                              : -1;
+    if (digits < 0 || !isfinite(v->value)) return v->value;
+    snprintf(text, sizeof text, "%.*f", digits, v->value);
+    return strtod(text, NULL);
+}
+
+void trainer_log_print(FILE *out, const TrainerLog *log)
+{
+    for (int i = 0; i < log->count; i++) {
+        fprintf(out, "%s'%s': ", i ? ", " : "{", log->values[i].key);
+        print_number(out, rounded(&log->values[i]));
+    }
+    fputs(log->count ? "}\n" : "{}\n", out);
+}
+
+bool trainer_history_add(TrainerHistory *history, const TrainerLog *log, Error *err)
+{
+    if (history->count == history->room) {
+        int64_t room = history->room ? 2 * history->room : 64;
+        TrainerLog *logs = realloc(history->logs, (size_t)room * sizeof *logs);
+        if (!logs) return lk_error_set(err, LK_EMEMORY, "no memory for %lld logs", (long long)room);
+        history->logs = logs;
+        history->room = room;
+    }
+    history->logs[history->count++] = *log;
+    return true;
+}
+
+void trainer_history_free(TrainerHistory *history)
+{
+    free(history->logs);
+    *history = (TrainerHistory){ 0 };
+}

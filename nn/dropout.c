@@ -1,0 +1,36 @@
+/* dropout.c - torch.nn.Dropout. What is dropped: core/dropout.h. */
+#include "nn/dropout.h"
+
+#include "core/ops.h"
+
+static Tensor *dropout_forward(Tape *t, Module *self, Tensor *x)
+{
+    return self->training ? lk_dropout(t, x, ((Dropout *)self)->p) : x;
+}
+
+static const Field dropout_fields[] = { LK_DOUBLE(Dropout, p), LK_END };
+
+const ModuleType lk_dropout_type = {
+    .name = "Dropout",
+    .size = sizeof(Dropout),
+    .forward = dropout_forward,
+    .fields = dropout_fields,
+    .repr = "p={p}, inplace=False",
+};
+
+Module *lk_dropout_new(double p, Error *err)
+{
+    if (!(p >= 0 && p <= 1)) { /* NaN too */
+        lk_error_set(err, LK_EVALUE, "lk_dropout_new: dropout probability has to be between 0 and 1, but got %g", p);
+        return NULL;
+    }
+    Dropout *d = lk_module_new(&lk_dropout_type, err);
+    if (!d) return NULL;
+    d->p = p;
+    return &d->base;
+}
+
+Dropout *lk_as_dropout(Module *m)
+{
+    return m && m->type == &lk_dropout_type ? (Dropout *)m : NULL;
+}

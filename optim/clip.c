@@ -1,0 +1,84 @@
+/* clip.c - the norm of all gradients, and clipping by it: torch.nn.utils.clip_grad_norm_. */
+#ifndef real
+#include "optim/clip.h"
+
+#define LK_REAL_SOURCE "optim/clip.c"
+#include "core/real.h"
+
+/* A gradient is cut into at most PIECES parts, whose borders depend on nothing but its size. */
+enum { PIECES = 64, PIECE = 1 << 14 };
+
+static int64_t piece_size(int64_t n)
+{
+    int64_t size = (n + PIECES - 1) / PIECES;
+    return size > PIECE ? size : PIECE;
+}
+
+static Tensor *gradient_of(const TensorList *params, int i)
+{
+    const Tensor *p = params->items[i];
+    return p && p->requires_grad ? p->grad : NULL;
+}
+
+static double square_sum(const Tensor *g)
+{
+    double sums[PIECES] = { 0 }, sum = 0.0;
+    int64_t n = lk_numel(g), size = piece_size(n);
+#pragma omp parallel for schedule(static) if (n > 4 * PIECE)
+    for (int64_t first = 0; first < n; first += size) {
+        int64_t count = n - first < size ? n - first : size;
+        const void *x = (const char *)g->data + (size_t)first * lk_dtype_size(g->dtype);
+        sums[first / size] = LK_REAL(g->dtype, square_sum, count, x);
+    }
+    for (int i = 0; i < PIECES; i++) sum += sums[i];
+    return sum;
+}
+
+static void scale(Tensor *g, double factor)
+{
+    int64_t n = lk_numel(g), size = piece_size(n);
+#pragma omp parallel for schedule(static) if (n > 4 * PIECE)
+    for (int64_t first = 0; first < n; first += size) {
+        int64_t count = n - first < size ? n - first : size;
+        void *x = (char *)g->data + (size_t)first * lk_dtype_size(g->dtype);
+        LK_REAL(g->dtype, scale, count, x, factor);
+    }
+    lk_touch(g);
+}
+
+double lk_clip_grad_norm_(const TensorList *params, double max_norm)
+{
+    double sum = 0.0;
+    for (int i = 0; i < params->count; i++) {
+        const Tensor *g = gradient_of(params, i);
+        if (g) sum += square_sum(g);
+    }
+    double norm = sqrt(sum), factor = max_norm / (norm + 1e-6);
+    if (factor >= 1.0 || max_norm == INFINITY) return norm;
+    for (int i = 0; i < params->count; i++) {
+        Tensor *g = gradient_of(params, i);
+        if (g) scale(g, factor); /* with NaN too */
+    }
+    return norm;
+}
+
+#else /* the arithmetic, for float and for double */
+
+/* Eight sums side by side: vector code, in an order that the source fixes. */
+static double F(square_sum)(int64_t n, const real *x)
+{
+    enum { LANES = 8 };
+    double sum[LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++) sum[k] += (double)x[i + k] * (double)x[i + k];
+    for (; i < n; i++) sum[0] += (double)x[i] * (double)x[i];
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+static void F(scale)(int64_t n, real *x, double factor)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= (real)factor;
+}
+
+#endif

@@ -1,0 +1,96 @@
+/* transformer.c - W4: steps and inference of RoBERTa-base (125 million parameters) with random weights, 32 sentences of
+ * 32 tokens, as examples/roberta_sst2.c makes them. */
+#include <stdlib.h>
+
+#include "core/ops.h"
+#include "examples/cli.h"
+#include "examples/roberta.h"
+#include "examples/roberta_lora.h"
+#include "optim/optimizer.h"
+
+#include "tests/bench/bench.h"
+
+enum { SENTENCES = 32, TOKENS = 32 };
+typedef enum Kind { LORA, FULL, INFERENCE } Kind;
+
+typedef struct Task {
+    Tape *t;
+    Module *model;
+    Optimizer *opt;
+    Tensor *ids, *labels;
+    Error err;
+} Task;
+
+static void train_step(void *state)
+{
+    Task *k = state;
+    Tensor *loss = lk_cross_entropy(k->t, roberta_logits(k->t, k->model, k->ids, NULL), k->labels);
+    lk_optimizer_zero_grad(k->opt);
+    if (lk_backward(k->t, loss)) lk_step(k->opt, &k->err);
+    lk_tape_reset(k->t);
+}
+
+static void infer(void *state)
+{
+    Task *k = state;
+    roberta_logits(k->t, k->model, k->ids, NULL);
+    lk_tape_reset(k->t);
+}
+
+/* The layers' products, all of their tokens: forward, dx, and dW where weights are trained. */
+static double flops_of(Kind kind)
+{
+    const RobertaConfig *c = &roberta_base;
+    double width = (double)c->hidden_size, wide = (double)c->intermediate_size;
+    double weights = 4.0 * width * width + 2.0 * width * wide, attention = 2.0 * TOKENS * width;
+    return (kind == INFERENCE ? 1.0 : kind == LORA ? 2.0 : 3.0) * 2.0 * SENTENCES * TOKENS *
+           (double)c->num_hidden_layers * (weights + attention);
+}
+
+static bool prepare(Task *k, Kind kind, Error *err)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    k->t = lk_tape_new(err);
+    if (!k->t) return false;
+    lk_tape_on_error(k->t, NULL, NULL);
+    k->ids = lk_clone(lk_randint(k->t, &rng, 5, roberta_base.vocab_size, LK_SHAPE(SENTENCES, TOKENS)), err);
+    k->labels = lk_clone(lk_randint(k->t, &rng, 0, 2, LK_SHAPE(SENTENCES)), err);
+    k->model = k->labels ? roberta_classifier_new(&roberta_base, err) : NULL;
+    if (!k->model || !roberta_fill(k->model, &rng, err)) return false;
+    if (kind == INFERENCE) {
+        lk_eval(k->model);
+        lk_tape_set_grad(k->t, false);
+        return true;
+    }
+    if (kind == LORA) {
+        lk_require_grad(k->model, "*", false);
+        if (roberta_add_lora(k->model, NULL, 8, 16, &rng, err) < 0) return false;
+    }
+    k->opt = lk_adamw_new(lk_trainable_parameters(k->model, err), 5e-5, err);
+    return k->opt;
+}
+
+static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
+{
+    Task k = { 0 };
+    Kind kind = (Kind)w->kind;
+    r->flops = flops_of(kind);
+    bool ok = prepare(&k, kind, err);
+    if (ok) bench_time(b, kind == INFERENCE ? infer : train_step, &k, r);
+    ok = (!k.t || cli_ok(k.t, err)) && ok;
+    if (k.err.code != LK_OK) ok = lk_error_set(err, k.err.code, "%s", k.err.message);
+    lk_optimizer_free(k.opt);
+    lk_free(k.model);
+    lk_free(k.labels);
+    lk_free(k.ids);
+    lk_tape_free(k.t);
+    return ok;
+}
+
+const Workload bench_transformer[] = {
+    { "W4_lora", "RoBERTa-base, 32 x 32 tokens: LoRA step, rank 8 on all 74 Linears", run, NO_LIMIT, { 0 }, LORA },
+    { "W4_full", "the same: step of all parameters", run, NO_LIMIT, { 0 }, FULL },
+    { "W4_infer", "the same: logits, no gradients", run, NO_LIMIT, { 0 }, INFERENCE },
+    { .name = NULL },
+};

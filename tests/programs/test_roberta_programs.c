@@ -1,0 +1,356 @@
+/* test_roberta_programs.c - roberta_pretrain, roberta_sst2 and lora_lab as their users see them: output, files, errors.
+ *
+ * On a model of two layers of 16 with the tokenizer of tests/fixtures, and on sentences that this test writes: what is
+ * good is good, what is bad is bad, so that even such a model learns it. */
+#include <unistd.h>
+
+#include "data/safetensors.h"
+#include "tests/unit/programs.h"
+
+static char root[1024], model[1100], output[1100];
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+    check(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s", path);
+}
+
+static void write_sentences(const char *name, int count)
+{
+    static const char *const words[2][5] = { { "bad", "awful", "dull", "worst", "boring" },
+                                             { "good", "great", "fine", "best", "moving" } };
+    static const char *const rest[] = { "the film is", "a plot so", "this is one of the", "it was" };
+    char path[1200];
+    print_to(path, sizeof path, "%s/sst2/%s", root, name);
+    FILE *f = fopen(path, "wb");
+    check(f);
+    fputs("sentence\tlabel\n", f);
+    for (int i = 0; i < count; i++) {
+        int label = (i * 7 / 3) % 2;
+        fprintf(f, "%s %s %s \t%d\n", rest[i % 4], words[label][i % 5], i % 3 ? "and well made" : "", label);
+    }
+    check(fclose(f) == 0);
+}
+
+static const char config[] =
+    "{\"vocab_size\": 684, \"hidden_size\": 16, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+    " \"intermediate_size\": 32, \"max_position_embeddings\": 40, \"pad_token_id\": null,"
+    " \"hidden_dropout_prob\": 0.0, \"attention_probs_dropout_prob\": 0.0, \"initializer_range\": 0.2}\n";
+
+/* root/sst2/, and a model without weights. */
+static void prepare(void)
+{
+    char line[4096], path[1200];
+    print_to(root, sizeof root, "%s", check_scratch("data"));
+    print_to(model, sizeof model, "%s/model", root);
+    print_to(output, sizeof output, "%s/out", root);
+    make_folder(root);
+    make_folder(model);
+    print_to(path, sizeof path, "%s/sst2", root);
+    make_folder(path);
+    write_sentences("train.tsv", 160);
+    write_sentences("dev.tsv", 40);
+    print_to(path, sizeof path, "%s/config.json", model);
+    write_text(path, config);
+    print_to(line, sizeof line, "cp '%s' '%s' '%s'", check_fixture("tokenizer/vocab.json"),
+             check_fixture("tokenizer/merges.txt"), model);
+    check(system(line) == 0);
+}
+
+/* roberta_sst2 on these, with more options. */
+static Output sst2(const char *more)
+{
+    return run_program("./roberta_sst2 --model '%s' --data '%s' --output '%s' --threads 1 --max-length 38 "
+                       "--batch-size 16 %s", model, root, output, more);
+}
+
+static Output sst2_ok(const char *more)
+{
+    Output o = sst2(more);
+    check(o.status == 0, "%s: status %d: %s\n%s", more, o.status, o.err, o.out);
+    check(o.err[0] == '\0', "%s", o.err);
+    return o;
+}
+
+static bool exists(const char *name)
+{
+    char path[1300];
+    print_to(path, sizeof path, "%s/%s", root, name);
+    return access(path, R_OK) == 0;
+}
+
+static char *text_of(const char *name)
+{
+    char path[1300];
+    print_to(path, sizeof path, "%s/%s", root, name);
+    return read_file(path);
+}
+
+static double number_of(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    check(at, "no %s in %s", key, text);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* ---- roberta_sst2 ----------------------------------------------------------------------------------------------- */
+
+Test(roberta_sst2, homework)
+{
+    prepare();
+    char more[2048];
+    print_to(more, sizeof more, "--lr 5e-3 --warmup 10 --epochs 20 --rank 4 --alpha 4 --logits '%s/logits.tsv' --json '%s/r.json' "
+             "--report '%s/r.html'", root, root, root);
+    Output o = sst2_ok(more);
+    static const char *const lines[] = {
+        "model.safetensors: not there, so all weights are newly initialised\n",
+        "Original model loaded.\n",
+        "Freezing original model parameters...\nOriginal parameters frozen.\n"
+        "Prepared LoRA wrapper with r=4, alpha=4\nApplying LoRA wrappers to target layers...\n"
+        "Target layers replaced.\n\nTrainable params (LoRA A/B matrices): 1,992\n"
+        "Total params in model: 18,378\nTrainable parameter ratio: 10.8390%\nLoRA model created.\n",
+        "Tokenizer loaded\nDatasets prepared.\n",
+        "'learning_rate':", "Eval Results: {'eval_loss': ",
+        "Evaluation results on loaded LoRA-trained model: {'eval_loss': ", "PASS  loss after training",
+        "PASS  accuracy after training",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        check(strstr(o.out, lines[i]), "no '%s' in\n%s", lines[i], o.out);
+    check(exists("out/checkpoint-10/model.safetensors") && exists("out/checkpoint-200/trainer_state.json"));
+    check(exists("out/adapter/adapter_config.json") && exists("out/adapter/adapter_model.safetensors"));
+
+    char *json = text_of("r.json"), *page = text_of("r.html"), *logits = text_of("logits.tsv");
+    check(number_of(json, "\"eval_accuracy\": ") > 0.9, "%s", json);
+    check(number_of(json, "\"trainable_parameters\": ") == 1992 && strstr(json, "\"reloaded_is_the_same\": true"));
+    check(count_text(page, "<svg") == 3 && strstr(page, "</html>"));
+    check(strncmp(logits, "row\tlabel\tlogit_0\tlogit_1\n0\t0\t", 30) == 0, "%s", logits);
+    check(count_text(logits, "\n") == 41 && count_text(logits, "\t") == 41 * 3);
+    int right = 0;
+    char *line = logits;
+    for (int i = 0; i < 40; i++) {
+        int row, label;
+        double a, b;
+        line = strchr(line, '\n') + 1;
+        check(sscanf(line, "%d\t%d\t%lf\t%lf", &row, &label, &a, &b) == 4 && row == i);
+        right += (b > a) == label;
+    }
+    check(right == (int)(40 * number_of(json, "\"eval_accuracy\": ") + 0.5), "the logits give another accuracy");
+    free(logits);
+    free(page);
+    free(json);
+    output_free(&o);
+}
+
+/* 5 + 2 · 16 + 4 tensors of the base and two for each of the 14 Linears. */
+Test(roberta_sst2, best_checkpoint_has_the_names_of_the_homework)
+{
+    prepare();
+    Output o = sst2_ok("--epochs 1 --warmup 2");
+    char path[1300];
+    Error err = { 0 };
+    print_to(path, sizeof path, "%s/best_checkpoint/model.safetensors", output);
+    SafeTensors *f = lk_safetensors_open(path, &err);
+    check(f, "%s", err.message);
+    check(f->count == 41 + 28, "%d tensors", f->count);
+    const SafeTensor *A = lk_safetensors_find(f, "roberta.encoder.layer.1.output.dense.lora.A");
+    const SafeTensor *W = lk_safetensors_find(f, "classifier.out_proj.linear.weight");
+    check(A && A->shape[0] == 32 && A->shape[1] == 8 && W && W->shape[0] == 2 && W->shape[1] == 16);
+    lk_safetensors_close(f);
+    output_free(&o);
+}
+
+/* What is behind "Eval Results", run time left out. */
+static void results_of(const Output *o, char text[128])
+{
+    const char *at = strstr(o->out, "Eval Results: ");
+    check(at, "%s", o->out);
+    const char *end = strstr(at, ", 'eval_runtime'");
+    check(end && end - at < 128);
+    memcpy(text, at, (size_t)(end - at));
+    text[end - at] = '\0';
+}
+
+static void check_same_results(const char *a, const char *b)
+{
+    char first[128], second[128];
+    Output x = sst2_ok(a);
+    results_of(&x, first);
+    Output y = sst2_ok(b);
+    results_of(&y, second);
+    check(strcmp(first, second) == 0, "%s: %s\n%s: %s", a, first, b, second);
+    output_free(&y);
+    output_free(&x);
+}
+
+Test(roberta_sst2, evaluates_the_same_whatever_the_padding)
+{
+    prepare();
+    Output o = sst2_ok("--eval-only --padding max");
+    char at_max[128], other[128];
+    results_of(&o, at_max);
+    check(!exists("out/best_checkpoint/model.safetensors"), "--eval-only saved something");
+    output_free(&o);
+    static const char *const ways[] = { "--eval-only --padding longest", "--eval-only --padding grouped" };
+    for (int i = 0; i < 2; i++) {
+        o = sst2_ok(ways[i]);
+        results_of(&o, other);
+        double a = number_of(at_max, "'eval_loss': "), b = number_of(other, "'eval_loss': ");
+        check(a > b - 1e-5 && a < b + 1e-5, "%s\n%s", at_max, other);
+        output_free(&o);
+    }
+}
+
+Test(roberta_sst2, resumed_and_recomputed_runs_are_the_same)
+{
+    prepare();
+    char resume[1400];
+    Output o = sst2_ok("--lr 1e-3 --warmup 2 --epochs 2 --stop-after 7");
+    check(strstr(o.out, "Stopped behind step 7; --resume "), "%s", o.out);
+    output_free(&o);
+    print_to(resume, sizeof resume, "--lr 1e-3 --warmup 2 --epochs 2 --resume '%s/checkpoint-7'", output);
+    check_same_results(resume, "--lr 1e-3 --warmup 2 --epochs 2");
+    check_same_results("--lr 1e-3 --warmup 2 --epochs 2 --recompute", "--lr 1e-3 --warmup 2 --epochs 2");
+}
+
+Test(roberta_sst2, adapter_goes_through_peft)
+{
+    prepare();
+    char more[1400];
+    Output o = sst2_ok("--lr 1e-3 --warmup 2 --epochs 2");
+    char first[128], second[128];
+    results_of(&o, first);
+    output_free(&o);
+    print_to(more, sizeof more, "--eval-only --adapter '%s/adapter'", output);
+    o = sst2_ok(more);
+    results_of(&o, second);
+    double a = number_of(first, "'eval_loss': "), b = number_of(second, "'eval_loss': ");
+    check(a > b - 1e-5 && a < b + 1e-5, "%s\n%s", first, second);
+    output_free(&o);
+}
+
+Test(roberta_sst2, full_fine_tuning_and_targets)
+{
+    prepare();
+    Output o = sst2_ok("--full --lr 3e-3 --warmup 4 --epochs 3");
+    check(strstr(o.out, "Full fine-tuning: all 16,386 parameters are trained\n"), "%s", o.out);
+    check(strstr(o.out, "Evaluation results on loaded model: ") && !exists("out/adapter"));
+    output_free(&o);
+    o = sst2_ok("--targets query,value --rank 2 --epochs 1 --train-head");
+    check(strstr(o.out, "Parameters of the head that are trained too: 4\n"), "%s", o.out);
+    check(strstr(o.out, "(LoRA A/B matrices): 562\n"), "%s", o.out); /* 4 · 2 · 32 + 16 · 16 + 16 + 2 · 16 + 2 */
+    output_free(&o);
+}
+
+Test(roberta_sst2, bad_input)
+{
+    static const struct {
+        const char *options, *message;
+        int status;
+    } cases[] = {
+        { "--targets querry", "no Linear of the model is called 'querry'; nearest: query", 1 },
+        { "--padding none", "--padding: 'none' is none of longest, max, grouped", 1 },
+        { "--max-length 39", "--max-length 39: the model has positions for 38 tokens", 1 },
+        { "--rank 0", "--rank: 0 is outside 1 to", 2 },
+        { "--resume /nowhere", "/nowhere", 1 },
+        { "--adapter /nowhere", "/nowhere", 1 },
+        { "--logits /nowhere/x.tsv", "/nowhere", 1 },
+        { "--json /nowhere/x.json", "/nowhere", 1 },
+        { "--full --adapter x", "--full", 1 },
+        { "--data /nowhere", "/nowhere/sst2", 1 },
+        { "--model /nowhere", "/nowhere/config.json: cannot be opened", 1 },
+    };
+    prepare();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Output o = sst2(cases[i].options);
+        const char *end = strchr(o.err, '\n');
+        check(o.status == cases[i].status && end && end[1] == '\0', "%s: status %d, %s", cases[i].options, o.status,
+              o.err);
+        check(strstr(o.err, cases[i].message), "%s: %s", cases[i].options, o.err);
+        output_free(&o);
+    }
+}
+
+/* Files of the model and of the data that are not what they should be. */
+Test(roberta_sst2, bad_files)
+{
+    static const struct {
+        const char *file, *text, *message;
+    } cases[] = {
+        { "model/model.safetensors", "too short", "model.safetensors" },
+        { "model/config.json", "{\"hidden_size\": 10}", "hidden_size 10 cannot be shared by 12" },
+        { "model/config.json", "{\"vocab_size\": 600, \"max_position_embeddings\": 40}", "vocab.json has 684 tokens" },
+        { "sst2/dev.tsv", "sentence\tlabel\n", "dev.tsv" },
+        { "sst2/dev.tsv", "sentence\tlabel\ngood\t2\n", "dev.tsv" },
+        { "model/merges.txt", "#version\nno such\n", "merges.txt" },
+        { "model/vocab.json", "{\"a\": 7}", "vocab.json" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[1300];
+        prepare();
+        print_to(path, sizeof path, "%s/%s", root, cases[i].file);
+        write_text(path, cases[i].text);
+        Output o = sst2("--epochs 1");
+        const char *end = strchr(o.err, '\n');
+        check(o.status == 1 && end && end[1] == '\0', "case %zu: status %d, %s", i, o.status, o.err);
+        check(strstr(o.err, cases[i].message), "case %zu: %s", i, o.err);
+        output_free(&o);
+        unlink(path);
+    }
+}
+
+/* ---- roberta_pretrain, lora_lab --------------------------------------------------------------------------------- */
+
+/* The folder that is written is a model for roberta_sst2. The same seed gives the same file. */
+Test(roberta_pretrain, makes_a_base)
+{
+    prepare();
+    char base[1200];
+    for (int run = 0; run < 2; run++) {
+        Output o =
+            run_program("./roberta_pretrain --model '%s' --data '%s' --output '%s/base%d' --threads %d --layers 2 "
+                        "--hidden 16 --heads 2 --init 0.05 --lr 1e-3 --batch-size 16 --steps 100 --minutes 0 "
+                        "--json '%s/p.json'",
+                        model, root, root, run, run + 1, root);
+        check(o.status == 0 && o.err[0] == '\0', "%s", o.err);
+        check(strstr(o.out, "Model: 2 layers of 16, "), "%s", o.out);
+        output_free(&o);
+    }
+    char *json = text_of("p.json");
+    check(number_of(json, "\"steps\": ") == 100 && number_of(json, "\"dev_loss\": ") < 3.5, "%s", json);
+    free(json);
+    print_to(base, sizeof base, "cmp '%s/base0/model.safetensors' '%s/base1/model.safetensors'", root, root);
+    check(system(base) == 0, "two runs made different models");
+    print_to(model, sizeof model, "%s/base0", root);
+    Output o = sst2_ok("--eval-only");
+    check(strstr(o.out, "Not used of it: lm_head.") && strstr(o.out, "so newly initialised: classifier."), "%s", o.out);
+    output_free(&o);
+}
+
+Test(roberta_pretrain, bad_input)
+{
+    prepare();
+    check_refused(run_program("./roberta_pretrain --model '%s' --data '%s'", model, root), 1,
+                  "--output DIR is missing");
+    check_refused(run_program("./roberta_pretrain --output x --minutes 0"), 1, "never end");
+    check_refused(run_program("./roberta_pretrain --model '%s' --data '%s' --output /nowhere/x", model, root), 1,
+                  "--output /nowhere/x");
+}
+
+Test(lora_lab, tables_and_page)
+{
+    prepare();
+    Output o = run_program("./lora_lab --model '%s' --data '%s' --threads 1 --train-rows 64 --epochs 1 --seeds 2 "
+                           "--max-length 38 --json '%s/lab.json' --report '%s/lab.html'", model, root, root, root);
+    check(o.status == 0 && o.err[0] == '\0', "%s\n%s", o.err, o.out);
+    static const char *const names[] = { "full fine-tuning", "LoRA, rank 1", "LoRA, rank 32", "query, value",
+                                         "all attention",    "feed-forward", "head" };
+    char *json = text_of("lab.json"), *page = text_of("lab.html");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        check(strstr(o.out, names[i]) && strstr(json, names[i]) && strstr(page, names[i]), "%s", names[i]);
+    check(count_text(o.out, ", seed 42: ") == 11 && count_text(o.out, ", seed 43: ") == 11, "%s", o.out);
+    check(count_text(json, "\"trainable\": ") == 11 && count_text(page, "<svg") == 2);
+    free(page);
+    free(json);
+    output_free(&o);
+    check_refused(run_program("./lora_lab --rank 3"), 1, "--rank 3 is none of 1, 2, 4, 8, 16, 32");
+}

@@ -1,0 +1,233 @@
+/* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
+ * memory that is short. What is in the files: test_peft.c. */
+#include "tests/unit/peft_nets.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#ifdef LK_HAVE_JANSSON
+#include <jansson.h>
+
+#include "core/memory.h"
+
+Test(peft_files, not_there)
+{
+    check_refused(check_scratch("missing"), LK_EIO, "missing/adapter_config.json: cannot be opened: No such file");
+    check_refused(check_fixture("rng.h"), LK_EIO, "cannot be opened: Not a directory");
+    const char *folder = with_config(CONFIG_WITH(RIGHT, ""));
+    unlink(check_scratch("refused/adapter_model.safetensors"));
+    check_refused(folder, LK_EIO, "adapter_model.safetensors: cannot be opened: No such file");
+    check_write("refused/adapter_model.safetensors", "\2\0\0\0\0\0\0\0[]", 10);
+    check_refused(folder, LK_EFORMAT, "it does not begin with {");
+    unlink(check_scratch("refused/adapter_config.json"));
+    check(mkfifo(check_scratch("refused/adapter_config.json"), 0600) == 0);
+    check_refused(folder, LK_EIO, "is not a regular file"); /* and does not wait for a writer */
+
+    Error err = { 0 };
+    check(!lk_load_peft(NULL, folder, LK_PEFT_WRAPPER, NULL, NULL, &err));
+    check_error(&err, LK_EVALUE, "the module is NULL");
+    Module *net = seeded_net(0);
+    err = (Error){ 0 };
+    check(!lk_load_peft(net, NULL, LK_PEFT_WRAPPER, NULL, NULL, &err));
+    check_error(&err, LK_EVALUE, "the folder is NULL");
+    char name[LK_ADAPTER_NAME_MAX + 1];
+    memset(name, 'n', LK_ADAPTER_NAME_MAX);
+    name[LK_ADAPTER_NAME_MAX] = '\0';
+    err = (Error){ 0 };
+    check(!lk_load_peft(net, check_fixture("peft"), LK_PEFT_PARAMETRIZATION, name, NULL, &err));
+    check_error(&err, LK_EVALUE, "the adapter's name has more than 63 bytes");
+    lk_free(net);
+}
+
+/* ---- whole or not at all --------------------------------------------------------------------------------------- */
+
+static int entries_of(const char *path)
+{
+    int count = -2; /* . and .. */
+    DIR *folder = opendir(path);
+    while (readdir(folder)) count++;
+    closedir(folder);
+    return count;
+}
+
+/* All of A and B are `value`, and alpha is, too, unless it is always 1. */
+static void set_values(Module *net, double value, bool alphas)
+{
+    for (ParamIter it = lk_params(net); lk_params_next(&it);)
+        if (strstr(it.name, "lora")) lk_fill_(it.tensor, value);
+    for (int i = 0; i < 5; i += 2)
+        lk_as_lora_layer(lk_as_linear_with_lora(lk_sequential_at(((Net *)net)->layers, i, NULL))->lora)->alpha =
+            alphas ? value : 1;
+}
+
+/* The value of a folder that set_values and lk_save_peft made, all of it; -1: there is no adapter in it. */
+static double value_of(const char *folder, bool alphas)
+{
+    Module *net = seeded_net(0);
+    Error err = { 0 };
+    double value = -1;
+    if (lk_load_peft(net, folder, LK_PEFT_WRAPPER, NULL, NULL, &err)) {
+        LoRALayer *first = lk_as_lora_layer(lk_module_at(net, "layers.0.lora", NULL));
+        value = lk_at(first->A, LK_INDEX(0, 0));
+        for (ParamIter it = lk_params(net); lk_params_next(&it);)
+            for (int64_t i = 0; strstr(it.name, "lora") && i < lk_numel(it.tensor); i++)
+                check(((float *)it.tensor->data)[i] == (float)value, "%g and %g", ((float *)it.tensor->data)[i], value);
+        check(first->alpha == (alphas ? value : 1), "alpha %g, values %g", first->alpha, value);
+    } else {
+        check_error(&err, LK_EIO, "adapter_config.json: cannot be opened: No such file");
+    }
+    lk_free(net);
+    return value;
+}
+
+/* Somebody saves again and again and is killed in the middle. With the same settings there is always an adapter; with
+ * others there may be none, but never one with another one's settings. */
+static void check_killed(bool alphas)
+{
+    enum { ROUNDS = 40 };
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    char folder[PATH_MAX];
+    strcpy(folder, check_scratch("killed"));
+    set_values(net, 1, alphas);
+    check_save(net, folder, NULL);
+    double last = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        pid_t child = fork();
+        if (child == 0)
+            for (double value = last;; value++) {
+                set_values(net, value, alphas);
+                lk_save_peft(net, folder, NULL, NULL);
+            }
+        check(child > 0);
+        usleep((useconds_t)(3000 + 777 * round));
+        check(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+        double value = value_of(folder, alphas);
+        check(value >= last || (alphas && value == -1), "%g after %g", value, last);
+        if (value > 0) last = value;
+    }
+    check(last > 1);
+    lk_free(net);
+}
+
+Test(peft_files, killed_while_saving, .timeout = 60)
+{
+    check_killed(false);
+}
+
+Test(peft_files, killed_while_saving_other_settings, .timeout = 60)
+{
+    check_killed(true);
+}
+
+Test(peft_files, a_full_disk_leaves_the_old_one)
+{
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    char folder[PATH_MAX];
+    strcpy(folder, check_scratch("saved"));
+    set_values(net, 3, true);
+    check_save(net, folder, NULL);
+    check(entries_of(folder) == 2);
+    struct rlimit before, limit;
+    check(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    signal(SIGXFSZ, SIG_IGN);
+    char long_name[2000] = "";
+    memset(long_name, 'n', sizeof long_name - 1);
+    const PeftOptions options = { .base_model = long_name };
+    for (int bytes = 0; bytes < 2000; bytes += 500) { /* the weights do not fit; they do, but the settings do not */
+        limit = before;
+        limit.rlim_cur = (rlim_t)bytes;
+        set_values(net, 4, true);
+        check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        Error err = { 0 };
+        bool saved = lk_save_peft(net, folder, &options, &err);
+        bool beside = lk_save_peft(net, check_scratch("new"), &options, NULL);
+        check(setrlimit(RLIMIT_FSIZE, &before) == 0);
+        check(!saved && !beside);
+        check_error(&err, LK_EIO, "cannot be written: File too large");
+        check(value_of(folder, true) == 3 && entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
+    }
+    check_save(net, folder, NULL);
+    check(value_of(folder, true) == 4 && entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
+    lk_free(net);
+}
+
+/* What is beside an adapter stays, and a slash at the end of its name is no other name. */
+Test(peft_files, among_other_files)
+{
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    set_values(net, 5, false);
+    mkdir(check_scratch("checkpoint"), 0700);
+    check_write("checkpoint/model.safetensors", "model", 5);
+    check_save(net, check_scratch("checkpoint//"), NULL);
+    check_save(net, check_scratch("fresh//"), NULL);
+    check(value_of(check_scratch("checkpoint"), false) == 5 && value_of(check_scratch("fresh"), false) == 5);
+    check(entries_of(check_scratch("checkpoint")) == 3 && entries_of(check_scratch("fresh")) == 2);
+    lk_free(net);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+Test(peft_files, out_of_memory, .timeout = 120)
+{
+    json_set_alloc_funcs(lk_mem_alloc, lk_mem_free); /* jansson's memory fails, and is counted, too */
+    check_alloc_begin();
+    char folder[PATH_MAX], reference[PATH_MAX];
+    strcpy(folder, check_scratch("saved"));
+    strcpy(reference, check_fixture("peft"));
+    for (int form = 0; form < 3; form++) {
+        Module *net = seeded_net(0), *untouched = seeded_net(0);
+        int64_t live = check_alloc_live(), n = 0;
+        for (bool failed = true; failed; n++) {
+            Error err = { 0 };
+            LoadReport report = { 0 };
+            check_fail_after(n);
+            bool ok = lk_load_peft(net, reference, (PeftForm)form, NULL, &report, &err);
+            failed = check_alloc_failed() > 0;
+            check_fail_after(-1);
+            lk_load_report_free(&report);
+            check(ok == !failed, "%s", err.message);
+            check(!failed || err.code == LK_EMEMORY || strstr(err.message, "is not JSON"), "%s", err.message);
+            if (!failed) continue;
+            check(check_alloc_live() == live, "%lld blocks more", (long long)(check_alloc_live() - live));
+            check_text(param_names(net, false), "layers.0.weight\nlayers.0.bias\nlayers.2.weight\nlayers.2.bias\n"
+                                                "layers.4.weight\nlayers.4.bias");
+            check_same_output(net, untouched, 0);
+        }
+        check(n > 100);
+        check_output(net, peft_output, 3);
+
+        live = check_alloc_live(), n = 0;
+        for (bool failed = true; failed; n++) {
+            Error err = { 0 };
+            check_fail_after(n);
+            bool ok = lk_save_peft(net, folder, &reference_options, &err);
+            failed = check_alloc_failed() > 0;
+            check_fail_after(-1);
+            check(ok == !failed && err.code == (failed ? LK_EMEMORY : LK_OK), "%s", err.message);
+            check(check_alloc_live() == live, "%lld blocks more after %lld", (long long)(check_alloc_live() - live),
+                  (long long)n);
+            check(entries_of(check_scratch(".")) == (form > 0 || ok), "a folder is left");
+        }
+        check(n > 50);
+        lk_free(net);
+        lk_free(untouched);
+    }
+    check(check_alloc_live() == 0);
+}
+
+#else
+
+Test(peft_files, without_jansson)
+{
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    Error err = { 0 };
+    check(!lk_save_peft(net, check_scratch("saved"), &reference_options, &err));
+    check_error(&err, LK_ESTATE, "Lorikeet was built without jansson");
+    check(access(check_scratch("saved"), F_OK) != 0);
+    (void)peft_output, (void)peft_rslora_output;
+    lk_free(net);
+}
+
+#endif
