@@ -56,7 +56,8 @@ static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
     if (x->grad) return x->grad;
     if (!x->grad_room) {
         Error err = { 0 };
-        x->grad_room = x->refs ? lk_tensor_new(x->dtype, x->ndim, x->shape, &err) : lk_empty(t, x->dtype, x->ndim, x->shape);
+        x->grad_room = x->refs ? lk_tensor_new(x->dtype, x->ndim, x->shape, &err)
+                               : lk_empty(t, x->dtype, x->ndim, x->shape);
         if (!x->grad_room) return lk_fail(t, LK_EMEMORY, "lk_backward: %s", err.message);
     }
     return x->grad = x->grad_room;

@@ -29,11 +29,13 @@ double lk_dropout_scale(const DropoutMask *m, DType dtype)
  * product and means nothing: multiplying 32 bits to 64 and shifting is then all there is to a round. */
 enum { WORDS = 4, COUNTERS = 16, GROUP = WORDS * COUNTERS, ROUNDS = 10 };
 
-typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups, uint8_t *keep);
+typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups,
+                        uint8_t *keep);
 
 /* One source for each width of vectors; low_product(a, b) multiplies the lower halves. The same bits from each. */
 #define KEEP_GROUPS(name, target, bytes, low_product) \
-    target static void name(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups, uint8_t *keep) \
+    target static void name(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups, \
+                            uint8_t *keep) \
     { \
         enum { LANES = bytes / 8 }; \
         typedef uint64_t V __attribute__((vector_size(bytes))); \

@@ -1,9 +1,10 @@
 /* dropout.h - the masks of dropout, shared by the operations that drop. Internal.
  *
- * A mask is a function: whether element i is kept follows from the seed of the tape's stream, the number of the call and
- * i alone (Philox4x32-10: Salmon, Moraes, Dror and Shaw 2011). So forward keeps nothing but these three numbers, backward
- * makes the mask again, and threads make any part of it in any order. An operation takes its mask with lk_dropout_mask,
- * copies it into its state, and multiplies element i by lk_dropout_scale where keep is 1 and by 0 where it is 0. */
+ * A mask is a function: whether element i is kept follows from the seed of the tape's stream, the number of the call
+ * and i alone (Philox4x32-10: Salmon, Moraes, Dror and Shaw 2011). So forward keeps nothing but these three numbers,
+ * backward makes the mask again, and threads make any part of it in any order. An operation takes its mask with
+ * lk_dropout_mask, copies it into its state, and multiplies element i by lk_dropout_scale where keep is 1 and by 0
+ * where it is 0. */
 #ifndef LK_DROPOUT_H
 #define LK_DROPOUT_H
 

@@ -21,7 +21,7 @@ typedef struct Attention {
     double scale;                           /* 1 / √d */
     bool causal;
     DropoutMask dropout; /* p = 0: none */
-    void *sums;          /* of each row of each head the maximum and 1 / Σ e^(score - maximum); NULL: nobody needs them */
+    void *sums; /* of each row of each head the maximum and 1 / Σ e^(score - maximum); NULL: nobody needs them */
 } Attention;
 
 /* One block of rows, as the arithmetic sees it: scores and probabilities are `step` apart. */
@@ -92,7 +92,8 @@ static size_t gemm_bytes(const Attention *a)
 static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
 {
     size_t size = lk_dtype_size(a->dtype), rows = (size_t)block_rows(a), cells = rows * (size_t)row_step(a);
-    size_t part[] = { lines(cells * size), lines(cells * size), lines(rows * size), lines(cells), lines(gemm_bytes(a)) };
+    size_t part[] = { lines(cells * size), lines(cells * size), lines(rows * size), lines(cells),
+                      lines(gemm_bytes(a)) };
     size_t total = part[0] + part[1] + part[2] + part[3] + part[4];
     if (!block) return total;
     char *at = block + (size_t)i * total;
@@ -240,27 +241,32 @@ static const Op ATTENTION = { "ScaledDotProductFlashAttentionForCpuBackward0", a
 static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *mask, int64_t heads)
 {
     char sq[LK_SHAPE_TEXT], sk[LK_SHAPE_TEXT], sv[LK_SHAPE_TEXT];
-    if (q->ndim != 3 || k->ndim != 3 || !lk_same_shape(k, v) || q->shape[0] != k->shape[0] || q->shape[2] != k->shape[2])
+    if (q->ndim != 3 || k->ndim != 3 || !lk_same_shape(k, v) || q->shape[0] != k->shape[0] ||
+        q->shape[2] != k->shape[2])
         lk_fail(t, LK_ESHAPE, "lk_attention: q %s, k %s and v %s: they must be (B, S, E), (B, S2, E) and (B, S2, E)",
                 lk_shape_text(q, sq), lk_shape_text(k, sk), lk_shape_text(v, sv));
     else if (heads < 1 || q->shape[2] % heads != 0)
-        lk_fail(t, LK_EVALUE, "lk_attention: the last size of q %s is not a multiple of %lld heads", lk_shape_text(q, sq),
-                (long long)heads);
+        lk_fail(t, LK_EVALUE, "lk_attention: the last size of q %s is not a multiple of %lld heads",
+                lk_shape_text(q, sq), (long long)heads);
     else if (mask && mask->dtype != LK_BOOL)
         lk_fail(t, LK_EDTYPE, "lk_attention: the mask must be bool, not %s; lk_ne(t, mask, zero) makes one",
                 lk_dtype_name(mask->dtype));
     else if (mask && (mask->ndim != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != k->shape[1]))
-        lk_fail(t, LK_ESHAPE, "lk_attention: the mask %s must have a value for each key: k %s is (B, S2, E), so (B, S2)",
-                lk_shape_text(mask, sq), lk_shape_text(k, sk));
+        lk_fail(t, LK_ESHAPE, "lk_attention: the mask %s must have a value for each key: k %s is (B, S2, E), so "
+                "(B, S2)", lk_shape_text(mask, sq), lk_shape_text(k, sk));
+    else if (k->shape[1] > (int64_t)1 << 40) /* a repeated key; products with less do not overflow */
+        lk_fail(t, LK_EMEMORY, "lk_attention: a row of scores for k %s is larger than any memory", lk_shape_text(k, sk));
     else return true;
     return false;
 }
 
-Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, AttentionOptions options)
+Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
+                          AttentionOptions options)
 {
-    if (!lk_check_floating(t, "lk_attention", LK_INPUTS(q, k, v)) || !check_shapes(t, q, k, v, mask, heads)) return NULL;
-    Attention a = { .dtype = q->dtype, .batch = q->shape[0], .heads = heads, .rows = q->shape[1], .columns = k->shape[1],
-                    .d = q->shape[2] / heads, .causal = options.causal };
+    if (!lk_check_floating(t, "lk_attention", LK_INPUTS(q, k, v))) return NULL;
+    if (!check_shapes(t, q, k, v, mask, heads)) return NULL;
+    Attention a = { .dtype = q->dtype, .batch = q->shape[0], .heads = heads, .rows = q->shape[1],
+                    .columns = k->shape[1], .d = q->shape[2] / heads, .causal = options.causal };
     a.scale = 1 / sqrt((double)a.d);
     if (!lk_dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
     Tensor *in[4] = { q, k, v, lk_packed(t, mask) }, *y = lk_empty(t, q->dtype, 3, q->shape);

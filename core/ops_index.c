@@ -91,8 +91,9 @@ static void cat_backward(Tape *t, Node *n)
     int dim = *(const int *)n->state;
     int64_t first = 0;
     for (int i = 0; i < n->inputs; i++) {
+        Tensor *dx = lk_grad_in(t, n, i);
         if (is_nothing(n->in[i])) continue;
-        Tensor *dx = lk_grad_in(t, n, i), part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
+        Tensor part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
         if (dx) lk_accumulate(t, dx, &part);
         first += n->in[i]->shape[dim];
     }
@@ -168,8 +169,8 @@ Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value)
     if (mask->dtype != LK_BOOL)
         return lk_fail(t, LK_EDTYPE, "lk_masked_fill: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
     if (!lk_broadcast_shape(x, mask, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "lk_masked_fill: %s and the mask %s do not broadcast: aligned at the last dimension, "
-                       "sizes must be equal or 1", lk_shape_text(x, sx), lk_shape_text(mask, sm));
+        return lk_fail(t, LK_ESHAPE, "lk_masked_fill: %s and the mask %s do not broadcast: aligned at the last "
+                       "dimension, sizes must be equal or 1", lk_shape_text(x, sx), lk_shape_text(mask, sm));
     Tensor *y = lk_empty(t, x->dtype, ndim, shape);
     if (!y) return NULL;
     lk_loop(LK_ROW(x->dtype, fill_row), &value, 3, (const Tensor *const[]){ y, x, mask });

@@ -73,8 +73,8 @@ static Tensor over_batch(const Tensor *x, const Tensor *y)
     return lk_spread(x, y->ndim, shape);
 }
 
-/* Many products: C's matrices are counted along the dimensions in which C moves; along the others, where C's gradient was
- * broadcast, its products are summed, always in the same order. */
+/* Many products: C's matrices are counted along the dimensions in which C moves; along the others, where C's
+ * gradient was broadcast, its products are summed, always in the same order. */
 typedef struct Batch {
     int ndim;
     int64_t shape[LK_MAX_DIMS], step[LK_MAX_DIMS][3]; /* of C, A, B; first the dimensions of the sum, innermost first */
@@ -103,8 +103,8 @@ static void *matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
     return (char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype);
 }
 
-/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared out to the threads, each
- * with a workspace of its own, fewer are computed by all threads together: lk_gemm gives the same bits. */
+/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared out to the threads,
+ * each with a workspace of its own, fewer are computed by all threads together: lk_gemm gives the same bits. */
 static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool accumulate)
 {
     const int row = c->ndim - 2, col = c->ndim - 1;
@@ -113,7 +113,8 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
     if (m * n == 0 || w.sums == 0) return true;
     const int64_t k = w.terms ? a->shape[col] : 0, terms = w.terms ? w.terms : 1; /* no term: zeros */
     const int threads = lk_get_num_threads();
-    const bool shared = threads > 1 && w.sums >= 2 * threads && (double)(m * n) * (double)(k * terms * w.sums) > 1 << 16;
+    const double work = (double)(m * n) * (double)(k * terms * w.sums);
+    const bool shared = threads > 1 && w.sums >= 2 * threads && work > 1 << 16;
     const size_t bytes = (lk_gemm_workspace(c->dtype, m, n, k) + 63) / 64 * 64;
     char *workspace = lk_tape_scratch(t, bytes * (shared ? (size_t)threads : 1));
     if (!workspace) return false;
@@ -147,8 +148,8 @@ static Tensor result_matrix(const Tensor *y, const Tensor *a, const Tensor *b)
     return z;
 }
 
-/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ dy)_kj: one product for
- * all rows of a, or one for each matrix, summed where a or b was broadcast. */
+/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ dy)_kj: one
+ * product for all rows of a, or one for each matrix, summed where a or b was broadcast. */
 static void matmul_backward(Tape *t, Node *node)
 {
     Tensor *a = node->in[0], *b = node->in[1];
@@ -202,8 +203,8 @@ static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (a->ndim < 1 || b->ndim < 1)
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: both operands need at least 1 dimension", lk_shape_text(a, sa),
-                       lk_shape_text(b, sb));
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: both operands need at least 1 dimension",
+                       lk_shape_text(a, sa), lk_shape_text(b, sb));
     int64_t k = a->shape[a->ndim - 1], rows = b->shape[b->ndim > 1 ? b->ndim - 2 : 0], shape[LK_MAX_DIMS];
     if (k != rows)
         return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: inner sizes %lld and %lld differ", lk_shape_text(a, sa),
@@ -212,8 +213,8 @@ static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
     Tensor a_batch = *a, b_batch = *b;
     a_batch.ndim = a->ndim > 2 ? a->ndim - 2 : 0, b_batch.ndim = b->ndim > 2 ? b->ndim - 2 : 0;
     if (!lk_broadcast_shape(&a_batch, &b_batch, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: all dimensions but the last two must broadcast: aligned at the "
-                       "last of them, sizes must be equal or 1", lk_shape_text(a, sa), lk_shape_text(b, sb));
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: all dimensions but the last two must broadcast: aligned "
+                       "at the last of them, sizes must be equal or 1", lk_shape_text(a, sa), lk_shape_text(b, sb));
     if (a->ndim > 1) shape[ndim++] = a->shape[a->ndim - 2];
     if (b->ndim > 1) shape[ndim++] = b->shape[b->ndim - 1];
     return lk_empty(t, a->dtype, ndim, shape);
@@ -228,7 +229,8 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     if (is_folded(b)) {
         Mat a_mat = as_matrix(t, a), b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
         if (!a_mat.data) return NULL;
-        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat, false, y->data)) return NULL;
+        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat, false, y->data))
+            return NULL;
     } else {
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
         if (!batched(t, &x, &w, &z, false)) return NULL;

@@ -1,9 +1,9 @@
 /* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen et al. 2016).
  *
- * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what is
- * not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
- * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a change
- * in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
+ * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what
+ * is not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
+ * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a
+ * change in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
 #include <stdalign.h>
 #include <string.h>
 
@@ -48,6 +48,20 @@ static bool is_same(Tape *t, Tensor *y, const Node *n)
     return a && b && memcmp(a->data, b->data, (size_t)lk_numel(y) * lk_dtype_size(y->dtype)) == 0;
 }
 
+/* What was frozen in the forward gets nothing now either, and nothing is put, for what the tape owns, in memory that
+ * goes with the inside. */
+static void keep_frozen(const Tape *t, const Node *n, ArenaMark mark)
+{
+    for (Node *m = t->last; m; m = m->prev)
+        for (int i = 0; i < m->inputs; i++) {
+            const Tensor *x = m->in[i];
+            if (!x || lk_arena_since(&t->arena, mark, x)) continue;
+            int j = 0;
+            while (j < n->inputs && n->in[j] != x) j++;
+            if (j < n->inputs ? !n->was[j].wanted : x->refs == 0) m->was[i].wanted = false;
+        }
+}
+
 /* The segment once more, from the stand-in of x, and backwards from n->grad. */
 static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
 {
@@ -55,11 +69,12 @@ static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
     char text[LK_SHAPE_TEXT];
     Tensor *y = r->fn(t, r->state, x);
     if (y && lk_arena_since(&t->arena, mark, y) && is_same(t, y, n)) {
+        keep_frozen(t, n, mark);
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was computed "
-            "again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
+    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
+            "computed again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
             lk_shape_text(n->out, text));
 }
 
@@ -130,12 +145,14 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
 
     size_t most = 1;
     for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;
-    char *room = lk_tape_scratch(t, sizeof(Recompute) + bytes + most * sizeof(Tensor *) + alignof(max_align_t));
+    size_t state_bytes = sizeof(Recompute) + bytes, word = sizeof(Tensor *);
+    size_t at = (state_bytes + word - 1) / word * word;
+    char *room = lk_tape_scratch(t, at + most * word);
     if (!room) return forget(t, mark, last, NULL);
     Recompute *r = (Recompute *)room;
-    Tensor **in = (Tensor **)(room + (sizeof *r + bytes + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t));
+    Tensor **in = (Tensor **)(room + at);
     *r = (Recompute){ .fn = fn, .random = random };
     if (bytes) memcpy(r->state, state, bytes);
     int count = find_inputs(t, mark, last, x, in, &r->reads_x);
-    return lk_record(t, &RECOMPUTE, forget(t, mark, last, y), count, in, r, sizeof *r + bytes);
+    return lk_record(t, &RECOMPUTE, forget(t, mark, last, y), count, in, r, state_bytes);
 }

@@ -1,5 +1,5 @@
-/* tape.c - the memory of operations, errors, and what they record. How an operation uses it: core/op.h; the loop that runs
- * the record backwards: core/backward.c. */
+/* tape.c - the memory of operations, errors, and what they record. How an operation uses it: core/op.h; the loop
+ * that runs the record backwards: core/backward.c. */
 #include "core/tape.h"
 
 #include <stdarg.h>

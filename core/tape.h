@@ -41,8 +41,8 @@ LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
 
 /* ---- dropout --------------------------------------------------------------------------------------------------- */
 
-/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and the index of an element,
- * and from nothing else. A reset of the tape does not touch it: the next step drops other elements. */
+/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and the index of an
+ * element, and from nothing else. A reset of the tape does not touch it: the next step drops other elements. */
 typedef struct TapeRandom {
     uint64_t seed, calls; /* calls of dropout so far */
 } TapeRandom;
@@ -81,24 +81,26 @@ LK_API const char *lk_grad_fn(const Tensor *y);
 
 /* ---- recomputation (core/recompute.c) ---------------------------------------------------------------------------- */
 
-/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward computes the rest again, so a
- * deep net needs the activations of one segment at a time. The results have the bits of plain fn(t, state, x):
+/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward computes the rest
+ * again, so a deep net needs the activations of one segment at a time. The results have the bits of
+ * fn(t, state, x):
  *
  *     typedef struct Call { Layer *layer; Tensor *mask; } Call;
  *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x) { const Call *c = state; … }
  *     x = lk_recompute(t, layer_forward, &(Call){ layer, mask }, sizeof(Call), x);
  *
- * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn is the same both times.
- * Whatever fn reads gets its gradient, be it x, a parameter, or another tensor that state leads to, and x may be frozen.
- * Segments nest. fn returns one tensor, computed with t; it makes no backward and changes nothing in place. In no-grad mode
- * fn just runs, and what it made between x and y is given back.
+ * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn is the same both
+ * times. Whatever fn reads gets its gradient, be it x, a parameter, or another tensor that state leads to, and x may
+ * be frozen. Segments nest. fn returns one tensor, computed with t; it makes no backward and changes nothing in
+ * place. In no-grad mode fn just runs, and what it made between x and y is given back.
  * Errors, in backward: LK_ESTATE when a tensor that fn reads was changed in place since, or fn gave another result. */
 typedef Tensor *RecomputeFn(Tape *t, const void *state, Tensor *x);
 LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x);
 
 /* ---- threads --------------------------------------------------------------------------------------------------- */
 
-/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any n. */
+/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any
+ * n. */
 LK_API void lk_set_num_threads(int n);
 LK_API int lk_get_num_threads(void);
 

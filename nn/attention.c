@@ -35,10 +35,11 @@ Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, M
     /* An out_proj that could not be made is NULL too; that it is not simply left out, only err knows. */
     bool failed = err && err->code != LK_OK;
     if (!query || !key || !value)
-        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL", !query ? "query" : !key ? "key" : "value");
+        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL",
+                     !query ? "query" : !key ? "key" : "value");
     else if (num_heads < 1 || !(dropout >= 0 && dropout <= 1))
-        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout from "
-                     "0 to 1", (long long)num_heads, dropout);
+        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout "
+                     "from 0 to 1", (long long)num_heads, dropout);
     else if (!failed) a = lk_module_new(&lk_multi_head_attention_type, err);
     if (!a) {
         lk_module_free(query), lk_module_free(key), lk_module_free(value), lk_module_free(out_proj);
@@ -71,7 +72,8 @@ Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
 {
     MultiHeadAttention *a = lk_as_multi_head_attention(m);
     if (!a)
-        return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s", m ? m->type->name : "NULL");
+        return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s",
+                       m ? m->type->name : "NULL");
     TapeMark mark = lk_tape_mark(t);
     Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
     Tensor *y = lk_attention_with(t, q, k, v, mask, a->num_heads,

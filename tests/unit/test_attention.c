@@ -1,5 +1,6 @@
-/* test_attention.c - lk_attention (core/ops_attention.c) beside its literal form of seven operations: values, gradients,
- * the same dropout; masks, rows without any key, causal, strided operands, frozen inputs, threads, memory, bad calls. */
+/* test_attention.c - lk_attention (core/ops_attention.c) beside its literal form of seven operations: values,
+ * gradients, the same dropout; masks, rows without any key, causal, strided operands, frozen inputs, threads,
+ * memory, bad calls. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static Tensor *make_mask(Mask kind, const Size *z, Rng *rng)
         for (int64_t j = 0; j < z->columns; j++)
             on[b * z->columns + j] = kind == PADDING ? j < length : kind == SCATTERED && lk_random_int(rng, 0, 3) > 0;
     }
-    if (kind == NOTHING && z->batch > 1) on[z->columns - 1] = true; /* the first sentence has one key, the others none */
+    if (kind == NOTHING && z->batch > 1) on[z->columns - 1] = true; /* the first sentence has one key */
     return mask;
 }
 
@@ -139,7 +140,7 @@ static void views_of(Tape *t, Tensor *x, int variant, Tensor *view[3])
         case 0: view[i] = x; break; /* one tensor three times */
         case 1: view[i] = lk_transpose(t, x, 0, 1); break; /* (8, 2, 24) */
         case 2: view[i] = lk_slice(t, x, -1, 8 * i, 8 * i + 8, 1); break; /* as one Linear makes them */
-        case 3: view[i] = lk_slice(t, lk_slice(t, x, -1, i, INT64_MAX, 2), -1, 0, 8, 1); break; /* every second column */
+        case 3: view[i] = lk_slice(t, lk_slice(t, x, -1, i, INT64_MAX, 2), -1, 0, 8, 1); break; /* even columns */
         case 4: view[i] = lk_expand(t, lk_slice(t, x, 0, i % 2, i % 2 + 1, 1), LK_SHAPE(3, -1, -1)); break;
         default: view[i] = lk_permute(t, x, LK_DIMS(0, 2, 1)); /* (2, 24, 8) */
         }
@@ -211,7 +212,8 @@ Test(attention, does_not_look_behind_the_mask)
     lk_fill_(lk_slice(t, x, 1, 7, 20, 1), 1e300);
     bool on[20] = { true, true, true, true, true, true, true };
     Tensor *mask = lk_tensor(t, LK_BOOL, LK_SHAPE(1, 20), on);
-    Tensor *y = lk_attention(t, short_x, x, x, mask, 2, 0), *alone = lk_attention(t, short_x, short_x, short_x, NULL, 2, 0);
+    Tensor *y = lk_attention(t, short_x, x, x, mask, 2, 0);
+    Tensor *alone = lk_attention(t, short_x, short_x, short_x, NULL, 2, 0);
     check_close_to(y, alone, 1e-14);
     lk_tape_free(t);
 }
@@ -314,20 +316,23 @@ Test(attention, refuses_bad_operands)
     PASSES_NULL(lk_attention(t, q, NULL, k, mask, 2, 0));
     PASSES_NULL(lk_attention(t, q, k, NULL, mask, 2, 0));
     check(lk_attention(t, q, k, k, mask, 2, 0));
-    REFUSES(lk_attention(t, q, k, q, mask, 2, 0), LK_ESHAPE, "lk_attention: q (2, 3, 4), k (2, 5, 4) and v (2, 3, 4): they "
-            "must be (B, S, E), (B, S2, E) and (B, S2, E)");
-    REFUSES(lk_attention(t, lk_select(t, q, 0, 0), k, k, mask, 2, 0), LK_ESHAPE, "lk_attention: q (3, 4), k (2, 5, 4) and "
-            "v (2, 5, 4): they must be (B, S, E), (B, S2, E) and (B, S2, E)");
+    REFUSES(lk_attention(t, q, k, q, mask, 2, 0), LK_ESHAPE, "lk_attention: q (2, 3, 4), k (2, 5, 4) and v (2, 3, 4): "
+            "they must be (B, S, E), (B, S2, E) and (B, S2, E)");
+    REFUSES(lk_attention(t, lk_select(t, q, 0, 0), k, k, mask, 2, 0), LK_ESHAPE, "lk_attention: q (3, 4), k (2, 5, 4) "
+            "and v (2, 5, 4): they must be (B, S, E), (B, S2, E) and (B, S2, E)");
     REFUSES(lk_attention(t, q, k, k, mask, 3, 0), LK_EVALUE,
             "lk_attention: the last size of q (2, 3, 4) is not a multiple of 3 heads");
     REFUSES(lk_attention(t, q, k, k, mask, 0, 0), LK_EVALUE,
             "lk_attention: the last size of q (2, 3, 4) is not a multiple of 0 heads");
-    REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_BOOL, LK_SHAPE(2, 3)), 2, 0), LK_ESHAPE, "lk_attention: the mask (2, 3) "
-            "must have a value for each key: k (2, 5, 4) is (B, S2, E), so (B, S2)");
+    REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_BOOL, LK_SHAPE(2, 3)), 2, 0), LK_ESHAPE, "lk_attention: the mask "
+            "(2, 3) must have a value for each key: k (2, 5, 4) is (B, S2, E), so (B, S2)");
     REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_I64, LK_SHAPE(2, 5)), 2, 0), LK_EDTYPE,
             "lk_attention: the mask must be bool, not int64; lk_ne(t, mask, zero) makes one");
     REFUSES(lk_attention(t, q, k, k, mask, 2, 1.5), LK_EVALUE,
             "lk_attention: dropout probability has to be between 0 and 1, but got 1.5");
+    Tensor *endless = lk_expand(t, lk_ones(t, LK_F32, LK_SHAPE(2, 1, 4)), LK_SHAPE(2, (int64_t)1 << 41, 4));
+    REFUSES(lk_attention(t, q, endless, endless, NULL, 2, 0), LK_EMEMORY,
+            "lk_attention: a row of scores for k (2, 2199023255552, 4) is larger than any memory");
     REFUSES(lk_attention(t, lk_ones(t, LK_F64, LK_SHAPE(2, 3, 4)), k, k, mask, 2, 0), LK_EDTYPE,
             "lk_attention: operands are float64 and float32; lk_to makes them the same");
     lk_tape_free(t);

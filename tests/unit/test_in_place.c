@@ -49,6 +49,11 @@ OP(layer_norm, lk_layer_norm(t, x[0], 2, x[1], x[0], 1e-5))
 OP(residual_norm, lk_residual_norm(t, x[0], x[1], 0, x[2], NULL, 1e-5))
 OP(embedding, lk_embedding(t, x[0], x[1], -1))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
+OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
+OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
+OP(masked_fill, lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
+OP(drop, lk_dropout(t, x[0], 0.5))
+OP(bmm, lk_matmul(t, lk_unsqueeze(t, x[0], 0), lk_unsqueeze(t, x[1], 0)))
 OP(cross_entropy, lk_cross_entropy(t, x[0], x[1]))
 
 enum { MAX_INPUTS = 3, WANTED = 8 };
@@ -97,6 +102,11 @@ static const struct {
       { NULL, "XXX.", "XXX.", "XXX.", "XX..", "XXX.", "XXX.", "XXX." } }, /* not in PyTorch */
     { "mse_loss", mse, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
+    { "gather", gather, 2, true, { NULL, ".X." } },
+    { "cat", cat, 2, false, { NULL, "...", "...", "..." } },
+    { "masked_fill", masked_fill, 2, true, { NULL, "..." } }, /* the mask itself: test_ops_index.c */
+    { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */
+    { "matmul, batched", bmm, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "embedding", embedding, 2, true, { NULL, ".X." } },
     { "cross_entropy", cross_entropy, 2, true, { NULL, "XX." } }, /* PyTorch keeps a softmax instead of the logits */
 };

@@ -51,8 +51,8 @@ Test(multi_head_attention, values_and_gradients_are_pytorchs)
 {
     static const double *const expected[2][6] = {
         { attention_y, attention_dx, attention_dquery, attention_dkey, attention_dvalue, attention_dout_proj },
-        { attention_causal_y, attention_causal_dx, attention_causal_dquery, attention_causal_dkey, attention_causal_dvalue,
-          attention_causal_dout_proj },
+        { attention_causal_y, attention_causal_dx, attention_causal_dquery, attention_causal_dkey,
+          attention_causal_dvalue, attention_causal_dout_proj },
     };
     static const char *const projections[] = { "query.weight", "key.weight", "value.weight", "out_proj.weight" };
     static const bool on[12] = { true, true, true, true, true, true };
