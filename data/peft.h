@@ -44,7 +44,9 @@ typedef enum PeftForm {
 /* PeftModel.from_pretrained(m, folder): Linears without an adapter get one, those that have one (a wrapper, or a
  * parametrization called `adapter`, NULL: "default") are filled. Of modules_to_save the values are copied into what is
  * there; adapters on them add nothing then (their B is 0). A and B ask for gradients, nothing else about gradients
- * changes. report (NULL for none): loaded counts adapters; its lists are filled on failure too.
+ * changes. The file may be in half precision, as PEFT saves the adapter of such a model, or in another precision than
+ * the model: the values are converted. report (NULL for none): loaded counts adapters, widened the tensors of the file
+ * that were F16 or BF16; its lists are filled on failure too.
  * Strict: every tensor must find its module, every adapter and every module that target_modules names its tensors,
  * every name in target_modules a module, and ranks and shapes must agree; a setting that is not known and not null,
  * false or empty, or that would change the result (use_dora, bias "all", a regular expression, …), is refused by name.

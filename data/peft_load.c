@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "data/half.h"
 
 /* A Linear, and the adapter that it gets. */
 typedef struct Adapter {
@@ -256,7 +257,8 @@ static bool load(Load *l)
         snprintf(model, sizeof model, "%s/" LK_PEFT_MODEL, l->folder) >= (int)sizeof model)
         return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long", l->folder);
     if (!lk_peft_config_load(&l->config, config, l->err)) return false;
-    l->state = lk_load_safetensors(model, l->err);
+    int widened;
+    l->state = lk_load_safetensors_counting(model, &widened, l->err);
     if (!l->state) return false;
 
     size_t modules = 1, params = 1;
@@ -276,6 +278,7 @@ static bool load(Load *l)
     bool ok = make_all(l);
     if (ok) put(l);
     else undo(l);
+    if (ok) l->report->widened = widened;
     return ok;
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/memory.h"
+#include "data/half.h"
 
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
@@ -41,23 +42,29 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     return lk_error_set(r->err, code, "%s: %.200s: %s", r->caller, r->path, text);
 }
 
-/* The types of the format, with the bits of an element; those that Lorikeet has among them. */
+/* The types of the format, with the bits of an element; those that Lorikeet has, or can have as float32, among them. */
 typedef struct FileType {
     const char *name;
     int bits;
     int dtype; /* a DType, or NONE */
+    void (*widen)(float *to, const void *from, int64_t n); /* NULL: the elements are those of dtype */
 } FileType;
 
 static const FileType *find_type(const char *name)
 {
     enum { NONE = -1 };
     static const FileType types[] = {
-        { "F32", 32, LK_F32 },  { "F64", 64, LK_F64 },      { "I64", 64, LK_I64 },      { "U8", 8, LK_U8 },
-        { "BOOL", 8, LK_BOOL }, { "F16", 16, NONE },        { "BF16", 16, NONE },       { "I8", 8, NONE },
-        { "I16", 16, NONE },    { "U16", 16, NONE },        { "I32", 32, NONE },        { "U32", 32, NONE },
-        { "U64", 64, NONE },    { "C64", 64, NONE },        { "F8_E4M3", 8, NONE },     { "F8_E5M2", 8, NONE },
-        { "F8_E8M0", 8, NONE }, { "F8_E4M3FNUZ", 8, NONE }, { "F8_E5M2FNUZ", 8, NONE }, { "F6_E2M3", 6, NONE },
-        { "F6_E3M2", 6, NONE }, { "F4", 4, NONE },
+        { "F32", 32, LK_F32, NULL },       { "F64", 64, LK_F64, NULL },
+        { "F16", 16, LK_F32, lk_widen_f16 }, { "BF16", 16, LK_F32, lk_widen_bf16 },
+        { "I64", 64, LK_I64, NULL },       { "U8", 8, LK_U8, NULL },
+        { "BOOL", 8, LK_BOOL, NULL },      { "I8", 8, NONE, NULL },
+        { "I16", 16, NONE, NULL },         { "U16", 16, NONE, NULL },
+        { "I32", 32, NONE, NULL },         { "U32", 32, NONE, NULL },
+        { "U64", 64, NONE, NULL },         { "C64", 64, NONE, NULL },
+        { "F8_E4M3", 8, NONE, NULL },      { "F8_E5M2", 8, NONE, NULL },
+        { "F8_E8M0", 8, NONE, NULL },      { "F8_E4M3FNUZ", 8, NONE, NULL },
+        { "F8_E5M2FNUZ", 8, NONE, NULL },  { "F6_E2M3", 6, NONE, NULL },
+        { "F6_E3M2", 6, NONE, NULL },      { "F4", 4, NONE, NULL },
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(types[i].name, name) == 0) return &types[i];
@@ -227,6 +234,7 @@ static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t d
     *e = (SafeTensor){ .name = name, .dtype = json_string_value(json_object_get(info, "dtype")) };
     const FileType *type = find_type(e->dtype);
     if (!type) return fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name, e->dtype);
+    e->half = type->widen;
 
     if (json_array_size(offsets) != 2)
         return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets are %zu numbers, not 2", name,
@@ -383,7 +391,7 @@ const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name)
 static bool loadable(const SafeTensor *e, const Report *r)
 {
     if (find_type(e->dtype)->dtype < 0)
-        return fail(r, LK_EDTYPE, "tensor \"%.100s\" is %.40s; only F32, F64, I64, U8 and BOOL can be loaded",
+        return fail(r, LK_EDTYPE, "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded",
                     e->name, e->dtype);
     if (e->ndim > LK_MAX_DIMS)
         return fail(r, LK_ESHAPE, "tensor \"%.100s\" has %d dimensions; 0 to %d are possible", e->name, e->ndim,
@@ -401,14 +409,24 @@ static bool check_bools(const SafeTensor *e, DType dtype, const unsigned char *b
     return true;
 }
 
+/* The elements of e into x, which is empty. In half precision they are read into the second half of x. */
+static bool read_elements(SafeTensors *f, const SafeTensor *e, Tensor *x, const Report *r)
+{
+    const FileType *type = find_type(e->dtype);
+    if (e->bytes == 0) return true;
+    char *to = (char *)x->data + (type->widen ? e->bytes : 0);
+    if (!read_at(f, to, e->bytes, e->offset, r)) return false;
+    if (type->widen) type->widen(x->data, to, lk_numel(x));
+    return check_bools(e, x->dtype, x->data, r);
+}
+
 static Tensor *read_tensor(SafeTensors *f, const SafeTensor *e, const Report *r)
 {
     if (!loadable(e, r)) return NULL;
-    DType dtype = (DType)find_type(e->dtype)->dtype;
     Error cause = { 0 };
-    Tensor *x = lk_tensor_new(dtype, e->ndim, e->shape, &cause);
+    Tensor *x = lk_tensor_new((DType)find_type(e->dtype)->dtype, e->ndim, e->shape, &cause);
     if (!x) fail(r, cause.code, "tensor \"%.100s\": %s", e->name, cause.message);
-    if (x && read_at(f, x->data, e->bytes, e->offset, r) && check_bools(e, dtype, x->data, r)) return x;
+    if (x && read_elements(f, e, x, r)) return x;
     lk_tensor_free(x);
     return NULL;
 }
@@ -442,7 +460,8 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Erro
     const Report r = { function, file->path, err };
     if (!loadable(entry, &r)) return NULL;
     DType dtype = (DType)find_type(entry->dtype)->dtype;
-    if (entry->bytes == 0 || entry->offset % (int64_t)lk_dtype_size(dtype) != 0) return read_tensor(file, entry, &r);
+    bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0;
+    if (entry->bytes == 0 || entry->half || !aligned) return read_tensor(file, entry, &r);
     if (!map_file(file, &r)) return NULL;
     char *data = (char *)file->map + entry->offset;
     if (!check_bools(entry, dtype, (unsigned char *)data, &r)) return NULL;
@@ -450,21 +469,29 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Erro
     return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, release_map, file, err);
 }
 
-StateDict *lk_load_safetensors(const char *path, Error *err)
+StateDict *lk_load_safetensors_counting(const char *path, int *widened, Error *err)
 {
     const char *caller = "lk_load_safetensors";
     SafeTensors *f = open_for(caller, path, err);
     if (!f) return NULL;
     const Report r = { caller, path, err };
+    *widened = 0;
     StateDict *state = lk_state_dict_empty_new(err);
     bool ok = state;
     for (int i = 0; ok && i < f->count; i++) {
         const SafeTensor *e = &f->entries[i];
         Tensor *x = read_tensor(f, e, &r);
         ok = x && lk_state_dict_add(state, e->name, x, err);
+        *widened += e->half;
     }
     lk_safetensors_close(f);
     if (ok) return state;
     lk_state_dict_free(state);
     return NULL;
+}
+
+StateDict *lk_load_safetensors(const char *path, Error *err)
+{
+    int widened;
+    return lk_load_safetensors_counting(path, &widened, err);
 }

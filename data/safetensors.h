@@ -8,7 +8,12 @@
  * The bytes written are those of the reference implementation: tensors by dtype, then by name. What is read is believed
  * in nothing: a file in which anything is missing, twice, too much or does not fit is LK_EFORMAT with a message that
  * names the tensor and the rule. NaN and infinity are values like others. Reading needs jansson (LORIKEET_JANSSON);
- * without it every function that reads is LK_ESTATE. */
+ * without it every function that reads is LK_ESTATE.
+ *
+ * Numbers in half precision (F16, BF16) become float32 when they are read, each exactly the number it was, a NaN one
+ * with the same sign and payload; they take memory of their own, where others are the file's pages. Nothing else is
+ * converted: a module in float32 is not loaded from F64, nor one in float64 from F32 or less. lk_module_to converts one
+ * that is loaded. */
 #ifndef LK_SAFETENSORS_H
 #define LK_SAFETENSORS_H
 
@@ -41,6 +46,7 @@ typedef struct LoadOptions {
 /* What a file and a module have not in common, filled on failure too. Starts as { 0 }; lk_load_report_free. */
 typedef struct LoadReport {
     int loaded;         /* parameters that were loaded */
+    int widened;        /* of what was loaded, the tensors that were F16 or BF16 in the file: copies, in float32 */
     Names missing;      /* parameters that are not in the file, optional ones too */
     Names unexpected;   /* tensors, by their new names, that the module has not */
     Names mismatched;   /* "layer.weight is (2, 3) F32, not (3, 2) F32" */
@@ -52,9 +58,9 @@ LK_API void lk_load_report_free(LoadReport *report);
  * of m is replaced by a tensor over the file's pages, which come from the disk when they are first used, are shared
  * with all that map the file, and stay mapped until the last such tensor is freed (lk_safetensors_view_new says more).
  * Nothing writes to a frozen parameter; of one that is trained the pages written to become this process's own, and
- * never reach the file. requires_grad stays, gradients do not. As with assign=True whoever holds the old tensors, an
- * optimizer for instance, holds no parameters any more: load first, or with `copy`. Of a shared parameter one name is
- * enough.
+ * never reach the file. What is in half precision is copied, and counted in the report. requires_grad stays, gradients
+ * do not. As with assign=True whoever holds the old tensors, an optimizer for instance, holds no parameters any more:
+ * load first, or with `copy`. Of a shared parameter one name is enough.
  * options, report: NULL for none. Errors, nothing changed, the lists and the nearest existing names in the message:
  * LK_EVALUE (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal ones can be
  * mapped), and those of lk_safetensors_open. */
@@ -83,7 +89,7 @@ typedef struct Metadata {
 LK_API bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err);
 
 /* safetensors.torch.load_file(path): all tensors, in the order of their data. Errors: LK_EIO, LK_EFORMAT, LK_EMEMORY,
- * LK_EDTYPE for a tensor of a type that Lorikeet has not (BF16, I32, …), LK_ESHAPE for more than 8 dimensions. */
+ * LK_EDTYPE for a tensor of a type that Lorikeet has not (I32, F8_E4M3, …), LK_ESHAPE for more than 8 dimensions. */
 LK_API StateDict *lk_load_safetensors(const char *path, Error *err);
 
 /* ---- one tensor at a time, without a copy where wanted: safetensors.safe_open ---------------------------------- */
@@ -91,6 +97,7 @@ LK_API StateDict *lk_load_safetensors(const char *path, Error *err);
 typedef struct SafeTensor {
     const char *name;            /* "layers.0.weight" */
     const char *dtype;           /* as the file calls it: "F32", "BF16", … */
+    bool half;                   /* F16 or BF16: its Tensor is float32 */
     int ndim;                    /* may be more than a Tensor can have; shape then holds the first sizes */
     int64_t shape[LK_MAX_DIMS];
     int64_t offset, bytes;       /* where its elements are in the file, which need not be aligned */
@@ -119,7 +126,7 @@ LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entr
 
 /* The same without reading it: the elements are the file's pages, mapped into memory, until the tensor is freed; the
  * file may be closed before. Writing to them changes this process's copy of a page, never the file. Elements that are
- * not aligned for their type are read after all. While a file is mapped, whoever shortens it in place ends the process
+ * not aligned for their type, or in half precision, are read after all. While a file is mapped, whoever shortens it in place ends the process
  * (SIGBUS); replacing it, as lk_save_safetensors does, is harmless. */
 LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Error *err);
 

@@ -141,7 +141,7 @@ static const char *file_dtype(DType dtype)
 
 static bool same_kind(const Tensor *x, const SafeTensor *e)
 {
-    return strcmp(e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
+    return strcmp(e->half ? "F32" : e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
            memcmp(x->shape, e->shape, (size_t)x->ndim * sizeof *x->shape) == 0;
 }
 
@@ -231,6 +231,7 @@ static void put(Load *l)
     }
     for (int i = 0; l->options->copy && i < l->count; i++) lk_copy_(l->places[i].old, l->places[i].value, NULL);
     l->report->loaded = l->count;
+    for (int i = 0; i < l->count; i++) l->report->widened += l->places[i].entry->half;
 }
 
 static bool load(Load *l)

@@ -24,6 +24,7 @@ bool roberta_load_base(Module *classifier, const char *path, Error *err)
     bool ok = lk_load_module_mapped(classifier, path, &options, &report, err);
     char list[400];
     if (ok) printf("%s: %d tensors\n", path, report.loaded);
+    if (ok && report.widened) printf("In half precision, so copied and converted to float32: %d\n", report.widened);
     if (ok && report.ignored.count) printf("Not used of it: %s\n", lk_names_text(&report.ignored, list, sizeof list));
     if (ok && report.missing.count)
         printf("Not in it, so newly initialised: %s\n", lk_names_text(&report.missing, list, sizeof list));

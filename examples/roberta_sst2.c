@@ -81,6 +81,7 @@ static bool load_adapter(const Options *o, Module *model, Error *err)
     if (ok)
         printf("%s: LoRA for %d Linears, %s parameters\n", o->adapter, report.loaded,
                cli_thousands(lk_count_trainable_parameters(model), number));
+    if (ok && report.widened) printf("In half precision, so converted to float32: %d tensors\n", report.widened);
     lk_load_report_free(&report);
     return ok;
 }

@@ -313,11 +313,11 @@ Test(safetensors_module, refused)
     lk_free(untouched);
 }
 
-/* BF16 has no Tensor to be a view of. */
+/* I32 has no Tensor to be a view of. */
 Test(safetensors_module, other_dtypes)
 {
-    static const char header[] = "{\"weight\":{\"dtype\":\"BF16\",\"shape\":[1,1],\"data_offsets\":[0,2]}}";
-    char bytes[8 + sizeof header + 1] = { sizeof header - 1 };
+    static const char header[] = "{\"weight\":{\"dtype\":\"I32\",\"shape\":[1,1],\"data_offsets\":[0,4]}}";
+    char bytes[8 + sizeof header + 3] = { sizeof header - 1 };
     memcpy(bytes + 8, header, sizeof header - 1);
     Rng rng;
     lk_manual_seed(&rng, 0);
@@ -325,7 +325,7 @@ Test(safetensors_module, other_dtypes)
     Error err = { 0 };
     const char *path = check_write("file", bytes, sizeof bytes);
     check(!lk_load_module_mapped(linear, path, NULL, NULL, &err));
-    check_error(&err, LK_ESHAPE, "1 mismatched (weight is (1, 1) BF16, not (1, 1) F32)");
+    check_error(&err, LK_ESHAPE, "1 mismatched (weight is (1, 1) I32, not (1, 1) F32)");
     lk_free(linear);
 }
 
