@@ -79,25 +79,30 @@ Tensor *lk_abs(Tape *t, Tensor *x) { return unary(t, &abs_op, x, 0); }
 
 #else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
 
-#define BACKWARD_LOOP(assign, gradient) \
+/* Unit steps get loops of their own, which the compiler turns into vector instructions. */
+#define UNIT(j) i
+#define STEP(j) i * step[j]
+#define BACKWARD_LOOP(assign, gradient, at) \
     for (int64_t i = 0; i < n; i++) { \
-        const real dy = dys[i * step[1]], x = xs[i * step[2]], y = ys[i * step[3]]; \
+        const real dy = dys[at(1)], x = xs[at(2)], y = ys[at(3)]; \
         (void)x, (void)y; \
-        dxs[i * step[0]] assign gradient; \
+        dxs[at(0)] assign gradient; \
     }
 #define BACKWARD_ROW(name, gradient) \
     static void F(name##_backward_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
     { \
         const UnaryBackward *b = arg; \
         const real c = (real)b->c; \
+        const bool unit = step[0] == 1 && step[1] == 1 && step[2] == 1 && step[3] == 1; \
         real *dxs = p[0]; \
         const real *dys = p[1], *xs = p[2], *ys = p[3]; \
         (void)c; \
-        if (b->fresh) BACKWARD_LOOP(=, gradient) \
-        else BACKWARD_LOOP(+=, gradient) \
+        if (b->fresh && unit) BACKWARD_LOOP(=, gradient, UNIT) \
+        else if (b->fresh) BACKWARD_LOOP(=, gradient, STEP) \
+        else if (unit) BACKWARD_LOOP(+=, gradient, UNIT) \
+        else BACKWARD_LOOP(+=, gradient, STEP) \
     }
 
-/* Unit steps get a loop of their own, which the compiler turns into vector instructions. */
 #define UNARY_ROWS(name, grad_fn, needs, formula, gradient) \
     static void F(name##_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
     { \
@@ -144,6 +149,8 @@ VMATH_OPS(VMATH_ROWS)
 #undef UNARY_ROWS
 #undef BACKWARD_ROW
 #undef BACKWARD_LOOP
+#undef STEP
+#undef UNIT
 
 static void F(gelu_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {

@@ -113,6 +113,7 @@ static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t pla
 
 bool lk_loader_next(DataLoader *l, Batch *batch)
 {
+    enum { WORTH_THREADS = 1 << 14 }; /* numbers that take longer than waking the threads up */
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
     if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* drop_last or not, as in PyTorch */
@@ -125,6 +126,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
     int64_t sample = 1; /* numbers in one */
     for (int k = 1; k < d->x->ndim; k++) sample *= d->x->shape[k];
     int64_t *labels = l->y->data;
+#pragma omp parallel for schedule(static) if (n * sample >= WORTH_THREADS)
     for (int64_t i = 0; i < n; i++) {
         int64_t position = l->shuffle ? l->order[l->next + i] : l->next + i;
         copy_sample(l, lk_dataset_row(d, position), sample, i);

@@ -7,6 +7,7 @@
 #endif
 
 #include "core/memory.h"
+#include "core/tape.h"
 
 /* ---- made and freed -------------------------------------------------------------------------------------------- */
 
@@ -225,33 +226,40 @@ static void restore_denormals(unsigned before)
 #endif
 }
 
-/* Elements of a parameter that are updated together: the borders depend on nothing but its size. */
-enum { PIECE = 1 << 14 };
-
-static void update_piece(const ParamGroup *group, int i, int64_t first)
+static void update_range(const ParamGroup *group, int i, int64_t first, int64_t end)
 {
     const Tensor *p = group->params.items[i];
     const OptimizerState *state = &group->state[i];
-    int64_t rest = lk_numel(p) - first;
     size_t offset = (size_t)first * lk_dtype_size(p->dtype);
-    OptimizerPiece piece = { p->dtype, rest < PIECE ? rest : PIECE, (char *)p->data + offset,
-                             (char *)p->grad->data + offset, { NULL, NULL } };
+    OptimizerPiece piece = { p->dtype, end - first, (char *)p->data + offset, (char *)p->grad->data + offset,
+                             { NULL, NULL } };
     for (int k = 0; k < 2; k++)
         if (state->moment[k]) piece.moment[k] = (char *)state->moment[k]->data + offset;
     group->type->update(group, state->step, &piece);
 }
 
-/* One pass over all parameters; the threads wait for each other once, at its end. */
+/* Where part i begins when n elements are cut into so many: at whole cache lines, which two threads would else write in
+ * turn. */
+static int64_t cut(int64_t n, int parts, int i)
+{
+    enum { LINE = 16 };
+    int64_t first = (n + LINE - 1) / LINE * i / parts * LINE;
+    return first < n ? first : n;
+}
+
+/* One pass over all parameters, each of them shared out to all threads, which wait for each other once, at its end. */
 static void update_all(Optimizer *opt, int64_t total)
 {
-    (void)total; /* without OpenMP */
-#pragma omp parallel if (total > 2 * PIECE)
+    enum { WORTH_THREADS = 1 << 15 };
+    const int parts = total > WORTH_THREADS ? lk_get_num_threads() : 1;
+#pragma omp parallel if (parts > 1)
     {
         unsigned before = flush_denormals();
         for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
-            int64_t n = is_updated(it.param) ? lk_numel(it.param) : 0;
+            if (!is_updated(it.param)) continue;
+            int64_t n = lk_numel(it.param);
 #pragma omp for schedule(static) nowait
-            for (int64_t first = 0; first < n; first += PIECE) update_piece(it.group, it.item, first);
+            for (int i = 0; i < parts; i++) update_range(it.group, it.item, cut(n, parts, i), cut(n, parts, i + 1));
         }
         restore_denormals(before);
     }

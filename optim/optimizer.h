@@ -43,7 +43,7 @@ typedef struct OptimizerPiece { /* some elements of one parameter */
 /* An optimizer is two functions and its settings; one of your own starts with lk_optimizer_new. */
 typedef struct OptimizerType {
     const char *name;
-    /* Update number `step` (from 1) of a piece, element by element: large parameters come in pieces, on all threads. */
+    /* Update number `step` (from 1) of a piece, element by element: a parameter comes in pieces, one for a thread. */
     void (*update)(const ParamGroup *group, int64_t step, const OptimizerPiece *piece);
     int (*moments)(const ParamGroup *group); /* how many of moment[] update needs with these settings: 0, 1 or 2 */
     const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
