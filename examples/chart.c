@@ -6,7 +6,7 @@
 #include "examples/cli.h"
 
 /* The margins have room for the page's largest letters, those of a phone. */
-enum { WIDTH = 640, HEIGHT = 310, LEFT = 88, RIGHT = 48, TOP = 16, BOTTOM = 84, X_TICKS = 4, Y_TICKS = 5 };
+enum { WIDTH = 640, HEIGHT = 310, LEFT = 104, RIGHT = 48, TOP = 16, BOTTOM = 84, X_TICKS = 4, Y_TICKS = 5 };
 
 static double x_of(double part)
 {
@@ -57,12 +57,33 @@ static void x_label(FILE *out, double part, const char *text)
     fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(part), HEIGHT - BOTTOM + 22, text);
 }
 
-static void x_axis(FILE *out, double last, const char *label)
+/* What lies at the left end and at the right end. */
+typedef struct Range {
+    double first, last;
+    bool log;
+} Range;
+
+/* 0 … 1; what lies outside is moved to the end. */
+static double part_of(const Range *r, double x)
 {
-    double step = tick_step(last, X_TICKS);
+    double part = r->log ? log2(x / r->first) / log2(r->last / r->first) : (x - r->first) / (r->last - r->first);
+    return fmin(fmax(part, 0), 1);
+}
+
+/* Numbers at round distances, or at powers of two: each, every second, … so that at most six have to find room. */
+static void x_axis(FILE *out, const Range *r, const char *label)
+{
+    enum { POWERS = 6 };
     char number[32];
-    for (int i = 0; i * step <= last + 1e-9 * step; i++)
-        x_label(out, i * step / last, tick_text(i * step, step, number));
+    if (r->log) {
+        double first = ceil(log2(r->first) - 1e-9), last = floor(log2(r->last) + 1e-9);
+        for (double k = first; k <= last; k += ceil((last - first + 1) / POWERS))
+            x_label(out, part_of(r, exp2(k)), tick_text(exp2(k), exp2(k), number));
+    } else {
+        double step = tick_step(r->last, X_TICKS);
+        for (int i = 0; i * step <= r->last + 1e-9 * step; i++)
+            x_label(out, part_of(r, i * step), tick_text(i * step, step, number));
+    }
     fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, label);
 }
 
@@ -74,35 +95,52 @@ static void legend(FILE *out, int count, const char *const *label, const int *co
     fputs("</p>\n", out);
 }
 
-void chart_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
-                 double high, const char *unit)
+static void draw_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
+                       double high, const char *unit, bool log)
 {
-    double last = 0;
+    Range x = { log ? INFINITY : 0, 0, log };
     const char *labels[8];
     int colors[8];
     for (int l = 0; l < lines; l++) {
         labels[l] = line[l].label;
         colors[l] = line[l].color;
-        for (int64_t i = 0; i < line[l].count; i++) last = fmax(last, line[l].x[i]);
+        for (int64_t i = 0; i < line[l].count; i++) {
+            x.first = fmin(x.first, line[l].x[i]);
+            x.last = fmax(x.last, line[l].x[i]);
+        }
     }
-    if (!(last > 0)) last = 1;
+    if (!(x.last > x.first)) x.first = log ? 1 : 0, x.last = x.first + 1;
     if (!(high > low)) high = low + 1;
     double step = tick_step(high - low, Y_TICKS);
-    low = floor(low / step + 1e-9) * step;
-    high = ceil(high / step - 1e-9) * step;
+    const Range y = { floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step, false };
     if (lines > 1) legend(out, lines, labels, colors);
     begin(out, title);
-    y_axis(out, low, high, step, unit);
-    x_axis(out, last, x_name);
+    y_axis(out, y.first, y.last, step, unit);
+    x_axis(out, &x, x_name);
     for (int l = 0; l < lines; l++) {
-        fprintf(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", line[l].color);
-        for (int64_t i = 0; i < line[l].count; i++) {
-            double part = (line[l].y[i] - low) / (high - low);
-            fprintf(out, "%.1f,%.1f ", x_of(line[l].x[i] / last), y_of(fmin(fmax(part, 0), 1)));
-        }
+        const ChartLine *c = &line[l];
+        fprintf(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", c->color);
+        for (int64_t i = 0; i < c->count; i++)
+            fprintf(out, "%.1f,%.1f ", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])));
         fputs("\"/>\n", out);
+        for (int64_t i = 0; log && i < c->count; i++)
+            fprintf(out, "<circle r=\"4\" cx=\"%.1f\" cy=\"%.1f\" fill=\"var(--c%d)\"><title>%s, %s %.4g: %.4g%s</title>"
+                    "</circle>\n", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])), c->color, c->label, x_name,
+                    c->x[i], c->y[i], unit);
     }
     fputs("</svg>\n", out);
+}
+
+void chart_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
+                 double high, const char *unit)
+{
+    draw_lines(out, title, x_name, lines, line, low, high, unit, false);
+}
+
+void chart_log_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
+                     double high, const char *unit)
+{
+    draw_lines(out, title, x_name, lines, line, low, high, unit, true);
 }
 
 void chart_bars(FILE *out, const char *title, const char *x_name, int groups, int series, const char *const *label,

@@ -20,6 +20,10 @@ typedef struct ChartLine {
 void chart_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
                  double high, const char *unit);
 
+/* The same with a logarithmic x axis, from the lowest x, above 0, to the highest, and a dot at each point. */
+void chart_log_lines(FILE *out, const char *title, const char *x_name, int lines, const ChartLine *line, double low,
+                     double high, const char *unit);
+
 /* Groups of bars: value[group * series + i], whole numbers; the groups are labelled 0, 1, 2, … */
 void chart_bars(FILE *out, const char *title, const char *x_name, int groups, int series, const char *const *label,
                 const double *value);

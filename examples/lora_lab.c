@@ -186,6 +186,9 @@ static bool run(Task *task, const Options *o, Lab *lab, Error *err)
     lab->majority = fmax((double)ones, (double)(lab->dev_rows - ones)) / (double)lab->dev_rows;
     lab->base_parameters = lk_count_parameters(base);
     lab->model = task->folder;
+    lab->epochs = o->epochs;
+    lab->lr = o->lr;
+    lab->full_lr = o->full_lr;
     bool ok = true;
     for (int seed = 0; ok && seed < o->seeds; seed++)
         for (int i = 0; ok && i < lab->count; i++) ok = run_once(task, o, base, &lab->measures[i], err);

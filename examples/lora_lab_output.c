@@ -25,26 +25,37 @@ double lab_deviation(const double *x, int n)
 
 /* ---- rows of the tables, as text or as HTML --------------------------------------------------------------------- */
 
-enum { COLUMNS = 8, CELL = 48 };
+enum { COLUMNS = 9, CELL = 48 };
 static const char *const heads[COLUMNS] = {
-    "", "accuracy", "loss", "trained", "steps/s", "peak MB", "optimizer MB", "file MB",
+    "", "accuracy %", "loss", "trained", "in %", "steps/s", "peak MB", "AdamW MB", "file MB",
 };
+static const char about[] =
+    "Accuracy and loss on all of dev.tsv: the mean of the seeds, ± their standard deviation. Trained: the parameters\n"
+    "that training changes, and their part of all. Steps/s and peak: speed and memory of the whole process in the last\n"
+    "run. AdamW: its two moments. File: the trained parameters as safetensors.";
+
+/* Three digits that count, but no exponent, and two decimals at most. */
+static void fill_number(char cell[CELL], double x)
+{
+    if (isnan(x)) snprintf(cell, CELL, "?");
+    else if (x < 99.5) snprintf(cell, CELL, "%.*f", x < 9.995 ? 2 : 1, x);
+    else cli_thousands((int64_t)lround(x), cell);
+}
 
 static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
 {
-    char number[32];
     const double million = 1e6;
     snprintf(cell[0], CELL, "%s", m->name);
-    snprintf(cell[1], CELL, "%.2f ± %.2f %%", 100 * lab_mean(m->accuracy, m->seeds),
-             100 * lab_deviation(m->accuracy, m->seeds));
+    int length = snprintf(cell[1], CELL, "%.2f", 100 * lab_mean(m->accuracy, m->seeds));
+    if (m->seeds > 1)
+        snprintf(cell[1] + length, (size_t)(CELL - length), " ± %.2f", 100 * lab_deviation(m->accuracy, m->seeds));
     snprintf(cell[2], CELL, "%.4f", lab_mean(m->loss, m->seeds));
-    snprintf(cell[3], CELL, "%s (%.2f %%)", cli_thousands(m->trainable, number),
-             100.0 * (double)m->trainable / (double)m->parameters);
-    snprintf(cell[4], CELL, "%.2f", m->steps_per_second);
-    if (isnan(m->peak_megabytes)) snprintf(cell[5], CELL, "?");
-    else snprintf(cell[5], CELL, "%.0f", m->peak_megabytes);
-    snprintf(cell[6], CELL, "%.2f", (double)m->optimizer_bytes / million);
-    snprintf(cell[7], CELL, "%.2f", (double)m->file_bytes / million);
+    cli_thousands(m->trainable, cell[3]);
+    snprintf(cell[4], CELL, "%.2f", 100.0 * (double)m->trainable / (double)m->parameters);
+    fill_number(cell[5], m->steps_per_second);
+    fill_number(cell[6], m->peak_megabytes);
+    fill_number(cell[7], (double)m->optimizer_bytes / million);
+    fill_number(cell[8], (double)m->file_bytes / million);
 }
 
 /* Columns in bytes would be shifted by "±": what follows a character's first byte takes no room. */
@@ -57,7 +68,7 @@ static int width_of(const char *text)
 
 static void print_row(const char *const *cell)
 {
-    static const int width[COLUMNS] = { 24, 16, 8, 24, 9, 9, 14, 9 };
+    static const int width[COLUMNS] = { 20, 16, 9, 14, 9, 9, 9, 10, 9 };
     for (int c = 0; c < COLUMNS; c++) {
         int room = width[c] - width_of(cell[c]);
         if (c == 0) printf("%s%*s", cell[c], room > 0 ? room : 0, "");
@@ -68,7 +79,7 @@ static void print_row(const char *const *cell)
 
 static void table(FILE *page, const char *title, const Lab *lab, const int *which, int count)
 {
-    if (page) fprintf(page, "<h2>%s</h2>\n<table><tr>", title);
+    if (page) fprintf(page, "<h2>%s</h2>\n<div class=\"wide\"><table><tr>", title);
     else printf("\n%s\n", title);
     for (int c = 0; page && c < COLUMNS; c++) fprintf(page, "<th>%s</th>", heads[c]);
     if (page) fputs("</tr>\n", page);
@@ -82,26 +93,38 @@ static void table(FILE *page, const char *title, const Lab *lab, const int *whic
         for (int c = 0; page && c < COLUMNS; c++) fprintf(page, "%s<td>%s</td>", c ? "" : "<tr>", row[c]);
         if (page) fputs("</tr>\n", page);
     }
-    if (page) fputs("</table>\n", page);
+    if (page) fputs("</table></div>\n", page);
 }
 
-static void all_tables(FILE *page, const Lab *lab)
+static void full_table(FILE *page, const Lab *lab)
+{
+    table(page, "Full fine-tuning and LoRA on all Linears", lab, (int[]){ 0, lab->reference }, 2);
+}
+
+static void rank_table(FILE *page, const Lab *lab)
 {
     int which[LAB_MEASURES_MAX];
-    which[0] = 0;
-    which[1] = lab->reference;
-    table(page, "Full fine-tuning and LoRA on all Linears", lab, which, 2);
     for (int i = 0; i < lab->ranks; i++) which[i] = 1 + i;
     table(page, "Rank, LoRA on all Linears", lab, which, lab->ranks);
+}
+
+static void group_table(FILE *page, const Lab *lab)
+{
+    char title[80];
+    int which[LAB_MEASURES_MAX];
     for (int i = 0; i < lab->groups; i++) which[i] = 1 + lab->ranks + i;
     which[lab->groups] = lab->reference;
-    table(page, "Which Linears have LoRA", lab, which, lab->groups + 1);
+    snprintf(title, sizeof title, "Which Linears have LoRA, of rank %lld",
+             (long long)lab->measures[lab->reference].rank);
+    table(page, title, lab, which, lab->groups + 1);
 }
 
 void lab_print(const Lab *lab)
 {
-    all_tables(NULL, lab);
-    printf("\nalways the more frequent label: %.2f %%\n", 100 * lab->majority);
+    full_table(NULL, lab);
+    rank_table(NULL, lab);
+    group_table(NULL, lab);
+    printf("\n%s\nalways the more frequent label: %.2f %%\n", about, 100 * lab->majority);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -145,10 +168,10 @@ static void rank_chart(FILE *out, const Lab *lab)
         low = fmin(low, y[i]);
         high = fmax(high, y[i]);
     }
-    double ends[] = { 0, x[lab->ranks - 1] }, levels[] = { level, level };
+    double ends[] = { x[0], x[lab->ranks - 1] }, levels[] = { level, level };
     const ChartLine lines[] = { { "full fine-tuning", 0, 2, ends, levels },
                                 { "LoRA on all Linears", 1, lab->ranks, x, y } };
-    chart_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5, fmax(high, level) + 0.5, " %");
+    chart_log_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5, fmax(high, level) + 0.5, " %");
 }
 
 /* Accuracy over the number of trained parameters, in thousands: what a group of Linears gives for its price. */
@@ -176,8 +199,8 @@ static void price_chart(FILE *out, const Lab *lab)
     }
     const ChartLine lines[] = { { "all Linears, rank by rank", 1, count[0], x[0], y[0] },
                                 { "groups of Linears", 2, count[1], x[1], y[1] } };
-    chart_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5, high + 0.5,
-                " %");
+    chart_log_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5,
+                    high + 0.5, " %");
 }
 
 bool lab_write_page(const Lab *lab, const char *path, Error *err)
@@ -187,16 +210,18 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     page_begin(out, "LoRA, measured");
-    fprintf(
-        out,
-        "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s sentences. "
-        "Every way of training is run with %d seed%s; accuracy is that on dev.tsv, where always the same answer gives "
-        "%.2f&nbsp;%%. All adapters share one frozen base.</p>\n",
-        cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows), lab->measures[0].seeds,
-        lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority);
-    all_tables(out, lab);
+    fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s sentences in "
+            "%lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an accuracy of "
+            "%.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for them, and %g for full "
+            "fine-tuning.</p>\n<p class=\"soft\">%s</p>\n", cli_thousands(lab->base_parameters, parameters),
+            cli_thousands(lab->train_rows, rows), (long long)lab->epochs, lab->epochs == 1 ? "" : "s",
+            lab->measures[0].seeds, lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->full_lr,
+            about);
+    full_table(out, lab);
+    rank_table(out, lab);
     fputs("<h2>Accuracy and rank</h2>\n", out);
     rank_chart(out, lab);
+    group_table(out, lab);
     fputs("<h2>Accuracy and trained parameters</h2>\n", out);
     price_chart(out, lab);
     page_end(out);

@@ -22,7 +22,8 @@ typedef struct Lab {
     LabMeasure measures[LAB_MEASURES_MAX]; /* full; the ranks; the groups of targets */
     int count, ranks, groups; /* measures[1 … ranks], and then the groups */
     int reference;            /* the rank that stands for "LoRA on all" beside full fine-tuning and the groups */
-    int64_t train_rows, dev_rows, base_parameters;
+    int64_t train_rows, dev_rows, base_parameters, epochs;
+    double lr, full_lr;       /* the highest learning rates */
     double majority;          /* accuracy of always saying the more frequent label */
     const char *model;
 } Lab;
@@ -30,7 +31,7 @@ typedef struct Lab {
 double lab_mean(const double *x, int n);
 double lab_deviation(const double *x, int n); /* of a sample; 0 for a single value */
 
-void lab_print(const Lab *lab); /* the three tables */
+void lab_print(const Lab *lab); /* the three tables, and what their columns are */
 bool lab_write_json(const Lab *lab, const char *path, Error *err);
 bool lab_write_page(const Lab *lab, const char *path, Error *err);
 

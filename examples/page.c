@@ -1,7 +1,8 @@
 /* page.c - the style of all pages: light and dark, for a phone and a desktop. */
 #include "examples/page.h"
 
-/* Text in a drawing shrinks with it: on a phone, where it is half as wide, letters are given twice the size. */
+/* A table of many columns is in a div.wide: on a phone it is pushed to the side there, under its first column.
+ * Text in a drawing shrinks with it: on a phone, where it is half as wide, letters are given twice the size. */
 static const char style[] =
     ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--ok:#1b7f4b;--bad:#c0392b;"
     "--c0:#7d8996;--c1:#0072b2;--c2:#c47f00}\n"
@@ -17,7 +18,9 @@ static const char style[] =
     "@media(max-width:36rem){svg text{font-size:24px}.name{transform:none}}\n"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
     "td,th{padding:.2rem .45rem;text-align:right;border-bottom:1px solid var(--line)}td{white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}.learned{background:var(--card);font-weight:bold}\n"
+    "th{vertical-align:bottom}th:first-child,td:first-child{text-align:left}.wide{overflow-x:auto}"
+    ".wide table{font-size:.85rem}.wide td,.wide th{padding:.2rem .3rem}.wide th:first-child,.wide td:first-child{position:sticky;left:0;"
+    "background:var(--paper)}.learned{background:var(--card);font-weight:bold}\n"
     ".legend span{margin-right:1rem;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;"
     "margin-right:.35em;border-radius:2px}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(76px,1fr));gap:.5rem}"

@@ -69,65 +69,92 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
 
 /* ---- the page --------------------------------------------------------------------------------------------------- */
 
-static void draw(FILE *out, const char *title, const Curve *c, int color)
+/* What is logged, in units that keep the numbers short. */
+typedef struct Drawing {
+    const char *key, *title, *about;
+    double factor;
+    int color;
+} Drawing;
+static const Drawing drawings[] = {
+    { "loss", "Loss", "Mean cross-entropy of the training sentences between two logs; a coin has 0.693.", 1, 1 },
+    { "grad_norm", "Norm of the gradient", "Of all trained parameters together, before it is clipped to 1.", 1, 0 },
+    { "learning_rate", "Learning rate, in millionths", "It rises in the warm-up, and falls to 0 at the end.", 1e6, 0 },
+};
+
+static void draw(FILE *out, const Drawing *d, Curve *c)
 {
     double high = 0;
     if (c->count < 2) return;
-    for (int64_t i = 0; i < c->count; i++) high = fmax(high, c->y[i]);
-    const ChartLine line = { title, color, c->count, c->x, c->y };
-    fprintf(out, "<h2>%s</h2>\n", title);
-    chart_lines(out, title, "step", 1, &line, 0, high, "");
+    for (int64_t i = 0; i < c->count; i++) high = fmax(high, c->y[i] *= d->factor);
+    const ChartLine line = { d->title, d->color, c->count, c->x, c->y };
+    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s</p>\n", d->title, d->about);
+    chart_lines(out, d->title, "step", 1, &line, 0, high, "");
 }
 
 static void summary(FILE *out, const Sst2Outcome *o)
 {
-    char trained[32], all[32], rows[32];
-    fprintf(out, "<h1>SST-2 with %s</h1>\n<p>%s of %s parameters were trained (%.4f&nbsp;%%)",
+    char trained[32], all[32], rows[32], steps[32], memory[32];
+    fprintf(out, "<h1>SST-2 with %s</h1>\n<p>%s of %s parameters are trained (%.4f&nbsp;%%)",
             o->full ? "full fine-tuning" : "LoRA", cli_thousands(o->trainable, trained),
             cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
     if (!o->full) fprintf(out, ", rank %lld, alpha %g", (long long)o->rank, o->alpha);
-    fprintf(out, ", with %s sentences in %lld steps. Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, "
-            "loss %.4f. The program took %.0f&nbsp;s and at most %.0f&nbsp;MB; seed %lld.</p>\n",
-            cli_thousands(o->train_rows, rows), (long long)o->state->step, (long long)o->dev_rows, 100 * o->accuracy,
-            o->loss, o->seconds, o->peak_megabytes, (long long)o->seed);
+    if (o->reloaded)
+        fprintf(out, ", with %s sentence%s in %s step%s", cli_thousands(o->train_rows, rows),
+                o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps), o->state->step == 1 ? "" : "s");
+    fprintf(out, ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The program took "
+            "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n", (long long)o->dev_rows, 100 * o->accuracy, o->loss,
+            o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory), (long long)o->seed);
 }
 
-static void evaluations(FILE *out, const TrainerHistory *history)
+/* One row for each time that the training was interrupted: what is evaluated after it has no later step. */
+static void evaluations(FILE *out, const Sst2Outcome *o)
 {
-    fputs("<h2>Evaluations</h2>\n<table><tr><th>step</th><th>epoch</th><th>loss</th><th>accuracy</th></tr>\n", out);
+    const TrainerHistory *history = &o->state->history;
+    int64_t last = 0;
+    if (!o->reloaded) return;
+    fputs("<h2>Evaluations</h2>\n<p class=\"soft\">On all of dev.tsv. An epoch is one pass over the training sentences. "
+          "The weights with the lowest loss are kept.</p>\n"
+          "<table><tr><th>step</th><th>epoch</th><th>loss</th><th>accuracy</th></tr>\n", out);
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
         double loss = trainer_log_get(log, "eval_loss");
-        if (isnan(loss)) continue;
-        fprintf(out, "<tr><td>%lld</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n", (long long)log->step,
+        if (isnan(loss) || log->step <= last) continue;
+        last = log->step;
+        char step[32];
+        fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n", cli_thousands(last, step),
                 trainer_log_get(log, "epoch"), loss, 100 * trainer_log_get(log, "eval_accuracy"));
     }
     fputs("</table>\n", out);
 }
 
+static void checks(FILE *out, const Sst2Outcome *o)
+{
+    if (!o->reloaded) return;
+    fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives loss "
+            "%.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
+            100 * o->loaded_accuracy);
+    if (o->same) fputs(", as after the training", out);
+    else fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss, 100 * o->accuracy);
+    fputs("</li></ul>\n", out);
+}
+
 bool sst2_write_page(const Sst2Outcome *o, const char *path, Error *err)
 {
-    static const struct {
-        const char *key, *title;
-    } curves[] = { { "loss", "Loss" }, { "grad_norm", "Norm of the gradient" }, { "learning_rate", "Learning rate" } };
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
-    page_begin(out, "SST-2");
+    page_begin(out, o->full ? "SST-2 with full fine-tuning" : "SST-2 with LoRA");
     summary(out, o);
-    evaluations(out, &o->state->history);
+    evaluations(out, o);
     bool ok = true;
-    for (int i = 0; ok && i < 3; i++) {
+    for (size_t i = 0; ok && i < sizeof drawings / sizeof drawings[0]; i++) {
         Curve c;
-        ok = curve_new(&c, &o->state->history, curves[i].key, err);
-        if (ok) draw(out, curves[i].title, &c, i == 0);
+        ok = curve_new(&c, &o->state->history, drawings[i].key, err);
+        if (ok) draw(out, &drawings[i], &c);
         free(c.x);
     }
-    if (o->reloaded)
-        fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: loss %.9g and accuracy %.9g of the "
-                "saved model, %.9g and %.9g after training</li></ul>\n", o->same ? "ok" : "bad", o->same ? "✓" : "✗",
-                o->loaded_loss, o->loaded_accuracy, o->loss, o->accuracy);
+    checks(out, o);
     page_end(out);
     return results_put(out, &text, &size, path, err) && ok;
 }
