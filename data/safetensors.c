@@ -391,8 +391,9 @@ const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name)
 static bool loadable(const SafeTensor *e, const Report *r)
 {
     if (find_type(e->dtype)->dtype < 0)
-        return fail(r, LK_EDTYPE, "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded",
-                    e->name, e->dtype);
+        return fail(r, LK_EDTYPE,
+                    "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded", e->name,
+                    e->dtype);
     if (e->ndim > LK_MAX_DIMS)
         return fail(r, LK_ESHAPE, "tensor \"%.100s\" has %d dimensions; 0 to %d are possible", e->name, e->ndim,
                     LK_MAX_DIMS);

@@ -126,8 +126,8 @@ LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entr
 
 /* The same without reading it: the elements are the file's pages, mapped into memory, until the tensor is freed; the
  * file may be closed before. Writing to them changes this process's copy of a page, never the file. Elements that are
- * not aligned for their type, or in half precision, are read after all. While a file is mapped, whoever shortens it in place ends the process
- * (SIGBUS); replacing it, as lk_save_safetensors does, is harmless. */
+ * not aligned for their type, or in half precision, are read after all. While a file is mapped, whoever shortens it in
+ * place ends the process (SIGBUS); replacing it, as lk_save_safetensors does, is harmless. */
 LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Error *err);
 
 #endif

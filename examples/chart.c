@@ -124,9 +124,9 @@ static void draw_lines(FILE *out, const char *title, const char *x_name, int lin
             fprintf(out, "%.1f,%.1f ", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])));
         fputs("\"/>\n", out);
         for (int64_t i = 0; log && i < c->count; i++)
-            fprintf(out, "<circle r=\"4\" cx=\"%.1f\" cy=\"%.1f\" fill=\"var(--c%d)\"><title>%s, %s %.4g: %.4g%s</title>"
-                    "</circle>\n", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])), c->color, c->label, x_name,
-                    c->x[i], c->y[i], unit);
+            fprintf(out, "<circle r=\"4\" cx=\"%.1f\" cy=\"%.1f\" fill=\"var(--c%d)\"><title>%s, %s %.4g: %.4g%s"
+                    "</title></circle>\n", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])), c->color, c->label,
+                    x_name, c->x[i], c->y[i], unit);
     }
     fputs("</svg>\n", out);
 }

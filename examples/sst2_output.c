@@ -112,8 +112,8 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
     const TrainerHistory *history = &o->state->history;
     int64_t last = 0;
     if (!o->reloaded) return;
-    fputs("<h2>Evaluations</h2>\n<p class=\"soft\">On all of dev.tsv. An epoch is one pass over the training sentences. "
-          "The weights with the lowest loss are kept.</p>\n"
+    fputs("<h2>Evaluations</h2>\n<p class=\"soft\">On all of dev.tsv. An epoch is one pass over the training "
+          "sentences. The weights with the lowest loss are kept.</p>\n"
           "<table><tr><th>step</th><th>epoch</th><th>loss</th><th>accuracy</th></tr>\n", out);
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
@@ -130,8 +130,8 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
 static void checks(FILE *out, const Sst2Outcome *o)
 {
     if (!o->reloaded) return;
-    fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives loss "
-            "%.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
+    fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives "
+            "loss %.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
             100 * o->loaded_accuracy);
     if (o->same) fputs(", as after the training", out);
     else fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss, 100 * o->accuracy);

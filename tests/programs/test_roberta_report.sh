@@ -1,25 +1,10 @@
 #!/bin/sh
-# The pages that roberta_sst2 and lora_lab write with --report, opened in a browser: report_view.sh. Of a model of two
-# layers of 16, on sentences made here.
+# The pages that roberta_sst2 and lora_lab write with --report, of a small model, opened in a browser: report_view.sh.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 . "$LORIKEET_SOURCE_DIR/tests/programs/report_view.sh"
 [ -x "$LORIKEET_BUILD_DIR/examples/lora_lab" ] || skip "lora_lab was not built"
-
-mkdir model sst2
-cp "$LORIKEET_SOURCE_DIR/tests/fixtures/tokenizer/vocab.json" "$LORIKEET_SOURCE_DIR/tests/fixtures/tokenizer/merges.txt" model
-echo '{"vocab_size": 684, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-       "max_position_embeddings": 40, "initializer_range": 0.2}' >model/config.json
-
-sentences() {
-    awk -v n="$1" 'BEGIN {
-        split("bad awful dull good great fine", word, " ")
-        print "sentence\tlabel"
-        for (i = 0; i < n; i++) print "the film is " word[i % 6 + 1] " \t" (i % 6 > 2)
-    }'
-}
-sentences 160 >sst2/train.tsv
-sentences 40 >sst2/dev.tsv
+. "$LORIKEET_SOURCE_DIR/tests/programs/small_roberta.sh"
 
 run() {
     name=$1
@@ -102,8 +87,9 @@ check "fault: a table that cannot be pushed aside" fault "phone: the page is" 's
 check "fault: texts overlap" fault "texts .* overlap" 's/class="x" x="[0-9.]*"/class="x" x="300"/'
 check "fault: a pale dot" fault "a dot has contrast" 's/--c1:#0072b2/--c1:#ddeeff/'
 
-sed 's/<td>[0-9,]*<\/td><td>100.00/<td>124,647,170<\/td><td>100.00/; s/\(<td>[0-9.]*<\/td>\)\{3\}<\/tr>/<td>2,630<\/td><td>1,008<\/td><td>504<\/td><\/tr>/' \
-    good.html >page.html
+cell='<td>[0-9.]*<\/td>'
+sed "s/<td>[0-9,]*<\/td><td>100.00/<td>124,647,170<\/td><td>100.00/
+     s/$cell$cell$cell<\/tr>/<td>2,630<\/td><td>1,008<\/td><td>504<\/td><\/tr>/" good.html >page.html
 check "the numbers of RoBERTa-base are in the page" grep -q 'td>124,647,170.*>2,630.*>1,008' page.html
 check "chromium opens the page" view
 check "they have room" no_problem

@@ -1,4 +1,5 @@
-/* test_half.c - files in half precision: every number that there is, models, adapters. Fixtures: tests/fixtures/half.h. */
+/* test_half.c - files in half precision: every number that there is, models, adapters. What PyTorch makes of them:
+ * tests/fixtures/half.h. */
 #include "data/half.h"
 
 #include "data/safetensors.h"
@@ -7,8 +8,8 @@
 
 enum { PATTERNS = 1 << 16 };
 
-/* What the format's definition says, in double, not what data/half.c does: ± 2^(exponent - bias) (1 + fraction). NaNs are
- * written as the fixtures write them, so that only being one counts. */
+/* What the format's definition says, in double, not what data/half.c does: ± 2^(exponent - bias) (1 + fraction). NaNs
+ * are written as the fixtures write them, so that only being one counts. */
 static uint32_t defined(int word, int fraction_bits)
 {
     int ones = (1 << (15 - fraction_bits)) - 1, exponent = word >> fraction_bits & ones, bias = ones / 2;
