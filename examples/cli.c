@@ -31,18 +31,22 @@ static _Noreturn void usage_error(const CliProgram *program, const char *format,
 
 static void print_help(const CliProgram *program, void *options)
 {
-    enum { COLUMN = 18 }; /* width of "--threads N" and what follows it */
+    int column = 18; /* where the explanations begin: behind the longest option */
+    for (const CliOption *o = program->options; o->kind != CLI_KIND_END; o++) {
+        int end = (int)(strlen(o->name) + strlen(o->value)) + 7;
+        if (end > column) column = end;
+    }
     printf("usage: %s [options]\n%s\n\n", program->name, program->about);
     for (const CliOption *o = program->options; o->kind != CLI_KIND_END; o++) {
         int width = printf("  --%s %s", o->name, o->value);
-        printf("%*s%s", width < COLUMN ? COLUMN - width : 1, "", o->help);
+        printf("%*s%s", column - width, "", o->help);
         const void *at = member(options, o);
         if (o->kind == CLI_KIND_INT) printf(" (default %lld)", (long long)*(const int64_t *)at);
         if (o->kind == CLI_KIND_DOUBLE) printf(" (default %g)", *(const double *)at);
         if (o->kind == CLI_KIND_TEXT && *(const char *const *)at) printf(" (default %s)", *(const char *const *)at);
         putchar('\n');
     }
-    printf("  %-*s%s\n", COLUMN - 2, "-h, --help", "this text");
+    printf("  %-*s%s\n", column - 2, "-h, --help", "this text");
 }
 
 /* Digits only, as strtoll alone would not demand: no white space in front, nothing behind. */

@@ -22,19 +22,21 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_TEXT("model", Options, task.model, "DIR",
-             "config.json, vocab.json, merges.txt, model.safetensors; else roberta-base"),
-    CLI_TEXT("data", Options, task.data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet"),
-    CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
+    CLI_MODEL(Options, task.model),
+    CLI_SST2(Options, task.data),
+    CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9,
+             "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
-    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "sentences of a batch"),
-    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence at most"),
-    CLI_INT("seeds", Options, seeds, "N", 1, LAB_SEEDS_MAX, "runs of each kind, with seeds from --seed on"),
-    CLI_INT("rank", Options, rank, "N", 1, 32, "rank of the comparisons that are not about it: 1, 2, 4, 8, 16 or 32"),
-    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "LoRA's alpha; not divided by the rank"),
+    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "training sentences of a batch"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence; longer ones are cut"),
+    CLI_INT("seeds", Options, seeds, "N", 1, LAB_SEEDS_MAX,
+             "runs of each kind of training; their seeds are --seed, --seed + 1, …"),
+    CLI_INT("rank", Options, rank, "N", 1, 32, "rank where ranks are not what is compared: 1, 2, 4, 8, 16 or 32"),
+    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "strength of LoRA, W + alpha A B: not divided by the rank"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of LoRA"),
     CLI_DOUBLE("full-lr", Options, full_lr, "X", 0, 1, "highest learning rate of full fine-tuning"),
-    CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the steps in which the learning rate rises"),
+    CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1,
+             "part of the steps, 0 to 1, in which the learning rate rises; then it falls to 0"),
     CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX, "first seed"),
     CLI_THREADS(Options),
     CLI_JSON(Options),
@@ -43,7 +45,7 @@ static const CliOption options[] = {
 };
 static const CliProgram program = {
     .name = "lora_lab",
-    .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by group.",
+    .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by group." SST2_PLACES,
     .options = options,
 };
 

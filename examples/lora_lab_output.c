@@ -31,8 +31,8 @@ static const char *const heads[COLUMNS] = {
 };
 static const char about[] =
     "Accuracy and loss on all of dev.tsv: the mean of the seeds, ± their standard deviation. Trained: the parameters\n"
-    "that training changes, and their part of all. Steps/s and peak: speed, and memory of the whole process, in the last\n"
-    "run. AdamW: its two moments. File: the trained parameters as safetensors.";
+    "that training changes, and their part of all. Steps/s and peak: speed, and memory of the whole process, in the\n"
+    "last run. AdamW: its two moments. File: the trained parameters as safetensors.";
 
 /* Three digits that count, but no exponent, and two decimals at most. */
 static void fill_number(char cell[CELL], double x)
@@ -214,9 +214,9 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
             "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an "
             "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for them, "
             "and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
-            cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows), (long long)lab->epochs,
-            lab->epochs == 1 ? "" : "s", lab->measures[0].seeds, lab->measures[0].seeds == 1 ? "" : "s",
-            100 * lab->majority, lab->lr, lab->full_lr, about);
+            cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows),
+            (long long)lab->epochs, lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
+            lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->full_lr, about);
     full_table(out, lab);
     rank_table(out, lab);
     fputs("<h2>Accuracy and rank</h2>\n", out);

@@ -28,21 +28,22 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_TEXT("model", Options, model, "DIR", "folder of the tokenizer; else roberta-base beside the data"),
-    CLI_SST2(Options),
-    CLI_TEXT("output", Options, output, "DIR", "where the model is written"),
-    CLI_INT("layers", Options, layers, "N", 1, 48, "layers"),
+    CLI_TEXT("model", Options, model, "DIR", "folder with vocab.json and merges.txt"),
+    CLI_SST2(Options, data),
+    CLI_TEXT("output", Options, output, "DIR", "folder to write the model to; needed"),
+    CLI_INT("layers", Options, layers, "N", 1, 48, "number of layers"),
     CLI_INT("hidden", Options, hidden, "N", 2, 4096, "width of a layer"),
-    CLI_INT("heads", Options, heads, "N", 1, 256, "attention heads; they share the width"),
+    CLI_INT("heads", Options, heads, "N", 1, 256, "attention heads of a layer; they share its width"),
     CLI_INT("intermediate", Options, intermediate, "N", 0, 16384,
             "width of the feed-forward part; 0: four times the width"),
     CLI_INT("batch-size", Options, batch, "N", 1, 65536, "sentences of a step"),
-    CLI_INT("steps", Options, steps, "N", 0, 1e9, "steps; 0: as many as the time allows"),
-    CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5, "time to stop after; 0: no limit"),
-    CLI_INT("rows", Options, rows, "N", 0, 1e9, "sentences of train.tsv; 0: all"),
+    CLI_INT("steps", Options, steps, "N", 0, 1e9, "training steps; 0: as many as --minutes allows"),
+    CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5, "stop after so many minutes; 0: when --steps are made"),
+    CLI_INT("rows", Options, rows, "N", 0, 1e9, "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
     CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the training in which the learning rate rises"),
-    CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1, "weight decay of matrices"),
+    CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1,
+             "weight decay of AdamW; biases and LayerNorms have none"),
     CLI_DOUBLE("init", Options, init, "X", 1e-4, 1, "standard deviation of new weights"),
     CLI_DOUBLE("dropout", Options, dropout, "X", 0, 0.9, "dropout, everywhere"),
     CLI_SEED(Options),
@@ -52,7 +53,7 @@ static const CliOption options[] = {
 };
 static const CliProgram program = {
     .name = "roberta_pretrain",
-    .about = "Pre-trains a small RoBERTa on the sentences of SST-2 by masked language modelling.",
+    .about = "Pre-trains a small RoBERTa on the sentences of SST-2 by masked language modelling." SST2_PLACES,
     .options = options,
 };
 

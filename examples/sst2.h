@@ -6,11 +6,12 @@
 #include "data/tokenizer.h"
 #include "examples/cli.h"
 
-/* The options --model and --data of these programs. */
-#define CLI_MODEL(T) \
-    CLI_TEXT("model", T, model, "DIR", \
-             "folder with config.json, vocab.json, merges.txt; else roberta-base beside the data")
-#define CLI_SST2(T) CLI_TEXT("data", T, data, "DIR", "folder that holds sst2/; else $LORIKEET_DATA, ~/.cache/lorikeet")
+/* The options --model and --data of these programs (m: the member of T), and a line about them for `about`. */
+#define CLI_MODEL(T, m) \
+    CLI_TEXT("model", T, m, "DIR", "folder with config.json, vocab.json, merges.txt and, if there, model.safetensors")
+#define CLI_SST2(T, m) CLI_TEXT("data", T, m, "DIR", "folder that holds sst2/, with train.tsv and dev.tsv")
+#define SST2_PLACES \
+    "\nWithout --model roberta-base/, without --data sst2/ is looked for in $LORIKEET_DATA, then in ~/.cache/lorikeet."
 
 /* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it was looked for. */
 bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);

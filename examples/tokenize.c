@@ -20,14 +20,19 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_TEXT("model", Options, model, "DIR", "folder of vocab.json and merges.txt"),
-    CLI_TEXT("tsv", Options, tsv, "FILE", "the sentences of a GLUE file: its column sentence"),
-    CLI_TEXT("text", Options, text, "TEXT", "one text"),
-    CLI_TEXT("lines", Options, lines, "FILE", "each line of a file; without --tsv, --text and --lines: of stdin"),
-    CLI_FLAG("decode", Options, decode, "read ids, separated by spaces, and write their text"),
+    CLI_TEXT("model", Options, model, "DIR", "folder with vocab.json and merges.txt; needed"),
+    CLI_TEXT("tsv", Options, tsv, "FILE", "tokenize the column sentence of a GLUE file"),
+    CLI_TEXT("text", Options, text, "TEXT", "tokenize one text"),
+    CLI_TEXT("lines", Options, lines, "FILE",
+             "tokenize each line of a file; without --tsv, --text and --lines: of stdin"),
+    CLI_FLAG("decode", Options, decode, "the other way: --text or lines are ids with a space between, and become text"),
     CLI_END
 };
-static const CliProgram program = { "tokenize", "Byte-level BPE of RoBERTa: a line of ids for each text.", options };
+static const CliProgram program = {
+    .name = "tokenize",
+    .about = "RoBERTa's tokenizer, byte-level BPE: writes a line of ids for each text.",
+    .options = options,
+};
 
 typedef struct Job {
     const Tokenizer *tok;
