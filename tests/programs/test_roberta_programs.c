@@ -2,6 +2,7 @@
  *
  * On a model of two layers of 16 with the tokenizer of tests/fixtures, and on sentences that this test writes: what is
  * good is good, what is bad is bad, so that even such a model learns it. */
+#include <math.h>
 #include <unistd.h>
 
 #include "data/safetensors.h"
@@ -300,6 +301,32 @@ Test(roberta_sst2, bad_files)
 
 /* ---- roberta_pretrain, lora_lab --------------------------------------------------------------------------------- */
 
+/* A file of float32 becomes one of bfloat16: of each number the upper half, which is little-endian's second. */
+static void make_half(const char *path)
+{
+    char *text = NULL, *bytes = read_file(path), dims[64];
+    size_t size = 0;
+    SafeTensors *f = lk_safetensors_open(path, NULL);
+    FILE *header = open_memstream(&text, &size), *out;
+    check(f && header);
+    int64_t start = f->entries[0].offset;
+    for (int i = 0; i < f->count; i++) {
+        const SafeTensor *e = &f->entries[i];
+        snprintf(dims, sizeof dims, e->ndim == 2 ? "%lld,%lld" : "%lld", (long long)e->shape[0],
+                 (long long)e->shape[1]);
+        fprintf(header, "%c\"%s\":{\"dtype\":\"BF16\",\"shape\":[%s],\"data_offsets\":[%lld,%lld]}", i ? ',' : '{',
+                e->name, dims, (long long)(e->offset - start) / 2, (long long)(e->offset + e->bytes - start) / 2);
+    }
+    check(fputc('}', header) == '}' && fclose(header) == 0);
+    out = fopen(path, "wb");
+    check(out && fwrite(&(uint64_t){ size }, 8, 1, out) == 1 && fwrite(text, 1, size, out) == size);
+    for (int64_t i = start + 2; i < f->size; i += 4) check(fwrite(bytes + i, 2, 1, out) == 1);
+    check(fclose(out) == 0);
+    lk_safetensors_close(f);
+    free(text);
+    free(bytes);
+}
+
 /* The folder that is written is a model for roberta_sst2. The same seed gives the same file. */
 Test(roberta_pretrain, makes_a_base)
 {
@@ -323,6 +350,15 @@ Test(roberta_pretrain, makes_a_base)
     print_to(model, sizeof model, "%s/base0", root);
     Output o = sst2_ok("--eval-only");
     check(strstr(o.out, "Not used of it: lm_head.") && strstr(o.out, "so newly initialised: classifier."), "%s", o.out);
+    check(!strstr(o.out, "half precision"));
+    double loss = number_of(o.out, "'eval_loss': ");
+    output_free(&o);
+
+    print_to(base, sizeof base, "%s/model.safetensors", model);
+    make_half(base);
+    o = sst2_ok("--eval-only");
+    check(strstr(o.out, "In half precision, so copied and converted to float32: 37\n"), "%s", o.out);
+    check(fabs(number_of(o.out, "'eval_loss': ") - loss) < 1e-2 * loss, "%s", o.out);
     output_free(&o);
 }
 
