@@ -131,8 +131,8 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, Er
 /* base: shared by all adapters, untouched in the end. */
 static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, Error *err)
 {
+    lk_tape_free(task->t); /* its memory is part of what is measured, not that of the run before */
     forget_peak();
-    lk_tape_free(task->t); /* its memory is part of what is measured */
     task->t = lk_tape_new(err);
     if (!task->t) return false;
     lk_tape_on_error(task->t, NULL, NULL);
