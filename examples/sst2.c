@@ -63,17 +63,22 @@ static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokeniz
     return ok;
 }
 
+bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err)
+{
+    char folder[CLI_PATH_MAX];
+    if (!cli_find(data, "sst2", holds_sst2, folder, err))
+        return lk_error_set(err, LK_EIO,
+                            "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
+    snprintf(path, SST2_PATH_MAX, "%s/%s", folder, file);
+    return true;
+}
+
 TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
                       Error *err)
 {
     enum { CLASSES = 2 };
-    char folder[CLI_PATH_MAX], path[CLI_PATH_MAX + 32];
-    if (!cli_find(data, "sst2", holds_sst2, folder, err)) {
-        lk_error_set(err, LK_EIO, "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
-        return NULL;
-    }
-    snprintf(path, sizeof path, "%s/%s", folder, file);
-    Tsv *tsv = lk_tsv_new(path, CLASSES, err);
+    char path[SST2_PATH_MAX];
+    Tsv *tsv = sst2_path(data, file, path, err) ? lk_tsv_new(path, CLASSES, err) : NULL;
     TextDataset *d = tsv ? lk_text_dataset_new(err) : NULL;
     if (d && !add_rows(d, tsv, rows, tok, max_length, err)) {
         lk_text_dataset_free(d);

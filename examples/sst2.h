@@ -16,7 +16,11 @@
 /* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it was looked for. */
 bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);
 
-/* sst2/train.tsv or dev.tsv of --data (NULL: in the usual places) as ids with <s> and </s>, at most max_length of them;
+/* Where sst2/train.tsv or dev.tsv of --data (NULL: of the usual places) is, or an error. */
+enum { SST2_PATH_MAX = CLI_PATH_MAX + 32 };
+bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err);
+
+/* The sentences of that file as ids with <s> and </s>, at most max_length of them;
  * rows > 0: only so many from the beginning. NULL: LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
 TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
                       Error *err);

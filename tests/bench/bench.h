@@ -48,7 +48,8 @@ double bench_now(void); /* seconds */
 /* Tables end with a row without a name. */
 extern const Workload *const bench_tables[]; /* all of a program's tables, NULL at the end: lorikeet.c, blas_peer.c */
 extern const char *const bench_name;         /* of the program */
-extern const Workload bench_limits[], bench_matmul[], bench_training[], bench_transformer[], bench_programs[];
+extern const Workload bench_limits[], bench_matmul[], bench_training[], bench_transformer[], bench_tokenizer[],
+    bench_programs[];
 
 /* ---- matrix products: what differs between bench and blas_peer ---------------------------------------------------- */
 

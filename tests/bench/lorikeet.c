@@ -4,7 +4,8 @@
 #include "tests/bench/bench.h"
 
 const char *const bench_name = "bench";
-const Workload *const bench_tables[] = { bench_limits, bench_matmul, bench_training, bench_transformer, bench_programs, NULL };
+const Workload *const bench_tables[] = { bench_limits,      bench_matmul,    bench_training,
+                                         bench_transformer, bench_tokenizer, bench_programs, NULL };
 
 typedef struct Sizes {
     int64_t m, n, k;
