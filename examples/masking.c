@@ -10,11 +10,10 @@ static bool is_special(const Tokenizer *k, int64_t id)
     return id == k->bos || id == k->pad || id == k->eos || id == k->unk || id == k->mask;
 }
 
-bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, double part, uint64_t seed,
-                  Error *err)
+bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed, Error *err)
 {
     int64_t count = 0, *place = calloc((size_t)tok->size, sizeof *place);
-    *m = (Masking){ .tok = tok, .place = place, .part = part };
+    *m = (Masking){ .tok = tok, .place = place };
     lk_manual_seed(&m->rng, seed);
     if (!place) return lk_error_set(err, LK_EMEMORY, "no memory for %lld tokens", (long long)tok->size);
     for (int64_t i = 0; i < sentences->offset[sentences->count]; i++) place[sentences->ids[i]] = 1;
@@ -42,7 +41,7 @@ bool masking_next(Masking *m, Tape *t, const Tensor *ids, MaskedBatch *b)
     if (!b->ids || !rows || !targets) return false;
     int64_t *to = b->ids->data, *row = rows->data, *target = targets->data;
     for (int64_t i = 0; i < n; i++) {
-        if (m->place[from[i]] < 0 || lk_random_f64(&m->rng) >= m->part) continue;
+        if (m->place[from[i]] < 0 || lk_random_f64(&m->rng) >= 0.15) continue;
         double kind = lk_random_f64(&m->rng);
         if (kind < 0.8) to[i] = m->tok->mask;
         else if (kind < 0.9) to[i] = tokens[lk_random_int(&m->rng, 0, m->tokens->shape[0])];

@@ -2,7 +2,7 @@
  * 2019.
  *
  *     Masking mask;
- *     bool ok = masking_init(&mask, tok, train_set, 0.15, seed, &err);
+ *     bool ok = masking_init(&mask, tok, train_set, seed, &err);
  *     MaskedBatch m;
  *     if (masking_next(&mask, t, batch.ids, &m)) … roberta_token_logits(t, model, m.ids, …, m.rows, mask.tokens) …
  *     masking_free(&mask); */
@@ -16,13 +16,11 @@
 typedef struct Masking {
     const Tokenizer *tok; /* borrowed */
     Tensor *tokens; /* (V) int64: those that occur in the sentences, special ones left out, in the order of their ids */
-    double part;    /* of the tokens is chosen */
     int64_t *place; /* of each token of the vocabulary among them; -1: it is not */
     Rng rng;        /* what is hidden */
 } Masking;
 /* LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */
-bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, double part, uint64_t seed,
-                  Error *err);
+bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed, Error *err);
 void masking_free(Masking *m);
 
 typedef struct MaskedBatch {
@@ -30,7 +28,7 @@ typedef struct MaskedBatch {
     Tensor *rows;    /* (K): where something is hidden, counted over all rows of ids */
     Tensor *targets; /* (K): what stood there, as its place in `tokens` */
 } MaskedBatch;
-/* Chooses a part of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of `tokens`, 10 % stay.
+/* Chooses 15 % of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of `tokens`, 10 % stay.
  * ids: (B, S) int64, contiguous. False: nothing was chosen, or an error, which the tape has. */
 bool masking_next(Masking *m, Tape *t, const Tensor *ids, MaskedBatch *b);
 

@@ -29,7 +29,7 @@ Test(masking, parts)
     Error err = { 0 };
     TextDataset *d = sentences();
     Masking m;
-    check(masking_init(&m, &tok, d, 0.15, 3, &err), "%s", err.message);
+    check(masking_init(&m, &tok, d, 3, &err), "%s", err.message);
     check(m.tokens->shape[0] == 50 && lk_at(m.tokens, LK_INDEX(0)) == 10 && m.place[59] == 49 && m.place[60] == -1);
     Tape *t = lk_tape_new(&err);
     Tensor *ids = lk_tensor_from_new(LK_I64, LK_SHAPE(ROWS, LENGTH), d->ids, &err);
@@ -69,7 +69,7 @@ Test(masking, nothing_to_hide)
     TextDataset *d = lk_text_dataset_new(&err);
     Masking m;
     check(lk_text_add(d, LK_I64S(0, 3, 2), 3, 0, &err));
-    check(!masking_init(&m, &tok, d, 0.15, 0, &err));
+    check(!masking_init(&m, &tok, d, 0, &err));
     check_error(&err, LK_EVALUE, "no token that could be hidden");
     masking_free(&m);
     lk_text_dataset_free(d);
