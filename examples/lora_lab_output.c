@@ -31,8 +31,8 @@ static const char *const heads[COLUMNS] = {
 };
 static const char about[] =
     "Accuracy and loss on all of dev.tsv: the mean of the seeds, ± their standard deviation. Trained: the parameters\n"
-    "that training changes, and their part of all. Steps/s and peak: speed, and memory of the whole process, in the\n"
-    "last run. AdamW: its two moments. File: the trained parameters as safetensors.";
+    "that training changes, and their part of all. Steps/s: of the fastest seed. Peak: memory of the whole process, of\n"
+    "the last seed. AdamW: its two moments. File: the trained parameters as safetensors.";
 
 /* Three digits that count, but no exponent, and two decimals at most. */
 static void fill_number(char cell[CELL], double x)

@@ -14,7 +14,8 @@ typedef struct LabMeasure {
     int64_t rank;
     int seeds;           /* runs so far */
     double accuracy[LAB_SEEDS_MAX], loss[LAB_SEEDS_MAX];
-    double steps_per_second, peak_megabytes; /* of the last run; the peak is NaN where the system does not tell it */
+    double steps_per_second; /* of the fastest run */
+    double peak_megabytes;   /* of the last run; NaN where the system does not tell it */
     int64_t parameters, trainable, optimizer_bytes, file_bytes; /* the file: what has to be kept of the training */
 } LabMeasure;
 

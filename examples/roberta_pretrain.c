@@ -294,7 +294,7 @@ static bool run(Run *r, Error *err)
 
 int main(int argc, char **argv)
 {
-    Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 128, .minutes = 12, .lr = 5e-4, .warmup = 0.05,
+    Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 64, .minutes = 12, .lr = 5e-4, .warmup = 0.05,
                   .weight_decay = 0.01, .dropout = 0, .init = 0.02 };
     Run r = { .o = &o };
     Error err = { 0 };

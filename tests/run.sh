@@ -17,7 +17,7 @@ need pkg-config has pkg-config
 need clang has clang
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
-want chromium has chromium # one test opens a page in it
+want chromium has chromium # two tests open pages in it
 install_missing
 
 passed=0
