@@ -37,14 +37,18 @@ static void infer(void *state)
     lk_tape_reset(k->t);
 }
 
-/* The layers' products, all of their tokens: forward, dx, and dW where weights are trained. */
+/* The layers' products: forward, dx, and dW where weights are trained. Of the last layer only k and v need all tokens;
+ * below the first one dx is not needed while the embeddings are frozen. */
 static double flops_of(Kind kind)
 {
     const RobertaConfig *c = &roberta_base;
-    double width = (double)c->hidden_size, wide = (double)c->intermediate_size;
-    double weights = 4.0 * width * width + 2.0 * width * wide, attention = 2.0 * TOKENS * width;
-    return (kind == INFERENCE ? 1.0 : kind == LORA ? 2.0 : 3.0) * 2.0 * SENTENCES * TOKENS *
-           (double)c->num_hidden_layers * (weights + attention);
+    double width = (double)c->hidden_size, wide = (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
+    double square = width * width, weights = 4.0 * square + 2.0 * width * wide, attention = 2.0 * TOKENS * width;
+    double forward = (layers - 1.0) * (weights + attention) + 2.0 * square + (weights - 2.0 * square + attention) / TOKENS;
+    double lora = 8.0 * layers * (8.0 * width + 2.0 * (width + wide)), multiply_adds = forward;
+    if (kind == LORA) multiply_adds = 2.0 * forward - 3.0 * square + 3.0 * lora;
+    if (kind == FULL) multiply_adds = 3.0 * forward;
+    return 2.0 * SENTENCES * TOKENS * multiply_adds;
 }
 
 static bool prepare(Task *k, Kind kind, Error *err)
