@@ -79,7 +79,7 @@ typedef struct Run {
 
 /* ---- before the work -------------------------------------------------------------------------------------------- */
 
-/* What means nothing beside another option is refused rather than ignored. */
+/* An option that another one makes void is refused where its value would be taken for what was done. */
 typedef struct Exclusion {
     const char *option, *why, *others[5];
 } Exclusion;
@@ -90,12 +90,12 @@ static const Exclusion exclusions[] = {
     { "stop-after", "ends before there are results", { "logits", "json", "report" } },
 };
 
-/* Whether the option is among the arguments; no value begins with "--". */
+/* Whether the option is among the arguments, as --NAME or --NAME=VALUE; no value begins with "--". */
 static bool is_given(int argc, char **argv, const char *name)
 {
     size_t n = strlen(name);
     for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--", 2) == 0 && strncmp(argv[i] + 2, name, n) == 0 && strchr("=", argv[i][n + 2]))
+        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n && strncmp(argv[i] + 2, name, n) == 0)
             return true;
     return false;
 }
