@@ -1,5 +1,6 @@
 /* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who uses it: trainer_checkpoint.c. */
+ * whenever the machine stops, there is the old content or the new one. Who uses it: trainer_checkpoint.c,
+ * roberta_sst2.c. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* renameat2 */
 #endif
@@ -9,9 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "data/atomic_file.h"
 
 bool folder_join(char path[FOLDER_PATH_MAX], const char *folder, const char *name, Error *err)
 {
@@ -22,6 +26,35 @@ bool folder_join(char path[FOLDER_PATH_MAX], const char *folder, const char *nam
 bool folder_failed(const char *path, const char *what, Error *err)
 {
     return lk_error_set(err, LK_EIO, "%.300s: %s: %s", path, what, strerror(errno));
+}
+
+bool folder_make(const char *path, Error *err)
+{
+    char part[FOLDER_PATH_MAX], probe[FOLDER_PATH_MAX];
+    if (!folder_join(probe, path, ".XXXXXX", err)) return false;
+    strcpy(part, path);
+    for (char *c = part; *c; c++) {
+        if (*c != '/' || c == part) continue;
+        *c = '\0';
+        mkdir(part, 0777); /* where this fails and has to work, the folder itself cannot be made */
+        *c = '/';
+    }
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) return folder_failed(path, "cannot be made", err);
+    return (mkdtemp(probe) && rmdir(probe) == 0) || folder_failed(path, "cannot be written", err);
+}
+
+bool folder_copy(const char *from, const char *to, const char *name, Error *err)
+{
+    char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX], buffer[1 << 14];
+    AtomicFile f;
+    if (!folder_join(source, from, name, err) || !folder_join(target, to, name, err)) return false;
+    FILE *in = fopen(source, "rb");
+    if (!in) return folder_failed(source, "cannot be read", err);
+    bool ok = lk_atomic_begin(&f, NULL, target, err);
+    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
+    if (ok && ferror(in)) ok = folder_failed(source, "cannot be read", err);
+    fclose(in);
+    return lk_atomic_end(&f, ok) && ok;
 }
 
 /* With the files in it, whole or not. */

@@ -1,4 +1,4 @@
-/* folder.h - writing a folder of files that is there as a whole or not at all; for single files: data/atomic_file.h.
+/* folder.h - folders that are made, and written as a whole or not at all; for single files: data/atomic_file.h.
  *
  *     Folder f;
  *     if (!folder_begin(&f, "results/checkpoint-10", &err)) return false;
@@ -10,6 +10,11 @@
 #include "core/error.h"
 
 enum { FOLDER_PATH_MAX = 4096 };
+
+/* os.makedirs(path, exist_ok=True), and knows that files can be made in it: makes one and removes it again. LK_EIO. */
+bool folder_make(const char *path, Error *err);
+/* Copies the file `name` of one folder into another one, whole or not at all. LK_EIO. */
+bool folder_copy(const char *from, const char *to, const char *name, Error *err);
 
 typedef struct Folder {
     char path[FOLDER_PATH_MAX], temporary[FOLDER_PATH_MAX]; /* PATH and PATH.tmp */

@@ -14,6 +14,13 @@ static const NameRule rules[] = {
 };
 static const char *const optional[] = { "classifier.*" };
 
+static bool has_lora(const Names *names)
+{
+    for (int i = 0; i < names->count; i++)
+        if (lk_name_matches("*.lora.A", names->items[i])) return true;
+    return false;
+}
+
 bool roberta_load_base(Module *classifier, const char *path, Error *err)
 {
     const LoadOptions options = { .rule_count = sizeof rules / sizeof rules[0],
@@ -21,8 +28,13 @@ bool roberta_load_base(Module *classifier, const char *path, Error *err)
                                   .optional_count = sizeof optional / sizeof optional[0],
                                   .optional = optional };
     LoadReport report = { 0 };
-    bool ok = lk_load_module_mapped(classifier, path, &options, &report, err);
+    Error reason = { 0 };
+    bool ok = lk_load_module_mapped(classifier, path, &options, &report, &reason);
     char list[400];
+    if (!ok && has_lora(&report.unexpected))
+        lk_error_set(err, LK_EVALUE, "%.300s: has LoRA beside its Linears and is no base model; use its base for "
+                     "--model and the folder adapter beside it for --adapter", path);
+    else if (!ok) lk_error_set(err, reason.code, "%s", reason.message);
     if (ok) printf("%s: %d tensors\n", path, report.loaded);
     if (ok && report.widened) printf("In half precision, so copied and converted to float32: %d\n", report.widened);
     if (ok && report.ignored.count) printf("Not used of it: %s\n", lk_names_text(&report.ignored, list, sizeof list));

@@ -1,6 +1,7 @@
 /* roberta_lora.c - which Linears get LoRA, and the homework's lines about it. What LoRA computes: nn/lora.c. */
 #include "examples/roberta_lora.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "examples/cli.h"
@@ -32,7 +33,7 @@ static bool matches(const Target *target, const char *name)
 
 static bool is_target(const char *targets, const char *name)
 {
-    bool is = !targets;
+    bool is = !targets || *targets == '!';
     for (Target it = { .rest = targets }; next_target(&it);)
         if (matches(&it, name)) is = !it.not;
     return is;
@@ -121,6 +122,10 @@ int roberta_add_lora(Module *model, const char *targets, int64_t rank, double al
         }
         wrapped++;
     }
+    if (targets && wrapped == 0) {
+        lk_error_set(err, LK_EVALUE, "LoRA: the targets '%.200s' leave no Linear", targets);
+        return -1;
+    }
     return wrapped;
 }
 
@@ -137,6 +142,44 @@ int roberta_remove_lora(Module *model)
     return removed;
 }
 
+/* Puts "encoder.layer.*.output.dense" for a name with a number into the list, if it is not there. */
+static void add_target(char *list, size_t room, const char *name)
+{
+    char text[LK_NAME_MAX];
+    size_t length = 0;
+    for (const char *c = name; *c;) {
+        size_t n = strspn(c, "0123456789");
+        bool number = n > 0 && (c == name || c[-1] == '.') && (c[n] == '.' || !c[n]);
+        text[length++] = '*';
+        if (!number) text[length - 1] = *c;
+        c += number ? n : 1;
+    }
+    text[length] = '\0';
+    for (Target it = { .rest = list }; next_target(&it);)
+        if (strcmp(it.text + 2, text) == 0) return;
+    size_t used = strlen(list);
+    snprintf(list + used, room - used, "%s%s", used ? "," : "", text);
+}
+
+LoraFacts roberta_lora_facts(Module *model)
+{
+    LoraFacts f = { .alphas = 14695981039346656037u }; /* FNV-1a */
+    for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
+        const LinearWithLoRA *wrapper = lk_as_linear_with_lora(it.module);
+        if (!wrapper) continue;
+        const LoRALayer *lora = lk_as_lora_layer(wrapper->lora);
+        int64_t rank = lora->A->shape[1];
+        uint64_t bits;
+        bool first = f.count++ == 0;
+        f.rank = first || f.rank == rank ? rank : -1;
+        f.alpha = first || f.alpha == lora->alpha ? lora->alpha : NAN;
+        memcpy(&bits, &lora->alpha, sizeof bits);
+        f.alphas = (f.alphas ^ bits) * 1099511628211u;
+        add_target(f.targets, sizeof f.targets, it.name);
+    }
+    return f;
+}
+
 bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double alpha, bool train_head, Rng *rng,
                         Error *err)
 {
@@ -151,7 +194,8 @@ bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double
     if (train_head)
         printf("Parameters of the head that are trained too: %d\n", lk_require_grad(model, "classifier.*", true));
     int64_t trainable = lk_count_trainable_parameters(model), total = lk_count_parameters(model);
-    printf("\nTrainable params (LoRA A/B matrices): %s\n", cli_thousands(trainable, number));
+    printf("\nTrainable params (LoRA A/B matrices%s): %s\n", train_head ? ", head" : "",
+           cli_thousands(trainable, number));
     printf("Total params in model: %s\n", cli_thousands(total, number));
     printf("Trainable parameter ratio: %.4f%%\n", 100.0 * (double)trainable / (double)total);
     return true;

@@ -7,12 +7,10 @@
  * among the tokens that train.tsv has (a quarter of the vocabulary: the others are never an answer). The folder that
  * is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/ops.h"
-#include "data/atomic_file.h"
 #include "data/safetensors.h"
+#include "examples/folder.h"
 #include "examples/masking.h"
 #include "examples/results.h"
 #include "examples/roberta.h"
@@ -75,27 +73,12 @@ typedef struct Run {
 
 /* ---- the folder ------------------------------------------------------------------------------------------------- */
 
-static bool copy_file(const char *from_folder, const char *to_folder, const char *name, Error *err)
-{
-    char from[CLI_PATH_MAX + 32], to[CLI_PATH_MAX + 32], buffer[1 << 14];
-    AtomicFile f;
-    snprintf(from, sizeof from, "%s/%s", from_folder, name);
-    snprintf(to, sizeof to, "%s/%s", to_folder, name);
-    FILE *in = fopen(from, "rb");
-    if (!in) return lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
-    bool ok = lk_atomic_begin(&f, NULL, to, err);
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
-    if (ok && ferror(in)) ok = lk_error_set(err, LK_EIO, "%.400s: cannot be read", from);
-    fclose(in);
-    return lk_atomic_end(&f, ok) && ok;
-}
-
 static bool write_folder(Run *r, Error *err)
 {
     char path[CLI_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
-    return copy_file(r->folder, r->o->output, "vocab.json", err) &&
-           copy_file(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
+    return folder_copy(r->folder, r->o->output, "vocab.json", err) &&
+           folder_copy(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
            roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err);
 }
 
@@ -274,8 +257,7 @@ static bool prepare(Run *r, Error *err)
 
 static bool run(Run *r, Error *err)
 {
-    if (mkdir(r->o->output, 0777) != 0 && access(r->o->output, W_OK) != 0)
-        return lk_error_set(err, LK_EIO, "--output %.300s: cannot be made or written", r->o->output);
+    if (!folder_make(r->o->output, err)) return false;
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
     bool ok = prepare(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);

@@ -5,10 +5,12 @@
  * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
  * data: examples/roberta_task.c; training: examples/trainer.c. */
 #include <math.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "data/peft.h"
+#include "examples/folder.h"
 #include "examples/results.h"
 #include "examples/roberta_lora.h"
 #include "examples/roberta_task.h"
@@ -19,7 +21,7 @@ typedef struct Options {
     const char *targets, *output, *resume, *logits, *adapter, *json, *report;
     int64_t rank, epochs, warmup, accumulate, threads, stop_after;
     double alpha, lr, weight_decay;
-    bool train_head, full, recompute, eval_only, progress;
+    bool train_head, full, recompute, progress;
 } Options;
 
 static const CliOption options[] = {
@@ -28,7 +30,7 @@ static const CliOption options[] = {
     CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "strength of LoRA, W + alpha A B: not divided by the rank"),
     CLI_TEXT("targets", Options, targets, "LIST",
-             "Linears that get LoRA, like query,value or layer.1.*; !NAME takes some away again; else all"),
+             "Linears that get LoRA, like query,value or layer.1.*; !NAME takes some away; else all"),
     CLI_FLAG("train-head", Options, train_head, "train the weights of the head (classifier) too, not only its LoRA"),
     CLI_FLAG("full", Options, full, "full fine-tuning: no LoRA, all weights are trained"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
@@ -48,7 +50,7 @@ static const CliOption options[] = {
     CLI_TEXT("resume", Options, resume, "DIR", "go on from this checkpoint-N, with the options it was made with"),
     CLI_INT("stop-after", Options, stop_after, "N", 0, 1e9,
              "stop after step N with a checkpoint, for --resume; 0: never"),
-    CLI_FLAG("eval-only", Options, eval_only, "no training: evaluate the model, or --adapter, on dev.tsv"),
+    CLI_FLAG("eval-only", Options, task.eval_only, "no training: evaluate the model, or --adapter, on dev.tsv"),
     CLI_TEXT("logits", Options, logits, "FILE", "write the logits of dev.tsv to FILE: row, label, logits"),
     CLI_TEXT("adapter", Options, adapter, "DIR", "LoRA and head as this PEFT adapter has them, instead of new ones"),
     CLI_FLAG("progress", Options, progress, "show a progress bar on stderr"),
@@ -70,9 +72,66 @@ typedef struct Run {
     Task task;
     Module *model;
     Session session;
+    LoraFacts lora; /* --adapter: its own */
     Sst2Outcome out;
-    char best[CLI_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
+    char best[FOLDER_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
 } Run;
+
+/* ---- before the work -------------------------------------------------------------------------------------------- */
+
+/* An option that another one makes void is refused where its value would be taken for what was done. */
+typedef struct Exclusion {
+    const char *option, *why, *others[5];
+} Exclusion;
+static const Exclusion exclusions[] = {
+    { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
+    { "adapter", "brings LoRA and a head of its own", { "rank", "alpha", "targets", "train-head" } },
+    { "eval-only", "trains nothing", { "resume", "stop-after", "train-head" } },
+    { "stop-after", "ends before there are results", { "logits", "json", "report" } },
+};
+
+/* Whether the option is among the arguments, as --NAME or --NAME=VALUE; no value begins with "--". */
+static bool is_given(int argc, char **argv, const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n && strncmp(argv[i] + 2, name, n) == 0)
+            return true;
+    return false;
+}
+
+static bool goes_together(int argc, char **argv, Error *err)
+{
+    for (const Exclusion *e = exclusions; e < exclusions + sizeof exclusions / sizeof exclusions[0]; e++) {
+        if (!is_given(argc, argv, e->option)) continue;
+        for (int i = 0; i < 5 && e->others[i]; i++)
+            if (is_given(argc, argv, e->others[i]))
+                return lk_error_set(err, LK_EVALUE, "--%s %s: --%s does not go with it", e->option, e->why,
+                                    e->others[i]);
+    }
+    return true;
+}
+
+/* Where something is to be written is known to be writable before the work starts. */
+static bool can_write(const Options *o, Error *err)
+{
+    if (o->logits && !results_writable(o->logits, err)) return false;
+    if (o->json && !results_writable(o->json, err)) return false;
+    if (o->report && !results_writable(o->report, err)) return false;
+    return o->task.eval_only || folder_make(o->output, err);
+}
+
+/* best_checkpoint with LoRA in it must not take the place of its own base. */
+static bool keeps_base(const Run *r, Error *err)
+{
+    char best[FOLDER_PATH_MAX];
+    struct stat a, b;
+    if (r->o->full || r->o->task.eval_only) return true;
+    return folder_join(best, r->o->output, "best_checkpoint", err) &&
+           (stat(best, &a) != 0 || stat(r->task.folder, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino ||
+            lk_error_set(err, LK_EVALUE, "%.300s is the base model itself, and would be replaced: another --output is "
+                         "needed", best));
+}
 
 /* ---- steps of the homework -------------------------------------------------------------------------------------- */
 
@@ -102,6 +161,7 @@ static bool make_model(Run *r, Error *err)
                                      : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head,
                                                           &r->task.rng, err));
     if (!ok) return false;
+    r->lora = roberta_lora_facts(r->model);
     r->out.parameters = lk_count_parameters(r->model);
     r->out.trainable = lk_count_trainable_parameters(r->model);
     if (o->full) printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
@@ -112,7 +172,7 @@ static bool make_model(Run *r, Error *err)
 
 static void set_arguments(const Options *o, TrainerArgs *a)
 {
-    a->output_dir = o->eval_only ? NULL : o->output;
+    a->output_dir = o->task.eval_only ? NULL : o->output;
     a->resume_from = o->resume;
     a->epochs = o->epochs;
     a->accumulation = o->accumulate;
@@ -143,23 +203,32 @@ static bool train_and_evaluate(Run *r, Error *err)
     if (!session_begin(&r->session, &r->task, r->model, err)) return false;
     tr->on_log = trainer_print;
     set_arguments(r->o, &tr->args);
-    if (!r->o->eval_only && !trainer_train(tr, err)) return false;
+    if (!r->o->task.eval_only && !trainer_train(tr, err)) return false;
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
-/* best_checkpoint, and the adapter with its head. */
+/* best_checkpoint, a folder for --model after full fine-tuning. */
+static bool save_best(Run *r, Error *err)
+{
+    Folder f;
+    char path[FOLDER_PATH_MAX];
+    const char *from = r->task.folder;
+    if (!folder_join(path, r->o->output, "best_checkpoint", err) || !folder_begin(&f, path, err)) return false;
+    bool ok = folder_copy(from, f.temporary, "vocab.json", err) && folder_copy(from, f.temporary, "merges.txt", err) &&
+              roberta_config_write(&r->task.config, "RobertaForSequenceClassification", f.temporary, err) &&
+              folder_join(path, f.temporary, "model.safetensors", err) && lk_save_module(r->model, path, err);
+    return folder_end(&f, ok, err) && folder_join(r->best, f.path, "model.safetensors", err);
+}
+
+/* The same, and the adapter with its head. */
 static bool save(Run *r, Error *err)
 {
-    char folder[CLI_PATH_MAX - 32];
+    char folder[FOLDER_PATH_MAX];
     static const char *const head[] = { "classifier" };
     const PeftOptions peft = { .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head };
-    int length = snprintf(folder, sizeof folder, "%s/best_checkpoint", r->o->output);
-    if (length >= (int)sizeof folder) return lk_error_set(err, LK_EIO, "--output: the path is too long");
-    mkdir(folder, 0777); /* if it cannot be made, writing into it says so */
-    snprintf(r->best, sizeof r->best, "%s/model.safetensors", folder);
-    if (!lk_save_module(r->model, r->best, err)) return false;
-    snprintf(folder, sizeof folder, "%s/adapter", r->o->output);
-    return r->o->full || lk_save_peft(r->model, folder, &peft, err);
+    if (!save_best(r, err)) return false;
+    return r->o->full ||
+           (folder_join(folder, r->o->output, "adapter", err) && lk_save_peft(r->model, folder, &peft, err));
 }
 
 /* numpy.isclose */
@@ -211,11 +280,12 @@ static void fill_outcome(Run *r, double start)
     struct rusage use;
     out->full = o->full;
     out->model = r->task.folder;
-    out->targets = o->targets;
-    out->rank = o->rank;
-    out->alpha = o->alpha;
+    out->targets = o->adapter ? r->lora.targets : o->targets;
+    out->linears = r->lora.count;
+    out->rank = r->lora.rank;
+    out->alpha = r->lora.alpha;
     out->seed = o->task.seed;
-    out->train_rows = r->task.train->count;
+    out->train_rows = r->task.train ? r->task.train->count : 0;
     out->dev_rows = r->task.dev->count;
     out->state = &r->session.trainer.state;
     out->seconds = sst2_seconds() - start;
@@ -225,7 +295,7 @@ static void fill_outcome(Run *r, double start)
 static bool homework(Run *r, double start, Error *err)
 {
     const Options *o = r->o;
-    if (!task_open(&r->task, &o->task, err) || !make_model(r, err)) return false;
+    if (!task_open(&r->task, &o->task, err) || !keeps_base(r, err) || !make_model(r, err)) return false;
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
     if (r->session.trainer.stopped) {
@@ -234,18 +304,10 @@ static bool homework(Run *r, double start, Error *err)
         return true;
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
-    if (!o->eval_only && (!save(r, err) || !reload(r, err))) return false;
+    if (!o->task.eval_only && (!save(r, err) || !reload(r, err))) return false;
     fill_outcome(r, start);
     return (!o->json || sst2_write_json(&r->out, o->json, err)) &&
            (!o->report || sst2_write_page(&r->out, o->report, err));
-}
-
-/* Where something is to be written is known to be writable before the work starts. */
-static bool can_write(const Options *o, Error *err)
-{
-    if (o->logits && !results_writable(o->logits, err)) return false;
-    if (o->json && !results_writable(o->json, err)) return false;
-    return !o->report || results_writable(o->report, err);
 }
 
 int main(int argc, char **argv)
@@ -270,10 +332,7 @@ int main(int argc, char **argv)
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
-    if (o.full && (o.adapter || o.targets || o.train_head))
-        lk_error_set(&err, LK_EVALUE,
-                     "--full trains all weights: --adapter, --targets and --train-head do not go with it");
-    bool ok = err.code == LK_OK && can_write(&o, &err) && homework(&r, start, &err);
+    bool ok = goes_together(argc, argv, &err) && can_write(&o, &err) && homework(&r, start, &err);
     session_end(&r.session);
     lk_free(r.model);
     task_close(&r.task);

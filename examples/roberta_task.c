@@ -7,6 +7,7 @@
 #include "core/ops.h"
 #include "examples/results.h"
 #include "examples/roberta_files.h"
+#include "examples/roberta_lora.h"
 
 /* ---- data and model --------------------------------------------------------------------------------------------- */
 
@@ -29,8 +30,8 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
                             "%.200s: vocab.json has %lld tokens and the padding %lld, config.json %lld and %lld",
                             task->folder, (long long)task->tok->size, (long long)task->tok->pad,
                             (long long)task->config.vocab_size, (long long)task->config.pad_token_id);
-    task->train = sst2_new(o->data, "train.tsv", task->tok, o->max_length, o->train_rows, err);
-    task->dev = task->train ? sst2_new(o->data, "dev.tsv", task->tok, o->max_length, 0, err) : NULL;
+    if (!o->eval_only) task->train = sst2_new(o->data, "train.tsv", task->tok, o->max_length, o->train_rows, err);
+    if (o->eval_only || task->train) task->dev = sst2_new(o->data, "dev.tsv", task->tok, o->max_length, 0, err);
     task->t = task->dev ? lk_tape_new(err) : NULL;
     if (task->t) lk_tape_on_error(task->t, NULL, NULL); /* main prints the message, once */
     return task->t;
@@ -115,6 +116,32 @@ static TrainerData data_of(TaskFeed *feed)
     return (TrainerData){ feed, l->dataset->count, lk_text_loader_len(l), feed_begin, feed_next };
 }
 
+static uint64_t hash_of(uint64_t hash, const int64_t *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) hash = (hash ^ (uint64_t)x[i]) * 1099511628211u; /* FNV-1a, of whole numbers */
+    return hash;
+}
+
+/* What a Trainer cannot see of what decides a run's bits. */
+static void put_mark(Session *s, const Task *task, Module *model)
+{
+    const TaskOptions *o = &task->o;
+    const TextDataset *d[] = { task->train, task->dev };
+    LoraFacts lora = roberta_lora_facts(model);
+    uint64_t hash = 14695981039346656037u;
+    for (int i = 0; i < 2; i++) {
+        if (!d[i]) continue;
+        hash = hash_of(hash, d[i]->ids, d[i]->offset[d[i]->count]);
+        hash = hash_of(hash_of(hash, d[i]->offset, d[i]->count), d[i]->labels, d[i]->count);
+    }
+    snprintf(s->mark, sizeof s->mark,
+             "padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences %016llx; dropout %g, %g; "
+             "rank %lld; alpha %g; LoRA of %s; alphas %016llx", o->padding, (long long)o->max_length,
+             (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
+             task->config.hidden_dropout_prob, task->config.attention_probs_dropout_prob, (long long)lora.rank,
+             lora.alpha, lora.targets, (unsigned long long)lora.alphas);
+}
+
 bool session_begin(Session *s, Task *task, Module *model, Error *err)
 {
     const TaskOptions *o = &task->o;
@@ -125,8 +152,8 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
     /* The order of an evaluation changes no result but how long it takes. */
     TextOptions dev = { .batch_size = o->eval_batch_size, .order = grouped ? LK_GROUPED : LK_IN_ORDER,
                         .length = train.length, .pad = task->tok->pad };
-    s->train.loader = lk_text_loader_new(task->train, &train, &task->rng, err);
-    s->dev.loader = s->train.loader ? lk_text_loader_new(task->dev, &dev, &s->dev_rng, err) : NULL;
+    if (task->train) s->train.loader = lk_text_loader_new(task->train, &train, &task->rng, err);
+    if (!task->train || s->train.loader) s->dev.loader = lk_text_loader_new(task->dev, &dev, &s->dev_rng, err);
     s->dev.reseed = &s->dev_rng;
     if (!s->dev.loader) return false;
     s->scores = (TaskScores){ .base = { scores_begin, scores_add, scores_end },
@@ -141,7 +168,7 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
                             .rng = &task->rng,
                             .loss = loss_of,
                             .user = model,
-                            .train = data_of(&s->train),
+                            .train = s->train.loader ? data_of(&s->train) : (TrainerData){ 0 },
                             .eval = data_of(&s->dev),
                             .metrics = &s->scores.base };
     TrainerArgs *a = &s->trainer.args; /* the homework's TrainingArguments */
@@ -152,6 +179,8 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
     a->eval_steps = a->save_steps = TRAINER_EPOCH;
     a->load_best_at_end = true;
     a->seed = (uint64_t)o->seed;
+    a->mark = s->mark;
+    put_mark(s, task, model);
     return true;
 }
 

@@ -18,6 +18,7 @@ typedef struct TaskOptions {
     const char *model, *data; /* folders, NULL: the usual places */
     const char *padding;      /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
     int64_t train_rows, max_length, batch_size, eval_batch_size, seed;
+    bool eval_only; /* train.tsv is not read, and need not be there */
 } TaskOptions;
 
 typedef struct Task {
@@ -25,7 +26,7 @@ typedef struct Task {
     char folder[CLI_PATH_MAX];
     RobertaConfig config;
     Tokenizer *tok;
-    TextDataset *train, *dev;
+    TextDataset *train, *dev; /* train NULL: o.eval_only */
     Rng rng; /* weights that are missing, A of LoRA, the order of training: in this order, from o.seed */
     Tape *t;
 } Task;
@@ -56,7 +57,8 @@ typedef struct Session {
     TaskFeed train, dev;
     TaskScores scores;
     Rng dev_rng;
-} Session;
+    char mark[2048]; /* of the Trainer: model, LoRA and data */
+} Session; /* stays where it was begun: its parts know each other */
 bool session_begin(Session *s, Task *task, Module *model, Error *err);
 void session_end(Session *s);
 

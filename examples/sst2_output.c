@@ -42,7 +42,8 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
         results_text(&f, "mode", o->full ? "full" : "lora");
         if (!o->full) {
             results_text(&f, "targets", o->targets ? o->targets : "all");
-            results_int(&f, "rank", o->rank);
+            results_int(&f, "linears", o->linears);
+            results_number(&f, "rank", o->rank > 0 ? (double)o->rank : NAN);
             results_number(&f, "alpha", o->alpha);
         }
         results_int(&f, "seed", o->seed);
@@ -97,7 +98,8 @@ static void summary(FILE *out, const Sst2Outcome *o)
     fprintf(out, "<h1>SST-2 with %s</h1>\n<p>%s of %s parameters are trained (%.4f&nbsp;%%)",
             o->full ? "full fine-tuning" : "LoRA", cli_thousands(o->trainable, trained),
             cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
-    if (!o->full) fprintf(out, ", rank %lld, alpha %g", (long long)o->rank, o->alpha);
+    if (!o->full && o->rank > 0) fprintf(out, ", rank %lld", (long long)o->rank);
+    if (!o->full && !isnan(o->alpha)) fprintf(out, ", alpha %g", o->alpha);
     if (o->reloaded)
         fprintf(out, ", with %s sentence%s in %s step%s", cli_thousands(o->train_rows, rows),
                 o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps), o->state->step == 1 ? "" : "s");

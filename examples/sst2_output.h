@@ -7,8 +7,9 @@
 typedef struct Sst2Outcome {
     bool full; /* full fine-tuning: rank, alpha and targets mean nothing */
     const char *model, *targets;
-    int64_t rank, seed, train_rows, dev_rows, parameters, trainable;
-    double alpha;
+    int64_t rank; /* -1: the Linears differ in it */
+    double alpha; /* NaN: they differ */
+    int64_t linears, seed, train_rows, dev_rows, parameters, trainable;
     double loss, accuracy;               /* on dev.tsv, in the end */
     bool reloaded;                       /* there was a training: its result was saved and loaded again */
     double loaded_loss, loaded_accuracy; /* of what was loaded */

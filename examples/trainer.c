@@ -4,12 +4,12 @@
 
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "core/ops.h"
 #include "data/progress.h"
 #include "examples/cli.h"
+#include "examples/folder.h"
 #include "examples/trainer_checkpoint.h"
 #include "optim/clip.h"
 
@@ -338,8 +338,14 @@ static bool start(Run *r)
     trainer_history_free(&tr->state.history);
     tr->state = (TrainerState){ 0 };
     lk_tape_reset(tr->t);
-    if (tr->args.output_dir) mkdir(tr->args.output_dir, 0777); /* what is wrong with it is said when it is used */
-    if (tr->args.resume_from) return checkpoint_load(tr, r->opt, tr->args.resume_from, r->err);
+    if (tr->args.output_dir && !folder_make(tr->args.output_dir, r->err)) return false;
+    if (tr->args.resume_from) {
+        int64_t stop = tr->args.stop_after;
+        return checkpoint_load(tr, r->opt, tr->args.resume_from, r->err) &&
+               (stop <= 0 || stop > tr->state.step ||
+                lk_error_set(r->err, LK_EVALUE, "trainer_train: stop_after is %lld, and %.200s is behind step %lld",
+                             (long long)stop, tr->args.resume_from, (long long)tr->state.step));
+    }
     if (tr->rng) lk_manual_seed(tr->rng, tr->args.seed);
     lk_tape_seed(tr->t, tr->args.seed);
     return true;

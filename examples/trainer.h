@@ -30,7 +30,7 @@ typedef Tensor *TrainerLoss(Tape *t, void *user, const TrainerBatch *b, Tensor *
 enum { TRAINER_EPOCH = 0, TRAINER_NEVER = -1 };
 
 typedef struct TrainerArgs {
-    const char *output_dir;  /* for checkpoint-N; made when missing. NULL: nothing is saved */
+    const char *output_dir;  /* for checkpoint-N; made when missing, with those around it. NULL: nothing is saved */
     const char *resume_from; /* a checkpoint-N to go on from; NULL: from the beginning */
     int64_t epochs;          /* num_train_epochs, 3 */
     int64_t max_steps;       /* more than 0: so many optimizer steps, however many epochs they take */
@@ -51,6 +51,9 @@ typedef struct TrainerArgs {
     bool greater_is_better;  /* false */
     uint64_t seed;           /* of rng and of dropout, 42 */
     int64_t stop_after;      /* more than 0: stop behind this step as if on_step had said so */
+    /* What else decides the run's bits, "rank 8; alpha 16; data 9f3a…": UTF-8 without line breaks, kept in checkpoints.
+     * NULL: nothing. A run is resumed only with the arguments and the mark it had (trainer_checkpoint.h). */
+    const char *mark;
     FILE *progress;          /* for a bar; NULL: none */
 } TrainerArgs;
 TrainerArgs trainer_defaults(void);

@@ -56,6 +56,59 @@ static uint64_t base_mark(Module *m)
     return hash;
 }
 
+/* ---- the arguments ----------------------------------------------------------------------------------------------- */
+
+/* "epochs 3; max_steps 0; …; MARK": what decides the bits of a run. Free it; NULL without memory. */
+static char *arguments_text(const Trainer *tr)
+{
+    static const char *const schedules[] = { "constant", "linear", "cosine" };
+    const TrainerArgs *a = &tr->args;
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {
+        { "epochs", (double)a->epochs },
+        { "max_steps", (double)a->max_steps },
+        { "accumulation", (double)a->accumulation },
+        { "learning_rate", a->learning_rate },
+        { "warmup_steps", (double)a->warmup_steps },
+        { "weight_decay", a->weight_decay },
+        { "beta1", a->beta1 },
+        { "beta2", a->beta2 },
+        { "eps", a->eps },
+        { "max_grad_norm", a->max_grad_norm },
+    };
+    char *text = NULL, number[32];
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return NULL;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        snprintf(number, sizeof number, "%.15g", numbers[i].value); /* 0.1, but all digits where these are not it */
+        if (strtod(number, NULL) != numbers[i].value) snprintf(number, sizeof number, "%.17g", numbers[i].value);
+        fprintf(out, "%s %s; ", numbers[i].name, number);
+    }
+    fprintf(out, "schedule %s; seed %llu; %s", schedules[a->schedule], (unsigned long long)a->seed,
+            a->mark ? a->mark : "no mark");
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+/* Refuses two such texts that differ, by the first of their parts that do. */
+static bool same_arguments(const char *folder, const char *old, const char *now, Error *err)
+{
+    if (strcmp(old, now) == 0) return true;
+    for (size_t n; n = strcspn(old, ";"), n > 0 && n == strcspn(now, ";") && memcmp(old, now, n) == 0;) {
+        old += n, now += n;
+        old += strspn(old, "; "), now += strspn(now, "; ");
+    }
+    enum { MOST = 140 };
+    size_t n = strcspn(old, ";"), m = strcspn(now, ";");
+    return lk_error_set(err, LK_EVALUE,
+                        "%.120s was made with '%.*s', and now it is '%.*s': a run goes on with what it began with only",
+                        folder, (int)(n < MOST ? n : MOST), old, (int)(m < MOST ? m : MOST), now);
+}
+
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 static Tensor *integers_new(int64_t rows, int64_t columns, const int64_t *values, Error *err)
@@ -166,14 +219,17 @@ static char *state_text(const Trainer *tr)
 {
     const TrainerState *s = &tr->state;
     char mark[32];
+    char *arguments = arguments_text(tr);
+    if (!arguments) return NULL;
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
     json_t *history = history_json(&s->history);
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:I, s:s, s:o}", "global_step",
+    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}", "global_step",
                              (json_int_t)s->step, "pass", (json_int_t)s->pass, "batches", (json_int_t)s->batches,
                              "train_batches", (json_int_t)tr->train.batches, "epoch", s->epoch, "loss_sum",
                              number(s->loss_sum), "logged_step", (json_int_t)s->logged, "total_loss",
                              number(s->total_loss), "best_metric", number(s->best_metric), "best_step",
-                             (json_int_t)s->best_step, "base", mark, "log_history", history);
+                             (json_int_t)s->best_step, "base", mark, "arguments", arguments, "log_history", history);
+    free(arguments);
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     return text;
@@ -270,20 +326,25 @@ static bool read_state(const Trainer *tr, const char *folder, TrainerState *s, E
     char path[FOLDER_PATH_MAX], mark[32];
     json_error_t reason;
     json_int_t step = 0, pass = 0, batches = 0, length = 0, logged = 0, best = 0;
-    const char *base = NULL;
+    const char *base = NULL, *arguments = NULL;
     json_t *history = NULL, *loss = NULL, *total = NULL, *metric = NULL;
     if (!folder_join(path, folder, JSON, err)) return false;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
     if (!root) return wrong(folder, JSON, "cannot be read:", reason.text, err);
-    bool ok = json_unpack_ex(root, &reason, 0, "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:o}",
+    bool ok = json_unpack_ex(root, &reason, 0, "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}",
                              "global_step", &step, "pass", &pass, "batches", &batches, "train_batches", &length,
                              "epoch", &s->epoch, "loss_sum", &loss, "logged_step", &logged, "total_loss", &total,
-                             "best_metric", &metric, "best_step", &best, "base", &base, "log_history", &history) == 0 ||
+                             "best_metric", &metric, "best_step", &best, "base", &base, "arguments", &arguments,
+                             "log_history", &history) == 0 ||
               wrong(folder, JSON, "is not what a Trainer writes:", reason.text, err);
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
     if (ok && (step < 0 || pass < 0 || batches < 0 || batches > length || logged < 0 || logged > step || best < 0 ||
                best > step || !json_is_array(history)))
         ok = wrong(folder, JSON, "is damaged: its numbers", "contradict each other", err);
+    char *now = ok ? arguments_text(tr) : NULL;
+    if (ok && !now) ok = lk_error_set(err, LK_EMEMORY, "no memory for the arguments");
+    ok = ok && same_arguments(folder, arguments, now, err);
+    free(now);
     if (ok && length != tr->train.batches)
         ok = lk_error_set(err, LK_EVALUE, "%.200s was trained with %lld batches in a pass, and there are %lld now",
                           folder, (long long)length, (long long)tr->train.batches);
@@ -366,6 +427,19 @@ static StateDict *read_weights(const char *folder, Module *m, Error *err)
     return NULL;
 }
 
+/* Where the best weights so far are: in output_dir, or beside the checkpoint that the run was resumed from. */
+static bool find_best(const Trainer *tr, int64_t step, char folder[FOLDER_PATH_MAX], Error *err)
+{
+    char parent[FOLDER_PATH_MAX];
+    struct stat info;
+    if (!checkpoint_path(tr->args.output_dir, step, folder, err)) return false;
+    if (stat(folder, &info) == 0) return true;
+    if (tr->args.resume_from &&
+        (!folder_join(parent, tr->args.resume_from, "..", err) || !checkpoint_path(parent, step, folder, err)))
+        return false;
+    return stat(folder, &info) == 0 || folder_failed(folder, "the best weights so far are gone", err);
+}
+
 bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err)
 {
     char path[FOLDER_PATH_MAX];
@@ -377,6 +451,7 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
     ok = weights && folder_join(path, folder, STATE, err) && (state = lk_load_safetensors(path, err));
     ok = ok && read_generators(state, folder, tr, &s, &rng, &dropout, err);
     ok = ok && read_optimizer(state, folder, tr, opt, err);
+    if (ok && tr->args.load_best_at_end && s.best_step > 0) ok = find_best(tr, s.best_step, path, err);
     /* The first change of something that was there before, and the last thing that can fail. */
     ok = ok && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
@@ -393,14 +468,8 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
 
 bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err)
 {
-    char folder[FOLDER_PATH_MAX], parent[FOLDER_PATH_MAX];
-    struct stat info;
-    if (!checkpoint_path(tr->args.output_dir, step, folder, err)) return false;
-    if (stat(folder, &info) != 0 && tr->args.resume_from) {
-        if (!folder_join(parent, tr->args.resume_from, "..", err) || !checkpoint_path(parent, step, folder, err))
-            return false;
-    }
-    StateDict *weights = read_weights(folder, tr->model, err);
+    char folder[FOLDER_PATH_MAX];
+    StateDict *weights = find_best(tr, step, folder, err) ? read_weights(folder, tr->model, err) : NULL;
     bool ok = weights && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
     return ok;

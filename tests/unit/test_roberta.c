@@ -440,7 +440,7 @@ Test(roberta, targets)
     } cases[] = {
         { "query", 3 }, { "query,value", 6 }, { "attention.output.dense", 3 }, { "output.dense", 6 }, { "*", 20 },
         { "layer.2.*", 6 }, { "classifier.*", 2 }, { "roberta.encoder.layer.0.intermediate.dense,out_proj", 2 },
-        { "query,query", 3 },
+        { "query,query", 3 }, { "!query", 17 }, { "query,value,!layer.0.*", 4 }, { "!layer.*", 2 },
     };
     Error err = { 0 };
     Rng rng;
@@ -454,6 +454,28 @@ Test(roberta, targets)
     lk_free(m);
 }
 
+Test(roberta, lora_facts_are_those_of_the_model)
+{
+    Error err = { 0 };
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = small_model(false, 0);
+    check(roberta_lora_facts(m).count == 0);
+    check(roberta_add_lora(m, "query,attention.output.dense,out_proj", 2, 0.5, &rng, &err) == 7);
+    LoraFacts f = roberta_lora_facts(m), other;
+    check(f.count == 7 && f.rank == 2 && f.alpha == 0.5);
+    check(strcmp(f.targets, "roberta.encoder.layer.*.attention.self.query,"
+                            "roberta.encoder.layer.*.attention.output.dense,classifier.out_proj") == 0);
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        if (lk_as_lora_layer(it.module)) {
+            lk_as_lora_layer(it.module)->alpha = 3;
+            break;
+        }
+    other = roberta_lora_facts(m);
+    check(isnan(other.alpha) && other.rank == 2 && other.alphas != f.alphas);
+    lk_free(m);
+}
+
 Test(roberta, wrong_targets_change_nothing)
 {
     static const struct {
@@ -464,6 +486,8 @@ Test(roberta, wrong_targets_change_nothing)
         { "query,", NULL },
         { "", "the list of targets is empty" },
         { "layer.9.*", "no Linear of the model is called 'layer.9.*'" },
+        { "!*", "the targets '!*' leave no Linear" },
+        { "query,!query", "the targets 'query,!query' leave no Linear" },
     };
     Rng rng;
     lk_manual_seed(&rng, 0);
