@@ -4,8 +4,7 @@
  *                          a few of its numbers are compared.
  *     state.safetensors    AdamW's moments and steps (NAME.exp_avg, NAME.exp_avg_sq, NAME.step), the generators
  *                          (trainer.rng: now and when the pass began; trainer.dropout)
- *     trainer_state.json   where training is, the best metric, all logs, and the arguments that decide the run's bits:
- *                          with others it is not resumed. How often is logged, evaluated and saved may change.
+ *     trainer_state.json   where training is, all logs, and the arguments: examples/trainer_state.h
  *
  * At every moment, also when the process is killed or the disk is full, checkpoint-N is whole or not there; what is
  * being written is called checkpoint-N.tmp. Needs jansson (LORIKEET_JANSSON); without it both are LK_ESTATE. */
@@ -19,9 +18,8 @@
 bool checkpoint_save(const Trainer *tr, Optimizer *opt, Error *err);
 
 /* Puts a checkpoint into the model, the optimizer (which has made no step), tape, rng and tr->state. Errors: LK_EIO for
- * what is no checkpoint or an incomplete one, or when the best weights so far are gone, LK_EFORMAT for damaged files
- * (and those of a Trainer that did not keep its arguments yet), LK_EVALUE for one of another model, base or data, or of
- * other arguments: the message has the first that differs, old and new. On an error the model is as it was. */
+ * what is no checkpoint or an incomplete one, or when the best weights so far are gone, LK_EFORMAT for damaged files,
+ * LK_EVALUE for one of another model, base or data, or of other arguments. On an error the model is as it was. */
 bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err);
 
 /* The weights of output_dir/checkpoint-STEP alone; looked for beside args.resume_from too. */

@@ -316,7 +316,7 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
             for (int value = 1;; value++) {
                 for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);) lk_fill_(it.tensor, value);
                 toy.tr.state.step = start.step + value % 3;
-                toy.tr.state.pass = value; /* in the JSON */
+                toy.tr.state.pass = value; /* in the TRAINER_STATE_FILE */
                 for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
                     lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
                 if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
@@ -405,7 +405,7 @@ static void check_refused_checkpoint(const char *folder, ErrorCode code, const c
 /* A copy of the checkpoint in which one file has only its first bytes, or (-1) is missing, or has another text. */
 static const char *damaged(const char *from, const char *file, int keep, const char *text)
 {
-    static const char *const files[] = { MODEL, STATE, JSON };
+    static const char *const files[] = { MODEL, STATE, TRAINER_STATE_FILE };
     const char *to = toy_path("damaged");
     char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX];
     remove_folder(to);
@@ -429,12 +429,12 @@ static const char *damaged(const char *from, const char *file, int keep, const c
 static const char *with_json(const char *from, const char *old, const char *new)
 {
     char path[FOLDER_PATH_MAX], changed[100000];
-    check(folder_join(path, from, JSON, NULL));
+    check(folder_join(path, from, TRAINER_STATE_FILE, NULL));
     char *text = read_file(path), *at = strstr(text, old);
     check(at, "no %s in %s", old, text);
     print_to(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
     free(text);
-    return damaged(from, JSON, 0, changed);
+    return damaged(from, TRAINER_STATE_FILE, 0, changed);
 }
 
 Test(trainer_resume, what_is_no_checkpoint_is_refused)
@@ -449,13 +449,13 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     check_refused_checkpoint(toy_path("nothing"), LK_EIO, "no checkpoint: No such file or directory");
     check_refused_checkpoint(damaged(good, MODEL, -1, NULL), LK_EIO, "is no complete checkpoint: model.safetensors is");
     check_refused_checkpoint(damaged(good, STATE, -1, NULL), LK_EIO, "is no complete checkpoint: state.safetensors is");
-    check_refused_checkpoint(damaged(good, JSON, -1, NULL), LK_EIO, "is no complete checkpoint: trainer_state.json is");
+    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, -1, NULL), LK_EIO, "is no complete checkpoint: trainer_state.json is");
     check_refused_checkpoint(damaged(good, MODEL, 600, NULL), LK_EFORMAT, "model.safetensors");
     check_refused_checkpoint(damaged(good, STATE, 5000, NULL), LK_EFORMAT, "state.safetensors");
-    check_refused_checkpoint(damaged(good, JSON, 40, NULL), LK_EFORMAT, "trainer_state.json: cannot be read:");
+    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, 40, NULL), LK_EFORMAT, "trainer_state.json: cannot be read:");
     check_refused_checkpoint(with_json(good, "\"arguments\"", "\"unknown\""), LK_EFORMAT,
                              "json: is not what a Trainer writes:");
-    check_refused_checkpoint(damaged(good, JSON, 0, "{}"), LK_EFORMAT, "json: is not what a Trainer writes:");
+    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, 0, "{}"), LK_EFORMAT, "json: is not what a Trainer writes:");
     check_refused_checkpoint(with_json(good, "\"global_step\": 8", "\"global_step\": -8"), LK_EFORMAT,
                              "trainer_state.json: is damaged: its numbers");
     check_refused_checkpoint(with_json(good, "\"train_batches\": 6", "\"train_batches\": 7"), LK_EVALUE,

@@ -10,6 +10,7 @@
 #include "examples/trainer_checkpoint.c"
 #include "examples/trainer_data.c"
 #include "examples/trainer_log.c"
+#include "examples/trainer_state.c"
 
 #include "nn/state.h"
 #include "tests/fixtures/trainer.h"
