@@ -53,6 +53,7 @@ static bool close_to(const Check *c, double a, double n)
 static Tensor *forward(Check *c, bool grad)
 {
     lk_tape_reset(c->t);
+    lk_tape_seed(c->t, 0); /* as a new tape has it: dropout drops the same in every call */
     lk_tape_set_grad(c->t, grad);
     Tensor *y = c->f(c->t, c->in, c->user);
     if (!y || lk_tape_error(c->t)->code) {

@@ -3,7 +3,8 @@
  * For a fixed random cotangent v, the analytic gradient of Σ v·y is compared, element by element and with its sign, with
  *     Σ v·(y(x + h) - y(x - h)) / ((x + h) - (x - h))        h = eps · max(1, |x|)
  * The differences are taken per output before they are summed and divided by the step really made, so that a correct
- * backward passes atol 1e-7, rtol 1e-5. Semantics of torch.autograd.gradcheck: |a - n| <= atol + rtol·|n|. */
+ * backward passes atol 1e-7, rtol 1e-5. Every call finds the tape's random stream at its beginning, so that dropout,
+ * too, is a function. Semantics of torch.autograd.gradcheck: |a - n| <= atol + rtol·|n|. */
 #ifndef LK_GRADCHECK_H
 #define LK_GRADCHECK_H
 

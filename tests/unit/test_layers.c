@@ -3,9 +3,12 @@
 #include <math.h>
 
 #include "core/ops.h"
+#include "nn/attention.h"
 #include "nn/dropout.h"
 #include "nn/embedding.h"
+#include "nn/gradcheck.h"
 #include "nn/layer_norm.h"
+#include "nn/linear.h"
 
 #include "tests/fixtures/layers.h"
 #include "tests/unit/nets.h"
@@ -116,6 +119,38 @@ Test(layers, dropout_has_two_modes)
     check(lk_count(lk_forward(t, m, x)) == 0);
     lk_free(m);
     lk_tape_free(t);
+}
+
+static void check_gradients(Module *m, Tensor *x)
+{
+    const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
+    GradcheckReport report;
+    check(m && lk_module_to(m, LK_F64, NULL));
+    check(lk_gradcheck_module(m, x, &strict, &report), "%s: %s", m->type->name, report.message);
+    check(report.checked == lk_count_trainable_parameters(m) + (x->requires_grad ? lk_numel(x) : 0));
+    lk_free(m);
+}
+
+/* Dropout in training mode: a mask that stays the same from call to call. */
+Test(layers, gradients_are_central_differences)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 2);
+    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(3, 2, 4), NULL);
+    Tensor *ids = make_tensor(LK_I64, LK_SHAPE(2, 3), 3, 1, 5, 0, 3, 2);
+    lk_normal_(x, 0, 1.5, &rng);
+    x->requires_grad = true;
+    Module *norm = lk_layer_norm_new(LK_SHAPE(2, 4), 1e-5, NULL);
+    lk_normal_(lk_as_layer_norm(norm)->weight, 1, 0.5, &rng);
+    lk_normal_(lk_as_layer_norm(norm)->bias, 0, 1, &rng);
+    check_gradients(norm, x);
+    check_gradients(lk_gelu_new(NULL), x);
+    check_gradients(lk_dropout_new(0.4, NULL), x);
+    check_gradients(lk_embedding_new(6, 4, -1, &rng, NULL), ids);
+    Module *p[4]; /* projections */
+    for (int i = 0; i < 4; i++) p[i] = lk_linear_new(4, 4, true, &rng, NULL);
+    check_gradients(lk_multi_head_attention_new(p[0], p[1], p[2], p[3], 2, 0.3, NULL), x);
+    lk_free(x), lk_free(ids);
 }
 
 Test(layers, only_what_they_are)
