@@ -1,7 +1,10 @@
 /* peft.c - writes adapters in PEFT's form. Its settings: data/peft_config.c. Reading: data/peft_load.c. */
 #include "data/peft_parts.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +12,7 @@
 #include "core/memory.h"
 #include "core/ops.h"
 #include "data/atomic_file.h"
+#include "data/atomic_folder.h"
 
 /* ---- the model without its adapters ---------------------------------------------------------------------------- */
 
@@ -225,6 +229,7 @@ static bool collect(Export *x)
 /* ---- two files as one ------------------------------------------------------------------------------------------ */
 
 typedef char Path[LK_PEFT_PATH_MAX];
+_Static_assert(LK_PEFT_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
 
 static bool cannot(const char *path, Error *err)
 {
@@ -244,39 +249,61 @@ static bool write_text(const char *path, const char *text, Error *err)
     return lk_atomic_end(&f, ok);
 }
 
-static bool holds(const char *path, const char *text)
+/* What else is in a folder. Before the swap the new one gets links to it; folders cannot be linked, so behind the swap
+ * all that is left is moved. */
+static bool carry(const char *from, const char *to, bool move)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file) return false;
-    int c;
-    while ((c = fgetc(file)) != EOF && c == (unsigned char)*text) text++;
-    fclose(file);
-    return c == EOF && *text == '\0';
+    DIR *d = opendir(from);
+    bool ok = d;
+    for (struct dirent *e; ok && (e = readdir(d));) {
+        Path old, new;
+        struct stat info;
+        const char *name = e->d_name;
+        if (!strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, LK_PEFT_CONFIG) || !strcmp(name, LK_PEFT_MODEL))
+            continue;
+        ok = join(old, from, name, NULL) && join(new, to, name, NULL);
+        if (ok && move) ok = rename(old, new) == 0; /* of a file that is linked already nothing happens */
+        else if (ok && lstat(old, &info) == 0 && !S_ISDIR(info.st_mode)) ok = link(old, new) == 0;
+    }
+    if (d) closedir(d);
+    return ok;
 }
 
-/* Moves both files from a folder inside of `folder` into it. Settings that differ are put aside first, so that they are
- * never there with the other weights. */
-static bool move_files(const char *stage, const char *folder, const char *config, Error *err)
+/* Both folders change places. False: this file system, or this folder, cannot. */
+static bool swap(const char *stage, const char *folder)
 {
-    Path old_config, old_model, new_config, new_model, aside;
-    if (!join(old_config, folder, LK_PEFT_CONFIG, err) || !join(old_model, folder, LK_PEFT_MODEL, err) ||
-        !join(new_config, stage, LK_PEFT_CONFIG, err) || !join(new_model, stage, LK_PEFT_MODEL, err) ||
-        !join(aside, stage, "old", err))
+    struct stat info;
+    if (stat(folder, &info) != 0 || chmod(stage, info.st_mode & 07777) != 0 || !carry(folder, stage, false) ||
+        !lk_folder_swap(stage, folder))
         return false;
-    bool differs = access(old_config, F_OK) == 0 && !holds(old_config, config);
-    if (differs && rename(old_config, aside) != 0) return cannot(old_config, err);
-    if (rename(new_model, old_model) != 0) {
-        cannot(old_model, err);
-        if (differs) rename(aside, old_config);
-        return false;
-    }
-    if (rename(new_config, old_config) != 0) return cannot(old_config, err);
-    if (differs) unlink(aside);
+    carry(stage, folder, true);
     return true;
 }
 
-/* A new folder, for as long as writing takes: inside of `folder` if that is there, else beside it. */
-static bool make_stage(Path stage, const char *folder, bool inside, Error *err)
+/* File by file: the old ones aside, the new ones in their place. The settings go first and come last, so that they are
+ * never there with other weights. */
+static bool move_files(const char *stage, const char *folder, Error *err)
+{
+    enum { FILES = 2 };
+    static const char *const names[FILES] = { LK_PEFT_CONFIG, LK_PEFT_MODEL };
+    static const char *const asides[FILES] = { "old0", "old1" };
+    Path old[FILES], new[FILES], aside[FILES];
+    for (int i = 0; i < FILES; i++)
+        if (!join(old[i], folder, names[i], err) || !join(new[i], stage, names[i], err) ||
+            !join(aside[i], stage, asides[i], err))
+            return false;
+    int gone = 0, missing = FILES;
+    while (gone < FILES && (rename(old[gone], aside[gone]) == 0 || errno == ENOENT)) gone++;
+    while (gone == FILES && missing > 0 && rename(new[missing - 1], old[missing - 1]) == 0) missing--;
+    if (missing == 0) return true;
+    cannot(old[gone < FILES ? gone : missing - 1], err);
+    for (int i = FILES; i-- > 0;) /* all back; what had no old file goes */
+        if (rename(aside[i], old[i]) != 0 && i >= missing) unlink(old[i]);
+    return false;
+}
+
+/* A new folder beside `folder`, or inside of it, for as long as writing takes. */
+static bool make_stage(Path stage, const char *folder, bool inside)
 {
     enum { ATTEMPTS = 1000 }; /* what killed processes left behind */
     int length = (int)strlen(folder), made = -1;
@@ -288,33 +315,29 @@ static bool make_stage(Path stage, const char *folder, bool inside, Error *err)
         if (size >= LK_PEFT_PATH_MAX) errno = ENAMETOOLONG;
         else made = mkdir(stage, 0777);
     }
-    return made == 0 || cannot(folder, err);
-}
-
-static void remove_stage(const char *stage)
-{
-    static const char *const names[] = { LK_PEFT_CONFIG, LK_PEFT_MODEL };
-    for (int i = 0; i < 2; i++) {
-        Path path;
-        if (join(path, stage, names[i], NULL)) unlink(path);
-    }
-    rmdir(stage);
+    return made == 0;
 }
 
 static bool write_files(const StateDict *state, const char *config, const char *folder, Error *err)
 {
     struct stat info;
-    Path stage, path;
-    bool inside = stat(folder, &info) == 0;
+    Path stage, path, target;
+    bool exists = stat(folder, &info) == 0;
     errno = ENOTDIR;
-    if (inside && !S_ISDIR(info.st_mode)) return cannot(folder, err);
-    if (!make_stage(stage, folder, inside, err)) return false;
+    if (exists && (!S_ISDIR(info.st_mode) || access(folder, W_OK) != 0)) return cannot(folder, err);
+    /* Of a symbolic link it is the target that is replaced. "." and ".." keep their names: nobody swaps those. */
+    if (exists && lstat(folder, &info) == 0 && S_ISLNK(info.st_mode)) {
+        if (!realpath(folder, target)) return cannot(folder, err);
+        folder = target;
+    }
+    if (!make_stage(stage, folder, false) && !(exists && make_stage(stage, folder, true))) return cannot(folder, err);
     bool ok = join(path, stage, LK_PEFT_MODEL, err) &&
               lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err) &&
-              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, config, err);
-    if (ok && inside) ok = move_files(stage, folder, config, err);
+              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, config, err) &&
+              (lk_folder_sync(stage) || cannot(stage, err));
+    if (ok && exists) ok = swap(stage, folder) || move_files(stage, folder, err);
     else if (ok) ok = rename(stage, folder) == 0 || cannot(folder, err);
-    if (!ok || inside) remove_stage(stage);
+    if (!ok || exists) lk_folder_remove(stage);
     return ok;
 }
 

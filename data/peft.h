@@ -25,11 +25,13 @@ typedef struct PeftOptions {
 
 /* PeftModel.save_pretrained(folder): the adapters of m, in the form or forms they have. The folder is made if it is not
  * there; options NULL: none. Ranks and strengths may differ (rank_pattern, alpha_pattern).
- * A folder that is new is there with both files or not at all. In an old one both are written beside the old ones
- * first; if the settings are the same, replacing the weights is all, at one moment. If they are not, the old
- * adapter_config.json goes away before the weights are replaced, and comes new after them: whoever is killed in between
- * leaves a folder that lk_load_peft refuses, never the weights of one adapter with the settings of another. On an error
- * nothing is changed.
+ * Whole or not at all, whenever the process is killed: a new folder is there with both files or not at all, and an old
+ * one has the old adapter or the new one. Both files are written into a folder beside it, FOLDER.PID-N.tmp, which then
+ * changes places with it at one moment; what else is in the old one comes along (folders in it a moment later: who is
+ * killed right then has them in FOLDER.PID-N.tmp). Where folders cannot be swapped ("." and "..", a mount point, a
+ * folder around it that is not writable, file systems without RENAME_EXCHANGE) the files are replaced one by one, the
+ * settings removed first and written last: who is killed in between leaves a folder that lk_load_peft refuses, never
+ * the weights of one adapter with the settings of another. On an error nothing is changed.
  * Errors: LK_EVALUE (no adapter, no such module to save, adapters that target_modules cannot tell from other modules or
  * that are not on the weight of a Linear), LK_EIO, LK_EMEMORY. */
 LK_API bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);

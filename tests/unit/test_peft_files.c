@@ -1,10 +1,16 @@
 /* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
  * memory that is short. What is in the files: test_peft.c. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* renameat2 */
+#endif
 #include "tests/unit/peft_nets.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #ifdef LK_HAVE_JANSSON
@@ -42,6 +48,22 @@ Test(peft_files, not_there)
 }
 
 /* ---- whole or not at all --------------------------------------------------------------------------------------- */
+
+static bool no_swap;      /* a file system without RENAME_EXCHANGE */
+static int failing = -1;  /* so many renames succeed, and then one fails */
+
+/* These take the place of libc's. */
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    if (no_swap) return errno = EINVAL, -1;
+    return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+}
+
+int rename(const char *from, const char *to)
+{
+    if (failing-- == 0) return errno = EIO, -1;
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
 
 static int entries_of(const char *path)
 {
@@ -82,8 +104,8 @@ static double value_of(const char *folder, bool alphas)
     return value;
 }
 
-/* Somebody saves again and again and is killed in the middle. With the same settings there is always an adapter; with
- * others there may be none, but never one with another one's settings. */
+/* Somebody saves again and again and is killed in the middle. There is always an adapter, the old one or the new one;
+ * where folders cannot be swapped there may be none, but never one with another one's settings. */
 static void check_killed(bool alphas)
 {
     enum { ROUNDS = 40 };
@@ -104,7 +126,7 @@ static void check_killed(bool alphas)
         usleep((useconds_t)(3000 + 777 * round));
         check(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
         double value = value_of(folder, alphas);
-        check(value >= last || (alphas && value == -1), "%g after %g", value, last);
+        check(value >= last || (no_swap && value == -1), "%g after %g", value, last);
         if (value > 0) last = value;
     }
     check(last > 1);
@@ -119,6 +141,40 @@ Test(peft_files, killed_while_saving, .timeout = 60)
 Test(peft_files, killed_while_saving_other_settings, .timeout = 60)
 {
     check_killed(true);
+}
+
+Test(peft_files, killed_where_folders_cannot_be_swapped, .timeout = 60)
+{
+    no_swap = true;
+    check_killed(true);
+}
+
+/* Whichever step of replacing the files fails, the old adapter is back. */
+Test(peft_files, a_failed_rename_leaves_the_old_one)
+{
+    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
+    char folder[PATH_MAX];
+    strcpy(folder, check_scratch("saved"));
+    set_values(net, 1, true);
+    check_save(net, folder, NULL);
+    for (int way = 0; way < 2; way++) {
+        no_swap = way;
+        bool saved = false;
+        int n = 0;
+        for (double value = 2 + way; !saved; n++) {
+            Error err = { 0 };
+            set_values(net, value, true);
+            failing = n;
+            saved = lk_save_peft(net, folder, NULL, &err);
+            failing = -1;
+            check(saved || (err.code == LK_EIO && strstr(err.message, "cannot be written: Input/output error")), "%s",
+                  err.message);
+            check(value_of(folder, true) == (saved ? value : value - 1), "rename %d", n);
+            check(entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1, "rename %d: something is left", n);
+        }
+        check(n == (no_swap ? 7 : 3), "%d renames", n); /* two of the files themselves, and four to move them */
+    }
+    lk_free(net);
 }
 
 Test(peft_files, a_full_disk_leaves_the_old_one)
@@ -164,6 +220,23 @@ Test(peft_files, among_other_files)
     check_save(net, check_scratch("fresh//"), NULL);
     check(value_of(check_scratch("checkpoint"), false) == 5 && value_of(check_scratch("fresh"), false) == 5);
     check(entries_of(check_scratch("checkpoint")) == 3 && entries_of(check_scratch("fresh")) == 2);
+
+    /* With a folder in it; through a symbolic link; as the folder one is in, which nobody can swap. */
+    static const char *const names[] = { "checkpoint", "link", "." };
+    check(mkdir(check_scratch("checkpoint/inner"), 0700) == 0 && symlink("checkpoint", check_scratch("link")) == 0);
+    check_write("checkpoint/inner/file", "text", 4);
+    check(chdir(check_scratch("checkpoint")) == 0);
+    for (int i = 0; i < 3; i++) {
+        set_values(net, 6 + i, true);
+        check(chdir(check_scratch("checkpoint")) == 0);
+        check_save(net, i == 2 ? names[i] : check_scratch(names[i]), NULL);
+        check(value_of(check_scratch("checkpoint"), true) == 6 + i, "saved as %s", names[i]);
+        check(entries_of(check_scratch("checkpoint")) == 4 && entries_of(check_scratch(".")) == 3);
+        check(access(check_scratch("checkpoint/inner/file"), R_OK) == 0);
+        struct stat info;
+        check(stat(check_scratch("checkpoint"), &info) == 0 && (info.st_mode & 0777) == 0700);
+        check(lstat(check_scratch("link"), &info) == 0 && S_ISLNK(info.st_mode));
+    }
     lk_free(net);
 }
 

@@ -59,7 +59,7 @@ Test(trainer_arguments, other_arguments_are_refused)
 
     char best[FOLDER_PATH_MAX];
     check(folder_join(best, folder, "checkpoint-6", NULL));
-    remove_folder(best);
+    lk_folder_remove(best);
     err = (Error){ 0 };
     check(!trainer_train(&toy.tr, &err));
     check_error(&err, LK_EIO, "checkpoint-6: the best weights so far are gone: No such file or directory");

@@ -2,6 +2,7 @@
  * that was not; a folder is whole or not there; what is no checkpoint of this run is refused. */
 #include "tests/unit/toy.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -408,7 +409,7 @@ static const char *damaged(const char *from, const char *file, int keep, const c
     static const char *const files[] = { MODEL, STATE, TRAINER_STATE_FILE };
     const char *to = toy_path("damaged");
     char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX];
-    remove_folder(to);
+    lk_folder_remove(to);
     make_folder(to);
     for (int i = 0; i < 3; i++) {
         check(folder_join(source, from, files[i], NULL) && folder_join(target, to, files[i], NULL));
