@@ -57,10 +57,11 @@ LK_API void lk_load_report_free(LoadReport *report);
 /* m.load_state_dict(safetensors.torch.load_file(path), strict, assign=True), without reading the file: each parameter
  * of m is replaced by a tensor over the file's pages, which come from the disk when they are first used, are shared
  * with all that map the file, and stay mapped until the last such tensor is freed (lk_safetensors_view_new says more).
- * Nothing writes to a frozen parameter; of one that is trained the pages written to become this process's own, and
- * never reach the file. What is in half precision is copied, and counted in the report. requires_grad stays, gradients
- * do not. As with assign=True whoever holds the old tensors, an optimizer for instance, holds no parameters any more:
- * load first, or with `copy`. Of a shared parameter one name is enough.
+ * Nothing here writes to a frozen parameter, so its pages stay the file's. The mapping does allow it (private, not
+ * read-only), since what is frozen may be trained later: the pages that are written to then become this process's own,
+ * and never reach the file. What is in half precision is copied, and counted in the report. requires_grad stays,
+ * gradients do not. As with assign=True whoever holds the old tensors, an optimizer for instance, holds no parameters
+ * any more: load first, or with `copy`. Of a shared parameter one name is enough.
  * options, report: NULL for none. Errors, nothing changed, the lists and the nearest existing names in the message:
  * LK_EVALUE (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal ones can be
  * mapped), and those of lk_safetensors_open. */
@@ -87,6 +88,9 @@ typedef struct Metadata {
  * new one, whole; when saving fails it is the old one. Errors: LK_EIO, LK_EMEMORY, LK_EVALUE for names that are not
  * UTF-8, are there twice, or are "__metadata__". */
 LK_API bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err);
+
+/* The bytes that such a file has, without writing it; -1: LK_EMEMORY, LK_EVALUE as for saving. */
+LK_API int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Error *err);
 
 /* safetensors.torch.load_file(path): all tensors, in the order of their data. Errors: LK_EIO, LK_EFORMAT, LK_EMEMORY,
  * LK_EDTYPE for a tensor of a type that Lorikeet has not (I32, F8_E4M3, …), LK_ESHAPE for more than 8 dimensions. */

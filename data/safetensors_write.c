@@ -138,8 +138,10 @@ static void put_string(Text *t, const char *s)
     put(t, "\"", 1);
 }
 
-/* false: the sizes of the tensors overflow. */
-static bool put_header(Text *t, const Job *job)
+enum { LENGTH = 8 }; /* bytes of the header's own length, in front of it */
+
+/* *end: bytes of all elements. false: the sizes of the tensors overflow. */
+static bool put_header(Text *t, const Job *job, int64_t *end)
 {
     const char *comma = "";
     print(t, "{");
@@ -154,17 +156,18 @@ static bool put_header(Text *t, const Job *job)
         print(t, "}");
         comma = ",";
     }
-    int64_t begin = 0, end;
-    for (int i = 0; i < job->count; i++, begin = end, comma = ",") {
+    *end = 0;
+    for (int i = 0; i < job->count; i++, comma = ",") {
         const Tensor *x = job->order[i]->tensor;
-        if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &end) ||
-            __builtin_add_overflow(begin, end, &end))
+        int64_t begin = *end, bytes;
+        if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &bytes) ||
+            __builtin_add_overflow(begin, bytes, end))
             return false;
         print(t, "%s", comma);
         put_string(t, job->order[i]->name);
         print(t, ":{\"dtype\":\"%s\",\"shape\":[", file_types[x->dtype].name);
         for (int d = 0; d < x->ndim; d++) print(t, d ? ",%lld" : "%lld", (long long)x->shape[d]);
-        print(t, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)end);
+        print(t, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)*end);
     }
     print(t, "}");
     while (t->length % 8 != 0) print(t, " "); /* so that the data are aligned */
@@ -173,19 +176,27 @@ static bool put_header(Text *t, const Job *job)
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
 
+/* The length of the header and of all elements. */
+static bool measure(const Job *job, size_t *header, int64_t *elements)
+{
+    Text text = { 0 };
+    if (!put_header(&text, job, elements)) return fail(job, LK_EVALUE, "the tensors are larger than any file");
+    *header = text.length;
+    return text.length <= LK_SAFETENSORS_HEADER_MAX ||
+           fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d", text.length,
+                LK_SAFETENSORS_HEADER_MAX);
+}
+
 static bool write_header(AtomicFile *f, const Job *job)
 {
-    enum { LENGTH = 8 };
     Text text = { 0 };
-    if (!put_header(&text, job)) return fail(job, LK_EVALUE, "the tensors are larger than any file");
-    if (text.length > LK_SAFETENSORS_HEADER_MAX)
-        return fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d", text.length,
-                    LK_SAFETENSORS_HEADER_MAX);
+    int64_t elements;
+    if (!measure(job, &text.length, &elements)) return false;
     unsigned char *bytes = lk_mem_alloc(LENGTH + text.length);
     if (!bytes) return fail(job, LK_EMEMORY, "no memory for a header of %zu bytes", text.length);
     for (int i = 0; i < LENGTH; i++) bytes[i] = (unsigned char)(text.length >> 8 * i);
     text = (Text){ .bytes = (char *)bytes + LENGTH };
-    put_header(&text, job);
+    put_header(&text, job, &elements);
     bool ok = lk_atomic_write(f, bytes, LENGTH + text.length);
     lk_mem_free(bytes);
     return ok;
@@ -201,15 +212,22 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
     return ok;
 }
 
+/* The tensors in their order, everything about them checked; *order is to be freed. */
+static bool begin(Job *job, const StateDict *state, const StateEntry ***order)
+{
+    *order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof **order);
+    if (!*order) return fail(job, LK_EMEMORY, "no memory for %d tensors", state->count);
+    return order_entries(job, state, *order) && check_metadata(job);
+}
+
 bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
 {
     const char *caller = "lk_save_safetensors";
     if (!state || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller, state ? "path" : "state");
     Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
-    const StateEntry **order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof *order);
-    if (!order) return fail(&job, LK_EMEMORY, "no memory for %d tensors", state->count);
+    const StateEntry **order;
     AtomicFile f;
-    bool ok = order_entries(&job, state, order) && check_metadata(&job);
+    bool ok = begin(&job, state, &order);
     if (ok) {
         ok = lk_atomic_begin(&f, caller, path, err) && write_header(&f, &job);
         for (int i = 0; ok && i < job.count; i++) ok = write_elements(&f, job.order[i]->tensor, err);
@@ -217,4 +235,19 @@ bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const
     }
     lk_mem_free(order);
     return ok;
+}
+
+int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Error *err)
+{
+    const char *caller = "lk_safetensors_size";
+    if (!state) return lk_error_set(err, LK_EVALUE, "%s: the state is NULL", caller), -1;
+    Job job = { .caller = caller, .path = "the state", .err = err, .metadata = metadata };
+    const StateEntry **order;
+    size_t header = 0;
+    int64_t size = 0;
+    bool ok = begin(&job, state, &order) && measure(&job, &header, &size);
+    if (ok && __builtin_add_overflow(size, (int64_t)(LENGTH + header), &size))
+        ok = fail(&job, LK_EVALUE, "the tensors are larger than any file");
+    lk_mem_free(order);
+    return ok ? size : -1;
 }

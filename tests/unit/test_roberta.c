@@ -3,23 +3,27 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/ops.h"
+#include "data/safetensors.h"
 #include "examples/cli.c"
 #include "examples/results.c"
 #include "examples/roberta.c"
 #include "examples/roberta_config.c"
 #include "examples/roberta_lora.c"
 #include "examples/roberta_modules.c"
+#include "optim/optimizer.h"
 #include "tests/check.h"
 #include "tests/fixtures/roberta.h"
+#include "tests/unit/smaps.h"
 
 enum { ROWS = 4, LENGTH = 8 };
 static const RobertaConfig small = {
     .vocab_size = 50, .hidden_size = 16, .num_hidden_layers = 3, .num_attention_heads = 4, .intermediate_size = 24,
     .max_position_embeddings = 14, .type_vocab_size = 1, .num_labels = 2, .pad_token_id = 1, .bos_token_id = 0,
     .eos_token_id = 2, .hidden_dropout_prob = 0.1, .attention_probs_dropout_prob = 0.1, .layer_norm_eps = 1e-5,
-    .initializer_range = 0.02,
+    .initializer_range = 0.02, .classifier_dropout = NAN,
 };
 
 /* What make_roberta.py's draw does: every parameter from one stream of uniform numbers. */
@@ -269,6 +273,60 @@ Test(roberta, padding_does_not_matter)
     lk_tape_free(t);
 }
 
+/* The sentences `rows` as one batch of `length` columns; each one's logits go to its place. */
+static void logits_of(Tape *t, Module *m, int count, const int *rows, int64_t length, const int64_t *lengths,
+                      const int64_t (*words)[512], double (*logits)[2])
+{
+    Tensor *ids = lk_full(t, LK_I64, LK_SHAPE(count, length), 1);
+    for (int i = 0; i < count; i++)
+        memcpy((int64_t *)ids->data + i * length, words[rows[i]], (size_t)lengths[rows[i]] * sizeof(int64_t));
+    Tensor *y = roberta_logits(t, m, ids, mask_of(t, ids));
+    check(y, "%s", lk_tape_error(t)->message);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < 2; k++) logits[rows[i]][k] = lk_at(y, LK_INDEX(i, k));
+    lk_tape_reset(t);
+}
+
+/* Alone, with the next one, with one of similar length, or all at 512: relative to their size the same logits. */
+Test(roberta, the_three_paddings_agree_at_512)
+{
+    enum { SENTENCES = 4, MAX = 512 };
+    static const int64_t lengths[SENTENCES] = { 5, 200, 9, 31 };
+    static int64_t words[SENTENCES][MAX];
+    double alone[SENTENCES][2], longest[SENTENCES][2], grouped[SENTENCES][2], max[SENTENCES][2], largest = 0;
+    RobertaConfig c = small;
+    c.max_position_embeddings = MAX + 2;
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = roberta_classifier_new(&c, NULL);
+    check(m && roberta_fill(m, &rng, NULL) && roberta_max_length(&c) == MAX);
+    draw(m, 10);
+    lk_eval(m);
+    for (int i = 0; i < SENTENCES; i++)
+        for (int64_t k = 0; k < lengths[i]; k++)
+            words[i][k] = k == 0 ? 0 : k == lengths[i] - 1 ? 2 : lk_random_int(&rng, 3, small.vocab_size);
+    Tape *t = lk_tape_new(NULL);
+    lk_tape_set_grad(t, false);
+#define BATCH(length, out, ...) \
+    logits_of(t, m, sizeof((int[]){ __VA_ARGS__ }) / sizeof(int), (int[]){ __VA_ARGS__ }, length, lengths, \
+              (const int64_t(*)[512])words, out)
+    for (int i = 0; i < SENTENCES; i++) BATCH(lengths[i], alone, i);
+    BATCH(200, longest, 0, 1), BATCH(31, longest, 2, 3);
+    BATCH(9, grouped, 0, 2), BATCH(200, grouped, 3, 1);
+    BATCH(MAX, max, 0, 1, 2, 3);
+    for (int i = 0; i < SENTENCES * 2; i++) largest = fmax(largest, fabs(alone[i / 2][i % 2]));
+    check(largest > 0.01, "logits that are nearly 0 prove nothing");
+    for (int i = 0; i < SENTENCES * 2; i++) {
+        int s = i / 2, k = i % 2;
+        double expected = alone[s][k], got[] = { longest[s][k], grouped[s][k], max[s][k] };
+        for (int way = 0; way < 3; way++)
+            check(fabs(got[way] - expected) <= 1e-5 * largest, "sentence %d, way %d: %.9g, alone %.9g", s, way,
+                  got[way], expected);
+    }
+    lk_free(m);
+    lk_tape_free(t);
+}
+
 Test(roberta, frozen_parameters_get_no_gradient)
 {
     Tape *t = lk_tape_new(NULL);
@@ -317,6 +375,77 @@ Test(roberta, dropout_and_recomputation)
     lk_free(first);
     lk_free(ids);
     lk_free(m);
+    lk_tape_free(t);
+}
+
+#ifdef LK_HAVE_JANSSON
+/* The mapping of a base that LoRA trains on would take writes, and copy the page: none comes. */
+Test(roberta, training_writes_to_no_page_of_the_base)
+{
+    Error err = { 0 };
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *saved = small_model(false, 0), *m = roberta_classifier_new(&small, &err);
+    const char *path = check_scratch("base.safetensors");
+    draw(saved, 8);
+    check(lk_save_module(saved, path, &err) && lk_load_module_mapped(m, path, NULL, NULL, &err), "%s", err.message);
+    lk_require_grad(m, "*", false);
+    check(roberta_add_lora(m, NULL, 2, 4, &rng, &err) == 20, "%s", err.message);
+    Optimizer *opt = lk_adamw_new(lk_trainable_parameters(m, &err), 1e-2, &err);
+    Tape *t = lk_tape_new(&err);
+    Tensor *ids = small_ids();
+    double first = 0, last = 0;
+    for (int step = 0; step < 5; step++, lk_tape_reset(t)) {
+        Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
+        Tensor *loss = lk_cross_entropy(t, roberta_logits(t, m, ids, NULL), labels);
+        lk_optimizer_zero_grad(opt);
+        check(lk_backward(t, loss) && lk_step(opt, &err), "%s", lk_tape_error(t)->message);
+        last = lk_item(loss);
+        if (step == 0) first = last;
+    }
+    check(last < first, "loss %g, then %g: nothing was learnt", first, last);
+    Tensor *W = lk_param_at(m, "roberta.encoder.layer.0.attention.self.query.linear.weight", &err);
+    check_equal(W, lk_param_at(saved, "roberta.encoder.layer.0.attention.self.query.weight", &err));
+    if (access("/proc/self/smaps", R_OK) == 0) {
+        check(dirty("base.safetensors") == 0, "%ld kB of the base were written", dirty("base.safetensors"));
+        lk_fill_(W, 1); /* this would be seen */
+        check(dirty("base.safetensors") > 0);
+    }
+    lk_free(ids);
+    lk_tape_free(t);
+    lk_optimizer_free(opt);
+    lk_free(m);
+    lk_free(saved);
+}
+#endif
+
+/* What drops out in training: with the probability of the config's own key in the head, or of all layers. */
+Test(roberta, the_head_has_its_own_dropout)
+{
+    static const struct {
+        double hidden, head;
+        bool drops;
+    } cases[] = { { 0, NAN, false }, { 0, 0.5, true }, { 0.5, NAN, true } };
+    Tape *t = lk_tape_new(NULL);
+    Tensor *ids = small_ids();
+    for (int i = 0; i < 3; i++) {
+        RobertaConfig c = small;
+        Rng rng;
+        lk_manual_seed(&rng, 0);
+        c.attention_probs_dropout_prob = 0;
+        c.hidden_dropout_prob = cases[i].hidden;
+        c.classifier_dropout = cases[i].head;
+        Module *m = roberta_classifier_new(&c, NULL);
+        check(m && roberta_fill(m, &rng, NULL));
+        draw(m, 9);
+        RobertaClassificationHead *head = (RobertaClassificationHead *)((Roberta *)m)->classifier;
+        check(head->dropout == (isnan(cases[i].head) ? cases[i].hidden : cases[i].head));
+        Tensor *first = roberta_logits(t, m, ids, NULL), *second = roberta_logits(t, m, ids, NULL);
+        check(first && second && lk_equal(first, second) == !cases[i].drops, "case %d", i);
+        lk_free(m);
+        lk_tape_reset(t);
+    }
+    lk_free(ids);
     lk_tape_free(t);
 }
 

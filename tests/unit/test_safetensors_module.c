@@ -2,13 +2,13 @@
  * what is refused. Copies: test_safetensors_write.c. */
 #include "data/safetensors.h"
 
-#include <limits.h>
 #include <unistd.h>
 
 #include "core/ops.h"
 #include "nn/adapter.h"
 #include "tests/unit/nets.h"
 #include "tests/unit/safetensors_files.h"
+#include "tests/unit/smaps.h"
 
 #ifdef LK_HAVE_JANSSON
 
@@ -47,24 +47,6 @@ static void *watch_alloc(size_t bytes)
 {
     if (bytes > largest) largest = bytes;
     return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-/* kB that this process has written to in its mappings of a file; -1: nobody says. */
-static long dirty(const char *name)
-{
-    FILE *maps = fopen("/proc/self/smaps", "r");
-    char line[PATH_MAX + 100];
-    bool inside = false;
-    long sum = -1;
-    while (maps && fgets(line, sizeof line, maps)) {
-        long kilobytes;
-        bool is_range = line[0] < 'A' || line[0] > 'Z'; /* "7f00…-7f01… rw-p … PATH", then "Size: …" and the like */
-        if (is_range) inside = strstr(line, name);
-        if (is_range && inside && sum < 0) sum = 0;
-        if (inside && sscanf(line, "Private_Dirty: %ld kB", &kilobytes) == 1) sum += kilobytes;
-    }
-    if (maps) fclose(maps);
-    return sum;
 }
 
 Test(safetensors_module, mapped)

@@ -68,6 +68,8 @@ Test(safetensors_write, bytes_are_those_of_the_reference)
     char *bytes = read_whole(path, &size);
     char *expected = read_whole(check_fixture("reference.safetensors"), &expected_size);
     check(size == expected_size, "%zu bytes, not %zu", size, expected_size);
+    check(lk_safetensors_size(state, LK_METADATA({ "n\u00f6te", "a \"word\"\n\x02" }), &err) == (int64_t)size);
+    check(lk_safetensors_size(state, NULL, &err) < (int64_t)size);
     for (size_t i = 0; i < size; i++) check(bytes[i] == expected[i], "byte %zu: %d, not %d", i, bytes[i], expected[i]);
     free(bytes);
     free(expected);
@@ -128,6 +130,10 @@ static void check_refused(const StateEntry *entries, int count, const Metadata *
     check_error(&err, LK_EVALUE, text);
     check_error(&err, LK_EVALUE, "lk_save_safetensors: ");
     check(entries_of_scratch() == 0);
+    err = (Error){ 0 };
+    check(lk_safetensors_size(&state, metadata, &err) == -1); /* no such file can be */
+    check_error(&err, LK_EVALUE, text);
+    check_error(&err, LK_EVALUE, "lk_safetensors_size: ");
 }
 
 Test(safetensors_write, names)
@@ -196,6 +202,10 @@ Test(safetensors_write, null)
     err = (Error){ 0 };
     check(!lk_save_safetensors(&(const StateDict){ 0 }, NULL, NULL, &err));
     check_error(&err, LK_EVALUE, "lk_save_safetensors: the path is NULL");
+    err = (Error){ 0 };
+    check(lk_safetensors_size(NULL, NULL, &err) == -1);
+    check_error(&err, LK_EVALUE, "lk_safetensors_size: the state is NULL");
+    check(lk_safetensors_size(&(const StateDict){ 0 }, NULL, NULL) == 16); /* "{}", six spaces, the length of both */
     err = (Error){ 0 };
     check(!lk_save_module(NULL, "x", &err));
     check_error(&err, LK_EVALUE, "the module is NULL");
