@@ -77,10 +77,11 @@ static double parse_double(const CliProgram *program, const CliOption *o, const 
 static void store(const CliProgram *program, const CliOption *o, const char *text, void *options)
 {
     void *at = member(options, o);
-    if (*text == '\0') usage_error(program, "--%s: the value is empty", o->name);
+    bool any = o->kind == CLI_KIND_ANY_TEXT;
+    if (*text == '\0' && !any) usage_error(program, "--%s: the value is empty", o->name);
     if (o->kind == CLI_KIND_INT) *(int64_t *)at = parse_int(program, o, text);
     if (o->kind == CLI_KIND_DOUBLE) *(double *)at = parse_double(program, o, text);
-    if (o->kind == CLI_KIND_TEXT) *(const char **)at = text;
+    if (o->kind == CLI_KIND_TEXT || any) *(const char **)at = text;
 }
 
 /* The option whose name is the first n characters of text. */
@@ -110,8 +111,9 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
             store(program, o, argument + 2 + length + 1, options);
         } else {
             /* `--json --seed 3`: a forgotten file name, not a file called --seed */
+            bool any = o->kind == CLI_KIND_ANY_TEXT && i + 1 < argc;
             const char *value = i + 1 < argc ? argv[++i] : "--";
-            if (strncmp(value, "--", 2) == 0) usage_error(program, "--%s needs a value, %s", o->name, o->value);
+            if (strncmp(value, "--", 2) == 0 && !any) usage_error(program, "--%s needs a value, %s", o->name, o->value);
             store(program, o, value, options);
         }
     }

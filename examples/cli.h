@@ -24,7 +24,9 @@
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
-typedef enum CliKind { CLI_KIND_END, CLI_KIND_INT, CLI_KIND_DOUBLE, CLI_KIND_TEXT, CLI_KIND_FLAG } CliKind;
+typedef enum CliKind {
+    CLI_KIND_END, CLI_KIND_INT, CLI_KIND_DOUBLE, CLI_KIND_TEXT, CLI_KIND_ANY_TEXT, CLI_KIND_FLAG
+} CliKind;
 
 typedef struct CliOption {
     CliKind kind;
@@ -44,6 +46,9 @@ typedef struct CliOption {
     CLI_OPTION_(CLI_KIND_DOUBLE, name, T, field, double, value, min, max, help)
 #define CLI_TEXT(name, T, field, value, help) \
     CLI_OPTION_(CLI_KIND_TEXT, name, T, field, const char *, value, 0, 0, help)
+/* A value that may also be empty, or begin with --, and is no forgotten one. */
+#define CLI_ANY_TEXT(name, T, field, value, help) \
+    CLI_OPTION_(CLI_KIND_ANY_TEXT, name, T, field, const char *, value, 0, 0, help)
 /* Without a value: --name makes a bool true. */
 #define CLI_FLAG(name, T, field, help) CLI_OPTION_(CLI_KIND_FLAG, name, T, field, bool, "", 0, 0, help)
 #define CLI_END { CLI_KIND_END, NULL, NULL, 0, 0, 0, NULL }

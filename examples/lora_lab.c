@@ -1,12 +1,11 @@
 /* lora_lab - the homework's last part, measured: full fine-tuning against LoRA, ranks, which Linears, seeds.
  *
- * One frozen base is loaded once and shared by all adapters, one after the other; full fine-tuning gets a base of
- * its own each time. What is measured is shown by examples/lora_lab_output.c. */
+ * Full fine-tuning comes first, with a base of its own for every seed. Then one frozen base is loaded and shared by all
+ * adapters, one after the other: so no run's peak of memory has another one's base in it. JSON and page are written
+ * after every run. What is measured is shown by examples/lora_lab_output.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "data/safetensors.h"
 #include "examples/lora_lab_output.h"
@@ -84,23 +83,17 @@ static double peak_megabytes(void)
 /* The trained parameters as a file: what an adapter is, or a whole model. */
 static bool measure_file(Module *model, int64_t *bytes, Error *err)
 {
-    char path[] = P_tmpdir "/lora_lab_XXXXXX";
-    int file = mkstemp(path);
-    if (file < 0) return lk_error_set(err, LK_EIO, "%s: cannot be made", path);
-    close(file);
     StateDict *trained = lk_state_dict_empty_new(err);
     bool ok = trained;
     for (ParamIter it = lk_params(model); ok && lk_params_next(&it);)
         if (it.tensor->requires_grad) ok = lk_state_dict_add(trained, it.name, lk_retain(it.tensor), err);
-    ok = ok && lk_save_safetensors(trained, NULL, path, err);
-    struct stat st;
-    if (ok && stat(path, &st) == 0) *bytes = st.st_size;
+    *bytes = ok ? lk_safetensors_size(trained, NULL, err) : -1;
     lk_state_dict_free(trained);
-    unlink(path);
-    return ok;
+    return *bytes >= 0;
 }
 
-static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, Error *err)
+/* *rate: steps per second. */
+static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, double *rate, Error *err)
 {
     Session s;
     TrainerLog log;
@@ -117,7 +110,8 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, Er
         double start = sst2_seconds();
         ok = trainer_train(&s.trainer, err);
         /* the fastest run is the one that others have disturbed least */
-        m->steps_per_second = fmax(m->steps_per_second, (double)steps / (sst2_seconds() - start));
+        *rate = (double)steps / (sst2_seconds() - start);
+        m->steps_per_second = fmax(m->steps_per_second, *rate);
     }
     ok = ok && trainer_evaluate(&s.trainer, &log, err) && measure_file(model, &m->file_bytes, err);
     if (ok) {
@@ -129,7 +123,14 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, Er
     return ok;
 }
 
-/* base: shared by all adapters, untouched in the end. */
+/* The base model, the same one each time: what its file lacks is drawn from the first seed. */
+static Module *base_new(Task *task, const Options *o, Error *err)
+{
+    lk_manual_seed(&task->rng, (uint64_t)o->task.seed);
+    return task_model_new(task, err);
+}
+
+/* base: shared by all adapters, untouched in the end; NULL for full fine-tuning. */
 static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, Error *err)
 {
     lk_tape_free(task->t); /* its memory is part of what is measured, not that of the run before */
@@ -137,23 +138,22 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     task->t = lk_tape_new(err);
     if (!task->t) return false;
     lk_tape_on_error(task->t, NULL, NULL);
-    Module *model = base;
-    lk_manual_seed(&task->rng, (uint64_t)o->task.seed);
-    if (m->full) model = task_model_new(task, err); /* with the same head as the shared one */
+    Module *model = m->full ? base_new(task, o, err) : base;
     lk_manual_seed(&task->rng, (uint64_t)(o->task.seed + m->seeds));
     if (!model) return false;
     bool ok = m->full || roberta_add_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
     m->parameters = lk_count_parameters(model);
     m->trainable = lk_count_trainable_parameters(model);
     m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
-    ok = ok && train(task, o, model, m, err);
+    double rate = 0;
+    ok = ok && train(task, o, model, m, &rate, err);
     m->peak_megabytes = peak_megabytes();
     if (m->full) lk_free(model);
     else roberta_remove_lora(model);
     if (ok)
         printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
                (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
-               m->steps_per_second);
+               rate);
     return ok;
 }
 
@@ -176,29 +176,44 @@ static void plan(const Options *o, Lab *lab)
     lab->groups = GROUPS;
 }
 
-static bool run(Task *task, const Options *o, Lab *lab, Error *err)
+static bool write_results(const Options *o, const Lab *lab, Error *err)
 {
-    if (!task_open(task, &o->task, err)) return false;
-    Module *base = task_model_new(task, err);
-    if (!base) return false;
-    lk_require_grad(base, "*", false);
+    return (!o->json || lab_write_json(lab, o->json, err)) && (!o->report || lab_write_page(lab, o->report, err));
+}
+
+static void describe(const Task *task, const Options *o, Lab *lab)
+{
     int64_t ones = 0;
     for (int64_t i = 0; i < task->dev->count; i++) ones += task->dev->labels[i];
     lab->dev_rows = task->dev->count;
     lab->train_rows = task->train->count;
     lab->majority = fmax((double)ones, (double)(lab->dev_rows - ones)) / (double)lab->dev_rows;
-    lab->base_parameters = lk_count_parameters(base);
     lab->model = task->folder;
     lab->epochs = o->epochs;
     lab->lr = o->lr;
     lab->full_lr = o->full_lr;
+}
+
+static bool run(Task *task, const Options *o, Lab *lab, Error *err)
+{
+    if (!task_open(task, &o->task, err)) return false;
+    describe(task, o, lab);
+    LabMeasure *full = &lab->measures[0];
     bool ok = true;
+    while (ok && full->seeds < o->seeds) {
+        ok = run_once(task, o, NULL, full, err);
+        lab->base_parameters = full->parameters;
+        ok = ok && write_results(o, lab, err);
+    }
+    Module *base = ok ? base_new(task, o, err) : NULL;
+    if (!base) return false;
+    lk_require_grad(base, "*", false);
     for (int seed = 0; ok && seed < o->seeds; seed++)
-        for (int i = 0; ok && i < lab->count; i++) ok = run_once(task, o, base, &lab->measures[i], err);
+        for (int i = 1; ok && i < lab->count; i++)
+            ok = run_once(task, o, base, &lab->measures[i], err) && write_results(o, lab, err);
     lk_free(base);
-    if (!ok) return false;
-    lab_print(lab);
-    return (!o->json || lab_write_json(lab, o->json, err)) && (!o->report || lab_write_page(lab, o->report, err));
+    if (ok) lab_print(lab);
+    return ok;
 }
 
 int main(int argc, char **argv)

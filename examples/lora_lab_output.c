@@ -87,6 +87,7 @@ static void table(FILE *page, const char *title, const Lab *lab, const int *whic
     for (int i = 0; i < count; i++) {
         char cell[COLUMNS][CELL];
         const char *row[COLUMNS];
+        if (lab->measures[which[i]].seeds == 0) continue; /* not run yet */
         fill_row(&lab->measures[which[i]], cell);
         for (int c = 0; c < COLUMNS; c++) row[c] = cell[c];
         if (!page) print_row(row);
@@ -219,11 +220,17 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
             lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->full_lr, about);
     full_table(out, lab);
     rank_table(out, lab);
-    fputs("<h2>Accuracy and rank</h2>\n", out);
-    rank_chart(out, lab);
+    bool ranks = lab->measures[lab->ranks].seeds > 0, all = lab->measures[lab->count - 1].seeds > 0;
+    if (lab->measures[lab->count - 1].seeds < lab->measures[0].seeds) fputs("<p>Not all has been run yet.</p>\n", out);
+    if (ranks) {
+        fputs("<h2>Accuracy and rank</h2>\n", out);
+        rank_chart(out, lab);
+    }
     group_table(out, lab);
-    fputs("<h2>Accuracy and trained parameters</h2>\n", out);
-    price_chart(out, lab);
+    if (all) {
+        fputs("<h2>Accuracy and trained parameters</h2>\n", out);
+        price_chart(out, lab);
+    }
     page_end(out);
     return results_put(out, &text, &size, path, err);
 }

@@ -2,6 +2,7 @@
  * examples/roberta.c. */
 #include "examples/roberta_config.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef LK_HAVE_JANSSON
@@ -26,6 +27,7 @@ const RobertaConfig roberta_base = {
     .attention_probs_dropout_prob = 0.1,
     .layer_norm_eps = 1e-5,
     .initializer_range = 0.02,
+    .classifier_dropout = NAN,
 };
 
 /* ---- what there is in the file: one row a key ------------------------------------------------------------------- */
@@ -57,6 +59,7 @@ static const Key keys[] = {
     NUMBER(attention_probs_dropout_prob, 0, 0.999),
     NUMBER(layer_norm_eps, 1e-12, 1),
     NUMBER(initializer_range, 0, 10),
+    NUMBER(classifier_dropout, 0, 0.999),
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
@@ -66,11 +69,18 @@ static double value_of(const RobertaConfig *c, const Key *k)
     return k->whole ? (double)*(const int64_t *)at : *(const double *)at;
 }
 
+/* Null is not the same as leaving it out for one key only: it means another key's value. */
+static bool is_nullable(const Key *k)
+{
+    return k->offset == offsetof(RobertaConfig, classifier_dropout);
+}
+
 bool roberta_config_check(const RobertaConfig *c, const char *where, Error *err)
 {
     for (const Key *k = keys; k < keys + KEYS; k++) {
         double value = value_of(c, k);
-        if (value >= k->min && value <= k->max) continue; /* NaN fails too */
+        bool null = isnan(value) && is_nullable(k);
+        if (null || (value >= k->min && value <= k->max)) continue; /* NaN fails too */
         return lk_error_set(err, LK_EVALUE, "%.300s: %s is %g; it must be between %g and %g", where, k->name, value,
                             k->min, k->max);
     }
@@ -201,6 +211,7 @@ bool roberta_config_write(const RobertaConfig *c, const char *architecture, cons
             "  \"hidden_act\": \"gelu\"", architecture);
     for (const Key *k = keys; k < keys + KEYS; k++)
         if (k->whole) fprintf(out, ",\n  \"%s\": %lld", k->name, (long long)value_of(c, k));
+        else if (isnan(value_of(c, k))) fprintf(out, ",\n  \"%s\": null", k->name);
         else fprintf(out, ",\n  \"%s\": %.17g", k->name, value_of(c, k));
     fputs("\n}\n", out);
     return results_put(out, &text, &size, path, err);

@@ -14,6 +14,7 @@ typedef struct RobertaConfig {
     int64_t type_vocab_size, num_labels;
     int64_t pad_token_id, bos_token_id, eos_token_id; /* null in the file: 1, 0, 2 */
     double hidden_dropout_prob, attention_probs_dropout_prob, layer_norm_eps, initializer_range;
+    double classifier_dropout; /* of the classifier's head; NaN, null in the file: hidden_dropout_prob */
 } RobertaConfig;
 
 /* RoBERTa-base: 12 layers of 768 with 12 heads, 50,265 tokens. */

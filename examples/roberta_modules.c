@@ -4,6 +4,8 @@
  * Most have no forward of their own: every layer needs the mask beside its input. */
 #include "examples/roberta_modules.h"
 
+#include <math.h>
+
 #include "core/memory.h"
 
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
@@ -190,7 +192,7 @@ static Module *head_new(const RobertaConfig *c, Error *err)
 {
     RobertaClassificationHead *h = lk_module_new(&head_type, err);
     if (!h) return NULL;
-    h->dropout = c->hidden_dropout_prob;
+    h->dropout = isnan(c->classifier_dropout) ? c->hidden_dropout_prob : c->classifier_dropout;
     h->dense = linear_new(c->hidden_size, c->hidden_size, err);
     h->out_proj = linear_new(c->hidden_size, c->num_labels, err);
     return whole(&h->base, h->dense && h->out_proj);

@@ -36,7 +36,8 @@ static const CliOption options[] = {
             "width of the feed-forward part; 0: four times the width"),
     CLI_INT("batch-size", Options, batch, "N", 1, 65536, "sentences of a step"),
     CLI_INT("steps", Options, steps, "N", 0, 1e9, "training steps; 0: as many as --minutes allows"),
-    CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5, "stop after so many minutes; 0: when --steps are made"),
+    CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5,
+             "stop after so many minutes; 0: when --steps are made, without --steps after 12"),
     CLI_INT("rows", Options, rows, "N", 0, 1e9, "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
     CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the training in which the learning rate rises"),
@@ -73,13 +74,16 @@ typedef struct Run {
 
 /* ---- the folder ------------------------------------------------------------------------------------------------- */
 
+/* The weights last: who is killed before leaves a folder without them, or, of an older model, with weights that the new
+ * config.json does not fit unless the sizes are the same. */
 static bool write_folder(Run *r, Error *err)
 {
     char path[CLI_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
     return folder_copy(r->folder, r->o->output, "vocab.json", err) &&
-           folder_copy(r->folder, r->o->output, "merges.txt", err) && lk_save_module(r->model, path, err) &&
-           roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err);
+           folder_copy(r->folder, r->o->output, "merges.txt", err) &&
+           roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err) &&
+           lk_save_module(r->model, path, err);
 }
 
 /* ---- evaluation and training ------------------------------------------------------------------------------------ */
@@ -158,6 +162,7 @@ static bool train(Run *r, Error *err)
             sum = tokens = 0;
             shown = now;
         }
+        if (done >= 1 && r->steps % LOG != 0) r->train_loss = sum / (double)(r->steps % LOG);
         if (!evaluate(r, err)) return false;
         printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch, done < 1 ? "" : " (ended)",
                r->dev_loss, 100 * r->dev_accuracy);
@@ -276,15 +281,16 @@ static bool run(Run *r, Error *err)
 
 int main(int argc, char **argv)
 {
-    Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 64, .minutes = 12, .lr = 5e-4, .warmup = 0.05,
+    enum { MINUTES = 12 };
+    Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 64, .lr = 5e-4, .warmup = 0.05,
                   .weight_decay = 0.01, .dropout = 0, .init = 0.02 };
     Run r = { .o = &o };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
+    if (!o.steps && o.minutes <= 0) o.minutes = MINUTES;
     if (!o.output) lk_error_set(&err, LK_EVALUE, "--output DIR is missing: where is the model to be written?");
-    else if (!o.steps && o.minutes <= 0) lk_error_set(&err, LK_EVALUE, "--steps 0 and --minutes 0 never end; give one");
     else if (!o.json || results_writable(o.json, &err)) return cli_exit(&program, run(&r, &err), &err);
     return cli_exit(&program, false, &err);
 }

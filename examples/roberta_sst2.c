@@ -19,7 +19,7 @@
 typedef struct Options {
     TaskOptions task;
     const char *targets, *output, *resume, *logits, *adapter, *json, *report;
-    int64_t rank, epochs, warmup, accumulate, threads, stop_after;
+    int64_t rank, epochs, warmup, threads, stop_after;
     double alpha, lr, weight_decay;
     bool train_head, full, recompute, progress;
 } Options;
@@ -44,7 +44,7 @@ static const CliOption options[] = {
     CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence; longer ones are cut"),
     CLI_TEXT("padding", Options, task.padding, "HOW",
              "longest of the batch, max (--max-length), or grouped: longest, in batches of similar length"),
-    CLI_INT("accumulate", Options, accumulate, "N", 1, 1e6, "batches whose gradients make one step"),
+    CLI_INT("accumulate", Options, task.accumulate, "N", 1, 1e6, "batches whose gradients make one step"),
     CLI_FLAG("recompute", Options, recompute, "of each layer keep only its input for backward: less memory, more time"),
     CLI_TEXT("output", Options, output, "DIR", "folder for checkpoint-N, best_checkpoint and adapter"),
     CLI_TEXT("resume", Options, resume, "DIR", "go on from this checkpoint-N, with the options it was made with"),
@@ -175,7 +175,6 @@ static void set_arguments(const Options *o, TrainerArgs *a)
     a->output_dir = o->task.eval_only ? NULL : o->output;
     a->resume_from = o->resume;
     a->epochs = o->epochs;
-    a->accumulation = o->accumulate;
     a->learning_rate = o->lr;
     a->weight_decay = o->weight_decay;
     a->warmup_steps = o->warmup;
@@ -317,6 +316,7 @@ int main(int argc, char **argv)
                             .max_length = 512,
                             .batch_size = 32,
                             .eval_batch_size = 64,
+                            .accumulate = 1,
                             .seed = 42 },
                   .output = "results",
                   .rank = 8,
@@ -324,8 +324,7 @@ int main(int argc, char **argv)
                   .epochs = 2,
                   .lr = 5e-5,
                   .warmup = 500,
-                  .weight_decay = 0.01,
-                  .accumulate = 1 };
+                  .weight_decay = 0.01 };
     double start = sst2_seconds();
     Run r = { .o = &o, .out = { .same = true } };
     Error err = { 0 };

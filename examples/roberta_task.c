@@ -146,9 +146,11 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
 {
     const TaskOptions *o = &task->o;
     *s = (Session){ 0 };
+    int64_t accumulate = o->accumulate > 1 ? o->accumulate : 1;
     bool max = strcmp(o->padding, "max") == 0, grouped = strcmp(o->padding, "grouped") == 0;
     TextOptions train = { .batch_size = o->batch_size, .order = grouped ? LK_GROUPED : LK_SHUFFLED,
-                          .length = max ? o->max_length : 0, .pad = task->tok->pad };
+                          .length = max ? o->max_length : 0, .pad = task->tok->pad,
+                          .group = o->batch_size * accumulate };
     /* The order of an evaluation changes no result but how long it takes. */
     TextOptions dev = { .batch_size = o->eval_batch_size, .order = grouped ? LK_GROUPED : LK_IN_ORDER,
                         .length = train.length, .pad = task->tok->pad };
@@ -173,6 +175,7 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
                             .metrics = &s->scores.base };
     TrainerArgs *a = &s->trainer.args; /* the homework's TrainingArguments */
     a->epochs = 2;
+    a->accumulation = accumulate;
     a->weight_decay = 0.01;
     a->warmup_steps = 500;
     a->logging_steps = 10;

@@ -18,7 +18,8 @@ typedef struct TaskOptions {
     const char *model, *data; /* folders, NULL: the usual places */
     const char *padding;      /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
     int64_t train_rows, max_length, batch_size, eval_batch_size, seed;
-    bool eval_only; /* train.tsv is not read, and need not be there */
+    int64_t accumulate; /* batches whose gradients make one step; 0: 1 */
+    bool eval_only;     /* train.tsv is not read, and need not be there */
 } TaskOptions;
 
 typedef struct Task {

@@ -49,15 +49,21 @@ bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err)
                         "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or ~/.cache/lorikeet");
 }
 
-static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok, int64_t max_length, Error *err)
+/* *cut: how many sentences were longer than max_length. */
+static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok, int64_t max_length,
+                     int64_t *cut, Error *err)
 {
     TokenIds ids = { 0 };
     bool ok = true;
     for (int64_t i = 0; ok && i < tsv->count && (rows == 0 || i < rows); i++) {
+        const TsvRow *row = &tsv->rows[i];
         ids.count = 0;
-        ok =
-            lk_tokenizer_encode(tok, tsv->rows[i].sentence, (size_t)tsv->rows[i].length, true, max_length, &ids, err) &&
-            lk_text_add(d, ids.items, ids.count, tsv->rows[i].label, err);
+        ok = lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, max_length, &ids, err) &&
+             lk_text_add(d, ids.items, ids.count, row->label, err);
+        if (!ok || ids.count < max_length) continue;
+        ids.count = 0; /* as long as it may be: it was longer, or just fits */
+        ok = lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, 0, &ids, err);
+        *cut += ids.count > max_length;
     }
     lk_token_ids_free(&ids);
     return ok;
@@ -80,10 +86,14 @@ TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, 
     char path[SST2_PATH_MAX];
     Tsv *tsv = sst2_path(data, file, path, err) ? lk_tsv_new(path, CLASSES, err) : NULL;
     TextDataset *d = tsv ? lk_text_dataset_new(err) : NULL;
-    if (d && !add_rows(d, tsv, rows, tok, max_length, err)) {
+    int64_t cut = 0;
+    if (d && !add_rows(d, tsv, rows, tok, max_length, &cut, err)) {
         lk_text_dataset_free(d);
         d = NULL;
     }
     lk_tsv_free(tsv);
+    if (d && cut)
+        printf("%s: %lld of %lld sentences are cut to %lld tokens\n", file, (long long)cut, (long long)d->count,
+               (long long)max_length);
     return d;
 }

@@ -20,8 +20,9 @@ bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);
 enum { SST2_PATH_MAX = CLI_PATH_MAX + 32 };
 bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err);
 
-/* The sentences of that file as ids with <s> and </s>, at most max_length of them;
- * rows > 0: only so many from the beginning. NULL: LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
+/* The sentences of that file as ids with <s> and </s>, at most max_length of them: longer sentences are
+ * cut, and a line on stdout says how many. rows > 0: only so many from the beginning. NULL: LK_EIO, LK_EFORMAT,
+ * LK_EVALUE, LK_EMEMORY. */
 TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
                       Error *err);
 

@@ -22,7 +22,7 @@ typedef struct Options {
 static const CliOption options[] = {
     CLI_TEXT("model", Options, model, "DIR", "folder with vocab.json and merges.txt; needed"),
     CLI_TEXT("tsv", Options, tsv, "FILE", "tokenize the column sentence of a GLUE file"),
-    CLI_TEXT("text", Options, text, "TEXT", "tokenize one text"),
+    CLI_ANY_TEXT("text", Options, text, "TEXT", "tokenize one text, which may be empty"),
     CLI_TEXT("lines", Options, lines, "FILE",
              "tokenize each line of a file; without --tsv, --text and --lines: of stdin"),
     CLI_FLAG("decode", Options, decode, "the other way: --text or lines are ids with a space between, and become text"),

@@ -10,7 +10,7 @@ static const RobertaConfig small = {
     .vocab_size = 50, .hidden_size = 16, .num_hidden_layers = 3, .num_attention_heads = 4, .intermediate_size = 24,
     .max_position_embeddings = 14, .type_vocab_size = 1, .num_labels = 2, .pad_token_id = 1, .bos_token_id = 0,
     .eos_token_id = 2, .hidden_dropout_prob = 0.1, .attention_probs_dropout_prob = 0.1, .layer_norm_eps = 1e-5,
-    .initializer_range = 0.02,
+    .initializer_range = 0.02, .classifier_dropout = 0.25,
 };
 
 Test(roberta_config, written_and_read)
@@ -53,6 +53,27 @@ Test(roberta_config, defaults_and_nulls)
     check(c.pad_token_id == 1 && c.bos_token_id == 0 && c.eos_token_id == 2 && c.num_labels == 3);
 }
 
+/* Null, as transformers writes it, comes back as null. */
+Test(roberta_config, classifier_dropout)
+{
+    RobertaConfig c;
+    Error err = { 0 };
+    check(read_text(&c, "{\"classifier_dropout\": 0.5}", &err) && c.classifier_dropout == 0.5, "%s", err.message);
+    check(read_text(&c, "{\"classifier_dropout\": null}", &err) && isnan(c.classifier_dropout), "%s", err.message);
+    char folder[1024], *text = NULL;
+    snprintf(folder, sizeof folder, "%s", check_scratch("config.json"));
+    FILE *file = NULL;
+    size_t room = 0;
+    *strrchr(folder, '/') = '\0';
+    check(roberta_config_write(&c, "RobertaForMaskedLM", folder, &err), "%s", err.message);
+    file = fopen(check_scratch("config.json"), "r");
+    check(file && getdelim(&text, &room, '\0', file) > 0 && strstr(text, "\"classifier_dropout\": null"), "%s", text);
+    fclose(file);
+    free(text);
+    c.classifier_dropout = 0.1;
+    check(roberta_config_read(&c, folder, &err) && isnan(c.classifier_dropout), "%s", err.message);
+}
+
 Test(roberta_config, bad_files)
 {
     static const struct {
@@ -74,6 +95,7 @@ Test(roberta_config, bad_files)
         { "{\"pad_token_id\": 50265}", LK_EVALUE, "must be less than vocab_size" },
         { "{\"max_position_embeddings\": 3}", LK_EVALUE, "at least two more must be left" },
         { "{\"hidden_dropout_prob\": 1}", LK_EVALUE, "hidden_dropout_prob is 1; it must be between 0 and" },
+        { "{\"classifier_dropout\": -0.1}", LK_EVALUE, "classifier_dropout is -0.1; it must be between 0 and" },
         { "{\"layer_norm_eps\": 0}", LK_EVALUE, "layer_norm_eps is 0" },
         { "{\"hidden_act\": \"relu\"}", LK_EVALUE, "hidden_act is \"relu\"; only \"gelu\" is implemented" },
         { "{\"hidden_act\": 3}", LK_EVALUE, "hidden_act is \"(no text)\"" },

@@ -28,6 +28,12 @@ Test(tokenize, sources)
     print_to(expected, sizeof expected, "%s0 2\n%s", one.out, one.out);
     check_output(run_program("./tokenize --model '%s' --lines '%s'", model(), lines), expected);
     check_output(run_program("./tokenize --model '%s' </dev/null", model()), "");
+    check_output(run_program("./tokenize --model '%s' --text ''", model()), "0 2\n");
+    check_output(run_program("./tokenize --model '%s' --text=", model()), "0 2\n");
+    Output dashes = run_program("./tokenize --model '%s' --text=--decode", model());
+    check(dashes.status == 0 && strcmp(dashes.out, "0 2\n") != 0, "%s", dashes.err);
+    check_output(run_program("./tokenize --model '%s' --text --decode", model()), dashes.out);
+    output_free(&dashes);
 
     static const char tsv[] = "label\tsentence\n1\tit is the film\n0\tit is the film\n";
     print_to(expected, sizeof expected, "%s%s", one.out, one.out);
@@ -48,6 +54,8 @@ Test(tokenize, there_and_back)
 
 Test(tokenize, refused)
 {
+    check_refused(run_program("./tokenize --model '%s' --text", model()), 2, "--text needs a value");
+    check_refused(run_program("./tokenize --model ''"), 2, "--model: the value is empty");
     check_refused(run_program("./tokenize --text a"), 1, "tokenize: --model is needed");
     check_refused(run_program("./tokenize --model nowhere --text a"), 1, "nowhere/vocab.json: cannot be opened");
     check_refused(run_program("./tokenize --model '%s' --text a --lines b", model()), 1, "only one of --tsv, --text");
