@@ -92,6 +92,24 @@ static const CliOption *find_option(const CliProgram *program, const char *text,
     return NULL;
 }
 
+/* Whether --NAME or --NAME=VALUE is among the arguments. One that is a value begins with "--" for CLI_ANY_TEXT only. */
+static bool is_given(int argc, char **argv, const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n && strncmp(argv[i] + 2, name, n) == 0)
+            return true;
+    return false;
+}
+
+static void check_exclusions(const CliProgram *program, int argc, char **argv)
+{
+    for (const CliExclusion *e = program->exclusions; e && e->option; e++)
+        for (int i = 0; is_given(argc, argv, e->option) && i < CLI_OTHERS && e->others[i]; i++)
+            if (is_given(argc, argv, e->others[i]))
+                usage_error(program, "--%s %s: --%s does not go with it", e->option, e->why, e->others[i]);
+}
+
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
 {
     for (int i = 1; i < argc; i++) {
@@ -117,6 +135,7 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
             store(program, o, value, options);
         }
     }
+    check_exclusions(program, argc, argv);
 }
 
 void cli_set_threads(int64_t threads)

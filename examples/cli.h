@@ -6,7 +6,7 @@
  *         CLI_DOUBLE("lr", Options, lr, "X", 0, 100, "learning rate"),
  *         CLI_END
  *     };
- *     static const CliProgram program = { "name", "What it does, in one line.", options };
+ *     static const CliProgram program = { .name = "name", .about = "What it does.", .options = options };
  *
  *     int main(int argc, char **argv)
  *     {
@@ -60,10 +60,18 @@ typedef struct CliOption {
 #define CLI_DATA(T) CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
 #define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
 
+/* An option that makes others void: they are refused beside it, lest their values be taken for what was done. */
+enum { CLI_OTHERS = 6 };
+typedef struct CliExclusion {
+    const char *option, *why; /* "full", "trains all weights" */
+    const char *others[CLI_OTHERS];
+} CliExclusion;
+
 typedef struct CliProgram {
     const char *name;
     const char *about; /* what it does, for --help */
     const CliOption *options;
+    const CliExclusion *exclusions; /* up to the first without an option; NULL: none */
 } CliProgram;
 
 /* Stores the values of argv in the struct that the table describes. --help or -h prints the table and ends the program

@@ -51,7 +51,9 @@ typedef struct Options {
     int64_t seed, epochs;
 } Options;
 static const CliOption options[] = { CLI_SEED(Options), CLI_EPOCHS(Options), CLI_END };
-static const CliProgram program = { "custom_module", "Defines a module, prints it, trains and checks it.", options };
+static const CliProgram program = { .name = "custom_module",
+                                    .about = "Defines a module, prints it, trains and checks it.",
+                                    .options = options };
 
 static void print(Module *net)
 {

@@ -51,7 +51,8 @@ typedef struct Options {
     int64_t seed;
 } Options;
 static const CliOption options[] = { CLI_SEED(Options), CLI_END };
-static const CliProgram program = { "custom_op", "Defines an operation and checks its gradient.", options };
+static const CliProgram program = { .name = "custom_op", .about = "Defines an operation and checks its gradient.",
+                                    .options = options };
 
 static bool run(Tape *t, Rng *rng, Error *err)
 {

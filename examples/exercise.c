@@ -12,7 +12,7 @@ static const CliOption options[] = { CLI_SEED(Options), CLI_END };
 
 int exercise_main(const Exercise *exercise, int argc, char **argv)
 {
-    const CliProgram program = { exercise->name, exercise->about, options };
+    const CliProgram program = { .name = exercise->name, .about = exercise->about, .options = options };
     Options o = { .seed = 0 };
     cli_parse(&program, argc, argv, &o);
 

@@ -5,7 +5,6 @@
  * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
  * data: examples/roberta_task.c; training: examples/trainer.c. */
 #include <math.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -60,11 +59,19 @@ static const CliOption options[] = {
     CLI_TEXT("report", Options, report, "FILE", "write a page with the results and curves to FILE, as HTML"),
     CLI_END,
 };
+static const CliExclusion exclusions[] = {
+    { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
+    { "adapter", "brings LoRA and a head of its own", { "rank", "alpha", "targets", "train-head" } },
+    { "eval-only", "trains nothing", { "resume", "stop-after", "train-head" } },
+    { "stop-after", "ends before there are results", { "logits", "json", "report" } },
+    { NULL, NULL, { NULL } },
+};
 static const CliProgram program = {
     .name = "roberta_sst2",
     .about =
         "Fine-tunes RoBERTa with LoRA, or fully, on SST-2: does a sentence praise a film (1) or not (0)?" SST2_PLACES,
     .options = options,
+    .exclusions = exclusions,
 };
 
 typedef struct Run {
@@ -78,39 +85,6 @@ typedef struct Run {
 } Run;
 
 /* ---- before the work -------------------------------------------------------------------------------------------- */
-
-/* An option that another one makes void is refused where its value would be taken for what was done. */
-typedef struct Exclusion {
-    const char *option, *why, *others[5];
-} Exclusion;
-static const Exclusion exclusions[] = {
-    { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
-    { "adapter", "brings LoRA and a head of its own", { "rank", "alpha", "targets", "train-head" } },
-    { "eval-only", "trains nothing", { "resume", "stop-after", "train-head" } },
-    { "stop-after", "ends before there are results", { "logits", "json", "report" } },
-};
-
-/* Whether the option is among the arguments, as --NAME or --NAME=VALUE; no value begins with "--". */
-static bool is_given(int argc, char **argv, const char *name)
-{
-    size_t n = strlen(name);
-    for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n && strncmp(argv[i] + 2, name, n) == 0)
-            return true;
-    return false;
-}
-
-static bool goes_together(int argc, char **argv, Error *err)
-{
-    for (const Exclusion *e = exclusions; e < exclusions + sizeof exclusions / sizeof exclusions[0]; e++) {
-        if (!is_given(argc, argv, e->option)) continue;
-        for (int i = 0; i < 5 && e->others[i]; i++)
-            if (is_given(argc, argv, e->others[i]))
-                return lk_error_set(err, LK_EVALUE, "--%s %s: --%s does not go with it", e->option, e->why,
-                                    e->others[i]);
-    }
-    return true;
-}
 
 /* Where something is to be written is known to be writable before the work starts. */
 static bool can_write(const Options *o, Error *err)
@@ -331,7 +305,7 @@ int main(int argc, char **argv)
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
-    bool ok = goes_together(argc, argv, &err) && can_write(&o, &err) && homework(&r, start, &err);
+    bool ok = can_write(&o, &err) && homework(&r, start, &err);
     session_end(&r.session);
     lk_free(r.model);
     task_close(&r.task);
