@@ -1,5 +1,5 @@
 /* test_ops_compare.c - comparisons that give masks (core/ops_compare.c) and those that give an answer (lk_equal,
- * lk_allclose, lk_count, lk_at and lk_item of core/tensor.c), and bad calls of both. */
+ * lk_allclose, lk_count, lk_at and lk_item of core/tensor_values.c), and bad calls of both. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_isclose.h"

@@ -1,5 +1,5 @@
 /* test_ops_copy.c - copies that autograd follows (core/ops_copy.c) against PyTorch (fixtures/ops_copy.h); copies in
- * place and conversions (core/tensor.c); and all of them called wrongly. */
+ * place and conversions (core/tensor.c, core/tensor_values.c); and all of them called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_copy.h"

@@ -1,0 +1,268 @@
+/* tensor_values.c - what is in a tensor: read, copied, compared, drawn at random. How it lies in memory: core/tensor.c. */
+#include "core/tensor.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/internal.h"
+
+/* ---- reading, copying, filling ----------------------------------------------------------------------------------- */
+
+#define EACH(T, p, expression) \
+    for (int64_t i = 0; i < n; i++) { \
+        T *p = (T *)data + i * step; \
+        expression; \
+    }
+
+void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values)
+{
+    switch (dtype) {
+    case LK_F32: EACH(const float, p, values[i] = (double)*p) break;
+    case LK_F64: EACH(const double, p, values[i] = *p) break;
+    case LK_I64: EACH(const int64_t, p, values[i] = (double)*p) break;
+    case LK_U8: EACH(const uint8_t, p, values[i] = *p) break;
+    case LK_BOOL: EACH(const bool, p, values[i] = *p) break;
+    }
+}
+
+/* A double beyond the ends of an integer type has no defined conversion in C. */
+static int64_t to_int(double v, int64_t low, int64_t high)
+{
+    if (isnan(v)) return 0;
+    return v <= (double)low ? low : v >= (double)high ? high : (int64_t)v;
+}
+
+void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values)
+{
+    switch (dtype) {
+    case LK_F32: EACH(float, p, *p = (float)values[i]) break;
+    case LK_F64: EACH(double, p, *p = values[i]) break;
+    case LK_I64: EACH(int64_t, p, *p = to_int(values[i], INT64_MIN, INT64_MAX)) break;
+    case LK_U8: EACH(uint8_t, p, *p = (uint8_t)to_int(values[i], 0, UINT8_MAX)) break;
+    case LK_BOOL: EACH(bool, p, *p = values[i] != 0) break;
+    }
+}
+
+double lk_at(const Tensor *x, const int64_t *index)
+{
+    if (!x) return NAN;
+    int64_t offset = 0;
+    for (int d = 0; d < x->ndim; d++) {
+        if (index[d] < 0 || index[d] >= x->shape[d]) return NAN;
+        offset += index[d] * x->stride[d];
+    }
+    double value = NAN;
+    lk_load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1, &value);
+    return value;
+}
+
+double lk_item(const Tensor *x)
+{
+    static const int64_t zeros[LK_MAX_DIMS];
+    return x && lk_numel(x) == 1 ? lk_at(x, zeros) : NAN;
+}
+
+void lk_touch(Tensor *x)
+{
+    x->storage->version++;
+}
+
+enum { PIECE = 256 }; /* elements converted at a time, on the stack */
+
+static void *element(void *data, DType dtype, int64_t index)
+{
+    return (char *)data + index * (int64_t)lk_dtype_size(dtype);
+}
+
+typedef struct CopyTypes {
+    DType dst, src;
+} CopyTypes;
+
+static void copy_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const CopyTypes *types = arg;
+    double values[PIECE];
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t count = n - i < PIECE ? n - i : PIECE;
+        lk_load_row(types->src, element(p[1], types->src, i * step[1]), step[1], count, values);
+        lk_store_row(types->dst, element(p[0], types->dst, i * step[0]), step[0], count, values);
+    }
+}
+
+/* Without a conversion the bits are moved: int64 keeps all of its 64, NaN its payload. */
+static void move_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    size_t size = *(const size_t *)arg;
+    if (step[0] == 1 && step[1] == 1) {
+        memcpy(p[0], p[1], (size_t)n * size);
+    } else if (size == 4) {
+        for (int64_t i = 0; i < n; i++) ((uint32_t *)p[0])[i * step[0]] = ((const uint32_t *)p[1])[i * step[1]];
+    } else if (size == 8) {
+        for (int64_t i = 0; i < n; i++) ((uint64_t *)p[0])[i * step[0]] = ((const uint64_t *)p[1])[i * step[1]];
+    } else {
+        for (int64_t i = 0; i < n; i++) ((uint8_t *)p[0])[i * step[0]] = ((const uint8_t *)p[1])[i * step[1]];
+    }
+}
+
+/* By way of double, an int64 beyond 2^53 would be rounded twice. */
+static void int_to_float_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    for (int64_t i = 0; i < n; i++) ((float *)p[0])[i * step[0]] = (float)((const int64_t *)p[1])[i * step[1]];
+}
+
+bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
+{
+    char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
+    int ndim;
+    int64_t shape[LK_MAX_DIMS];
+    if (!dst || !src) return lk_error_set(err, LK_EVALUE, "lk_copy_: %s is NULL", dst ? "src" : "dst");
+    if (!lk_broadcast_shape(dst, src, &ndim, shape) || ndim != dst->ndim ||
+        memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
+        return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s", lk_shape_text(src, b),
+                            lk_shape_text(dst, a));
+    const Tensor *x[] = { dst, src };
+    if (dst->dtype == src->dtype) lk_loop(move_row, &(size_t){ lk_dtype_size(dst->dtype) }, 2, x);
+    else if (dst->dtype == LK_F32 && src->dtype == LK_I64) lk_loop(int_to_float_row, NULL, 2, x);
+    else lk_loop(copy_row, &(CopyTypes){ dst->dtype, src->dtype }, 2, x);
+    lk_touch(dst);
+    return true;
+}
+
+bool lk_fill_(Tensor *x, double value)
+{
+    if (!x) return false;
+    Tensor v = { .data = &value, .dtype = LK_F64 };
+    return lk_copy_(x, &v, NULL);
+}
+
+/* ---- comparing ------------------------------------------------------------------------------------------------- */
+
+typedef struct Comparison {
+    DType dtype;
+    double rtol, atol;
+    bool *holds;
+    int64_t *count;
+} Comparison;
+
+static void equal_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const Comparison *c = arg;
+    double a[PIECE], b[PIECE];
+    for (int64_t i = 0; i < n && *c->holds; i += PIECE) {
+        int64_t count = n - i < PIECE ? n - i : PIECE;
+        lk_load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
+        lk_load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
+        for (int64_t j = 0; j < count; j++) {
+            double error = fabs(a[j] - b[j]); /* NaN and infinity are close to nothing but the same infinity */
+            if (!(a[j] == b[j] || (isfinite(error) && error <= c->atol + c->rtol * fabs(b[j])))) *c->holds = false;
+        }
+    }
+}
+
+/* int64 beyond 2^53 are not all doubles. */
+static void equal_int_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const Comparison *c = arg;
+    const int64_t *a = p[0], *b = p[1];
+    for (int64_t i = 0; i < n; i++)
+        if (a[i * step[0]] != b[i * step[1]]) *c->holds = false;
+}
+
+static bool compare(RowFn *row, const Tensor *a, const Tensor *b, double rtol, double atol)
+{
+    if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false;
+    bool holds = true;
+    lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2, (const Tensor *const[]){ a, b });
+    return holds;
+}
+
+bool lk_equal(const Tensor *a, const Tensor *b)
+{
+    return compare(a && a->dtype == LK_I64 ? equal_int_row : equal_row, a, b, 0, 0);
+}
+
+bool lk_allclose(const Tensor *a, const Tensor *b, double rtol, double atol)
+{
+    return compare(equal_row, a, b, rtol, atol);
+}
+
+static void count_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const Comparison *c = arg;
+    double a[PIECE];
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t count = n - i < PIECE ? n - i : PIECE;
+        lk_load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
+        for (int64_t j = 0; j < count; j++) *c->count += a[j] != 0;
+    }
+}
+
+int64_t lk_count(const Tensor *x)
+{
+    int64_t count = 0;
+    if (x) lk_loop_serial(count_row, &(Comparison){ .dtype = x->dtype, .count = &count }, 1, &x);
+    return count;
+}
+
+/* ---- random values --------------------------------------------------------------------------------------------- */
+
+typedef struct Draw {
+    DType dtype;
+    Rng *rng;
+    double a, b; /* low and high, or mean and std */
+} Draw;
+
+static void uniform_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const Draw *d = arg;
+    float low = (float)d->a, range = (float)d->b - low;
+    for (int64_t i = 0; i < n; i++)
+        if (d->dtype == LK_F32) ((float *)p[0])[i * step[0]] = fmaf(lk_random_f32(d->rng), range, low); /* 1 rounding */
+        else ((double *)p[0])[i * step[0]] = fma(lk_random_f64(d->rng), d->b - d->a, d->a);
+}
+
+static void normal_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const Draw *d = arg;
+    for (int64_t i = 0; i < n; i++) {
+        double value = fma(lk_random_normal(d->rng), d->b, d->a); /* 1 rounding, as in PyTorch */
+        lk_store_row(d->dtype, element(p[0], d->dtype, i * step[0]), 1, 1, &value);
+    }
+}
+
+/* PyTorch fills a tensor that is not contiguous in the order of its memory: dimensions by falling stride. */
+static Tensor memory_order(const Tensor *x)
+{
+    Tensor y = *x;
+    for (int i = 1; i < y.ndim; i++)
+        for (int j = i; j > 0 && y.stride[j] > y.stride[j - 1]; j--) {
+            int64_t shape = y.shape[j], stride = y.stride[j];
+            y.shape[j] = y.shape[j - 1], y.stride[j] = y.stride[j - 1];
+            y.shape[j - 1] = shape, y.stride[j - 1] = stride;
+        }
+    return y;
+}
+
+static bool draw(RowFn *row, Tensor *x, Rng *rng, double a, double b)
+{
+    Tensor ordered = memory_order(x);
+    lk_loop_serial(row, &(Draw){ x->dtype, rng, a, b }, 1, (const Tensor *const[]){ &ordered });
+    lk_touch(x);
+    return true;
+}
+
+bool lk_uniform_(Tensor *x, double low, double high, Rng *rng)
+{
+    return x && lk_is_floating(x->dtype) && draw(uniform_row, x, rng, low, high);
+}
+
+bool lk_normal_(Tensor *x, double mean, double std, Rng *rng)
+{
+    if (!x || !lk_is_floating(x->dtype)) return false;
+    if (!lk_is_contiguous(x)) return draw(normal_row, x, rng, mean, std);
+    if (x->dtype == LK_F32) lk_random_normals_f32(rng, x->data, lk_numel(x), mean, std);
+    else lk_random_normals_f64(rng, x->data, lk_numel(x), mean, std);
+    lk_touch(x);
+    return true;
+}
