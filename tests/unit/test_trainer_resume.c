@@ -287,13 +287,9 @@ Test(trainer_resume, killed_in_any_forward, .timeout = 120)
 /* Whether two folders of the file system can be swapped in one moment. */
 static bool can_swap(void)
 {
-#ifdef RENAME_EXCHANGE
     const char *a = toy_path("swap-a"), *b = toy_path("swap-b");
     make_folder(a), make_folder(b);
-    return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0;
-#else
-    return false;
-#endif
+    return lk_folder_swap(a, b);
 }
 
 /* Killed at any moment while it saves again and again, over what is there: every folder that was ever there is there, and
@@ -309,7 +305,7 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
     TrainerState start = toy.tr.state;
     int saves = 0, seen_temporary = 0;
     bool seen[3] = { true, false, false }, swaps = can_swap();
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < ROUNDS || saves <= ROUNDS || seen_temporary == 0; round++) { /* more if all is slow */
         pid_t child = fork();
         check(child >= 0);
         if (child == 0) { /* the checkpoints 2, 3 and 4 with one value in all weights, 1, 2, 3, … */
@@ -317,7 +313,7 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
             for (int value = 1;; value++) {
                 for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);) lk_fill_(it.tensor, value);
                 toy.tr.state.step = start.step + value % 3;
-                toy.tr.state.pass = value; /* in the TRAINER_STATE_FILE */
+                toy.tr.state.pass = value; /* it is in trainer_state.json */
                 for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
                     lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
                 if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
@@ -349,7 +345,6 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
             toy_free(&reader);
         }
     }
-    check(saves > ROUNDS && seen_temporary > 0, "%d saves, %d caught in the middle", saves, seen_temporary);
     toy_free(&toy);
 }
 

@@ -3,9 +3,8 @@
 #ifndef TOY_H
 #define TOY_H
 
-#include "examples/folder.c" /* first: it asks for _GNU_SOURCE */
-
 #include "examples/cli.c"
+#include "examples/folder.c"
 #include "examples/trainer.c"
 #include "examples/trainer_checkpoint.c"
 #include "examples/trainer_data.c"
