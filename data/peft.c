@@ -269,15 +269,16 @@ static bool carry(const char *from, const char *to, bool move)
     return ok;
 }
 
-/* Both folders change places. False: this file system, or this folder, cannot. */
+/* Both folders change places. False: this file system, or this folder, cannot; then all is where it was. */
 static bool swap(const char *stage, const char *folder)
 {
     struct stat info;
     if (stat(folder, &info) != 0 || chmod(stage, info.st_mode & 07777) != 0 || !carry(folder, stage, false) ||
         !lk_folder_swap(stage, folder))
         return false;
-    carry(stage, folder, true);
-    return true;
+    if (carry(stage, folder, true) || !lk_folder_swap(stage, folder)) return true;
+    carry(stage, folder, true); /* one cannot be moved: both are back, and so are those that could be */
+    return false;
 }
 
 /* File by file: the old ones aside, the new ones in their place. The settings go first and come last, so that they are
