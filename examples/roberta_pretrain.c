@@ -7,6 +7,7 @@
  * among the tokens that train.tsv has (a quarter of the vocabulary: the others are never an answer). The folder that
  * is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
+#include <unistd.h>
 
 #include "core/ops.h"
 #include "data/safetensors.h"
@@ -37,7 +38,7 @@ static const CliOption options[] = {
     CLI_INT("batch-size", Options, batch, "N", 1, 65536, "sentences of a step"),
     CLI_INT("steps", Options, steps, "N", 0, 1e9, "training steps; 0: as many as --minutes allows"),
     CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5,
-             "stop after so many minutes; 0: when --steps are made, without --steps after 12"),
+               "stop after so many minutes; 0: when --steps are made, without --steps after 12"),
     CLI_INT("rows", Options, rows, "N", 0, 1e9, "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
     CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the training in which the learning rate rises"),
@@ -68,22 +69,25 @@ typedef struct Run {
     Module *model;
     Optimizer *opt;
     TensorList params;
+    bool described; /* the folder has all but the weights */
     int64_t steps;
     double seconds, train_loss, dev_loss, dev_accuracy;
 } Run;
 
 /* ---- the folder ------------------------------------------------------------------------------------------------- */
 
-/* The weights last: who is killed before leaves a folder without them, or, of an older model, with weights that the new
- * config.json does not fit unless the sizes are the same. */
+/* The weights come last, and an older model's go first: they are never there with another one's config.json. */
 static bool write_folder(Run *r, Error *err)
 {
-    char path[CLI_PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/model.safetensors", r->o->output);
-    return folder_copy(r->folder, r->o->output, "vocab.json", err) &&
-           folder_copy(r->folder, r->o->output, "merges.txt", err) &&
-           roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", r->o->output, err) &&
-           lk_save_module(r->model, path, err);
+    char path[FOLDER_PATH_MAX];
+    const char *to = r->o->output;
+    if (!folder_join(path, to, "model.safetensors", err)) return false;
+    if (!r->described) {
+        unlink(path); /* where this fails and has to work, saving fails too */
+        r->described = folder_copy(r->folder, to, "vocab.json", err) && folder_copy(r->folder, to, "merges.txt", err) &&
+                       roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", to, err);
+    }
+    return r->described && lk_save_module(r->model, path, err);
 }
 
 /* ---- evaluation and training ------------------------------------------------------------------------------------ */
@@ -112,6 +116,9 @@ static bool evaluate(Run *r, Error *err)
     lk_train(r->model, true);
     r->masking.rng = before;
     if (!cli_ok(r->t, err)) return false;
+    if (count == 0)
+        return lk_error_set(err, LK_EVALUE, "dev.tsv: none of its tokens was hidden, so there is nothing to evaluate; "
+                                            "it needs more sentences, of words that train.tsv has");
     r->dev_loss = loss / count;
     r->dev_accuracy = right / count;
     return true;
@@ -264,7 +271,7 @@ static bool run(Run *r, Error *err)
 {
     if (!folder_make(r->o->output, err)) return false;
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
-    bool ok = prepare(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
+    bool ok = prepare(r, err) && evaluate(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);

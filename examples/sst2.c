@@ -29,7 +29,7 @@ static bool has_file(const char *folder, const char *name)
 
 static bool holds_model(const char *folder)
 {
-    return has_file(folder, "config.json");
+    return has_file(folder, "vocab.json"); /* all that pre-training needs, beside merges.txt */
 }
 
 static bool holds_sst2(const char *folder)

@@ -303,9 +303,18 @@ Test(roberta_pretrain, bad_input)
     prepare();
     check_refused(run_program("./roberta_pretrain --model '%s' --data '%s'", model, root), 1,
                   "--output DIR is missing");
+    char path[1300];
+    print_to(path, sizeof path, "%s/sst2/dev.tsv", root);
+    write_text(path, "sentence\tlabel\n~~~\t0\n"); /* no word of train.tsv */
+    Output o = run_program("./roberta_pretrain --model '%s' --data '%s' --output '%s' --layers 1 --hidden 16 "
+                           "--heads 2 --steps 1", model, root, output);
+    check(o.status == 1 && strstr(o.err, "dev.tsv: none of its tokens was hidden"), "%s", o.err);
+    check(!strstr(o.out, "step") && !exists("out/model.safetensors"), "%s", o.out);
+    output_free(&o);
 }
 
-/* What the weights belong to is there before they are; fewer steps than a line of the log stands for have a loss. */
+/* What the weights belong to is there before they are, and old ones go before it changes; fewer steps than a line of
+ * the log stands for have a loss. */
 Test(roberta_pretrain, writes_the_weights_last)
 {
     prepare();
@@ -326,6 +335,31 @@ Test(roberta_pretrain, writes_the_weights_last)
     char *json = text_of("p.json");
     check(number_of(json, "\"train_loss\": ") > 1 && number_of(json, "\"steps\": ") == 3, "%s", json);
     free(json);
+
+    print_to(path, sizeof path, "%s/config.json", output);
+    check(exists("out/model.safetensors") && unlink(path) == 0);
+    make_folder(path); /* the settings of the next one cannot be written */
+    o = run_program(command, model, root, output, root);
+    check(o.status == 1 && strstr(o.err, "config.json: cannot be written: it is a folder"), "%s", o.err);
+    check(!exists("out/model.safetensors"), "weights without the settings that belong to them");
+    output_free(&o);
+}
+
+/* Of a model in the usual place it reads the tokenizer only; roberta_sst2 says what else it needs. */
+Test(roberta_pretrain, needs_only_a_tokenizer)
+{
+    prepare();
+    char path[1300];
+    print_to(path, sizeof path, "%s/config.json", model);
+    check(unlink(path) == 0);
+    print_to(path, sizeof path, "%s/roberta-base", root);
+    check(rename(model, path) == 0);
+    Output o = run_program("LORIKEET_DATA='%s' ./roberta_pretrain --output '%s' --threads 1 --layers 1 --hidden 16 "
+                           "--heads 2 --steps 1", root, output);
+    check(o.status == 0 && exists("out/model.safetensors"), "%s", o.err);
+    output_free(&o);
+    check_refused(run_program("LORIKEET_DATA='%s' ./roberta_sst2 --output '%s'", root, output), 1,
+                  "roberta-base/config.json: cannot be opened");
 }
 
 /* grep leaves after the first run's line, and the lab ends at its next one. */
