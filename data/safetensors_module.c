@@ -199,7 +199,7 @@ static bool check_report(const Load *l, int missing)
     if (r->unexpected.count > 0 && !lk_param_at(l->module, r->unexpected.items[0], &hint))
         nearest = strstr(hint.message, "; nearest: ");
     snprintf(text, sizeof text, "%d missing (%s), %d unexpected (%s%.120s), %d mismatched (%s)", missing,
-             lk_names_text(&r->missing, lists[0], sizeof lists[0]), r->unexpected.count,
+             missing ? lk_names_text(&r->missing, lists[0], sizeof lists[0]) : "", r->unexpected.count,
              lk_names_text(&r->unexpected, lists[1], sizeof lists[1]), nearest ? nearest : "", r->mismatched.count,
              lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
     return fail(l, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE, text);

@@ -61,7 +61,7 @@ typedef struct CliOption {
 #define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
 
 /* An option that makes others void: they are refused beside it, lest their values be taken for what was done. */
-enum { CLI_OTHERS = 6 };
+enum { CLI_OTHERS = 10 };
 typedef struct CliExclusion {
     const char *option, *why; /* "full", "trains all weights" */
     const char *others[CLI_OTHERS];

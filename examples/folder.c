@@ -39,6 +39,12 @@ bool folder_make(const char *path, Error *err)
     return (mkdtemp(probe) && rmdir(probe) == 0) || folder_failed(path, "cannot be written", err);
 }
 
+bool folder_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 bool folder_copy(const char *from, const char *to, const char *name, Error *err)
 {
     char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX], buffer[1 << 14];

@@ -13,6 +13,8 @@ enum { FOLDER_PATH_MAX = 4096 };
 
 /* os.makedirs(path, exist_ok=True), and knows that files can be made in it: makes one and removes it again. LK_EIO. */
 bool folder_make(const char *path, Error *err);
+/* Whether both are there, and are the same folder. */
+bool folder_same(const char *a, const char *b);
 /* Copies the file `name` of one folder into another one, whole or not at all. LK_EIO. */
 bool folder_copy(const char *from, const char *to, const char *name, Error *err);
 

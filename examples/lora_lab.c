@@ -190,6 +190,9 @@ static void describe(const Task *task, const Options *o, Lab *lab)
     lab->majority = fmax((double)ones, (double)(lab->dev_rows - ones)) / (double)lab->dev_rows;
     lab->model = task->folder;
     lab->epochs = o->epochs;
+    lab->batch_size = o->task.batch_size;
+    lab->seed = o->task.seed;
+    lab->alpha = o->alpha;
     lab->lr = o->lr;
     lab->full_lr = o->full_lr;
 }

@@ -139,6 +139,12 @@ bool lab_write_json(const Lab *lab, const char *path, Error *err)
     results_int(&f, "train_rows", lab->train_rows);
     results_int(&f, "dev_rows", lab->dev_rows);
     results_number(&f, "majority", lab->majority);
+    results_int(&f, "seed", lab->seed);
+    results_int(&f, "epochs", lab->epochs);
+    results_int(&f, "batch_size", lab->batch_size);
+    results_number(&f, "alpha", lab->alpha);
+    results_number(&f, "lr", lab->lr);
+    results_number(&f, "full_lr", lab->full_lr);
     for (int i = 0; i < lab->count; i++) {
         const LabMeasure *m = &lab->measures[i];
         results_object(&f, m->name);
@@ -214,10 +220,10 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
     fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s "
             "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an "
             "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for them, "
-            "and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
+            "with alpha %g, and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
             cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows),
             (long long)lab->epochs, lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
-            lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->full_lr, about);
+            lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->alpha, lab->full_lr, about);
     full_table(out, lab);
     rank_table(out, lab);
     bool ranks = lab->measures[lab->ranks].seeds > 0, all = lab->measures[lab->count - 1].seeds > 0;

@@ -23,8 +23,8 @@ typedef struct Lab {
     LabMeasure measures[LAB_MEASURES_MAX]; /* full; the ranks; the groups of targets */
     int count, ranks, groups; /* measures[1 … ranks], and then the groups */
     int reference;            /* the rank that stands for "LoRA on all" beside full fine-tuning and the groups */
-    int64_t train_rows, dev_rows, base_parameters, epochs;
-    double lr, full_lr;       /* the highest learning rates */
+    int64_t train_rows, dev_rows, base_parameters, epochs, batch_size, seed; /* the first of the seeds */
+    double lr, full_lr, alpha; /* the highest learning rates; of LoRA */
     double majority;          /* accuracy of always saying the more frequent label */
     const char *model;
 } Lab;

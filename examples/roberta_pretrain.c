@@ -247,7 +247,7 @@ static bool prepare(Run *r, Error *err)
 {
     const Options *o = r->o;
     char train[32], dev[32], tokens[32];
-    if (!sst2_model_folder(o->model, r->folder, err) || !(r->tok = lk_tokenizer_new(r->folder, err))) return false;
+    if (!(r->tok = lk_tokenizer_new(r->folder, err))) return false;
     int64_t longest = roberta_max_length(&roberta_base);
     r->train_set = sst2_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
     r->dev_set = r->train_set ? sst2_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
@@ -269,7 +269,10 @@ static bool prepare(Run *r, Error *err)
 
 static bool run(Run *r, Error *err)
 {
-    if (!folder_make(r->o->output, err)) return false;
+    if (!sst2_model_folder(r->o->model, r->folder, err) || !folder_make(r->o->output, err)) return false;
+    if (folder_same(r->folder, r->o->output))
+        return lk_error_set(err, LK_EVALUE, "--output %.300s is the folder of --model, whose files would be replaced: "
+                            "another one is needed", r->o->output);
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
     bool ok = prepare(r, err) && evaluate(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);

@@ -62,7 +62,9 @@ static const CliOption options[] = {
 static const CliExclusion exclusions[] = {
     { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
     { "adapter", "brings LoRA and a head of its own", { "rank", "alpha", "targets", "train-head" } },
-    { "eval-only", "trains nothing", { "resume", "stop-after", "train-head" } },
+    { "eval-only", "trains nothing",
+      { "resume", "stop-after", "train-head", "epochs", "lr", "warmup", "weight-decay", "accumulate", "recompute",
+        "train-rows" } },
     { "stop-after", "ends before there are results", { "logits", "json", "report" } },
     { NULL, NULL, { NULL } },
 };
@@ -99,10 +101,9 @@ static bool can_write(const Options *o, Error *err)
 static bool keeps_base(const Run *r, Error *err)
 {
     char best[FOLDER_PATH_MAX];
-    struct stat a, b;
     if (r->o->full || r->o->task.eval_only) return true;
     return folder_join(best, r->o->output, "best_checkpoint", err) &&
-           (stat(best, &a) != 0 || stat(r->task.folder, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino ||
+           (!folder_same(best, r->task.folder) ||
             lk_error_set(err, LK_EVALUE, "%.300s is the base model itself, and would be replaced: another --output is "
                          "needed", best));
 }
@@ -176,7 +177,13 @@ static bool train_and_evaluate(Run *r, Error *err)
     if (!session_begin(&r->session, &r->task, r->model, err)) return false;
     tr->on_log = trainer_print;
     set_arguments(r->o, &tr->args);
-    if (!r->o->task.eval_only && !trainer_train(tr, err)) return false;
+    if (!r->o->task.eval_only) {
+        int64_t batches = tr->train.batches, steps = r->o->epochs * ((batches - 1) / tr->args.accumulation + 1);
+        if (tr->args.warmup_steps >= steps)
+            printf("All %lld steps belong to the warm-up of %lld: the learning rate only rises, and stays small. A "
+                   "shorter --warmup may teach more.\n", (long long)steps, (long long)tr->args.warmup_steps);
+        if (!trainer_train(tr, err)) return false;
+    }
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
@@ -253,6 +260,11 @@ static void fill_outcome(Run *r, double start)
     struct rusage use;
     out->full = o->full;
     out->model = r->task.folder;
+    out->adapter = o->adapter;
+    out->args = &r->session.trainer.args;
+    out->padding = o->task.padding;
+    out->batch_size = o->task.batch_size;
+    out->max_length = o->task.max_length;
     out->targets = o->adapter ? r->lora.targets : o->targets;
     out->linears = r->lora.count;
     out->rank = r->lora.rank;
@@ -272,7 +284,7 @@ static bool homework(Run *r, double start, Error *err)
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
     if (r->session.trainer.stopped) {
-        printf("Stopped behind step %lld; --resume %s/checkpoint-%lld goes on\n",
+        printf("Stopped after step %lld; --resume %s/checkpoint-%lld goes on\n",
                (long long)r->session.trainer.state.step, o->output, (long long)r->session.trainer.state.step);
         return true;
     }

@@ -45,6 +45,21 @@ void task_close(Task *task)
     lk_tokenizer_free(task->tok);
 }
 
+/* Weights in a form that is not read are not to be taken for none. */
+static bool has_no_other_weights(const char *folder, Error *err)
+{
+    static const char *const others[] = { "model.safetensors.index.json", "pytorch_model.bin",
+                                          "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack" };
+    char path[CLI_PATH_MAX + 64];
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, others[i]);
+        if (sst2_is_file(path))
+            return lk_error_set(err, LK_EFORMAT, "%.300s has its weights in %s; only model.safetensors is read: save "
+                                "the model as one with safe_serialization=True", folder, others[i]);
+    }
+    return true;
+}
+
 Module *task_model_new(Task *task, Error *err)
 {
     char path[CLI_PATH_MAX + 32];
@@ -52,6 +67,10 @@ Module *task_model_new(Task *task, Error *err)
     if (!m) return NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", task->folder);
     bool there = sst2_is_file(path);
+    if (!there && !has_no_other_weights(task->folder, err)) {
+        lk_free(m);
+        return NULL;
+    }
     if (!there) printf("%s: not there, so all weights are newly initialised\n", path);
     if ((!there || roberta_load_base(m, path, err)) && roberta_fill(m, &task->rng, err)) return m;
     lk_free(m);
@@ -135,11 +154,13 @@ static void put_mark(Session *s, const Task *task, Module *model)
         hash = hash_of(hash_of(hash, d[i]->offset, d[i]->count), d[i]->labels, d[i]->count);
     }
     snprintf(s->mark, sizeof s->mark,
-             "padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences %016llx; dropout %g, %g; "
-             "rank %lld; alpha %g; LoRA of %s; alphas %016llx", o->padding, (long long)o->max_length,
+             "%s; padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences of checksum %016llx; "
+             "dropout %g, %g; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained parameters",
+             lora.count ? "LoRA" : "full fine-tuning", o->padding, (long long)o->max_length,
              (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
              task->config.hidden_dropout_prob, task->config.attention_probs_dropout_prob, (long long)lora.rank,
-             lora.alpha, lora.targets, (unsigned long long)lora.alphas);
+             lora.alpha, lora.targets, (unsigned long long)lora.alphas,
+             (long long)lk_count_trainable_parameters(model));
 }
 
 bool session_begin(Session *s, Task *task, Module *model, Error *err)

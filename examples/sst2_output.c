@@ -40,6 +40,8 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
     bool ok = results_open(&f, path, err);
     if (ok) {
         results_text(&f, "mode", o->full ? "full" : "lora");
+        results_text(&f, "model", o->model);
+        if (o->adapter) results_text(&f, "adapter", o->adapter);
         if (!o->full) {
             results_text(&f, "targets", o->targets ? o->targets : "all");
             results_int(&f, "linears", o->linears);
@@ -48,6 +50,16 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
         }
         results_int(&f, "seed", o->seed);
         results_int(&f, "train_rows", o->train_rows);
+        if (o->reloaded) {
+            results_int(&f, "epochs", o->args->epochs);
+            results_int(&f, "batch_size", o->batch_size);
+            results_int(&f, "accumulate", o->args->accumulation);
+            results_text(&f, "padding", o->padding);
+            results_int(&f, "max_length", o->max_length);
+            results_number(&f, "lr", o->args->learning_rate);
+            results_int(&f, "warmup", o->args->warmup_steps);
+            results_number(&f, "weight_decay", o->args->weight_decay);
+        }
         results_int(&f, "parameters", o->parameters);
         results_int(&f, "trainable_parameters", o->trainable);
         results_number(&f, "trainable_percent", 100.0 * (double)o->trainable / (double)o->parameters);
@@ -72,32 +84,44 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
 
 /* What is logged, in units that keep the numbers short. */
 typedef struct Drawing {
-    const char *key, *title, *about;
+    const char *key, *title, *about; /* about NULL: it depends */
     double factor;
     int color;
 } Drawing;
 static const Drawing drawings[] = {
     { "loss", "Loss", "Mean cross-entropy of the training sentences between two logs; a coin has 0.693.", 1, 1 },
     { "grad_norm", "Norm of the gradient", "Of all trained parameters together, before it is clipped to 1.", 1, 0 },
-    { "learning_rate", "Learning rate, in millionths", "It rises in the warm-up, and falls to 0 at the end.", 1e6, 0 },
+    { "learning_rate", "Learning rate, in millionths", NULL, 1e6, 0 },
 };
 
-static void draw(FILE *out, const Drawing *d, Curve *c)
+static void draw(FILE *out, const Sst2Outcome *o, const Drawing *d, Curve *c)
 {
     double high = 0;
     if (c->count < 2) return;
     for (int64_t i = 0; i < c->count; i++) high = fmax(high, c->y[i] *= d->factor);
+    const char *about = d->about;
+    if (!about) about = o->args->warmup_steps < o->state->step ? "It rises in the warm-up, and falls to 0 at the end."
+                                                               : "It only rises: all steps belong to the warm-up.";
     const ChartLine line = { d->title, d->color, c->count, c->x, c->y };
-    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s</p>\n", d->title, d->about);
+    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s</p>\n", d->title, about);
     chart_lines(out, d->title, "step", 1, &line, 0, high, "");
+}
+
+/* "SST-2 with …" */
+static const char *what_of(const Sst2Outcome *o)
+{
+    if (!o->reloaded) return o->adapter ? "an adapter" : "a model as it is";
+    return o->full ? "full fine-tuning" : "LoRA";
 }
 
 static void summary(FILE *out, const Sst2Outcome *o)
 {
     char trained[32], all[32], rows[32], steps[32], memory[32];
-    fprintf(out, "<h1>SST-2 with %s</h1>\n<p>%s of %s parameters are trained (%.4f&nbsp;%%)",
-            o->full ? "full fine-tuning" : "LoRA", cli_thousands(o->trainable, trained),
-            cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
+    fprintf(out, "<h1>SST-2 with %s</h1>\n<p>", what_of(o));
+    if (o->reloaded)
+        fprintf(out, "%s of %s parameters are trained (%.4f&nbsp;%%)", cli_thousands(o->trainable, trained),
+                cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
+    else fprintf(out, "Nothing is trained here: %s parameters", cli_thousands(o->parameters, all));
     if (!o->full && o->rank > 0) fprintf(out, ", rank %lld", (long long)o->rank);
     if (!o->full && !isnan(o->alpha)) fprintf(out, ", alpha %g", o->alpha);
     if (o->reloaded)
@@ -142,18 +166,19 @@ static void checks(FILE *out, const Sst2Outcome *o)
 
 bool sst2_write_page(const Sst2Outcome *o, const char *path, Error *err)
 {
-    char *text = NULL;
+    char *text = NULL, title[64];
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
-    page_begin(out, o->full ? "SST-2 with full fine-tuning" : "SST-2 with LoRA");
+    snprintf(title, sizeof title, "SST-2 with %s", what_of(o));
+    page_begin(out, title);
     summary(out, o);
     evaluations(out, o);
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof drawings / sizeof drawings[0]; i++) {
         Curve c;
         ok = curve_new(&c, &o->state->history, drawings[i].key, err);
-        if (ok) draw(out, &drawings[i], &c);
+        if (ok) draw(out, o, &drawings[i], &c);
         free(c.x);
     }
     checks(out, o);

@@ -7,6 +7,7 @@
 typedef struct Sst2Outcome {
     bool full; /* full fine-tuning: rank, alpha and targets mean nothing */
     const char *model, *targets;
+    const char *adapter; /* where LoRA came from; NULL: it was new */
     int64_t rank; /* -1: the Linears differ in it */
     double alpha; /* NaN: they differ */
     int64_t linears, seed, train_rows, dev_rows, parameters, trainable;
@@ -16,6 +17,9 @@ typedef struct Sst2Outcome {
     bool same;                           /* they agree */
     double seconds, peak_megabytes;      /* of the whole program */
     const TrainerState *state;
+    const TrainerArgs *args; /* of a training; else without meaning, as are the next three */
+    const char *padding;
+    int64_t batch_size, max_length;
 } Sst2Outcome;
 
 bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err);

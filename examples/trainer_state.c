@@ -91,10 +91,13 @@ static bool same_arguments(const char *folder, const char *old, const char *now,
         old += strspn(old, "; "), now += strspn(now, "; ");
     }
     enum { MOST = 140 };
-    size_t n = strcspn(old, ";"), m = strcspn(now, ";");
-    return lk_error_set(err, LK_EVALUE,
-                        "%.120s was made with '%.*s', and now it is '%.*s': a run goes on with what it began with only",
-                        folder, (int)(n < MOST ? n : MOST), old, (int)(m < MOST ? m : MOST), now);
+    size_t n = strcspn(old, ";"), m = strcspn(now, ";"), same = 0, from = 0;
+    for (; (n > MOST || m > MOST) && same < n && same < m && old[same] == now[same]; same++)
+        if (old[same] == ',') from = same + 1; /* of long lists what comes behind the last name in common */
+    const char *dots = from ? "…" : "";
+    return lk_error_set(err, LK_EVALUE, "%.120s was made with '%s%.*s', and now it is '%s%.*s': a run goes on with what it "
+                        "began with only", folder, dots, (int)(n - from < MOST ? n - from : MOST), old + from, dots,
+                        (int)(m - from < MOST ? m - from : MOST), now + from);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */

@@ -49,8 +49,8 @@ program="roberta_sst2 --eval-only"
 must "roberta_sst2 writes a page without a training" run roberta_sst2 --eval-only --full
 least=30000
 both <<END
-title SST-2 with full fine-tuning
-heading SST-2 with full fine-tuning
+title SST-2 with a model as it is
+heading SST-2 with a model as it is
 drawings 0
 curves 
 dots 

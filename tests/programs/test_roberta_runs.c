@@ -37,7 +37,7 @@ Test(roberta_sst2, stopped_and_resumed_or_recomputed_the_files_are_the_same)
     for (int stop = 1; stop < 10; stop += stop == 5 ? 2 : 1) { /* 5: an epoch's end */
         print_to(more, sizeof more, RUN "--stop-after %d --output '%s/parts%d'", stop, root, stop);
         o = sst2_ok(more);
-        print_to(more, sizeof more, "Stopped behind step %d; --resume %s/parts%d/checkpoint-%d goes on", stop, root,
+        print_to(more, sizeof more, "Stopped after step %d; --resume %s/parts%d/checkpoint-%d goes on", stop, root,
                  stop, stop);
         check(strstr(o.out, more), "%s", o.out);
         output_free(&o);
@@ -56,6 +56,9 @@ Test(roberta_sst2, resumes_only_with_the_options_it_had)
     prepare();
     static const char *const cases[][3] = {
         { "--alpha 8", "alpha 16", "alpha 8" },
+        { "--train-head", "3984 trained parameters", "4290 trained parameters" },
+        { "--targets '!out_proj'", "…classifier.dense,classifier.out_proj", "…classifier.dense" },
+        { "--full", "LoRA", "full fine-tuning" },
         { "--rank 4", "rank 8", "rank 4" },
         { "--lr 2e-3", "learning_rate 0.001", "learning_rate 0.002" },
         { "--epochs 3", "epochs 2", "epochs 3" },
@@ -81,7 +84,7 @@ Test(roberta_sst2, resumes_only_with_the_options_it_had)
     write_sentences("dev.tsv", 39);
     print_to(more, sizeof more, RUN "--resume '%s/checkpoint-2'", output);
     o = sst2(more);
-    check(o.status == 1 && strstr(o.err, "was made with 'sentences "), "%s", o.err);
+    check(o.status == 1 && strstr(o.err, "was made with 'sentences of checksum "), "%s", o.err);
     output_free(&o);
 }
 
