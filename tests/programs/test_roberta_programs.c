@@ -132,6 +132,17 @@ Test(roberta_sst2, accumulated_batches_are_one_large_batch)
     check(fabs(loss[1] - loss[0]) < 1e-4 * loss[0], "%.9g, with --accumulate %.9g", loss[0], loss[1]);
 }
 
+Test(roberta_sst2, says_when_all_is_warm_up)
+{
+    prepare();
+    Output o = sst2_ok("--epochs 1 --warmup 10");
+    check(strstr(o.out, "All 10 steps belong to the warm-up of 10"), "%s", o.out);
+    output_free(&o);
+    o = sst2_ok("--epochs 1 --warmup 9");
+    check(!strstr(o.out, "warm-up"), "%s", o.out);
+    output_free(&o);
+}
+
 Test(roberta_sst2, says_how_many_sentences_are_cut)
 {
     prepare();
@@ -214,6 +225,7 @@ Test(roberta_sst2, bad_files)
         const char *file, *text, *message;
     } cases[] = {
         { "model/model.safetensors", "too short", "model.safetensors" },
+        { "model/pytorch_model.bin", "weights", "has its weights in pytorch_model.bin; only model.safetensors is read" },
         { "model/config.json", "{\"hidden_size\": 10}", "hidden_size 10 cannot be shared by 12" },
         { "model/config.json", "{\"vocab_size\": 600, \"max_position_embeddings\": 40}", "vocab.json has 684 tokens" },
         { "sst2/dev.tsv", "sentence\tlabel\n", "dev.tsv" },
@@ -303,6 +315,8 @@ Test(roberta_pretrain, bad_input)
     prepare();
     check_refused(run_program("./roberta_pretrain --model '%s' --data '%s'", model, root), 1,
                   "--output DIR is missing");
+    check_refused(run_program("./roberta_pretrain --model '%s' --data '%s' --output '%s/.' --steps 1", model, root, model),
+                  1, "is the folder of --model");
     char path[1300];
     print_to(path, sizeof path, "%s/sst2/dev.tsv", root);
     write_text(path, "sentence\tlabel\n~~~\t0\n"); /* no word of train.tsv */
