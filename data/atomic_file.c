@@ -1,5 +1,6 @@
 /* atomic_file.c - a temporary file beside the old one, flushed to the disk, then renamed over it: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who calls it: data/safetensors_write.c. */
+ * whenever the machine stops, there is the old content or the new one. Who calls it: whoever writes a file, here
+ * and in the programs. */
 #include "data/atomic_file.h"
 
 #include <errno.h>

@@ -8,7 +8,52 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { PATH_BYTES = 4096 };
+
+/* What is in a folder and not in the other one gets there: files by a second name, so that they are in both; folders,
+ * which cannot have one, are moved. */
+static bool carry(const char *from, const char *to, bool folders)
+{
+    DIR *d = opendir(from);
+    bool ok = d;
+    for (struct dirent *e; ok && (e = readdir(d));) {
+        char old[PATH_BYTES], new[PATH_BYTES];
+        struct stat info;
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        ok = snprintf(old, sizeof old, "%s/%s", from, e->d_name) < PATH_BYTES &&
+             snprintf(new, sizeof new, "%s/%s", to, e->d_name) < PATH_BYTES;
+        if (!ok || lstat(new, &info) == 0 || lstat(old, &info) != 0) continue;
+        if (!S_ISDIR(info.st_mode)) ok = link(old, new) == 0;
+        else if (folders) ok = rename(old, new) == 0;
+    }
+    if (d) closedir(d);
+    return ok;
+}
+
+static bool swap(const char *path, const char *other)
+{
+#ifdef RENAME_EXCHANGE
+    return renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE) == 0;
+#else
+    (void)path, (void)other;
+    return false;
+#endif
+}
+
+bool lk_folder_replace(const char *path, const char *made)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || chmod(made, info.st_mode & 07777) != 0 || !carry(path, made, false) ||
+        !swap(made, path))
+        return false;
+    if (carry(made, path, true) || !swap(made, path)) return true;
+    carry(made, path, true); /* one cannot be moved: both are back, and so are those that could be */
+    return false;
+}
 
 bool lk_folder_sync(const char *path)
 {
@@ -19,17 +64,6 @@ bool lk_folder_sync(const char *path)
     close(folder);
     errno = reason;
     return ok;
-}
-
-bool lk_folder_swap(const char *path, const char *other)
-{
-#ifdef RENAME_EXCHANGE
-    return renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE) == 0;
-#else
-    (void)path, (void)other;
-    errno = ENOSYS;
-    return false;
-#endif
 }
 
 void lk_folder_remove(const char *path)

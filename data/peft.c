@@ -1,7 +1,6 @@
 /* peft.c - writes adapters in PEFT's form. Its settings: data/peft_config.c. Reading: data/peft_load.c. */
 #include "data/peft_parts.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -249,38 +248,6 @@ static bool write_text(const char *path, const char *text, Error *err)
     return lk_atomic_end(&f, ok);
 }
 
-/* What else is in a folder. Before the swap the new one gets links to it; folders cannot be linked, so behind the swap
- * all that is left is moved. */
-static bool carry(const char *from, const char *to, bool move)
-{
-    DIR *d = opendir(from);
-    bool ok = d;
-    for (struct dirent *e; ok && (e = readdir(d));) {
-        Path old, new;
-        struct stat info;
-        const char *name = e->d_name;
-        if (!strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, LK_PEFT_CONFIG) || !strcmp(name, LK_PEFT_MODEL))
-            continue;
-        ok = join(old, from, name, NULL) && join(new, to, name, NULL);
-        if (ok && move) ok = rename(old, new) == 0; /* of a file that is linked already nothing happens */
-        else if (ok && lstat(old, &info) == 0 && !S_ISDIR(info.st_mode)) ok = link(old, new) == 0;
-    }
-    if (d) closedir(d);
-    return ok;
-}
-
-/* Both folders change places. False: this file system, or this folder, cannot; then all is where it was. */
-static bool swap(const char *stage, const char *folder)
-{
-    struct stat info;
-    if (stat(folder, &info) != 0 || chmod(stage, info.st_mode & 07777) != 0 || !carry(folder, stage, false) ||
-        !lk_folder_swap(stage, folder))
-        return false;
-    if (carry(stage, folder, true) || !lk_folder_swap(stage, folder)) return true;
-    carry(stage, folder, true); /* one cannot be moved: both are back, and so are those that could be */
-    return false;
-}
-
 /* File by file: the old ones aside, the new ones in their place. The settings go first and come last, so that they are
  * never there with other weights. */
 static bool move_files(const char *stage, const char *folder, Error *err)
@@ -336,7 +303,7 @@ static bool write_files(const StateDict *state, const char *config, const char *
               lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err) &&
               join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, config, err) &&
               (lk_folder_sync(stage) || cannot(stage, err));
-    if (ok && exists) ok = swap(stage, folder) || move_files(stage, folder, err);
+    if (ok && exists) ok = lk_folder_replace(folder, stage) || move_files(stage, folder, err);
     else if (ok) ok = rename(stage, folder) == 0 || cannot(folder, err);
     if (!ok || exists) lk_folder_remove(stage);
     return ok;

@@ -1,6 +1,6 @@
 /* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who uses it: trainer_checkpoint.c,
- * roberta_sst2.c. */
+ * whenever the machine stops, there is the old content or the new one. Who uses it: the Trainer's
+ * checkpoints, roberta_sst2.c, roberta_pretrain.c. */
 #include "examples/folder.h"
 
 #include <errno.h>
@@ -59,18 +59,24 @@ bool folder_copy(const char *from, const char *to, const char *name, Error *err)
     return lk_atomic_end(&f, ok) && ok;
 }
 
-/* Another folder of that name is swapped out in the same moment, and then removed. */
+/* Another folder of that name is replaced, and what was replaced removed. */
 static bool put_in_place(const Folder *f, Error *err)
 {
     if (rename(f->temporary, f->path) == 0) return true;
     if (errno != ENOTEMPTY && errno != EEXIST) return folder_failed(f->path, "cannot be written", err);
-    if (lk_folder_swap(f->temporary, f->path)) {
+    if (lk_folder_replace(f->path, f->temporary)) {
         lk_folder_remove(f->temporary);
         return true;
     }
-    /* No swap here: for a moment the new one is there under its temporary name only. */
-    lk_folder_remove(f->path);
-    return rename(f->temporary, f->path) == 0 || folder_failed(f->path, "cannot be written", err);
+    /* No swap here: the old one aside, and back if the new one cannot come. folder_begin ends what a kill left. */
+    if (rename(f->path, f->aside) != 0) return folder_failed(f->path, "cannot be replaced", err);
+    if (rename(f->temporary, f->path) != 0) {
+        folder_failed(f->path, "cannot be written", err);
+        rename(f->aside, f->path);
+        return false;
+    }
+    lk_folder_remove(f->aside);
+    return true;
 }
 
 static bool flush(const char *path, Error *err)
@@ -81,8 +87,11 @@ static bool flush(const char *path, Error *err)
 bool folder_begin(Folder *f, const char *path, Error *err)
 {
     if (snprintf(f->path, sizeof f->path, "%s", path) >= FOLDER_PATH_MAX ||
-        snprintf(f->temporary, sizeof f->temporary, "%s.tmp", path) >= FOLDER_PATH_MAX)
+        snprintf(f->temporary, sizeof f->temporary, "%s.tmp", path) >= FOLDER_PATH_MAX ||
+        snprintf(f->aside, sizeof f->aside, "%s.old.tmp", path) >= FOLDER_PATH_MAX)
         return lk_error_set(err, LK_EIO, "%.200s: %s", path, strerror(ENAMETOOLONG));
+    rename(f->aside, f->path); /* what a kill has left aside comes back, unless the new one was already there */
+    lk_folder_remove(f->aside);
     lk_folder_remove(f->temporary);
     return mkdir(f->temporary, 0777) == 0 || folder_failed(f->temporary, "cannot be made", err);
 }

@@ -19,7 +19,7 @@ bool folder_same(const char *a, const char *b);
 bool folder_copy(const char *from, const char *to, const char *name, Error *err);
 
 typedef struct Folder {
-    char path[FOLDER_PATH_MAX], temporary[FOLDER_PATH_MAX]; /* PATH and PATH.tmp */
+    char path[FOLDER_PATH_MAX], temporary[FOLDER_PATH_MAX], aside[FOLDER_PATH_MAX]; /* PATH, PATH.tmp, PATH.old.tmp */
 } Folder;
 
 /* Makes the temporary folder; what a killed process left under its name is removed. The folder around it must be there.

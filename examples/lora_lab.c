@@ -60,12 +60,10 @@ enum { RANKS = sizeof all_ranks / sizeof all_ranks[0], GROUPS = sizeof groups / 
 /* ---- peak memory ------------------------------------------------------------------------------------------------ */
 
 /* Linux forgets the highest resident size when it is told so, and the next one is that of the next run. */
-static void forget_peak(void)
+static bool forget_peak(void)
 {
     FILE *f = fopen("/proc/self/clear_refs", "w");
-    if (!f) return;
-    fputs("5", f);
-    fclose(f);
+    return f && (fputs("5", f), fclose(f) == 0);
 }
 
 static double peak_megabytes(void)
@@ -134,7 +132,7 @@ static Module *base_new(Task *task, const Options *o, Error *err)
 static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, Error *err)
 {
     lk_tape_free(task->t); /* its memory is part of what is measured, not that of the run before */
-    forget_peak();
+    bool forgotten = forget_peak();
     task->t = lk_tape_new(err);
     if (!task->t) return false;
     lk_tape_on_error(task->t, NULL, NULL);
@@ -147,7 +145,7 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
     double rate = 0;
     ok = ok && train(task, o, model, m, &rate, err);
-    m->peak_megabytes = peak_megabytes();
+    m->peak_megabytes = forgotten ? peak_megabytes() : NAN; /* else it would be that of the largest run before */
     if (m->full) lk_free(model);
     else roberta_remove_lora(model);
     if (ok)

@@ -5,6 +5,7 @@
  * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
  * data: examples/roberta_task.c; training: examples/trainer.c. */
 #include <math.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -200,6 +201,14 @@ static bool save_best(Run *r, Error *err)
     return folder_end(&f, ok, err) && folder_join(r->best, f.path, "model.safetensors", err);
 }
 
+/* Whether all LoRA is in the head, which PEFT's form has as a whole: then there is no adapter beside it. */
+static bool is_head_alone(const Run *r)
+{
+    for (const char *name = r->lora.targets; name; name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL)
+        if (strncmp(name, "classifier.", strlen("classifier.")) != 0) return false;
+    return true;
+}
+
 /* The same, and the adapter with its head. */
 static bool save(Run *r, Error *err)
 {
@@ -207,8 +216,12 @@ static bool save(Run *r, Error *err)
     static const char *const head[] = { "classifier" };
     const PeftOptions peft = { .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head };
     if (!save_best(r, err)) return false;
-    return r->o->full ||
-           (folder_join(folder, r->o->output, "adapter", err) && lk_save_peft(r->model, folder, &peft, err));
+    if (r->o->full) return true;
+    if (is_head_alone(r)) {
+        printf("LoRA is in the classifier alone: best_checkpoint has it, and there is no adapter\n");
+        return true;
+    }
+    return folder_join(folder, r->o->output, "adapter", err) && lk_save_peft(r->model, folder, &peft, err);
 }
 
 /* numpy.isclose */
@@ -284,7 +297,7 @@ static bool homework(Run *r, double start, Error *err)
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
     if (r->session.trainer.stopped) {
-        printf("Stopped after step %lld; --resume %s/checkpoint-%lld goes on\n",
+        printf("Stopped after step %lld; with the same options, --resume %s/checkpoint-%lld goes on\n",
                (long long)r->session.trainer.state.step, o->output, (long long)r->session.trainer.state.step);
         return true;
     }

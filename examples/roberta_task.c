@@ -141,13 +141,22 @@ static uint64_t hash_of(uint64_t hash, const int64_t *x, int64_t count)
     return hash;
 }
 
+static uint64_t hash_of_config(uint64_t hash, const RobertaConfig *c)
+{
+    int64_t words[sizeof *c / sizeof(int64_t)];
+    _Static_assert(sizeof words == sizeof *c, "a RobertaConfig is made of int64_t and double only");
+    memcpy(words, c, sizeof words);
+    return hash_of(hash, words, (int64_t)(sizeof words / sizeof *words));
+}
+
 /* What a Trainer cannot see of what decides a run's bits. */
 static void put_mark(Session *s, const Task *task, Module *model)
 {
     const TaskOptions *o = &task->o;
     const TextDataset *d[] = { task->train, task->dev };
     LoraFacts lora = roberta_lora_facts(model);
-    uint64_t hash = 14695981039346656037u;
+    const uint64_t start = 14695981039346656037u;
+    uint64_t hash = start;
     for (int i = 0; i < 2; i++) {
         if (!d[i]) continue;
         hash = hash_of(hash, d[i]->ids, d[i]->offset[d[i]->count]);
@@ -155,11 +164,11 @@ static void put_mark(Session *s, const Task *task, Module *model)
     }
     snprintf(s->mark, sizeof s->mark,
              "%s; padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences of checksum %016llx; "
-             "dropout %g, %g; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained parameters",
+             "config.json of checksum %016llx; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained parameters",
              lora.count ? "LoRA" : "full fine-tuning", o->padding, (long long)o->max_length,
              (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
-             task->config.hidden_dropout_prob, task->config.attention_probs_dropout_prob, (long long)lora.rank,
-             lora.alpha, lora.targets, (unsigned long long)lora.alphas,
+             (unsigned long long)hash_of_config(start, &task->config), (long long)lora.rank, lora.alpha,
+             lora.targets, (unsigned long long)lora.alphas,
              (long long)lk_count_trainable_parameters(model));
 }
 

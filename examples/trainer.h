@@ -87,6 +87,7 @@ struct Trainer {
     void (*on_log)(void *user, const TrainerLog *log);
     bool (*on_step)(void *user, const TrainerState *state); /* after each step; false: stop here */
     TrainerState state;
+    int64_t resumed; /* the step of resume_from; 0: from the beginning */
     bool stopped; /* training ended early; what is missing can be done with args.resume_from */
 };
 void trainer_free(Trainer *tr); /* the history; leaves the model, the tape and the data alone */

@@ -215,16 +215,15 @@ static StateDict *read_weights(const char *folder, Module *m, Error *err)
     return NULL;
 }
 
-/* Where the best weights so far are: in output_dir, or beside the checkpoint that the run was resumed from. */
-static bool find_best(const Trainer *tr, int64_t step, char folder[FOLDER_PATH_MAX], Error *err)
+/* Where the weights of a step are: of one before this run went on, beside what it was resumed from; in output_dir there
+ * may be another run's of that name. */
+static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char folder[FOLDER_PATH_MAX], Error *err)
 {
     char parent[FOLDER_PATH_MAX];
     struct stat info;
-    if (!checkpoint_path(tr->args.output_dir, step, folder, err)) return false;
-    if (stat(folder, &info) == 0) return true;
-    if (tr->args.resume_from &&
-        (!folder_join(parent, tr->args.resume_from, "..", err) || !checkpoint_path(parent, step, folder, err)))
-        return false;
+    const char *from = tr->args.output_dir;
+    if (step <= resumed && !folder_join(parent, tr->args.resume_from, "..", err)) return false;
+    if (!checkpoint_path(step <= resumed ? parent : from, step, folder, err)) return false;
     return stat(folder, &info) == 0 || folder_failed(folder, "the best weights so far are gone", err);
 }
 
@@ -239,7 +238,7 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
     ok = weights && folder_join(path, folder, STATE, err) && (state = lk_load_safetensors(path, err));
     ok = ok && read_generators(state, folder, tr, &s, &rng, &dropout, err);
     ok = ok && read_optimizer(state, folder, tr, opt, err);
-    if (ok && tr->args.load_best_at_end && s.best_step > 0) ok = find_best(tr, s.best_step, path, err);
+    if (ok && tr->args.load_best_at_end && s.best_step > 0) ok = find_step(tr, s.best_step, s.step, path, err);
     /* The first change of something that was there before, and the last thing that can fail. */
     ok = ok && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
@@ -249,6 +248,7 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
         return false;
     }
     tr->state = s;
+    tr->resumed = s.step;
     if (tr->rng) *tr->rng = rng;
     lk_tape_set_random(tr->t, dropout);
     return true;
@@ -257,7 +257,7 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
 bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err)
 {
     char folder[FOLDER_PATH_MAX];
-    StateDict *weights = find_best(tr, step, folder, err) ? read_weights(folder, tr->model, err) : NULL;
+    StateDict *weights = find_step(tr, step, tr->resumed, folder, err) ? read_weights(folder, tr->model, err) : NULL;
     bool ok = weights && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
     return ok;

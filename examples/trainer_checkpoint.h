@@ -22,7 +22,7 @@ bool checkpoint_save(const Trainer *tr, Optimizer *opt, Error *err);
  * LK_EVALUE for one of another model, base or data, or of other arguments. On an error the model is as it was. */
 bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err);
 
-/* The weights of output_dir/checkpoint-STEP alone; looked for beside args.resume_from too. */
+/* The weights of checkpoint-STEP alone: in output_dir, or beside args.resume_from if the run went on after that step. */
 bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err);
 
 #endif

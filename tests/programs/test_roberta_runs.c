@@ -37,8 +37,8 @@ Test(roberta_sst2, stopped_and_resumed_or_recomputed_the_files_are_the_same)
     for (int stop = 1; stop < 10; stop += stop == 5 ? 2 : 1) { /* 5: an epoch's end */
         print_to(more, sizeof more, RUN "--stop-after %d --output '%s/parts%d'", stop, root, stop);
         o = sst2_ok(more);
-        print_to(more, sizeof more, "Stopped after step %d; --resume %s/parts%d/checkpoint-%d goes on", stop, root,
-                 stop, stop);
+        print_to(more, sizeof more, "Stopped after step %d; with the same options, --resume %s/parts%d/checkpoint-%d "
+                 "goes on", stop, root, stop, stop);
         check(strstr(o.out, more), "%s", o.out);
         output_free(&o);
         print_to(more, sizeof more, RUN "--output '%s/parts%d' --resume '%s/parts%d/checkpoint-%d'", root, stop, root,
@@ -47,6 +47,48 @@ Test(roberta_sst2, stopped_and_resumed_or_recomputed_the_files_are_the_same)
         output_free(&o);
         print_to(more, sizeof more, "parts%d", stop);
         check_same_files("out", more);
+    }
+}
+
+/* Where the output has checkpoints of another run, the best weights so far are still those of the run that goes on. */
+Test(roberta_sst2, resumed_into_the_output_of_another_run)
+{
+    prepare();
+    static const char run[] = "--seed 3 --lr 0.5 --warmup 2 --epochs 3"; /* its best weights are those of step 10 */
+    char more[4096];
+    Output o = sst2_ok("--lr 1e-3 --warmup 2 --epochs 2");
+    output_free(&o);
+    print_to(more, sizeof more, "%s --output '%s/whole'", run, root);
+    o = sst2_ok(more);
+    output_free(&o);
+    print_to(more, sizeof more, "%s --output '%s/other' --stop-after 14", run, root);
+    o = sst2_ok(more);
+    output_free(&o);
+    print_to(more, sizeof more, "%s --resume '%s/other/checkpoint-14'", run, root);
+    o = sst2_ok(more);
+    output_free(&o);
+    print_to(more, sizeof more, "cd '%s' && grep -q '\"best_step\": 10,' whole/checkpoint-30/trainer_state.json && "
+             "cmp whole/best_checkpoint/model.safetensors out/best_checkpoint/model.safetensors", root);
+    check(system(more) == 0);
+}
+
+/* LoRA in the head alone has no PEFT adapter; what others have put into best_checkpoint stays there. */
+Test(roberta_sst2, lora_in_the_head_alone)
+{
+    prepare();
+    for (int i = 0; i < 2; i++) {
+        Output o = sst2_ok("--epochs 1 --targets 'classifier.*'");
+        check(strstr(o.out, "LoRA is in the classifier alone") && strstr(o.out, "PASS"), "%s", o.out);
+        check(exists("out/best_checkpoint/model.safetensors") && !exists("out/adapter"));
+        check(i == 0 || (exists("out/best_checkpoint/notes.txt") && exists("out/best_checkpoint/inner/x")));
+        output_free(&o);
+        char path[1300];
+        print_to(path, sizeof path, "%s/best_checkpoint/inner", output);
+        if (i == 0) make_folder(path);
+        print_to(path, sizeof path, "%s/best_checkpoint/inner/x", output);
+        write_text(path, "x");
+        print_to(path, sizeof path, "%s/best_checkpoint/notes.txt", output);
+        write_text(path, "mine");
     }
 }
 

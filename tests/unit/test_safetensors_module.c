@@ -75,7 +75,8 @@ Test(safetensors_module, mapped)
     check(lk_backward(t, lk_sum(t, lk_forward(t, other, x), LK_ALL, false)));
     check_equal(lk_grad(trained), lk_grad(lk_param_at(net, "layers.0.weight", NULL)));
     check(!lk_grad(frozen));
-    check(dirty("net.safetensors") <= 0, "%ld kB were written", dirty("net.safetensors"));
+    bool told = access("/proc/self/smaps", R_OK) == 0;
+    if (told) check(dirty("net.safetensors") == 0, "%ld kB were written", dirty("net.safetensors"));
     check(unlink(path) == 0);
     check(same_values(net, other));
 
@@ -84,7 +85,7 @@ Test(safetensors_module, mapped)
     Module *third = seeded_net(2, HIDDEN);
     check(lk_load_module_mapped(third, path, NULL, NULL, NULL));
     lk_fill_(lk_param_at(third, "layers.0.weight", NULL), 3);
-    check(dirty("net.safetensors") != 0);
+    if (told) check(dirty("net.safetensors") > 0);
     check(lk_load_module(other, path, true, NULL) && same_values(net, other));
     lk_module_to(third, LK_F64, NULL); /* now on memory of its own */
     lk_tape_free(t);

@@ -289,7 +289,7 @@ static bool can_swap(void)
 {
     const char *a = toy_path("swap-a"), *b = toy_path("swap-b");
     make_folder(a), make_folder(b);
-    return lk_folder_swap(a, b);
+    return lk_folder_replace(a, b);
 }
 
 /* Killed at any moment while it saves again and again, over what is there: every folder that was ever there is there, and
