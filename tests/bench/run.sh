@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds Lorikeet and measures it beside PyTorch and OpenBLAS, in turn on the same machine; writes a Markdown table.
-#     sh tests/bench/run.sh [OUT.md]      about 9 minutes; without OUT.md the table is printed
+#     sh tests/bench/run.sh [OUT.md]      9 to 13 minutes; without OUT.md the table is printed
 # Nothing else should run meanwhile. From the environment:
 #     ROUNDS=3          each side is run so many times, by turns
 #     DATA=DIR          MNIST is in DIR/mnist; else the usual places, else rendered digits
