@@ -98,8 +98,8 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, do
     bool ok = session_begin(&s, task, model, err);
     if (ok) {
         TrainerArgs *a = &s.trainer.args;
-        int64_t steps = s.trainer.train.batches * o->epochs;
         a->epochs = o->epochs;
+        int64_t steps = trainer_steps(&s.trainer);
         a->learning_rate = m->full ? o->full_lr : o->lr;
         a->warmup_steps = (int64_t)(o->warmup * (double)steps);
         a->eval_steps = a->save_steps = TRAINER_NEVER;

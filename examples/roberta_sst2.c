@@ -179,7 +179,7 @@ static bool train_and_evaluate(Run *r, Error *err)
     tr->on_log = trainer_print;
     set_arguments(r->o, &tr->args);
     if (!r->o->task.eval_only) {
-        int64_t batches = tr->train.batches, steps = r->o->epochs * ((batches - 1) / tr->args.accumulation + 1);
+        int64_t steps = trainer_steps(tr);
         if (tr->args.warmup_steps >= steps)
             printf("All %lld steps belong to the warm-up of %lld: the learning rate only rises, and stays small. A "
                    "shorter --warmup may teach more.\n", (long long)steps, (long long)tr->args.warmup_steps);
@@ -275,14 +275,11 @@ static void fill_outcome(Run *r, double start)
     out->model = r->task.folder;
     out->adapter = o->adapter;
     out->args = &r->session.trainer.args;
-    out->padding = o->task.padding;
-    out->batch_size = o->task.batch_size;
-    out->max_length = o->task.max_length;
+    out->task = &o->task;
     out->targets = o->adapter ? r->lora.targets : o->targets;
     out->linears = r->lora.count;
     out->rank = r->lora.rank;
     out->alpha = r->lora.alpha;
-    out->seed = o->task.seed;
     out->train_rows = r->task.train ? r->task.train->count : 0;
     out->dev_rows = r->task.dev->count;
     out->state = &r->session.trainer.state;

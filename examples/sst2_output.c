@@ -48,14 +48,14 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
             results_number(&f, "rank", o->rank > 0 ? (double)o->rank : NAN);
             results_number(&f, "alpha", o->alpha);
         }
-        results_int(&f, "seed", o->seed);
+        results_int(&f, "seed", o->task->seed);
         results_int(&f, "train_rows", o->train_rows);
         if (o->reloaded) {
             results_int(&f, "epochs", o->args->epochs);
-            results_int(&f, "batch_size", o->batch_size);
+            results_int(&f, "batch_size", o->task->batch_size);
             results_int(&f, "accumulate", o->args->accumulation);
-            results_text(&f, "padding", o->padding);
-            results_int(&f, "max_length", o->max_length);
+            results_text(&f, "padding", o->task->padding);
+            results_int(&f, "max_length", o->task->max_length);
             results_number(&f, "lr", o->args->learning_rate);
             results_int(&f, "warmup", o->args->warmup_steps);
             results_number(&f, "weight_decay", o->args->weight_decay);
@@ -129,7 +129,7 @@ static void summary(FILE *out, const Sst2Outcome *o)
                 o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps), o->state->step == 1 ? "" : "s");
     fprintf(out, ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The program took "
             "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n", (long long)o->dev_rows, 100 * o->accuracy, o->loss,
-            o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory), (long long)o->seed);
+            o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory), (long long)o->task->seed);
 }
 
 /* One row for each time that the training was interrupted: what is evaluated after it has no later step. */

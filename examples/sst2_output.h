@@ -2,7 +2,7 @@
 #ifndef SST2_OUTPUT_H
 #define SST2_OUTPUT_H
 
-#include "examples/trainer.h"
+#include "examples/roberta_task.h"
 
 typedef struct Sst2Outcome {
     bool full; /* full fine-tuning: rank, alpha and targets mean nothing */
@@ -10,16 +10,15 @@ typedef struct Sst2Outcome {
     const char *adapter; /* where LoRA came from; NULL: it was new */
     int64_t rank; /* -1: the Linears differ in it */
     double alpha; /* NaN: they differ */
-    int64_t linears, seed, train_rows, dev_rows, parameters, trainable;
+    int64_t linears, train_rows, dev_rows, parameters, trainable;
     double loss, accuracy;               /* on dev.tsv, in the end */
     bool reloaded;                       /* there was a training: its result was saved and loaded again */
     double loaded_loss, loaded_accuracy; /* of what was loaded */
     bool same;                           /* they agree */
     double seconds, peak_megabytes;      /* of the whole program */
     const TrainerState *state;
-    const TrainerArgs *args; /* of a training; else without meaning, as are the next three */
-    const char *padding;
-    int64_t batch_size, max_length;
+    const TaskOptions *task;
+    const TrainerArgs *args; /* of a training; else without meaning */
 } Sst2Outcome;
 
 bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err);

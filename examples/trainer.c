@@ -139,6 +139,11 @@ static int64_t steps_of_pass(const Trainer *tr)
     return (tr->train.batches + tr->args.accumulation - 1) / tr->args.accumulation;
 }
 
+int64_t trainer_steps(const Trainer *tr)
+{
+    return tr->args.max_steps > 0 ? tr->args.max_steps : tr->args.epochs * steps_of_pass(tr);
+}
+
 static bool check_trainer(const Trainer *tr, Error *err)
 {
     const TrainerArgs *a = &tr->args;
@@ -337,6 +342,7 @@ static bool start(Run *r)
     Trainer *tr = r->tr;
     trainer_history_free(&tr->state.history);
     tr->state = (TrainerState){ 0 };
+    tr->resumed = 0;
     lk_tape_reset(tr->t);
     if (tr->args.output_dir && !folder_make(tr->args.output_dir, r->err)) return false;
     if (tr->args.resume_from) {
@@ -401,7 +407,7 @@ bool trainer_train(Trainer *tr, Error *err)
     Run r = { .tr = tr, .saved = -1, .started = seconds_now(), .err = err };
     tr->stopped = false;
     if (!check_trainer(tr, err)) return false;
-    int64_t total = tr->args.max_steps > 0 ? tr->args.max_steps : tr->args.epochs * steps_of_pass(tr);
+    int64_t total = trainer_steps(tr);
     r.schedule = (Schedule){ tr->args.schedule, tr->args.warmup_steps, total };
     r.params = lk_trainable_parameters(tr->model, err);
     r.opt = r.params.count > 0 ? optimizer_new(tr, err) : NULL;

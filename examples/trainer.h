@@ -102,6 +102,9 @@ void trainer_print(void *user, const TrainerLog *log);
  * then. False: err says why; the weights are those of the last step, and what was saved before is still there. */
 bool trainer_train(Trainer *tr, Error *err);
 
+/* Optimizer steps of the whole training, of args and train.batches. */
+int64_t trainer_steps(const Trainer *tr);
+
 /* trainer.evaluate(): {eval_loss (mean over samples), eval_<metric> …, eval_runtime, eval_samples_per_second,
  * eval_steps_per_second, epoch} into log (NULL allowed), the history and on_log. No gradients, no dropout. */
 bool trainer_evaluate(Trainer *tr, TrainerLog *log, Error *err);

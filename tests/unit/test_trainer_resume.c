@@ -246,6 +246,23 @@ static void resume(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden, co
     if (last > 0) toy->tr.args.resume_from = checkpoint_of(folder, last);
 }
 
+/* The same Trainer, resumed once and then trained from the beginning: its best weights are those of the second time. */
+Test(trainer_resume, trained_anew_after_a_resumed_run)
+{
+    const char *folder = toy_path("first");
+    ToyTrainer toy;
+    resume(&toy, &runs[0], TOY_HIDDEN, folder);
+    toy_train(&toy);
+    toy_free(&toy);
+    resume(&toy, &runs[0], TOY_HIDDEN, folder); /* from its last step: nothing is left to do */
+    toy_train(&toy);
+    toy.tr.args.resume_from = NULL;
+    toy.tr.args.output_dir = toy_path("second");
+    toy_train(&toy);
+    check(toy.tr.state.best_step > 0 && last_checkpoint(toy.tr.args.output_dir) == toy.tr.state.step);
+    toy_free(&toy);
+}
+
 /* Killed in the forward of every batch once: in the middle of an accumulation, of a pass, of an evaluation. */
 Test(trainer_resume, killed_in_any_forward, .timeout = 120)
 {
