@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "examples/cli.h"
 
 /* ---- targets ---------------------------------------------------------------------------------------------------- */
@@ -163,18 +164,16 @@ static void add_target(char *list, size_t room, const char *name)
 
 LoraFacts roberta_lora_facts(Module *model)
 {
-    LoraFacts f = { .alphas = 14695981039346656037u }; /* FNV-1a */
+    LoraFacts f = { .alphas = LK_HASH_START };
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         const LinearWithLoRA *wrapper = lk_as_linear_with_lora(it.module);
         if (!wrapper) continue;
         const LoRALayer *lora = lk_as_lora_layer(wrapper->lora);
         int64_t rank = lora->A->shape[1];
-        uint64_t bits;
         bool first = f.count++ == 0;
         f.rank = first || f.rank == rank ? rank : -1;
         f.alpha = first || f.alpha == lora->alpha ? lora->alpha : NAN;
-        memcpy(&bits, &lora->alpha, sizeof bits);
-        f.alphas = (f.alphas ^ bits) * 1099511628211u;
+        f.alphas = lk_hash(f.alphas, &lora->alpha, sizeof lora->alpha);
         add_target(f.targets, sizeof f.targets, it.name);
     }
     return f;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/ops.h"
 #include "examples/results.h"
 #include "examples/roberta_files.h"
@@ -67,12 +68,9 @@ Module *task_model_new(Task *task, Error *err)
     if (!m) return NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", task->folder);
     bool there = sst2_is_file(path);
-    if (!there && !has_no_other_weights(task->folder, err)) {
-        lk_free(m);
-        return NULL;
-    }
-    if (!there) printf("%s: not there, so all weights are newly initialised\n", path);
-    if ((!there || roberta_load_base(m, path, err)) && roberta_fill(m, &task->rng, err)) return m;
+    bool ok = there ? roberta_load_base(m, path, err) : has_no_other_weights(task->folder, err);
+    if (ok && !there) printf("%s: not there, so all weights are newly initialised\n", path);
+    if (ok && roberta_fill(m, &task->rng, err)) return m;
     lk_free(m);
     return NULL;
 }
@@ -137,26 +135,16 @@ static TrainerData data_of(TaskFeed *feed)
 
 static uint64_t hash_of(uint64_t hash, const int64_t *x, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) hash = (hash ^ (uint64_t)x[i]) * 1099511628211u; /* FNV-1a, of whole numbers */
-    return hash;
+    return lk_hash(hash, x, (size_t)count * sizeof *x);
 }
 
-static uint64_t hash_of_config(uint64_t hash, const RobertaConfig *c)
-{
-    int64_t words[sizeof *c / sizeof(int64_t)];
-    _Static_assert(sizeof words == sizeof *c, "a RobertaConfig is made of int64_t and double only");
-    memcpy(words, c, sizeof words);
-    return hash_of(hash, words, (int64_t)(sizeof words / sizeof *words));
-}
-
-/* What a Trainer cannot see of what decides a run's bits. */
+/* What a Trainer cannot see of what decides a run's bits. (All members of the config have eight bytes: no gaps between.) */
 static void put_mark(Session *s, const Task *task, Module *model)
 {
     const TaskOptions *o = &task->o;
     const TextDataset *d[] = { task->train, task->dev };
     LoraFacts lora = roberta_lora_facts(model);
-    const uint64_t start = 14695981039346656037u;
-    uint64_t hash = start;
+    uint64_t hash = LK_HASH_START;
     for (int i = 0; i < 2; i++) {
         if (!d[i]) continue;
         hash = hash_of(hash, d[i]->ids, d[i]->offset[d[i]->count]);
@@ -167,8 +155,8 @@ static void put_mark(Session *s, const Task *task, Module *model)
              "config.json of checksum %016llx; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained parameters",
              lora.count ? "LoRA" : "full fine-tuning", o->padding, (long long)o->max_length,
              (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
-             (unsigned long long)hash_of_config(start, &task->config), (long long)lora.rank, lora.alpha,
-             lora.targets, (unsigned long long)lora.alphas,
+             (unsigned long long)lk_hash(LK_HASH_START, &task->config, sizeof task->config), (long long)lora.rank,
+             lora.alpha, lora.targets, (unsigned long long)lora.alphas,
              (long long)lk_count_trainable_parameters(model));
 }
 

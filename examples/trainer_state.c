@@ -24,23 +24,23 @@ bool trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, 
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "data/atomic_file.h"
 
 /* ---- what a run depends on --------------------------------------------------------------------------------------- */
 
-/* A number for the frozen parameters, from a few elements of each (FNV-1a): another base has another one. */
+/* A number for the frozen parameters, from a few elements of each: another base has another one. */
 static uint64_t base_mark(Module *m)
 {
     enum { SAMPLES = 16 };
-    uint64_t hash = 14695981039346656037u;
+    uint64_t hash = LK_HASH_START;
     for (ParamIter it = lk_params(m); lk_params_next(&it);) {
         int64_t n = lk_numel(it.tensor);
         if (it.tensor->requires_grad || n == 0 || !lk_is_contiguous(it.tensor)) continue;
         size_t size = lk_dtype_size(it.tensor->dtype);
         for (int64_t k = 0; k < SAMPLES; k++) {
             size_t at = (size_t)(k * (n - 1) / (SAMPLES - 1)) * size;
-            const unsigned char *x = (const unsigned char *)it.tensor->data + at;
-            for (size_t i = 0; i < size; i++) hash = (hash ^ x[i]) * 1099511628211u;
+            hash = lk_hash(hash, (const char *)it.tensor->data + at, size);
         }
     }
     return hash;
@@ -150,8 +150,12 @@ bool trainer_state_write(const Trainer *tr, const char *folder, Error *err)
     AtomicFile f;
     char path[FOLDER_PATH_MAX], *text = state_text(tr);
     if (!text) return lk_error_set(err, LK_EMEMORY, "no memory for %s", TRAINER_STATE_FILE);
-    bool ok = folder_join(path, folder, TRAINER_STATE_FILE, err) && lk_atomic_begin(&f, NULL, path, err);
-    if (ok) ok = lk_atomic_end(&f, lk_atomic_write(&f, text, strlen(text)) && lk_atomic_write(&f, "\n", 1));
+    bool ok = folder_join(path, folder, TRAINER_STATE_FILE, err);
+    if (ok) {
+        ok = lk_atomic_begin(&f, NULL, path, err) && lk_atomic_write(&f, text, strlen(text)) &&
+             lk_atomic_write(&f, "\n", 1);
+        ok = lk_atomic_end(&f, ok);
+    }
     free(text);
     return ok;
 }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"
@@ -89,27 +90,19 @@ Tensor *lk_original(const Module *m, const char *name)
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
-/* FNV-1a, a hash that takes bytes one by one. */
-static uint64_t mix(uint64_t hash, const void *bytes, size_t count)
-{
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < count; i++) hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
-}
-
 static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
 {
-    if (!x) return mix(hash, &x, sizeof x);
+    if (!x) return lk_hash(hash, &x, sizeof x);
     const Storage *storage = x->storage;
-    hash = mix(hash, &storage, sizeof storage);
-    hash = mix(hash, &storage->version, sizeof storage->version);
-    return mix(hash, &x->requires_grad, sizeof x->requires_grad);
+    hash = lk_hash(hash, &storage, sizeof storage);
+    hash = lk_hash(hash, &storage->version, sizeof storage->version);
+    return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
 /* Its struct holds the settings, and which tensors and children it has. */
 uint64_t lk_module_state(const Module *m, uint64_t start)
 {
-    uint64_t hash = mix(start ^ 14695981039346656037u, m, m->type->size);
+    uint64_t hash = lk_hash(start ^ LK_HASH_START, m, m->type->size);
     for (const Field *f = first_field(m); f; f = next_field(f))
         if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
     for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = lk_module_state(it.module, hash);
@@ -119,7 +112,7 @@ uint64_t lk_module_state(const Module *m, uint64_t start)
 /* The list's own struct holds the cache and stays out. */
 static uint64_t state_of(const ParametrizationList *list, uint64_t start)
 {
-    uint64_t hash = mix_tensor(start ^ 14695981039346656037u, list->original);
+    uint64_t hash = mix_tensor(start ^ LK_HASH_START, list->original);
     for (int i = 0; i < list->chain.count; i++) hash = lk_module_state(list->chain.items[i], hash);
     return hash;
 }

@@ -2,6 +2,7 @@
  * tests/fixtures/half.h. */
 #include "data/half.h"
 
+#include "core/hash.h"
 #include "data/safetensors.h"
 #include "tests/fixtures/half.h"
 #include "tests/unit/peft_nets.h"
@@ -22,14 +23,6 @@ static uint32_t defined(int word, int fraction_bits)
     return isnan(value) ? 0x7fc00000 : bits;
 }
 
-static uint64_t hash_of(const uint32_t *bits)
-{
-    uint64_t hash = 14695981039346656037u;
-    const unsigned char *byte = (const unsigned char *)bits;
-    for (size_t i = 0; i < PATTERNS * sizeof *bits; i++) hash = (hash ^ byte[i]) * 1099511628211u;
-    return hash;
-}
-
 /* bits: what became of all patterns. A NaN must have its sign and its payload; then it is made as good as any. */
 static void check_all(uint32_t *bits, int fraction_bits, uint64_t expected_hash)
 {
@@ -42,7 +35,7 @@ static void check_all(uint32_t *bits, int fraction_bits, uint64_t expected_hash)
         }
         check(bits[i] == expected, "0x%04x is 0x%08x, not 0x%08x", i, bits[i], expected);
     }
-    check(hash_of(bits) == expected_hash, "the hash is 0x%llx", (unsigned long long)hash_of(bits));
+    check(lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits) == expected_hash, "the hash is 0x%llx", (unsigned long long)lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits));
 }
 
 static const struct {
