@@ -92,12 +92,30 @@ static bool write_folder(Run *r, Error *err)
 
 /* ---- evaluation and training ------------------------------------------------------------------------------------ */
 
+enum { HIDING_SEED = 1 }; /* of dev.tsv, in every evaluation */
+
+/* Whether an evaluation has something to guess. */
+static bool can_evaluate(Run *r, Error *err)
+{
+    Rng before = r->masking.rng;
+    MaskedBatch m;
+    bool hidden = false;
+    lk_manual_seed(&r->masking.rng, HIDING_SEED);
+    lk_text_loader_begin(r->dev);
+    for (TextBatch b; !hidden && lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t))
+        hidden = masking_next(&r->masking, r->t, b.ids, &m);
+    r->masking.rng = before;
+    if (!cli_ok(r->t, err)) return false;
+    return hidden || lk_error_set(err, LK_EVALUE, "dev.tsv: none of its tokens was hidden, so there is nothing to "
+                                  "evaluate; it needs more sentences, of words that train.tsv has");
+}
+
 /* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
 static bool evaluate(Run *r, Error *err)
 {
     Rng before = r->masking.rng;
     double loss = 0, count = 0, right = 0;
-    lk_manual_seed(&r->masking.rng, 1);
+    lk_manual_seed(&r->masking.rng, HIDING_SEED);
     lk_eval(r->model);
     lk_tape_set_grad(r->t, false);
     lk_text_loader_begin(r->dev);
@@ -116,9 +134,6 @@ static bool evaluate(Run *r, Error *err)
     lk_train(r->model, true);
     r->masking.rng = before;
     if (!cli_ok(r->t, err)) return false;
-    if (count == 0)
-        return lk_error_set(err, LK_EVALUE, "dev.tsv: none of its tokens was hidden, so there is nothing to evaluate; "
-                                            "it needs more sentences, of words that train.tsv has");
     r->dev_loss = loss / count;
     r->dev_accuracy = right / count;
     return true;
@@ -274,7 +289,7 @@ static bool run(Run *r, Error *err)
         return lk_error_set(err, LK_EVALUE, "--output %.300s is the folder of --model, whose files would be replaced: "
                             "another one is needed", r->o->output);
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
-    bool ok = prepare(r, err) && evaluate(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
+    bool ok = prepare(r, err) && can_evaluate(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
