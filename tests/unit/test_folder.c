@@ -1,29 +1,8 @@
 /* test_folder.c - folders that are replaced as a whole (examples/folder.c), also where two cannot change places. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* renameat2 */
-#endif
+#include "tests/unit/renames.h"
+
 #include "examples/folder.c"
-
-#include <fcntl.h>
-#include <sys/syscall.h>
-
 #include "tests/check.h"
-
-static bool no_swap;     /* a file system without RENAME_EXCHANGE */
-static int failing = -1; /* so many renames succeed, and then one fails */
-
-/* These take the place of libc's. */
-int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
-{
-    if (no_swap) return errno = EINVAL, -1;
-    return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
-}
-
-int rename(const char *from, const char *to)
-{
-    if (failing-- == 0) return errno = EIO, -1;
-    return renameat(AT_FDCWD, from, AT_FDCWD, to);
-}
 
 static void put(const char *folder, const char *name, const char *text)
 {

@@ -1,16 +1,12 @@
 /* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
  * memory that is short. What is in the files: test_peft.c. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* renameat2 */
-#endif
+#include "tests/unit/renames.h"
+
 #include "tests/unit/peft_nets.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #ifdef LK_HAVE_JANSSON
@@ -48,22 +44,6 @@ Test(peft_files, not_there)
 }
 
 /* ---- whole or not at all --------------------------------------------------------------------------------------- */
-
-static bool no_swap;      /* a file system without RENAME_EXCHANGE */
-static int failing = -1;  /* so many renames succeed, and then one fails */
-
-/* These take the place of libc's. */
-int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
-{
-    if (no_swap) return errno = EINVAL, -1;
-    return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
-}
-
-int rename(const char *from, const char *to)
-{
-    if (failing-- == 0) return errno = EIO, -1;
-    return renameat(AT_FDCWD, from, AT_FDCWD, to);
-}
 
 static int entries_of(const char *path)
 {
