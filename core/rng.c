@@ -1,5 +1,5 @@
-/* rng.c - the random streams of PyTorch 1.13's CPU generator. lk_uniform_ and lk_normal_, which fill
- * tensors with them: core/tensor_values.c.
+/* rng.c - the random streams of PyTorch 1.13's CPU generator. What fills tensors with them, lk_uniform_ and lk_normal_:
+ * core/tensor_values.c.
  *
  * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded. The Gaussian blocks
  * round differently in float and double, so they are written once in `real` and this file is read twice more for them

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096 };
+#include "data/atomic_file.h"
 
 /* What is in a folder and not in the other one gets there: files by a second name, so that they are in both; folders,
  * which cannot have one, are moved. */
@@ -21,11 +21,11 @@ static bool carry(const char *from, const char *to, bool folders)
     DIR *d = opendir(from);
     bool ok = d;
     for (struct dirent *e; ok && (e = readdir(d));) {
-        char old[PATH_BYTES], new[PATH_BYTES];
+        char old[LK_ATOMIC_PATH_MAX], new[LK_ATOMIC_PATH_MAX];
         struct stat info;
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        ok = snprintf(old, sizeof old, "%s/%s", from, e->d_name) < PATH_BYTES &&
-             snprintf(new, sizeof new, "%s/%s", to, e->d_name) < PATH_BYTES;
+        ok = snprintf(old, sizeof old, "%s/%s", from, e->d_name) < LK_ATOMIC_PATH_MAX &&
+             snprintf(new, sizeof new, "%s/%s", to, e->d_name) < LK_ATOMIC_PATH_MAX;
         if (!ok || lstat(new, &info) == 0 || lstat(old, &info) != 0) continue;
         if (!S_ISDIR(info.st_mode)) ok = link(old, new) == 0;
         else if (folders) ok = rename(old, new) == 0;

@@ -1,6 +1,6 @@
 /* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who uses it: the Trainer's
- * checkpoints, roberta_sst2.c, roberta_pretrain.c. */
+ * whenever the machine stops, there is the old content or the new one. Who uses it: the Trainer's checkpoints,
+ * roberta_sst2.c, roberta_pretrain.c. */
 #include "examples/folder.h"
 
 #include <errno.h>
@@ -56,7 +56,7 @@ bool folder_copy(const char *from, const char *to, const char *name, Error *err)
     for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
     if (ok && ferror(in)) ok = folder_failed(source, "cannot be read", err);
     fclose(in);
-    return lk_atomic_end(&f, ok) && ok;
+    return lk_atomic_end(&f, ok);
 }
 
 /* Another folder of that name is replaced, and what was replaced removed. */
