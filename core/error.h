@@ -25,6 +25,9 @@ typedef struct Error {
     char message[512];
 } Error;
 
+/* Called with a failure: lk_tape_on_error (core/tape.h), lk_on_strict (core/strict.h). */
+typedef void ErrorHandler(const Error *err, void *user);
+
 /* Fills err (NULL allowed) unless it is already set. Always returns false: `return lk_error_set(err, …);` */
 LK_API bool lk_error_set(Error *err, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 

@@ -58,7 +58,6 @@ LK_API const Error *lk_tape_error(const Tape *t);
 LK_API void lk_tape_clear_error(Tape *t);
 
 /* Called once with the first failure. The default prints the message to stderr; NULL silences. */
-typedef void ErrorHandler(const Error *err, void *user);
 LK_API void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user);
 
 /* Keeps a failure on the tape and returns NULL: `return lk_fail(t, LK_ESHAPE, "lk_name: …");` */

@@ -1,0 +1,49 @@
+/* strict.c - whether strict mode is on, and where its reports go. The checks stand where the mistakes are made:
+ * core/tensor.c, core/headers.c, nn/module.c. */
+#include "core/strict.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void print_error(const Error *err, void *user)
+{
+    (void)user;
+    fprintf(stderr, "%s\n", err->message);
+}
+
+/* One for the process, like the environment that it comes from. Reading it must stay cheap: every free does. */
+static _Atomic int state = -1; /* -1: the environment has not been asked yet */
+static ErrorHandler *report_handler = print_error;
+static void *report_user;
+
+bool lk_strict(void)
+{
+    if (state < 0) {
+        const char *text = getenv("LORIKEET_STRICT");
+        state = text && *text && !(text[0] == '0' && text[1] == '\0');
+    }
+    return state;
+}
+
+void lk_set_strict(bool on)
+{
+    state = on;
+}
+
+void lk_on_strict(ErrorHandler *handler, void *user)
+{
+    report_handler = handler;
+    report_user = user;
+}
+
+bool lk_strict_report(ErrorCode code, const char *format, ...)
+{
+    Error err = { .code = code };
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err.message, sizeof err.message, format, args);
+    va_end(args);
+    if (report_handler) report_handler(&err, report_user);
+    return false;
+}
