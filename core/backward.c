@@ -6,9 +6,10 @@
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
 
-Tensor *lk_flow_new(Tape *t, const Tensor *x)
+/* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised; NULL without memory. */
+static inline Tensor *flow_new(Tape *t, const Tensor *x)
 {
-    size_t bytes = (size_t)lk_numel(x) * lk_dtype_size(x->dtype);
+    size_t bytes = (size_t)lk_elements(x) * lk_dtype_size(x->dtype);
     void *block = NULL;
     for (FreeBlock **f = &t->free; *f; f = &(*f)->next)
         if ((*f)->bytes == bytes) {
@@ -37,15 +38,7 @@ static bool is_wanted(const Node *n, int i)
 /* A leaf that another tape holds: a gradient kept here would be gone before it. */
 static bool is_foreign_leaf(const Tape *t, const Tensor *x)
 {
-    return !x->node && x->refs == 0 && !x->grad_room && !lk_arena_since(&t->arena, (ArenaMark){ 0 }, x);
-}
-
-/* Whether a node is one of t's. What was made before a reset is not: its memory is not even looked at. */
-static bool holds(const Tape *t, const Node *node)
-{
-    const Node *n = t->last;
-    while (n && n != node) n = n->prev;
-    return n;
+    return !x->node && x->refs == 0 && !x->grad_room && x->tape != t;
 }
 
 /* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned leaves keep the memory
@@ -65,12 +58,13 @@ static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
 
 Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh)
 {
-    Tensor *x = n->in[i];
+    if (!n || !fresh) return NULL;
     *fresh = false;
     if (!is_wanted(n, i)) return NULL;
+    Tensor *x = n->in[i];
     if (!x->node) return leaf_grad(t, x, fresh);
     if (!x->node->grad) {
-        x->node->grad = lk_flow_new(t, x);
+        x->node->grad = flow_new(t, x);
         *fresh = true;
     }
     return x->node->grad;
@@ -114,6 +108,10 @@ static bool can_run(Tape *t, const Node *n)
         const Tensor *x = is_out ? n->out : n->in[i];
         bool needed = needs & (is_out ? (unsigned)LK_OUT : i <= LAST ? LK_IN_ALL | 1u << i : (unsigned)LK_IN_ALL);
         if (!x || !needed) continue;
+        if (lk_is_gone(x)) { /* only one of another tape can be */
+            lk_fail_stale(t, "lk_backward", n->op->name, x);
+            return false;
+        }
         uint32_t then = is_out ? n->out_version : n->was[i].version;
         if (x->storage->version == then) continue;
         lk_fail(t, LK_ESTATE, "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in place "
@@ -169,7 +167,7 @@ bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
     if (y->node && !mark_graph(t, y->node)) return false;
     bool fresh = true;
     t->kept++;
-    Tensor *seed = y->node ? lk_flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
+    Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
     if (seed && fresh) lk_copy_(seed, dy, NULL);
     else if (seed) lk_accumulate(t, seed, dy);
     if (!y->node) return seed;
@@ -179,15 +177,19 @@ bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
 
 bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph)
 {
-    if (t->error.code != LK_OK) return false;
+    if (!t || t->error.code != LK_OK) return false;
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
     if (!y) {
         lk_fail(t, LK_EVALUE, "lk_backward: the tensor is NULL");
+    } else if (lk_is_gone(y)) {
+        lk_fail_stale(t, "lk_backward", "", y);
+    } else if (gradient && lk_is_gone(gradient)) {
+        lk_fail_stale(t, "lk_backward_with", "gradient", gradient);
     } else if (!y->requires_grad) {
         lk_fail(t, LK_ESTATE, "lk_backward: %s does not require a gradient and was not computed from a leaf that does "
                 "(or in no-grad mode)", lk_shape_text(y, a));
-    } else if (y->node ? !holds(t, y->node) : is_foreign_leaf(t, y)) {
-        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape, or was made before the last lk_tape_reset");
+    } else if (y->node ? y->tape != t : is_foreign_leaf(t, y)) {
+        lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape");
     } else if (!gradient && lk_numel(y) != 1) {
         lk_fail(t, LK_ESHAPE, "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give one with "
                 "lk_backward_with", lk_shape_text(y, a), (long long)lk_numel(y));

@@ -15,15 +15,15 @@ typedef struct Mat { /* a matrix operand somewhere in memory */
 } Mat;
 
 /* Bytes of workspace that lk_gemm needs for these sizes; 0 for none. */
-LK_API size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
+size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
 
 /* The fast one: packed, cache-blocked, OpenMP. workspace: lk_gemm_workspace bytes, 64-byte aligned. Floating dtypes.
  * accumulate: add to C, else overwrite it. k = 0 gives zeros (or leaves C). */
-LK_API void lk_gemm(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c, int64_t ldc,
+void lk_gemm(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c, int64_t ldc,
                     void *workspace);
 
 /* Three loops and a sum in double: what lk_gemm must agree with. */
-LK_API void lk_gemm_reference(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c,
+void lk_gemm_reference(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c,
                               int64_t ldc);
 
 #endif

@@ -1,4 +1,4 @@
-/* graph.h - what a tape is inside, shared by tape.c, backward.c and recompute.c and by nobody else. */
+/* graph.h - a tape from the inside: the graph, the headers of its tensors, and when a tensor is stale. */
 #ifndef LK_GRAPH_H
 #define LK_GRAPH_H
 
@@ -12,8 +12,26 @@ struct FreeBlock {
     size_t bytes;
 };
 
+/* The headers of a tape's tensors, apart from the elements. (headers.c) */
+enum { LK_RESETS_KNOWN = 5 }; /* a header serves another tensor only after so many resets */
+typedef struct HeaderList {
+    Tensor *newest, *oldest; /* linked by ->next; empty: newest is NULL */
+} HeaderList;
+typedef struct Headers {
+    Arena memory;
+    HeaderList live;                          /* made since the last reset */
+    HeaderList waiting[LK_RESETS_KNOWN - 1];  /* gone with the last reset, the one before, … */
+    HeaderList released[2];                   /* given back by lk_tape_release since the last reset */
+    int released_count;                       /* of released[0] */
+    HeaderList free;
+    int64_t next_serial;            /* of the next tensor; the first is 1 */
+    int64_t since[LK_RESETS_KNOWN]; /* [0]: serial of the first tensor since the last reset; [1]: the one before, … */
+    bool never_again;               /* strict mode: no header serves again */
+} Headers;
+
 struct Tape {
-    Arena arena;      /* tensors, nodes, gradients of intermediates */
+    Arena arena;      /* elements, nodes, gradients of intermediates */
+    Headers headers;
     void *scratch;    /* one block for temporaries */
     size_t scratch_bytes;
     Node *last;       /* the newest record; ->prev leads to the oldest: creation order is a topological order */
@@ -27,13 +45,47 @@ struct Tape {
     void *handler_user;
 };
 
-/* A number that no tape had for its epoch yet. (tape.c) */
+/* ---- headers.c --------------------------------------------------------------------------------------------------- */
+
+/* All tensors of the tape are gone; for strict mode, as freed ones. */
+void lk_headers_reset(Headers *h);
+void lk_headers_bury(Headers *h);
+
+/* Where strict mode puts freed tensors: everything on it is gone. */
+extern Tape lk_graveyard;
+
+/* The test of lk_is_stale, for tensors that are not NULL. */
+static inline bool lk_is_gone(const Tensor *x)
+{
+    return x->tape && x->serial < x->tape->headers.since[0];
+}
+
+/* How functions without a tape begin: false for NULL, and for a stale x, whose tape then has the reason. */
+static inline bool lk_is_readable(const char *function, const Tensor *x)
+{
+    if (!x) return false;
+    if (lk_is_gone(x)) lk_fail_stale(x->tape, function, "", x);
+    return !lk_is_gone(x);
+}
+
+/* Whether x was made on t after the mark, and is still there. */
+static inline bool lk_made_since(const Tape *t, TapeMark mark, const Tensor *x)
+{
+    return x->tape == t && x->serial >= mark.serial;
+}
+
+/* Gives back all that was made since the mark, whatever was recorded; y stays, its elements moved. NULL: nothing stays. */
+void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y);
+
+/* ---- tape.c ------------------------------------------------------------------------------------------------------ */
+
+/* The error of an allocation that failed; returns NULL. */
+void *lk_no_memory(Tape *t, size_t bytes);
+
+/* A number that no tape had for its epoch yet. */
 uint64_t lk_next_epoch(void);
 
 /* ---- backward.c -------------------------------------------------------------------------------------------------- */
-
-/* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised; NULL without memory. */
-Tensor *lk_flow_new(Tape *t, const Tensor *x);
 
 /* Adds dy to what flows into y, and runs the graph behind y to the oldest record that t->last leads to. False, with the
  * reason on the tape: before anything has changed, unless memory ran out. */

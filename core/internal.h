@@ -2,6 +2,8 @@
 #ifndef LK_INTERNAL_H
 #define LK_INTERNAL_H
 
+#include <string.h>
+
 #include "core/op.h"
 
 /* The number of the thread that asks, in a parallel region: which of several pieces of scratch is its own. */
@@ -22,6 +24,40 @@ Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape
 void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
 void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
+/* Lays out a contiguous tensor: everything in the header before `tape`, shape and strides. */
+static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype, int ndim, const int64_t *shape,
+                                     size_t bytes)
+{
+    memset(x, 0, offsetof(Tensor, tape));
+    x->data = data;
+    x->ndim = ndim;
+    x->dtype = dtype;
+    x->storage = storage;
+    *storage = (Storage){ .data = data, .bytes = bytes };
+    int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        x->shape[d] = shape[d];
+        x->stride[d] = stride;
+        if (shape[d]) stride *= shape[d];
+    } /* dimensions beyond ndim are never read */
+}
+
+/* lk_numel of a tensor that is there. */
+static inline int64_t lk_elements(const Tensor *x)
+{
+    int64_t n = 1;
+    for (int d = 0; d < x->ndim; d++) n *= x->shape[d];
+    return n;
+}
+
+/* "(2, 3)" */
+const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
+
+/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the only one. (headers.c) */
+void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
+/* How functions without a tape begin that take an Error: x is there, and not stale. */
+bool lk_is_usable(const char *function, const Tensor *x, Error *err);
+
 /* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is already there. */
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
@@ -31,9 +67,6 @@ Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
 /* Memory of the arena for the time of one function: given back, last taken first. NULL with the error kept. */
 void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
 void lk_tape_release_temporary(Tape *t, ArenaMark mark);
-
-/* Checks that every operand is there, floating and of one dtype; false, with the reason on the tape, when not. */
-bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x);
 
 /* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an error on the tape. */
 int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);

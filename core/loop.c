@@ -2,10 +2,11 @@
 #ifndef real
 #include <string.h>
 
-#include "core/internal.h"
+#include "core/graph.h"
 
 bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS])
 {
+    if (!lk_is_readable("lk_broadcast_shape", a) || !lk_is_readable("lk_broadcast_shape", b) || !ndim || !shape) return false;
     /* Aligned at the last dimension, two sizes fit when they are equal or one of them is 1. */
     *ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
     for (int d = 1; d <= *ndim; d++) {
@@ -158,6 +159,8 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
 
 bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 {
+    if (!lk_check_operands(t, "lk_accumulate", 1, &dst) || !lk_check_operands(t, "lk_accumulate", 1, (Tensor *const *)&src))
+        return false;
     bool shared = false;
     Tensor places = *dst; /* dst without its repeated places: they have size 1 */
     for (int d = 0; d < dst->ndim; d++)
@@ -186,7 +189,9 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 
 Tensor *lk_packed(Tape *t, Tensor *x)
 {
-    if (!x || lk_is_contiguous(x)) return x;
+    if (!x) return NULL; /* an operand that was left out */
+    if (!lk_check_operands(t, "lk_packed", 1, &x)) return NULL;
+    if (lk_is_contiguous(x)) return x;
     Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (y) lk_copy_(y, x, NULL);
     return y;

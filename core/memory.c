@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/strict.h"
+
 /* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after lk_tape_reset is reported. */
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
@@ -136,25 +138,35 @@ static void free_chunks(Chunk *c)
     }
 }
 
-static void poison_rest(const Arena *a)
+/* Of what was handed out up to `end`, all that lies behind the present position is gone: strict mode makes it NaN, and
+ * AddressSanitizer reports who reads it. */
+static void clear_up_to(const Arena *a, ArenaMark end)
 {
     for (Chunk *c = a->current; c; c = c->next) {
-        size_t used = c == a->current ? a->used : 0;
-        ASAN_POISON_MEMORY_REGION(chunk_data(c) + used, c->size - used);
+        size_t from = c == a->current ? a->used : 0, to = c == end.chunk ? end.used : c->size;
+        if (to > from && lk_strict()) {
+            ASAN_UNPOISON_MEMORY_REGION(chunk_data(c) + from, to - from);
+            memset(chunk_data(c) + from, 0xff, to - from);
+        }
+        if (to > from) ASAN_POISON_MEMORY_REGION(chunk_data(c) + from, to - from);
+        if (c == end.chunk) break;
     }
 }
 
 void lk_arena_reset(Arena *a)
 {
-    if (a->first && a->first->next) {
+    ArenaMark end = lk_arena_mark(a);
+    if (a->first && a->first->next && !lk_strict()) { /* strict mode: a raw read must find NaN, not freed memory */
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk_arena_bytes(a);
         free_chunks(a->first);
-        a->first = chunk_new(total); /* NULL is an empty arena: it grows again */
+        a->current = a->first = chunk_new(total); /* NULL is an empty arena: it grows again */
+        a->used = 0;
+        return;
     }
     a->current = a->first;
     a->used = 0;
-    poison_rest(a);
+    clear_up_to(a, end);
 }
 
 void lk_arena_free(Arena *a)
@@ -176,16 +188,18 @@ static void rewind_to(Arena *a, ArenaMark mark)
 
 void lk_arena_release(Arena *a, ArenaMark mark)
 {
+    ArenaMark end = lk_arena_mark(a);
     rewind_to(a, mark);
-    poison_rest(a);
+    clear_up_to(a, end);
 }
 
-void *lk_arena_keep(Arena *a, ArenaMark mark, size_t lead, const void *from, size_t bytes)
+void *lk_arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes)
 {
+    ArenaMark end = lk_arena_mark(a);
     rewind_to(a, mark);
-    char *block = lk_arena_alloc(a, lead + bytes);
-    if (block) memmove(block + lead, from, bytes); /* old and new place may overlap */
-    poison_rest(a);
+    char *block = lk_arena_alloc(a, bytes);
+    if (block) memmove(block, from, bytes); /* old and new place may overlap */
+    clear_up_to(a, end);
     return block;
 }
 

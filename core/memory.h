@@ -15,7 +15,7 @@ LK_API void *lk_mem_alloc(size_t bytes);
 LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL too when count * size overflows */
 LK_API void lk_mem_free(void *block);
 
-/* An arena hands out memory by moving a pointer and takes all of it back at once. It grows by itself; after a reset
+/* Not exported: an arena hands out memory by moving a pointer and takes all of it back at once. It grows by itself; after a reset
  * its chunks are joined into one, so a loop that needs the same memory in every step stops allocating. */
 typedef struct Chunk Chunk;
 typedef struct Arena {
@@ -27,14 +27,14 @@ typedef struct ArenaMark {
     size_t used;
 } ArenaMark;
 
-LK_API void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory left */
-LK_API void lk_arena_reset(Arena *a);                /* everything handed out is gone; the memory stays */
-LK_API void lk_arena_free(Arena *a);                 /* the memory goes back too; the arena may be used again */
-LK_API ArenaMark lk_arena_mark(const Arena *a);
-LK_API void lk_arena_release(Arena *a, ArenaMark mark); /* gives back what was handed out since the mark */
-/* The same, but bytes at `from` move into a new block at the mark, behind `lead` bytes of it. Returns the block. */
-LK_API void *lk_arena_keep(Arena *a, ArenaMark mark, size_t lead, const void *from, size_t bytes);
-LK_API bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p was handed out after the mark */
-LK_API size_t lk_arena_bytes(const Arena *a);           /* bytes held, used or not */
+void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory left */
+void lk_arena_reset(Arena *a);                /* everything handed out is gone; the memory stays */
+void lk_arena_free(Arena *a);                 /* the memory goes back too; the arena may be used again */
+ArenaMark lk_arena_mark(const Arena *a);
+void lk_arena_release(Arena *a, ArenaMark mark); /* gives back what was handed out since the mark */
+/* The same, but bytes at `from`, which lie behind the mark, move into a new block at the mark. Returns the block. */
+void *lk_arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes);
+bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p was handed out after the mark */
+size_t lk_arena_bytes(const Arena *a);           /* bytes held, used or not */
 
 #endif

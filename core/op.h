@@ -47,7 +47,6 @@ typedef struct NodeInput {
 /* One recorded call of an operation. */
 struct Node {
     const Op *op;
-    Tape *tape;           /* where it was recorded */
     Tensor *out;          /* what forward returned */
     Tensor *grad;         /* dL/dout, contiguous; only set while backward runs */
     void *state;          /* the copy of forward's constants that lk_record made, or NULL */
@@ -58,6 +57,14 @@ struct Node {
     Tensor **in;          /* the inputs; NULL where an optional one was not given */
     NodeInput *was;       /* what they were */
 };
+
+/* How every operation begins: its operands are there and not stale. False, with the reason on the tape, when not; for a
+ * NULL operand that is the failure which made it NULL, if the tape has one. */
+LK_API bool lk_check_operands(Tape *t, const char *function, int count, Tensor *const *x);
+/* The same, and they are floating and of one dtype. */
+LK_API bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x);
+/* For an operand that may be left out: NULL is an absent one only as long as nothing has failed. */
+LK_API bool lk_check_optional(Tape *t, const char *function, const char *name, const Tensor *x);
 
 /* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is short. */
 LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
@@ -97,7 +104,7 @@ LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
 
 /* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to the first of x[i] and
  * step[i] is the distance in elements from one to the next (0: broadcast). Large walks run in parallel when no step of
- * x[0] is 0, in pieces that do not depend on the number of threads. arg is handed through. */
+ * x[0] is 0, in pieces that do not depend on the number of threads. arg is handed through; nothing else is NULL. */
 enum { LK_LOOP_MAX = 5 };
 typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
 LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);

@@ -264,6 +264,7 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
                           AttentionOptions options)
 {
     if (!lk_check_floating(t, "lk_attention", LK_INPUTS(q, k, v))) return NULL;
+    if (!lk_check_optional(t, "lk_attention", "mask", mask)) return NULL;
     if (!check_shapes(t, q, k, v, mask, heads)) return NULL;
     Attention a = { .dtype = q->dtype, .batch = q->shape[0], .heads = heads, .rows = q->shape[1],
                     .columns = k->shape[1], .d = q->shape[2] / heads, .causal = options.causal };

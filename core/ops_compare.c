@@ -60,7 +60,7 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
     int ndim;
     int64_t shape[LK_MAX_DIMS];
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
-    if (!a || !b) return NULL;
+    if (!lk_check_operands(t, function, LK_INPUTS(a, b))) return NULL;
     if (a->dtype != b->dtype)
         return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
                        lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
@@ -82,7 +82,7 @@ Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_ge", a, b, 
 
 Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol)
 {
-    if (a && b && !(rtol >= 0 && atol >= 0))
+    if (!(rtol >= 0 && atol >= 0))
         return lk_fail(t, LK_EVALUE, "lk_isclose: rtol %g and atol %g must not be negative or NaN", rtol, atol);
     return compare(t, "lk_isclose", a, b, (Comparison){ .relation = CLOSE, .rtol = rtol, .atol = atol });
 }

@@ -33,13 +33,15 @@ static const Op TO = { "ToCopyBackward0", copy_backward, { 0 } };
 
 Tensor *lk_contiguous(Tape *t, Tensor *x)
 {
-    if (!x || lk_is_contiguous(x)) return x;
+    if (!lk_check_operands(t, "lk_contiguous", 1, &x)) return NULL;
+    if (lk_is_contiguous(x)) return x;
     return lk_record(t, &CLONE, lk_packed(t, x), LK_INPUTS(x), NULL, 0);
 }
 
 Tensor *lk_to(Tape *t, Tensor *x, DType dtype)
 {
-    if (!x || x->dtype == dtype) return x;
+    if (!lk_check_operands(t, "lk_to", 1, &x)) return NULL;
+    if (x->dtype == dtype) return x;
     Tensor *y = lk_empty(t, dtype, x->ndim, x->shape);
     if (!y) return NULL;
     lk_copy_(y, x, NULL);
@@ -69,7 +71,7 @@ static const Op SELECT_ROWS = { "IndexBackward0", select_rows_backward, { LK_IN1
 Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index)
 {
     char sx[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
-    if (!x || !index) return NULL;
+    if (!lk_check_operands(t, "lk_select_rows", LK_INPUTS(x, index))) return NULL;
     if (index->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_select_rows: the index must be int64, not %s%s", lk_dtype_name(index->dtype),
                        index->dtype == LK_BOOL ? "; lk_mask_rows takes a mask" : "");
@@ -100,7 +102,7 @@ Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index)
 Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask)
 {
     char sx[LK_SHAPE_TEXT], sm[LK_SHAPE_TEXT];
-    if (!x || !mask) return NULL;
+    if (!lk_check_operands(t, "lk_mask_rows", LK_INPUTS(x, mask))) return NULL;
     if (mask->dtype != LK_BOOL)
         return lk_fail(t, LK_EDTYPE, "lk_mask_rows: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
     if (mask->ndim != 1 || x->ndim < 1 || mask->shape[0] != x->shape[0])

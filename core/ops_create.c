@@ -29,6 +29,7 @@ Tensor *lk_scalar(Tape *t, DType dtype, double value)
 Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values)
 {
     Tensor *x = lk_empty(t, dtype, ndim, shape);
+    if (x && x->storage->bytes && !values) return lk_fail(t, LK_EVALUE, "lk_tensor: the values are NULL");
     if (x && x->storage->bytes) memcpy(x->data, values, x->storage->bytes);
     return x;
 }

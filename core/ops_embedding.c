@@ -39,7 +39,8 @@ static const Op EMBEDDING = { "EmbeddingBackward0", embedding_backward, { LK_IN1
 Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
 {
     char sw[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, "lk_embedding", 1, &weight) || !ids) return NULL;
+    if (!lk_check_operands(t, "lk_embedding", LK_INPUTS(weight, ids))) return NULL;
+    if (!lk_check_floating(t, "lk_embedding", 1, &weight)) return NULL;
     if (ids->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_embedding: ids must be int64, not %s; lk_to converts",
                        lk_dtype_name(ids->dtype));

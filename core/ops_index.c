@@ -42,7 +42,7 @@ static const Op GATHER = { "GatherBackward0", gather_backward, { LK_IN1 } };
 Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
 {
     char sx[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
-    if (!x || !index) return NULL;
+    if (!lk_check_operands(t, "lk_gather", LK_INPUTS(x, index))) return NULL;
     if (index->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s", lk_dtype_name(index->dtype));
     int at = x->ndim == 0 && (dim == 0 || dim == -1) ? 0 : lk_check_dim(t, "lk_gather", x->ndim, dim);
@@ -105,8 +105,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
 {
     char s0[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
     if (count < 1) return lk_fail(t, LK_EVALUE, "lk_cat: %d tensors; there must be one at least", count);
-    for (int i = 0; i < count; i++)
-        if (!x[i]) return NULL;
+    if (!x || !lk_check_operands(t, "lk_cat", count, x)) return NULL;
     const Tensor *first = x[0];
     for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
     int at = lk_check_dim(t, "lk_cat", first->ndim, dim);
@@ -165,7 +164,8 @@ Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value)
     char sx[LK_SHAPE_TEXT], sm[LK_SHAPE_TEXT];
     int ndim;
     int64_t shape[LK_MAX_DIMS];
-    if (!lk_check_floating(t, "lk_masked_fill", 1, &x) || !mask) return NULL;
+    if (!lk_check_operands(t, "lk_masked_fill", LK_INPUTS(x, mask))) return NULL;
+    if (!lk_check_floating(t, "lk_masked_fill", 1, &x)) return NULL;
     if (mask->dtype != LK_BOOL)
         return lk_fail(t, LK_EDTYPE, "lk_masked_fill: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
     if (!lk_broadcast_shape(x, mask, &ndim, shape))

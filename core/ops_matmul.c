@@ -297,6 +297,7 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
 {
     if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias })) return NULL;
+    if (!lk_check_optional(t, "lk_linear", "bias", bias)) return NULL;
     Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
     return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias), NULL, 0) : NULL;
 }
@@ -358,6 +359,7 @@ static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
     if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias })) return NULL;
+    if (!lk_check_optional(t, function, "bias", bias)) return NULL;
     if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] || A->shape[1] != weight->shape[1] ||
         B->shape[0] != weight->shape[0])
         return lk_fail(t, LK_ESHAPE, "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the weight (out, in)",

@@ -111,6 +111,7 @@ static Tensor *norm_of(Tape *t, const char *function, int dims, Tensor *const in
     for (int i = 0; i < INPUTS; i++)
         if (in[i] || i == X) given[count++] = in[i];
     if (!lk_check_floating(t, function, count, given)) return NULL;
+    if (!lk_check_optional(t, function, "weight", in[WEIGHT]) || !lk_check_optional(t, function, "bias", in[BIAS])) return NULL;
     if (dims < 1 || dims > x->ndim)
         return lk_fail(t, LK_ESHAPE, "%s: x %s cannot be normalized over its last %d dimensions", function,
                        lk_shape_text(x, sx), dims);
@@ -146,7 +147,7 @@ Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias
 Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight, Tensor *bias, double eps)
 {
     char sx[LK_SHAPE_TEXT], sr[LK_SHAPE_TEXT];
-    if (!x || !residual) return NULL;
+    if (!lk_check_operands(t, "lk_residual_norm", LK_INPUTS(x, residual))) return NULL;
     if (!lk_same_shape(x, residual))
         return lk_fail(t, LK_ESHAPE, "lk_residual_norm: x %s and residual %s must be the same shape",
                        lk_shape_text(x, sx), lk_shape_text(residual, sr));

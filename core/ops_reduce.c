@@ -24,6 +24,7 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
 {
     bool goes[LK_MAX_DIMS];
     if (!lk_check_floating(t, function, 1, &x)) return false;
+    if (ndims > 0 && !dims) return lk_fail(t, LK_EVALUE, "%s: the list of dimensions is NULL", function);
     if (ndims < 0) return lk_fail(t, LK_ESHAPE, "%s: %d dimensions: name those to reduce, or LK_ALL", function, ndims);
     for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
     for (int i = 0; i < ndims; i++) {

@@ -73,7 +73,8 @@ static const Op CROSS_ENTROPY = { "NllLossBackward0", cross_entropy_backward, { 
 Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction)
 {
     char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, "lk_cross_entropy", 1, &logits) || !labels) return NULL;
+    if (!lk_check_operands(t, "lk_cross_entropy", LK_INPUTS(logits, labels))) return NULL;
+    if (!lk_check_floating(t, "lk_cross_entropy", 1, &logits)) return NULL;
     if (labels->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_cross_entropy: labels must be int64, not %s; lk_to converts",
                        lk_dtype_name(labels->dtype));

@@ -101,8 +101,8 @@ Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims)
     char text[LK_SHAPE_TEXT];
     int order[LK_MAX_DIMS];
     bool seen[LK_MAX_DIMS] = { false };
-    if (!x) return NULL;
-    bool is_permutation = ndim == x->ndim;
+    if (!lk_check_operands(t, "lk_permute", 1, &x)) return NULL;
+    bool is_permutation = ndim == x->ndim && (dims || ndim == 0);
     for (int d = 0; d < x->ndim && is_permutation; d++) {
         int64_t from = dims[d] < 0 ? dims[d] + x->ndim : dims[d];
         is_permutation = from >= 0 && from < x->ndim && !seen[from];
@@ -117,14 +117,14 @@ Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims)
 Tensor *lk_T(Tape *t, Tensor *x)
 {
     int order[LK_MAX_DIMS];
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_T", 1, &x)) return NULL;
     for (int d = 0; d < x->ndim; d++) order[d] = x->ndim - 1 - d;
     return permute(t, &PERMUTE, x, order);
 }
 
 Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
 {
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_transpose", 1, &x)) return NULL;
     int a = lk_check_dim(t, "lk_transpose", x->ndim, d0), b = lk_check_dim(t, "lk_transpose", x->ndim, d1);
     if (a < 0 || b < 0) return NULL;
     int order[LK_MAX_DIMS];
@@ -146,7 +146,7 @@ static int64_t clamp_position(int64_t i, int64_t size)
 
 Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t begin, int64_t end, int64_t step)
 {
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_slice", 1, &x)) return NULL;
     int d = lk_check_dim(t, "lk_slice", x->ndim, dim);
     if (d < 0) return NULL;
     if (step < 1) return lk_fail(t, LK_EVALUE, "lk_slice: step %lld must be at least 1", (long long)step);
@@ -171,7 +171,7 @@ static void drop_dim(Layout *l, int d)
 Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
 {
     char text[LK_SHAPE_TEXT];
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_select", 1, &x)) return NULL;
     int d = lk_check_dim(t, "lk_select", x->ndim, dim);
     if (d < 0) return NULL;
     int64_t i = index < 0 ? index + x->shape[d] : index;
@@ -196,7 +196,7 @@ static const Op EXPAND = { "ExpandBackward0", view_backward, { 0 } };
 Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
 {
     char text[LK_SHAPE_TEXT];
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_unsqueeze", 1, &x)) return NULL;
     if (x->ndim == LK_MAX_DIMS)
         return lk_fail(t, LK_ESHAPE, "lk_unsqueeze: %s already has %d dimensions", lk_shape_text(x, text), LK_MAX_DIMS);
     int d = lk_check_dim(t, "lk_unsqueeze", x->ndim + 1, dim);
@@ -214,7 +214,7 @@ Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
 
 Tensor *lk_squeeze(Tape *t, Tensor *x, int dim)
 {
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_squeeze", 1, &x)) return NULL;
     int d = lk_check_dim(t, "lk_squeeze", x->ndim, dim);
     if (d < 0) return NULL;
     Layout v[LAYOUTS];
@@ -226,7 +226,8 @@ Tensor *lk_squeeze(Tape *t, Tensor *x, int dim)
 Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape)
 {
     char text[LK_SHAPE_TEXT];
-    if (!x) return NULL;
+    if (!lk_check_operands(t, "lk_expand", 1, &x)) return NULL;
+    if (ndim > 0 && !shape) return lk_fail(t, LK_EVALUE, "lk_expand: the shape is NULL");
     if (ndim < x->ndim || ndim > LK_MAX_DIMS)
         return lk_fail(t, LK_ESHAPE, "lk_expand: %s cannot be expanded to %d dimensions", lk_shape_text(x, text), ndim);
     Layout from[LAYOUTS], v[LAYOUTS] = { { .ndim = ndim }, { .ndim = ndim } };
@@ -262,6 +263,7 @@ static bool complete_shape(Tape *t, const char *function, const Tensor *x, int n
     if (ndim < 0 || ndim > LK_MAX_DIMS)
         return lk_fail(t, LK_ESHAPE, "%s: %s cannot become %d dimensions; 0 to %d are possible", function,
                        lk_shape_text(x, text), ndim, LK_MAX_DIMS);
+    if (ndim > 0 && !shape) return lk_fail(t, LK_EVALUE, "%s: the shape is NULL", function);
     *l = (Layout){ .ndim = ndim };
     bool fits = true;
     for (int d = 0; d < ndim; d++) {
@@ -313,7 +315,7 @@ static Tensor *reshape(Tape *t, const char *function, Tensor *x, int ndim, const
                        const Op *copying)
 {
     char text[LK_SHAPE_TEXT], target[LK_SHAPE_TEXT];
-    if (!x) return NULL;
+    if (!lk_check_operands(t, function, 1, &x)) return NULL;
     Layout v[LAYOUTS];
     if (!complete_shape(t, function, x, ndim, shape, &v[OF_X])) return NULL;
     v[OF_DX] = v[OF_X];
@@ -344,5 +346,5 @@ Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape)
 
 Tensor *lk_detach(Tape *t, Tensor *x)
 {
-    return x ? lk_view_of(t, x, x->storage, x->data) : NULL;
+    return lk_check_operands(t, "lk_detach", 1, &x) ? lk_view_of(t, x, x->storage, x->data) : NULL;
 }

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/tape.h"
+#include "core/graph.h"
 
 enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 }; /* torch.set_printoptions' defaults */
 
@@ -271,21 +271,21 @@ static void put_tensor(Sink *s, const Tensor *x)
 }
 
 /* NULL, a gradient that is not there or the result of a failed operation, is Python's None. */
-static void put_any(Sink *s, const Tensor *x)
+static void put_any(Sink *s, const char *function, const Tensor *x)
 {
-    if (x) put_tensor(s, x);
-    else put(s, "None");
+    if (lk_is_readable(function, x)) put_tensor(s, x);
+    else put(s, x ? "<stale>" : "None");
 }
 
 void lk_print(FILE *out, const Tensor *x)
 {
-    if (out) put_any(&(Sink){ .file = out }, x);
+    if (out) put_any(&(Sink){ .file = out }, "lk_print", x);
 }
 
 size_t lk_tensor_str(const Tensor *x, char *text, size_t size)
 {
     Sink s = { .text = text, .size = text ? size : 0 };
-    put_any(&s, x);
+    put_any(&s, "lk_tensor_str", x);
     if (s.size) text[s.length < size ? s.length : size - 1] = '\0';
     return s.length;
 }
@@ -293,8 +293,8 @@ size_t lk_tensor_str(const Tensor *x, char *text, size_t size)
 void lk_print_size(FILE *out, const Tensor *x)
 {
     if (!out) return;
-    if (!x) {
-        fputs("None", out);
+    if (!lk_is_readable("lk_print_size", x)) {
+        fputs(x ? "<stale>" : "None", out);
         return;
     }
     fputs("torch.Size([", out);

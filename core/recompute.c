@@ -28,7 +28,7 @@ static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
 /* Takes the tape back to where it was before the segment; y stays, moved, as a leaf. */
 static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
 {
-    if (y && lk_arena_since(&t->arena, mark.memory, y)) {
+    if (y && lk_made_since(t, mark, y)) {
         y->node = NULL;
         y->requires_grad = false;
     }
@@ -50,12 +50,12 @@ static bool is_same(Tape *t, Tensor *y, const Node *n)
 
 /* What was frozen in the forward gets nothing now either, and nothing is put, for what the tape owns, in memory that
  * goes with the inside. */
-static void keep_frozen(const Tape *t, const Node *n, ArenaMark mark)
+static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
 {
     for (Node *m = t->last; m; m = m->prev)
         for (int i = 0; i < m->inputs; i++) {
             const Tensor *x = m->in[i];
-            if (!x || lk_arena_since(&t->arena, mark, x)) continue;
+            if (!x || lk_made_since(t, mark, x)) continue;
             int j = 0;
             while (j < n->inputs && n->in[j] != x) j++;
             if (j < n->inputs ? !n->was[j].wanted : x->refs == 0) m->was[i].wanted = false;
@@ -63,12 +63,12 @@ static void keep_frozen(const Tape *t, const Node *n, ArenaMark mark)
 }
 
 /* The segment once more, from the stand-in of x, and backwards from n->grad. */
-static void run_again(Tape *t, const Node *n, Tensor *x, ArenaMark mark)
+static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
 {
     const Recompute *r = n->state;
     char text[LK_SHAPE_TEXT];
     Tensor *y = r->fn(t, r->state, x);
-    if (y && lk_arena_since(&t->arena, mark, y) && is_same(t, y, n)) {
+    if (y && lk_made_since(t, mark, y) && is_same(t, y, n)) {
         keep_frozen(t, n, mark);
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
@@ -90,7 +90,7 @@ static void recompute_backward(Tape *t, Node *n)
     if (t->error.code != LK_OK) return;
 
     const Tape outside = *t;
-    ArenaMark mark = lk_arena_mark(&t->arena);
+    TapeMark mark = lk_tape_mark(t);
     t->last = NULL; /* the record inside ends where the segment begins */
     t->free = NULL; /* blocks inside are not for outside */
     t->grad = true;
@@ -103,12 +103,11 @@ static void recompute_backward(Tape *t, Node *n)
         run_again(t, n, x, mark);
         if (fresh && dx && !x->grad) memset(dx->data, 0, dx->storage->bytes);
     }
-    lk_arena_release(&t->arena, mark);
+    lk_tape_rewind(t, mark, NULL);
     t->last = outside.last;
     t->free = outside.free;
     t->grad = outside.grad;
     t->random = outside.random;
-    t->epoch = lk_next_epoch();
 }
 
 static const Op RECOMPUTE = { "CheckpointFunctionBackward", recompute_backward,
@@ -123,7 +122,7 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
     in[0] = x;
     for (const Node *n = t->last; n != last; n = n->prev)
         for (int i = 0; i < n->inputs; i++) {
-            if (!n->in[i] || lk_arena_since(&t->arena, mark.memory, n->in[i])) continue;
+            if (!n->in[i] || lk_made_since(t, mark, n->in[i])) continue;
             int j = 0;
             while (j < count && in[j] != n->in[i]) j++;
             if (j == 0) *reads_x = true;
@@ -134,14 +133,14 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
 
 Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x)
 {
-    if (!x) return NULL;
+    if (!fn || !lk_check_operands(t, "lk_recompute", 1, &x)) return NULL;
     TapeMark mark = lk_tape_mark(t);
     if (!t->grad) return lk_tape_release(t, mark, fn(t, state, x));
     const TapeRandom random = t->random;
     Node *last = t->last;
     Tensor *inside = stand_in_for(t, x, x->requires_grad), *y = inside ? fn(t, state, inside) : NULL;
     if (y == inside) return forget(t, mark, last, NULL), y ? x : NULL;
-    if (!y || !y->requires_grad || !lk_arena_since(&t->arena, mark.memory, y)) return forget(t, mark, last, y);
+    if (!y || !y->requires_grad || !lk_made_since(t, mark, y)) return forget(t, mark, last, y);
 
     size_t most = 1;
     for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;

@@ -14,6 +14,7 @@ enum { WORDS = 624, MIDDLE = 397 };
 
 void lk_manual_seed(Rng *rng, uint64_t seed)
 {
+    if (!rng) return;
     rng->word[0] = (uint32_t)seed; /* PyTorch, too, drops the upper half */
     for (uint32_t i = 1; i < WORDS; i++) {
         uint32_t before = rng->word[i - 1];
@@ -44,6 +45,7 @@ static void twist(Rng *rng)
 
 uint32_t lk_random_u32(Rng *rng)
 {
+    if (!rng) return 0;
     if (rng->next >= WORDS) twist(rng);
     uint32_t y = rng->word[rng->next++];
     y ^= y >> 11; /* tempering: the raw words are too regular in their low bits */
@@ -86,6 +88,7 @@ int64_t lk_random_seed(Rng *rng)
 /* Fisher-Yates from the front. The last element has nowhere to go: n - 1 words. */
 void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
 {
+    if (!rng || !order) return;
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = 0; i < n - 1; i++) {
         int64_t j = i + (int64_t)(lk_random_u32(rng) % (uint64_t)(n - i));
@@ -104,6 +107,7 @@ void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
 
 double lk_random_normal(Rng *rng)
 {
+    if (!rng) return 0;
     if (rng->has_normal) {
         rng->has_normal = false;
         return rng->normal;
@@ -134,6 +138,7 @@ static void F(normal_block)(real *x, real mean, real std)
 
 void F(lk_random_normals)(Rng *rng, real *x, int64_t n, double mean, double std)
 {
+    if (!rng || !x) return;
     if (n < 16) { /* no block at all: PyTorch draws these one by one */
         for (int64_t i = 0; i < n; i++) x[i] = (real)fma(lk_random_normal(rng), std, mean);
         return;

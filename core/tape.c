@@ -9,6 +9,7 @@
 #endif
 
 #include "core/graph.h"
+#include "core/strict.h"
 
 static void print_error(const Error *err, void *user)
 {
@@ -30,6 +31,9 @@ Tape *lk_tape_new(Error *err)
         return NULL;
     }
     t->grad = true;
+    t->headers.next_serial = 1;
+    for (int i = 0; i < LK_RESETS_KNOWN; i++) t->headers.since[i] = 1;
+    t->headers.never_again = lk_strict();
     t->epoch = lk_next_epoch();
     t->handler = print_error;
     return t;
@@ -38,6 +42,11 @@ Tape *lk_tape_new(Error *err)
 void lk_tape_free(Tape *t)
 {
     if (!t) return;
+    if (t->headers.never_again) { /* strict mode keeps the headers, so that a tensor of t can still be refused */
+        lk_headers_bury(&t->headers);
+    } else {
+        lk_arena_free(&t->headers.memory);
+    }
     lk_arena_free(&t->arena);
     lk_mem_free(t->scratch);
     lk_mem_free(t);
@@ -45,12 +54,14 @@ void lk_tape_free(Tape *t)
 
 uint64_t lk_tape_epoch(const Tape *t)
 {
-    return t->epoch;
+    return t ? t->epoch : 0;
 }
 
 void lk_tape_reset(Tape *t)
 {
+    if (!t) return;
     t->epoch = lk_next_epoch();
+    lk_headers_reset(&t->headers);
     lk_arena_reset(&t->arena);
     t->last = NULL;
     t->free = NULL;
@@ -58,6 +69,7 @@ void lk_tape_reset(Tape *t)
 
 bool lk_tape_set_grad(Tape *t, bool on)
 {
+    if (!t) return false;
     bool before = t->grad;
     t->grad = on;
     return before;
@@ -65,65 +77,79 @@ bool lk_tape_set_grad(Tape *t, bool on)
 
 bool lk_tape_grad(const Tape *t)
 {
-    return t->grad;
+    return t && t->grad;
 }
 
 void lk_tape_seed(Tape *t, uint64_t seed)
 {
-    t->random = (TapeRandom){ seed, 0 };
+    if (t) t->random = (TapeRandom){ seed, 0 };
 }
 
 TapeRandom lk_tape_random(const Tape *t)
 {
-    return t->random;
+    return t ? t->random : (TapeRandom){ 0 };
 }
 
 void lk_tape_set_random(Tape *t, TapeRandom at)
 {
-    t->random = at;
+    if (t) t->random = at;
 }
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
 const Error *lk_tape_error(const Tape *t)
 {
-    return &t->error;
+    static const Error no_tape = { LK_ESTATE, "the tape is NULL: lk_tape_new failed, or was forgotten" };
+    return t ? &t->error : &no_tape;
 }
 
 void lk_tape_clear_error(Tape *t)
 {
-    t->error = (Error){ 0 };
+    if (t) t->error = (Error){ 0 };
 }
 
 void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user)
 {
+    if (!t) return;
     t->handler = handler;
     t->handler_user = user;
 }
 
 void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
 {
-    if (t->error.code != LK_OK) return NULL;
+    if (!t || t->error.code != LK_OK) return NULL;
+    Error err = { .code = code };
     va_list args;
     va_start(args, format);
-    vsnprintf(t->error.message, sizeof t->error.message, format, args);
+    vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
-    t->error.code = code;
+    if (t == &lk_graveyard) { /* it is nobody's and keeps nothing */
+        lk_strict_report(code, "%s", err.message);
+        return NULL;
+    }
+    t->error = err;
     if (t->handler) t->handler(&t->error, t->handler_user);
     return NULL;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
+void *lk_no_memory(Tape *t, size_t bytes)
+{
+    if (!t) return NULL;
+    return lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes more than the %zu it holds", bytes,
+                   lk_arena_bytes(&t->arena));
+}
+
 void *lk_tape_alloc(Tape *t, size_t bytes)
 {
-    void *p = lk_arena_alloc(&t->arena, bytes);
-    return p ? p : lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes more than the %zu it holds", bytes,
-                           lk_arena_bytes(&t->arena));
+    void *p = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
+    return p ? p : lk_no_memory(t, bytes);
 }
 
 void *lk_tape_scratch(Tape *t, size_t bytes)
 {
+    if (!t) return NULL;
     if (bytes > t->scratch_bytes || !t->scratch) {
         lk_mem_free(t->scratch);
         t->scratch = lk_mem_alloc(bytes ? bytes : 1);
@@ -144,70 +170,54 @@ void lk_tape_release_temporary(Tape *t, ArenaMark mark)
     lk_arena_release(&t->arena, mark);
 }
 
-Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
-{
-    size_t bytes;
-    Error err;
-    err.code = LK_OK; /* the message stays as it is: clearing it would cost more than all the rest */
-    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, &err)) return lk_fail(t, err.code, "%s", err.message);
-    void *block = lk_tape_alloc(t, LK_HEADER + bytes);
-    return block ? lk_tensor_place(block, dtype, ndim, shape, bytes) : NULL;
-}
-
-Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
-{
-    Tensor *y = lk_tape_alloc(t, sizeof *y);
-    if (!y) return NULL;
-    *y = (Tensor){ .dtype = layout->dtype, .ndim = layout->ndim, .storage = storage, .data = data };
-    memcpy(y->shape, layout->shape, sizeof y->shape);
-    memcpy(y->stride, layout->stride, sizeof y->stride);
-    return y;
-}
-
-TapeMark lk_tape_mark(Tape *t)
-{
-    return (TapeMark){ lk_arena_mark(&t->arena), t->kept };
-}
-
-Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
-{
-    if (t->kept != mark.kept) return y;
-    t->epoch = lk_next_epoch();
-    if (!y || !lk_arena_since(&t->arena, mark.memory, y)) {
-        lk_arena_release(&t->arena, mark.memory);
-        return y;
-    }
-    /* y moves down to the mark, with its elements if they lie behind it too. Its new block is not larger than what it
-     * had, so there is room. */
-    Tensor header = *y;
-    Storage storage = *y->storage;
-    bool moves = lk_arena_since(&t->arena, mark.memory, y->storage);
-    char *block = lk_arena_keep(&t->arena, mark.memory, moves ? LK_HEADER : sizeof *y, storage.data,
-                                moves ? storage.bytes : 0);
-    Tensor *z = (Tensor *)block;
-    *z = header;
-    if (!moves) return z;
-    z->storage = (Storage *)(z + 1);
-    *z->storage = storage;
-    z->storage->data = block + LK_HEADER;
-    z->data = block + LK_HEADER + ((char *)header.data - (char *)storage.data);
-    return z;
-}
-
 /* ---- checks that many operations begin with ----------------------------------------------------------------------- */
 
-bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x)
+/* Operand i of count cannot be used. */
+static bool refuse_operand(Tape *t, const char *function, int i, int count, const Tensor *x)
 {
+    char role[32] = "";
+    if (count > 1) snprintf(role, sizeof role, "operand %d", i + 1);
+    if (x) lk_fail_stale(t, function, role, x);
+    else lk_fail(t, LK_EVALUE, "%s: %s is NULL: made by a call that failed without this tape, or a parametrized parameter "
+                 "that was not read with lk_param", function, *role ? role : "the operand");
+    return false;
+}
+
+bool lk_check_operands(Tape *t, const char *function, int count, Tensor *const *x)
+{
+    for (int i = 0; i < count; i++)
+        if (!x || !x[i] || lk_is_gone(x[i])) return refuse_operand(t, function, i, count, x ? x[i] : NULL);
+    return t;
+}
+
+bool lk_check_optional(Tape *t, const char *function, const char *name, const Tensor *x)
+{
+    if (!x) return t && t->error.code == LK_OK;
+    if (lk_is_gone(x)) lk_fail_stale(t, function, name, x);
+    return !lk_is_gone(x);
+}
+
+/* Says which of them is not what lk_check_floating wants. */
+static bool refuse_floating(Tape *t, const char *function, int count, Tensor *const *x)
+{
+    if (!lk_check_operands(t, function, count, x)) return false;
     for (int i = 0; i < count; i++) {
-        if (!x[i]) return false; /* an earlier operation failed and said so */
-        if (i > 0 && x[i]->dtype == x[0]->dtype) continue;
         if (!lk_is_floating(x[i]->dtype))
             return lk_fail(t, LK_EDTYPE, "%s: takes float32 or float64, not %s; lk_to converts", function,
                            lk_dtype_name(x[i]->dtype));
-        if (i > 0)
+        if (x[i]->dtype != x[0]->dtype)
             return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
                            lk_dtype_name(x[0]->dtype), lk_dtype_name(x[i]->dtype));
     }
+    return t;
+}
+
+bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x)
+{
+    if (!t || !x) return false;
+    for (int i = 0; i < count; i++) /* float32 and float64 are the first two */
+        if (!x[i] || lk_is_gone(x[i]) || x[i]->dtype > LK_F64 || x[i]->dtype != x[0]->dtype)
+            return refuse_floating(t, function, count, x);
     return true;
 }
 
@@ -223,7 +233,7 @@ int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d)
 
 bool lk_records(const Tape *t, int inputs, Tensor *const *in)
 {
-    if (!t->grad) return false;
+    if (!t || !t->grad || !in) return false;
     for (int i = 0; i < inputs; i++)
         if (in[i] && in[i]->requires_grad) return true;
     return false;
@@ -232,25 +242,32 @@ bool lk_records(const Tape *t, int inputs, Tensor *const *in)
 Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *in, const void *state,
                   size_t state_bytes)
 {
-    if (!y || !lk_records(t, inputs, in)) return y;
+    bool wanted = false;
+    if (!t || !op || !y || !in) return y;
+    for (int i = 0; i < inputs; i++) {
+        if (!in[i]) continue;
+        if (lk_is_gone(in[i])) return refuse_operand(t, op->name, i, inputs, in[i]), NULL; /* it did not ask */
+        wanted |= in[i]->requires_grad;
+    }
+    if (!wanted || !t->grad) return y;
     /* One block: the node, its inputs, what they are now, the state. */
     size_t pointers = (size_t)inputs * sizeof(Tensor *), states = (size_t)inputs * sizeof(NodeInput);
     size_t state_at = (sizeof(Node) + pointers + states + 15) & ~(size_t)15;
     char *block = lk_tape_alloc(t, state_at + state_bytes);
     if (!block) return NULL;
     Node *n = (Node *)block;
-    *n = (Node){ .op = op, .tape = t, .out = y, .prev = t->last, .inputs = inputs };
+    *n = (Node){ .op = op, .out = y, .prev = t->last, .inputs = inputs };
     n->in = (Tensor **)(n + 1);
     n->was = (NodeInput *)(block + sizeof *n + pointers);
     for (int i = 0; i < inputs; i++) {
         const Tensor *x = n->in[i] = in[i];
         n->was[i] = x ? (NodeInput){ x->storage->version, x->dtype, x->requires_grad } : (NodeInput){ 0 };
-        if (x && x->node && x->node->tape != t)
+        if (x && x->node && x->tape != t)
             return lk_fail(t, LK_ESTATE, "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
                            op->name, i);
     }
     n->out_version = y->storage->version;
-    if (state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
+    if (state && state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     y->requires_grad = true;
     y->node = n;
     t->last = n;
@@ -260,7 +277,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
 
 const char *lk_grad_fn(const Tensor *y)
 {
-    return y && y->node ? y->node->op->name : NULL;
+    return lk_is_readable("lk_grad_fn", y) && y->node ? y->node->op->name : NULL;
 }
 
 /* ---- threads --------------------------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ typedef struct Tape Tape;
 LK_API Tape *lk_tape_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
-/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. */
+/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. A tensor that is used
+ * after it is refused by name: lk_clone keeps one. */
 LK_API void lk_tape_reset(Tape *t);
 
 /* Changes whenever tensors of t may have been given back (reset, release), and is never the same for two tapes: whoever
@@ -29,12 +30,14 @@ LK_API uint64_t lk_tape_epoch(const Tape *t);
 LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
-/* Inference in the memory of one layer: everything made since the mark is given back except y, which moves (use the
- * pointer returned). If something was recorded since the mark nothing happens: backward needs the intermediates. Nor if
- * a backward ran, which may have left gradients there: of leaves of the tape, of intermediates with lk_retain_grad. */
+/* Inference in the memory of one layer: everything made since the mark is given back except y, whose elements move.
+ * Returns y. If something was recorded since the mark nothing happens: backward needs the intermediates. Nor if a
+ * backward ran, which may have left gradients there: of leaves of the tape, of intermediates with lk_retain_grad. */
 typedef struct TapeMark {
     ArenaMark memory;
-    uint64_t kept; /* records and backward runs so far */
+    uint64_t kept;  /* records and backward runs so far */
+    int64_t serial; /* of the next tensor */
+    Tensor *last;   /* made before */
 } TapeMark;
 LK_API TapeMark lk_tape_mark(Tape *t);
 LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
@@ -52,7 +55,7 @@ LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there af
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
-/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An operation that fails returns
+/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. A tape that is NULL has failed. An operation that fails returns
  * NULL, one that is given NULL returns NULL, lk_backward returns false: one check per step is enough. */
 LK_API const Error *lk_tape_error(const Tape *t);
 LK_API void lk_tape_clear_error(Tape *t);

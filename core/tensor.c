@@ -4,8 +4,9 @@
 
 #include <string.h>
 
+#include "core/graph.h"
 #include "core/memory.h"
-#include "core/internal.h"
+#include "core/strict.h"
 
 /* ---- element types --------------------------------------------------------------------------------------------- */
 
@@ -37,19 +38,19 @@ bool lk_is_floating(DType dtype)
 
 int64_t lk_numel(const Tensor *x)
 {
-    int64_t n = 1;
-    for (int d = 0; d < x->ndim; d++) n *= x->shape[d];
-    return n;
+    return lk_is_readable("lk_numel", x) ? lk_elements(x) : -1;
 }
 
 int64_t lk_size(const Tensor *x, int d)
 {
+    if (!lk_is_readable("lk_size", x)) return -1;
     if (d < 0) d += x->ndim;
     return d >= 0 && d < x->ndim ? x->shape[d] : -1;
 }
 
 bool lk_is_contiguous(const Tensor *x)
 {
+    if (!lk_is_readable("lk_is_contiguous", x)) return false;
     int64_t expected = 1;
     for (int d = x->ndim - 1; d >= 0; d--) {
         if (x->shape[d] == 0) return true;
@@ -61,13 +62,14 @@ bool lk_is_contiguous(const Tensor *x)
 
 bool lk_same_shape(const Tensor *a, const Tensor *b)
 {
+    if (!lk_is_readable("lk_same_shape", a) || !lk_is_readable("lk_same_shape", b)) return false;
     if (a->ndim != b->ndim) return false;
     for (int d = 0; d < a->ndim; d++)
         if (a->shape[d] != b->shape[d]) return false;
     return true;
 }
 
-static const char *sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
+const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
 {
     int n = snprintf(text, LK_SHAPE_TEXT, "(");
     for (int d = 0; d < ndim; d++)
@@ -78,13 +80,16 @@ static const char *sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE
 
 const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT])
 {
-    return sizes_text(x->ndim, x->shape, text);
+    if (!text) return "";
+    if (x && !lk_is_gone(x)) return lk_sizes_text(x->ndim, x->shape, text);
+    return strcpy(text, x ? "<stale>" : "NULL");
 }
 
 bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
 {
     if (ndim < 0 || ndim > LK_MAX_DIMS)
         return lk_error_set(err, LK_ESHAPE, "tensor: %d dimensions; 0 to %d are possible", ndim, LK_MAX_DIMS);
+    if (!shape && ndim > 0) return lk_error_set(err, LK_EVALUE, "tensor: the shape of %d dimensions is NULL", ndim);
     /* Strides come from the sizes with 0 taken as 1, as in PyTorch; their product bounds every later index. */
     int64_t extent = (int64_t)lk_dtype_size(dtype);
     bool is_empty = false;
@@ -97,7 +102,7 @@ bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes,
     char text[LK_SHAPE_TEXT];
     if (extent > PTRDIFF_MAX / 2)
         return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
-                            sizes_text(ndim, shape, text), lk_dtype_name(dtype));
+                            lk_sizes_text(ndim, shape, text), lk_dtype_name(dtype));
     *bytes = is_empty ? 0 : (size_t)extent;
     return true;
 }
@@ -105,18 +110,8 @@ bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes,
 Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
 {
     Tensor *x = block;
-    memset(x, 0, offsetof(Tensor, shape)); /* dimensions beyond ndim are never read */
-    x->data = (char *)block + LK_HEADER;
-    x->ndim = ndim;
-    x->dtype = dtype;
-    x->storage = (Storage *)(x + 1);
-    *x->storage = (Storage){ .data = x->data, .bytes = bytes };
-    int64_t stride = 1;
-    for (int d = ndim - 1; d >= 0; d--) {
-        x->shape[d] = shape[d];
-        x->stride[d] = stride;
-        if (shape[d]) stride *= shape[d];
-    }
+    lk_tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape, bytes);
+    x->tape = NULL;
     return x;
 }
 
@@ -131,7 +126,7 @@ static Tensor *header_alloc(DType dtype, int ndim, const int64_t *shape, bool wi
     void *block = lk_mem_alloc(LK_HEADER + (with_elements ? bytes : 0));
     if (!block) {
         char text[LK_SHAPE_TEXT];
-        lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)", sizes_text(ndim, shape, text),
+        lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)", lk_sizes_text(ndim, shape, text),
                      lk_dtype_name(dtype), bytes);
         return NULL;
     }
@@ -156,6 +151,11 @@ Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values, Error *err)
 {
     Tensor *x = tensor_alloc(dtype, ndim, shape, err);
+    if (x && x->storage->bytes && !values) {
+        lk_error_set(err, LK_EVALUE, "lk_tensor_from_new: the values are NULL");
+        lk_tensor_free(x);
+        return NULL;
+    }
     if (x && x->storage->bytes) memcpy(x->data, values, x->storage->bytes);
     return x;
 }
@@ -187,7 +187,7 @@ Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 
 Tensor *lk_clone(const Tensor *x, Error *err)
 {
-    if (!x) return NULL;
+    if (!x || !lk_is_usable("lk_clone", x, err)) return NULL;
     Tensor *y = tensor_alloc(x->dtype, x->ndim, x->shape, err);
     if (y) lk_copy_(y, x, NULL); /* same shape and dtype: cannot fail */
     return y;
@@ -195,7 +195,8 @@ Tensor *lk_clone(const Tensor *x, Error *err)
 
 Tensor *lk_tensor_retain(Tensor *x)
 {
-    if (x && x->refs > 0) x->refs++;
+    if (!lk_is_readable("lk_retain", x)) return NULL;
+    if (x->refs > 0) x->refs++;
     return x;
 }
 
@@ -206,17 +207,37 @@ static void free_elements(Tensor *x)
     lk_mem_free(x->owner);
 }
 
+/* Strict mode's free: the elements become NaN, the block stays, on the tape where everything is stale. */
+enum { BURIED = -1 };
+static void bury(Tensor *x)
+{
+    if (x->storage->release) x->storage->release(x->storage->holder); /* somebody else's memory: it is left alone */
+    else memset(x->storage->data, 0xff, x->storage->bytes);
+    x->tape = &lk_graveyard;
+    x->refs = BURIED;
+}
+
 void lk_tensor_free(Tensor *x)
 {
-    if (!x || x->refs == 0 || --x->refs > 0) return;
+    if (!x || x->refs == 0) return;
+    if (x->refs == BURIED) {
+        lk_fail_stale(x->tape, "lk_free", "", x);
+        return;
+    }
+    if (--x->refs > 0) return;
     lk_tensor_free(x->grad_room);
+    if (lk_strict()) {
+        bury(x);
+        return;
+    }
     free_elements(x);
     lk_mem_free(x);
 }
 
 bool lk_convert_(Tensor *x, DType dtype, Error *err)
 {
-    if (!x || x->refs == 0 || x->node)
+    if (!lk_is_usable("lk_convert_", x, err)) return false;
+    if (x->refs == 0 || x->node)
         return lk_error_set(err, LK_ESTATE, "lk_convert_: only an owned leaf can change its dtype");
     if (x->dtype == dtype) return true;
     if (x->requires_grad && !lk_is_floating(dtype))
@@ -251,7 +272,7 @@ void lk_tensor_list_free(TensorList *list)
 
 bool lk_set_requires_grad(Tensor *x, bool on)
 {
-    if (!x || x->node || !lk_is_floating(x->dtype)) return false;
+    if (!lk_is_readable("lk_set_requires_grad", x) || x->node || !lk_is_floating(x->dtype)) return false;
     x->requires_grad = on;
     if (!on && !x->grad && x->refs > 0) { /* the room for a gradient that will not come */
         lk_tensor_free(x->grad_room);
@@ -262,16 +283,17 @@ bool lk_set_requires_grad(Tensor *x, bool on)
 
 Tensor *lk_grad(const Tensor *x)
 {
-    return x ? x->grad : NULL;
+    return lk_is_readable("lk_grad", x) ? x->grad : NULL;
 }
 
 void lk_zero_grad_(Tensor *x)
 {
-    if (x) x->grad = NULL;
+    if (lk_is_readable("lk_zero_grad_", x)) x->grad = NULL;
 }
 
 Tensor *lk_retain_grad(Tensor *y)
 {
-    if (y) y->keeps_grad = true;
+    if (!lk_is_readable("lk_retain_grad", y)) return NULL;
+    y->keeps_grad = true;
     return y;
 }

@@ -2,7 +2,8 @@
  *
  * Two lifetimes, one sentence: what you made with a name that ends in `_new` you own and give back with lk_tensor_free
  * (lk_free, nn/module.h, takes modules too); what an operation made belongs to its tape (core/tape.h) and lives until the
- * tape is reset. lk_clone keeps a result longer.
+ * tape is reset. lk_clone keeps a result longer. A tensor that is used after its tape was reset is stale: operations
+ * refuse it, and the functions here give a harmless value (-1, NaN, NULL, false) and leave the reason on its tape.
  * Functions whose name ends in `_` change their first argument in place, as in PyTorch; autograd does not record them. */
 #ifndef LK_TENSOR_H
 #define LK_TENSOR_H
@@ -24,6 +25,7 @@ typedef enum DType {
 
 typedef struct Tensor Tensor;
 struct Node; /* the operation that made a tensor, core/op.h */
+struct Tape; /* core/tape.h */
 
 /* The memory behind one or more tensors. */
 typedef struct Storage {
@@ -47,6 +49,9 @@ struct Tensor {
     Tensor *grad_room; /* the memory of grad, kept by lk_zero_grad_ for the next backward */
     struct Node *node; /* NULL: a leaf, or nothing was recorded */
     Tensor *owner;     /* lk_convert_: the block that now holds the elements; NULL: they lie behind this header */
+    struct Tape *tape; /* the tape that made it; NULL: it is owned, or lies on the stack */
+    int64_t serial;    /* the how many-th tensor of that tape: from it follows whether the tensor is still there */
+    Tensor *next;      /* the tape's list of headers */
     int64_t shape[LK_MAX_DIMS];  /* sizes of the first ndim dimensions; 0 is allowed */
     int64_t stride[LK_MAX_DIMS]; /* elements from one index to the next; 0: broadcast */
 };
@@ -62,10 +67,13 @@ typedef struct TensorList {
 LK_API size_t lk_dtype_size(DType dtype);       /* bytes of one element */
 LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
 LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: what has gradients */
-LK_API int64_t lk_numel(const Tensor *x);       /* number of elements; 1 for a scalar */
+LK_API int64_t lk_numel(const Tensor *x);       /* number of elements; 1 for a scalar; -1: NULL or stale */
 LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d); negative d counts from the end; -1: no such dimension */
 LK_API bool lk_is_contiguous(const Tensor *x);
 LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
+/* x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release. Known for the next three resets
+ * at least (in strict mode for ever, core/strict.h); then its header serves another tensor. */
+LK_API bool lk_is_stale(const Tensor *x);
 
 /* "(2, 3)" into a buffer that it returns, for messages: char s[LK_SHAPE_TEXT]; lk_shape_text(x, s). */
 enum { LK_SHAPE_TEXT = LK_MAX_DIMS * 22 + 1 };
@@ -123,7 +131,7 @@ LK_API bool lk_convert_(Tensor *x, DType dtype, Error *err);
 LK_API bool lk_equal(const Tensor *a, const Tensor *b);
 /* torch.allclose: |a - b| <= atol + rtol * |b| everywhere, shapes equal. PyTorch's defaults: 1e-5, 1e-8. */
 LK_API bool lk_allclose(const Tensor *a, const Tensor *b, double rtol, double atol);
-/* Number of elements that are not zero: (prediction == label).sum() on a mask. */
+/* Number of elements that are not zero: (prediction == label).sum() on a mask. -1: NULL or stale. */
 LK_API int64_t lk_count(const Tensor *x);
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
@@ -140,7 +148,7 @@ LK_API Tensor *lk_retain_grad(Tensor *y);
 /* ---- printing (core/print.c) ----------------------------------------------------------------------------------- */
 
 /* print(x) of PyTorch, without the newline: "tensor([[ 0.3072,  0.1348]], grad_fn=<MulBackward0>)". NULL prints "None",
- * so that lk_print(stdout, lk_grad(x)) reads like print(x.grad). */
+ * so that lk_print(stdout, lk_grad(x)) reads like print(x.grad); a stale tensor prints "<stale>". */
 LK_API void lk_print(FILE *out, const Tensor *x);
 /* "torch.Size([1, 3])" */
 LK_API void lk_print_size(FILE *out, const Tensor *x);

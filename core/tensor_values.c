@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/internal.h"
+#include "core/graph.h"
 
 /* ---- reading, copying, filling ----------------------------------------------------------------------------------- */
 
@@ -45,7 +45,7 @@ void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double
 
 double lk_at(const Tensor *x, const int64_t *index)
 {
-    if (!x) return NAN;
+    if (!lk_is_readable("lk_at", x) || (!index && x->ndim > 0)) return NAN;
     int64_t offset = 0;
     for (int d = 0; d < x->ndim; d++) {
         if (index[d] < 0 || index[d] >= x->shape[d]) return NAN;
@@ -59,12 +59,12 @@ double lk_at(const Tensor *x, const int64_t *index)
 double lk_item(const Tensor *x)
 {
     static const int64_t zeros[LK_MAX_DIMS];
-    return x && lk_numel(x) == 1 ? lk_at(x, zeros) : NAN;
+    return lk_is_readable("lk_item", x) && lk_numel(x) == 1 ? lk_at(x, zeros) : NAN;
 }
 
 void lk_touch(Tensor *x)
 {
-    x->storage->version++;
+    if (lk_is_readable("lk_touch", x)) x->storage->version++;
 }
 
 enum { PIECE = 256 }; /* elements converted at a time, on the stack */
@@ -117,6 +117,7 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
     int ndim;
     int64_t shape[LK_MAX_DIMS];
     if (!dst || !src) return lk_error_set(err, LK_EVALUE, "lk_copy_: %s is NULL", dst ? "src" : "dst");
+    if (!lk_is_usable("lk_copy_", dst, err) || !lk_is_usable("lk_copy_", src, err)) return false;
     if (!lk_broadcast_shape(dst, src, &ndim, shape) || ndim != dst->ndim ||
         memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
         return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s", lk_shape_text(src, b),
@@ -131,7 +132,7 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
 
 bool lk_fill_(Tensor *x, double value)
 {
-    if (!x) return false;
+    if (!lk_is_readable("lk_fill_", x)) return false;
     Tensor v = { .data = &value, .dtype = LK_F64 };
     return lk_copy_(x, &v, NULL);
 }
@@ -171,7 +172,7 @@ static void equal_int_row(int64_t n, void *const *p, const int64_t *step, const 
 
 static bool compare(RowFn *row, const Tensor *a, const Tensor *b, double rtol, double atol)
 {
-    if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false;
+    if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false; /* a stale one has no shape */
     bool holds = true;
     lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2, (const Tensor *const[]){ a, b });
     return holds;
@@ -201,7 +202,8 @@ static void count_row(int64_t n, void *const *p, const int64_t *step, const void
 int64_t lk_count(const Tensor *x)
 {
     int64_t count = 0;
-    if (x) lk_loop_serial(count_row, &(Comparison){ .dtype = x->dtype, .count = &count }, 1, &x);
+    if (!lk_is_readable("lk_count", x)) return -1;
+    lk_loop_serial(count_row, &(Comparison){ .dtype = x->dtype, .count = &count }, 1, &x);
     return count;
 }
 
@@ -254,12 +256,12 @@ static bool draw(RowFn *row, Tensor *x, Rng *rng, double a, double b)
 
 bool lk_uniform_(Tensor *x, double low, double high, Rng *rng)
 {
-    return x && lk_is_floating(x->dtype) && draw(uniform_row, x, rng, low, high);
+    return rng && lk_is_readable("lk_uniform_", x) && lk_is_floating(x->dtype) && draw(uniform_row, x, rng, low, high);
 }
 
 bool lk_normal_(Tensor *x, double mean, double std, Rng *rng)
 {
-    if (!x || !lk_is_floating(x->dtype)) return false;
+    if (!rng || !lk_is_readable("lk_normal_", x) || !lk_is_floating(x->dtype)) return false;
     if (!lk_is_contiguous(x)) return draw(normal_row, x, rng, mean, std);
     if (x->dtype == LK_F32) lk_random_normals_f32(rng, x->data, lk_numel(x), mean, std);
     else lk_random_normals_f64(rng, x->data, lk_numel(x), mean, std);

@@ -23,6 +23,7 @@ static bool fail(const AtomicFile *f, const char *reason)
 
 bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err)
 {
+    if (!f || !path) return lk_error_set(err, LK_EVALUE, "lk_atomic_begin: the %s is NULL", f ? "path" : "file");
     *f = (AtomicFile){ .caller = caller, .path = path, .err = err, .file = -1 };
     struct stat info;
     if (*path == '\0') return fail(f, "its name is empty");
@@ -50,6 +51,7 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
 
 bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size)
 {
+    if (!f || (!bytes && size > 0)) return false;
     const char *p = bytes;
     while (size > 0) {
         ssize_t written = write(f->file, p, size);
@@ -63,7 +65,7 @@ bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size)
 
 bool lk_atomic_end(AtomicFile *f, bool ok)
 {
-    if (f->file < 0) return false;
+    if (!f || f->file < 0) return false;
     /* Without fsync the new name may reach the disk before the content. */
     ok = ok && (fsync(f->file) == 0 || fail(f, strerror(errno)));
     ok = (close(f->file) == 0 || !ok || fail(f, strerror(errno))) && ok;

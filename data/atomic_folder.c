@@ -57,6 +57,7 @@ bool lk_folder_replace(const char *path, const char *made)
 
 bool lk_folder_sync(const char *path)
 {
+    if (!path) return false;
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return false;
     bool ok = fsync(folder) == 0 || errno == EINVAL; /* EINVAL: its file system has no fsync */
@@ -68,6 +69,7 @@ bool lk_folder_sync(const char *path)
 
 void lk_folder_remove(const char *path)
 {
+    if (!path) return;
     DIR *folder = opendir(path);
     for (struct dirent *e; folder && (e = readdir(folder));) unlinkat(dirfd(folder), e->d_name, 0); /* . and .. stay */
     if (folder) closedir(folder);

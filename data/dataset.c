@@ -58,7 +58,7 @@ void lk_dataset_free(Dataset *d)
 
 int64_t lk_dataset_row(const Dataset *d, int64_t i)
 {
-    if (i < 0 || i >= d->count) return -1;
+    if (!d || i < 0 || i >= d->count) return -1;
     return d->index ? d->index[i] : i;
 }
 
@@ -89,7 +89,10 @@ static Dataset *share(const Dataset *d, const char *caller, int64_t count, Error
 Dataset *lk_subset_new(const Dataset *d, int64_t count, const int64_t *index, Error *err)
 {
     const char *caller = "lk_subset_new";
-    if (!d) return NULL;
+    if (!d || (!index && count > 0)) {
+        lk_error_set(err, LK_EVALUE, "%s: the %s NULL", caller, d ? "indices are" : "dataset is");
+        return NULL;
+    }
     if (count < 0) {
         lk_error_set(err, LK_EVALUE, "%s: %lld indices", caller, (long long)count);
         return NULL;
@@ -115,7 +118,10 @@ static bool contains(int count, const int64_t *classes, int64_t label)
 Dataset *lk_filter_classes_new(const Dataset *d, int count, const int64_t *classes, Error *err)
 {
     const char *caller = "lk_filter_classes_new";
-    if (!d) return NULL;
+    if (!d || (!classes && count > 0)) {
+        lk_error_set(err, LK_EVALUE, "%s: the %s NULL", caller, d ? "classes are" : "dataset is");
+        return NULL;
+    }
     int64_t found = 0;
     for (int64_t i = 0; i < d->count; i++) found += contains(count, classes, lk_dataset_label(d, i));
     if (found == 0) {

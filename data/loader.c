@@ -73,6 +73,7 @@ void lk_loader_free(DataLoader *l)
 
 int64_t lk_loader_len(const DataLoader *l)
 {
+    if (!l) return -1;
     int64_t full = l->dataset->count / l->batch_size;
     return full + (!l->drop_last && l->dataset->count % l->batch_size != 0);
 }
@@ -83,6 +84,7 @@ int64_t lk_loader_len(const DataLoader *l)
  * first batch is asked for: what a user draws in between must fall in between here too. */
 void lk_loader_begin(DataLoader *l)
 {
+    if (!l) return;
     lk_random_seed(l->rng);
     l->next = 0;
     l->ordered = !l->shuffle;
@@ -114,6 +116,7 @@ static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t pla
 bool lk_loader_next(DataLoader *l, Batch *batch)
 {
     enum { WORTH_THREADS = 1 << 14 }; /* numbers that take longer than waking the threads up */
+    if (!l || !batch) return false;
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
     if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* drop_last or not, as in PyTorch */

@@ -9,6 +9,7 @@
 
 void lk_names_free(Names *names)
 {
+    if (!names) return;
     for (int i = 0; i < names->count; i++) lk_mem_free(names->items[i]);
     lk_mem_free(names->items);
     *names = (Names){ 0 };
@@ -16,7 +17,7 @@ void lk_names_free(Names *names)
 
 bool lk_names_has(const Names *names, const char *name)
 {
-    for (int i = 0; i < names->count; i++)
+    for (int i = 0; names && name && i < names->count; i++)
         if (strcmp(names->items[i], name) == 0) return true;
     return false;
 }
@@ -36,6 +37,7 @@ static bool make_room(Names *names)
 
 bool lk_names_add(Names *names, Error *err, const char *format, ...)
 {
+    if (!names || !format) return lk_error_set(err, LK_EVALUE, "lk_names_add: the %s is NULL", names ? "format" : "list");
     va_list args;
     va_start(args, format);
     int length = vsnprintf(NULL, 0, format, args);
@@ -56,8 +58,9 @@ const char *lk_names_text(const Names *names, char *text, size_t size)
 {
     static const char more[] = "…";
     size_t length = 0;
+    if (!text || size == 0) return "";
     *text = '\0';
-    for (int i = 0; i < names->count && length < size; i++)
+    for (int i = 0; names && i < names->count && length < size; i++)
         length += (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", names->items[i]);
     if (length >= size) memcpy(text + size - sizeof more, more, sizeof more);
     return text;

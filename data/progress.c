@@ -78,6 +78,7 @@ static size_t cut(char *text, size_t size, const char *line, int columns)
 
 size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text, size_t size)
 {
+    if (!p || !text) return 0;
     char left[PART_BYTES + 64], right[PART_BYTES + 160], bar[LINE_MAX_BYTES / 2], line[LINE_MAX_BYTES];
     char time_spent[32], time_left[32] = "?", rate_text[32], value[PART_BYTES];
     const char *description = p->description ? p->description : "", *colon = description[0] ? ": " : "";
@@ -142,6 +143,7 @@ static void write_line(Progress *p, double now, bool last)
 
 void lk_progress_step(Progress *p)
 {
+    if (!p) return;
     p->count++;
     if (!p->out || p->count < p->look) return;
     double now = p->clock(), elapsed = now - p->started;
@@ -154,5 +156,5 @@ void lk_progress_step(Progress *p)
 
 void lk_progress_end(Progress *p)
 {
-    if (p->out) write_line(p, p->clock(), true);
+    if (p && p->out) write_line(p, p->clock(), true);
 }

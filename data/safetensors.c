@@ -380,7 +380,7 @@ void lk_safetensors_close(SafeTensors *file)
 
 const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name)
 {
-    for (int i = 0; file && i < file->count; i++)
+    for (int i = 0; file && name && i < file->count; i++)
         if (strcmp(file->entries[i].name, name) == 0) return &file->entries[i];
     return NULL;
 }

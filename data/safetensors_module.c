@@ -23,6 +23,7 @@ bool lk_load_module(Module *m, const char *path, bool strict, Error *err)
 
 void lk_load_report_free(LoadReport *report)
 {
+    if (!report) return;
     lk_names_free(&report->missing);
     lk_names_free(&report->unexpected);
     lk_names_free(&report->mismatched);

@@ -68,12 +68,12 @@ bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count, int64_t labe
 
 void lk_text_keep(TextDataset *d, int64_t n)
 {
-    if (n >= 0 && n < d->count) d->count = n;
+    if (d && n >= 0 && n < d->count) d->count = n;
 }
 
 int64_t lk_text_length(const TextDataset *d, int64_t i)
 {
-    return i >= 0 && i < d->count ? d->offset[i + 1] - d->offset[i] : -1;
+    return d && i >= 0 && i < d->count ? d->offset[i + 1] - d->offset[i] : -1;
 }
 
 /* ---- a loader -------------------------------------------------------------------------------------------------- */
@@ -135,6 +135,7 @@ void lk_text_loader_free(TextLoader *l)
 
 int64_t lk_text_loader_len(const TextLoader *l)
 {
+    if (!l) return -1;
     return l->dataset->count / l->options.batch_size + (l->dataset->count % l->options.batch_size != 0);
 }
 
@@ -143,6 +144,7 @@ int64_t lk_text_loader_len(const TextLoader *l)
 /* As in data/loader.c: a base seed now, what the order needs only with the first batch. */
 void lk_text_loader_begin(TextLoader *l)
 {
+    if (!l) return;
     lk_random_seed(l->rng);
     l->at.next = 0;
     l->at.ordered = false;
@@ -161,6 +163,7 @@ static void draw_order(TextLoader *l, Rng *rng)
 
 bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
 {
+    if (!l || !batch) return false;
     const TextDataset *d = l->dataset;
     if (l->at.next >= d->count) return false;
     if (!l->at.ordered) {
@@ -199,11 +202,13 @@ bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
 
 TextPosition lk_text_loader_position(const TextLoader *l)
 {
-    return l->at;
+    return l ? l->at : (TextPosition){ .next = 0 };
 }
 
 bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err)
 {
+    if (!l || !at)
+        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: the %s is NULL", l ? "position" : "loader");
     int64_t count = l->dataset->count;
     bool possible = at->next == count || (at->next >= 0 && at->next < count && at->next % l->options.batch_size == 0);
     int words = (int)(sizeof at->rng.word / sizeof *at->rng.word);

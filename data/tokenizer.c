@@ -35,6 +35,7 @@ bool lk_token_ids_reserve(TokenIds *ids, size_t more)
 
 void lk_token_ids_free(TokenIds *ids)
 {
+    if (!ids) return;
     lk_mem_free(ids->items);
     lk_mem_free(ids->scratch);
     *ids = (TokenIds){ 0 };
@@ -42,6 +43,7 @@ void lk_token_ids_free(TokenIds *ids)
 
 bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err)
 {
+    if (!ids) return lk_error_set(err, LK_EVALUE, "lk_token_ids_add: the list is NULL");
     if (!lk_token_ids_reserve(ids, 1)) return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
     ids->items[ids->count++] = id;
     return true;
@@ -198,6 +200,10 @@ static size_t join(const Tokenizer *tok, const int64_t *ids, int64_t count, bool
 char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
                               size_t *bytes, Error *err)
 {
+    if (!tok || (!ids && count > 0)) {
+        lk_error_set(err, LK_EVALUE, "lk_tokenizer_decode_new: the %s NULL", tok ? "ids are" : "tokenizer is");
+        return NULL;
+    }
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= tok->size) {
             lk_error_set(err, LK_EVALUE, "lk_tokenizer_decode_new: id %lld at %lld is no token's; ids are 0 to %lld",
@@ -223,10 +229,10 @@ char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t 
 
 const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id)
 {
-    return id >= 0 && id < tok->size ? tok->bpe->names + tok->bpe->tokens[id].spelling : NULL;
+    return tok && id >= 0 && id < tok->size ? tok->bpe->names + tok->bpe->tokens[id].spelling : NULL;
 }
 
 int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token)
 {
-    return token ? lk_bpe_find_spelling(tok->bpe, token, strlen(token)) : -1;
+    return tok && token ? lk_bpe_find_spelling(tok->bpe, token, strlen(token)) : -1;
 }

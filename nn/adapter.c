@@ -101,6 +101,7 @@ AdapterIter lk_adapters(Module *m)
 
 bool lk_adapters_next(AdapterIter *it)
 {
+    if (!it) return false;
     for (;;) {
         Module *m = it->modules.module;
         ModuleArray lists = m ? lk_lists_of(m) : (ModuleArray){ NULL, 0 };
@@ -153,6 +154,7 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
 {
     char text[360];
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the module is NULL");
+    if (!c) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the config is NULL");
     if (c->rank <= 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: rank %lld must be positive", (long long)c->rank);
     if (c->adapter && strlen(c->adapter) >= LK_ADAPTER_NAME_MAX)
         return lk_error_set(err, LK_EVALUE, "lk_add_lora: the adapter's name has more than %d bytes", LK_ADAPTER_NAME_MAX - 1);

@@ -1,6 +1,7 @@
 /* attention.c - attention of many heads as a module. The arithmetic: core/ops_attention.c. */
 #include "nn/attention.h"
 
+#include "core/op.h"
 #include "core/ops.h"
 #include "nn/linear.h"
 
@@ -71,6 +72,8 @@ Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropo
 Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
 {
     MultiHeadAttention *a = lk_as_multi_head_attention(m);
+    if (!lk_check_operands(t, "lk_multi_head_attention", 1, &x)) return NULL;
+    if (!lk_check_optional(t, "lk_multi_head_attention", "mask", mask)) return NULL;
     if (!a)
         return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s",
                        m ? m->type->name : "NULL");

@@ -35,7 +35,7 @@ const ModuleType lk_layer_norm_type = {
 
 Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps, Error *err)
 {
-    bool ok = ndim >= 1 && ndim <= LK_MAX_DIMS;
+    bool ok = ndim >= 1 && ndim <= LK_MAX_DIMS && normalized_shape;
     for (int d = 0; ok && d < ndim; d++) ok = normalized_shape[d] > 0;
     if (!ok) {
         lk_error_set(err, LK_ESHAPE, "lk_layer_norm_new: normalized_shape needs 1 to %d sizes, all positive",

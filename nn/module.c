@@ -12,6 +12,10 @@ const Field lk_base_fields[] = { LK_CHILD(Module, parametrizations) };
 
 void *lk_module_new(const ModuleType *type, Error *err)
 {
+    if (!type) {
+        lk_error_set(err, LK_EVALUE, "lk_module_new: the type is NULL");
+        return NULL;
+    }
     Module *m = lk_mem_calloc(1, type->size);
     if (!m) {
         lk_error_set(err, LK_EMEMORY, "lk_module_new: no memory for a %s (%zu bytes)", type->name, type->size);
@@ -53,8 +57,12 @@ bool lk_module_set(Module **slot, Module *m, Error *err)
 
 bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err)
 {
-    *array = (ModuleArray){ NULL, 0 };
-    if (count <= 0) return true;
+    if (array) *array = (ModuleArray){ NULL, 0 };
+    if (array && count <= 0) return true;
+    if (!array || !modules) {
+        for (int i = 0; modules && i < count; i++) lk_module_free(modules[i]);
+        return lk_error_set(err, LK_EVALUE, "lk_module_array_init: the %s NULL", array ? "modules are" : "array is");
+    }
     int missing = 0;
     while (missing < count && modules[missing]) missing++;
     if (missing < count) lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", missing, count);
@@ -71,6 +79,7 @@ bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules,
 
 void lk_module_array_free(ModuleArray *array)
 {
+    if (!array) return;
     for (int i = 0; i < array->count; i++) lk_module_free(array->items[i]);
     lk_mem_free(array->items);
     *array = (ModuleArray){ NULL, 0 };
@@ -195,6 +204,7 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
 
 Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
 {
+    if (!self || !slot) return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
     if (*slot || !self->parametrizations) return *slot;
     ParametrizationList *list = lk_list_of_slot(self, slot);
     return list ? lk_list_value(t, list) : NULL;

@@ -168,7 +168,7 @@ Tensor *lk_list_value(Tape *t, ParametrizationList *list)
 
 LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
 {
-    ParametrizationList *list = self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
+    ParametrizationList *list = self && slot && self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
     if (!list || list->merged || list->caches || !lk_tape_grad(t)) return (LowRank){ .weight = lk_param(t, self, slot) };
     /* From the end: terms that add nothing are left out, the first one that adds something stays apart. */
     LowRank parts = { .A = NULL };
@@ -329,6 +329,7 @@ bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
     Tensor *original = lk_original(m, name);
     if (!original || !value)
         return lk_error_set(err, LK_EVALUE, "lk_assign: %s", original ? "the value is NULL" : "no such parameter");
+    if (lk_is_stale(value)) return lk_copy_(original, value, err); /* which says why not */
     if (!lk_same_shape(original, value) || original->dtype != value->dtype)
         return lk_error_set(err, lk_same_shape(original, value) ? LK_EDTYPE : LK_ESHAPE,
                             "lk_assign: %s of %s is %s of %s, not %s of %s", name, m->type->name, lk_shape_text(original, a),

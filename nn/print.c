@@ -110,6 +110,7 @@ static void print_tree(FILE *out, const Module *m, int indent)
 
 void lk_print_module(FILE *out, const Module *m)
 {
+    if (!out) return;
     if (m) print_tree(out, m, 0);
     else fputs("None", out);
 }

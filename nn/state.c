@@ -99,7 +99,7 @@ void lk_state_dict_free(StateDict *state)
 
 Tensor *lk_state_dict_get(const StateDict *state, const char *name)
 {
-    for (int i = 0; state && i < state->count; i++)
+    for (int i = 0; state && name && i < state->count; i++)
         if (strcmp(state->entries[i].name, name) == 0) return state->entries[i].tensor;
     return NULL;
 }

@@ -17,6 +17,7 @@ ChildIter lk_children(const Module *m)
 
 bool lk_children_next(ChildIter *it)
 {
+    if (!it) return false;
     for (const Field *f; (f = it->field); it->field = next_field(f), it->item = 0) {
         ModuleArray slots = slots_of(it->parent, f);
         while (it->item < slots.count) {
@@ -109,6 +110,7 @@ static bool enter(ModuleIter *it, Module *m, Module **slot)
 
 bool lk_modules_next(ModuleIter *it)
 {
+    if (!it) return false;
     if (!it->root) return false;
     if (it->depth == 0) return enter(it, it->root, NULL);
     while (it->depth > 0) {
@@ -151,6 +153,7 @@ static bool next_own_param(ParamIter *it, const Module *m)
 
 bool lk_params_next(ParamIter *it)
 {
+    if (!it) return false;
     it->modules.with_duplicates = it->with_duplicates;
     for (;;) {
         if (it->modules.module && next_own_param(it, it->modules.module)) {
@@ -302,6 +305,7 @@ int64_t lk_count_trainable_parameters(Module *m)
 /* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character more. */
 bool lk_name_matches(const char *pattern, const char *text)
 {
+    if (!pattern || !text) return false;
     const char *after_star = NULL, *retry = NULL;
     while (*text) {
         if (*pattern == '*') {
@@ -325,6 +329,7 @@ int lk_require_grad(Module *m, const char *pattern, bool on)
 {
     if (!lk_walkable(m, "lk_require_grad", NULL)) return -1;
     int matched = 0;
+    if (!pattern) return -1;
     for (ParamIter it = lk_params(m); lk_params_next(&it);) {
         if (!lk_name_matches(pattern, it.name)) continue;
         lk_set_requires_grad(it.tensor, on);
@@ -349,6 +354,10 @@ TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error
 {
     TensorList list = { 0 };
     int count = 0;
+    if (!wanted) {
+        lk_error_set(err, LK_EVALUE, "lk_parameters_where: the filter is NULL");
+        return list;
+    }
     if (!lk_walkable(m, "lk_parameters", err)) return list;
     for (ParamIter it = lk_params(m); lk_params_next(&it);) count += wanted(&it, user);
     if (count == 0) return list;

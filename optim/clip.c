@@ -48,6 +48,7 @@ static void scale(Tensor *g, double factor)
 
 double lk_clip_grad_norm_(const TensorList *params, double max_norm)
 {
+    if (!params) return 0;
     double sum = 0.0;
     for (int i = 0; i < params->count; i++) {
         const Tensor *g = gradient_of(params, i);

@@ -79,6 +79,11 @@ static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Erro
 
 Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double lr, Error *err)
 {
+    if (!type) {
+        lk_error_set(err, LK_EVALUE, "lk_optimizer_new: the type is NULL");
+        lk_tensor_list_free(&params);
+        return NULL;
+    }
     const ParamGroup settings = { .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8 };
     Optimizer *opt = group_new(&settings, params, err);
     if (opt && check_settings(opt, "lk_optimizer_new", err) && check_trainable(type->name, &params, err)) return opt;
@@ -130,6 +135,7 @@ OptimizerIter lk_optimizer_states(Optimizer *opt)
 
 bool lk_optimizer_states_next(OptimizerIter *it)
 {
+    if (!it) return false;
     it->item++;
     while (it->group && it->item >= it->group->params.count) {
         it->group = it->group->next;
@@ -166,7 +172,8 @@ static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *
 bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err)
 {
     Tensor *moment[] = { first, second };
-    bool ok = check_moments(it, step, moment, err);
+    bool ok = it && it->state ? check_moments(it, step, moment, err)
+                              : lk_error_set(err, LK_EVALUE, "lk_optimizer_set_state: the iterator is at no parameter");
     for (int k = 0; k < 2; k++) {
         lk_tensor_free(ok ? it->state->moment[k] : moment[k]);
         if (ok) it->state->moment[k] = moment[k];

@@ -5,6 +5,7 @@
 
 double lk_schedule(const Schedule *s, int64_t step)
 {
+    if (!s) return NAN;
     int64_t decay = s->total > s->warmup ? s->total - s->warmup : 1; /* steps of it */
     if (step < s->warmup) return (double)step / (double)s->warmup;
     switch (s->kind) {

@@ -34,8 +34,10 @@ Test(mark, a_result_moves_down)
     TapeMark mark = lk_tape_mark(t);
     size_t before = used(t);
     for (int i = 0; i < 5; i++) check(lk_scale(t, x, i)); /* intermediates */
-    Tensor *y = lk_scale(t, x, 7), *z = lk_tape_release(t, mark, y);
-    check(z && z < y && z->storage->data == z->data);
+    Tensor *y = lk_scale(t, x, 7);
+    const char *from = y->data;
+    Tensor *z = lk_tape_release(t, mark, y);
+    check(z == y && (const char *)z->data < from && z->storage->data == z->data);
     overwrite(t, 10000);
     check_shape(z, LK_SHAPE(10, 10));
     check(lk_at(z, LK_INDEX(9, 9)) == 693 && lk_at(z, LK_INDEX(0, 1)) == 7 && lk_at(x, LK_INDEX(9, 9)) == 99);
@@ -58,10 +60,10 @@ Test(mark, a_loop_of_layers_needs_the_memory_of_one)
     int64_t before = 0;
     Tensor *y = lk_ones(t, LK_F32, LK_SHAPE(100, 64));
     TapeMark mark = lk_tape_mark(t);
-    for (int layer = 0; layer < 100; layer++) {
+    for (int layer = 0; layer < 1000; layer++) { /* a header waits for a thousand others */
         Tensor *h = lk_add_scalar(t, lk_relu(t, lk_linear(t, y, w, NULL)), 0.5);
         y = lk_tape_release(t, mark, h);
-        if (layer == 2) before = check_alloc_count();
+        if (layer == 500) before = check_alloc_count();
     }
     check(check_alloc_count() == before);
     check(lk_count(lk_eq(t, y, lk_ones(t, LK_F32, LK_SHAPE(1)))) == 6400);
@@ -177,7 +179,8 @@ Test(mark, nothing_is_released_when_something_was_recorded)
     mark = lk_tape_mark(t);
     check(lk_mul(t, w, w));
     y = lk_mul(t, w, x);
-    check(lk_tape_release(t, mark, y) < y);
+    const char *from = y->data;
+    check(lk_tape_release(t, mark, y) == y && (const char *)y->data < from);
     lk_free(w);
     lk_tape_free(t);
 }

@@ -303,7 +303,7 @@ Test(copy, refuses_bad_copies_in_place)
     check(dst->storage->version == version);
     Error err = { 0 };
     check(!lk_convert_(NULL, LK_F64, &err));
-    check_error(&err, LK_ESTATE, "lk_convert_: only an owned leaf can change its dtype");
+    check_error(&err, LK_EVALUE, "lk_convert_: the tensor is NULL");
     err = (Error){ 0 };
     check(!lk_convert_(lk_ones(t, LK_F32, LK_SHAPE(2)), LK_F64, &err));
     check_error(&err, LK_ESTATE, "lk_convert_: only an owned leaf can change its dtype");

@@ -278,7 +278,8 @@ Test(parametrize, a_forward_that_does_not_read_with_lk_param_is_told)
     Tape *t = lk_tape_new(NULL);
     lk_tape_on_error(t, NULL, NULL);
     check(!lk_forward(t, &l->base, input(t)));
-    check_error(lk_tape_error(t), LK_ESTATE, "Forgetful has parametrized parameters");
+    check_error(lk_tape_error(t), LK_EVALUE, "lk_matmul: operand 2 is NULL: ");
+    check_error(lk_tape_error(t), LK_EVALUE, "a parametrized parameter that was not read with lk_param");
     lk_tape_free(t);
     lk_free(&l->base);
 }

@@ -207,13 +207,13 @@ static size_t bytes_of(ApplyFn *apply, const Block *b, Tensor *x, int64_t *later
     Tape *t = quiet_tape();
     int64_t before = 0;
     size_t peak = 0;
-    for (int step = 0; step < 4; step++) {
-        if (step == 3) before = check_alloc_count();
+    for (int step = 0; step < 7; step++) { /* headers of tensors wait for four steps before they serve again */
+        if (step == 6) before = check_alloc_count();
         Tensor *y = x;
         for (int i = 0; i < DEEP; i++) y = apply(t, b, y);
         check(lk_backward(t, lk_sum(t, y, LK_ALL, false)));
         TapeMark mark = lk_tape_mark(t);
-        if (step == 3) peak = mark.memory.used;
+        if (step == 6) peak = mark.memory.used;
         for (int i = 0; i < PARAMETERS; i++) lk_zero_grad_(parameter(b, i));
         lk_tape_reset(t);
     }
@@ -324,7 +324,8 @@ Test(recompute, nothing_to_do)
     check_values(y, 0, 9, 16);
     lk_tape_set_grad(t, true);
     check(!lk_recompute(t, itself, NULL, 0, NULL));
-    check_no_error(lk_tape_error(t));
+    check_error(lk_tape_error(t), LK_EVALUE, "lk_recompute: the operand is NULL");
+    lk_tape_clear_error(t);
     check(!lk_recompute(t, refused, NULL, 0, x));
     check_error(lk_tape_error(t), LK_ESHAPE, "inner sizes 2 and 3 differ");
     lk_free(x);

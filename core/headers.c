@@ -1,0 +1,208 @@
+/* headers.c - the tensors of a tape: made, given back, and refused when they outlive their elements.
+ *
+ * A result that is kept over lk_tape_reset is the most natural mistake there is. So headers lie apart from the elements,
+ * and a header whose tensor is gone waits before it serves another one: until then the old pointer shows a header that
+ * says so. Each tensor of a tape has a serial number; it is there while its number is not below that of the first tensor
+ * since the last reset. A tensor that lk_tape_release gave back has a negative one. */
+#include <string.h>
+
+#include "core/graph.h"
+#include "core/strict.h"
+
+typedef struct Header {
+    Tensor tensor;
+    Storage storage; /* of its elements; a view shows the storage of another header */
+} Header;
+
+/* A long inference never resets its tape; of what it releases, so many headers wait. */
+enum { RELEASED_WAIT = 1024 };
+
+/* ---- headers: live, waiting, free ------------------------------------------------------------------------------ */
+
+static void push(HeaderList *list, Tensor *x)
+{
+    if (!list->newest) list->oldest = x;
+    x->next = list->newest;
+    list->newest = x;
+}
+
+/* Puts all of `from` before the newest of `list`. */
+static void join(HeaderList *list, HeaderList *from)
+{
+    if (!from->newest) return;
+    from->oldest->next = list->newest;
+    if (!list->newest) list->oldest = from->oldest;
+    list->newest = from->newest;
+    *from = (HeaderList){ NULL, NULL };
+}
+
+static Tensor *header_new(Tape *t)
+{
+    Headers *h = &t->headers;
+    Tensor *x = h->free.newest;
+    if (x) h->free.newest = x->next;
+    else if (!(x = lk_arena_alloc(&h->memory, sizeof(Header))))
+        return lk_fail(t, LK_EMEMORY, "tape: no memory for the header of a tensor");
+    push(&h->live, x);
+    x->tape = t;
+    x->serial = h->next_serial++;
+    return x;
+}
+
+void lk_headers_reset(Headers *h)
+{
+    join(&h->live, &h->released[0]);
+    join(&h->live, &h->released[1]);
+    h->released_count = 0;
+    if (!h->never_again) join(&h->free, &h->waiting[LK_RESETS_KNOWN - 2]);
+    for (int i = LK_RESETS_KNOWN - 2; i > 0; i--) join(&h->waiting[i], &h->waiting[i - 1]);
+    join(&h->waiting[0], &h->live);
+    memmove(h->since + 1, h->since, (LK_RESETS_KNOWN - 1) * sizeof *h->since);
+    h->since[0] = h->next_serial;
+}
+
+void lk_headers_bury(Headers *h)
+{
+    for (int i = 0; i < LK_RESETS_KNOWN; i++) lk_headers_reset(h); /* all of them come to wait in one list */
+    for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next) x->tape = &lk_graveyard;
+}
+
+/* All tensors that were made after `last` are gone, but `kept`. Their headers wait in two halves: when the newer one is
+ * full, the older one is free. */
+static void headers_release(Headers *h, const Tensor *last, Tensor *kept)
+{
+    while (h->live.newest && h->live.newest != last) {
+        Tensor *x = h->live.newest;
+        h->live.newest = x->next;
+        if (x == kept) continue;
+        x->serial = -x->serial;
+        push(&h->released[0], x);
+        if (++h->released_count <= RELEASED_WAIT / 2) continue;
+        if (!h->never_again) join(&h->free, &h->released[1]);
+        join(&h->released[1], &h->released[0]);
+        h->released_count = 0;
+    }
+    if (kept) push(&h->live, kept);
+}
+
+/* ---- tensors of a tape ------------------------------------------------------------------------------------------- */
+
+/* Keeps why a shape is refused. */
+static void *refuse_shape(Tape *t, DType dtype, int ndim, const int64_t *shape)
+{
+    size_t bytes;
+    Error err = { 0 };
+    lk_tensor_bytes(dtype, ndim, shape, &bytes, &err);
+    return lk_fail(t, err.code, "%s", err.message);
+}
+
+Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
+{
+    size_t bytes;
+    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, NULL)) return refuse_shape(t, dtype, ndim, shape);
+    void *data = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
+    if (!data) return lk_no_memory(t, bytes);
+    Tensor *x = header_new(t);
+    if (x) lk_tensor_lay_out(x, &((Header *)x)->storage, data, dtype, ndim, shape, bytes);
+    return x;
+}
+
+Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
+{
+    Tensor *y = header_new(t);
+    if (!y) return NULL;
+    memset(y, 0, offsetof(Tensor, tape));
+    y->data = data;
+    y->ndim = layout->ndim;
+    y->dtype = layout->dtype;
+    y->storage = storage;
+    memcpy(y->shape, layout->shape, sizeof y->shape);
+    memcpy(y->stride, layout->stride, sizeof y->stride);
+    return y;
+}
+
+TapeMark lk_tape_mark(Tape *t)
+{
+    if (!t) return (TapeMark){ .serial = 0 };
+    return (TapeMark){ lk_arena_mark(&t->arena), t->kept, t->headers.next_serial, t->headers.live.newest };
+}
+
+void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
+{
+    t->epoch = lk_next_epoch();
+    headers_release(&t->headers, mark.last, y);
+    if (!y || !lk_arena_since(&t->arena, mark.memory, y->storage->data)) {
+        lk_arena_release(&t->arena, mark.memory);
+        return;
+    }
+    /* The elements move down to the mark: there is room, their new block is not larger than what it takes the place of.
+     * Where y is a view, the header of the storage goes, so y gets a storage of its own. */
+    Storage *own = &((Header *)y)->storage;
+    const char *from = y->storage->data;
+    *own = *y->storage;
+    own->data = lk_arena_keep(&t->arena, mark.memory, from, own->bytes);
+    y->data = (char *)own->data + ((char *)y->data - from);
+    y->storage = own;
+}
+
+Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
+{
+    if (t && y && lk_is_gone(y)) return lk_fail_stale(t, "lk_tape_release", "", y);
+    if (!t || t->kept != mark.kept || mark.serial < t->headers.since[0]) return y;
+    lk_tape_rewind(t, mark, y && lk_made_since(t, mark, y) ? y : NULL);
+    return y;
+}
+
+/* ---- who is refused -------------------------------------------------------------------------------------------- */
+
+/* Owned tensors that were freed in strict mode, and the tensors of tapes that were, belong to this one: all of them are
+ * stale, and what is said of them goes to strict mode's handler. */
+Tape lk_graveyard = { .headers.since[0] = INT64_MAX };
+
+bool lk_is_stale(const Tensor *x)
+{
+    return x && lk_is_gone(x);
+}
+
+/* "(3, 4), tensor 17 of its step, was made 2 resets ago: …" */
+static void describe(const Tensor *x, char *text, size_t size)
+{
+    char shape[LK_SHAPE_TEXT];
+    const int64_t *since = x->tape->headers.since;
+    lk_sizes_text(x->ndim, x->shape, shape);
+    if (x->tape == &lk_graveyard) {
+        snprintf(text, size, "%s was freed: its last owner gave it back with lk_free, or its tape was freed; whoever needs "
+                 "it longer takes lk_retain or lk_clone", shape);
+        return;
+    }
+    if (x->serial < 0) {
+        snprintf(text, size, "%s was given back by lk_tape_release: its elements are gone; use what lk_tape_release "
+                 "returned, or keep a result with lk_clone", shape);
+        return;
+    }
+    int resets = 1;
+    while (resets < LK_RESETS_KNOWN && x->serial < since[resets]) resets++;
+    if (resets == 1)
+        snprintf(text, size, "%s was made before the last lk_tape_reset (tensor %lld of that step): its elements are gone; "
+                 "keep a result with lk_clone", shape, (long long)(x->serial - since[1] + 1));
+    else
+        snprintf(text, size, "%s was made %d resets ago, before the last lk_tape_reset: its elements are gone; keep a "
+                 "result with lk_clone", shape, resets);
+}
+
+void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)
+{
+    char text[LK_SHAPE_TEXT + 192];
+    describe(x, text, sizeof text);
+    return lk_fail(t, LK_ESTATE, "%s: %s%s%s", function, role, *role ? " " : "", text);
+}
+
+bool lk_is_usable(const char *function, const Tensor *x, Error *err)
+{
+    if (!x) return lk_error_set(err, LK_EVALUE, "%s: the tensor is NULL", function);
+    if (!lk_is_gone(x)) return true;
+    char text[LK_SHAPE_TEXT + 192];
+    describe(x, text, sizeof text);
+    if (!err) lk_fail_stale(x->tape, function, "", x);
+    return lk_error_set(err, LK_ESTATE, "%s: %s", function, text);
+}

@@ -1,0 +1,260 @@
+/* test_stale.c - tensors that outlive their tape's reset: refused by name for three resets at least, in strict mode for
+ * ever. Every operation and accessor is tried by test_calls.c; this file has the kinds of mistakes, and strict mode. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op.h"
+#include "core/ops.h"
+#include "core/strict.h"
+#include "nn/linear.h"
+#include "nn/sequential.h"
+#include "optim/optimizer.h"
+#include "tests/check.h"
+
+#define STALE "before the last lk_tape_reset"
+
+/* A hidden state that should go on to the next step. */
+Test(stale, a_result_kept_over_a_reset)
+{
+    Tape *t = quiet_tape();
+    Tensor *h = lk_full(t, LK_F32, LK_SHAPE(3), 6);
+    check(!lk_is_stale(h));
+    lk_tape_reset(t);
+    check(lk_is_stale(h));
+    Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(3));
+    check(!lk_add(t, h, x));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_add: operand 1 (3,) was made before the last lk_tape_reset (tensor 1 of "
+                "that step): its elements are gone; keep a result with lk_clone");
+    lk_tape_free(t);
+}
+
+/* The first use in the second step is where it is noticed. */
+Test(stale, a_batch_kept_over_a_reset)
+{
+    Rng rng;
+    Error err = { 0 };
+    lk_manual_seed(&rng, 0);
+    Tape *t = quiet_tape();
+    Module *net = lk_linear_new(4, 3, true, &rng, &err);
+    Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(10, 4));
+    int steps = 0;
+    for (; steps < 5; steps++) {
+        Tensor *loss = lk_sum(t, lk_forward(t, net, x), LK_ALL, false);
+        if (!lk_backward(t, loss)) break;
+        lk_tape_reset(t);
+    }
+    check(steps == 1);
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_linear: operand 1 (10, 4) was made " STALE);
+    lk_free(net);
+    lk_tape_free(t);
+}
+
+/* A sum of losses over the steps. */
+Test(stale, a_running_sum)
+{
+    Tape *t = quiet_tape();
+    Tensor *total = lk_scalar(t, LK_F64, 0);
+    int step = 0;
+    for (; step < 3; step++) {
+        total = lk_add(t, total, lk_scalar(t, LK_F64, 1));
+        if (!total) break;
+        lk_tape_reset(t);
+    }
+    check(step == 1);
+    check_error(lk_tape_error(t), LK_ESTATE, "operand 1 () was made " STALE);
+    lk_tape_free(t);
+}
+
+Test(stale, it_is_known_for_three_more_resets)
+{
+    Tape *t = quiet_tape();
+    char expected[64];
+    for (int width = 1; width < 40; width += 13) { /* whatever the steps make */
+        Tensor *h = lk_ones(t, LK_F32, LK_SHAPE(2, width));
+        for (int resets = 1; resets <= 4; resets++) {
+            lk_tape_reset(t);
+            for (int i = 0; i < width; i++) check(lk_neg(t, lk_ones(t, LK_F32, LK_SHAPE(2, 2))));
+            check(lk_is_stale(h) && lk_size(h, 0) == -1);
+            snprintf(expected, sizeof expected, "(2, %d) was made ", width);
+            check_error(lk_tape_error(t), LK_ESTATE, expected);
+            snprintf(expected, sizeof expected, "%d resets ago", resets);
+            if (resets > 1) check_error(lk_tape_error(t), LK_ESTATE, expected);
+            lk_tape_clear_error(t);
+        }
+    }
+    lk_tape_free(t);
+}
+
+Test(stale, accessors_give_harmless_values)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(1, 1));
+    lk_tape_reset(t);
+    char text[32];
+    check(lk_numel(x) == -1 && lk_size(x, 0) == -1 && lk_count(x) == -1 && isnan(lk_item(x)));
+    check(isnan(lk_at(x, LK_INDEX(0, 0))) && !lk_grad(x) && !lk_grad_fn(x) && !lk_fill_(x, 1) && !lk_equal(x, x));
+    check(lk_tensor_str(x, text, sizeof text) == 7 && strcmp(text, "<stale>") == 0);
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_numel: (1, 1) was made " STALE); /* the first one */
+    Error err = { 0 };
+    check(!lk_clone(x, &err));
+    check_error(&err, LK_ESTATE, "lk_clone: (1, 1) was made " STALE);
+    lk_tape_free(t);
+}
+
+Test(stale, what_lk_tape_release_gave_back)
+{
+    Tape *t = quiet_tape();
+    lk_tape_set_grad(t, false);
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2));
+    TapeMark mark = lk_tape_mark(t);
+    Tensor *inner = lk_scale(t, x, 2), *y = lk_tape_release(t, mark, lk_scale(t, inner, 2));
+    check(lk_is_stale(inner) && !lk_is_stale(y) && !lk_is_stale(x));
+    for (int i = 0; i < 500; i++) y = lk_tape_release(t, mark, lk_scale(t, x, i)); /* inference goes on */
+    check(lk_is_stale(inner));
+    check(!lk_add(t, x, inner));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_add: operand 2 (2,) was given back by lk_tape_release");
+    check_values(y, 0, 499, 499);
+    lk_tape_free(t);
+}
+
+Test(stale, views_and_gradients_go_too)
+{
+    Tape *t = quiet_tape();
+    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4), *view = lk_view(t, w, LK_SHAPE(2, 1));
+    Tensor *h = lk_retain_grad(lk_mul(t, w, w));
+    check(lk_backward(t, lk_sum(t, h, LK_ALL, false)));
+    Tensor *dh = lk_grad(h);
+    check_values(dh, 0, 1, 1);
+    lk_tape_reset(t);
+    check(lk_is_stale(view) && lk_is_stale(h) && lk_is_stale(dh) && !lk_is_stale(w) && !lk_is_stale(lk_grad(w)));
+    check(!lk_backward(t, h));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: (2,) was made " STALE);
+    lk_free(w);
+    lk_tape_free(t);
+}
+
+/* A constant of another tape, which was reset before the backward. */
+Test(stale, an_input_of_the_graph)
+{
+    Tape *t = quiet_tape(), *other = quiet_tape();
+    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4), *x = lk_ones(other, LK_F64, LK_SHAPE(2));
+    Tensor *y = lk_sum(t, lk_mul(t, w, x), LK_ALL, false);
+    lk_tape_reset(other);
+    check(!lk_backward(t, y) && !lk_grad(w));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: MulBackward0 (2,) was made " STALE);
+    lk_free(w);
+    lk_tape_free(other);
+    lk_tape_free(t);
+}
+
+/* An operation of one's own that reads no operand through the library is refused when it is recorded. */
+Test(stale, an_operation_that_does_not_ask)
+{
+    static const Op op = { "OwnBackward", NULL, { 0 } };
+    Tape *t = quiet_tape();
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2));
+    lk_tape_reset(t);
+    check(!lk_record(t, &op, lk_empty(t, LK_F32, LK_SHAPE(2)), LK_INPUTS(x), NULL, 0));
+    check_error(lk_tape_error(t), LK_ESTATE, "OwnBackward: (2,) was made " STALE);
+    lk_tape_free(t);
+}
+
+Test(stale, an_optional_operand_that_failed_is_a_failure)
+{
+    Tape *t = quiet_tape();
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *w = lk_ones(t, LK_F32, LK_SHAPE(4, 3));
+    Tensor *failed = lk_matmul(t, w, w);
+    check(!failed && !lk_linear(t, x, w, failed));
+    check(!lk_layer_norm(t, x, 1, failed, NULL, 1e-5));
+    check_error(lk_tape_error(t), LK_ESHAPE, "lk_matmul: ");
+    lk_tape_clear_error(t);
+    check(lk_linear(t, x, w, NULL) && lk_layer_norm(t, x, 1, NULL, NULL, 1e-5));
+    check_no_error(lk_tape_error(t));
+    lk_tape_free(t);
+}
+
+/* ---- strict mode ------------------------------------------------------------------------------------------------- */
+
+static Error heard;
+static int reports;
+
+static void hear(const Error *err, void *user)
+{
+    (void)user;
+    heard = *err;
+    reports++;
+}
+
+static void be_strict(void)
+{
+    lk_set_strict(true);
+    lk_on_strict(hear, NULL);
+}
+
+Test(strict, comes_from_the_environment)
+{
+    setenv("LORIKEET_STRICT", "1", 1);
+    check(lk_strict());
+    lk_set_strict(false);
+    check(!lk_strict());
+}
+
+Test(strict, a_header_never_serves_again)
+{
+    be_strict();
+    Tape *t = quiet_tape();
+    Tensor *h = lk_ones(t, LK_F32, LK_SHAPE(3));
+    for (int step = 0; step < 50; step++) {
+        lk_tape_reset(t);
+        check(lk_ones(t, LK_F32, LK_SHAPE(3)) != h && lk_is_stale(h));
+    }
+    check(!lk_neg(t, h));
+    check_error(lk_tape_error(t), LK_ESTATE, "resets ago");
+    lk_tape_free(t);
+}
+
+#ifndef __SANITIZE_ADDRESS__ /* which reports the read itself */
+Test(strict, raw_reads_find_nan)
+{
+    be_strict();
+    Tape *t = quiet_tape();
+    const float *small = lk_ones(t, LK_F32, LK_SHAPE(3))->data, *large = lk_ones(t, LK_F32, LK_SHAPE(1 << 20))->data;
+    check(small[2] == 1 && large[12345] == 1);
+    lk_tape_reset(t);
+    check(isnan(small[2]) && isnan(large[12345]));
+    lk_tape_set_grad(t, false);
+    TapeMark mark = lk_tape_mark(t);
+    const float *inner = lk_ones(t, LK_F32, LK_SHAPE(100))->data;
+    lk_tape_release(t, mark, NULL);
+    check(isnan(inner[50]));
+    lk_tape_free(t);
+}
+#endif
+
+Test(strict, a_tensor_freed_twice_or_used_after)
+{
+    be_strict();
+    Tape *t = quiet_tape();
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2), 1, 2);
+    lk_free(x);
+    check(reports == 0);
+    lk_free(x);
+    check(reports == 1);
+    check_error(&heard, LK_ESTATE, "lk_free: (2,) was freed");
+    check(!lk_neg(t, x));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_neg: (2,) was freed");
+    check(isnan(lk_item(x)) && !lk_retain(x) && reports == 3);
+    lk_tape_free(t);
+}
+
+Test(strict, a_tensor_of_a_freed_tape)
+{
+    be_strict();
+    Tape *t = quiet_tape(), *other = quiet_tape();
+    Tensor *x = lk_ones(other, LK_F32, LK_SHAPE(2));
+    lk_tape_free(other);
+    check(!lk_neg(t, x));
+    check_error(lk_tape_error(t), LK_ESTATE, "its tape was freed");
+    lk_tape_free(t);
+}
