@@ -17,6 +17,7 @@ Tensor *lk_flow_new(Tape *t, const Tensor *x)
             break;
         }
     if (!block) block = lk_tape_alloc(t, LK_HEADER + bytes);
+    else if (t->poison) memset(block, t->poison, LK_HEADER + bytes);
     return block ? lk_tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
 }
 

@@ -25,6 +25,7 @@ struct Tape {
     Error error;
     ErrorHandler *handler;
     void *handler_user;
+    unsigned char poison; /* not 0: what new memory is filled with, so that lk_gradcheck sees a read before the write */
 };
 
 /* A number that no tape had for its epoch yet. (tape.c) */

@@ -118,6 +118,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
 void *lk_tape_alloc(Tape *t, size_t bytes)
 {
     void *p = lk_arena_alloc(&t->arena, bytes);
+    if (p && t->poison) memset(p, t->poison, bytes);
     return p ? p : lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes more than the %zu it holds", bytes,
                            lk_arena_bytes(&t->arena));
 }
@@ -130,6 +131,7 @@ void *lk_tape_scratch(Tape *t, size_t bytes)
         t->scratch_bytes = t->scratch ? bytes : 0;
         if (!t->scratch) return lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes of scratch", bytes);
     }
+    if (t->poison) memset(t->scratch, t->poison, bytes);
     return t->scratch;
 }
 
