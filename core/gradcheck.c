@@ -2,7 +2,6 @@
  * core/gradcheck_parts.h. */
 #include "core/gradcheck.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -88,11 +87,6 @@ bool lk_check_same(double a, double b)
     return a == b || (isnan(a) && isnan(b));
 }
 
-bool lk_check_near(double a, double b, double rounding)
-{
-    return lk_check_same(a, b) || fabs(a - b) <= rounding * fmax(fabs(a), fabs(b));
-}
-
 /* ---- before the checks ------------------------------------------------------------------------------------------ */
 
 static bool check_arguments(Check *c)
@@ -165,9 +159,10 @@ static const struct {
     { lk_check_writing, true },   /* input written */
     { lk_check_changes, true },   /* changes */
     { lk_check_unwritten, true }, /* unwritten */
-    { lk_check_nodes, false },    /* overwritten, first use, frozen, needs, input written */
+    { lk_check_adding, false },   /* overwritten, first use, input written */
     { lk_check_views, true },     /* strided */
     { lk_check_values, true },    /* not connected, values */
+    { lk_check_needs, true },     /* frozen, needs */
 };
 
 static void run_checks(Check *c)

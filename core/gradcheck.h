@@ -15,13 +15,13 @@
  *     unwritten     memory is read before it was written (lk_empty, lk_tape_alloc, lk_tape_scratch)
  *     overwritten   backward writes `=` where it must add `+=`
  *     first use     an input given twice to an operation gets only the gradient of its first place
- *     frozen        the gradient of an input is another one when the operation's other inputs are frozen
- *     needs         backward reads an input or the result that `needs` does not list
  *     strided       a view with other strides gives another result or gradient than a contiguous copy
  *     not connected the gradient is 0 everywhere, the difference is not (lk_record forgotten, lk_detach)
  *     values        analytic and numeric gradient differ
- * From `overwritten` to `strided` every recorded operation, or every input, is tried on its own, and all that is found is
- * said. Values are compared only when none of these was found, since they would show the consequence only.
+ *     frozen        the gradient of an input is another one when the operation's other inputs are frozen
+ *     needs         backward reads an input or the result that `needs` does not list
+ * For these checks every recorded operation, and every input, is tried on its own. A check is left out when the one before
+ * it found something whose consequences it would see.
  *
  * Cost, for N elements that are checked: 2 N + 11 calls of f without, and 3 an input with views; a dozen backwards. */
 #ifndef LK_GRADCHECK_H

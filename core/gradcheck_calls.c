@@ -23,8 +23,8 @@ static Differs compare(const Check *c, char place[200])
         int r = 0;
         int64_t k = at;
         while (k >= lk_numel(&c->shapes[r])) k -= lk_numel(&c->shapes[r++]);
-        snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index), c->first.y[at],
-                 c->again.y[at]);
+        snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index), lk_check_shown(c->first.y[at]),
+                 lk_check_shown(c->again.y[at]));
         return RESULT;
     }
     for (int w = 0; w < COTANGENTS; w++) {
@@ -34,7 +34,8 @@ static Differs compare(const Check *c, char place[200])
         while (!lk_check_is_on(c, i) || at >= lk_check_offset(c, i) + lk_numel(c->in[i])) i++;
         int64_t k = at - lk_check_offset(c, i);
         snprintf(place, 200, "%.60s at %.60s: %g, then %g", lk_check_name(c, i, name),
-                 lk_check_index(c->in[i], k, index), c->first.gradient[w][at], c->again.gradient[w][at]);
+                 lk_check_index(c->in[i], k, index), lk_check_shown(c->first.gradient[w][at]),
+                 lk_check_shown(c->again.gradient[w][at]));
         return GRADIENT;
     }
     return NOTHING;
@@ -55,7 +56,7 @@ void lk_check_writing(Check *c)
     if (!ok && !c->stopped) lk_check_stop(c, "function", "%s", err->message);
     written = lk_check_restore(c);
     if (written < 0) return;
-    lk_check_nodes(c); /* says which of the backwards it was */
+    lk_check_adding(c); /* says which of the backwards it was */
     if (!c->report->mistake)
         lk_check_found(c, "input written", "a backward writes to %s", lk_check_name(c, written, name));
 }

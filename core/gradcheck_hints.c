@@ -130,6 +130,12 @@ static bool constant_factor(Wrong *w)
         snprintf(name, sizeof name, "the size of its dimension %d", d);
         if (w->x->shape[d] != w->n) name_factor(w, factor, name, (double)w->x->shape[d]);
     }
+    const Tensor *y = &c->shapes[0];
+    for (int d = 0; c->results == 1 && d < y->ndim; d++) {
+        char name[48];
+        snprintf(name, sizeof name, "the size of dimension %d of the result", d);
+        if (y->shape[d] != w->outputs) name_factor(w, factor, name, (double)y->shape[d]);
+    }
     if (w->outputs == 1) name_factor(w, factor, "the result", fabs(c->first.y[0]));
     return true;
 }
@@ -299,7 +305,7 @@ static bool right_where(const Wrong *w, const double *value, double direction)
         if (is_right(w, k) != (direction * value[k] > 0)) return false;
         right += is_right(w, k);
     }
-    return right > 0 && right < w->n && w->n >= 4;
+    return right > 0 && right < w->n && w->n >= 8;
 }
 
 static bool mask(Wrong *w)
@@ -431,11 +437,68 @@ static bool other_value(Wrong *w)
     return false;
 }
 
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+/* Whether d = s · base in each row (of the last dimension), with a number s of the row's own. same: for both cotangents
+ * the same number. */
+static bool fits_rows(const Wrong *w, const double *const d[COTANGENTS], const double *const base[COTANGENTS], bool same)
+{
+    int64_t columns = w->x->shape[w->x->ndim - 1];
+    for (int64_t row = 0; row < w->n; row += columns) {
+        double s[COTANGENTS];
+        for (int v = 0; v < COTANGENTS; v++) {
+            double db = 0, bb = 0;
+            for (int64_t k = row; k < row + columns; k++) {
+                db += d[v][k] * base[v][k];
+                bb += base[v][k] * base[v][k];
+            }
+            s[v] = bb > 0 ? db / bb : 0;
+            for (int64_t k = row; k < row + columns; k++)
+                if (!equals(w, d[v][k], s[v] * base[v][k])) return false;
+        }
+        if (same && !(fabs(s[0] - s[1]) <= 1e-5 * fabs(s[0]))) return false;
+    }
+    return true;
+}
+
+static bool has_rows(const Wrong *w)
+{
+    return w->x->ndim > 0 && w->x->shape[w->x->ndim - 1] >= 3;
+}
+
+static bool row_factor(Wrong *w)
+{
+    return has_rows(w) && w->n > w->x->shape[w->x->ndim - 1] && fits_rows(w, w->a, w->numeric, true) &&
+           say(w, "row factor: each row has a wrong factor of its own; look at the number that it is divided by");
+}
+
+/* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
+static bool lost_term(Wrong *w)
+{
+    if (!has_rows(w)) return false;
+    double *room = lk_mem_alloc(3 * (size_t)w->n * sizeof *room), *ones = room ? room + 2 * w->n : NULL;
+    const double *const d[] = { room, room ? room + w->n : NULL };
+    for (int64_t k = 0; room && k < w->n; k++) {
+        for (int v = 0; v < COTANGENTS; v++) room[v * w->n + k] = w->a[v][k] - w->numeric[v][k];
+        ones[k] = 1;
+    }
+    bool has_y = w->c->results == 1 && w->outputs == w->n;
+    const double *base[] = { ones, values_of(w->x), has_y ? w->c->first.y : NULL };
+    static const char *const name[] = { "1", "x", "y" };
+    bool found = false;
+    for (int i = 0; room && !found && i < 3; i++)
+        if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false))
+            found = say(w, "term: in each row the analytic gradient is off by a number times %s; a sum over the row is "
+                           "missing or wrong", name[i]);
+    lk_mem_free(room);
+    return found;
+}
+
 /* ---- all of them ------------------------------------------------------------------------------------------------ */
 
 static bool (*const hints[])(Wrong *w) = {
     not_finite, dy_forgotten, dy_twice, sign, constant_factor, transposed, swapped, incomplete_sum, mask,
-    incomplete, one_sided, moved, other_value,
+    one_sided, incomplete, moved, other_value, row_factor, lost_term,
 };
 
 bool lk_check_hint(Wrong *w)

@@ -38,15 +38,25 @@ static bool is_first(const Node *n, int i)
 
 /* ---- one run ---------------------------------------------------------------------------------------------------- */
 
-/* What is there already when a run presets gradients: no sum of small and large numbers hides it. */
-static double preset(const double *plain, int64_t n, int64_t k)
+/* What is there already when a run presets gradients: about as large as what comes, so that no rounding hides it. */
+static double largest_of(const double *x, int64_t n)
 {
-    double largest = 1;
+    double largest = 0;
     for (int64_t i = 0; i < n; i++)
-        if (isfinite(plain[i])) largest = fmax(largest, fabs(plain[i]));
+        if (isfinite(x[i])) largest = fmax(largest, fabs(x[i]));
+    return largest;
+}
+
+static double preset_scale(const double *plain, int64_t n)
+{
     int exponent;
-    frexp(largest, &exponent);
-    return ldexp(1 + (double)(k % 7) / 4, exponent);
+    frexp(fmax(1, largest_of(plain, n)), &exponent);
+    return ldexp(1, exponent);
+}
+
+static double preset(double scale, int64_t k)
+{
+    return scale * (1 + (double)(k % 7) / 4); /* exact in float32 too */
 }
 
 /* Makes the place to which the gradient of input i is added: nothing there yet, or the presets of k->plain. */
@@ -55,10 +65,10 @@ static bool put_place(NodeCheck *k, int i, bool presets)
     Tape *t = k->c->t;
     Tensor *x = k->n->in[i], *g = lk_flow_new(t, x);
     if (!g) return false;
-    const double *plain = k->plain + k->offset[i];
     int64_t n = lk_numel(x);
+    double scale = preset_scale(k->plain + k->offset[i], n);
     for (int64_t e = 0; presets && e < n; e++) {
-        double value = preset(plain, n, e);
+        double value = preset(scale, e);
         lk_store_row(x->dtype, (char *)g->data + (size_t)e * lk_dtype_size(x->dtype), 1, 1, &value);
     }
     if (x->node) {
@@ -111,11 +121,9 @@ static bool run_node(NodeCheck *k, bool presets, double *to)
 /* Another order of sums is no difference. */
 static bool differ(const NodeCheck *k, const double *a, const double *b, int64_t n)
 {
-    double largest = 0;
+    double rounding = k->rounding * largest_of(b, n);
     for (int64_t i = 0; i < n; i++)
-        if (isfinite(b[i])) largest = fmax(largest, fabs(b[i]));
-    for (int64_t i = 0; i < n; i++)
-        if (!lk_check_same(a[i], b[i]) && !(fabs(a[i] - b[i]) <= k->rounding * largest)) return true;
+        if (!lk_check_same(a[i], b[i]) && !(fabs(a[i] - b[i]) <= rounding)) return true;
     return false;
 }
 
@@ -169,7 +177,7 @@ static void find_writing(NodeCheck *k)
 
 /* ---- overwritten ------------------------------------------------------------------------------------------------ */
 
-/* Each gradient must be the old value plus the new. */
+/* Each gradient must be the old value plus the new. The element that gets most shows it best. */
 static void find_overwriting(NodeCheck *k)
 {
     const Node *n = k->n;
@@ -177,15 +185,19 @@ static void find_overwriting(NodeCheck *k)
     for (int i = 0; i < n->inputs; i++) {
         if (!is_asked(n, i) || !is_first(n, i)) continue;
         const double *plain = k->plain + k->offset[i], *sum = k->other + k->offset[i];
-        char index[LK_SHAPE_TEXT];
-        for (int64_t e = 0, count = elements_of(k, i); e < count; e++) {
-            double old = preset(plain, count, e);
-            if (lk_check_same(old + plain[e], sum[e]) || fabs(old + plain[e] - sum[e]) <= k->rounding * old) continue;
-            lk_check_found(k->c, "overwritten", "the backward of %.60s does not add (= for +=): the gradient of its input "
-                           "%d at %.40s was %g, must become %g, is %g", n->op->name, i,
-                           lk_check_index(n->in[i], e, index), old, old + plain[e], sum[e]);
-            return;
+        int64_t worst = -1, count = elements_of(k, i);
+        double scale = preset_scale(plain, count);
+        for (int64_t e = 0; e < count; e++) {
+            double old = preset(scale, e), right = old + plain[e];
+            if (lk_check_same(right, sum[e]) || fabs(right - sum[e]) <= k->rounding * old) continue;
+            if (worst < 0 || fabs(plain[e]) > fabs(plain[worst])) worst = e;
         }
+        if (worst < 0) continue;
+        char index[LK_SHAPE_TEXT];
+        double old = preset(scale, worst);
+        lk_check_found(k->c, "overwritten", "the backward of %.60s does not add (= for +=): the gradient of its input %d at "
+                       "%.40s was %g, must become %g, is %g", n->op->name, i, lk_check_index(n->in[i], worst, index), old,
+                       old + plain[worst], lk_check_shown(sum[worst]));
     }
 }
 
@@ -295,7 +307,7 @@ static bool run_spoiled(NodeCheck *k, int u)
     return ok;
 }
 
-static void check_needs(NodeCheck *k, int i)
+static void try_needs(NodeCheck *k, int i)
 {
     const Node *n = k->n;
     char text[32];
@@ -324,16 +336,16 @@ static void find_needs(NodeCheck *k)
         if (ok && differ(k, k->other + k->offset[i], k->plain + k->offset[i], elements_of(k, i)))
             lk_check_found(k->c, "frozen", "the backward of %.60s gives its input %d another gradient when the other inputs "
                            "are frozen (lk_grad_in is NULL for them)", n->op->name, i);
-        else if (ok) check_needs(k, i);
+        else if (ok) try_needs(k, i);
         thaw(k);
     }
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------------ */
 
-static void (*const looks[])(NodeCheck *k) = { find_writing, find_overwriting, find_first_use, find_needs };
+typedef void Look(NodeCheck *k);
 
-static void check_node(Check *c, Node *n)
+static void check_node(Check *c, Node *n, Look *const *looks)
 {
     NodeCheck k = { .c = c, .n = n };
     size_t inputs = (size_t)n->inputs;
@@ -354,7 +366,8 @@ static void check_node(Check *c, Node *n)
             if (n->in[i] && n->in[i]->dtype == LK_F32) k.rounding = 1e-5;
         }
         lk_gradcheck_cotangent(c->o.seed, COTANGENTS, outputs, k.dy);
-        for (size_t i = 0; i < sizeof looks / sizeof *looks && !c->stopped && !k.writes; i++) looks[i](&k);
+        find_writing(&k); /* fills k.plain */
+        for (; *looks && !c->stopped && !k.writes; looks++) (*looks)(&k);
     } else {
         lk_check_no_memory(c);
     }
@@ -364,12 +377,22 @@ static void check_node(Check *c, Node *n)
     lk_mem_free(k.offset);
 }
 
-void lk_check_nodes(Check *c)
+static void check_nodes(Check *c, Look *const *looks)
 {
     lk_check_begin(c, true, POISON);
     if (!lk_check_call(c, c->in, NULL)) return;
     lk_check_mark(c);
     for (Node *n = c->t->last; n && !c->stopped; n = n->prev)
-        if (n->reached && n->op->backward) check_node(c, n);
+        if (n->reached && n->op->backward) check_node(c, n, looks);
     lk_check_unmark(c);
+}
+
+void lk_check_adding(Check *c)
+{
+    check_nodes(c, (Look *const[]){ find_overwriting, find_first_use, NULL });
+}
+
+void lk_check_needs(Check *c)
+{
+    check_nodes(c, (Look *const[]){ find_needs, NULL });
 }

@@ -4,6 +4,8 @@
 #ifndef LK_GRADCHECK_PARTS_H
 #define LK_GRADCHECK_PARTS_H
 
+#include <math.h>
+
 #include "core/gradcheck.h"
 #include "core/graph.h"
 
@@ -53,9 +55,10 @@ const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT])
 static inline bool lk_check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
 int64_t lk_check_offset(const Check *c, int i);
 
-/* Both NaN, or equal; equal to within `rounding` of the larger. */
+/* Both NaN, or equal. */
 bool lk_check_same(double a, double b);
-bool lk_check_near(double a, double b, double rounding);
+/* For messages: a NaN has no sign. */
+static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
 
 /* ---- gradcheck_run.c -------------------------------------------------------------------------------------------- */
 
@@ -87,9 +90,10 @@ int lk_check_restore(Check *c);
 void lk_check_writing(Check *c);
 void lk_check_changes(Check *c);
 void lk_check_unwritten(Check *c);
-void lk_check_nodes(Check *c);
+void lk_check_adding(Check *c);
 void lk_check_views(Check *c);
 void lk_check_values(Check *c);
+void lk_check_needs(Check *c);
 
 /* ---- gradcheck_hints.c -------------------------------------------------------------------------------------------- */
 

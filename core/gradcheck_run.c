@@ -82,6 +82,8 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
             return lk_check_stop(c, "changes", "the shape of the result changes from call to call");
     }
     if (lk_tape_grad(c->t)) survey(c, in);
+    /* Scratch is another's now: a backward that keeps something there reads what it did not write. */
+    if (c->t->poison && c->t->scratch) memset(c->t->scratch, c->t->poison, c->t->scratch_bytes);
     return true;
 }
 

@@ -61,15 +61,16 @@ static void compare(Check *c, int i, const char *kind, const Run *view, const Ru
     int64_t at = find_difference(c, view->y, plain->y, c->outputs);
     if (at >= 0) {
         lk_check_found(c, "strided", "%.60s %.40s as %s gives %g where a contiguous copy gives %g: the forward reads it as if "
-                       "it were contiguous (lk_packed)", name, shape, kind, view->y[at], plain->y[at]);
+                       "it were contiguous (lk_packed)", name, shape, kind, lk_check_shown(view->y[at]),
+                       lk_check_shown(plain->y[at]));
         return;
     }
     for (int w = 0; w < COTANGENTS; w++) {
         at = find_difference(c, view->gradient[w], plain->gradient[w], c->total);
         if (at < 0) continue;
         lk_check_found(c, "strided", "%.60s %.40s as %s has gradient %g where a contiguous copy has %g: the backward reads it "
-                       "as if it were contiguous (lk_packed)", name, shape, kind, view->gradient[w][at],
-                       plain->gradient[w][at]);
+                       "as if it were contiguous (lk_packed)", name, shape, kind, lk_check_shown(view->gradient[w][at]),
+                       lk_check_shown(plain->gradient[w][at]));
         return;
     }
 }
@@ -79,9 +80,8 @@ static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind,
 {
     if (!x) return lk_check_no_memory(c);
     Error refusal = { 0 };
-    in[i] = x;
+    for (int j = 0; j < c->count; j++) in[j] = c->in[j] == c->in[i] ? x : c->in[j]; /* an input may be given twice */
     bool ok = lk_check_record(c, in, run, &refusal), read = c->read[i] || !x->requires_grad;
-    in[i] = c->in[i];
     if (!ok && !c->stopped && refusal.code == LK_OK) {
         char name[96];
         lk_check_found(c, "strided", "%s as %s gives NULL without a reason; refuse it with lk_fail, or take lk_packed",
@@ -115,7 +115,6 @@ void lk_check_views(Check *c)
         lk_check_no_memory(c);
         return;
     }
-    memcpy(in, c->in, (size_t)c->count * sizeof(Tensor *));
     for (int i = 0; i < c->count && !c->stopped; i++)
         if (c->in[i]->ndim > 0 && lk_numel(c->in[i]) > 0) check_input(c, in, i);
     lk_mem_free(in);
