@@ -23,7 +23,7 @@
  * For these checks every recorded operation, and every input, is tried on its own. A check is left out when the one before
  * it found something whose consequences it would see.
  *
- * Cost, for N elements that are checked: 2 N + 11 calls of f without, and 3 an input with views; a dozen backwards. */
+ * Cost, for N elements that are checked: 2 N + 8 calls of f, up to 3 more for each input, and a dozen backwards. */
 #ifndef LK_GRADCHECK_H
 #define LK_GRADCHECK_H
 

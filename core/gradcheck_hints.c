@@ -7,8 +7,8 @@
 
 #include "core/gradcheck_parts.h"
 
-static bool say(Wrong *w, const char *format, ...) LK_PRINTF(2, 3);
-static bool say(Wrong *w, const char *format, ...)
+static bool say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
+static bool say(Suspect *w, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -17,14 +17,14 @@ static bool say(Wrong *w, const char *format, ...)
     return true;
 }
 
-static bool equals(const Wrong *w, double a, double expected)
+static bool equals(const Suspect *w, double a, double expected)
 {
     return fabs(a - expected) <= w->tolerance + 1e-5 * fabs(expected); /* false for NaN */
 }
 
 /* Whether a is what a formula expects, everywhere. NaN: the formula says nothing about that element. */
-typedef double Formula(const Wrong *w, int v, int64_t k, int64_t which);
-static bool holds(const Wrong *w, Formula *expected, int64_t which)
+typedef double Formula(const Suspect *w, int v, int64_t k, int64_t which);
+static bool holds(const Suspect *w, Formula *expected, int64_t which)
 {
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
@@ -38,7 +38,7 @@ static const double *values_of(const Tensor *x)
 }
 
 /* Elements whose right gradient is not 0, at different values of x: two points tell a factor from a formula. */
-static bool is_varied(const Wrong *w)
+static bool is_varied(const Suspect *w)
 {
     const double *x = values_of(w->x);
     int64_t first = -1;
@@ -52,7 +52,7 @@ static bool is_varied(const Wrong *w)
 
 /* ---- dy --------------------------------------------------------------------------------------------------------- */
 
-static bool not_finite(Wrong *w)
+static bool not_finite(Suspect *w)
 {
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
@@ -60,19 +60,19 @@ static bool not_finite(Wrong *w)
     return false;
 }
 
-static double with_other_dy(const Wrong *w, int v, int64_t k, int64_t which)
+static double with_other_dy(const Suspect *w, int v, int64_t k, int64_t which)
 {
     (void)which;
     return w->a[!v][k];
 }
 
-static bool dy_forgotten(Wrong *w)
+static bool dy_forgotten(Suspect *w)
 {
     return holds(w, with_other_dy, 0) &&
            say(w, "dy forgotten: the analytic gradient does not depend on dy; it must be multiplied by it");
 }
 
-static bool dy_twice(Wrong *w)
+static bool dy_twice(Suspect *w)
 {
     bool linear = true, squared = true;
     for (int64_t k = 0; k < w->n; k++) {
@@ -86,18 +86,18 @@ static bool dy_twice(Wrong *w)
 
 /* ---- sign, factor ----------------------------------------------------------------------------------------------- */
 
-static double times(const Wrong *w, int v, int64_t k, int64_t which)
+static double times(const Suspect *w, int v, int64_t k, int64_t which)
 {
     return (double)which * w->numeric[v][k];
 }
 
-static bool sign(Wrong *w)
+static bool sign(Suspect *w)
 {
     return holds(w, times, -1) && say(w, "sign: the analytic gradient is the negative of what it should be");
 }
 
 /* "; 4 is the size of dimension 1 of the result" for each number that the factor or its reciprocal is. */
-static void name_factor(Wrong *w, double factor, const char *name, double value)
+static void name_factor(Suspect *w, double factor, const char *name, double value)
 {
     size_t used = strlen(w->text);
     bool is = fabs(fabs(factor) - value) <= 1e-5 * value, inverse = fabs(fabs(factor) * value - 1) <= 1e-5;
@@ -106,7 +106,7 @@ static void name_factor(Wrong *w, double factor, const char *name, double value)
     snprintf(w->text + used, HINT - used, "%s%s%s%s", begin, factor < 0 ? "-" : "", is ? "" : "1 / ", name);
 }
 
-static bool constant_factor(Wrong *w)
+static bool constant_factor(Suspect *w)
 {
     double an = 0, nn = 0;
     for (int v = 0; v < COTANGENTS; v++)
@@ -148,13 +148,13 @@ static int64_t exchanged(int64_t k, int64_t count, int64_t rows)
     return k % rows * (count / rows) + k / rows;
 }
 
-static double transposed_gradient(const Wrong *w, int v, int64_t k, int64_t which)
+static double transposed_gradient(const Suspect *w, int v, int64_t k, int64_t which)
 {
     return w->numeric[v][exchanged(k, w->n, which)];
 }
 
 /* Σ_j v[σ(j)] J[k][j] with rows and columns of the result exchanged in σ. */
-static double transposed_dy(const Wrong *w, int v, int64_t k, int64_t which)
+static double transposed_dy(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
     for (int64_t j = 0; j < w->outputs; j++)
@@ -163,7 +163,7 @@ static double transposed_dy(const Wrong *w, int v, int64_t k, int64_t which)
 }
 
 /* J v for Jᵀ v. */
-static double untransposed(const Wrong *w, int v, int64_t k, int64_t which)
+static double untransposed(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
     (void)which;
@@ -171,7 +171,7 @@ static double untransposed(const Wrong *w, int v, int64_t k, int64_t which)
     return sum;
 }
 
-static bool transposed(Wrong *w)
+static bool transposed(Suspect *w)
 {
     const Tensor *y = &w->c->shapes[0];
     if (w->x->ndim >= 2 && holds(w, transposed_gradient, w->x->shape[0]))
@@ -183,12 +183,12 @@ static bool transposed(Wrong *w)
     return false;
 }
 
-static double of_another_input(const Wrong *w, int v, int64_t k, int64_t which)
+static double of_another_input(const Suspect *w, int v, int64_t k, int64_t which)
 {
     return w->c->numeric[v][which + k];
 }
 
-static bool swapped(Wrong *w)
+static bool swapped(Suspect *w)
 {
     char name[96];
     for (int i = 0; i < w->c->count; i++) {
@@ -201,13 +201,13 @@ static bool swapped(Wrong *w)
 }
 
 /* The right gradient, `which` elements too far. */
-static double moved_gradient(const Wrong *w, int v, int64_t k, int64_t which)
+static double moved_gradient(const Suspect *w, int v, int64_t k, int64_t which)
 {
     return k - which >= 0 && k - which < w->n ? w->numeric[v][k - which] : 0;
 }
 
 /* dy read `which` elements too far. Outside of dy nothing is expected. */
-static double moved_dy(const Wrong *w, int v, int64_t k, int64_t which)
+static double moved_dy(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
     for (int64_t j = 0; j < w->outputs; j++) {
@@ -219,7 +219,7 @@ static double moved_dy(const Wrong *w, int v, int64_t k, int64_t which)
     return sum;
 }
 
-static bool moved(Wrong *w)
+static bool moved(Suspect *w)
 {
     for (int64_t s = 1 - w->n; s < w->n && w->n <= 4096; s++)
         if (s != 0 && is_varied(w) && holds(w, moved_gradient, s))
@@ -235,7 +235,7 @@ static bool moved(Wrong *w)
 enum { FIRST = 0, LAST = 1 };
 
 /* The part of the sum that comes from the first or the last result that x[k] goes into. */
-static double one_term(const Wrong *w, int v, int64_t k, int64_t which)
+static double one_term(const Suspect *w, int v, int64_t k, int64_t which)
 {
     for (int64_t i = 0; i < w->outputs; i++) {
         int64_t j = which == FIRST ? i : w->outputs - 1 - i;
@@ -246,7 +246,7 @@ static double one_term(const Wrong *w, int v, int64_t k, int64_t which)
 }
 
 /* The part that comes from index 0 (or the last) of dimension which / 2 of the result. */
-static double one_slice(const Wrong *w, int v, int64_t k, int64_t which)
+static double one_slice(const Suspect *w, int v, int64_t k, int64_t which)
 {
     const Tensor *y = &w->c->shapes[0];
     int d = (int)(which / 2);
@@ -258,7 +258,7 @@ static double one_slice(const Wrong *w, int v, int64_t k, int64_t which)
     return sum;
 }
 
-static bool incomplete_sum(Wrong *w)
+static bool incomplete_sum(Suspect *w)
 {
     static const char *const ends[] = { "first", "last" };
     if (!w->jacobian) return false;
@@ -277,7 +277,7 @@ static bool incomplete_sum(Wrong *w)
 
 /* ---- right in some places only ---------------------------------------------------------------------------------- */
 
-static bool is_right(const Wrong *w, int64_t k)
+static bool is_right(const Suspect *w, int64_t k)
 {
     return equals(w, w->a[0][k], w->numeric[0][k]) && equals(w, w->a[1][k], w->numeric[1][k]);
 }
@@ -288,7 +288,7 @@ static bool is_zero(const double *const g[COTANGENTS], int64_t k)
 }
 
 /* The one result of an elementwise function, NULL for other functions. */
-static const double *elementwise_result(const Wrong *w)
+static const double *elementwise_result(const Suspect *w)
 {
     if (w->c->results != 1 || w->outputs != w->n || !w->jacobian) return NULL;
     for (int64_t k = 0; k < w->n; k++)
@@ -298,7 +298,7 @@ static const double *elementwise_result(const Wrong *w)
 }
 
 /* Whether exactly the elements with a positive (or negative) value are right, and there are both. */
-static bool right_where(const Wrong *w, const double *value, double direction)
+static bool right_where(const Suspect *w, const double *value, double direction)
 {
     int64_t right = 0;
     for (int64_t k = 0; k < w->n; k++) {
@@ -308,7 +308,7 @@ static bool right_where(const Wrong *w, const double *value, double direction)
     return right > 0 && right < w->n && w->n >= 8;
 }
 
-static bool mask(Wrong *w)
+static bool mask(Suspect *w)
 {
     int64_t right = 0, wrong = 0, without = 0;
     bool forgotten = true, inverted = true;
@@ -329,7 +329,7 @@ static bool mask(Wrong *w)
     return say(w, "mask forgotten: the analytic gradient is right %s only; %lld elements must get 0", where, (long long)wrong);
 }
 
-static bool one_sided(Wrong *w)
+static bool one_sided(Suspect *w)
 {
     const double *x = values_of(w->x);
     double side = right_where(w, x, 1) ? 1 : right_where(w, x, -1) ? -1 : 0;
@@ -344,7 +344,7 @@ static bool one_sided(Wrong *w)
                negative ? "; elsewhere it has the wrong sign" : nothing ? "; elsewhere it is 0" : "");
 }
 
-static bool incomplete(Wrong *w)
+static bool incomplete(Suspect *w)
 {
     int64_t missing = 0, first = -1, right = 0;
     char index[LK_SHAPE_TEXT];
@@ -370,7 +370,7 @@ typedef struct Operands {
     char name[MAX_OPERANDS][96];
 } Operands;
 
-static Operands operands_of(const Wrong *w)
+static Operands operands_of(const Suspect *w)
 {
     const Check *c = w->c;
     Operands o = { 0 };
@@ -411,7 +411,7 @@ static const char *term_text(const Operands *o, int number, char text[120])
 }
 
 /* a = n · p / q with one of the terms as p and another one as q. */
-static bool has_ratio(const Wrong *w, const Operands *o, int p, int q)
+static bool has_ratio(const Suspect *w, const Operands *o, int p, int q)
 {
     for (int64_t k = 0; k < w->n; k++) {
         double r = term(o, p, k) / term(o, q, k);
@@ -421,7 +421,7 @@ static bool has_ratio(const Wrong *w, const Operands *o, int p, int q)
     return true;
 }
 
-static bool other_value(Wrong *w)
+static bool other_value(Suspect *w)
 {
     Operands o = operands_of(w);
     char above[120], below[120];
@@ -441,7 +441,7 @@ static bool other_value(Wrong *w)
 
 /* Whether d = s · base in each row (of the last dimension), with a number s of the row's own. same: for both cotangents
  * the same number. */
-static bool fits_rows(const Wrong *w, const double *const d[COTANGENTS], const double *const base[COTANGENTS], bool same)
+static bool fits_rows(const Suspect *w, const double *const d[COTANGENTS], const double *const base[COTANGENTS], bool same)
 {
     int64_t columns = w->x->shape[w->x->ndim - 1];
     for (int64_t row = 0; row < w->n; row += columns) {
@@ -461,19 +461,19 @@ static bool fits_rows(const Wrong *w, const double *const d[COTANGENTS], const d
     return true;
 }
 
-static bool has_rows(const Wrong *w)
+static bool has_rows(const Suspect *w)
 {
     return w->x->ndim > 0 && w->x->shape[w->x->ndim - 1] >= 3;
 }
 
-static bool row_factor(Wrong *w)
+static bool row_factor(Suspect *w)
 {
     return has_rows(w) && w->n > w->x->shape[w->x->ndim - 1] && fits_rows(w, w->a, w->numeric, true) &&
            say(w, "row factor: each row has a wrong factor of its own; look at the number that it is divided by");
 }
 
 /* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
-static bool lost_term(Wrong *w)
+static bool lost_term(Suspect *w)
 {
     if (!has_rows(w)) return false;
     double *room = lk_mem_alloc(3 * (size_t)w->n * sizeof *room), *ones = room ? room + 2 * w->n : NULL;
@@ -496,12 +496,12 @@ static bool lost_term(Wrong *w)
 
 /* ---- all of them ------------------------------------------------------------------------------------------------ */
 
-static bool (*const hints[])(Wrong *w) = {
+static bool (*const hints[])(Suspect *w) = {
     not_finite, dy_forgotten, dy_twice, sign, constant_factor, transposed, swapped, incomplete_sum, mask,
     one_sided, incomplete, moved, other_value, row_factor, lost_term,
 };
 
-bool lk_check_hint(Wrong *w)
+bool lk_check_hint(Suspect *w)
 {
     double largest = 0;
     for (int v = 0; v < COTANGENTS; v++)

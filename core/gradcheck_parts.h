@@ -98,7 +98,7 @@ void lk_check_needs(Check *c);
 /* ---- gradcheck_hints.c -------------------------------------------------------------------------------------------- */
 
 /* A wrong gradient: what a hint is read from. */
-typedef struct Wrong {
+typedef struct Suspect {
     Check *c;
     int input;
     const Tensor *x;
@@ -108,10 +108,10 @@ typedef struct Wrong {
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
     double tolerance;       /* of what is compared for a hint */
     char *text;             /* of HINT bytes */
-} Wrong;
+} Suspect;
 enum { HINT = 240 };
 
 /* Fills w->text with the mistake that explains every element for both cotangents; false: none is certain. */
-bool lk_check_hint(Wrong *w);
+bool lk_check_hint(Suspect *w);
 
 #endif

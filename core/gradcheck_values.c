@@ -163,7 +163,7 @@ static void explain(Check *c, int i)
     GradcheckReport *r = c->report;
     char hint[HINT] = "", table[800], index[LK_SHAPE_TEXT];
     int64_t offset = lk_check_offset(c, i);
-    Wrong w = { .c = c, .input = i, .x = c->in[i], .n = lk_numel(c->in[i]), .outputs = c->outputs, .text = hint };
+    Suspect w = { .c = c, .input = i, .x = c->in[i], .n = lk_numel(c->in[i]), .outputs = c->outputs, .text = hint };
     for (int v = 0; v < COTANGENTS; v++) {
         w.a[v] = c->first.gradient[v] + offset;
         w.numeric[v] = c->numeric[v] + offset;

@@ -1,6 +1,7 @@
 /* test_gradcheck.c - lk_gradcheck: PyTorch's semantics and defaults, what it leaves behind, what it refuses, and that
- * correct gradients pass where numbers are hard. Wrong gradients: test_planted_bugs.c. */
-#include "core/gradcheck.h"
+ * correct gradients pass where numbers are hard. What f may be: test_gradcheck_functions.c; wrong gradients:
+ * test_planted_bugs.c. */
+#include "core/gradcheck_parts.h" /* lk_gradcheck_cotangent */
 
 #include <math.h>
 #include <string.h>
@@ -35,17 +36,18 @@ static const Op WRONG = { "WrongBackward", wrong_backward, { 0 } };
 static Tensor *wrong(Tape *t, Tensor *const *x, void *user)
 {
     const Wrong *w = user;
-    Tensor *y = lk_empty(t, LK_F64, x[0]->ndim, x[0]->shape);
-    for (int64_t i = 0; y && i < lk_numel(y); i++) ((double *)y->data)[i] = w->c * ((const double *)x[0]->data)[i];
+    Tensor *packed = lk_packed(t, x[0]), *y = lk_empty(t, LK_F64, x[0]->ndim, x[0]->shape);
+    for (int64_t i = 0; packed && y && i < lk_numel(y); i++)
+        ((double *)y->data)[i] = w->c * ((const double *)packed->data)[i];
     return lk_record(t, &WRONG, y, LK_INPUTS(x[0]), w, sizeof *w);
 }
 
-/* The cotangent that lk_gradcheck draws. */
-static double first_cotangent(uint64_t seed)
+/* The first element of the cotangents that lk_gradcheck takes; of both, the larger. */
+static double larger_cotangent(uint64_t seed)
 {
-    Rng rng;
-    lk_manual_seed(&rng, seed);
-    return lk_random_normal(&rng);
+    double v[COTANGENTS];
+    for (int w = 0; w < COTANGENTS; w++) lk_gradcheck_cotangent(seed, (uint64_t)w, 1, &v[w]);
+    return fabs(v[1]) > fabs(v[0]) ? v[1] : v[0];
 }
 
 /* |a - n| <= atol + rtol |n|: the relative part is of the numeric value. worst is the error as a part of that. */
@@ -65,7 +67,7 @@ Test(gradcheck, defaults_and_tolerances_are_pytorchs)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         GradcheckOptions o = cases[i].options;
-        double v = first_cotangent(0), n = cases[i].gradient; /* Σ v y: the gradient is v c */
+        double v = larger_cotangent(0), n = cases[i].gradient; /* Σ v y: the gradient is v c */
         Wrong w = { n / v, cases[i].error };
         Tensor *x = make_param(LK_F64, LK_SHAPE(1), 0);
         GradcheckReport r;
@@ -109,8 +111,8 @@ Test(gradcheck, step_is_relative_beyond_one)
         check(lk_gradcheck(watch, &s, 1, &x, NULL, &o, &r), "%s", r.message);
         double up = s.high - cases[i].x, down = cases[i].x - s.low, h = cases[i].step, rounding = 1e-9 * h + 1e-12;
         check(fabs(up - h) < rounding && fabs(down - h) < rounding, "at %g: %g and %g", cases[i].x, up, down);
-        /* one call for the shape, two with backward, two for the difference */
-        check(s.calls == 5 && s.recorded == 2, "%d calls, %d of them recorded", s.calls, s.recorded);
+        /* one for the shape and two for the difference; eight recorded, one of them with a view */
+        check(s.calls == 11 && s.recorded == 8, "%d calls, %d of them recorded", s.calls, s.recorded);
         lk_free(x);
     }
 }
@@ -137,6 +139,7 @@ Test(gradcheck, several_inputs_of_a_complex_function)
     check(strcmp(r.message, "35 elements agree within 1e-07 + 1e-05 |gradient|") == 0, "%s", r.message);
     lk_set_requires_grad(x[1], false); /* now a constant */
     check(lk_gradcheck(tangle, NULL, 3, x, NULL, &strict, &r) && r.checked == 23, "%s", r.message);
+    check(!r.mistake && r.notice[0] == '\0', "a constant is not looked for: %s", r.message);
     for (int i = 0; i < 3; i++) lk_free(x[i]);
 }
 
@@ -152,7 +155,7 @@ Test(gradcheck, report_names_input_index_and_values)
     const char *const names[] = { "layers.0.weight", "layers.0.bias" };
     Wrong w = { 2, -3 }; /* a = -4 v for n = 2 v */
     GradcheckReport r;
-    double v = first_cotangent(7);
+    double v = larger_cotangent(7);
     check(!lk_gradcheck(second_is_wrong, &w, 2, x, names, &(GradcheckOptions){ .seed = 7 }, &r));
     check(strcmp(r.name, "layers.0.bias") == 0 && r.ndim == 2 && r.index[0] == 0 && r.index[1] == 0, "%s", r.message);
     check(fabs(r.analytic + 4 * v) < 1e-12 && fabs(r.numeric - 2 * v) < 1e-8, "%g and %g", r.analytic, r.numeric);
@@ -175,11 +178,13 @@ Test(gradcheck, special_arguments)
     Tensor *a = make_param(LK_F64, LK_SHAPE(2), 1, 2), *empty = lk_param_new(LK_F64, LK_SHAPE(0, 3), NULL);
     check(lk_gradcheck(identity, NULL, 1, &a, NULL, &strict, &r) && r.checked == 2, "%s", r.message);
     check(lk_gradcheck(constant, NULL, 1, &a, NULL, &strict, &r), "no dependence is a gradient of 0: %s", r.message);
+    check(strcmp(r.notice, "input 0 was never read") == 0 && strstr(r.message, r.notice), "%s", r.message);
+    check(lk_gradcheck(identity, NULL, 2, (Tensor *[]){ a, empty }, (const char *const[]){ "a", "b" }, &strict, &r));
+    check(r.notice[0] == '\0', "an input without elements cannot be read: %s", r.notice);
     check(lk_gradcheck(product, NULL, 2, (Tensor *[]){ a, a }, NULL, &strict, &r) && r.checked == 4, "%s", r.message);
     Tensor *odd = make_param(LK_F64, LK_SHAPE(3), 0.1, -1234.5678, 1e-3); /* x ± h is rounded; that is not an error */
     check(lk_gradcheck(identity, NULL, 1, &odd, NULL, &strict, &r) && r.worst < 1e-6, "worst is %g", r.worst);
     lk_free(odd);
-    check(lk_gradcheck(identity, NULL, 2, (Tensor *[]){ a, NULL }, NULL, &strict, &r), "an input may be missing");
     check(lk_gradcheck(identity, NULL, 1, &empty, NULL, &strict, &r) && r.checked == 0, "%s", r.message);
     Tensor *leaf = lk_full(t, LK_F64, LK_SHAPE(3, 2), 2); /* a leaf that a tape owns */
     lk_set_requires_grad(leaf, true);
@@ -259,24 +264,6 @@ static Tensor *grows(Tape *t, Tensor *const *x, void *user)
     return lk_expand(t, x[0], LK_SHAPE(++*calls / 3 + 1, 2));
 }
 
-static Tensor *noisy(Tape *t, Tensor *const *x, void *user)
-{
-    return lk_mul(t, x[0], lk_rand(t, user, LK_F64, LK_SHAPE(2)));
-}
-
-static void noisy_backward(Tape *t, Node *n)
-{
-    Tensor *dx = lk_grad_in(t, n, 0);
-    for (int i = 0; dx && i < 2; i++) ((double *)dx->data)[i] += lk_random_f64(*(Rng **)n->state);
-}
-static const Op NOISY = { "NoisyBackward", noisy_backward, { 0 } };
-
-static Tensor *noisy_in_backward(Tape *t, Tensor *const *x, void *user)
-{
-    Tensor *y = lk_full(t, LK_F64, LK_SHAPE(2), 1);
-    return lk_record(t, &NOISY, y, LK_INPUTS(x[0]), &user, sizeof user);
-}
-
 static void failing_backward(Tape *t, Node *n)
 {
     (void)n;
@@ -285,11 +272,17 @@ static void failing_backward(Tape *t, Node *n)
 static const Op FAILING = { "FailingBackward", failing_backward, { 0 } };
 FN(fails_in_backward, lk_record(t, &FAILING, lk_full(t, LK_F64, LK_SHAPE(2), 1), LK_INPUTS(x[0]), NULL, 0))
 
+/* Goes on with what failed. */
+static Tensor *size_of_a_failure(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *y = lk_add(t, x[0], lk_zeros(t, LK_F64, LK_SHAPE(3)));
+    return lk_view(t, y, LK_SHAPE(y ? lk_size(y, 0) : -1, -1));
+}
+
 Test(gradcheck, whatever_fails_is_a_report)
 {
     Tape *t = lk_tape_new(NULL);
-    Rng rng;
-    lk_manual_seed(&rng, 0);
     int calls = 0, left = 0;
     Tensor *x = make_param(LK_F64, LK_SHAPE(2), 1, 2), *f32 = make_param(LK_F32, LK_SHAPE(2), 1, 2);
     Tensor *frozen = make_tensor(LK_F64, LK_SHAPE(2), 1, 2), *node = lk_scale(t, x, 2);
@@ -310,21 +303,28 @@ Test(gradcheck, whatever_fails_is_a_report)
         { fail_late, &left, x, "the disk is gone" },
         { single, NULL, x, "must return float64" },
         { grows, &calls, x, "the shape of the result changes from call to call" },
-        { noisy, &rng, x, "two backward runs gave different gradients: the function or its backward is not determ" },
-        { noisy_in_backward, &rng, x, "two backward runs gave different gradients" },
         { fails_in_backward, NULL, x, "my_op: backward is not possible" },
+        { NULL, NULL, x, "the function is NULL" },
+        { identity, NULL, NULL, "input 0 is NULL; did making it fail?" },
+        { size_of_a_failure, NULL, x, "lk_add: (2,) and (3,) do not broadcast" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         GradcheckReport r;
         memset(&r, 0xff, sizeof r); /* nothing of it is read */
+        check(!lk_gradcheck(cases[i].f, cases[i].user, 1, &cases[i].in, NULL, NULL, NULL), "case %zu", i);
+        calls = 0;
         check(!lk_gradcheck(cases[i].f, cases[i].user, 1, &cases[i].in, NULL, NULL, &r) && !r.ok, "case %zu", i);
         check(strncmp(r.message, "lk_gradcheck: ", 14) == 0 && strstr(r.message, cases[i].message), "case %zu: %s", i,
               r.message);
+        check(r.mistake && (strcmp(r.mistake, "arguments") == 0 || strcmp(r.mistake, "function") == 0 ||
+                            strcmp(r.mistake, "changes") == 0), "case %zu: %s", i, r.mistake);
         check_values(x, 0, 1, 2);
         check(!lk_grad(x));
     }
     GradcheckReport r;
     check(!lk_gradcheck(identity, NULL, 0, NULL, NULL, NULL, &r) && strstr(r.message, "no input"));
+    check(!lk_gradcheck(identity, NULL, 1, NULL, NULL, NULL, &r) && strstr(r.message, "the array of inputs is NULL"));
+    check(!lk_gradcheck(identity, NULL, -1, &x, NULL, NULL, &r) && strstr(r.message, "-1 inputs"));
     lk_free(x), lk_free(f32), lk_free(frozen);
     lk_tape_free(t);
 }
