@@ -1,5 +1,5 @@
-/* gradcheck.c - the gradient check: arguments, the table of checks in their order, and the report. The parts:
- * core/gradcheck_parts.h. */
+/* gradcheck.c - the gradient check: arguments, the table of checks in their order, and the
+ * report. The parts: core/gradcheck_parts.h. */
 #include "core/gradcheck.h"
 
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 
 #include "core/gradcheck_parts.h"
 
-/* ---- the report ------------------------------------------------------------------------------------------------- */
+/* ---- the report ----------------------------------------------------------------------------- */
 
 static void add_text(char *text, size_t size, const char *format, va_list args)
 {
@@ -87,29 +87,40 @@ bool lk_check_same(double a, double b)
     return a == b || (isnan(a) && isnan(b));
 }
 
-/* ---- before the checks ------------------------------------------------------------------------------------------ */
+/* ---- before the checks ---------------------------------------------------------------------- */
 
 static bool check_arguments(Check *c)
 {
     bool any = false;
     if (!c->f) return lk_check_stop(c, "arguments", "the function is NULL");
-    if (c->results < 1) return lk_check_stop(c, "arguments", "%d results; a function has at least one", c->results);
+    if (c->results < 1)
+        return lk_check_stop(c, "arguments", "%d results; a function has at least one",
+                             c->results);
     if (c->count < 0) return lk_check_stop(c, "arguments", "%d inputs", c->count);
-    if (c->count > 0 && !c->in) return lk_check_stop(c, "arguments", "the array of inputs is NULL");
+    if (c->count > 0 && !c->in)
+        return lk_check_stop(c, "arguments", "the array of inputs is NULL");
     for (int i = 0; i < c->count; i++) {
         const Tensor *x = c->in[i];
         char name[96];
         if (!x)
-            return lk_check_stop(c, "arguments", "%s is NULL; did making it fail? A function leaves an optional input out "
-                                 "of the array", lk_check_name(c, i, name));
+            return lk_check_stop(
+                c, "arguments",
+                "%s is NULL; did making it fail? A function leaves an optional input out "
+                "of the array",
+                lk_check_name(c, i, name));
         if (!x->requires_grad) continue;
         if (x->dtype != LK_F64 || x->node || !lk_is_contiguous(x))
-            return lk_check_stop(c, "arguments", "%s requires a gradient and must be a contiguous float64 leaf (float32 is "
-                                 "too coarse for differences)", lk_check_name(c, i, name));
+            return lk_check_stop(
+                c, "arguments",
+                "%s requires a gradient and must be a contiguous float64 leaf (float32 is "
+                "too coarse for differences)",
+                lk_check_name(c, i, name));
         c->total += lk_numel(x);
         any = true;
     }
-    return any ? true : lk_check_stop(c, "arguments", "no input requires a gradient: lk_set_requires_grad(x, true)");
+    return any ? true
+               : lk_check_stop(c, "arguments",
+                               "no input requires a gradient: lk_set_requires_grad(x, true)");
 }
 
 /* The bytes of every input, to see that they are left alone. */
@@ -125,7 +136,8 @@ static bool save_inputs(Check *c)
     return c->saved ? true : lk_check_no_memory(c);
 }
 
-/* A first call tells the shapes; then there is room for all numbers, in one block that begins at c->first.y. */
+/* A first call tells the shapes; then there is room for all numbers, in one block that begins
+ * at c->first.y. */
 static bool make_room(Check *c)
 {
     c->read = lk_mem_calloc((size_t)c->count, sizeof *c->read);
@@ -145,11 +157,12 @@ static bool make_room(Check *c)
                              &c->again.gradient[1], &c->numeric[0], &c->numeric[1] };
     for (int i = 0; i < 6; i++, p += m) *of_outputs[i] = p;
     for (int i = 0; i < 6; i++, p += n) *of_inputs[i] = p;
-    for (int w = 0; w < COTANGENTS; w++) lk_gradcheck_cotangent(c->o.seed, (uint64_t)w, c->outputs, c->v[w]);
+    for (int w = 0; w < COTANGENTS; w++)
+        lk_gradcheck_cotangent(c->o.seed, (uint64_t)w, c->outputs, c->v[w]);
     return true;
 }
 
-/* ---- the checks ------------------------------------------------------------------------------------------------- */
+/* ---- the checks ----------------------------------------------------------------------------- */
 
 /* After one that `ends` and has found something, the others would see its consequences only. */
 static const struct {
@@ -174,8 +187,8 @@ static void run_checks(Check *c)
     }
 }
 
-/* The inputs' own gradients step aside while backward runs. What takes their place is ours: a leaf that lives on some
- * tape would else keep its gradient on c->t, which is reset. */
+/* The inputs' own gradients step aside while backward runs. What takes their place is ours: a
+ * leaf that lives on some tape would else keep its gradient on c->t, which is reset. */
 typedef struct Kept {
     Tensor *grad, *room;
 } Kept;
@@ -228,11 +241,18 @@ static void run(Check *c)
 }
 
 bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, Tensor *const *in,
-                       const char *const *names, const GradcheckOptions *options, GradcheckReport *report)
+                       const char *const *names, const GradcheckOptions *options,
+                       GradcheckReport *report)
 {
     if (!report) return false;
     *report = (GradcheckReport){ 0 };
-    Check c = { .f = f, .user = user, .results = results, .count = count, .in = in, .names = names, .report = report };
+    Check c = { .f = f,
+                .user = user,
+                .results = results,
+                .count = count,
+                .in = in,
+                .names = names,
+                .report = report };
     if (options) c.o = *options;
     if (!(c.o.eps > 0)) c.o.eps = 1e-6;
     if (!(c.o.atol > 0)) c.o.atol = 1e-5;
@@ -240,8 +260,9 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     if (check_arguments(&c)) run(&c);
     report->ok = !report->mistake;
     if (report->ok)
-        snprintf(report->message, sizeof report->message, "%lld elements agree within %g + %g |gradient|%s%s",
-                 (long long)report->checked, c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
+        snprintf(report->message, sizeof report->message,
+                 "%lld elements agree within %g + %g |gradient|%s%s", (long long)report->checked,
+                 c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
     return report->ok;
 }
 
@@ -258,9 +279,11 @@ static bool call_single(Tape *t, Tensor *const *in, Tensor **out, void *user)
     return out[0];
 }
 
-bool lk_gradcheck(GradcheckFn *f, void *user, int count, Tensor *const *in, const char *const *names,
-                  const GradcheckOptions *options, GradcheckReport *report)
+bool lk_gradcheck(GradcheckFn *f, void *user, int count, Tensor *const *in,
+                  const char *const *names, const GradcheckOptions *options,
+                  GradcheckReport *report)
 {
     Single single = { f, user };
-    return lk_gradcheck_many(f ? call_single : NULL, 1, &single, count, in, names, options, report);
+    return lk_gradcheck_many(f ? call_single : NULL, 1, &single, count, in, names, options,
+                             report);
 }

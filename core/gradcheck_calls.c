@@ -1,5 +1,5 @@
-/* gradcheck_calls.c - is f a function? Whole calls are compared: with the inputs before, with another call, and with a
- * call in which new memory holds other values. */
+/* gradcheck_calls.c - is f a function? Whole calls are compared: with the inputs before, with
+ * another call, and with a call in which new memory holds other values. */
 #include <string.h>
 
 #include "core/gradcheck_parts.h"
@@ -23,8 +23,8 @@ static Differs compare(const Check *c, char place[200])
         int r = 0;
         int64_t k = at;
         while (k >= lk_numel(&c->shapes[r])) k -= lk_numel(&c->shapes[r++]);
-        snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index), lk_check_shown(c->first.y[at]),
-                 lk_check_shown(c->again.y[at]));
+        snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index),
+                 lk_check_shown(c->first.y[at]), lk_check_shown(c->again.y[at]));
         return RESULT;
     }
     for (int w = 0; w < COTANGENTS; w++) {
@@ -48,8 +48,10 @@ void lk_check_writing(Check *c)
     bool ok = lk_check_call(c, c->in, NULL);
     int written = lk_check_restore(c);
     if (written >= 0)
-        lk_check_found(c, "input written", "the forward writes to %s; it must write to a result (lk_empty) or a copy "
-                       "(lk_clone)", lk_check_name(c, written, name));
+        lk_check_found(c, "input written",
+                       "the forward writes to %s; it must write to a result (lk_empty) or a copy "
+                       "(lk_clone)",
+                       lk_check_name(c, written, name));
     if (!ok || written >= 0) return;
     ok = lk_check_backward(c, c->in, c->v[0], c->first.gradient[0]);
     const Error *err = lk_tape_error(c->t);
@@ -58,7 +60,8 @@ void lk_check_writing(Check *c)
     if (written < 0) return;
     lk_check_adding(c); /* says which of the backwards it was */
     if (!c->report->mistake)
-        lk_check_found(c, "input written", "a backward writes to %s", lk_check_name(c, written, name));
+        lk_check_found(c, "input written", "a backward writes to %s",
+                       lk_check_name(c, written, name));
 }
 
 void lk_check_changes(Check *c)
@@ -72,14 +75,22 @@ void lk_check_changes(Check *c)
     bool reseeds = lk_tape_random(c->t).seed != seed;
     Differs differs = compare(c, place);
     if (differs == RESULT && reseeds)
-        lk_check_found(c, "changes", "the result changes from call to call, at %s. lk_tape_seed gets another seed in each "
-                       "call; give it the same", place);
+        lk_check_found(
+            c, "changes",
+            "the result changes from call to call, at %s. lk_tape_seed gets another seed in each "
+            "call; give it the same",
+            place);
     else if (differs == RESULT)
-        lk_check_found(c, "changes", "the result changes from call to call, at %s. The tape's stream begins anew in each "
-                       "call; an Rng needs lk_manual_seed in f", place);
+        lk_check_found(
+            c, "changes",
+            "the result changes from call to call, at %s. The tape's stream begins anew in each "
+            "call; an Rng needs lk_manual_seed in f",
+            place);
     else if (differs == GRADIENT)
-        lk_check_found(c, "changes", "equal results have different gradients, of %s. A backward draws, or keeps state",
-                       place);
+        lk_check_found(
+            c, "changes",
+            "equal results have different gradients, of %s. A backward draws, or keeps state",
+            place);
 }
 
 void lk_check_unwritten(Check *c)
@@ -89,6 +100,8 @@ void lk_check_unwritten(Check *c)
     if (!lk_check_record(c, c->in, &c->again, NULL)) return;
     Differs differs = compare(c, place);
     if (differs != NOTHING)
-        lk_check_found(c, "unwritten", "the %s reads memory before it wrote it: with other bytes there, %s changes",
-                       differs == RESULT ? "forward" : "backward", place);
+        lk_check_found(
+            c, "unwritten",
+            "the %s reads memory before it wrote it: with other bytes there, %s changes",
+            differs == RESULT ? "forward" : "backward", place);
 }

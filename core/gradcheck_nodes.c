@@ -1,5 +1,5 @@
-/* gradcheck_nodes.c - every recorded operation on its own: its backward runs again and again with the same dy, and only
- * what a right backward does not care about is changed in between. */
+/* gradcheck_nodes.c - every recorded operation on its own: its backward runs again and again
+ * with the same dy, and only what a right backward does not care about is changed in between. */
 #include <math.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ typedef struct NodeCheck {
     Check *c;
     Node *n;
     double rounding;        /* of the operation's dtype */
-    int64_t *offset;        /* where the gradient of input i begins; offset[inputs]: all elements */
+    int64_t *offset; /* where the gradient of input i begins; offset[inputs]: all elements */
     double *dy;
     double *plain, *other, *third; /* gradients of all inputs, one after the other */
     Place *place;
@@ -36,9 +36,10 @@ static bool is_first(const Node *n, int i)
     return true;
 }
 
-/* ---- one run ---------------------------------------------------------------------------------------------------- */
+/* ---- one run -------------------------------------------------------------------------------- */
 
-/* What is there already when a run presets gradients: about as large as what comes, so that no rounding hides it. */
+/* What is there already when a run presets gradients: about as large as what comes, so that no
+ * rounding hides it. */
 static double largest_of(const double *x, int64_t n)
 {
     double largest = 0;
@@ -59,7 +60,8 @@ static double preset(double scale, int64_t k)
     return scale * (1 + (double)(k % 7) / 4); /* exact in float32 too */
 }
 
-/* Makes the place to which the gradient of input i is added: nothing there yet, or the presets of k->plain. */
+/* Makes the place to which the gradient of input i is added: nothing there yet, or the presets
+ * of k->plain. */
 static bool put_place(NodeCheck *k, int i, bool presets)
 {
     Tape *t = k->c->t;
@@ -69,7 +71,8 @@ static bool put_place(NodeCheck *k, int i, bool presets)
     double scale = preset_scale(k->plain + k->offset[i], n);
     for (int64_t e = 0; presets && e < n; e++) {
         double value = preset(scale, e);
-        lk_store_row(x->dtype, (char *)g->data + (size_t)e * lk_dtype_size(x->dtype), 1, 1, &value);
+        lk_store_row(x->dtype, (char *)g->data + (size_t)e * lk_dtype_size(x->dtype), 1, 1,
+                     &value);
     }
     if (x->node) {
         k->place[i].grad = x->node->grad;
@@ -132,7 +135,7 @@ static int64_t elements_of(const NodeCheck *k, int i)
     return k->offset[i + 1] - k->offset[i];
 }
 
-/* ---- input written ---------------------------------------------------------------------------------------------- */
+/* ---- input written -------------------------------------------------------------------------- */
 
 /* The result is number `inputs`. */
 static Tensor *operand(const Node *n, int i)
@@ -164,18 +167,22 @@ static void find_writing(NodeCheck *k)
     else run_node(k, false, k->plain);
     for (int i = 0; ok && i <= n->inputs; i++) {
         Tensor *x = operand(n, i);
-        if (!x || !x->storage->bytes || memcmp(x->storage->data, bytes[i], x->storage->bytes) == 0) continue;
+        if (!x || !x->storage->bytes || memcmp(x->storage->data, bytes[i], x->storage->bytes) == 0)
+            continue;
         memcpy(x->storage->data, bytes[i], x->storage->bytes);
         lk_touch(x);
         k->writes = true;
-        lk_check_found(k->c, "input written", "the backward of %.60s writes to %s; it may write to lk_grad_in and to memory "
-                       "of its own", n->op->name, operand_name(n, i, text));
+        lk_check_found(
+            k->c, "input written",
+            "the backward of %.60s writes to %s; it may write to lk_grad_in and to memory "
+            "of its own",
+            n->op->name, operand_name(n, i, text));
     }
     for (int i = 0; bytes && i <= n->inputs; i++) lk_mem_free(bytes[i]);
     lk_mem_free(bytes);
 }
 
-/* ---- overwritten ------------------------------------------------------------------------------------------------ */
+/* ---- overwritten ---------------------------------------------------------------------------- */
 
 /* Each gradient must be the old value plus the new. The element that gets most shows it best. */
 static void find_overwriting(NodeCheck *k)
@@ -189,21 +196,26 @@ static void find_overwriting(NodeCheck *k)
         double scale = preset_scale(plain, count);
         for (int64_t e = 0; e < count; e++) {
             double old = preset(scale, e), right = old + plain[e];
-            if (lk_check_same(right, sum[e]) || fabs(right - sum[e]) <= k->rounding * old) continue;
+            if (lk_check_same(right, sum[e]) || fabs(right - sum[e]) <= k->rounding * old)
+                continue;
             if (worst < 0 || fabs(plain[e]) > fabs(plain[worst])) worst = e;
         }
         if (worst < 0) continue;
         char index[LK_SHAPE_TEXT];
         double old = preset(scale, worst);
-        lk_check_found(k->c, "overwritten", "the backward of %.60s does not add (= for +=): the gradient of its input %d at "
-                       "%.40s was %g, must become %g, is %g", n->op->name, i, lk_check_index(n->in[i], worst, index), old,
-                       old + plain[worst], lk_check_shown(sum[worst]));
+        lk_check_found(
+            k->c, "overwritten",
+            "the backward of %.60s does not add (= for +=): the gradient of its input %d at "
+            "%.40s was %g, must become %g, is %g",
+            n->op->name, i, lk_check_index(n->in[i], worst, index), old, old + plain[worst],
+            lk_check_shown(sum[worst]));
     }
 }
 
-/* ---- first use -------------------------------------------------------------------------------------------------- */
+/* ---- first use ------------------------------------------------------------------------------ */
 
-/* An input given twice: the sum of what both places get when one of them is another tensor of the same values. */
+/* An input given twice: the sum of what both places get when one of them is another tensor of
+ * the same values. */
 static void find_first_use(NodeCheck *k)
 {
     Node *n = k->n;
@@ -223,24 +235,32 @@ static void find_first_use(NodeCheck *k)
         if (!ok) return;
         int64_t count = elements_of(k, i);
         double *sum = k->third;
-        const double *both = k->plain + k->offset[i], *first = k->other + k->offset[i], *second = k->other + k->offset[j];
+        const double *both = k->plain + k->offset[i], *first = k->other + k->offset[i],
+                     *second = k->other + k->offset[j];
         for (int64_t e = 0; e < count; e++) sum[e] = first[e] + second[e];
         if (!differ(k, both, sum, count)) continue;
         if (!differ(k, both, first, count))
-            lk_check_found(k->c, "first use", "the backward of %.60s is right for the first use of an input only: input %d is "
-                           "input %d too, and nothing is added for it", n->op->name, j, i);
+            lk_check_found(
+                k->c, "first use",
+                "the backward of %.60s is right for the first use of an input only: input %d is "
+                "input %d too, and nothing is added for it",
+                n->op->name, j, i);
         else
-            lk_check_found(k->c, "first use", "the backward of %.60s gives a tensor that is input %d and input %d another "
-                           "gradient than the sum of both", n->op->name, i, j);
+            lk_check_found(
+                k->c, "first use",
+                "the backward of %.60s gives a tensor that is input %d and input %d another "
+                "gradient than the sum of both",
+                n->op->name, i, j);
     }
 }
 
-/* ---- frozen, needs ---------------------------------------------------------------------------------------------- */
+/* ---- frozen, needs -------------------------------------------------------------------------- */
 
 /* Only input i wants a gradient. */
 static void freeze_others(NodeCheck *k, int i)
 {
-    for (int j = 0; j < k->n->inputs; j++) k->n->was[j].wanted = k->wanted[j] && k->n->in[j] == k->n->in[i];
+    for (int j = 0; j < k->n->inputs; j++)
+        k->n->was[j].wanted = k->wanted[j] && k->n->in[j] == k->n->in[i];
 }
 
 static void thaw(NodeCheck *k)
@@ -263,7 +283,8 @@ static unsigned bit_of(const Node *n, int u)
     return u == n->inputs ? (unsigned)LK_OUT : u < (int)sizeof n->op->needs ? 1u << u : 0;
 }
 
-/* Whether operand u may change before backward: needs do not list it, nor anything in the same storage. */
+/* Whether operand u may change before backward: needs do not list it, nor anything in the same
+ * storage. */
 static bool may_change(const Node *n, int u, unsigned needs)
 {
     const Tensor *x = operand(n, u);
@@ -316,16 +337,20 @@ static void try_needs(NodeCheck *k, int i)
         if (!may_change(n, u, needs)) continue;
         if (!run_spoiled(k, u)) return;
         bool same = true;
-        for (int64_t e = k->offset[i]; same && e < k->offset[i + 1]; e++) same = lk_check_same(k->other[e], k->third[e]);
+        for (int64_t e = k->offset[i]; same && e < k->offset[i + 1]; e++)
+            same = lk_check_same(k->other[e], k->third[e]);
         if (same) continue;
-        lk_check_found(k->c, "needs", "the backward of %.60s reads %s for the gradient of input %d, and needs[%d] does not "
-                       "list it: a change in place would not be noticed", n->op->name, operand_name(n, u, text), i, i);
+        lk_check_found(
+            k->c, "needs",
+            "the backward of %.60s reads %s for the gradient of input %d, and needs[%d] does not "
+            "list it: a change in place would not be noticed",
+            n->op->name, operand_name(n, u, text), i, i);
         return;
     }
 }
 
-/* Each input's gradient alone: what the others ask for must not matter, nor what its needs do not list. From input 4 on
- * all share one entry, so the last of them stands for all. */
+/* Each input's gradient alone: what the others ask for must not matter, nor what its needs do
+ * not list. From input 4 on all share one entry, so the last of them stands for all. */
 static void find_needs(NodeCheck *k)
 {
     Node *n = k->n;
@@ -334,14 +359,17 @@ static void find_needs(NodeCheck *k)
         freeze_others(k, i);
         bool ok = run_node(k, false, k->other);
         if (ok && differ(k, k->other + k->offset[i], k->plain + k->offset[i], elements_of(k, i)))
-            lk_check_found(k->c, "frozen", "the backward of %.60s gives its input %d another gradient when the other inputs "
-                           "are frozen (lk_grad_in is NULL for them)", n->op->name, i);
+            lk_check_found(
+                k->c, "frozen",
+                "the backward of %.60s gives its input %d another gradient when the other inputs "
+                "are frozen (lk_grad_in is NULL for them)",
+                n->op->name, i);
         else if (ok) try_needs(k, i);
         thaw(k);
     }
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------------------ */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 typedef void Look(NodeCheck *k);
 

@@ -1,13 +1,15 @@
-/* gradcheck_run.c - calls of the function under test: plain, with backward, and with one element moved. */
+/* gradcheck_run.c - calls of the function under test: plain, with backward, and with one
+ * element moved. */
 #include <math.h>
 #include <string.h>
 
 #include "core/gradcheck_parts.h"
 #include "core/ops.h"
 
-/* ---- cotangents ------------------------------------------------------------------------------------------------- */
+/* ---- cotangents ----------------------------------------------------------------------------- */
 
-/* A counter through the finalizer of splitmix64, with multipliers of our own: no state, nothing of MT19937 in it. */
+/* A counter through the finalizer of splitmix64, with multipliers of our own: no state, nothing
+ * of MT19937 in it. */
 static uint64_t scramble(uint64_t z)
 {
     z = (z ^ (z >> 31)) * 0x9fb21c651e98df25;
@@ -26,7 +28,7 @@ void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
     }
 }
 
-/* ---- plain ------------------------------------------------------------------------------------------------------ */
+/* ---- plain ---------------------------------------------------------------------------------- */
 
 void lk_check_begin(Check *c, bool grad, unsigned char poison)
 {
@@ -37,7 +39,8 @@ void lk_check_begin(Check *c, bool grad, unsigned char poison)
     c->t->poison = poison;
 }
 
-/* f or its backward failed: that is said to the caller of the call, or it is the end. Memory that is short is the end. */
+/* f or its backward failed: that is said to the caller of the call, or it is the end. Memory
+ * that is short is the end. */
 static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
 {
     if (!error || code == LK_EMEMORY) return lk_check_stop(c, "function", "%s", message);
@@ -45,7 +48,8 @@ static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
     return false;
 }
 
-/* What is read of the inputs; and what is no input gets no gradient, since it is not ours to change. */
+/* What is read of the inputs; and what is no input gets no gradient, since it is not ours to
+ * change. */
 static void survey(Check *c, Tensor *const *in)
 {
     lk_check_mark(c);
@@ -75,14 +79,18 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
     if (!ok) return refused(c, error, LK_OK, "the function returned NULL");
     for (int r = 0; r < c->results; r++) {
         const Tensor *y = c->y[r];
-        if (y->dtype != LK_F64) return lk_check_stop(c, "function", "the function must return float64");
+        if (y->dtype != LK_F64)
+            return lk_check_stop(c, "function", "the function must return float64");
         if (c->outputs < 0) c->shapes[r] = *y;
-        else if (!lk_same_shape(y, &c->shapes[r]) && error) return refused(c, error, LK_ESHAPE, "");
+        else if (!lk_same_shape(y, &c->shapes[r]) && error)
+            return refused(c, error, LK_ESHAPE, "");
         else if (!lk_same_shape(y, &c->shapes[r]))
-            return lk_check_stop(c, "changes", "the shape of the result changes from call to call");
+            return lk_check_stop(c, "changes",
+                                 "the shape of the result changes from call to call");
     }
     if (lk_tape_grad(c->t)) survey(c, in);
-    /* Scratch is another's now: a backward that keeps something there reads what it did not write. */
+    /* Scratch is another's now: a backward that keeps something there reads what it did not
+     * write. */
     if (c->t->poison && c->t->scratch) memset(c->t->scratch, c->t->poison, c->t->scratch_bytes);
     return true;
 }
@@ -99,7 +107,7 @@ bool lk_check_read(Check *c, double *y)
     return true;
 }
 
-/* ---- with backward ---------------------------------------------------------------------------------------------- */
+/* ---- with backward -------------------------------------------------------------------------- */
 
 void lk_check_mark(Check *c)
 {
@@ -141,7 +149,8 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
-        in[i]->grad = NULL; /* in[i] is the input or a stand-in; what grad was is kept in gradcheck.c */
+        in[i]->grad =
+            NULL; /* in[i] is the input or a stand-in; what grad was is kept in gradcheck.c */
         const Tensor *room = in[i]->grad_room;
         if (room && room->storage->bytes) memset(room->data, POISON, room->storage->bytes);
     }
@@ -149,7 +158,8 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
         const Tensor *g = in[i]->grad;
-        for (int64_t k = 0, n = lk_numel(in[i]); k < n; k++) *to++ = g ? ((const double *)g->data)[k] : 0;
+        for (int64_t k = 0, n = lk_numel(in[i]); k < n; k++)
+            *to++ = g ? ((const double *)g->data)[k] : 0;
     }
     return true;
 }
@@ -165,7 +175,7 @@ bool lk_check_record(Check *c, Tensor *const *in, Run *run, Error *error)
     return true;
 }
 
-/* ---- with one element moved ------------------------------------------------------------------------------------- */
+/* ---- with one element moved ----------------------------------------------------------------- */
 
 static bool evaluate(Check *c, double *y)
 {
@@ -189,7 +199,7 @@ double lk_check_difference(Check *c, int i, int64_t k)
     return ok ? above - below : 0;
 }
 
-/* ---- the inputs as they were ------------------------------------------------------------------------------------ */
+/* ---- the inputs as they were ---------------------------------------------------------------- */
 
 int lk_check_restore(Check *c)
 {

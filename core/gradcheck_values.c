@@ -32,7 +32,8 @@ static bool measure(Check *c)
             if (c->stopped) return false;
             for (int w = 0; w < COTANGENTS; w++) {
                 double sum = 0;
-                for (int64_t j = 0; j < c->outputs; j++) sum += c->v[w][j] * (c->plus[j] - c->minus[j]);
+                for (int64_t j = 0; j < c->outputs; j++)
+                    sum += c->v[w][j] * (c->plus[j] - c->minus[j]);
                 c->numeric[w][at] = sum / step;
             }
         }
@@ -40,7 +41,7 @@ static bool measure(Check *c)
     return true;
 }
 
-/* ---- the worst -------------------------------------------------------------------------------------------------- */
+/* ---- the worst ------------------------------------------------------------------------------ */
 
 static GradcheckElement element_of(const Check *c, const Tensor *x, int64_t k, int64_t at)
 {
@@ -82,7 +83,8 @@ static void fill_table(Check *c, int i)
         for (int64_t k = 0; k < n; k++) {
             bool is_taken = error_of(c, offset + k) <= 1;
             for (int j = 0; j < r->table_count; j++) is_taken = is_taken || taken[j] == k;
-            if (!is_taken && (best < 0 || error_of(c, offset + k) > error_of(c, offset + best))) best = k;
+            if (!is_taken && (best < 0 || error_of(c, offset + k) > error_of(c, offset + best)))
+                best = k;
         }
         if (best < 0) return;
         taken[r->table_count] = best;
@@ -94,25 +96,29 @@ static void print_table(const Check *c, int i, char *text, size_t size)
 {
     const GradcheckReport *r = c->report;
     char index[LK_SHAPE_TEXT];
-    int used = snprintf(text, size, "no single mistake explains it. The largest errors:\n%-12s %16s %16s %12s", "index",
-                        "analytic", "numeric", "difference");
+    int used = snprintf(text, size,
+                        "no single mistake explains it. The largest errors:\n%-12s %16s %16s %12s",
+                        "index", "analytic", "numeric", "difference");
     for (int j = 0; j < r->table_count && used > 0 && (size_t)used < size; j++) {
         const GradcheckElement *e = &r->table[j];
         Tensor at = { .ndim = c->in[i]->ndim };
         memcpy(at.shape, e->index, sizeof e->index);
-        used += snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g", lk_shape_text(&at, index),
-                         e->analytic, e->numeric, e->analytic - e->numeric);
+        used +=
+            snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g",
+                     lk_shape_text(&at, index), e->analytic, e->numeric, e->analytic - e->numeric);
     }
 }
 
-/* ---- which mistake ---------------------------------------------------------------------------------------------- */
+/* ---- which mistake -------------------------------------------------------------------------- */
 
 /* dy[j]/dx[k] by differences, NULL: too large, or the function failed now. */
 static double *jacobian_of(Check *c, int i)
 {
     enum { LARGE = 1 << 18 };
     int64_t n = lk_numel(c->in[i]), m = c->outputs;
-    double *jacobian = n <= LARGE && m <= LARGE && n * m <= LARGE ? lk_mem_alloc((size_t)(n * m + 1) * sizeof(double)) : NULL;
+    double *jacobian = n <= LARGE && m <= LARGE && n * m <= LARGE
+                           ? lk_mem_alloc((size_t)(n * m + 1) * sizeof(double))
+                           : NULL;
     for (int64_t k = 0; jacobian && k < n; k++) {
         double step = lk_check_difference(c, i, k);
         for (int64_t j = 0; j < m; j++) jacobian[k * m + j] = (c->plus[j] - c->minus[j]) / step;
@@ -126,7 +132,8 @@ static const double *doubled_gradient(Check *c, int i)
     double *v = c->plus;
     for (int64_t j = 0; j < c->outputs; j++) v[j] = 2 * c->v[0][j];
     lk_check_begin(c, true, POISON);
-    if (!lk_check_call(c, c->in, NULL) || !lk_check_backward(c, c->in, v, c->again.gradient[0])) return NULL;
+    if (!lk_check_call(c, c->in, NULL) || !lk_check_backward(c, c->in, v, c->again.gradient[0]))
+        return NULL;
     return c->again.gradient[0] + lk_check_offset(c, i);
 }
 
@@ -145,16 +152,20 @@ static const char *find_gap(Check *c, int i, char text[HINT])
         if (!is_zero(c->first.gradient[w] + offset, n)) return NULL;
     bool records = false;
     for (int r = 0; r < c->results; r++) records = records || c->y[r]->requires_grad;
-    if (!records) return "the result requires no gradient: lk_record is forgotten, or the value comes through lk_detach";
+    if (!records)
+        return "the result requires no gradient: lk_record is forgotten, or the value comes "
+               "through lk_detach";
     if (!c->read[i])
-        return "no recorded operation on the way to the result has this input: lk_record is without it, or lk_detach cuts it";
+        return "no recorded operation on the way to the result has this input: lk_record is "
+               "without it, or lk_detach cuts it";
     const char *op = NULL;
     lk_check_mark(c);
     for (const Node *node = c->t->last; node; node = node->prev)
         for (int k = 0; node->reached && k < node->inputs; k++)
             if (node->in[k] == c->in[i]) op = node->op->name;
     lk_check_unmark(c);
-    snprintf(text, HINT, "%.60s has this input, and nothing comes to its gradient; is it added?", op ? op : "an operation");
+    snprintf(text, HINT, "%.60s has this input, and nothing comes to its gradient; is it added?",
+             op ? op : "an operation");
     return text;
 }
 
@@ -163,7 +174,12 @@ static void explain(Check *c, int i)
     GradcheckReport *r = c->report;
     char hint[HINT] = "", table[800], index[LK_SHAPE_TEXT];
     int64_t offset = lk_check_offset(c, i);
-    Suspect w = { .c = c, .input = i, .x = c->in[i], .n = lk_numel(c->in[i]), .outputs = c->outputs, .text = hint };
+    Suspect w = { .c = c,
+                  .input = i,
+                  .x = c->in[i],
+                  .n = lk_numel(c->in[i]),
+                  .outputs = c->outputs,
+                  .text = hint };
     for (int v = 0; v < COTANGENTS; v++) {
         w.a[v] = c->first.gradient[v] + offset;
         w.numeric[v] = c->numeric[v] + offset;
@@ -180,7 +196,8 @@ static void explain(Check *c, int i)
     print_table(c, i, table, sizeof table);
     Tensor at = { .ndim = r->ndim };
     memcpy(at.shape, r->index, sizeof r->index);
-    snprintf(r->message, sizeof r->message, "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
+    snprintf(r->message, sizeof r->message,
+             "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
              lk_shape_text(&at, index), r->analytic, r->numeric, r->hint[0] ? r->hint : table);
     lk_mem_free(jacobian);
 }
@@ -194,15 +211,16 @@ static void notice_unread(Check *c)
         size_t used = strlen(r->notice);
         if (!lk_check_is_on(c, i) || c->read[i] || lk_numel(c->in[i]) == 0) continue;
         if (!is_zero(c->numeric[0] + lk_check_offset(c, i), lk_numel(c->in[i]))) continue;
-        snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read", used ? ", " : "",
-                 lk_check_name(c, i, name));
+        snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read",
+                 used ? ", " : "", lk_check_name(c, i, name));
     }
 }
 
 void lk_check_values(Check *c)
 {
     lk_check_begin(c, true, POISON);
-    if (!lk_check_call(c, c->in, NULL) || !measure(c)) return; /* the recorded call tells c->read, plain ones leave it */
+    if (!lk_check_call(c, c->in, NULL) || !measure(c))
+        return; /* the recorded call tells c->read, plain ones leave it */
     int i = describe_worst(c);
     notice_unread(c);
     if (i >= 0 && !(c->report->worst <= 1)) explain(c, i);

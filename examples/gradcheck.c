@@ -1,7 +1,8 @@
-/* gradcheck.c - checks the gradient of every operation and prints the table; exits 1 when one is wrong.
+/* gradcheck.c - checks the gradient of every operation and prints the table; exits 1 when one
+ * is wrong.
  *
- * A row names the operation, calls it, and lists the shapes to call it with. A new operation gets a row here: a test
- * compares the table with core/ops.h. */
+ * A row names the operation, calls it, and lists the shapes to call it with. A new operation
+ * gets a row here: a test compares the table with core/ops.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,9 @@
 #include "core/ops.h"
 #include "examples/cli.h"
 
-/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A letter behind it hides the
- * leaf behind a view, so that the operation sees other strides: "2,3t" transposed, "2,3s" every second column. */
+/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A
+ * letter behind it hides the leaf behind a view, so that the operation sees other strides:
+ * "2,3t" transposed, "2,3s" every second column. */
 enum { MAX_CASES = 10, MAX_INPUTS = 5 };
 typedef const char *const Cases[MAX_CASES];
 
@@ -41,8 +43,9 @@ static Cases RESIDUALS = { "4 4 4 4", "2,3 2,3 3 3", "2,3t 2,3 3 3s", "2,3 2,3t 
                            "2,3,4 2,3,4 4 4", "20,3 20,3 3 3", "3,70 3,70 70 70", "0,3 0,3 3 3" };
 static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3", "0,3 4,3" };
 
-/* What the values must be like, so that the operation is smooth where it is checked. APART: no two equal, none near 0.
- * EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32 holds exactly. */
+/* What the values must be like, so that the operation is smooth where it is checked. APART: no
+ * two equal, none near 0. EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32
+ * holds exactly. */
 typedef enum Domain { ANY, POSITIVE, APART, EXACT } Domain;
 
 typedef struct Row {
@@ -230,7 +233,7 @@ static const Row rows[] = {
 static const char *const not_differentiable[] = { "zeros", "ones", "full", "tensor", "scalar", "arange", "rand",
     "randn", "randint", "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose" };
 
-/* ---- one case ---------------------------------------------------------------------------------------------------- */
+/* ---- one case ------------------------------------------------------------------------------- */
 
 typedef struct Case {
     const Row *row;
@@ -302,7 +305,7 @@ static bool run_case(const Row *row, const char *text, Rng *rng, double *worst, 
     return ok;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 typedef struct Options {
     int64_t seed, threads;
@@ -314,7 +317,8 @@ static const CliProgram program = {
     .options = options,
 };
 
-/* All rows of one operation stand together and are one line of the table. Every wrong case is said. */
+/* All rows of one operation stand together and are one line of the table. Every wrong case is
+ * said. */
 static int print_table(Rng *rng)
 {
     int failures = 0;

@@ -6,7 +6,8 @@
 #include "core/memory.h"
 #include "nn/fields.h"
 
-/* The parameters are changed where they are, so only x has to be handed on; it is the first input. */
+/* The parameters are changed where they are, so only x has to be handed on; it is the first
+ * input. */
 static Tensor *run_module(Tape *t, Tensor *const *in, void *user)
 {
     return lk_forward(t, user, in[0]);
@@ -21,7 +22,8 @@ typedef struct Inputs {
     char (*constant_text)[LK_NAME_MAX];
 } Inputs;
 
-/* The numbers among the fields of m and of all modules in it, "0.lora.alpha"; only counted while there is no room. */
+/* The numbers among the fields of m and of all modules in it, "0.lora.alpha"; only counted
+ * while there is no room. */
 static int read_constants(Module *m, Inputs *to)
 {
     int count = 0;
@@ -31,10 +33,12 @@ static int read_constants(Module *m, Inputs *to)
             if (to) {
                 const void *field = field_of(it.module, f);
                 char *name = to->constant_text[count];
-                snprintf(name, LK_NAME_MAX, "%.180s%s%.60s", it.name, it.name[0] ? "." : "", f->name);
+                snprintf(name, LK_NAME_MAX, "%.180s%s%.60s", it.name, it.name[0] ? "." : "",
+                         f->name);
                 to->constants[count].name = name;
-                to->constants[count].value = f->kind == LK_FIELD_INT ? (double)*(const int64_t *)field
-                                                                     : *(const double *)field;
+                to->constants[count].value = f->kind == LK_FIELD_INT
+                                                 ? (double)*(const int64_t *)field
+                                                 : *(const double *)field;
             }
             count++;
         }
@@ -70,13 +74,16 @@ static bool make_inputs(Inputs *to, Module *m, Tensor *x, Error *err)
     return true;
 }
 
-bool lk_gradcheck_module(Module *m, Tensor *x, const GradcheckOptions *options, GradcheckReport *report)
+bool lk_gradcheck_module(Module *m, Tensor *x, const GradcheckOptions *options,
+                         GradcheckReport *report)
 {
     if (!report) return false;
     *report = (GradcheckReport){ 0 };
     Error err = { 0 };
     Inputs inputs = { 0 };
-    if (!m) lk_error_set(&err, LK_EVALUE, "lk_gradcheck_module: the module is NULL; did making it fail?");
+    if (!m)
+        lk_error_set(&err, LK_EVALUE,
+                     "lk_gradcheck_module: the module is NULL; did making it fail?");
     if (m && make_inputs(&inputs, m, x, &err)) {
         GradcheckOptions with = options ? *options : (GradcheckOptions){ 0 };
         if (!with.constants) {
