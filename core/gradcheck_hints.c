@@ -303,11 +303,15 @@ static bool (*const hints[])(Suspect *w) = {
 
 bool lk_check_hint(Suspect *w)
 {
-    double largest = 0;
+    double largest = 0, analytic = 0;
     for (int v = 0; v < COTANGENTS; v++)
-        for (int64_t k = 0; k < w->n; k++) largest = fmax(largest, fabs(w->numeric[v][k]));
+        for (int64_t k = 0; k < w->n; k++) {
+            largest = fmax(largest, fabs(w->numeric[v][k]));
+            analytic = fmax(analytic, isnan(w->a[v][k]) ? INFINITY : fabs(w->a[v][k]));
+        }
     w->tolerance = 1e-6 * largest;
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+    bool visible = analytic > 100 * w->tolerance; /* next to nothing fits every formula */
+    for (size_t i = 0; visible && i < sizeof hints / sizeof *hints; i++)
         if (hints[i](w)) return true;
     w->text[0] = '\0';
     return false;

@@ -197,11 +197,14 @@ static bool fits_rows(const Suspect *w, const double *const d[COTANGENTS],
         double s[COTANGENTS];
         for (int v = 0; v < COTANGENTS; v++) {
             double db = 0, bb = 0;
+            int64_t points = 0;
             for (int64_t k = row; k < row + columns; k++) {
                 db += d[v][k] * base[v][k];
                 bb += base[v][k] * base[v][k];
+                points += base[v][k] != 0;
             }
-            s[v] = bb > 0 ? db / bb : 0;
+            if (points < 3) return false; /* one number fits one or two points by chance */
+            s[v] = db / bb;
             for (int64_t k = row; k < row + columns; k++)
                 if (!lk_hint_equals(w, d[v][k], s[v] * base[v][k])) return false;
         }

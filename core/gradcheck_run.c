@@ -152,7 +152,7 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
         in[i]->grad =
             NULL; /* in[i] is the input or a stand-in; what grad was is kept in gradcheck.c */
         const Tensor *room = in[i]->grad_room;
-        if (room && room->storage->bytes) memset(room->data, POISON, room->storage->bytes);
+        if (room && room->storage->bytes) memset(room->data, c->t->poison, room->storage->bytes);
     }
     if (!run_backward(c, in, v)) return false;
     for (int i = 0; i < c->count; i++) {

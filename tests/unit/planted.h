@@ -20,6 +20,7 @@ typedef enum Fault {
     RAW_BACKWARD,
     UNWRITTEN,       /* forward adds to lk_empty */
     UNWRITTEN_BACK,  /* backward adds what scratch holds */
+    IGNORES_FRESH,   /* backward adds to what lk_grad_in_fresh did not clear */
     KEPT_IN_SCRATCH, /* forward leaves in scratch what backward needs */
     FEW_NEEDS,
     UNRECORDED,
@@ -91,7 +92,9 @@ static void run_backward(Tape *t, Node *n)
     fill_sizes(&c, n->in[0], n->out);
     for (int i = 0; i < n->inputs; i++) {
         Tensor *x = s->p.fault == RAW_BACKWARD ? n->in[i] : lk_packed(t, n->in[i]);
-        Tensor *dx = lk_grad_in(t, n, i);
+        bool fresh;
+        Tensor *dx = s->p.fault == IGNORES_FRESH ? lk_grad_in_fresh(t, n, i, &fresh)
+                                                 : lk_grad_in(t, n, i);
         c.x[i] = x ? x->data : NULL;
         c.dx[i] =
             dx && !(s->p.fault == FIRST_USE && i > 0 && n->in[i] == n->in[0]) ? dx->data : NULL;

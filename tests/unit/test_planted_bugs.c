@@ -172,6 +172,8 @@ static const Row planted[] = {
     FAULT(matrices, TWO(2, 3, 3, 4), UNWRITTEN, "unwritten: the forward"),
     FAULT(product, TWO(2, 3, 2, 3), UNWRITTEN_BACK,
           "unwritten: the backward reads memory before it wrote it"),
+    FAULT(square, ONE(2, 3), IGNORES_FRESH, "unwritten: the backward"),
+    FAULT(biased, TWO(4, 3, 0, 3), IGNORES_FRESH, "unwritten: the backward"),
     FAULT(square, ONE(2, 3), KEPT_IN_SCRATCH, "unwritten: the backward"),
     FAULT(product, TWO(2, 3, 2, 3), KEPT_IN_SCRATCH, "unwritten: the backward"),
     FAULT(square, ONE(2, 3), FEW_NEEDS, "needs: the backward of squareBackward reads its input 0"),
