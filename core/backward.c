@@ -18,6 +18,7 @@ static inline Tensor *flow_new(Tape *t, const Tensor *x)
             break;
         }
     if (!block) block = lk_tape_alloc(t, LK_HEADER + bytes);
+    else if (t->arena.fill) memset(block, t->arena.fill, LK_HEADER + bytes);
     return block ? lk_tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
 }
 
@@ -58,9 +59,8 @@ static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
 
 Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh)
 {
-    if (!n || !fresh) return NULL;
     *fresh = false;
-    if (!is_wanted(n, i)) return NULL;
+    if (!n || !is_wanted(n, i)) return NULL;
     Tensor *x = n->in[i];
     if (!x->node) return leaf_grad(t, x, fresh);
     if (!x->node->grad) {

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/strict.h"
-
 /* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after lk_tape_reset is reported. */
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
@@ -93,6 +91,17 @@ static Chunk *chunk_new(size_t size)
     return c;
 }
 
+/* Bytes from … to of a chunk are nobody's: AddressSanitizer reports who reads them. */
+static void clear(const Arena *a, Chunk *c, size_t from, size_t to)
+{
+    if (to <= from) return;
+    if (a->fill) {
+        ASAN_UNPOISON_MEMORY_REGION(chunk_data(c) + from, to - from);
+        memset(chunk_data(c) + from, a->fill, to - from);
+    }
+    ASAN_POISON_MEMORY_REGION(chunk_data(c) + from, to - from);
+}
+
 static void *take(Arena *a, Chunk *c, size_t used, size_t need)
 {
     a->current = c;
@@ -101,8 +110,8 @@ static void *take(Arena *a, Chunk *c, size_t used, size_t need)
     return chunk_data(c) + used;
 }
 
-/* The current chunk is full. */
-static void *alloc_elsewhere(Arena *a, size_t need)
+/* The current chunk is full. Not inlined: its registers would be saved by every allocation. */
+static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
 {
     /* Behind the current chunk there may be others, left over from before a release. */
     Chunk *last = NULL;
@@ -115,6 +124,7 @@ static void *alloc_elsewhere(Arena *a, size_t need)
     Chunk *c = chunk_new(size > need ? size : need);
     if (!c && size > need) c = chunk_new(need); /* memory is short: take no more than is asked for */
     if (!c) return NULL;
+    if (a->fill) clear(a, c, 0, c->size);
     if (last) last->next = c;
     else a->first = c;
     return take(a, c, 0, need);
@@ -138,25 +148,25 @@ static void free_chunks(Chunk *c)
     }
 }
 
-/* Of what was handed out up to `end`, all that lies behind the present position is gone: strict mode makes it NaN, and
- * AddressSanitizer reports who reads it. */
+/* Of what was handed out up to `end`, all that lies behind the present position is gone. */
 static void clear_up_to(const Arena *a, ArenaMark end)
 {
     for (Chunk *c = a->current; c; c = c->next) {
-        size_t from = c == a->current ? a->used : 0, to = c == end.chunk ? end.used : c->size;
-        if (to > from && lk_strict()) {
-            ASAN_UNPOISON_MEMORY_REGION(chunk_data(c) + from, to - from);
-            memset(chunk_data(c) + from, 0xff, to - from);
-        }
-        if (to > from) ASAN_POISON_MEMORY_REGION(chunk_data(c) + from, to - from);
+        clear(a, c, c == a->current ? a->used : 0, c == end.chunk ? end.used : c->size);
         if (c == end.chunk) break;
     }
+}
+
+void lk_arena_fill(Arena *a, unsigned char fill)
+{
+    a->fill = fill;
+    for (Chunk *c = a->current; c; c = c->next) clear(a, c, c == a->current ? a->used : 0, c->size);
 }
 
 void lk_arena_reset(Arena *a)
 {
     ArenaMark end = lk_arena_mark(a);
-    if (a->first && a->first->next && !lk_strict()) { /* strict mode: a raw read must find NaN, not freed memory */
+    if (a->first && a->first->next && !a->fill) { /* who fills wants a raw read to find it, not freed memory */
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk_arena_bytes(a);
         free_chunks(a->first);
@@ -172,7 +182,7 @@ void lk_arena_reset(Arena *a)
 void lk_arena_free(Arena *a)
 {
     free_chunks(a->first);
-    *a = (Arena){ 0 };
+    *a = (Arena){ .fill = a->fill };
 }
 
 ArenaMark lk_arena_mark(const Arena *a)

@@ -21,6 +21,7 @@ typedef struct Chunk Chunk;
 typedef struct Arena {
     Chunk *first, *current; /* chunks in the order of their use */
     size_t used;            /* bytes used of the current chunk */
+    unsigned char fill;     /* not 0: every byte that is not handed out has this value (strict mode, lk_gradcheck) */
 } Arena;
 typedef struct ArenaMark {
     Chunk *chunk;
@@ -28,6 +29,7 @@ typedef struct ArenaMark {
 } ArenaMark;
 
 void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory left */
+void lk_arena_fill(Arena *a, unsigned char fill);    /* fills what is not handed out, from now on too; 0: no more */
 void lk_arena_reset(Arena *a);                /* everything handed out is gone; the memory stays */
 void lk_arena_free(Arena *a);                 /* the memory goes back too; the arena may be used again */
 ArenaMark lk_arena_mark(const Arena *a);

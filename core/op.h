@@ -91,7 +91,8 @@ LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *c
 LK_API bool lk_records(const Tape *t, int inputs, Tensor *const *in);
 
 /* In a backward: the contiguous tensor to which the gradient of input i is added (zeros at first), or NULL when input i
- * wants none. With `fresh`, a buffer that nothing was added to yet is not cleared and *fresh is true: overwrite it. */
+ * wants none. With `fresh`, never NULL, a buffer that nothing was added to yet is not cleared and *fresh is true:
+ * overwrite it. */
 LK_API Tensor *lk_grad_in(Tape *t, Node *n, int i);
 LK_API Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh);
 

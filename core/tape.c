@@ -34,6 +34,7 @@ Tape *lk_tape_new(Error *err)
     t->headers.next_serial = 1;
     for (int i = 0; i < LK_RESETS_KNOWN; i++) t->headers.since[i] = 1;
     t->headers.never_again = lk_strict();
+    t->arena.fill = lk_strict() ? 0xff : 0; /* NaN */
     t->epoch = lk_next_epoch();
     t->handler = print_error;
     return t;
@@ -156,6 +157,7 @@ void *lk_tape_scratch(Tape *t, size_t bytes)
         t->scratch_bytes = t->scratch ? bytes : 0;
         if (!t->scratch) return lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes of scratch", bytes);
     }
+    if (t->arena.fill) memset(t->scratch, t->arena.fill, bytes);
     return t->scratch;
 }
 

@@ -1,7 +1,8 @@
-/* gradcheck.c - checks the gradient of every operation and prints the table; exits 1 when one is wrong.
+/* gradcheck.c - checks the gradient of every operation and prints the table; exits 1 when one
+ * is wrong.
  *
- * A row names the operation, calls it, and lists the shapes to call it with. A new operation gets a row here: a test
- * compares the table with core/ops.h. */
+ * A row names the operation, calls it, and lists the shapes to call it with. A new operation
+ * gets a row here: a test compares the table with core/ops.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,35 +11,41 @@
 #include "core/ops.h"
 #include "examples/cli.h"
 
-/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A letter behind it hides the
- * leaf behind a view, so that the operation sees other strides: "2,3t" transposed, "2,3s" every second column. */
-enum { MAX_CASES = 9, MAX_INPUTS = 5 };
+/* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A
+ * letter behind it hides the leaf behind a view, so that the operation sees other strides:
+ * "2,3t" transposed, "2,3s" every second column. */
+enum { MAX_CASES = 10, MAX_INPUTS = 5 };
 typedef const char *const Cases[MAX_CASES];
 
-static Cases ONE = { ".", "5", "2,3", "2,3t", "4,3s", "2,1,3", "2,3,2t", "40,3" };
+static Cases ONE = { ".", "5", "2,3", "2,3t", "4,3s", "2,1,3", "2,3,2t", "40,3", "0,3", "1" };
+static Cases SOME = { ".", "5", "2,3", "2,3t", "4,3s", "2,1,3", "2,3,2t", "40,3", "1" }; /* not empty */
+static Cases NO_ROWS = { "0,4", "0,4t" };
 static Cases ONE_ROWS = { "4", "3,5", "3,5t", "3,5s", "2,3,4", "2,3,4t", "3,1", "1,6" }; /* at least one dimension */
 static Cases ROWS_2D = { "3,4", "3,4t", "3,4s", "1,4", "4,1", "5,2", "2,7t" };
 static Cases CUBES = { "2,3,4", "2,3,4t", "2,3,4s", "1,3,4", "2,1,4", "2,3,1", "3,2,2" };
-static Cases TWO = { ". .", "3 3", "2,3 2,3", "2,3 3", "2,1 1,3", "3 2,3", "2,3t 2,3s", ". 2,3", "2,3,2 3,1" };
+static Cases TWO = { ". .", "3 3", "2,3 2,3", "2,3 3", "2,1 1,3", "3 2,3", "2,3t 2,3s", ". 2,3", "2,3,2 3,1", "0,3 3" };
 static Cases SAME = { ". .", "3 3", "2,3 2,3", "2,3t 2,3", "2,3 2,3s", "2,3,2 2,3,2", "1,5 1,5t" };
 static Cases PRODUCTS = { "2,3 3,4", "1,3 3,1", "2,3t 3,4", "2,3 3,4t", "2,3s 3,4s", "2,5,3 3,4", "3 3,4",
                           "2,2,3t 3,2", "33,20 20,5" };
+static Cases NO_PRODUCTS = { "0,3 3,2", "2,0 0,3", "2,3 3,0", "1 1", "0 0" };
 static Cases BATCHES = { "3 3s", "2,3t 3", "2,2,3 3", "3 2,3,2", "2,3s 2,3,2t", "2,2,3t 2,3,2", "1,2,3 2,3,2s",
                          "2,1,2,3 2,3,1", "3,2,3,4 3,1,4,2t" };
 static Cases ATTENTIONS = { "1,1,2 1,1,2 1,1,2", "2,3,4 2,3,4 2,3,4", "2,3,4 2,5,4 2,5,4", "1,4,2t 1,4,2 1,4,2t",
                             "2,3,4s 2,2,4 2,2,4s", "3,1,6 3,4,6t 3,4,6", "1,9,2 1,7,2 1,7,2" };
 static Cases LINEARS = { "2,3 4,3 4", "1,3 1,3 1", "2,3t 4,3 4", "2,3 4,3t 4", "2,3s 4,3s 4s", "2,5,3 4,3 4",
-                         "3 4,3 4", "33,7 5,7 5" };
+                         "3 4,3 4", "33,7 5,7 5", "0,3 4,3 4" };
 static Cases LORAS = { "2,3 4,3 4 2,3 4,2", "1,3 1,3 1 1,3 1,1", "2,3t 4,3 4 2,3t 4,2t", "2,3 4,3t 4 2,3s 4,2s",
-                       "2,5,3 4,3 4 1,3 4,1", "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3" };
+                       "2,5,3 4,3 4 1,3 4,1", "3 4,3 4 2,3 4,2", "9,7 5,7 5 3,7 5,3",
+                       "0,3 4,3 4 2,3 4,2" };
 static Cases NORMS = { "4 4 4", "2,3 3 3", "2,3t 3 3s", "2,5s 5s 5", "2,3,4 4 4", "2,3,4 3,4 3,4", "2,3,4t 3,4t 3,4s",
-                       "3,20 20 20" };
+                       "3,20 20 20", "0,3 3 3" };
 static Cases RESIDUALS = { "4 4 4 4", "2,3 2,3 3 3", "2,3t 2,3 3 3s", "2,3 2,3t 3s 3", "2,5s 2,5s 5 5",
-                           "2,3,4 2,3,4 4 4", "20,3 20,3 3 3", "3,70 3,70 70 70" };
-static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3" };
+                           "2,3,4 2,3,4 4 4", "20,3 20,3 3 3", "3,70 3,70 70 70", "0,3 0,3 3 3" };
+static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3", "0,3 4,3" };
 
-/* What the values must be like, so that the operation is smooth where it is checked. APART: no two equal, none near 0.
- * EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32 holds exactly. */
+/* What the values must be like, so that the operation is smooth where it is checked. APART: no
+ * two equal, none near 0. EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32
+ * holds exactly. */
 typedef enum Domain { ANY, POSITIVE, APART, EXACT } Domain;
 
 typedef struct Row {
@@ -180,31 +187,32 @@ static const Row rows[] = {
     { "relu", relu, ONE, APART },
     { "abs", absolute, ONE, APART },
     { "matmul", matmul, PRODUCTS, ANY }, { "matmul", matmul, BATCHES, ANY },
+    { "matmul", matmul, NO_PRODUCTS, ANY },
     { "linear", linear, LINEARS, ANY }, { "linear", linear_no_bias, WEIGHTS, ANY },
     { "linear_lora", linear_lora, LORAS, ANY },
     { "linear_plus_lora", linear_plus_lora, LORAS, ANY },
     { "T", reversed, ONE, ANY },
-    { "transpose", transpose, ONE_ROWS, ANY },
+    { "transpose", transpose, NO_ROWS, ANY }, { "transpose", transpose, ONE_ROWS, ANY },
     { "permute", permute, CUBES, ANY },
     { "view", view, ONE, ANY },
     { "reshape", reshape, ONE, ANY },
-    { "slice", slice, ONE_ROWS, ANY },
+    { "slice", slice, NO_ROWS, ANY }, { "slice", slice, ONE_ROWS, ANY },
     { "select", select_one, ONE_ROWS, ANY },
     { "expand", expand, ROWS_2D, ANY },
-    { "unsqueeze", unsqueeze, ONE_ROWS, ANY },
+    { "unsqueeze", unsqueeze, NO_ROWS, ANY }, { "unsqueeze", unsqueeze, ONE_ROWS, ANY },
     { "squeeze", squeeze, ONE, ANY },
     { "contiguous", contiguous, ONE, ANY },
     { "to", converted, ONE, EXACT },
     { "select_rows", select_rows, (Cases){ "3", "4,3", "4,3t", "4,3s", "3,2,2", "3,2,2t", "5,1" }, ANY },
     { "mask_rows", mask_rows, (Cases){ "3", "3,4", "3,4t", "3,4s", "3,2,2", "3,2,2t", "3,1" }, ANY },
     { "sum", sum, ONE, ANY }, { "sum", sum_first, ONE_ROWS, ANY }, { "sum", sum_outer, CUBES, ANY },
-    { "mean", mean, ONE, ANY }, { "mean", mean_last, ONE_ROWS, ANY },
-    { "max", max_all, ONE, APART }, { "max", max_outer, CUBES, APART },
-    { "min", min_all, ONE, APART }, { "min", min_middle, CUBES, APART },
+    { "mean", mean, SOME, ANY }, { "mean", mean_last, ONE_ROWS, ANY },
+    { "max", max_all, SOME, APART }, { "max", max_outer, CUBES, APART },
+    { "min", min_all, SOME, APART }, { "min", min_middle, CUBES, APART },
     { "max_dim", max_dim, ONE_ROWS, APART },
     { "min_dim", min_dim, ONE_ROWS, APART },
-    { "softmax", softmax, ONE_ROWS, ANY }, { "softmax", softmax_first, CUBES, ANY },
-    { "log_softmax", log_softmax, ONE_ROWS, ANY }, { "log_softmax", log_softmax_middle, CUBES, ANY },
+    { "softmax", softmax, NO_ROWS, ANY }, { "softmax", softmax, ONE_ROWS, ANY }, { "softmax", softmax_first, CUBES, ANY },
+    { "log_softmax", log_softmax, NO_ROWS, ANY }, { "log_softmax", log_softmax, ONE_ROWS, ANY }, { "log_softmax", log_softmax_middle, CUBES, ANY },
     { "cross_entropy", cross_entropy, ROWS_2D, ANY },
     { "cross_entropy_with", cross_entropy_sum, ROWS_2D, ANY },
     { "mse_loss", mse_loss, SAME, ANY },
@@ -212,6 +220,7 @@ static const Row rows[] = {
     { "embedding", embedding, (Cases){ "3,1", "3,4", "3,4t", "3,4s", "5,2", "5,70" }, ANY },
     { "layer_norm", layer_norm, NORMS, ANY }, { "layer_norm", layer_norm_weight, NORMS, ANY },
     { "layer_norm", layer_norm_bias, NORMS, ANY }, { "layer_norm", layer_norm_plain, ONE_ROWS, ANY },
+    { "layer_norm", layer_norm_plain, NO_ROWS, ANY },
     { "residual_norm", residual_norm, RESIDUALS, ANY },
     { "residual_norm", residual_norm_twice, (Cases){ "4", "5", "6s" }, ANY },
     { "attention", attention, ATTENTIONS, ANY }, { "attention_with", attention_with, ATTENTIONS, ANY },
@@ -224,7 +233,7 @@ static const Row rows[] = {
 static const char *const not_differentiable[] = { "zeros", "ones", "full", "tensor", "scalar", "arange", "rand",
     "randn", "randint", "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose" };
 
-/* ---- one case ---------------------------------------------------------------------------------------------------- */
+/* ---- one case ------------------------------------------------------------------------------- */
 
 typedef struct Case {
     const Row *row;
@@ -296,7 +305,7 @@ static bool run_case(const Row *row, const char *text, Rng *rng, double *worst, 
     return ok;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 typedef struct Options {
     int64_t seed, threads;
@@ -308,7 +317,8 @@ static const CliProgram program = {
     .options = options,
 };
 
-/* All rows of one operation stand together and are one line of the table. Every wrong case is said. */
+/* All rows of one operation stand together and are one line of the table. Every wrong case is
+ * said. */
 static int print_table(Rng *rng)
 {
     int failures = 0;

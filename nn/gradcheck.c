@@ -4,41 +4,101 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "nn/fields.h"
 
-/* The parameters are changed where they are, so only x has to be handed on; it is the first input. */
+/* The parameters are changed where they are, so only x has to be handed on; it is the first
+ * input. */
 static Tensor *run_module(Tape *t, Tensor *const *in, void *user)
 {
     return lk_forward(t, user, in[0]);
 }
 
-bool lk_gradcheck_module(Module *m, Tensor *x, const GradcheckOptions *options, GradcheckReport *report)
+typedef struct Inputs {
+    int count, constant_count;
+    Tensor **in;
+    const char **names;
+    char (*text)[LK_NAME_MAX];
+    GradcheckConstant *constants;
+    char (*constant_text)[LK_NAME_MAX];
+} Inputs;
+
+/* The numbers among the fields of m and of all modules in it, "0.lora.alpha"; only counted
+ * while there is no room. */
+static int read_constants(Module *m, Inputs *to)
 {
+    int count = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        for (const Field *f = first_field(it.module); f; f = next_field(f)) {
+            if (f->kind != LK_FIELD_INT && f->kind != LK_FIELD_DOUBLE) continue;
+            if (to) {
+                const void *field = field_of(it.module, f);
+                char *name = to->constant_text[count];
+                snprintf(name, LK_NAME_MAX, "%.180s%s%.60s", it.name, it.name[0] ? "." : "",
+                         f->name);
+                to->constants[count].name = name;
+                to->constants[count].value = f->kind == LK_FIELD_INT
+                                                 ? (double)*(const int64_t *)field
+                                                 : *(const double *)field;
+            }
+            count++;
+        }
+    return count;
+}
+
+static bool make_inputs(Inputs *to, Module *m, Tensor *x, Error *err)
+{
+    TensorList params = lk_trainable_parameters(m, err);
+    to->count = 1 + params.count;
+    lk_tensor_list_free(&params);
+    if (err->code != LK_OK) return false;
+    to->constant_count = read_constants(m, NULL);
+    size_t count = (size_t)to->count, constants = (size_t)to->constant_count + 1;
+    to->in = lk_mem_calloc(count, sizeof *to->in);
+    to->names = lk_mem_calloc(count, sizeof *to->names);
+    to->text = lk_mem_calloc(count, sizeof *to->text);
+    to->constants = lk_mem_calloc(constants, sizeof *to->constants);
+    to->constant_text = lk_mem_calloc(constants, sizeof *to->constant_text);
+    if (!to->in || !to->names || !to->text || !to->constants || !to->constant_text) {
+        lk_error_set(err, LK_EMEMORY, "lk_gradcheck_module: no memory for %zu inputs", count);
+        return false;
+    }
+    to->in[0] = x;
+    to->names[0] = "the input";
+    int i = 1;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) {
+        if (!it.tensor->requires_grad) continue;
+        to->names[i] = memcpy(to->text[i], it.name, sizeof it.name);
+        to->in[i++] = it.tensor;
+    }
+    read_constants(m, to);
+    return true;
+}
+
+bool lk_gradcheck_module(Module *m, Tensor *x, const GradcheckOptions *options,
+                         GradcheckReport *report)
+{
+    if (!report) return false;
     *report = (GradcheckReport){ 0 };
     Error err = { 0 };
-    TensorList params = lk_trainable_parameters(m, &err);
-    size_t count = 1 + (size_t)params.count;
-    Tensor **in = lk_mem_calloc(count, sizeof *in);
-    const char **names = lk_mem_calloc(count, sizeof *names);
-    char(*text)[LK_NAME_MAX] = lk_mem_calloc(count, sizeof *text);
-    if (err.code == LK_OK && (!in || !names || !text))
-        lk_error_set(&err, LK_EMEMORY, "lk_gradcheck_module: no memory for %zu inputs", count);
-
-    if (err.code == LK_OK) {
-        in[0] = x;
-        names[0] = "the input";
-        int i = 1;
-        for (ParamIter it = lk_params(m); lk_params_next(&it);) {
-            if (!it.tensor->requires_grad) continue;
-            names[i] = memcpy(text[i], it.name, sizeof it.name);
-            in[i++] = it.tensor;
+    Inputs inputs = { 0 };
+    if (!m)
+        lk_error_set(&err, LK_EVALUE,
+                     "lk_gradcheck_module: the module is NULL; did making it fail?");
+    if (m && make_inputs(&inputs, m, x, &err)) {
+        GradcheckOptions with = options ? *options : (GradcheckOptions){ 0 };
+        if (!with.constants) {
+            with.constants = inputs.constants;
+            with.constant_count = inputs.constant_count;
         }
-        lk_gradcheck(run_module, m, (int)count, in, names, options, report);
+        lk_gradcheck(run_module, m, inputs.count, inputs.in, inputs.names, &with, report);
     } else {
-        memcpy(report->message, err.message, sizeof report->message);
+        report->mistake = "arguments";
+        snprintf(report->message, sizeof report->message, "%s", err.message);
     }
-    lk_mem_free(text);
-    lk_mem_free(names);
-    lk_mem_free(in);
-    lk_tensor_list_free(&params);
+    lk_mem_free(inputs.constant_text);
+    lk_mem_free(inputs.constants);
+    lk_mem_free(inputs.text);
+    lk_mem_free(inputs.names);
+    lk_mem_free(inputs.in);
     return report->ok;
 }

@@ -34,6 +34,7 @@ static struct Good {
 
 static Tensor *itself(Tape *t, const void *state, Tensor *x) { return (void)t, (void)state, x; }
 static Tensor *square(Tape *t, Tensor *const *in, void *user) { return (void)user, lk_mul(t, in[0], in[0]); }
+static bool square_many(Tape *t, Tensor *const *in, Tensor **out, void *user) { return (*out = square(t, in, user)); }
 static void no_row(int64_t n, void *const *p, const int64_t *step, const void *arg) { (void)n, (void)p, (void)step, (void)arg; }
 static bool every(const ParamIter *it, void *user) { return (void)it, (void)user, true; }
 static void ignore(const Error *err, void *user) { (void)err, (void)user; }
@@ -79,9 +80,9 @@ static void make_good(void)
 }
 
 #define GOOD_Tapep good.tape
-#define GOOD_Tensorp good.tensor
+#define GOOD_Tensorp lk_tensor_retain(good.tensor) /* it may be consumed */
 #define GOOD_Tensorpp (void *)good.tensors
-#define GOOD_Modulep good.module
+#define GOOD_Modulep lk_module_retain(good.module)
 #define GOOD_Modulepp good.modules
 #define GOOD_ModuleArrayp (&(ModuleArray){ NULL, 0 })
 #define GOOD_ModuleTypep (&module_type)
@@ -117,7 +118,8 @@ static void make_good(void)
 #define GOOD_RowFnp no_row
 #define GOOD_RecomputeFnp itself
 #define GOOD_GradcheckFnp square
-#define GOOD_GradcheckOptionsp (&(GradcheckOptions){ 0, 0, 0, 0 })
+#define GOOD_GradcheckManyFnp square_many
+#define GOOD_GradcheckOptionsp (&(GradcheckOptions){ .eps = 0 })
 #define GOOD_GradcheckReportp (&(GradcheckReport){ .ok = false })
 #define GOOD_ParamFilterp every
 #define GOOD_ErrorHandlerp ignore
@@ -197,7 +199,8 @@ enum { CALLS = sizeof calls / sizeof *calls };
 static bool is_ruled_out(const Call *c)
 {
     static const char *const ruled_out[][2] = {
-        { "lk_loop", "row" }, { "lk_loop", "x" }, { "lk_loop_serial", "row" }, { "lk_loop_serial", "x" }, /* core/op.h */
+        { "lk_loop", "row" }, { "lk_loop", "x" }, { "lk_loop_serial", "row" }, { "lk_loop_serial", "x" },
+        { "lk_grad_in_fresh", "fresh" }, /* core/op.h */
     };
     for (size_t i = 0; !c->stale && i < sizeof ruled_out / sizeof *ruled_out; i++)
         if (strcmp(c->function, ruled_out[i][0]) == 0 && strcmp(c->parameter, ruled_out[i][1]) == 0) return true;
@@ -205,10 +208,11 @@ static bool is_ruled_out(const Call *c)
 }
 
 /* These leave a stale tensor alone by their nature: the question itself, giving back, text for messages, a result that is
- * recorded. One refuses something else first: the good module has no parameter "x". */
+ * recorded. Two refuse something else first: the good module has no parameter "x", and is not float64. */
 static bool takes_stale(const Call *c)
 {
-    static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text", "lk_assign" };
+    static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text", "lk_assign",
+                                             "lk_gradcheck_module" };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(c->function, functions[i]) == 0) return true;
     return strcmp(c->function, "lk_record") == 0 && strcmp(c->parameter, "y") == 0;

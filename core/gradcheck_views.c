@@ -1,0 +1,137 @@
+/* gradcheck_views.c - every input once more behind other strides: as a transposed view of the
+ * same values (with one dimension: every second element), and as an expanded view of its first
+ * slice. An operation may refuse a view. */
+#include <math.h>
+#include <string.h>
+
+#include "core/gradcheck_parts.h"
+
+static int first_long(const Tensor *x)
+{
+    int d = 0;
+    while (d < x->ndim && x->shape[d] < 2) d++;
+    return d;
+}
+
+/* A leaf on the tape. It lies in room for twice its elements, so that reading it as if it were
+ * contiguous is wrong, but never out of bounds. */
+static Tensor *make_view(Check *c, const Tensor *x, bool expanded)
+{
+    Tensor *room = lk_empty(c->t, x->dtype, 1, (int64_t[]){ 2 * lk_numel(x) });
+    Tensor from = *x, layout = *x;
+    int d = first_long(x);
+    if (expanded) from.shape[d] = layout.shape[d] = 1;
+    for (int64_t e = 0, stride = x->ndim == 1 ? 2 : 1; e < x->ndim; e++) {
+        layout.stride[e] = stride;
+        stride *= layout.shape[e];
+    }
+    Tensor *y = room ? lk_view_of(c->t, &layout, room->storage, room->data) : NULL;
+    if (!y || !lk_copy_(y, &from, NULL)) return NULL;
+    if (expanded) {
+        y->shape[d] = x->shape[d];
+        y->stride[d] = 0;
+    }
+    y->requires_grad = x->requires_grad;
+    return y;
+}
+
+static Tensor *make_copy(Check *c, const Tensor *x, bool requires_grad)
+{
+    Tensor *y = x ? lk_empty(c->t, x->dtype, x->ndim, x->shape) : NULL;
+    if (!y || !lk_copy_(y, x, NULL)) return NULL;
+    y->requires_grad = requires_grad;
+    return y;
+}
+
+/* Equal as far as the tolerance goes, of the largest: another order of sums is no mistake,
+ * another element is one. */
+static int64_t find_difference(const Check *c, const double *a, const double *b, int64_t n)
+{
+    double largest = 0;
+    for (int64_t k = 0; k < n; k++)
+        if (isfinite(b[k])) largest = fmax(largest, fabs(b[k]));
+    for (int64_t k = 0; k < n; k++)
+        if (!lk_check_same(a[k], b[k]) && !(fabs(a[k] - b[k]) <= c->o.atol + c->o.rtol * largest))
+            return k;
+    return -1;
+}
+
+static void compare(Check *c, int i, const char *kind, const Run *view, const Run *plain)
+{
+    char name[96], shape[LK_SHAPE_TEXT];
+    lk_check_name(c, i, name);
+    lk_shape_text(c->in[i], shape);
+    int64_t at = find_difference(c, view->y, plain->y, c->outputs);
+    if (at >= 0) {
+        lk_check_found(c, "strided",
+                       "%.60s %.40s as %s gives %g where a contiguous copy gives %g: the forward "
+                       "reads it as if "
+                       "it were contiguous (lk_packed)",
+                       name, shape, kind, lk_check_shown(view->y[at]),
+                       lk_check_shown(plain->y[at]));
+        return;
+    }
+    for (int w = 0; w < COTANGENTS; w++) {
+        at = find_difference(c, view->gradient[w], plain->gradient[w], c->total);
+        if (at < 0) continue;
+        lk_check_found(c, "strided",
+                       "%.60s %.40s as %s has gradient %g where a contiguous copy has %g: the "
+                       "backward reads it "
+                       "as if it were contiguous (lk_packed)",
+                       name, shape, kind, lk_check_shown(view->gradient[w][at]),
+                       lk_check_shown(plain->gradient[w][at]));
+        return;
+    }
+}
+
+/* f with `x` in the place of in[i]. False: it stopped, refused (with a reason), or reads that
+ * input from elsewhere. */
+static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind, Run *run)
+{
+    if (!x) return lk_check_no_memory(c);
+    Error refusal = { 0 };
+    for (int j = 0; j < c->count; j++)
+        in[j] = c->in[j] == c->in[i] ? x : c->in[j]; /* an input may be given twice */
+    bool ok = lk_check_record(c, in, run, &refusal), read = c->read[i] || !x->requires_grad;
+    if (!ok && !c->stopped && refusal.code == LK_OK) {
+        char name[96];
+        lk_check_found(
+            c, "strided",
+            "%s as %s gives NULL without a reason; refuse it with lk_fail, or take lk_packed",
+            lk_check_name(c, i, name), kind);
+    }
+    return ok && read;
+}
+
+static void check_input(Check *c, Tensor **in, int i)
+{
+    const Tensor *x = c->in[i];
+    const char *transposed = x->ndim == 1 ? "every second element" : "a transposed view";
+    lk_check_begin(c, true, POISON);
+    if (try_input(c, in, i, make_view(c, x, false), transposed, &c->again))
+        compare(c, i, transposed, &c->again, &c->first);
+    else if (c->stopped || !c->read[i]) return;
+
+    if (first_long(x) == x->ndim) return;
+    const char *expanded = "an expanded view";
+    Run plain = { c->plus, { c->numeric[0], c->numeric[1] } }; /* not used yet */
+    lk_check_begin(c, true, POISON);
+    Tensor *view = make_view(c, x, true);
+    if (!try_input(c, in, i, make_copy(c, view, x->requires_grad), "a contiguous copy", &plain))
+        return;
+    lk_check_begin(c, true, POISON);
+    if (try_input(c, in, i, make_view(c, x, true), expanded, &c->again))
+        compare(c, i, expanded, &c->again, &plain);
+}
+
+void lk_check_views(Check *c)
+{
+    Tensor **in = lk_mem_alloc((size_t)c->count * sizeof(Tensor *));
+    if (!in) {
+        lk_check_no_memory(c);
+        return;
+    }
+    for (int i = 0; i < c->count && !c->stopped; i++)
+        if (c->in[i]->ndim > 0 && lk_numel(c->in[i]) > 0) check_input(c, in, i);
+    lk_mem_free(in);
+}
