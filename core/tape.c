@@ -223,9 +223,9 @@ bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *
 
 int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d)
 {
-    if (d >= -ndim && d < ndim) return (int)(d < 0 ? d + ndim : d);
-    if (ndim == 0) lk_fail(t, LK_ESHAPE, "%s: a scalar has no dimension %lld", function, (long long)d);
-    else lk_fail(t, LK_ESHAPE, "%s: dimension %lld is outside %d … %d", function, (long long)d, -ndim, ndim - 1);
+    const int dims = ndim > 0 ? ndim : 1; /* a scalar's 0 and -1 are allowed, as in PyTorch */
+    if (d >= -dims && d < dims) return (int)(d < 0 ? d + dims : d);
+    lk_fail(t, LK_ESHAPE, "%s: dimension %lld is outside %d … %d", function, (long long)d, -dims, dims - 1);
     return -1;
 }
 
