@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "core/exact.h"
 #include "core/op.h"
 
 /* The number of the thread that asks, in a parallel region: which of several pieces of scratch is its own. */

@@ -2,6 +2,7 @@
  * that runs the record backwards: core/backward.c. */
 #include "core/tape.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #ifdef _OPENMP
@@ -281,6 +282,20 @@ const char *lk_grad_fn(const Tensor *y)
 }
 
 /* ---- threads --------------------------------------------------------------------------------------------------- */
+
+/* gcc's OpenMP keeps threads between two regions, and in a child of fork(), where they do not exist, waits for them for
+ * ever. So they end before a fork; parent and child each make theirs anew. clang's does so itself. */
+#if defined(_OPENMP) && !defined(__clang__) && __GNUC__ >= 9
+static void end_threads(void)
+{
+    omp_pause_resource_all(omp_pause_hard);
+}
+
+__attribute__((constructor)) static void prepare_for_fork(void)
+{
+    pthread_atfork(end_threads, NULL, NULL);
+}
+#endif
 
 #ifdef _OPENMP
 void lk_set_num_threads(int n)
