@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/op.h"
 
 /* One run of a check: the gradients of all inputs lie one after the other in two arrays. */
@@ -165,8 +166,8 @@ static const char *find_hint(const Check *c, const Tensor *x, const double *a, c
     if (count > 1 && x->ndim >= 2 && agrees(c, a, n, count, 1, x->shape[0]))
         return "transpose: the analytic gradient has rows and columns exchanged";
     if (factor != 0 && count > 1 && agrees(c, a, n, count, factor, 0)) {
-        snprintf(text, 160, "factor: the analytic gradient is %.6g times what it should be%s", factor,
-                 fabs(factor - 0.5) < 1e-3 ? " (an input used twice must get both: += instead of =)" : "");
+        lk_snprintf(text, 160, "factor: the analytic gradient is %.6g times what it should be%s", factor,
+                    fabs(factor - 0.5) < 1e-3 ? " (an input used twice must get both: += instead of =)" : "");
         return text;
     }
     if (wrong < count) return "some elements only: look at borders, strides, ties, or a sum over a broadcast";
@@ -213,14 +214,14 @@ static void conclude(Check *c, const char *const *names)
     memcpy(shape.shape, r->index, sizeof r->index);
     lk_shape_text(&shape, index);
     if (r->ok) {
-        snprintf(r->message, sizeof r->message, "%lld elements agree within %g + %g |gradient|", (long long)r->checked,
-                 c->o.atol, c->o.rtol);
+        lk_snprintf(r->message, sizeof r->message, "%lld elements agree within %g + %g |gradient|",
+                    (long long)r->checked, c->o.atol, c->o.rtol);
         return;
     }
     const char *hint = find_hint(c, c->in[worst_input], c->analytic + first_of_worst, c->numeric + first_of_worst, factor);
     snprintf(r->hint, sizeof r->hint, "%s", hint);
-    snprintf(r->message, sizeof r->message, "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name, index,
-             r->analytic, r->numeric, hint);
+    lk_snprintf(r->message, sizeof r->message, "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
+                index, r->analytic, r->numeric, hint);
 }
 
 /* ---- the check --------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <omp.h>
 #endif
 
+#include "core/dot.h"
 #include "core/graph.h"
 #include "core/strict.h"
 
@@ -122,7 +123,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     Error err = { .code = code };
     va_list args;
     va_start(args, format);
-    vsnprintf(err.message, sizeof err.message, format, args);
+    lk_vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
     if (t == &lk_graveyard) { /* it is nobody's and keeps nothing */
         lk_strict_report(code, "%s", err.message);

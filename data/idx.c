@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 
 #ifdef LK_HAVE_ZLIB
@@ -39,7 +40,7 @@ static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *fo
     char text[384];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(s->err, code, "%s: %s: %s", s->caller, s->path, text);
 }

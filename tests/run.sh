@@ -17,6 +17,7 @@ need pkg-config has pkg-config
 need clang has clang
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
+need locales test -e /usr/share/i18n/locales/de_DE # a test writes numbers as a German does
 want chromium has chromium # two tests open pages in it
 install_missing
 
