@@ -108,8 +108,7 @@ LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, 
  * dimensions as x and is no larger except along dim; an index outside 0 … size-1 is LK_EVALUE. dx[index] += dy. */
 LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
 /* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each dx += its part of dy. */
-#define LK_TENSORS(...) \
-    (int)(sizeof((Tensor *[]){ __VA_ARGS__ }) / sizeof(Tensor *)), (Tensor *[]){ __VA_ARGS__ }
+#define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
 LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
 /* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);

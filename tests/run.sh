@@ -12,6 +12,7 @@ cd "$root" || exit 1
 clang_has() { echo 'int main(void) { return 0; }' | clang "$1" -x c - -o /dev/null; }
 
 need_compiler
+need g++ has c++ # a test uses the headers from C++
 need libcriterion-dev has_header criterion/criterion.h
 need pkg-config has pkg-config
 need clang has clang
