@@ -70,11 +70,12 @@ int lk_snprintf(char *text, size_t size, const char *format, ...)
     return length;
 }
 
-double lk_strtod(const char *text, char **stop)
+double lk_strtod(const char *text, const char **stop)
 {
-    if (!text) return 0;
+    char *last = NULL;
     const locale_t before = begin();
-    const double value = strtod(text, stop);
+    const double value = text ? strtod(text, &last) : 0;
     end(before);
+    if (stop) *stop = last;
     return value;
 }

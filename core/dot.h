@@ -14,6 +14,6 @@ LK_API int lk_fprintf(FILE *out, const char *format, ...) LK_PRINTF(2, 3);
 LK_API int lk_vfprintf(FILE *out, const char *format, va_list args) LK_PRINTF(2, 0);
 LK_API int lk_snprintf(char *text, size_t size, const char *format, ...) LK_PRINTF(3, 4);
 LK_API int lk_vsnprintf(char *text, size_t size, const char *format, va_list args) LK_PRINTF(3, 0);
-LK_API double lk_strtod(const char *text, char **end);
+LK_API double lk_strtod(const char *text, const char **end);
 
 #endif

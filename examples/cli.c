@@ -67,7 +67,7 @@ static int64_t parse_int(const CliProgram *program, const CliOption *o, const ch
 
 static double parse_double(const CliProgram *program, const CliOption *o, const char *text)
 {
-    char *end;
+    const char *end;
     double x = lk_strtod(text, &end);
     /* strtod also takes "nan", "inf", hexadecimal numbers and white space in front */
     bool plain = text[strspn(text, "+-.0123456789eE")] == '\0';

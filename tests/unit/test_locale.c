@@ -89,7 +89,7 @@ Test(locale, what_is_read)
     speak_german();
     cli_parse(&program, 3, argv, &o);
     check(o.lr == 0.25, "%g", o.lr);
-    char *end;
+    const char *end;
     check(lk_strtod("0.5,", &end) == 0.5 && *end == ',');
 }
 
