@@ -1,25 +1,49 @@
-/* api.h - what every header needs: linkage, printf checking, counted-array macros. */
+/* api.h - what every header needs: linkage, printf checking, counted-array macros.
+ *
+ * The headers work from C++17 too. C only are the tables of fields (nn/module.h): a module's type is written in a .c file.
+ * A pointer to a struct in place, &(LoRAConfig){ .rank = 8 }, is a variable of its own in C++. */
 #ifndef LK_API_H
 #define LK_API_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __cplusplus
+#include <initializer_list>
+#define LK_C extern "C"
+#else
+#define LK_C
+#endif
 
 /* Only what carries LK_API leaves the shared library; everything else is hidden. */
 #if defined(__GNUC__) || defined(__clang__)
-#define LK_API __attribute__((visibility("default")))
+#define LK_API LK_C __attribute__((visibility("default")))
 #define LK_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #else
-#define LK_API
+#define LK_API LK_C
 #define LK_PRINTF(at, first)
 #endif
+/* For a variable; in C++ LK_C says extern already. */
+#ifdef __cplusplus
+#define LK_API_DATA LK_API
+#else
+#define LK_API_DATA LK_API extern
+#endif
+
+/* An array written in place, and how long it is: until the end of the statement in C++, of the block in C. */
+#ifdef __cplusplus
+#define LK_ARRAY(T, ...) (std::initializer_list<T>{ __VA_ARGS__ }.begin())
+#define LK_LENGTH(T, ...) ((int)std::initializer_list<T>{ __VA_ARGS__ }.size())
+#else
+#define LK_ARRAY(T, ...) (T const[]){ __VA_ARGS__ }
+#define LK_LENGTH(T, ...) ((int)(sizeof(LK_ARRAY(T, __VA_ARGS__)) / sizeof(T)))
+#endif
+#define LK_LIST(T, ...) LK_LENGTH(T, __VA_ARGS__), LK_ARRAY(T, __VA_ARGS__)
 
 /* Counted arrays written in place: LK_SHAPE(2, 3) stands for two arguments, the count 2 and {2, 3}.
  * A scalar's shape is LK_SCALAR; "every dimension" of a reduction is LK_ALL. */
-#define LK_I64S(...) (const int64_t[]){ __VA_ARGS__ }
-#define LK_COUNT(...) ((int)(sizeof(LK_I64S(__VA_ARGS__)) / sizeof(int64_t)))
-#define LK_SHAPE(...) LK_COUNT(__VA_ARGS__), LK_I64S(__VA_ARGS__)
+#define LK_I64S(...) LK_ARRAY(int64_t, __VA_ARGS__)
+#define LK_SHAPE(...) LK_LIST(int64_t, __VA_ARGS__)
 #define LK_DIMS(...) LK_SHAPE(__VA_ARGS__)
 #define LK_SCALAR 0, NULL
 #define LK_ALL 0, NULL

@@ -4,12 +4,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/dot.h"
+
 bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)
 {
     if (!err || err->code != LK_OK) return false;
     va_list args;
     va_start(args, format);
-    vsnprintf(err->message, sizeof err->message, format, args);
+    lk_vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
     err->code = code;
     return false;

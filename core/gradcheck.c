@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 /* ---- the report ----------------------------------------------------------------------------- */
@@ -12,7 +13,7 @@
 static void add_text(char *text, size_t size, const char *format, va_list args)
 {
     size_t used = strlen(text);
-    if (used + 1 < size) vsnprintf(text + used, size - used, format, args);
+    if (used + 1 < size) lk_vsnprintf(text + used, size - used, format, args);
 }
 
 static void add(char *text, size_t size, const char *format, ...) LK_PRINTF(3, 4);
@@ -29,15 +30,15 @@ void lk_check_found(Check *c, const char *mistake, const char *format, ...)
 {
     GradcheckReport *r = c->report;
     char text[HINT], name[32];
-    snprintf(name, sizeof name, "%s: ", mistake);
+    lk_snprintf(name, sizeof name, "%s: ", mistake);
     if (strstr(r->message, name)) return;
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (!r->mistake) {
         r->mistake = mistake;
-        snprintf(r->hint, sizeof r->hint, "%.13s: %.*s", mistake, HINT - 1, text);
+        lk_snprintf(r->hint, sizeof r->hint, "%.13s: %.*s", mistake, HINT - 1, text);
     }
     add(r->message, sizeof r->message, "%s%s%s", r->message[0] ? "\n" : "", name, text);
 }
@@ -62,8 +63,8 @@ bool lk_check_no_memory(Check *c)
 
 const char *lk_check_name(const Check *c, int i, char text[96])
 {
-    if (c->names && c->names[i]) snprintf(text, 96, "%s", c->names[i]);
-    else snprintf(text, 96, "input %d", i);
+    if (c->names && c->names[i]) lk_snprintf(text, 96, "%s", c->names[i]);
+    else lk_snprintf(text, 96, "input %d", i);
     return text;
 }
 
@@ -260,7 +261,7 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     if (check_arguments(&c)) run(&c);
     report->ok = !report->mistake;
     if (report->ok)
-        snprintf(report->message, sizeof report->message,
+        lk_snprintf(report->message, sizeof report->message,
                  "%lld elements agree within %g + %g |gradient|%s%s", (long long)report->checked,
                  c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
     return report->ok;

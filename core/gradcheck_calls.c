@@ -2,6 +2,7 @@
  * another call, and with a call in which new memory holds other values. */
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 /* The first of n places where a and b differ, -1: none. */
@@ -23,7 +24,7 @@ static Differs compare(const Check *c, char place[200])
         int r = 0;
         int64_t k = at;
         while (k >= lk_numel(&c->shapes[r])) k -= lk_numel(&c->shapes[r++]);
-        snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index),
+        lk_snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index),
                  lk_check_shown(c->first.y[at]), lk_check_shown(c->again.y[at]));
         return RESULT;
     }
@@ -33,7 +34,7 @@ static Differs compare(const Check *c, char place[200])
         int i = 0;
         while (!lk_check_is_on(c, i) || at >= lk_check_offset(c, i) + lk_numel(c->in[i])) i++;
         int64_t k = at - lk_check_offset(c, i);
-        snprintf(place, 200, "%.60s at %.60s: %g, then %g", lk_check_name(c, i, name),
+        lk_snprintf(place, 200, "%.60s at %.60s: %g, then %g", lk_check_name(c, i, name),
                  lk_check_index(c->in[i], k, index), lk_check_shown(c->first.gradient[w][at]),
                  lk_check_shown(c->again.gradient[w][at]));
         return GRADIENT;

@@ -7,13 +7,14 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 bool lk_hint_say(Suspect *w, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(w->text, HINT, format, args);
+    lk_vsnprintf(w->text, HINT, format, args);
     va_end(args);
     return true;
 }
@@ -108,7 +109,7 @@ static void name_factor(Suspect *w, double factor, const char *name, double valu
          inverse = fabs(fabs(factor) * value - 1) <= 1e-5;
     if (!(value > 0) || value == 1 || !(is || inverse) || used >= HINT) return;
     const char *begin = strstr(w->text, "; it is ") ? " or " : "; it is ";
-    snprintf(w->text + used, HINT - used, "%s%s%s%s", begin, factor < 0 ? "-" : "",
+    lk_snprintf(w->text + used, HINT - used, "%s%s%s%s", begin, factor < 0 ? "-" : "",
              is ? "" : "1 / ", name);
 }
 
@@ -133,13 +134,13 @@ static bool constant_factor(Suspect *w)
     if (w->outputs != w->n) name_factor(w, factor, "the number of results", (double)w->outputs);
     for (int d = 0; d < w->x->ndim; d++) {
         char name[48];
-        snprintf(name, sizeof name, "the size of its dimension %d", d);
+        lk_snprintf(name, sizeof name, "the size of its dimension %d", d);
         if (w->x->shape[d] != w->n) name_factor(w, factor, name, (double)w->x->shape[d]);
     }
     const Tensor *y = &c->shapes[0];
     for (int d = 0; c->results == 1 && d < y->ndim; d++) {
         char name[48];
-        snprintf(name, sizeof name, "the size of dimension %d of the result", d);
+        lk_snprintf(name, sizeof name, "the size of dimension %d of the result", d);
         if (y->shape[d] != w->outputs) name_factor(w, factor, name, (double)y->shape[d]);
     }
     if (w->outputs == 1) name_factor(w, factor, "the result", fabs(c->first.y[0]));

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 
@@ -146,7 +147,7 @@ static Tensor *operand(const Node *n, int i)
 static const char *operand_name(const Node *n, int i, char text[32])
 {
     if (i == n->inputs) return "its result";
-    snprintf(text, 32, "its input %d", i);
+    lk_snprintf(text, 32, "its input %d", i);
     return text;
 }
 

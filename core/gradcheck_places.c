@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 /* ---- right in some places only -------------------------------------------------------------- */
@@ -127,7 +128,7 @@ static Operands operands_of(const Suspect *w)
     }
     if (c->results == 1 && w->outputs == w->n) {
         o.u[o.count] = c->first.y;
-        snprintf(o.name[o.count++], 96, "y");
+        lk_snprintf(o.name[o.count++], 96, "y");
     }
     return o;
 }
@@ -152,7 +153,7 @@ static const char *term_text(const Operands *o, int number, char text[120])
                                                                                           "²)" };
     if (number == 0) return "1";
     int form = (number - 1) / o->count;
-    snprintf(text, 120, "%s%.90s%s", before[form], o->name[(number - 1) % o->count], behind[form]);
+    lk_snprintf(text, 120, "%s%.90s%s", before[form], o->name[(number - 1) % o->count], behind[form]);
     return text;
 }
 

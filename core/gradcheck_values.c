@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
 static double ratio(const Check *c, double a, double n)
@@ -96,7 +97,7 @@ static void print_table(const Check *c, int i, char *text, size_t size)
 {
     const GradcheckReport *r = c->report;
     char index[LK_SHAPE_TEXT];
-    int used = snprintf(text, size,
+    int used = lk_snprintf(text, size,
                         "no single mistake explains it. The largest errors:\n%-12s %16s %16s %12s",
                         "index", "analytic", "numeric", "difference");
     for (int j = 0; j < r->table_count && used > 0 && (size_t)used < size; j++) {
@@ -104,7 +105,7 @@ static void print_table(const Check *c, int i, char *text, size_t size)
         Tensor at = { .ndim = c->in[i]->ndim };
         memcpy(at.shape, e->index, sizeof e->index);
         used +=
-            snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g",
+            lk_snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g",
                      lk_shape_text(&at, index), e->analytic, e->numeric, e->analytic - e->numeric);
     }
 }
@@ -164,7 +165,7 @@ static const char *find_gap(Check *c, int i, char text[HINT])
         for (int k = 0; node->reached && k < node->inputs; k++)
             if (node->in[k] == c->in[i]) op = node->op->name;
     lk_check_unmark(c);
-    snprintf(text, HINT, "%.60s has this input, and nothing comes to its gradient; is it added?",
+    lk_snprintf(text, HINT, "%.60s has this input, and nothing comes to its gradient; is it added?",
              op ? op : "an operation");
     return text;
 }
@@ -191,12 +192,12 @@ static void explain(Check *c, int i)
     char gap[HINT];
     const char *why = w.doubled ? find_gap(c, i, gap) : NULL;
     r->mistake = why ? "not connected" : "values";
-    if (why) snprintf(r->hint, sizeof r->hint, "not connected: %s", why);
-    else if (w.doubled && lk_check_hint(&w)) snprintf(r->hint, sizeof r->hint, "%s", hint);
+    if (why) lk_snprintf(r->hint, sizeof r->hint, "not connected: %s", why);
+    else if (w.doubled && lk_check_hint(&w)) lk_snprintf(r->hint, sizeof r->hint, "%s", hint);
     print_table(c, i, table, sizeof table);
     Tensor at = { .ndim = r->ndim };
     memcpy(at.shape, r->index, sizeof r->index);
-    snprintf(r->message, sizeof r->message,
+    lk_snprintf(r->message, sizeof r->message,
              "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
              lk_shape_text(&at, index), r->analytic, r->numeric, r->hint[0] ? r->hint : table);
     lk_mem_free(jacobian);
@@ -211,7 +212,7 @@ static void notice_unread(Check *c)
         size_t used = strlen(r->notice);
         if (!lk_check_is_on(c, i) || c->read[i] || lk_numel(c->in[i]) == 0) continue;
         if (!is_zero(c->numeric[0] + lk_check_offset(c, i), lk_numel(c->in[i]))) continue;
-        snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read",
+        lk_snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read",
                  used ? ", " : "", lk_check_name(c, i, name));
     }
 }

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "core/exact.h"
 #include "core/op.h"
 
 /* The number of the thread that asks, in a parallel region: which of several pieces of scratch is its own. */
@@ -68,8 +69,15 @@ Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
 void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
 void lk_tape_release_temporary(Tape *t, ArenaMark mark);
 
-/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an error on the tape. */
+/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an error on the tape. A
+ * scalar takes 0 and -1, and then 0 is returned though it has no such size: lk_dim_size. */
 int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
+
+/* The size along a checked dimension: 1 for a scalar. */
+static inline int64_t lk_dim_size(const Tensor *x, int dim)
+{
+    return x->ndim > 0 ? x->shape[dim] : 1;
+}
 
 /* x as (outer, n, inner) around one dimension of size n. */
 typedef struct Along {

@@ -30,7 +30,7 @@ Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape)
 
 Along lk_along(const Tensor *x, int dim)
 {
-    Along a = { 1, x->shape[dim], 1 };
+    Along a = { 1, lk_dim_size(x, dim), 1 };
     for (int d = 0; d < dim; d++) a.outer *= x->shape[d];
     for (int d = dim + 1; d < x->ndim; d++) a.inner *= x->shape[d];
     return a;

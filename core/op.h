@@ -83,8 +83,7 @@ LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
 
 /* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for NULL). state_bytes of
  * state are copied and handed to backward as n->state. */
-#define LK_INPUTS(...) \
-    (int)(sizeof((Tensor *[]){ __VA_ARGS__ }) / sizeof(Tensor *)), (Tensor *[]){ __VA_ARGS__ }
+#define LK_INPUTS(...) LK_LIST(Tensor *, __VA_ARGS__)
 LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *in, const void *state,
                          size_t state_bytes);
 /* Whether lk_record would record: forward may skip what only backward needs. */

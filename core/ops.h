@@ -3,7 +3,11 @@
  * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason kept on the tape; an
  * argument that is NULL gives NULL. Elementwise operations broadcast as PyTorch does. Operands of one operation have the
  * same dtype, float32 or float64 unless it says otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=`
- * says what backward adds. How to add an operation: core/op.h. */
+ * says what backward adds. How to add an operation: core/op.h.
+ *
+ * C leaves open in which order the arguments of a call are computed. What draws random numbers (lk_rand, lk_randn, …,
+ * lk_dropout) therefore stands in a statement of its own when a call needs two of them: in
+ * lk_sub(t, lk_randn(t, &rng, …), lk_randn(t, &rng, …)) gcc and clang give the two the numbers in opposite order. */
 #ifndef LK_OPS_H
 #define LK_OPS_H
 
@@ -104,15 +108,14 @@ LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, 
  * dimensions as x and is no larger except along dim; an index outside 0 … size-1 is LK_EVALUE. dx[index] += dy. */
 LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
 /* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each dx += its part of dy. */
-#define LK_TENSORS(...) \
-    (int)(sizeof((Tensor *[]){ __VA_ARGS__ }) / sizeof(Tensor *)), (Tensor *[]){ __VA_ARGS__ }
+#define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
 LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
 /* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);
 
 /* ---- reductions (ops_reduce.c) ---------------------------------------------------------------------------------
  * Over the listed dimensions (LK_DIMS(0, -1)) or all (LK_ALL); keepdim leaves them with size 1. Sums are taken in
- * double. A mean, maximum or minimum over nothing is LK_ESHAPE. */
+ * double. A mean, maximum or minimum over nothing is LK_ESHAPE. A scalar takes the dimensions 0 and -1. */
 LK_API Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);  /* Σ x      dx += dy */
 LK_API Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim); /* Σ x / n  dx += dy / n */
 /* x.amax(dims), x.max(): the gradient is shared evenly among equal maxima. NaN wins. */

@@ -45,7 +45,7 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
     if (!lk_check_operands(t, "lk_gather", LK_INPUTS(x, index))) return NULL;
     if (index->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s", lk_dtype_name(index->dtype));
-    int at = x->ndim == 0 && (dim == 0 || dim == -1) ? 0 : lk_check_dim(t, "lk_gather", x->ndim, dim);
+    int at = lk_check_dim(t, "lk_gather", x->ndim, dim);
     if (at < 0) return NULL;
     bool fits = index->ndim == x->ndim;
     for (int d = 0; fits && d < x->ndim; d++) fits = d == at || index->shape[d] <= x->shape[d];
@@ -54,7 +54,7 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
                        "except along dimension %d", lk_shape_text(index, si), lk_shape_text(x, sx), at);
     Tensor *packed = lk_packed(t, index), *y = lk_empty(t, x->dtype, index->ndim, index->shape);
     if (!packed || !y) return NULL;
-    const int64_t *values = packed->data, size = x->ndim ? x->shape[at] : 1;
+    const int64_t *values = packed->data, size = lk_dim_size(x, at);
     for (int64_t i = 0; i < lk_numel(index); i++)
         if (values[i] < 0 || values[i] >= size)
             return lk_fail(t, LK_EVALUE, "lk_gather: index %lld is out of bounds for dimension %d of %s",
@@ -108,6 +108,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
     if (!x || !lk_check_operands(t, "lk_cat", count, x)) return NULL;
     const Tensor *first = x[0];
     for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
+    if (first->ndim == 0) return lk_fail(t, LK_ESHAPE, "lk_cat: a scalar has no dimension %d", dim);
     int at = lk_check_dim(t, "lk_cat", first->ndim, dim);
     if (at < 0) return NULL;
     int64_t shape[LK_MAX_DIMS];

@@ -10,11 +10,17 @@
 #include "core/internal.h"
 #include "core/ops.h"
 
+/* In double for both dtypes: float sums would lose what distinguishes the elements of a row around 1000, and overflow in
+ * the variance of one around 1e30. */
+typedef struct Moments {
+    double mean, scale; /* scale: 1 / std */
+} Moments;
+
 typedef struct Norm {
     int64_t rows, n;
     double eps;
     DropoutMask mask; /* p is 0 when nothing is dropped */
-    void *stats;      /* mean and 1 / std of each row, in the dtype; NULL when nobody will ask for them */
+    Moments *moments; /* of each row; NULL when backward will not ask for them */
 } Norm;
 
 /* Rows `first` … `first + rows - 1`, and where everything is. NULL: not there, or not wanted. */
@@ -125,8 +131,8 @@ static Tensor *norm_of(Tape *t, const char *function, int dims, Tensor *const in
         if (!(packed[i] = lk_packed(t, in[i])) && in[i]) return NULL;
     if (!y) return NULL;
     if (lk_records(t, INPUTS, in)) {
-        norm.stats = lk_tape_alloc(t, 2 * (size_t)norm.rows * lk_dtype_size(x->dtype));
-        if (!norm.stats) return NULL;
+        norm.moments = lk_tape_alloc(t, (size_t)norm.rows * sizeof *norm.moments);
+        if (!norm.moments) return NULL;
     }
     const int64_t each = rows_of_slab(norm.rows);
 #pragma omp parallel for schedule(static) if (norm.rows * norm.n > 1 << 15)
@@ -178,54 +184,67 @@ TARGET static void F(mix)(const NormRows *a, int64_t r, real *h, uint8_t *keep)
     }
 }
 
-TARGET static inline real F(sum)(int64_t n, const real *x)
+TARGET static inline double F(sum)(int64_t n, const real *x)
 {
-    real parts[LK_LANES] = { 0 }, total = 0;
+    double parts[LK_LANES] = { 0 }, total = 0;
     int64_t i = 0;
     for (; i + LK_LANES <= n; i += LK_LANES)
-        for (int l = 0; l < LK_LANES; l++) parts[l] += x[i + l];
-    for (int l = 0; i < n; i++, l++) parts[l] += x[i];
+        for (int l = 0; l < LK_LANES; l++) parts[l] += (double)x[i + l];
+    for (int l = 0; i < n; i++, l++) parts[l] += (double)x[i];
     for (int l = 0; l < LK_LANES; l++) total += parts[l];
     return total;
 }
 
-TARGET static inline real F(square_sum)(int64_t n, const real *x, real shift)
+TARGET static inline double F(square_sum)(int64_t n, const real *x, double mean)
 {
-    real parts[LK_LANES] = { 0 }, total = 0;
+    double parts[LK_LANES] = { 0 }, total = 0;
     int64_t i = 0;
-    for (; i + LK_LANES <= n; i += LK_LANES)
-        for (int l = 0; l < LK_LANES; l++) parts[l] = MADD(x[i + l] - shift, x[i + l] - shift, parts[l]);
-    for (int l = 0; i < n; i++, l++) parts[l] = MADD(x[i] - shift, x[i] - shift, parts[l]);
+    for (; i + LK_LANES <= n; i += LK_LANES) {
+#pragma omp simd
+        for (int l = 0; l < LK_LANES; l++) {
+            const double d = (double)x[i + l] - mean;
+            parts[l] = MADD(d, d, parts[l]);
+        }
+    }
+    for (int l = 0; i < n; i++, l++) parts[l] = MADD((double)x[i] - mean, (double)x[i] - mean, parts[l]);
     for (int l = 0; l < LK_LANES; l++) total += parts[l];
     return total;
+}
+
+/* h' = (h - mean) / std, which may lie on h. The mean keeps the digits that a float leaves out, as `rest`; floats so far
+ * apart that their difference could overflow are made smaller first, by a power of 2. */
+TARGET static inline void F(normalize)(int64_t n, const real *h, Moments m, real *normal)
+{
+    const double small = REAL_IS_FLOAT && m.scale < 0x1p-64 ? 0x1p-64 : 1;
+    const real mean = (real)(m.mean * small), rest = (real)(m.mean * small - (double)mean);
+    const real factor = (real)small, scale = (real)(m.scale / small);
+    for (int64_t i = 0; i < n; i++) normal[i] = (h[i] * factor - mean - rest) * scale;
 }
 
 TARGET static void F(norm_rows)(const NormRows *a)
 {
     const int64_t n = a->norm->n;
     const real *w = a->weight, *b = a->bias;
-    real *stats = a->norm->stats;
     for (int64_t r = a->first; r < a->first + a->rows; r++) {
         real *y = (real *)a->y + r * n;
         const real *h = (const real *)a->x + r * n;
         if (a->residual) F(mix)(a, r, y, NULL), h = y;
-        const real mean = F(sum)(n, h) / (real)n, variance = F(square_sum)(n, h, mean) / (real)n;
-        const real scale = 1 / sqrt(variance + (real)a->norm->eps);
-        if (stats) stats[2 * r] = mean, stats[2 * r + 1] = scale;
+        Moments m = { .mean = F(sum)(n, h) / (double)n };
+        m.scale = 1 / sqrt(F(square_sum)(n, h, m.mean) / (double)n + a->norm->eps);
+        if (a->norm->moments) a->norm->moments[r] = m;
+        F(normalize)(n, h, m, y);
         if (w && b)
-            for (int64_t i = 0; i < n; i++) y[i] = MADD((h[i] - mean) * scale, w[i], b[i]);
+            for (int64_t i = 0; i < n; i++) y[i] = MADD(y[i], w[i], b[i]);
         else if (w)
-            for (int64_t i = 0; i < n; i++) y[i] = (h[i] - mean) * scale * w[i];
+            for (int64_t i = 0; i < n; i++) y[i] *= w[i];
         else if (b)
-            for (int64_t i = 0; i < n; i++) y[i] = (h[i] - mean) * scale + b[i];
-        else
-            for (int64_t i = 0; i < n; i++) y[i] = (h[i] - mean) * scale;
+            for (int64_t i = 0; i < n; i++) y[i] += b[i];
     }
 }
 
 /* Σ g and Σ g h' of a row, for g = dy w or dy. */
-TARGET static inline void F(projections)(int64_t n, const real *dy, const real *w, const real *h, real mean, real scale,
-                                         real *sum_g, real *sum_gh)
+TARGET static inline void F(projections)(int64_t n, const real *dy, const real *w, const real *normal, real *sum_g,
+                                         real *sum_gh)
 {
     real g[LK_LANES] = { 0 }, gh[LK_LANES] = { 0 };
     int64_t i = 0;
@@ -233,18 +252,18 @@ TARGET static inline void F(projections)(int64_t n, const real *dy, const real *
         for (; i + LK_LANES <= n; i += LK_LANES)
             for (int l = 0; l < LK_LANES; l++) {
                 g[l] = MADD(dy[i + l], w[i + l], g[l]);
-                gh[l] = MADD(dy[i + l] * w[i + l], (h[i + l] - mean) * scale, gh[l]);
+                gh[l] = MADD(dy[i + l] * w[i + l], normal[i + l], gh[l]);
             }
     else
         for (; i + LK_LANES <= n; i += LK_LANES)
             for (int l = 0; l < LK_LANES; l++) {
                 g[l] += dy[i + l];
-                gh[l] = MADD(dy[i + l], (h[i + l] - mean) * scale, gh[l]);
+                gh[l] = MADD(dy[i + l], normal[i + l], gh[l]);
             }
     for (int l = 0; i < n; i++, l++) {
         const real gi = w ? dy[i] * w[i] : dy[i];
         g[l] += gi;
-        gh[l] = MADD(gi, (h[i] - mean) * scale, gh[l]);
+        gh[l] = MADD(gi, normal[i], gh[l]);
     }
     *sum_g = *sum_gh = 0;
     for (int l = 0; l < LK_LANES; l++) *sum_g += g[l], *sum_gh += gh[l];
@@ -253,25 +272,27 @@ TARGET static inline void F(projections)(int64_t n, const real *dy, const real *
 TARGET static void F(norm_rows_backward)(const NormRows *a)
 {
     const int64_t n = a->norm->n;
-    const real *w = a->weight, *stats = a->norm->stats;
+    const real *w = a->weight;
     const bool drops = a->residual && a->norm->mask.p != 0;
     const real noise = drops ? (real)lk_dropout_scale(&a->norm->mask, REAL_IS_FLOAT ? LK_F32 : LK_F64) : 1;
-    real *restrict dw = a->dweight, *restrict db = a->dbias, *restrict dh = a->row;
+    real *restrict dw = a->dweight, *restrict db = a->dbias, *row = a->row; /* first h, then h', then dh */
     for (int64_t r = a->first; r < a->first + a->rows; r++) {
         const real *dy = (const real *)a->dy + r * n, *h = (const real *)a->x + r * n;
-        const real mean = stats[2 * r], scale = stats[2 * r + 1];
-        if (a->residual && (dw || a->dx || a->dresidual)) F(mix)(a, r, dh, a->keep), h = dh;
-        if (dw)
-            for (int64_t i = 0; i < n; i++) dw[i] = MADD(dy[i], (h[i] - mean) * scale, dw[i]);
+        const Moments m = a->norm->moments[r];
         if (db)
             for (int64_t i = 0; i < n; i++) db[i] += dy[i];
+        if (!dw && !a->dx && !a->dresidual) continue;
+        if (a->residual) F(mix)(a, r, row, a->keep), h = row;
+        F(normalize)(n, h, m, row);
+        if (dw)
+            for (int64_t i = 0; i < n; i++) dw[i] = MADD(dy[i], row[i], dw[i]);
         if (!a->dx && !a->dresidual) continue;
         real sum_g, sum_gh;
-        F(projections)(n, dy, w, h, mean, scale, &sum_g, &sum_gh);
-        const real mean_g = sum_g / (real)n, mean_gh = sum_gh / (real)n;
-#define DH(i, g) (((g) - mean_g - (h[i] - mean) * scale * mean_gh) * scale)
+        F(projections)(n, dy, w, row, &sum_g, &sum_gh);
+        const real mean_g = sum_g / (real)n, mean_gh = sum_gh / (real)n, scale = (real)m.scale;
+#define DH(i, g) (((g) - mean_g - row[i] * mean_gh) * scale)
         real *dx = a->dx ? (real *)a->dx + r * n : NULL;
-        real *to = a->residual || !a->fresh_x ? dh : dx; /* straight to where it belongs, if it is there alone */
+        real *to = a->residual || !a->fresh_x ? row : dx; /* straight to where it belongs, if it is there alone */
         if (w) {
 #pragma omp simd
             for (int64_t i = 0; i < n; i++) to[i] = DH(i, dy[i] * w[i]);
@@ -282,16 +303,16 @@ TARGET static void F(norm_rows_backward)(const NormRows *a)
 #undef DH
         if (a->dresidual) {
             real *dr = (real *)a->dresidual + r * n;
-            if (a->fresh_residual) memcpy(dr, dh, (size_t)n * sizeof *dr);
+            if (a->fresh_residual) memcpy(dr, row, (size_t)n * sizeof *dr);
             else
-                for (int64_t i = 0; i < n; i++) dr[i] += dh[i];
+                for (int64_t i = 0; i < n; i++) dr[i] += row[i];
         }
         if (!dx || to == dx) continue;
         if (drops)
-            for (int64_t i = 0; i < n; i++) dh[i] *= (real)a->keep[i] * noise;
-        if (a->fresh_x) memcpy(dx, dh, (size_t)n * sizeof *dx);
+            for (int64_t i = 0; i < n; i++) row[i] *= (real)a->keep[i] * noise;
+        if (a->fresh_x) memcpy(dx, row, (size_t)n * sizeof *dx);
         else
-            for (int64_t i = 0; i < n; i++) dx[i] += dh[i];
+            for (int64_t i = 0; i < n; i++) dx[i] += row[i];
     }
 }
 

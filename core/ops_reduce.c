@@ -119,12 +119,12 @@ static void extreme_backward(Tape *t, Node *n)
     const Plan *p = n->state;
     Tensor *dx = lk_grad_in(t, n, 0), *x = n->in[0], *y = n->out;
     if (!dx) return;
-    Tensor counts = *n->grad;
-    Storage scratch = { .data = lk_tape_scratch(t, n->grad->storage->bytes) };
+    /* Counted in double whatever the dtype: a float stays 2^24 when 1 is added. */
+    const size_t bytes = (size_t)lk_numel(y) * sizeof(double);
+    Storage scratch = { .data = lk_tape_scratch(t, bytes) };
     if (!scratch.data) return;
-    memset(scratch.data, 0, n->grad->storage->bytes);
-    counts.data = scratch.data;
-    counts.storage = &scratch;
+    memset(scratch.data, 0, bytes);
+    Tensor counts = { .data = scratch.data, .storage = &scratch, .dtype = LK_F64 };
     Tensor count = spread(&counts, p, x), value = spread(y, p, x), dy = spread(n->grad, p, x);
     lk_loop_serial(LK_ROW(x->dtype, count_row), NULL, 3, (const Tensor *const[]){ &count, x, &value });
     lk_loop(LK_ROW(x->dtype, share_row), NULL, 5, (const Tensor *const[]){ dx, x, &value, &dy, &count });
@@ -223,9 +223,9 @@ static void F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, co
 /* y /= n */
 static void F(divide_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
-    const real divisor = (real) * (const double *)arg;
+    const double divisor = *(const double *)arg;
     real *y = p[0];
-    for (int64_t i = 0; i < n; i++) y[i * step[0]] /= divisor;
+    for (int64_t i = 0; i < n; i++) y[i * step[0]] = (real)((double)y[i * step[0]] / divisor);
 }
 
 /* y = max(y, x), or the minimum for sign -1. NaN stays once it is there. */
@@ -250,7 +250,7 @@ static bool F(is_extreme)(real x, real y)
 static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;
-    real *count = p[0];
+    double *count = p[0];
     const real *x = p[1], *y = p[2];
     for (int64_t i = 0; i < n; i++) count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
 }
@@ -260,9 +260,11 @@ static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const v
 {
     (void)arg;
     real *dx = p[0];
-    const real *x = p[1], *y = p[2], *dy = p[3], *count = p[4];
+    const real *x = p[1], *y = p[2], *dy = p[3];
+    const double *count = p[4];
     for (int64_t i = 0; i < n; i++)
-        if (F(is_extreme)(x[i * step[1]], y[i * step[2]])) dx[i * step[0]] += dy[i * step[3]] / count[i * step[4]];
+        if (F(is_extreme)(x[i * step[1]], y[i * step[2]]))
+            dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
 }
 
 /* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger than all. */

@@ -10,11 +10,11 @@
     _(neg,        "NegBackward0",     0,      -x,                       -dy) \
     _(scale,      "MulBackward0",     0,      c * x,                    c * dy) \
     _(add_scalar, "AddBackward0",     0,      x + c,                    dy) \
-    _(pow_scalar, "PowBackward0",     LK_IN0, c == 2 ? x * x : pow(x, c), c == 0 ? 0 : dy * (c * pow(x, c - 1))) \
+    _(pow_scalar, "PowBackward0",     LK_IN0, F(power)(x, c),           c == 0 ? 0 : dy * (c * F(power)(x, c - 1))) \
     _(log,        "LogBackward0",     LK_IN0, log(x),                   dy / x) \
     _(sqrt,       "SqrtBackward0",    LK_OUT, sqrt(x),                  dy / (2 * y)) \
     _(relu,       "ReluBackward0",    LK_OUT, x < 0 ? 0 : x,            y <= 0 ? 0 : dy) \
-    _(abs,        "AbsBackward0",     LK_IN0, x < 0 ? -x : x,           x > 0 ? dy : x < 0 ? -dy : 0)
+    _(abs,        "AbsBackward0",     LK_IN0, fabs(x),                  x > 0 ? dy : x < 0 ? -dy : 0)
 
 /* Those that core/vmath.h computes, many elements at a time. */
 #define VMATH_OPS(_) \
@@ -78,6 +78,12 @@ Tensor *lk_relu(Tape *t, Tensor *x) { return unary(t, &relu_op, x, 0); }
 Tensor *lk_abs(Tape *t, Tensor *x) { return unary(t, &abs_op, x, 0); }
 
 #else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
+
+/* x^c as PyTorch has it: C's pow takes -0 and -infinity for 0 and infinity when c is ±1/2. */
+static inline real F(power)(real x, real c)
+{
+    return c == 2 ? x * x : c == (real)0.5 ? sqrt(x) : c == (real)-0.5 ? 1 / sqrt(x) : pow(x, c);
+}
 
 /* Unit steps get loops of their own, which the compiler turns into vector instructions. */
 #define UNIT(j) i

@@ -144,10 +144,18 @@ static int64_t clamp_position(int64_t i, int64_t size)
     return i < 0 ? 0 : i > size ? size : i;
 }
 
+/* lk_check_dim for a part of a dimension: PyTorch too refuses a part of a scalar. */
+static int dim_with_places(Tape *t, const char *function, const Tensor *x, int dim)
+{
+    if (x->ndim > 0) return lk_check_dim(t, function, x->ndim, dim);
+    lk_fail(t, LK_ESHAPE, "%s: a scalar has no dimension %d", function, dim);
+    return -1;
+}
+
 Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t begin, int64_t end, int64_t step)
 {
     if (!lk_check_operands(t, "lk_slice", 1, &x)) return NULL;
-    int d = lk_check_dim(t, "lk_slice", x->ndim, dim);
+    int d = dim_with_places(t, "lk_slice", x, dim);
     if (d < 0) return NULL;
     if (step < 1) return lk_fail(t, LK_EVALUE, "lk_slice: step %lld must be at least 1", (long long)step);
     int64_t first = clamp_position(begin, x->shape[d]), after = clamp_position(end, x->shape[d]);
@@ -172,7 +180,7 @@ Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
 {
     char text[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_select", 1, &x)) return NULL;
-    int d = lk_check_dim(t, "lk_select", x->ndim, dim);
+    int d = dim_with_places(t, "lk_select", x, dim);
     if (d < 0) return NULL;
     int64_t i = index < 0 ? index + x->shape[d] : index;
     if (i < 0 || i >= x->shape[d])
@@ -219,7 +227,7 @@ Tensor *lk_squeeze(Tape *t, Tensor *x, int dim)
     if (d < 0) return NULL;
     Layout v[LAYOUTS];
     start(v, x);
-    for (Layout *l = v; x->shape[d] == 1 && l < v + LAYOUTS; l++) drop_dim(l, d);
+    for (Layout *l = v; x->ndim > 0 && x->shape[d] == 1 && l < v + LAYOUTS; l++) drop_dim(l, d);
     return finish(t, &SQUEEZE, x, v);
 }
 

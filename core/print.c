@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/graph.h"
 
 enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 }; /* torch.set_printoptions' defaults */
@@ -54,15 +55,6 @@ static double real_value(const Tensor *x, const void *p)
     return x->dtype == LK_F32 ? (double)*(const float *)p : *(const double *)p;
 }
 
-/* setlocale can change the decimal point of printf, even to several bytes; PyTorch's is always the dot. */
-static void restore_point(char *text)
-{
-    char *point = text + strspn(text, "-0123456789");
-    char *digits = point + strcspn(point, "0123456789");
-    memmove(point + 1, digits, strlen(digits) + 1);
-    *point = '.';
-}
-
 static void real_text(double value, Style style, char text[VALUE_TEXT])
 {
     if (isnan(value)) {
@@ -70,10 +62,9 @@ static void real_text(double value, Style style, char text[VALUE_TEXT])
     } else if (isinf(value)) {
         strcpy(text, value < 0 ? "-inf" : "inf");
     } else if (style == WHOLE) {
-        snprintf(text, VALUE_TEXT, "%.0f.", value);
+        lk_snprintf(text, VALUE_TEXT, "%.0f.", value);
     } else {
-        snprintf(text, VALUE_TEXT, style == FIXED ? "%.*f" : "%.*e", PRECISION, value);
-        restore_point(text);
+        lk_snprintf(text, VALUE_TEXT, style == FIXED ? "%.*f" : "%.*e", PRECISION, value);
     }
 }
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/dot.h"
+
 static void print_error(const Error *err, void *user)
 {
     (void)user;
@@ -42,7 +44,7 @@ bool lk_strict_report(ErrorCode code, const char *format, ...)
     Error err = { .code = code };
     va_list args;
     va_start(args, format);
-    vsnprintf(err.message, sizeof err.message, format, args);
+    lk_vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
     if (report_handler) report_handler(&err, report_user);
     return false;

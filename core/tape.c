@@ -2,12 +2,14 @@
  * that runs the record backwards: core/backward.c. */
 #include "core/tape.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
+#include "core/dot.h"
 #include "core/graph.h"
 #include "core/strict.h"
 
@@ -122,7 +124,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     Error err = { .code = code };
     va_list args;
     va_start(args, format);
-    vsnprintf(err.message, sizeof err.message, format, args);
+    lk_vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
     if (t == &lk_graveyard) { /* it is nobody's and keeps nothing */
         lk_strict_report(code, "%s", err.message);
@@ -225,9 +227,9 @@ bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *
 
 int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d)
 {
-    if (d >= -ndim && d < ndim) return (int)(d < 0 ? d + ndim : d);
-    if (ndim == 0) lk_fail(t, LK_ESHAPE, "%s: a scalar has no dimension %lld", function, (long long)d);
-    else lk_fail(t, LK_ESHAPE, "%s: dimension %lld is outside %d … %d", function, (long long)d, -ndim, ndim - 1);
+    const int dims = ndim > 0 ? ndim : 1; /* a scalar's 0 and -1 are allowed, as in PyTorch */
+    if (d >= -dims && d < dims) return (int)(d < 0 ? d + dims : d);
+    lk_fail(t, LK_ESHAPE, "%s: dimension %lld is outside %d … %d", function, (long long)d, -dims, dims - 1);
     return -1;
 }
 
@@ -283,6 +285,20 @@ const char *lk_grad_fn(const Tensor *y)
 }
 
 /* ---- threads --------------------------------------------------------------------------------------------------- */
+
+/* gcc's OpenMP keeps threads between two regions, and in a child of fork(), where they do not exist, waits for them for
+ * ever. So they end before a fork; parent and child each make theirs anew. clang's does so itself. */
+#if defined(_OPENMP) && !defined(__clang__) && __GNUC__ >= 9
+static void end_threads(void)
+{
+    omp_pause_resource_all(omp_pause_hard);
+}
+
+__attribute__((constructor)) static void prepare_for_fork(void)
+{
+    pthread_atfork(end_threads, NULL, NULL);
+}
+#endif
 
 #ifdef _OPENMP
 void lk_set_num_threads(int n)

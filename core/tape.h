@@ -102,7 +102,7 @@ LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t 
 /* ---- threads --------------------------------------------------------------------------------------------------- */
 
 /* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any
- * n. */
+ * n. A child of fork() has threads of its own, of the same number. */
 LK_API void lk_set_num_threads(int n);
 LK_API int lk_get_num_threads(void);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 
 #ifdef LK_HAVE_ZLIB
@@ -39,7 +40,7 @@ static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *fo
     char text[384];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(s->err, code, "%s: %s: %s", s->caller, s->path, text);
 }
@@ -90,11 +91,15 @@ static bool refill(Source *s)
     return true;
 }
 
-/* A gzip file may be several compressed streams one after the other; their contents are joined. */
+/* A gzip file may be several compressed streams one after the other, whose contents are joined. Zeros
+ * may follow each, with which tapes and disks fill their blocks. */
 static bool next_member(Source *s)
 {
-    if (s->zlib.avail_in == 0 && !refill(s)) return false;
-    s->ended = s->zlib.avail_in == 0;
+    do {
+        if (s->zlib.avail_in == 0 && !refill(s)) return false;
+        s->ended = s->zlib.avail_in == 0;
+        while (s->zlib.avail_in > 0 && *s->zlib.next_in == 0) s->zlib.next_in++, s->zlib.avail_in--;
+    } while (s->zlib.avail_in == 0 && !s->ended);
     if (!s->ended && *s->zlib.next_in != 0x1f) return fail(s, LK_EFORMAT, "has other bytes after its gzip data");
     inflateReset(&s->zlib);
     return true;

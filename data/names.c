@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 
 void lk_names_free(Names *names)
@@ -40,7 +41,7 @@ bool lk_names_add(Names *names, Error *err, const char *format, ...)
     if (!names || !format) return lk_error_set(err, LK_EVALUE, "lk_names_add: the %s is NULL", names ? "format" : "list");
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = lk_vsnprintf(NULL, 0, format, args);
     va_end(args);
     char *item = length < 0 ? NULL : lk_mem_alloc((size_t)length + 1);
     if (!item || !make_room(names)) {
@@ -48,7 +49,7 @@ bool lk_names_add(Names *names, Error *err, const char *format, ...)
         return lk_error_set(err, LK_EMEMORY, "no memory for a list of %d names", names->count + 1);
     }
     va_start(args, format);
-    vsnprintf(item, (size_t)length + 1, format, args);
+    lk_vsnprintf(item, (size_t)length + 1, format, args);
     va_end(args);
     names->items[names->count++] = item;
     return true;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -83,7 +84,7 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     char text[300];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(r->err, code, "lk_load_peft: %.200s: %s", r->path, text);
 }

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/dot.h"
+
 enum { LINE_MAX_BYTES = 2048, PART_BYTES = 256, PLAIN_CELLS = 10 };
 
 /* ---- the text ---------------------------------------------------------------------------------------------------- */
@@ -31,8 +33,8 @@ static void put_interval(char text[32], double seconds)
 static void put_rate(char text[32], double rate)
 {
     if (!(rate > 0)) snprintf(text, 32, "?it/s");
-    else if (rate < 1) snprintf(text, 32, "%5.2fs/it", 1 / rate);
-    else snprintf(text, 32, "%5.2fit/s", rate);
+    else if (rate < 1) lk_snprintf(text, 32, "%5.2fs/it", 1 / rate);
+    else lk_snprintf(text, 32, "%5.2fit/s", rate);
 }
 
 /* ", loss=0.239": three digits, and exponents as short as they can be, 1e-5 for 1e-05. */
@@ -41,7 +43,7 @@ static void put_value(char text[PART_BYTES], const Progress *p)
     text[0] = '\0';
     if (!p->label) return;
     char number[32];
-    snprintf(number, sizeof number, "%.3g", p->value);
+    lk_snprintf(number, sizeof number, "%.3g", p->value);
     char *exponent = strchr(number, 'e');
     if (exponent && exponent[2] == '0') memmove(exponent + 2, exponent + 3, strlen(exponent + 3) + 1);
     snprintf(text, PART_BYTES, ", %s=%s", p->label, number);
@@ -94,7 +96,7 @@ size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *te
     }
     double fraction = (double)p->count / (double)p->total;
     if (rate > 0) put_interval(time_left, (double)(p->total - p->count) / rate);
-    snprintf(left, sizeof left, "%.*s%s%3.0f%%|", PART_BYTES - 1, description, colon, 100 * fraction);
+    lk_snprintf(left, sizeof left, "%.*s%s%3.0f%%|", PART_BYTES - 1, description, colon, 100 * fraction);
     snprintf(right, sizeof right, "| %lld/%lld [%s<%s, %s%s]", (long long)p->count, (long long)p->total, time_spent,
              time_left, rate_text, value);
     int cells = columns > 0 ? columns - columns_of(left) - columns_of(right) : PLAIN_CELLS;

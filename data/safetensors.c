@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "data/half.h"
 
@@ -37,7 +38,7 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     char text[384];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(r->err, code, "%s: %.200s: %s", r->caller, r->path, text);
 }

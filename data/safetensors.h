@@ -81,8 +81,7 @@ typedef struct Metadata {
     int count;
 } Metadata;
 #define LK_METADATA(...) \
-    (&(const Metadata){ (const MetadataEntry[]){ __VA_ARGS__ }, \
-                        (int)(sizeof((const MetadataEntry[]){ __VA_ARGS__ }) / sizeof(MetadataEntry)) })
+    LK_ARRAY(Metadata, { LK_ARRAY(MetadataEntry, __VA_ARGS__), LK_LENGTH(MetadataEntry, __VA_ARGS__) })
 
 /* safetensors.torch.save_file(state, path, metadata); metadata NULL: none. At every moment path is the old file or the
  * new one, whole; when saving fails it is the old one. Errors: LK_EIO, LK_EMEMORY, LK_EVALUE for names that are not

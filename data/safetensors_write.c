@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "data/atomic_file.h"
 #include "data/utf8.h"
@@ -24,7 +25,7 @@ static bool LK_PRINTF(3, 4) fail(const Job *job, ErrorCode code, const char *for
     char text[256];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(job->err, code, "%s: %.200s: %s", job->caller, job->path, text);
 }
@@ -118,7 +119,7 @@ static void LK_PRINTF(2, 3) print(Text *t, const char *format, ...)
     char text[128]; /* for numbers and names of types */
     va_list args;
     va_start(args, format);
-    int size = vsnprintf(text, sizeof text, format, args);
+    int size = lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     put(t, text, (size_t)size);
 }

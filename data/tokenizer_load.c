@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "core/dot.h"
 #include "data/bpe.h"
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
@@ -31,7 +32,7 @@ static bool LK_PRINTF(3, 4) fail(const File *f, ErrorCode code, const char *form
     char text[320];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return lk_error_set(f->err, code, "lk_tokenizer_new: %.160s: %s", f->path, text);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 
 typedef struct Source {
@@ -24,7 +25,7 @@ static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *fo
     char text[256], line[40] = "";
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (s->line > 0) snprintf(line, sizeof line, "line %lld: ", (long long)s->line);
     return lk_error_set(s->err, code, "lk_tsv_new: %.200s: %s%s", s->path, line, text);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "core/dot.h"
 #include "examples/cli.h"
 
 /* The margins have room for the page's largest letters, those of a phone. */
@@ -36,7 +37,7 @@ static const char *tick_text(double value, double step, char text[32])
 {
     int decimals = step < 1 ? (int)-floor(log10(step) + 1e-9) : 0;
     if (decimals == 0) return cli_thousands((int64_t)lround(value), text);
-    snprintf(text, 32, "%.*f", decimals, value);
+    lk_snprintf(text, 32, "%.*f", decimals, value);
     return text;
 }
 
@@ -46,15 +47,16 @@ static void y_axis(FILE *out, double low, double high, double step, const char *
     for (int i = 0; i <= ticks; i++) {
         char number[32];
         double y = y_of((double)i / ticks);
-        fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
-        fprintf(out, "<text class=\"y\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", LEFT - 8, y,
-                tick_text(low + i * step, step, number), unit);
+        lk_fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y,
+                   y);
+        lk_fprintf(out, "<text class=\"y\" x=\"%d\" y=\"%.1f\">%s%s</text>\n", LEFT - 8, y,
+                   tick_text(low + i * step, step, number), unit);
     }
 }
 
 static void x_label(FILE *out, double part, const char *text)
 {
-    fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(part), HEIGHT - BOTTOM + 22, text);
+    lk_fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(part), HEIGHT - BOTTOM + 22, text);
 }
 
 /* What lies at the left end and at the right end. */
@@ -84,7 +86,7 @@ static void x_axis(FILE *out, const Range *r, const char *label)
         for (int i = 0; i * step <= r->last + 1e-9 * step; i++)
             x_label(out, part_of(r, i * step), tick_text(i * step, step, number));
     }
-    fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, label);
+    lk_fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, label);
 }
 
 static void legend(FILE *out, int count, const char *const *label, const int *color)
@@ -121,12 +123,12 @@ static void draw_lines(FILE *out, const char *title, const char *x_name, int lin
         const ChartLine *c = &line[l];
         fprintf(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", c->color);
         for (int64_t i = 0; i < c->count; i++)
-            fprintf(out, "%.1f,%.1f ", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])));
+            lk_fprintf(out, "%.1f,%.1f ", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])));
         fputs("\"/>\n", out);
         for (int64_t i = 0; log && i < c->count; i++)
-            fprintf(out, "<circle r=\"4\" cx=\"%.1f\" cy=\"%.1f\" fill=\"var(--c%d)\"><title>%s, %s %.4g: %.4g%s"
-                    "</title></circle>\n", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])), c->color, c->label,
-                    x_name, c->x[i], c->y[i], unit);
+            lk_fprintf(out, "<circle r=\"4\" cx=\"%.1f\" cy=\"%.1f\" fill=\"var(--c%d)\"><title>%s, %s %.4g: %.4g%s"
+                       "</title></circle>\n", x_of(part_of(&x, c->x[i])), y_of(part_of(&y, c->y[i])), c->color,
+                       c->label, x_name, c->x[i], c->y[i], unit);
     }
     fputs("</svg>\n", out);
 }
@@ -162,12 +164,12 @@ void chart_bars(FILE *out, const char *title, const char *x_name, int groups, in
         x_label(out, (g + 0.5) * group, number);
         for (int i = 0; i < series; i++) {
             double v = value[g * series + i], x = x_of(g * group + 0.1 * group + i * bar), y = y_of(v / high);
-            fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"var(--c%d)\">"
-                    "<title>%d, %s: %.0f</title></rect>\n", x, y, bar * (WIDTH - LEFT - RIGHT) - 1, y_of(0) - y, i, g,
-                    label[i], v);
+            lk_fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"var(--c%d)\">"
+                       "<title>%d, %s: %.0f</title></rect>\n", x, y, bar * (WIDTH - LEFT - RIGHT) - 1, y_of(0) - y, i,
+                       g, label[i], v);
         }
     }
-    fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, x_name);
+    lk_fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x_of(0.5), HEIGHT - 8, x_name);
     fputs("</svg>\n", out);
 }
 
@@ -189,7 +191,7 @@ static void put(Base64 *b, unsigned byte)
     b->count = 0;
 }
 
-static void put_number(Base64 *b, unsigned value, int bytes)
+static void put_bytes(Base64 *b, unsigned value, int bytes)
 {
     for (int i = 0; i < bytes; i++) put(b, value >> 8 * i);
 }
@@ -204,15 +206,15 @@ void chart_image(FILE *out, int width, int height, const uint8_t *rgb, const cha
             css_class, text, text, width, height);
     put(&b, 'B');
     put(&b, 'M');
-    put_number(&b, size, 4);
-    put_number(&b, 0, 4);
-    put_number(&b, 54, 4); /* where the pixels start */
-    put_number(&b, 40, 4); /* BITMAPINFOHEADER */
-    put_number(&b, (unsigned)width, 4);
-    put_number(&b, (unsigned)height, 4);
-    put_number(&b, 1, 2);  /* planes */
-    put_number(&b, 24, 2); /* bits of a pixel */
-    for (int i = 0; i < 6; i++) put_number(&b, 0, 4);
+    put_bytes(&b, size, 4);
+    put_bytes(&b, 0, 4);
+    put_bytes(&b, 54, 4); /* where the pixels start */
+    put_bytes(&b, 40, 4); /* BITMAPINFOHEADER */
+    put_bytes(&b, (unsigned)width, 4);
+    put_bytes(&b, (unsigned)height, 4);
+    put_bytes(&b, 1, 2);  /* planes */
+    put_bytes(&b, 24, 2); /* bits of a pixel */
+    for (int i = 0; i < 6; i++) put_bytes(&b, 0, 4);
     for (int y = height - 1; y >= 0; y--) {
         const uint8_t *p = rgb + (size_t)y * (size_t)width * 3;
         for (int x = 0; x < width; x++, p += 3) {
@@ -220,7 +222,7 @@ void chart_image(FILE *out, int width, int height, const uint8_t *rgb, const cha
             put(&b, p[1]);
             put(&b, p[0]);
         }
-        put_number(&b, 0, (int)row - width * 3);
+        put_bytes(&b, 0, (int)row - width * 3);
     }
     while (b.count) put(&b, 0);
     fputs("\">", out);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/dot.h"
+
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
 enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
@@ -24,7 +26,7 @@ static _Noreturn void usage_error(const CliProgram *program, const char *format,
     va_list args;
     va_start(args, format);
     fprintf(stderr, "%s: ", program->name);
-    vfprintf(stderr, format, args);
+    lk_vfprintf(stderr, format, args);
     fprintf(stderr, " (--help lists the options)\n");
     va_end(args);
     exit(STATUS_USAGE);
@@ -43,7 +45,7 @@ static void print_help(const CliProgram *program, void *options)
         printf("%*s%s", column - width, "", o->help);
         const void *at = member(options, o);
         if (o->kind == CLI_KIND_INT) printf(" (default %lld)", (long long)*(const int64_t *)at);
-        if (o->kind == CLI_KIND_DOUBLE) printf(" (default %g)", *(const double *)at);
+        if (o->kind == CLI_KIND_DOUBLE) lk_printf(" (default %g)", *(const double *)at);
         if (o->kind == CLI_KIND_TEXT && *(const char *const *)at) printf(" (default %s)", *(const char *const *)at);
         putchar('\n');
     }
@@ -65,8 +67,8 @@ static int64_t parse_int(const CliProgram *program, const CliOption *o, const ch
 
 static double parse_double(const CliProgram *program, const CliOption *o, const char *text)
 {
-    char *end;
-    double x = strtod(text, &end);
+    const char *end;
+    double x = lk_strtod(text, &end);
     /* strtod also takes "nan", "inf", hexadecimal numbers and white space in front */
     bool plain = text[strspn(text, "+-.0123456789eE")] == '\0';
     if (!plain || end == text || *end != '\0') usage_error(program, "--%s: '%s' is not a number", o->name, text);
@@ -177,7 +179,7 @@ void cli_verify(bool *ok, bool holds, const char *format, ...)
     va_list args;
     va_start(args, format);
     printf("%s  ", holds ? "PASS" : "FAIL");
-    vprintf(format, args);
+    lk_vfprintf(stdout, format, args);
     putchar('\n');
     va_end(args);
     *ok = *ok && holds;

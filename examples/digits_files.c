@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "core/dot.h"
 #include "data/safetensors.h"
 #include "examples/results.h"
 
@@ -67,7 +68,7 @@ static StateDict *adapter_state(Module *model, Error *err)
 static const char *alpha_text(Module *model, char text[NUMBER_TEXT])
 {
     AdapterIter it = lk_adapters(model);
-    snprintf(text, NUMBER_TEXT, "%.17g", lk_adapters_next(&it) ? it.lora->alpha : 0.0);
+    lk_snprintf(text, NUMBER_TEXT, "%.17g", lk_adapters_next(&it) ? it.lora->alpha : 0.0);
     return text;
 }
 

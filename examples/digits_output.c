@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/ops.h"
 #include "examples/cli.h"
 #include "examples/results.h"
@@ -38,7 +39,7 @@ const char *digits_list(const DigitsOutcome *o, char text[DIGITS_LIST_TEXT])
 
 void digits_print_score(const DigitsScore *s)
 {
-    printf("Accuracy: %.3f\n", digits_accuracy(s));
+    lk_printf("Accuracy: %.3f\n", digits_accuracy(s));
     for (int d = 0; d < DIGITS_CLASSES; d++) printf("wrong counts for the digit %d: %lld\n", d, (long long)s->wrong[d]);
 }
 
@@ -79,7 +80,7 @@ void digits_print_layers(Module *model, int64_t base)
     printf("Total number of parameters (original): %s\n", cli_thousands(base, text));
     printf("Total number of parameters (original + LoRA): %s\n", cli_thousands(base + added, text));
     printf("Parameters introduced by LoRA: %s\n", cli_thousands(added, text));
-    printf("Parameters increment: %.3f%%\n", 100.0 * (double)added / (double)base);
+    lk_printf("Parameters increment: %.3f%%\n", 100.0 * (double)added / (double)base);
 }
 
 void digits_print_summary(const DigitsOutcome *o)
@@ -96,8 +97,8 @@ void digits_print_summary(const DigitsOutcome *o)
     cli_line();
     printf("%-33s  %-16s  errors on %s\n", "Model state", "overall accuracy", digits_list(o, list));
     for (int i = 0; i < 3; i++)
-        printf("%-33s  %15.2f%%  %lld\n", rows[i].state, 100.0 * digits_accuracy(rows[i].score),
-               (long long)digits_target_wrong(o, rows[i].score));
+        lk_printf("%-33s  %15.2f%%  %lld\n", rows[i].state, 100.0 * digits_accuracy(rows[i].score),
+                  (long long)digits_target_wrong(o, rows[i].score));
 }
 
 bool digits_both_better(const DigitsOutcome *o, int i)
@@ -118,12 +119,12 @@ void digits_print_dial(const DigitsOutcome *o)
     for (int i = 0; i <= DIGITS_DIAL_STEPS; i++) {
         const DigitsDial *d = &o->dial[i];
         bool both = digits_both_better(o, i);
-        printf("%5.1f  %8.4f  %8.4f%s\n", d->scale, d->accuracy, d->target_accuracy, both ? "  both better" : "");
+        lk_printf("%5.1f  %8.4f  %8.4f%s\n", d->scale, d->accuracy, d->target_accuracy, both ? "  both better" : "");
         both_better += both;
         if (d->accuracy > best->accuracy) best = d;
     }
-    printf("Both are better than the base at %d of %d scales; overall accuracy is best at %.1f: %.4f (%+.4f).\n",
-           both_better, DIGITS_DIAL_STEPS, best->scale, best->accuracy, best->accuracy - base->accuracy);
+    lk_printf("Both are better than the base at %d of %d scales; overall accuracy is best at %.1f: %.4f (%+.4f).\n",
+              both_better, DIGITS_DIAL_STEPS, best->scale, best->accuracy, best->accuracy - base->accuracy);
     printf("LoRA has seen only %s here, and may pay for these with the other digits: that overall accuracy rises\n"
            "with LoRA on, as in the notebook on 3, 6, 8, 9, is not what every seed gives. The dial shows what lies\n"
            "between the two networks; other seeds show how far to trust it.\n", list);
@@ -159,8 +160,8 @@ bool digits_same(const char *name, const Tensor *expected, const Tensor *got, ch
         if (!memcmp((char *)got->data + (size_t)i * size, (char *)expected->data + (size_t)i * size, size)) continue;
         char place[128];
         put_place(place, sizeof place, got, i);
-        snprintf(detail, DIGITS_DETAIL_MAX, "%s %s is %.17g, expected %.17g", name, place, value_at(got, i),
-                 value_at(expected, i));
+        lk_snprintf(detail, DIGITS_DETAIL_MAX, "%s %s is %.17g, expected %.17g", name, place, value_at(got, i),
+                    value_at(expected, i));
         return false;
     }
     return true;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "examples/chart.h"
 #include "examples/cli.h"
 #include "examples/digits_output.h"
@@ -18,16 +19,17 @@ static void write_summary(FILE *out, const DigitsOutcome *o)
 {
     char digits[DIGITS_LIST_TEXT], added[32], base[32];
     bool several = strchr(digits_list(o, digits), ',') != NULL;
-    fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digit%s %s, with %s parameters beside "
-            "its %s (%.3f&nbsp;%%). ", o->notebook->name, (long long)o->options->rank, several ? "s" : "", digits,
-            cli_thousands(o->lora_parameters, added), cli_thousands(o->base_parameters, base),
-            100.0 * (double)o->lora_parameters / (double)o->base_parameters);
+    lk_fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digit%s %s, with %s parameters "
+               "beside "
+               "its %s (%.3f&nbsp;%%). ", o->notebook->name, (long long)o->options->rank, several ? "s" : "", digits,
+               cli_thousands(o->lora_parameters, added), cli_thousands(o->base_parameters, base),
+               100.0 * (double)o->lora_parameters / (double)o->base_parameters);
     const DigitsScore *score[] = { &o->base, &o->on, &o->off };
     char wrong[3][32];
     for (int s = 0; s < 3; s++) cli_thousands(digits_target_wrong(o, score[s]), wrong[s]);
-    fprintf(out, "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on all digits: "
-            "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n", several ? "them" : "it", wrong[0], wrong[1], wrong[2],
-            100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on), 100 * digits_accuracy(&o->off));
+    lk_fprintf(out, "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on all digits: "
+               "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n", several ? "them" : "it", wrong[0], wrong[1], wrong[2],
+               100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on), 100 * digits_accuracy(&o->off));
     fprintf(out, "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: overall accuracy "
             "usually falls at scale 1, and whether some scale improves both depends on the seed. The dial below shows "
             "it.</p>\n", o->rendered ? "rendered digits (no MNIST was found)" : "MNIST", (long long)o->options->seed);
@@ -51,7 +53,7 @@ static void write_wrong(FILE *out, const DigitsOutcome *o)
         fputs("</tr>\n", out);
     }
     fputs("<tr><td>accuracy</td>", out);
-    for (int s = 0; s < 3; s++) fprintf(out, "<td>%.2f %%</td>", 100 * digits_accuracy(score[s]));
+    for (int s = 0; s < 3; s++) lk_fprintf(out, "<td>%.2f %%</td>", 100 * digits_accuracy(score[s]));
     fputs("</tr></table>\n", out);
 }
 
@@ -73,13 +75,13 @@ static void write_dial(FILE *out, const DigitsOutcome *o)
     fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 (as trained) and "
           "beyond. ", out);
     if (best == &o->dial[0]) fputs("Here no scale improves the accuracy on all digits.</p>\n", out);
-    else fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f&nbsp;%% instead of %.2f&nbsp;%%.</p>\n",
-                 best->scale, 100 * best->accuracy, 100 * o->dial[0].accuracy);
+    else lk_fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f&nbsp;%% instead of "
+                    "%.2f&nbsp;%%.</p>\n", best->scale, 100 * best->accuracy, 100 * o->dial[0].accuracy);
     chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines, 100 * low, 100, " %");
     fputs("<table><tr><th>scale</th><th>all digits</th><th>learned digits</th><th>both better</th></tr>\n", out);
     for (int i = 0; i < POINTS; i++)
-        fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td><td class=\"ok\">%s</td></tr>\n", x[i], all[i],
-                target[i], digits_both_better(o, i) ? "✓" : "");
+        lk_fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td><td class=\"ok\">%s</td></tr>\n", x[i],
+                   all[i], target[i], digits_both_better(o, i) ? "✓" : "");
     fputs("</table>\n", out);
 }
 
@@ -101,8 +103,8 @@ static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int
         y[p] = sum / (double)(to - from);
         high = fmax(high, y[p]);
     }
-    fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s batches in %.1f s; ", title, cli_thousands(c->count, batches),
-            c->seconds);
+    lk_fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s batches in %.1f s; ", title, cli_thousands(c->count, batches),
+               c->seconds);
     if (points == c->count) fputs("one point a batch.</p>\n", out);
     else fprintf(out, "each of %d points is the mean of its share.</p>\n", POINTS);
     const ChartLine line = { "loss", color, points, x, y };
@@ -244,10 +246,10 @@ static void write_heat_map(FILE *out, const DigitsDelta *d)
                 rgb[(i * columns + j) * 3 + c] = (uint8_t)lround(250 + (end[x > 0][c] - 250) * far);
         }
     char text[96];
-    snprintf(text, sizeof text, "change of %s.weight, largest entry %.3g", d->layer, largest);
+    lk_snprintf(text, sizeof text, "change of %s.weight, largest entry %.3g", d->layer, largest);
     chart_image(out, columns, rows, rgb, text, "map");
-    fprintf(out, "<p class=\"soft\">%d × %d of %s × %s entries; blue below 0, orange above, largest %.3g</p>\n", rows,
-            columns, cli_thousands(d->B->shape[0], text), cli_thousands(d->A->shape[1], text + 32), largest);
+    lk_fprintf(out, "<p class=\"soft\">%d × %d of %s × %s entries; blue below 0, orange above, largest %.3g</p>\n",
+               rows, columns, cli_thousands(d->B->shape[0], text), cli_thousands(d->A->shape[1], text + 32), largest);
 }
 
 static void write_deltas(FILE *out, const DigitsOutcome *o)
@@ -257,7 +259,7 @@ static void write_deltas(FILE *out, const DigitsOutcome *o)
         double sigma[RANK_MAX] = { 0 };
         int r = singular_values(&o->delta[l], sigma);
         fprintf(out, "<div><h3>%s</h3>\n<p>Singular values of ΔW:", o->delta[l].layer);
-        for (int i = 0; i < r; i++) fprintf(out, " %.4g", sigma[i]);
+        for (int i = 0; i < r; i++) lk_fprintf(out, " %.4g", sigma[i]);
         fputs("</p>\n", out);
         write_heat_map(out, &o->delta[l]);
         fputs("</div>\n", out);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "examples/exercise.h"
+#include "core/dot.h"
 #include "examples/mlp.h"
 #include "nn/lora.h"
 #include "optim/optimizer.h"
@@ -65,7 +66,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     double loss = 0.0;
     for (int epoch = 0; ok && epoch < EPOCHS; epoch++) {
         ok = train_epoch(&s, t, &loss, err);
-        if (ok) printf("Epoch %d: Loss = %.4f\n", epoch + 1, loss);
+        if (ok) lk_printf("Epoch %d: Loss = %.4f\n", epoch + 1, loss);
     }
     training_free(&s);
     return cli_ok(t, err) && ok;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/gradcheck.h"
+#include "core/dot.h"
 #include "core/ops.h"
 #include "examples/cli.h"
 
@@ -334,7 +335,7 @@ static int print_table(Rng *rng)
                 printf("  %s\n", err.message);
                 wrong++;
             }
-        printf("%-20s %5d  %.1e%s\n", op, cases, worst, wrong ? "  WRONG" : "");
+        lk_printf("%-20s %5d  %.1e%s\n", op, cases, worst, wrong ? "  WRONG" : "");
         failures += wrong;
     }
     printf("not differentiable:");

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "data/safetensors.h"
+#include "core/dot.h"
 #include "examples/lora_lab_output.h"
 #include "examples/results.h"
 #include "examples/roberta_lora.h"
@@ -149,9 +150,9 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     if (m->full) lk_free(model);
     else roberta_remove_lora(model);
     if (ok)
-        printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
-               (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
-               rate);
+        lk_printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
+                  (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
+                  rate);
     return ok;
 }
 

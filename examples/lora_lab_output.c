@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/dot.h"
 #include "examples/chart.h"
 #include "examples/cli.h"
 #include "examples/page.h"
@@ -38,7 +39,7 @@ static const char about[] =
 static void fill_number(char cell[CELL], double x)
 {
     if (isnan(x)) snprintf(cell, CELL, "?");
-    else if (x < 99.5) snprintf(cell, CELL, "%.*f", x < 9.995 ? 2 : 1, x);
+    else if (x < 99.5) lk_snprintf(cell, CELL, "%.*f", x < 9.995 ? 2 : 1, x);
     else cli_thousands((int64_t)lround(x), cell);
 }
 
@@ -46,12 +47,12 @@ static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
 {
     const double million = 1e6;
     snprintf(cell[0], CELL, "%s", m->name);
-    int length = snprintf(cell[1], CELL, "%.2f", 100 * lab_mean(m->accuracy, m->seeds));
+    int length = lk_snprintf(cell[1], CELL, "%.2f", 100 * lab_mean(m->accuracy, m->seeds));
     if (m->seeds > 1)
-        snprintf(cell[1] + length, (size_t)(CELL - length), " ± %.2f", 100 * lab_deviation(m->accuracy, m->seeds));
-    snprintf(cell[2], CELL, "%.4f", lab_mean(m->loss, m->seeds));
+        lk_snprintf(cell[1] + length, (size_t)(CELL - length), " ± %.2f", 100 * lab_deviation(m->accuracy, m->seeds));
+    lk_snprintf(cell[2], CELL, "%.4f", lab_mean(m->loss, m->seeds));
     cli_thousands(m->trainable, cell[3]);
-    snprintf(cell[4], CELL, "%.2f", 100.0 * (double)m->trainable / (double)m->parameters);
+    lk_snprintf(cell[4], CELL, "%.2f", 100.0 * (double)m->trainable / (double)m->parameters);
     fill_number(cell[5], m->steps_per_second);
     fill_number(cell[6], m->peak_megabytes);
     fill_number(cell[7], (double)m->optimizer_bytes / million);
@@ -125,7 +126,7 @@ void lab_print(const Lab *lab)
     full_table(NULL, lab);
     rank_table(NULL, lab);
     group_table(NULL, lab);
-    printf("\n%s\nalways the more frequent label: %.2f %%\n", about, 100 * lab->majority);
+    lk_printf("\n%s\nalways the more frequent label: %.2f %%\n", about, 100 * lab->majority);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -217,13 +218,13 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     page_begin(out, "LoRA, measured");
-    fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s "
-            "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an "
-            "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for them, "
-            "with alpha %g, and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
-            cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows),
-            (long long)lab->epochs, lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
-            lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->alpha, lab->full_lr, about);
+    lk_fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s "
+               "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an "
+               "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for "
+               "them, with alpha %g, and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
+               cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows),
+               (long long)lab->epochs, lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
+               lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->alpha, lab->full_lr, about);
     full_table(out, lab);
     rank_table(out, lab);
     bool ranks = lab->measures[lab->ranks].seeds > 0, all = lab->measures[lab->count - 1].seeds > 0;

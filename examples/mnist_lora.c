@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/ops.h"
+#include "core/dot.h"
 #include "data/loader.h"
 #include "examples/cli.h"
 #include "examples/mlp.h"
@@ -136,14 +137,14 @@ static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, Hi
         if (!train_step(r, model, opt, &b, &loss, err)) return false;
         if (h->loss_count < KEPT_LOSSES) h->losses[h->loss_count++] = loss;
         if (i % 400 == 0)
-            printf("Epoch %lld/%lld | Batch %lld/%lld | Loss: %.4f\n", (long long)epoch, (long long)r->o.epochs,
-                   (long long)i, (long long)batches, loss);
+            lk_printf("Epoch %lld/%lld | Batch %lld/%lld | Loss: %.4f\n", (long long)epoch, (long long)r->o.epochs,
+                      (long long)i, (long long)batches, loss);
     }
     Score s = { 0 };
     if (!evaluate(r, model, r->train, &s, err)) return false;
     h->accuracy[epoch - 1] = accuracy(&s);
-    printf("Epoch %lld/%lld Training Accuracy: %.2f%%\n", (long long)epoch, (long long)r->o.epochs,
-           100.0 * h->accuracy[epoch - 1]);
+    lk_printf("Epoch %lld/%lld Training Accuracy: %.2f%%\n", (long long)epoch, (long long)r->o.epochs,
+              100.0 * h->accuracy[epoch - 1]);
     return true;
 }
 
@@ -156,7 +157,7 @@ static bool train(Run *r, Module *model, History *h, Error *err)
     for (int64_t epoch = 1; ok && epoch <= r->o.epochs; epoch++) ok = train_epoch(r, model, opt, epoch, h, err);
     lk_optimizer_free(opt);
     h->seconds = seconds_now() - start;
-    if (ok) printf("Total Training Time: %.2f min\n", h->seconds / 60.0);
+    if (ok) lk_printf("Total Training Time: %.2f min\n", h->seconds / 60.0);
     return ok;
 }
 
@@ -210,13 +211,13 @@ static bool notebook(Run *r, Outcome *out, Error *err)
     out->base_parameters = lk_count_parameters(r->model);
     printf("Training standard MLP...\n");
     if (!train(r, r->model, &out->base, err) || !evaluate(r, r->model, r->test, &out->before, err)) return false;
-    printf("Test Accuracy (Standard MLP): %.2f%%\n", 100.0 * accuracy(&out->before));
+    lk_printf("Test Accuracy (Standard MLP): %.2f%%\n", 100.0 * accuracy(&out->before));
 
     r->model_lora = lk_deepcopy(r->model, err);
     if (!mlp_add_lora(r->model_lora, r->o.rank, r->o.alpha, &r->rng, err)) return false;
     printf("Test Accuracy (LoRA MLP before fine-tuning):\n");
     if (!evaluate(r, r->model_lora, r->test, &out->wrapped, err)) return false;
-    printf("%.2f%%\n", 100.0 * accuracy(&out->wrapped));
+    lk_printf("%.2f%%\n", 100.0 * accuracy(&out->wrapped));
 
     lk_freeze_linears(r->model_lora);
     out->lora_parameters = lk_count_trainable_parameters(r->model_lora);
@@ -227,9 +228,9 @@ static bool notebook(Run *r, Outcome *out, Error *err)
     printf("Fine-tuning LoRA MLP...\n");
     if (!train(r, r->model_lora, &out->lora, err)) return false;
     if (!evaluate(r, r->model_lora, r->test, &out->tuned, err)) return false;
-    printf("Test Accuracy (LoRA Fine-tuned): %.2f%%\n", 100.0 * accuracy(&out->tuned));
+    lk_printf("Test Accuracy (LoRA Fine-tuned): %.2f%%\n", 100.0 * accuracy(&out->tuned));
     if (!evaluate(r, r->model, r->test, &out->after, err)) return false;
-    printf("Test Accuracy (Original MLP): %.2f%%\n", 100.0 * accuracy(&out->after));
+    lk_printf("Test Accuracy (Original MLP): %.2f%%\n", 100.0 * accuracy(&out->after));
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/dot.h"
 #include "data/atomic_file.h"
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
@@ -61,7 +62,7 @@ static void put_text(FILE *file, const char *text)
 
 static void put_number(FILE *file, double value)
 {
-    if (isfinite(value)) fprintf(file, "%.17g", value);
+    if (isfinite(value)) lk_fprintf(file, "%.17g", value);
     else fputs("null", file);
 }
 

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #endif
 
+#include "core/dot.h"
 #include "examples/results.h"
 
 const RobertaConfig roberta_base = {
@@ -212,7 +213,7 @@ bool roberta_config_write(const RobertaConfig *c, const char *architecture, cons
     for (const Key *k = keys; k < keys + KEYS; k++)
         if (k->whole) fprintf(out, ",\n  \"%s\": %lld", k->name, (long long)value_of(c, k));
         else if (isnan(value_of(c, k))) fprintf(out, ",\n  \"%s\": null", k->name);
-        else fprintf(out, ",\n  \"%s\": %.17g", k->name, value_of(c, k));
+        else lk_fprintf(out, ",\n  \"%s\": %.17g", k->name, value_of(c, k));
     fputs("\n}\n", out);
     return results_put(out, &text, &size, path, err);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/hash.h"
 #include "examples/cli.h"
 
@@ -185,7 +186,7 @@ bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double
     char number[32];
     printf("Freezing original model parameters...\n");
     lk_require_grad(model, "*", false);
-    printf("Original parameters frozen.\nPrepared LoRA wrapper with r=%lld, alpha=%g\n", (long long)rank, alpha);
+    lk_printf("Original parameters frozen.\nPrepared LoRA wrapper with r=%lld, alpha=%g\n", (long long)rank, alpha);
     printf("Applying LoRA wrappers to target layers...\n");
     int wrapped = roberta_add_lora(model, targets, rank, alpha, rng, err);
     if (wrapped < 0) return false;
@@ -196,6 +197,6 @@ bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double
     printf("\nTrainable params (LoRA A/B matrices%s): %s\n", train_head ? ", head" : "",
            cli_thousands(trainable, number));
     printf("Total params in model: %s\n", cli_thousands(total, number));
-    printf("Trainable parameter ratio: %.4f%%\n", 100.0 * (double)trainable / (double)total);
+    lk_printf("Trainable parameter ratio: %.4f%%\n", 100.0 * (double)trainable / (double)total);
     return true;
 }

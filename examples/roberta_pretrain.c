@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/ops.h"
+#include "core/dot.h"
 #include "data/safetensors.h"
 #include "examples/folder.h"
 #include "examples/masking.h"
@@ -178,16 +179,16 @@ static bool train(Run *r, Error *err)
             done = progress(r, start);
             if (r->steps % LOG != 0) continue;
             double now = sst2_seconds();
-            printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n", (long long)epoch, (long long)r->steps,
-                   sum / LOG, r->opt->lr, tokens / (now - shown));
+            lk_printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n", (long long)epoch,
+                      (long long)r->steps, sum / LOG, r->opt->lr, tokens / (now - shown));
             r->train_loss = sum / LOG;
             sum = tokens = 0;
             shown = now;
         }
         if (done >= 1 && r->steps % LOG != 0) r->train_loss = sum / (double)(r->steps % LOG);
         if (!evaluate(r, err)) return false;
-        printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch, done < 1 ? "" : " (ended)",
-               r->dev_loss, 100 * r->dev_accuracy);
+        lk_printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch, done < 1 ? "" : " (ended)",
+                  r->dev_loss, 100 * r->dev_accuracy);
         if (!write_folder(r, err)) return false; /* whoever stops the program has the model of the last epoch */
     }
     r->seconds = sst2_seconds() - start;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/hash.h"
 #include "core/ops.h"
 #include "examples/results.h"
@@ -150,14 +151,14 @@ static void put_mark(Session *s, const Task *task, Module *model)
         hash = hash_of(hash, d[i]->ids, d[i]->offset[d[i]->count]);
         hash = hash_of(hash_of(hash, d[i]->offset, d[i]->count), d[i]->labels, d[i]->count);
     }
-    snprintf(s->mark, sizeof s->mark,
-             "%s; padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences of checksum %016llx; "
-             "config.json of checksum %016llx; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained parameters",
-             lora.count ? "LoRA" : "full fine-tuning", o->padding, (long long)o->max_length,
-             (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
-             (unsigned long long)lk_hash(LK_HASH_START, &task->config, sizeof task->config), (long long)lora.rank,
-             lora.alpha, lora.targets, (unsigned long long)lora.alphas,
-             (long long)lk_count_trainable_parameters(model));
+    lk_snprintf(s->mark, sizeof s->mark,
+                "%s; padding %s; max-length %lld; batch-size %lld; train-rows %lld; sentences of checksum %016llx; "
+                "config.json of checksum %016llx; rank %lld; alpha %g; LoRA of %s; alphas %016llx; %lld trained "
+                "parameters", lora.count ? "LoRA" : "full fine-tuning", o->padding, (long long)o->max_length,
+                (long long)o->batch_size, (long long)(task->train ? task->train->count : 0), (unsigned long long)hash,
+                (unsigned long long)lk_hash(LK_HASH_START, &task->config, sizeof task->config), (long long)lora.rank,
+                lora.alpha, lora.targets, (unsigned long long)lora.alphas,
+                (long long)lk_count_trainable_parameters(model));
 }
 
 bool session_begin(Session *s, Task *task, Module *model, Error *err)
@@ -225,7 +226,7 @@ bool task_write_logits(const Task *task, const Session *s, const char *path, Err
     for (int64_t i = 0; i < scores->count; i++) {
         fprintf(out, "\n%lld\t%lld", (long long)i, (long long)task->dev->labels[i]);
         for (int64_t k = 0; k < scores->classes; k++)
-            fprintf(out, "\t%.9g", (double)scores->logits[i * scores->classes + k]);
+            lk_fprintf(out, "\t%.9g", (double)scores->logits[i * scores->classes + k]);
     }
     fputc('\n', out);
     return results_put(out, &text, &size, path, err);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/dot.h"
 #include "examples/chart.h"
 #include "examples/cli.h"
 #include "examples/page.h"
@@ -119,17 +120,18 @@ static void summary(FILE *out, const Sst2Outcome *o)
     char trained[32], all[32], rows[32], steps[32], memory[32];
     fprintf(out, "<h1>SST-2 with %s</h1>\n<p>", what_of(o));
     if (o->reloaded)
-        fprintf(out, "%s of %s parameters are trained (%.4f&nbsp;%%)", cli_thousands(o->trainable, trained),
-                cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
+        lk_fprintf(out, "%s of %s parameters are trained (%.4f&nbsp;%%)", cli_thousands(o->trainable, trained),
+                   cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
     else fprintf(out, "Nothing is trained here: %s parameters", cli_thousands(o->parameters, all));
     if (!o->full && o->rank > 0) fprintf(out, ", rank %lld", (long long)o->rank);
-    if (!o->full && !isnan(o->alpha)) fprintf(out, ", alpha %g", o->alpha);
+    if (!o->full && !isnan(o->alpha)) lk_fprintf(out, ", alpha %g", o->alpha);
     if (o->reloaded)
         fprintf(out, ", with %s sentence%s in %s step%s", cli_thousands(o->train_rows, rows),
                 o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps), o->state->step == 1 ? "" : "s");
-    fprintf(out, ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The program took "
-            "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n", (long long)o->dev_rows, 100 * o->accuracy, o->loss,
-            o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory), (long long)o->task->seed);
+    lk_fprintf(out, ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The program took "
+               "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n", (long long)o->dev_rows, 100 * o->accuracy,
+               o->loss, o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory),
+               (long long)o->task->seed);
 }
 
 /* One row for each time that the training was interrupted: what is evaluated after it has no later step. */
@@ -147,8 +149,8 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
         if (isnan(loss) || log->step <= last) continue;
         last = log->step;
         char step[32];
-        fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n", cli_thousands(last, step),
-                trainer_log_get(log, "epoch"), loss, 100 * trainer_log_get(log, "eval_accuracy"));
+        lk_fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n", cli_thousands(last, step),
+                   trainer_log_get(log, "epoch"), loss, 100 * trainer_log_get(log, "eval_accuracy"));
     }
     fputs("</table>\n", out);
 }
@@ -156,11 +158,11 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
 static void checks(FILE *out, const Sst2Outcome *o)
 {
     if (!o->reloaded) return;
-    fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives "
-            "loss %.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
-            100 * o->loaded_accuracy);
+    lk_fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives "
+               "loss %.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
+               100 * o->loaded_accuracy);
     if (o->same) fputs(", as after the training", out);
-    else fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss, 100 * o->accuracy);
+    else lk_fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss, 100 * o->accuracy);
     fputs("</li></ul>\n", out);
 }
 

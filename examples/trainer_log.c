@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/dot.h"
+
 void trainer_log_add(TrainerLog *log, const char *key, double value)
 {
     if (log->count == TRAINER_VALUES_MAX) return;
@@ -36,11 +38,11 @@ static void print_number(FILE *out, double value)
         fputs(isnan(value) ? "nan" : value < 0 ? "-inf" : "inf", out);
         return;
     }
-    do snprintf(text, sizeof text, "%.*e", digits - 1, value);
-    while (strtod(text, NULL) != value && digits++ < 17);
+    do lk_snprintf(text, sizeof text, "%.*e", digits - 1, value);
+    while (lk_strtod(text, NULL) != value && digits++ < 17);
     int exponent = atoi(strchr(text, 'e') + 1), decimals = digits - 1 - exponent;
     if (exponent < -4 || exponent >= 16) fputs(text, out);
-    else fprintf(out, "%.*f", decimals > 1 ? decimals : 1, value);
+    else lk_fprintf(out, "%.*f", decimals > 1 ? decimals : 1, value);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -57,8 +59,8 @@ static double rounded(const struct TrainerValue *v)
                  : strcmp(v->key, "epoch") == 0                               ? 2
                                                                               : -1;
     if (digits < 0 || !isfinite(v->value)) return v->value;
-    snprintf(text, sizeof text, "%.*f", digits, v->value);
-    return strtod(text, NULL);
+    lk_snprintf(text, sizeof text, "%.*f", digits, v->value);
+    return lk_strtod(text, NULL);
 }
 
 void trainer_log_print(FILE *out, const TrainerLog *log)

@@ -1,6 +1,7 @@
 /* trainer_state.c - trainer_state.json: written whole, read with suspicion. */
 #include "examples/trainer_state.h"
 
+#include "core/dot.h"
 #include "examples/folder.h"
 
 #ifndef LK_HAVE_JANSSON
@@ -71,8 +72,8 @@ static char *arguments_text(const Trainer *tr)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        snprintf(number, sizeof number, "%.15g", numbers[i].value); /* 0.1, but all digits where these are not it */
-        if (strtod(number, NULL) != numbers[i].value) snprintf(number, sizeof number, "%.17g", numbers[i].value);
+        lk_snprintf(number, sizeof number, "%.15g", numbers[i].value); /* 0.1, but all digits where these are not it */
+        if (lk_strtod(number, NULL) != numbers[i].value) lk_snprintf(number, sizeof number, "%.17g", numbers[i].value);
         fprintf(out, "%s %s; ", numbers[i].name, number);
     }
     fprintf(out, "schedule %s; seed %llu; %s", schedules[a->schedule], (unsigned long long)a->seed,

@@ -4,7 +4,7 @@
 
 #include "nn/module.h"
 
-LK_API extern const ModuleType lk_relu_type, lk_gelu_type, lk_tanh_type;
+LK_API_DATA const ModuleType lk_relu_type, lk_gelu_type, lk_tanh_type;
 LK_API Module *lk_relu_new(Error *err);
 LK_API Module *lk_gelu_new(Error *err);
 LK_API Module *lk_tanh_new(Error *err);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"
@@ -276,7 +277,8 @@ int lk_remove_lora(Module *m, const char *adapter)
 void lk_print_adapters(FILE *out, Module *m)
 {
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
-        fprintf(out, "%s.%s: %s, rank %lld, scale %g, %s, %s%s\n", it.name, it.parameter, it.lora->adapter,
-                (long long)it.lora->rank, it.lora->scale, it.active ? "on" : "off", it.trainable ? "trainable" : "frozen",
-                it.merged ? ", merged" : "");
+        lk_fprintf(out, "%s.%s: %s, rank %lld, scale %g, %s, %s%s\n", it.name, it.parameter, it.lora->adapter,
+                   (long long)it.lora->rank, it.lora->scale, it.active ? "on" : "off",
+                   it.trainable ? "trainable" : "frozen",
+                   it.merged ? ", merged" : "");
 }

@@ -14,7 +14,7 @@ typedef struct MultiHeadAttention {
     double dropout; /* of probabilities, in training mode */
     bool causal;    /* a token sees itself and those before it; false at first */
 } MultiHeadAttention;
-LK_API extern const ModuleType lk_multi_head_attention_type;
+LK_API_DATA const ModuleType lk_multi_head_attention_type;
 
 /* Consumes the modules. Errors: LK_EVALUE for less than one head or a dropout outside 0 … 1. */
 LK_API Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, Module *out_proj,

@@ -8,7 +8,7 @@ typedef struct Dropout {
     Module base;
     double p; /* the probability to be dropped; may be changed at any time */
 } Dropout;
-LK_API extern const ModuleType lk_dropout_type;
+LK_API_DATA const ModuleType lk_dropout_type;
 
 /* nn.Dropout(p). The masks come from the stream of the tape it runs on (lk_tape_seed); in evaluation mode the result is x
  * itself and nothing is drawn. Errors: LK_EVALUE for a p outside 0 … 1. */

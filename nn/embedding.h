@@ -10,7 +10,7 @@ typedef struct Embedding {
     int64_t num_embeddings, embedding_dim;
     int64_t padding_idx; /* the row that gets no gradient; -1: none */
 } Embedding;
-LK_API extern const ModuleType lk_embedding_type;
+LK_API_DATA const ModuleType lk_embedding_type;
 
 /* nn.Embedding(num_embeddings, embedding_dim, padding_idx): weight drawn from N(0, 1), PyTorch's values for the same
  * generator, then the row padding_idx (-1: none) set to 0. float32. Its forward takes int64 ids of any shape.

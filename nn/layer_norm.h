@@ -10,7 +10,7 @@ typedef struct LayerNorm {
     ModuleSizes normalized_shape;
     double eps;
 } LayerNorm;
-LK_API extern const ModuleType lk_layer_norm_type;
+LK_API_DATA const ModuleType lk_layer_norm_type;
 
 /* nn.LayerNorm(normalized_shape, eps), lk_layer_norm_new(LK_SHAPE(768), 1e-5, err): weight 1, bias 0, float32; nothing
  * is drawn. Errors: LK_ESHAPE for no dimension, too many, or one that is not positive. */

@@ -10,7 +10,7 @@ typedef struct Linear {
     Tensor *bias;   /* (out_features), or NULL */
     int64_t in_features, out_features;
 } Linear;
-LK_API extern const ModuleType lk_linear_type;
+LK_API_DATA const ModuleType lk_linear_type;
 
 /* nn.Linear(in, out, bias): weight, then bias drawn from U(-1/√in, 1/√in), PyTorch's bits for the same generator.
  * float32. Errors: LK_EVALUE for a size that is not positive. */

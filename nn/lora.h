@@ -13,7 +13,7 @@ typedef struct LoRALayer {
     Tensor *B;    /* (rank, out), zeros: nothing changes until it is trained */
     double alpha; /* strength of the adaptation */
 } LoRALayer;
-LK_API extern const ModuleType lk_lora_layer_type;
+LK_API_DATA const ModuleType lk_lora_layer_type;
 /* float32. Errors: LK_EVALUE for a size or rank that is not positive. */
 LK_API Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng, Error *err);
 LK_API LoRALayer *lk_as_lora_layer(Module *m);
@@ -27,7 +27,7 @@ typedef struct LinearWithLoRA {
     Tensor *kept;   /* merged form, no-grad mode: the combined weight, and the state of what it was computed from */
     uint64_t kept_state;
 } LinearWithLoRA;
-LK_API extern const ModuleType lk_linear_with_lora_type;
+LK_API_DATA const ModuleType lk_linear_with_lora_type;
 LK_API Module *lk_linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err);
 LK_API LinearWithLoRA *lk_as_linear_with_lora(Module *m);
 
@@ -35,7 +35,7 @@ LK_API LinearWithLoRA *lk_as_linear_with_lora(Module *m);
  * Training computes the equal x Wᵀ + b + alpha (x A) B; in no-grad mode the weights are combined once, and again when one
  * of them has changed. */
 typedef LinearWithLoRA LinearWithLoRAMerged;
-LK_API extern const ModuleType lk_linear_with_lora_merged_type;
+LK_API_DATA const ModuleType lk_linear_with_lora_merged_type;
 LK_API Module *lk_linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err);
 LK_API LinearWithLoRAMerged *lk_as_linear_with_lora_merged(Module *m);
 

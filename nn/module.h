@@ -107,8 +107,15 @@ LK_API Module *lk_module_retain(Module *m);
 LK_API void lk_module_free(Module *m); /* one owner less; the last one frees parameters and children. NULL allowed */
 
 /* lk_retain and lk_free work on a Tensor * and on a Module *. */
+#ifdef __cplusplus
+inline Tensor *lk_retain(Tensor *x) { return lk_tensor_retain(x); }
+inline Module *lk_retain(Module *m) { return lk_module_retain(m); }
+inline void lk_free(Tensor *x) { lk_tensor_free(x); }
+inline void lk_free(Module *m) { lk_module_free(m); }
+#else
 #define lk_retain(x) _Generic((x), Tensor *: lk_tensor_retain, Module *: lk_module_retain)(x)
 #define lk_free(x) _Generic((x), Tensor *: lk_tensor_free, Module *: lk_module_free)(x)
+#endif
 
 /* copy.deepcopy(m): shares nothing with m; what was shared inside m (tied weights, a Linear in two wrappers) is shared
  * inside the copy. Gradients are not copied. Constants and other plain members of the struct are copied as they are. */

@@ -27,7 +27,7 @@ typedef struct ParametrizationList {
     Tensor *kept, *recorded;
     uint64_t kept_state, recorded_state;
 } ParametrizationList;
-LK_API extern const ModuleType lk_parametrization_list_type;
+LK_API_DATA const ModuleType lk_parametrization_list_type;
 
 /* What is done when the first parametrization of a parameter has a right_inverse. */
 typedef enum RegisterMode {
@@ -78,6 +78,6 @@ LK_API void lk_set_cached(Module *m, bool on);
 /* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a symmetric matrix). Its
  * right_inverse is the upper triangle. */
 LK_API Module *lk_symmetric_new(Error *err);
-LK_API extern const ModuleType lk_symmetric_type;
+LK_API_DATA const ModuleType lk_symmetric_type;
 
 #endif

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/dot.h"
+
 #include "nn/fields.h"
 
 static void new_line(FILE *out, int indent)
@@ -19,11 +21,11 @@ static void print_double(FILE *out, double x)
         fputs(isnan(x) ? "nan" : x > 0 ? "inf" : "-inf", out);
         return;
     }
-    do snprintf(digits, sizeof digits, "%.*e", precision, x);
-    while (strtod(digits, NULL) != x && precision++ < 17);
+    do lk_snprintf(digits, sizeof digits, "%.*e", precision, x);
+    while (lk_strtod(digits, NULL) != x && precision++ < 17);
     int exponent = atoi(strchr(digits, 'e') + 1);
     if (exponent < -4 || exponent >= 16) fputs(digits, out);
-    else fprintf(out, "%.*f", precision > exponent ? precision - exponent : 1, x);
+    else lk_fprintf(out, "%.*f", precision > exponent ? precision - exponent : 1, x);
 }
 
 /* (8,), (2, 3) */

@@ -8,13 +8,13 @@ typedef struct Sequential {
     Module base;
     ModuleArray modules; /* named "0", "1", … */
 } Sequential;
-LK_API extern const ModuleType lk_sequential_type;
+LK_API_DATA const ModuleType lk_sequential_type;
 
 /* nn.Sequential(a, b, c):  lk_sequential_new(LK_MODULES(a, b, c), &err)
  * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net. Consumes all of them.
- * gcc and clang make them from left to right; C leaves the order open, and with it who draws first from a generator. */
-#define LK_MODULES(...) \
-    (int)(sizeof((Module *[]){ __VA_ARGS__ }) / sizeof(Module *)), (Module *[]){ __VA_ARGS__ }
+ * C leaves open which of a, b and c is made first: modules that draw their weights are made in statements before, so that
+ * the numbers do not depend on the compiler:  Module *a = lk_linear_new(…, &rng, &err), *b = lk_linear_new(…, &rng, &err); */
+#define LK_MODULES(...) LK_LIST(Module *, __VA_ARGS__)
 LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);
 
 LK_API Sequential *lk_as_sequential(Module *m);

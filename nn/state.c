@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "nn/fields.h"
 
@@ -120,7 +121,7 @@ static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
     char item[SIZE];
     va_list args;
     va_start(args, format);
-    vsnprintf(item, sizeof item, format, args);
+    lk_vsnprintf(item, sizeof item, format, args);
     va_end(args);
     const char *comma = list->count ? ", " : "";
     list->length += (size_t)snprintf(list->text + list->length, SIZE - list->length, "%s%s", comma, item);

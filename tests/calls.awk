@@ -6,7 +6,7 @@
 
 # A declaration may take several lines.
 FNR == 1 { declaration = "" }
-/^LK_API extern/ || /define/ { next }
+/^LK_API_DATA/ || /define/ { next }
 declaration != "" || /^LK_API / {
     line = $0
     gsub(/\/\*[^*]*\*\//, "", line)

@@ -12,11 +12,13 @@ cd "$root" || exit 1
 clang_has() { echo 'int main(void) { return 0; }' | clang "$1" -x c - -o /dev/null; }
 
 need_compiler
+need g++ has c++ # a test uses the headers from C++
 need libcriterion-dev has_header criterion/criterion.h
 need pkg-config has pkg-config
 need clang has clang
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
+need locales test -e /usr/share/i18n/locales/de_DE # a test writes numbers as a German does
 want chromium has chromium # two tests open pages in it
 install_missing
 

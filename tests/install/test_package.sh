@@ -15,6 +15,21 @@ for header in $(cd "$include" && find lorikeet -name '*.h' ! -name real.h | sort
     check "<$header> compiles alone" "$CC" -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror \
         -I"$include" -I"$include/lorikeet" -fsyntax-only "$work/header.c"
 done
+
+# The same from C++, and programs in it: a strict user of C++17 sees no warning either.
+cpp() {
+    "${CXX:-c++}" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$@"
+}
+for header in $(cd "$include" && find lorikeet -name '*.h' ! -name real.h | sort); do
+    echo "#include <$header>" >"$work/header.cpp"
+    check "<$header> compiles alone as C++" cpp -I"$include" -I"$include/lorikeet" -fsyntax-only "$work/header.cpp"
+done
+for program in smallest lora; do
+    must "C++: compile, $program" cpp "$here/consumer/$program.cpp" -o "$work/$program" \
+        $(pkg_config --cflags --libs lorikeet)
+    check "C++: run, $program" env LD_LIBRARY_PATH="$lib" "$work/$program"
+done
+
 only_lk() { no_match -v '^(.* [A-Z] lk_.*|.*:|)$' "$work/symbols"; }
 for archive in "$lib"/*.a; do
     [ -e "$archive" ] || continue # a shared build: its symbols are the matter of test_shared.sh

@@ -17,7 +17,7 @@ check "data exports only lk_ symbols" only_lk "$build/liblorikeet_data.so"
 # Promised: what follows LK_API up to the first parenthesis, bracket, = or ; and begins with lk_.
 promised() {
     cat "$LORIKEET_SOURCE_DIR"/core/*.h "$LORIKEET_SOURCE_DIR"/nn/*.h "$LORIKEET_SOURCE_DIR"/optim/*.h \
-        "$LORIKEET_SOURCE_DIR"/data/*.h | sed -n 's/^LK_API [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p' | sort -u
+        "$LORIKEET_SOURCE_DIR"/data/*.h | sed -n 's/^LK_API[_A-Z]* [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p' | sort -u
 }
 all_there() {
     promised >"$work/promised"

@@ -19,8 +19,8 @@ static Rng rng;
 static Module *net_of(void)
 {
     lk_manual_seed(&rng, 0);
-    return lk_sequential_new(LK_MODULES(lk_linear_new(6, 5, true, &rng, NULL), lk_relu_new(NULL),
-                                        lk_linear_new(5, 3, true, &rng, NULL)), NULL);
+    Module *first = lk_linear_new(6, 5, true, &rng, NULL), *last = lk_linear_new(5, 3, true, &rng, NULL);
+    return lk_sequential_new(LK_MODULES(first, lk_relu_new(NULL), last), NULL);
 }
 
 static Module *adapted_net(void)

@@ -103,9 +103,9 @@ static void compare(DType dtype, double tol)
     lk_manual_seed(&rng, 1);
     for (int i = 0; i < LENGTH(sizes); i++) {
         const Size *z = &sizes[i];
-        Tensor *leaf[3] = { random_leaf(dtype, z->batch, z->rows, z->heads * z->d, &rng),
-                            random_leaf(dtype, z->batch, z->columns, z->heads * z->d, &rng),
-                            random_leaf(dtype, z->batch, z->columns, z->heads * z->d, &rng) };
+        Tensor *leaf[3];
+        for (int j = 0; j < 3; j++)
+            leaf[j] = random_leaf(dtype, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d, &rng);
         for (int kind = NO_MASK; kind <= NOTHING; kind++) {
             Tensor *mask = make_mask((Mask)kind, z, &rng);
             for (int option = 0; option < 4; option++) {
@@ -184,9 +184,9 @@ Test(attention, has_the_same_bits_for_any_number_of_threads)
     lk_manual_seed(&rng, 4);
     for (int i = 0; i < LENGTH(shared); i++) {
         const Size *z = &shared[i];
-        Tensor *leaf[3] = { random_leaf(LK_F32, z->batch, z->rows, z->heads * z->d, &rng),
-                            random_leaf(LK_F32, z->batch, z->columns, z->heads * z->d, &rng),
-                            random_leaf(LK_F32, z->batch, z->columns, z->heads * z->d, &rng) };
+        Tensor *leaf[3];
+        for (int j = 0; j < 3; j++)
+            leaf[j] = random_leaf(LK_F32, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d, &rng);
         Tensor *mask = make_mask(PADDING, z, &rng), *one[RESULTS], *more[RESULTS];
         lk_set_num_threads(1);
         run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7, one);

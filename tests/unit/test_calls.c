@@ -3,6 +3,7 @@
  * in a process of its own. A function must survive NULL; of a stale tensor it must say what happened, and give nothing. */
 #include <fcntl.h>
 #include <math.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +47,7 @@ static void no_free(void *block) { (void)block; }
 static const OptimizerType optimizer_type = { .name = "Still", .update = no_update, .moments = no_moments };
 static const ModuleType module_type = { .name = "Empty", .size = sizeof(Module) };
 static const Op op = { "Backward0", NULL, { 0 } };
+static va_list no_arguments; /* for a format that reads none */
 static int64_t ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 static char room[1 << 16];
 static const char *names[] = { "x", "y" };
@@ -114,6 +116,7 @@ static void make_good(void)
 #define GOOD_TapeMark lk_tape_mark(good.tape)
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
 #define GOOD_Opp (&op)
+#define GOOD_va_list no_arguments
 #define GOOD_Nodep lk_scale(good.tape, good.tensor, 2)->node
 #define GOOD_RowFnp no_row
 #define GOOD_RecomputeFnp itself

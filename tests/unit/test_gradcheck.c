@@ -448,12 +448,9 @@ Test(gradcheck, large_product_passes)
     enum { M = 128, K = 256, N = 64, LEAVES = 32, EACH = K / LEAVES, ROW = 5, COLUMN = 7 };
     Rng rng;
     lk_manual_seed(&rng, 4);
-    Product p = { normal_param(&rng, 1, M, K),
-                  normal_param(&rng, 1, K, N),
-                  lk_tensor_new(LK_F64, LK_SHAPE(M, 1), NULL),
-                  lk_tensor_new(LK_F64, LK_SHAPE(1, N), NULL),
-                  lk_tensor_new(LK_F64, LK_SHAPE(LEAVES, K), NULL),
-                  lk_tensor_new(LK_F64, LK_SHAPE(K, LEAVES), NULL) };
+    Tensor *A = normal_param(&rng, 1, M, K), *B = normal_param(&rng, 1, K, N);
+    Product p = { A, B, lk_tensor_new(LK_F64, LK_SHAPE(M, 1), NULL), lk_tensor_new(LK_F64, LK_SHAPE(1, N), NULL),
+                  lk_tensor_new(LK_F64, LK_SHAPE(LEAVES, K), NULL), lk_tensor_new(LK_F64, LK_SHAPE(K, LEAVES), NULL) };
     Tensor *parts[] = { p.A, p.B, p.row, p.column, p.across, p.down };
     ((double *)p.row->data)[ROW] = ((double *)p.column->data)[COLUMN] = 1;
     for (int k = 0; k < K; k += EACH) {
@@ -462,7 +459,8 @@ Test(gradcheck, large_product_passes)
             ((double *)p.down->data)[k * LEAVES + k / EACH] = 1;
     }
     for (int i = 0; i < 6; i++) lk_set_requires_grad(parts[i], false);
-    Tensor *x[] = { normal_param(&rng, 1, 1, LEAVES), normal_param(&rng, 1, LEAVES, 1) };
+    Tensor *row = normal_param(&rng, 1, 1, LEAVES), *column = normal_param(&rng, 1, LEAVES, 1);
+    Tensor *x[] = { row, column };
     passes("128×256×64", large_product, &p, 2, x);
     for (int i = 0; i < 6; i++) lk_free(parts[i]);
     lk_free(x[0]), lk_free(x[1]);

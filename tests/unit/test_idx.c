@@ -210,6 +210,20 @@ Test(idx, gzip_of_something_else)
     check_refused_gzip(false, "\0\0\x08\x01" "\0\0\0\x02" "\x01\x0c", 10, "label 12 at position 1");
 }
 
+/* gzip and Python too accept zeros after a stream, here up to more than a buffer of idx.c holds; other bytes not. */
+Test(idx, zeros_after_gzip)
+{
+    unsigned char packed[1 << 16] = { 0 };
+    const size_t size = gzip(images, IMAGES, packed, sizeof packed), zeros[] = { 1, 512, (1 << 14) - size, 50000 };
+    for (int i = 0; i < 4; i++) check_reads("images.gz", true, packed, size + zeros[i]);
+    memset(packed, 0, sizeof packed);
+    gzip(images, 9, packed, 1000);
+    size_t end = 20000 + gzip(images + 9, IMAGES - 9, packed + 20000, 1000);
+    check_reads("images.gz", true, packed, end);
+    packed[end + 100] = 1;
+    check_refused(true, packed, end + 101, "has other bytes after its gzip data");
+}
+
 /* What follows the compressed data is not overlooked, as gzip's own tool would do. */
 Test(idx, bytes_after_gzip)
 {

@@ -23,11 +23,12 @@ static Module *plain_norm(Error *err)
 
 static Module *layers_new(Rng *rng, Error *err)
 {
+    Module *e[3];
+    for (int i = 0; i < 3; i++) e[i] = lk_embedding_new(10, 4, 1 - i, rng, err);
     return lk_sequential_new(LK_MODULES(lk_gelu_new(err), lk_dropout_new(0.1, err), lk_dropout_new(0, err),
                                         lk_layer_norm_new(LK_SHAPE(8), 1e-5, err),
-                                        lk_layer_norm_new(LK_SHAPE(3, 4), 1e-12, err), plain_norm(err),
-                                        lk_embedding_new(10, 4, 1, rng, err), lk_embedding_new(10, 4, 0, rng, err),
-                                        lk_embedding_new(10, 4, -1, rng, err)), err);
+                                        lk_layer_norm_new(LK_SHAPE(3, 4), 1e-12, err), plain_norm(err), e[0], e[1],
+                                        e[2]), err);
 }
 
 Test(layers, print_and_names_are_pytorchs)

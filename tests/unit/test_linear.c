@@ -46,17 +46,6 @@ Test(linear, initial_weights_are_pytorchs_bit_for_bit)
     lk_free(m);
 }
 
-Test(linear, weights_made_inside_lk_modules_are_drawn_in_their_order)
-{
-    Rng rng;
-    lk_manual_seed(&rng, 0);
-    Module *s = lk_sequential_new(LK_MODULES(lk_linear_new(784, 128, true, &rng, NULL), lk_relu_new(NULL),
-                                             lk_linear_new(128, 64, true, &rng, NULL)), NULL);
-    check(checksum(lk_param_at(s, "0.weight", NULL)) == net_784_128_64_10_seed_0[0]);
-    check(checksum(lk_param_at(s, "2.weight", NULL)) == net_784_128_64_10_seed_0[2]);
-    lk_free(s);
-}
-
 Test(linear, without_bias_draws_the_weight_only)
 {
     Rng rng, other;

@@ -200,6 +200,70 @@ Test(norm, every_instruction_set_and_number_of_threads)
     lk_tape_free(t);
 }
 
+/* Rows that float sums get wrong: against the definition, in double. h' has 8 roundings of a float at most, for |h'| < 4,
+ * and dx as many of 1 / std. */
+static void check_row(const float *row, int64_t n)
+{
+    enum { MOST = 64 };
+    double mean = 0, variance = 0, normal[MOST], g = 0, gh = 0, gradient[MOST], dy[MOST];
+    for (int64_t i = 0; i < n; i++) mean += (double)row[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) variance += ((double)row[i] - mean) * ((double)row[i] - mean) / (double)n;
+    const double scale = 1 / sqrt(variance + 1e-5);
+    for (int64_t i = 0; i < n; i++) {
+        normal[i] = ((double)row[i] - mean) * scale;
+        dy[i] = (double)(i % 3) - 1;
+        g += dy[i] / (double)n;
+        gh += dy[i] * normal[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) gradient[i] = dy[i] - g - normal[i] * gh; /* without the factor `scale` */
+
+    Tape *t = lk_tape_new(NULL);
+    Tensor *x = lk_tensor_from_new(LK_F32, LK_SHAPE(1, n), row, NULL), *zero = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
+    Tensor *up = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
+    lk_set_requires_grad(x, true);
+    for (int64_t i = 0; i < n; i++) ((float *)up->data)[i] = (float)dy[i];
+    for (SimdSet set = LK_SIMD_PORTABLE; set <= LK_SIMD_AVX512; set++)
+        for (int form = 0; form < 2; form++) {
+            lk_simd_limit(set);
+            Tensor *y = form ? lk_residual_norm(t, zero, x, 0, NULL, NULL, 1e-5) : lk_layer_norm(t, x, 1, NULL, NULL, 1e-5);
+            check_close(y, normal, n, 8 * 0x1p-24 * 4);
+            check(lk_backward_with(t, y, up, false));
+            for (int64_t i = 0; i < n; i++) {
+                const double got = lk_at(lk_grad(x), LK_INDEX(0, i)), limit = 8 * 0x1p-24 * 4 * scale;
+                check(fabs(got - gradient[i] * scale) <= limit, "dx at %d: expected %g, got %g", (int)i,
+                      gradient[i] * scale, got);
+            }
+            lk_zero_grad_(x);
+        }
+    lk_simd_limit(LK_SIMD_AVX512);
+    lk_free(x);
+    lk_tape_free(t);
+}
+
+Test(norm, huge_rows_and_rows_of_large_mean)
+{
+    float near[64];
+    const float huge[] = { 1e30f, -1e30f, 2e30f, 0 };
+    const float largest[] = { 3.4e38f, -3.4e38f, 3.4e38f, 0 }; /* the second is farther from the mean than FLT_MAX */
+    for (int i = 0; i < 16; i++) near[i] = 1000 + (float)i * 1e-3f;
+    check_row(huge, 4);
+    check_row(largest, 4);
+    check_row(near, 1);
+    check_row(near, 16);
+
+    Tape *t = lk_tape_new(NULL);
+    Tensor *y = lk_layer_norm(t, lk_tensor(t, LK_F32, LK_SHAPE(4), huge), 1, NULL, NULL, 1e-5);
+    check_values(y, 1e-3, 0.447, -1.342, 1.342, -0.447);
+    y = lk_layer_norm(t, lk_tensor(t, LK_F32, LK_SHAPE(16), near), 1, NULL, NULL, 1e-5);
+    check(fabs(lk_at(y, LK_INDEX(0)) + 1.3415) < 5e-5);
+    for (int i = 0; i < 64; i++) near[i] = i == 5 ? 1e6f : 1e6f + 0.0625f;
+    check_row(near, 64);
+    for (int i = 0; i < 40; i++) near[i] = 0.1f; /* all equal: exactly 0, though float sums of 0.1 are rounded */
+    y = lk_layer_norm(t, lk_tensor(t, LK_F32, LK_SHAPE(40), near), 1, NULL, NULL, 0x1p-40);
+    check(lk_count(y) == 0);
+    lk_tape_free(t);
+}
+
 /* Whatever is frozen, the rest gets what it always gets; also where a gradient is there already. */
 Test(norm, frozen_inputs_and_gradients_that_add_up)
 {
@@ -258,7 +322,7 @@ Test(norm, keeps_two_numbers_a_row)
     size_t before = lk_tape_mark(t).memory.used;
     check(fused(t, &b, 0.1));
     size_t kept = lk_tape_mark(t).memory.used - before, result = ROWS * N * sizeof(float);
-    check(kept < result + ROWS * 2 * sizeof(float) + 1024, "%zu bytes for a result of %zu", kept, result);
+    check(kept < result + ROWS * 2 * sizeof(double) + 1024, "%zu bytes for a result of %zu", kept, result);
     lk_tape_reset(t);
     lk_tape_set_grad(t, false);
     before = lk_tape_mark(t).memory.used;

@@ -198,7 +198,8 @@ Test(reduce, refuses_bad_dimensions)
         REFUSES(call(t, x, LK_DIMS(0, 1, 0, 1, 0, 1, 0, 1, 0, 1), true), LK_ESHAPE,
                 named(name, "dimension 0 is named twice"));
         REFUSES(call(t, x, -1, NULL, false), LK_ESHAPE, named(name, "-1 dimensions: name those to reduce, or LK_ALL"));
-        REFUSES(call(t, scalar, LK_DIMS(0), false), LK_ESHAPE, named(name, "a scalar has no dimension 0"));
+        REFUSES(call(t, scalar, LK_DIMS(1), false), LK_ESHAPE, named(name, "dimension 1 is outside -1 … 0"));
+        REFUSES(call(t, scalar, LK_DIMS(0, -1), false), LK_ESHAPE, named(name, "dimension 0 is named twice"));
         REFUSES(call(t, whole, LK_ALL, false), LK_EDTYPE,
                 named(name, "takes float32 or float64, not int64; lk_to converts"));
     }
@@ -208,13 +209,58 @@ Test(reduce, refuses_bad_dimensions)
         REFUSES(along[i].call(t, x, 2, false), LK_ESHAPE, named(name, "dimension 2 is outside -2 … 1"));
         REFUSES(along[i].call(t, x, INT32_MIN, false), LK_ESHAPE,
                 named(name, "dimension -2147483648 is outside -2 … 1"));
-        REFUSES(along[i].call(t, scalar, -1, false), LK_ESHAPE, named(name, "a scalar has no dimension -1"));
+        REFUSES(along[i].call(t, scalar, -2, false), LK_ESHAPE, named(name, "dimension -2 is outside -1 … 0"));
         REFUSES(along[i].call(t, lk_zeros(t, LK_BOOL, LK_SHAPE(2)), 0, false), LK_EDTYPE,
                 named(name, "takes float32 or float64, not bool; lk_to converts"));
     }
     Tensor *index = x;
     REFUSES(lk_max_dim(t, x, 2, false, &index), LK_ESHAPE, "lk_max_dim: dimension 2 is outside -2 … 1");
     check(!index); /* never what it was before */
+    lk_tape_free(t);
+}
+
+/* A scalar has no dimension, and yet PyTorch reduces it over 0 and -1: torch.tensor(3.).sum(0). */
+Test(reduce, a_scalar_over_dimension_0)
+{
+    Tape *t = lk_tape_new(NULL);
+    Tensor *x = make_param(LK_F32, LK_SCALAR, 3);
+    for (int dim = -1; dim <= 0; dim++)
+        for (int keepdim = 0; keepdim < 2; keepdim++) {
+            for (int i = 0; i < LENGTH(over); i++) {
+                Tensor *y = over[i].call(t, x, LK_DIMS(dim), keepdim);
+                check_shape(y, LK_SCALAR);
+                check_values(y, 0, 3);
+                check(lk_backward(t, y));
+                check_values(lk_grad(x), 0, 1);
+                lk_zero_grad_(x);
+            }
+            Tensor *max, *min, *top = lk_max_dim(t, x, dim, keepdim, &max), *low = lk_min_dim(t, x, dim, keepdim, &min);
+            check_values(max, 0, 0);
+            check_values(min, 0, 0);
+            check_values(lk_argmax(t, x, dim, keepdim), 0, 0);
+            check_shape(lk_argmin(t, x, dim, keepdim), LK_SCALAR);
+            check(lk_backward(t, lk_add(t, top, low)));
+            check_values(lk_grad(x), 0, 2);
+            lk_zero_grad_(x);
+        }
+    lk_free(x);
+    lk_tape_free(t);
+}
+
+/* 20,000,000 equal elements share a gradient of 1: counted in float32 they would be 2^24, and the shares 1.19 together.
+ * A mean divides by the number itself. */
+Test(reduce, more_ties_than_a_float_can_count)
+{
+    enum { MANY = 20000000 };
+    Tape *t = lk_tape_new(NULL);
+    Tensor *one = make_param(LK_F32, LK_SCALAR, 3), *x = lk_retain_grad(lk_expand(t, one, LK_SHAPE(MANY)));
+    check(lk_backward_with(t, lk_max(t, x, LK_ALL, false), NULL, true));
+    check(lk_at(lk_grad(x), LK_INDEX(MANY - 1)) == (double)5e-8f);
+    check_values(lk_grad(one), 1e-7, 1);
+    check(lk_backward(t, lk_min(t, x, LK_DIMS(0), true)));
+    check_values(lk_grad(one), 1e-7, 2);
+    check_values(lk_mean(t, x, LK_ALL, false), 0, 3);
+    lk_free(one);
     lk_tape_free(t);
 }
 

@@ -152,6 +152,22 @@ Test(softmax, mean_over_many_rows)
 
 /* ---- bad calls --------------------------------------------------------------------------------------------------- */
 
+/* torch.tensor(3.).softmax(0) */
+Test(softmax, of_a_scalar)
+{
+    Tape *t = lk_tape_new(NULL);
+    for (int dim = -1; dim <= 0; dim++) {
+        Tensor *x = make_param(LK_F64, LK_SCALAR, 3), *y = lk_softmax(t, x, dim), *z = lk_log_softmax(t, x, dim);
+        check_shape(y, LK_SCALAR);
+        check_values(y, 0, 1);
+        check_values(z, 0, 0);
+        check(lk_backward(t, lk_add(t, y, z)));
+        check_values(lk_grad(x), 0, 0);
+        lk_free(x);
+    }
+    lk_tape_free(t);
+}
+
 Test(softmax, refuses_bad_operands)
 {
     int reports;
@@ -161,10 +177,10 @@ Test(softmax, refuses_bad_operands)
     PASSES_NULL(lk_softmax(t, NULL, 0));
     PASSES_NULL(lk_log_softmax(t, NULL, 7));
     REFUSES(lk_softmax(t, x, 2), LK_ESHAPE, "lk_softmax: dimension 2 is outside -2 … 1");
-    REFUSES(lk_softmax(t, scalar, 0), LK_ESHAPE, "lk_softmax: a scalar has no dimension 0");
+    REFUSES(lk_softmax(t, scalar, 1), LK_ESHAPE, "lk_softmax: dimension 1 is outside -1 … 0");
     REFUSES(lk_softmax(t, whole, 0), LK_EDTYPE, "lk_softmax: takes float32 or float64, not int64; lk_to converts");
     REFUSES(lk_log_softmax(t, x, -3), LK_ESHAPE, "lk_log_softmax: dimension -3 is outside -2 … 1");
-    REFUSES(lk_log_softmax(t, scalar, -1), LK_ESHAPE, "lk_log_softmax: a scalar has no dimension -1");
+    REFUSES(lk_log_softmax(t, scalar, -2), LK_ESHAPE, "lk_log_softmax: dimension -2 is outside -1 … 0");
     REFUSES(lk_log_softmax(t, whole, 0), LK_EDTYPE,
             "lk_log_softmax: takes float32 or float64, not int64; lk_to converts");
     PASSES_NULL(lk_mse_loss(t, NULL, x));

@@ -203,7 +203,8 @@ Test(view, refuses_bad_dimensions)
     PASSES_NULL(lk_detach(t, NULL));
     REFUSES(lk_transpose(t, x, 0, 2), LK_ESHAPE, "lk_transpose: dimension 2 is outside -2 … 1");
     REFUSES(lk_transpose(t, x, -3, 5), LK_ESHAPE, "lk_transpose: dimension -3 is outside -2 … 1");
-    REFUSES(lk_transpose(t, scalar, 0, 0), LK_ESHAPE, "lk_transpose: a scalar has no dimension 0");
+    REFUSES(lk_transpose(t, scalar, 0, 1), LK_ESHAPE, "lk_transpose: dimension 1 is outside -1 … 0");
+    check_shape(lk_transpose(t, scalar, 0, -1), LK_SCALAR);
     REFUSES(lk_transpose(t, x, INT32_MIN, INT32_MAX), LK_ESHAPE,
             "lk_transpose: dimension -2147483648 is outside -2 … 1");
     REFUSES(lk_permute(t, x, LK_DIMS(0)), LK_ESHAPE,
@@ -222,7 +223,9 @@ Test(view, refuses_bad_dimensions)
     REFUSES(lk_unsqueeze(t, x, -4), LK_ESHAPE, "lk_unsqueeze: dimension -4 is outside -3 … 2");
     REFUSES(lk_unsqueeze(t, full, 0), LK_ESHAPE, "lk_unsqueeze: (1, 1, 1, 1, 1, 1, 1, 2) already has 8 dimensions");
     REFUSES(lk_squeeze(t, x, 2), LK_ESHAPE, "lk_squeeze: dimension 2 is outside -2 … 1");
-    REFUSES(lk_squeeze(t, scalar, -1), LK_ESHAPE, "lk_squeeze: a scalar has no dimension -1");
+    REFUSES(lk_squeeze(t, scalar, -2), LK_ESHAPE, "lk_squeeze: dimension -2 is outside -1 … 0");
+    check_shape(lk_squeeze(t, scalar, -1), LK_SCALAR);
+    check_shape(lk_squeeze(t, scalar, 0), LK_SCALAR);
     lk_tape_free(t);
 }
 

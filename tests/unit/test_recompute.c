@@ -103,7 +103,8 @@ Test(recompute, bits_of_the_plain_run)
     Rng rng;
     lk_manual_seed(&rng, 0);
     for (int d = 0; d < 2; d++) {
-        Block b[2] = { block_new(&rng, dtypes[d]), block_new(&rng, dtypes[d]) };
+        Block b[2];
+        for (int i = 0; i < 2; i++) b[i] = block_new(&rng, dtypes[d]);
         Tensor *x = lk_tensor_new(dtypes[d], LK_SHAPE(ROWS, WIDTH), NULL);
         check(lk_normal_(x, 0, 1, &rng));
         for (int wanted = 0; wanted < 2; wanted++) {
@@ -247,7 +248,8 @@ Test(recompute, an_allocation_that_fails)
     for (int64_t n = 0, failed = 1; failed; n++) {
         Rng rng;
         lk_manual_seed(&rng, 0);
-        Block b[2] = { block_new(&rng, LK_F32), block_new(&rng, LK_F32) };
+        Block b[2];
+        for (int i = 0; i < 2; i++) b[i] = block_new(&rng, LK_F32);
         Tensor *x = lk_param_new(LK_F32, LK_SHAPE(TALL, WIDTH), NULL);
         Tape *t = quiet_tape();
         check(x && t);
