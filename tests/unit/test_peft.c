@@ -66,7 +66,7 @@ Test(peft, one_of_several)
     check(lk_remove_parametrizations(lk_module_at(net, "layers.4", NULL), "weight", false, NULL));
     err = (Error){ 0 };
     check(lk_load_peft(net, check_fixture("peft"), LK_PEFT_PARAMETRIZATION, "mine", NULL, &err), "%s", err.message);
-    check(lk_enable_lora(net, "mine", true) == 2 && lk_enable_lora(net, "other", true) == 2);
+    check(lk_enable_lora(net, "mine", true, NULL) == 2 && lk_enable_lora(net, "other", true, NULL) == 2);
     check_output(net, peft_output, 3); /* B of the other one is 0 */
     PeftOptions options = reference_options;
     options.adapter = "mine";
@@ -146,7 +146,7 @@ Test(peft, patterns)
     check_load(other, check_scratch("saved"), LK_PEFT_MERGED);
     check_same_output(net, other, 1e-5);
 
-    lk_scale_lora(net, NULL, 0.25);
+    lk_scale_lora(net, NULL, 0.25, NULL);
     check_save(net, check_scratch("saved"), NULL);
     check_load(third, check_scratch("saved"), LK_PEFT_PARAMETRIZATION);
     check_same_output(net, third, 1e-5);
