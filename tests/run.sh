@@ -18,6 +18,7 @@ need clang has clang
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
 want chromium has chromium # two tests open pages in it
+want python3 has python3 # two tests read with it what was written
 install_missing
 
 passed=0
