@@ -3,7 +3,7 @@
 #ifndef LK_HALF_H
 #define LK_HALF_H
 
-#include "nn/state.h"
+#include "data/safetensors.h"
 
 /* n numbers of 16 bits as float32. Both kinds are subsets of it, so every value stays exactly what it is: zeros with
  * their sign, subnormal numbers, infinities; a NaN keeps its sign and its payload. `from` need not be aligned, and may
@@ -11,7 +11,8 @@
 void lk_widen_f16(float *to, const void *from, int64_t n);  /* IEEE 754 binary16: 5 bits of exponent, 10 of fraction */
 void lk_widen_bf16(float *to, const void *from, int64_t n); /* bfloat16, the upper half of a float32: 8 and 7 */
 
-/* lk_load_safetensors; *widened counts the tensors that were in half precision (data/safetensors.c). */
-StateDict *lk_load_safetensors_counting(const char *path, int *widened, Error *err);
+/* All tensors of a file, as lk_load_safetensors gives them; *widened counts those that were in
+ * half precision (data/safetensors.c). */
+StateDict *lk_safetensors_all_new(SafeTensors *file, int *widened, Error *err);
 
 #endif

@@ -1,8 +1,10 @@
-/* peft.c - writes adapters in PEFT's form. Its settings: data/peft_config.c. Reading: data/peft_load.c. */
+/* peft.c - writes adapters in PEFT's form. Its settings: data/peft_config_write.c. Reading:
+ * data/peft_load.c. */
 #include "data/peft_parts.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,6 +82,37 @@ bool lk_peft_next(PeftIter *it)
     return false;
 }
 
+bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX])
+{
+    const Module *outer = it->wrapper ? &it->wrapper->base : it->module;
+    bool before = it->wrapper; /* the Linear of a wrapper has not been met */
+    ModuleIter all = lk_modules(it->modules.root);
+    all.with_duplicates = true;
+    while (lk_modules_next(&all)) {
+        if (it->wrapper && all.slot == &it->wrapper->linear) before = false;
+        bool again = all.module == outer && all.slot != it->slot && (it->wrapper || parametrized);
+        if (!again && !(before && all.module == it->module)) continue;
+        strcpy(other, all.name);
+        return false;
+    }
+    return true;
+}
+
+ParamIter lk_peft_places(Module *root)
+{
+    ParamIter p = lk_params(root);
+    p.with_duplicates = true;
+    return p;
+}
+
+bool lk_peft_next_place(ParamIter *p, const Module *m)
+{
+    while (lk_params_next(p))
+        for (const Field *f = NULL; (f = lk_peft_param(m, f));)
+            if (lk_original(m, f->name) == p->tensor) return true;
+    return false;
+}
+
 /* ---- what is written ------------------------------------------------------------------------------------------- */
 
 typedef struct Export {
@@ -89,7 +122,6 @@ typedef struct Export {
     StateDict *state;
     PeftLayer *layers;
     int count;
-    Names targets;
 } Export;
 
 static bool fail(const Export *x, const char *name, const char *text)
@@ -98,8 +130,7 @@ static bool fail(const Export *x, const char *name, const char *text)
                         *name ? ": " : "", text);
 }
 
-/* Whether a module is one of those that are exported whole, or in one. */
-static bool is_saved(const PeftOptions *o, const char *name)
+bool lk_peft_is_whole(const PeftOptions *o, const char *name)
 {
     for (int i = 0; i < o->save_count; i++) {
         size_t length = strlen(o->save[i]);
@@ -116,8 +147,22 @@ static bool add(Export *x, const char *name, const char *part, const Tensor *val
     return lk_state_dict_add(x->state, key, lk_clone(value, x->err), x->err);
 }
 
+/* A lora_alpha that divided by the rank is the scale: the one that was given, or the product, or a
+ * number next to it. There may be none, as for 3 and 0.1 … (peft_config.c reads the scale itself
+ * then). */
+static double find_alpha(double scale, double rank, double given)
+{
+    double product = scale * rank;
+    const double candidates[] = { given, product, nextafter(product, INFINITY),
+                                  nextafter(product, -INFINITY) };
+    for (int i = 0; i < 4; i++)
+        if (candidates[i] / rank == scale) return candidates[i];
+    return product;
+}
+
 static bool add_adapter(Export *x, const PeftIter *it)
 {
+    char other[LK_NAME_MAX];
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
     if (it->foreign) return fail(x, it->name, "has an adapter that is not on the weight of a Linear, as PEFT's are");
     if (!it->wrapper && !it->lora) return true;
@@ -127,12 +172,25 @@ static bool add_adapter(Export *x, const PeftIter *it)
     if (lk_is_parametrized(lora, NULL)) return fail(x, it->name, "A or B of its adapter are parametrized");
     if (*it->name == '\0') return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
 
+    char text[2 * LK_NAME_MAX];
+    if (!lk_peft_same_places(it, it->lora, other)) {
+        snprintf(text, sizeof text, "is at %.100s too, and PEFT adapts the first place of a "
+                 "module alone: give that one a wrapper, or save the state (lk_save_module)", other);
+        return fail(x, it->name, text);
+    }
     PeftLayer *l = &x->layers[x->count++];
     strcpy(l->name, it->name);
     l->rank = layer ? lk_size(layer->A, 1) : lk_size(it->lora->lora_A, 0);
-    /* alpha as it was given, unless the adapter has been scaled since */
-    bool scaled = it->lora && it->lora->scale != it->lora->alpha / (double)l->rank;
-    l->alpha = layer ? layer->alpha * (double)l->rank : scaled ? it->lora->scale * (double)l->rank : it->lora->alpha;
+    l->scale = layer ? layer->alpha : it->lora->scale;
+    l->alpha = find_alpha(l->scale, (double)l->rank, it->lora ? it->lora->alpha : NAN);
+    if (!isfinite(l->alpha)) {
+        const char *quote = it->lora ? "\"" : "";
+        const char *adapter = it->lora ? it->lora->adapter : "wrapper";
+        snprintf(text, sizeof text, "its adapter %s%s%s has the strength %g and the rank %lld, "
+                 "and alpha %g cannot be in a file of settings", quote, adapter, quote, l->scale,
+                 (long long)l->rank, l->alpha);
+        return fail(x, it->name, text);
+    }
     Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A, B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
@@ -150,6 +208,13 @@ static Tensor *value_of(Tape *t, const PeftIter *it, const char *param)
 
 static bool add_whole(Export *x, const PeftIter *it)
 {
+    for (ParamIter p = lk_peft_places(x->module); lk_peft_next_place(&p, it->module);) {
+        char text[2 * LK_NAME_MAX];
+        if (lk_peft_is_whole(x->options, p.name)) continue;
+        snprintf(text, sizeof text, "cannot be saved alone: its parameters are at %.100s too",
+                 p.name);
+        return fail(x, it->name, text);
+    }
     Tape *t = lk_tape_new(x->err);
     if (!t) return false;
     lk_tape_on_error(t, NULL, NULL);
@@ -164,45 +229,16 @@ static bool add_whole(Export *x, const PeftIter *it)
     return ok;
 }
 
-/* ---- target_modules -------------------------------------------------------------------------------------------- */
-
-static bool is_layer(const Export *x, const char *name)
+/* Whether a path is the name of a module that is saved: not another name of it, nor a part of an
+ * adapter. */
+static bool check_path(const Export *x, const char *path)
 {
-    for (int i = 0; i < x->count; i++)
-        if (strcmp(x->layers[i].name, name) == 0) return true;
-    return false;
-}
-
-/* PEFT adapts every module whose name ends with a target. */
-static bool names_only_layers(const Export *x, const char *end)
-{
+    if (!path || *path == '\0')
+        return fail(x, "", "the model itself cannot be one of the modules to save");
+    if (!lk_module_at(x->module, path, x->err)) return false;
     for (PeftIter it = lk_peft_modules(x->module, x->options->adapter); lk_peft_next(&it);)
-        if (lk_peft_ends_with(it.name, end) && !is_layer(x, it.name)) return false;
-    return true;
-}
-
-/* Of each layer the shortest end of its name that no other module has: "query", "attention.output.dense". */
-static bool find_targets(Export *x)
-{
-    for (int i = 0; i < x->count; i++) {
-        const char *name = x->layers[i].name, *end = name + strlen(name);
-        bool found = false;
-        while (!found && end > name) {
-            do end--;
-            while (end > name && end[-1] != '.');
-            found = lk_names_has(&x->targets, end) || names_only_layers(x, end);
-        }
-        if (!found) return fail(x, name, "its whole name is the end of another module's, which has no adapter");
-        if (!lk_names_has(&x->targets, end) && !lk_names_add(&x->targets, x->err, "%s", end)) return false;
-    }
-    /* In the order of the alphabet, as PEFT's tools sort them; there are few. */
-    for (int i = 1; i < x->targets.count; i++)
-        for (int k = i; k > 0 && strcmp(x->targets.items[k - 1], x->targets.items[k]) > 0; k--) {
-            char *item = x->targets.items[k];
-            x->targets.items[k] = x->targets.items[k - 1];
-            x->targets.items[k - 1] = item;
-        }
-    return true;
+        if (strcmp(it.name, path) == 0) return true;
+    return fail(x, path, "to be saved a module goes by its first name, without its adapter");
 }
 
 static bool collect(Export *x)
@@ -213,16 +249,18 @@ static bool collect(Export *x)
     while (lk_peft_next(&all)) modules++;
     if (all.modules.failed) return fail(x, "", "is nested too deep, or has names that are too long");
     for (int i = 0; i < o->save_count; i++)
-        if (*o->save[i] == '\0' || !lk_module_at(x->module, o->save[i], x->err))
-            return fail(x, "", "the model itself cannot be one of the modules to save"); /* or the error came first */
+        if (!check_path(x, o->save[i])) return false;
     x->state = lk_state_dict_empty_new(x->err);
     x->layers = lk_mem_calloc((size_t)modules + 1, sizeof *x->layers);
     if (!x->state || !x->layers) return lk_error_set(x->err, LK_EMEMORY, "lk_save_peft: no memory");
     for (PeftIter it = lk_peft_modules(x->module, o->adapter); lk_peft_next(&it);)
-        if (!(is_saved(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it))) return false;
-    if (x->count == 0) return fail(x, "", o->save_count ? "has no adapter outside of the modules to save"
-                                                        : "has no adapter");
-    return find_targets(x);
+        if (!(lk_peft_is_whole(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it)))
+            return false;
+    char text[LK_NAME_MAX + 100];
+    snprintf(text, sizeof text, "has no adapter%s: no wrapper, and none called \"%.60s\"",
+             o->save_count ? " outside of the modules to save" : "",
+             o->adapter ? o->adapter : "default");
+    return x->count > 0 || fail(x, "", text);
 }
 
 /* ---- two files as one ------------------------------------------------------------------------------------------ */
@@ -286,8 +324,11 @@ static bool make_stage(Path stage, const char *folder, bool inside)
     return made == 0;
 }
 
-static bool write_files(const StateDict *state, const char *config, const char *folder, Error *err)
+static bool write_files(const StateDict *state, const PeftTexts *texts, const char *folder,
+                        Error *err)
 {
+    const Metadata *plain = LK_METADATA({ "format", "pt" });
+    const Metadata *exact = LK_METADATA({ "format", "pt" }, { LK_PEFT_SCALES, texts->scales });
     struct stat info;
     Path stage, path, target;
     bool exists = stat(folder, &info) == 0;
@@ -300,8 +341,8 @@ static bool write_files(const StateDict *state, const char *config, const char *
     }
     if (!make_stage(stage, folder, false) && !(exists && make_stage(stage, folder, true))) return cannot(folder, err);
     bool ok = join(path, stage, LK_PEFT_MODEL, err) &&
-              lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err) &&
-              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, config, err) &&
+              lk_save_safetensors(state, texts->scales ? exact : plain, path, err) &&
+              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, texts->config, err) &&
               (lk_folder_sync(stage) || cannot(stage, err));
     if (ok && exists) ok = lk_folder_replace(folder, stage) || move_files(stage, folder, err);
     else if (ok) ok = rename(stage, folder) == 0 || cannot(folder, err);
@@ -314,10 +355,11 @@ bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Err
     if (!m || !folder || !*folder)
         return lk_error_set(err, LK_EVALUE, "lk_save_peft: %s", m ? "the folder has no name" : "the module is NULL");
     Export x = { .module = m, .options = options ? options : &(const PeftOptions){ 0 }, .err = err };
-    char *config = collect(&x) ? lk_peft_config_new(x.options, x.layers, x.count, &x.targets, err) : NULL;
-    bool ok = config && write_files(x.state, config, folder, err);
-    lk_mem_free(config);
-    lk_names_free(&x.targets);
+    PeftTexts texts = { NULL, NULL };
+    bool ok = collect(&x) && lk_peft_texts_new(&texts, m, x.options, x.layers, x.count, err) &&
+              write_files(x.state, &texts, folder, err);
+    lk_mem_free(texts.config);
+    lk_mem_free(texts.scales);
     lk_mem_free(x.layers);
     lk_state_dict_free(x.state);
     return ok;

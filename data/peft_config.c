@@ -1,11 +1,14 @@
-/* peft_config.c - adapter_config.json: written as PEFT does, and read strictly. Who calls it: data/peft.c,
- * data/peft_load.c. */
+/* peft_config.c - adapter_config.json, read strictly and by PEFT's rules: which modules, which
+ * ranks, which strengths. Which settings there may be: data/peft_settings.c. Writing it:
+ * data/peft_config_write.c. Who calls it: data/peft_load.c. */
 #include "data/peft_parts.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "core/dot.h"
@@ -13,66 +16,6 @@
 
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
-
-/* ---- writing --------------------------------------------------------------------------------------------------- */
-
-/* 16, not 16.0: most readers expect a whole number. */
-static json_t *number(double x)
-{
-    return x == floor(x) && fabs(x) < 0x1p53 ? json_integer((json_int_t)x) : json_real(x);
-}
-
-static json_t *texts(int count, const char *const *items)
-{
-    json_t *list = json_array();
-    for (int i = 0; list && i < count; i++)
-        if (json_array_append_new(list, json_string(items[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
-}
-
-/* {name: rank} or {name: alpha} of the layers that differ from the first. */
-static json_t *pattern(const PeftLayer *layers, int count, bool of_rank)
-{
-    json_t *object = json_object();
-    for (int i = 1; object && i < count; i++) {
-        const PeftLayer *l = &layers[i];
-        if (of_rank ? l->rank == layers->rank : l->alpha == layers->alpha) continue;
-        if (json_object_set_new(object, l->name, of_rank ? json_integer(l->rank) : number(l->alpha)) != 0) {
-            json_decref(object);
-            return NULL;
-        }
-    }
-    return object;
-}
-
-char *lk_peft_config_new(const PeftOptions *o, const PeftLayer *layers, int count, const Names *targets, Error *err)
-{
-    json_t *root = json_pack(
-        "{s:o, s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:b, s:f, s:o, s:s, s:I, s:o, s:n, s:o, s:s?, s:b, s:b}",
-        "alpha_pattern", pattern(layers, count, false), "auto_mapping", "base_model_name_or_path", o->base_model,
-        "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "layers_pattern",
-        "layers_to_transform", "lora_alpha", number(layers->alpha), "lora_bias", 0, "lora_dropout", 0.0,
-        "modules_to_save", o->save_count ? texts(o->save_count, o->save) : json_null(), "peft_type", "LORA", "r",
-        (json_int_t)layers->rank, "rank_pattern", pattern(layers, count, true), "revision", "target_modules",
-        texts(targets->count, (const char *const *)targets->items), "task_type", o->task_type, "use_dora", 0,
-        "use_rslora", 0);
-    size_t size = root ? json_dumpb(root, NULL, 0, JSON_SORT_KEYS | JSON_INDENT(2)) : 0;
-    char *text = size ? lk_mem_alloc(size + 1) : NULL;
-    bool ok = text && json_dumpb(root, text, size, JSON_SORT_KEYS | JSON_INDENT(2)) == size;
-    json_decref(root);
-    if (ok) {
-        text[size] = '\0';
-        return text;
-    }
-    lk_mem_free(text);
-    lk_error_set(err, LK_EMEMORY, "lk_save_peft: no memory for the settings, or one of them is not UTF-8");
-    return NULL;
-}
-
-/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 typedef struct Report {
     const char *path;
@@ -89,110 +32,125 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     return lk_error_set(r->err, code, "lk_load_peft: %.200s: %s", r->path, text);
 }
 
-/* null, false, 0, "", [] and {}: a setting that sets nothing. */
-static bool is_neutral(json_t *value)
+/* ---- rules ----------------------------------------------------------------------------------------------------- */
+
+const char *lk_peft_setting_name(PeftSetting setting)
 {
-    switch (json_typeof(value)) {
-    case JSON_OBJECT: return json_object_size(value) == 0;
-    case JSON_ARRAY: return json_array_size(value) == 0;
-    case JSON_STRING: return json_string_length(value) == 0;
-    case JSON_INTEGER:
-    case JSON_REAL: return json_number_value(value) == 0;
-    case JSON_TRUE: return false;
-    case JSON_FALSE:
-    case JSON_NULL: return true;
-    }
-    return false;
+    static const char *const names[] = { [PEFT_TARGET] = "target_modules",
+                                         [PEFT_EXCLUDED] = "exclude_modules",
+                                         [PEFT_RANK] = "rank_pattern",
+                                         [PEFT_ALPHA] = "alpha_pattern",
+                                         [PEFT_SAVED] = "modules_to_save" };
+    return names[setting];
 }
 
-static bool is_one_of(const char *text, const char *const *list)
+/* Appends a rule; there is room for it. regex: its regular expression, NULL for none. */
+static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const Report *r)
 {
-    while (*list && (!text || strcmp(*list, text) != 0)) list++;
-    return *list;
-}
-
-/* Whether a setting leaves the result as it is, whatever it says, or says what Lorikeet computes. */
-static bool is_harmless(const char *key, json_t *value)
-{
-    static const char *const any[] = { /* for training, about where it comes from, or without effect by themselves */
-        "auto_mapping", "base_model_name_or_path", "inference_mode", "layers_pattern", "lora_dropout", "megatron_core",
-        "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type", NULL
-    };
-    static const char *const read[] = { "alpha_pattern", "lora_alpha", "modules_to_save", "peft_type", "r",
-                                        "rank_pattern", "target_modules", "use_rslora", NULL };
-    /* These draw A and B in another way; others (pissa, olora, …) change the weights of the model. */
-    static const char *const inits[] = { "gaussian", "orthogonal", "eva", NULL };
-    const char *text = json_string_value(value);
-    if (is_one_of(key, any) || is_one_of(key, read) || is_neutral(value)) return true;
-    if (strcmp(key, "bias") == 0) return text && strcmp(text, "none") == 0;
-    if (strcmp(key, "init_lora_weights") == 0) return json_is_true(value) || is_one_of(text, inits);
-    return false;
-}
-
-/* A list of texts, of no text of length 0; null is allowed where it may be missing. */
-static bool check_texts(const json_t *root, const char *key, bool may_miss, const Report *r)
-{
-    json_t *list = json_object_get(root, key), *item;
-    size_t i;
-    if (may_miss && (!list || json_is_null(list))) return true;
-    if (json_is_string(list))
-        return fail(r, LK_EFORMAT, "%s is the text \"%.60s\"; only lists of names are supported", key,
-                    json_string_value(list));
-    if (!json_is_array(list) || (!may_miss && json_array_size(list) == 0))
-        return fail(r, LK_EFORMAT, "%s is no list of names", key);
-    json_array_foreach (list, i, item)
-        if (json_string_length(item) == 0) return fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
+    Error reason = { 0 };
+    if (regex) rule.regex = lk_regex_new(regex, &reason);
+    if (regex && !rule.regex)
+        return fail(r, reason.code, "%s: %s", lk_peft_setting_name(rule.setting), reason.message);
+    c->rules[c->rule_count++] = rule;
     return true;
 }
 
-/* {name: number above 0}. PEFT takes the names for regular expressions; only those that mean themselves are. */
-static bool check_pattern(const json_t *root, const char *key, bool whole, const Report *r)
+/* A list of names, or a regular expression of whole names where there may be one. */
+static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
 {
-    json_t *object = json_object_get(root, key), *value;
-    const char *name;
+    const char *key = lk_peft_setting_name(setting);
+    json_t *list = json_object_get(c->root, key), *item;
+    size_t i;
+    if (setting != PEFT_TARGET && (!list || json_is_null(list))) return true;
+    if (setting != PEFT_SAVED && json_string_length(list) > 0) {
+        const char *text = json_string_value(list);
+        bool all = setting == PEFT_TARGET && strcasecmp(text, "all-linear") == 0;
+        return add_rule(c, (PeftRule){ .setting = setting, .text = text, .all = all },
+                        all ? NULL : text, r);
+    }
+    if (!json_is_array(list) || (setting == PEFT_TARGET && json_array_size(list) == 0))
+        return fail(r, LK_EFORMAT, "%s is no list of names%s", key,
+                    setting == PEFT_SAVED ? "" : " and no regular expression");
+    json_array_foreach (list, i, item) {
+        if (json_string_length(item) == 0) return fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
+        PeftRule rule = { .setting = setting, .text = json_string_value(item) };
+        if (!add_rule(c, rule, NULL, r)) return false;
+    }
+    return true;
+}
+
+/* {regular expression of the end of a name: number} */
+static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
+{
+    const char *key = lk_peft_setting_name(setting), *text;
+    json_t *object = json_object_get(c->root, key), *value;
+    bool of_rank = setting == PEFT_RANK;
     if (!object || json_is_null(object)) return true;
     if (!json_is_object(object)) return fail(r, LK_EFORMAT, "%s is no object", key);
-    json_object_foreach (object, name, value) {
-        if (!*name || strpbrk(name, "\\^$*+?()[]{}|"))
-            return fail(r, LK_EFORMAT, "%s: \"%.80s\" is a regular expression; only names are supported", key, name);
-        if (whole ? !json_is_integer(value) || json_integer_value(value) <= 0 : !json_is_number(value))
-            return fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, name, whole ? "whole number above 0" : "number");
+    json_object_foreach (object, text, value) {
+        if (of_rank ? !json_is_integer(value) || json_integer_value(value) <= 0
+                    : !json_is_number(value))
+            return fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, text,
+                        of_rank ? "whole number above 0" : "number");
+        size_t size = strlen(text) + sizeof "(.*\\.)?()$";
+        char *regex = lk_mem_alloc(size);
+        if (!regex) return fail(r, LK_EMEMORY, "no memory for it");
+        snprintf(regex, size, "(.*\\.)?(%s)$", text);
+        PeftRule rule = { .setting = setting, .text = text, .value = json_number_value(value) };
+        bool ok = add_rule(c, rule, regex, r);
+        lk_mem_free(regex);
+        if (!ok) return false;
     }
     return true;
 }
 
-static bool check_settings(PeftConfig *c, const Report *r)
+static bool read_rules(PeftConfig *c, const Report *r)
 {
-    const json_t *root = c->root;
-    if (!json_is_object(root)) return fail(r, LK_EFORMAT, "is no JSON object");
-    const char *type = json_string_value(json_object_get(root, "peft_type")), *key;
+    size_t count = 0;
+    for (PeftSetting s = PEFT_TARGET; s <= PEFT_SAVED; s++) {
+        const json_t *value = json_object_get(c->root, lk_peft_setting_name(s));
+        count += 1 + json_array_size(value) + json_object_size(value);
+    }
+    c->rules = lk_mem_calloc(count, sizeof *c->rules);
+    if (!c->rules) return fail(r, LK_EMEMORY, "no memory for it");
+    return read_names(c, PEFT_TARGET, r) && read_names(c, PEFT_SAVED, r) &&
+           read_names(c, PEFT_EXCLUDED, r) && read_pattern(c, PEFT_RANK, r) &&
+           read_pattern(c, PEFT_ALPHA, r);
+}
+
+static bool check_settings(const json_t *root, const Report *r)
+{
+    const char *key, *why;
+    if (lk_peft_settings_known(root, &key, &why)) return true;
+    char *text = json_dumps(json_object_get(root, key), JSON_ENCODE_ANY | JSON_COMPACT);
+    fail(r, LK_EFORMAT, "%.60s is %.80s: %s; this is not supported", key, text ? text : "set",
+         why);
+    json_free_t release;
+    json_get_alloc_funcs(NULL, &release);
+    release(text);
+    return false;
+}
+
+bool lk_peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *err)
+{
+    const Report r = { path, err };
+    *c = (PeftConfig){ .root = root };
+    if (!json_is_object(root)) return fail(&r, LK_EFORMAT, "is no JSON object");
+    const char *type = json_string_value(json_object_get(root, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
-        return fail(r, LK_EFORMAT, "peft_type is %s%.40s%s, not \"LORA\"", type ? "\"" : "", type ? type : "missing",
-                    type ? "\"" : "");
-    json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha"), *value;
+        return fail(&r, LK_EFORMAT, "peft_type is %s%.40s%s, not \"LORA\"", type ? "\"" : "",
+                    type ? type : "missing", type ? "\"" : "");
+    json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha");
     json_t *rslora = json_object_get(root, "use_rslora");
     if (!json_is_integer(rank) || json_integer_value(rank) <= 0)
-        return fail(r, LK_EFORMAT, "r is no whole number above 0");
-    if (!json_is_number(alpha)) return fail(r, LK_EFORMAT, "lora_alpha is no number");
+        return fail(&r, LK_EFORMAT, "r is no whole number above 0");
+    if (!json_is_number(alpha)) return fail(&r, LK_EFORMAT, "lora_alpha is no number");
     if (rslora && !json_is_boolean(rslora) && !json_is_null(rslora))
-        return fail(r, LK_EFORMAT, "use_rslora is neither true nor false");
-    if (!check_texts(root, "target_modules", false, r) || !check_texts(root, "modules_to_save", true, r) ||
-        !check_pattern(root, "rank_pattern", true, r) || !check_pattern(root, "alpha_pattern", false, r))
-        return false;
-    json_object_foreach (c->root, key, value) {
-        if (is_harmless(key, value)) continue;
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        fail(r, LK_EFORMAT, "%.60s is %.80s: a setting that Lorikeet does not know, or has not", key,
-             text ? text : "set");
-        json_free_t release;
-        json_get_alloc_funcs(NULL, &release);
-        release(text);
-        return false;
-    }
+        return fail(&r, LK_EFORMAT, "use_rslora is neither true nor false");
     c->rank = json_integer_value(rank);
     c->alpha = json_number_value(alpha);
     c->rslora = json_is_true(rslora);
-    return true;
+    return read_rules(c, &r) && check_settings(root, &r);
 }
 
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
@@ -204,8 +162,8 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
         return fail(&r, LK_EIO, "cannot be opened: %s; no adapter, or saving one was interrupted", strerror(errno));
     if (!S_ISREG(info.st_mode)) return fail(&r, LK_EIO, "is not a regular file");
     json_error_t error;
-    c->root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (c->root) return check_settings(c, &r);
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (root) return lk_peft_config_read(c, root, path, err);
     switch (json_error_code(&error)) {
     case json_error_cannot_open_file: return fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
     case json_error_unknown: /* jansson has no message of its own for this */
@@ -214,78 +172,134 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
     }
 }
 
+bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
+{
+    if (!text) return true;
+    json_error_t error;
+    c->scales = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (c->scales) return true;
+    bool memory = json_error_code(&error) == json_error_unknown ||
+                  json_error_code(&error) == json_error_out_of_memory;
+    return fail(&(const Report){ path, err }, memory ? LK_EMEMORY : LK_EFORMAT,
+                "its " LK_PEFT_SCALES " %s", memory ? "have no memory" : "are not JSON");
+}
+
 void lk_peft_config_free(PeftConfig *c)
 {
+    for (int i = 0; i < c->rule_count; i++) lk_regex_free(c->rules[i].regex);
+    lk_mem_free(c->rules);
     json_decref(c->root);
-    c->root = NULL;
+    json_decref(c->scales);
+    *c = (PeftConfig){ .root = NULL };
 }
 
-const char *lk_peft_target(const PeftConfig *c, size_t i)
+/* ---- what the rules say of a module ------------------------------------------------------------------------------ */
+
+static bool fits(const PeftRule *rule, const char *name, bool linear)
 {
-    return json_string_value(json_array_get(json_object_get(c->root, "target_modules"), i));
+    if (rule->all) return linear;
+    if (rule->regex) return lk_regex_fits(rule->regex, name);
+    size_t all = strlen(name), last = strlen(rule->text);
+    if (rule->setting == PEFT_SAVED)
+        return all >= last && strcmp(name + all - last, rule->text) == 0; /* without a dot */
+    return lk_peft_ends_with(name, rule->text);
 }
 
-bool lk_peft_is_target(const PeftConfig *c, const char *name)
+static bool is_pattern(PeftSetting setting)
 {
-    const char *target;
-    for (size_t i = 0; (target = lk_peft_target(c, i)); i++)
-        if (lk_peft_ends_with(name, target)) return true;
-    return false;
+    return setting == PEFT_RANK || setting == PEFT_ALPHA;
+}
+
+/* The first rule that fits. PEFT falls back on a pattern that is the name itself, as text. */
+static const PeftRule *find(const PeftConfig *c, PeftSetting setting, const char *name,
+                            bool linear)
+{
+    for (int i = 0; i < c->rule_count; i++)
+        if (c->rules[i].setting == setting && fits(&c->rules[i], name, linear))
+            return &c->rules[i];
+    for (int i = 0; i < c->rule_count && is_pattern(setting); i++)
+        if (c->rules[i].setting == setting && strcmp(c->rules[i].text, name) == 0)
+            return &c->rules[i];
+    return NULL;
 }
 
 bool lk_peft_is_saved(const PeftConfig *c, const char *name)
 {
-    json_t *list = json_object_get(c->root, "modules_to_save"), *item;
-    size_t i;
     char outer[LK_NAME_MAX]; /* the module itself, then each one that it is in */
     snprintf(outer, sizeof outer, "%s", name);
     for (char *dot = outer; dot && *outer; dot ? *dot = '\0' : 0) {
-        json_array_foreach (list, i, item)
-            if (lk_peft_ends_with(outer, json_string_value(item))) return true;
+        if (find(c, PEFT_SAVED, outer, false)) return true;
         dot = strrchr(outer, '.');
     }
     return false;
 }
 
-/* What a pattern says of a module: under its own name, or under one that its name ends with. NULL: nothing. */
-static json_t *look_up(const PeftConfig *c, const char *key, const char *name)
+bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it)
 {
-    json_t *object = json_object_get(c->root, key), *value = json_object_get(object, name), *found;
-    const char *end;
-    if (value) return value;
-    json_object_foreach (object, end, found)
-        if (lk_peft_ends_with(name, end)) return found;
-    return NULL;
+    bool linear = it->linear;
+    return find(c, PEFT_TARGET, it->name, linear) && !find(c, PEFT_EXCLUDED, it->name, linear) &&
+           !lk_peft_is_saved(c, it->name);
 }
 
 int64_t lk_peft_rank(const PeftConfig *c, const char *name)
 {
-    json_t *rank = look_up(c, "rank_pattern", name);
-    return rank ? json_integer_value(rank) : c->rank;
+    const PeftRule *rule = find(c, PEFT_RANK, name, true);
+    return rule ? (int64_t)rule->value : c->rank;
 }
 
+double lk_peft_alpha(const PeftConfig *c, const char *name)
+{
+    const PeftRule *rule = find(c, PEFT_ALPHA, name, true);
+    return rule ? rule->value : c->alpha;
+}
+
+/* alpha / r, or the number next to it that was meant. */
 double lk_peft_scale(const PeftConfig *c, const char *name)
 {
-    json_t *alpha = look_up(c, "alpha_pattern", name);
     double rank = (double)lk_peft_rank(c, name);
-    return (alpha ? json_number_value(alpha) : c->alpha) / (c->rslora ? sqrt(rank) : rank);
+    double scale = lk_peft_alpha(c, name) / (c->rslora ? sqrt(rank) : rank);
+    const json_t *exact = json_object_get(c->scales, name);
+    if (!json_is_real(exact)) return scale;
+    double meant = json_real_value(exact);
+    bool changed = fabs(meant - scale) > 2 * DBL_EPSILON * fabs(meant); /* the settings, since */
+    return changed ? scale : meant;
+}
+
+void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
+{
+    for (int i = 0; i < c->rule_count; i++) {
+        PeftRule *rule = &c->rules[i];
+        bool pattern = is_pattern(rule->setting);
+        if (pattern && !adapted) continue;
+        rule->used = rule->used || fits(rule, it->name, it->linear) ||
+                     (pattern && strcmp(rule->text, it->name) == 0);
+    }
 }
 
 #else
 
 static const char without[] = "Lorikeet was built without jansson (LORIKEET_JANSSON=ON)";
 
-char *lk_peft_config_new(const PeftOptions *o, const PeftLayer *layers, int count, const Names *targets, Error *err)
+bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                       const PeftLayer *layers, int count, Error *err)
 {
-    (void)o, (void)layers, (void)count, (void)targets;
-    lk_error_set(err, LK_ESTATE, "lk_save_peft: %s", without);
-    return NULL;
+    (void)m, (void)options, (void)layers, (void)count;
+    *texts = (PeftTexts){ NULL, NULL };
+    return lk_error_set(err, LK_ESTATE, "lk_save_peft: %s", without);
 }
 
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
 {
-    *c = (PeftConfig){ 0 };
+    *c = (PeftConfig){ .root = NULL };
     return lk_error_set(err, LK_ESTATE, "lk_load_peft: %.200s: cannot be read: %s", path, without);
+}
+
+/* Nothing below is called: there are no settings. */
+
+bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
+{
+    (void)c, (void)text, (void)path, (void)err;
+    return true;
 }
 
 void lk_peft_config_free(PeftConfig *c)
@@ -293,15 +307,9 @@ void lk_peft_config_free(PeftConfig *c)
     (void)c;
 }
 
-const char *lk_peft_target(const PeftConfig *c, size_t i)
+bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it)
 {
-    (void)c, (void)i;
-    return NULL;
-}
-
-bool lk_peft_is_target(const PeftConfig *c, const char *name)
-{
-    (void)c, (void)name;
+    (void)c, (void)it;
     return false;
 }
 
@@ -317,10 +325,27 @@ int64_t lk_peft_rank(const PeftConfig *c, const char *name)
     return c->rank;
 }
 
+double lk_peft_alpha(const PeftConfig *c, const char *name)
+{
+    (void)name;
+    return c->alpha;
+}
+
 double lk_peft_scale(const PeftConfig *c, const char *name)
 {
     (void)name;
     return c->alpha;
+}
+
+void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
+{
+    (void)c, (void)it, (void)adapted;
+}
+
+const char *lk_peft_setting_name(PeftSetting setting)
+{
+    (void)setting;
+    return "";
 }
 
 #endif

@@ -12,6 +12,7 @@ typedef struct Adapter {
     Module *module, **slot;
     const Tensor *A, *B; /* (r, in), (out, r), from the file */
     double scale;
+    double alpha; /* of a parametrization: lora_alpha, or what stands for it with use_rslora */
     Module *to;  /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
     Module *made; /* what is new: the wrapper or the parametrization; NULL: nothing */
     bool registered; /* made is in the module's chain */
@@ -77,15 +78,25 @@ static bool compare_adapter(Load *l, const PeftIter *it)
 {
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
     Names *mismatched = &l->report->mismatched;
+    Adapter a = { .module = it->module, .slot = it->slot,
+                  .scale = lk_peft_scale(&l->config, it->name),
+                  .to = layer ? &layer->base : it->lora ? &it->lora->base : NULL };
+    if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B))
+        return false;
     if (it->foreign || !it->linear || (it->wrapper && !layer))
         return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear", it->name, it->module->type->name);
     if (it->wrapper && it->lora)
         return lk_names_add(mismatched, l->err, "%s has a wrapper and a parametrization", it->name);
     if (!it->slot) return lk_names_add(mismatched, l->err, "the model itself is a Linear");
+    char other[LK_NAME_MAX];
+    bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
+    if (!lk_peft_same_places(it, parametrized, other))
+        return lk_names_add(mismatched, l->err, "only a wrapper can adapt the first place of a "
+                            "module alone, as PEFT does: %s is at %s too", it->name, other);
     if (is_merged(it)) return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
 
-    Adapter a = { .module = it->module, .slot = it->slot, .scale = lk_peft_scale(&l->config, it->name),
-                  .to = layer ? &layer->base : it->lora ? &it->lora->base : NULL };
+    a.alpha = l->config.rslora ? a.scale * (double)lk_peft_rank(&l->config, it->name)
+                               : lk_peft_alpha(&l->config, it->name);
     int64_t rank = lk_peft_rank(&l->config, it->name), in = it->linear->in_features, out = it->linear->out_features;
     if (a.to && lk_is_parametrized(a.to, NULL))
         return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
@@ -93,7 +104,6 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     if (has != rank && !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
                                      (long long)has, (long long)rank))
         return false;
-    if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B)) return false;
     if (a.A && !check_shape(l, it->name, "lora_A.weight", a.A, LK_SHAPE(rank, in))) return false;
     if (a.B && !check_shape(l, it->name, "lora_B.weight", a.B, LK_SHAPE(out, rank))) return false;
     l->adapters[l->adapter_count++] = a;
@@ -103,6 +113,10 @@ static bool compare_adapter(Load *l, const PeftIter *it)
 /* Parameters that are in the file themselves; the adapter on them will add nothing. */
 static bool compare_whole(Load *l, const PeftIter *it)
 {
+    for (ParamIter p = lk_peft_places(l->module); lk_peft_next_place(&p, it->module);)
+        if (!lk_peft_is_saved(&l->config, p.name))
+            return lk_names_add(&l->report->mismatched, l->err,
+                                "%s is at %s too, which is not loaded", it->name, p.name);
     if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err, "%s is merged; lk_unmerge it first", it->name))
         return false;
     for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
@@ -125,16 +139,20 @@ static bool compare_whole(Load *l, const PeftIter *it)
 static bool compare(Load *l)
 {
     for (PeftIter it = lk_peft_modules(l->module, l->adapter); lk_peft_next(&it);) {
-        bool ok = true;
-        if (lk_peft_is_saved(&l->config, it.name)) ok = compare_whole(l, &it);
-        else if (lk_peft_is_target(&l->config, it.name) || it.wrapper || it.lora) ok = compare_adapter(l, &it);
+        bool ok = true, whole = lk_peft_is_saved(&l->config, it.name);
+        bool adapted = !whole && (lk_peft_is_target(&l->config, &it) || it.wrapper || it.lora);
+        lk_peft_note(&l->config, &it, adapted);
+        if (whole) ok = compare_whole(l, &it);
+        else if (adapted) ok = compare_adapter(l, &it);
         if (!ok) return false;
     }
-    const char *target;
-    for (size_t i = 0; (target = lk_peft_target(&l->config, i)); i++) {
-        PeftIter it = lk_peft_modules(l->module, l->adapter);
-        while (lk_peft_next(&it) && !lk_peft_ends_with(it.name, target)) continue;
-        if (!it.modules.module && !lk_names_add(&l->report->missing, l->err, "a module for the target \"%s\"", target))
+    for (int i = 0; i < l->config.rule_count; i++) {
+        const PeftRule *rule = &l->config.rules[i];
+        if (rule->used || rule->setting == PEFT_EXCLUDED || rule->setting == PEFT_SAVED) continue;
+        bool target = rule->setting == PEFT_TARGET;
+        const char *setting = target ? "target" : lk_peft_setting_name(rule->setting);
+        if (!lk_names_add(&l->report->missing, l->err, "a module for the %s \"%s\"", setting,
+                          rule->text))
             return false;
     }
     for (int i = 0; i < l->state->count; i++)
@@ -160,7 +178,7 @@ static bool check_report(const Load *l)
 {
     const LoadReport *r = l->report;
     if (r->missing.count + r->unexpected.count + r->mismatched.count == 0) return true;
-    char lists[3][100];
+    char lists[3][140];
     Error hint = { 0 };
     return lk_error_set(l->err, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
                         "lk_load_peft: %.60s: %d missing (%s), %d unexpected (%s%.100s), %d mismatched (%s)", l->folder,
@@ -184,7 +202,7 @@ static void fill(const Adapter *a)
         layer->alpha = a->scale;
     } else {
         p->scale = a->scale;
-        p->alpha = a->scale * (double)p->rank; /* lora_alpha, or what stands for it with use_rslora */
+        p->alpha = a->alpha;
     }
 }
 
@@ -258,7 +276,11 @@ static bool load(Load *l)
         return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long", l->folder);
     if (!lk_peft_config_load(&l->config, config, l->err)) return false;
     int widened;
-    l->state = lk_load_safetensors_counting(model, &widened, l->err);
+    SafeTensors *file = lk_safetensors_open(model, l->err);
+    const char *scales = lk_safetensors_metadata(file, LK_PEFT_SCALES);
+    if (file && lk_peft_config_scales(&l->config, scales, model, l->err))
+        l->state = lk_safetensors_all_new(file, &widened, l->err);
+    lk_safetensors_close(file);
     if (!l->state) return false;
 
     size_t modules = 1, params = 1;

@@ -1,8 +1,9 @@
-/* peft_parts.h - what peft.c, peft_load.c and peft_config.c share; no part of the interface. */
+/* peft_parts.h - what the files peft*.c share; no part of the interface. */
 #ifndef LK_PEFT_PARTS_H
 #define LK_PEFT_PARTS_H
 
 #include "data/peft.h"
+#include "data/regex.h"
 #include "nn/adapter.h"
 #include "nn/lora.h"
 
@@ -34,34 +35,85 @@ const Field *lk_peft_param(const Module *m, const Field *after);
 /* x.T, without a copy, on the stack. x has two dimensions. */
 Tensor lk_peft_T(const Tensor *x);
 
+/* Whether PEFT, which adapts a module in the first place that it has and leaves it as it is in the
+ * others, adapts the places that our adapter does: a wrapper (that which is there, or one that
+ * will be), or a parametrization. False: other is a place in which they differ. */
+bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX]);
+/* Every place of every parameter that m itself has: ParamIter p = lk_peft_places(root); while
+ * (lk_peft_next_place(&p, m)) … */
+ParamIter lk_peft_places(Module *root);
+bool lk_peft_next_place(ParamIter *p, const Module *m);
+
 /* Whether a dotted name is `end`, or ends with it after a dot. */
 bool lk_peft_ends_with(const char *name, const char *end);
 
-/* ---- settings (peft_config.c) ---------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------------------------- */
 
 /* One adapted Linear. */
 typedef struct PeftLayer {
     char name[LK_NAME_MAX];
     int64_t rank;
-    double alpha; /* lora_alpha */
+    double scale; /* what B A is multiplied with */
+    double alpha; /* lora_alpha: alpha / rank is the scale, or next to it if no number gives it */
 } PeftLayer;
 
-/* The text of adapter_config.json, to be freed with lk_mem_free. */
-char *lk_peft_config_new(const PeftOptions *options, const PeftLayer *layers, int count, const Names *targets,
-                         Error *err);
+/* Both are to be freed with lk_mem_free. */
+typedef struct PeftTexts {
+    char *config; /* adapter_config.json */
+    char *scales; /* {name: scale} of the layers whose alpha does not give it; NULL: of none */
+} PeftTexts;
+/* The key of `scales` in the metadata of the weights, which PEFT ignores. */
+#define LK_PEFT_SCALES "lorikeet.scales"
+
+/* The settings of m's layers, in the order of lk_peft_modules. They were read again, by PEFT's
+ * rule, and say of each module what was meant. (peft_config_write.c) */
+bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                       const PeftLayer *layers, int count, Error *err);
+
+/* Whether a module is one of options->save, or in one. (peft.c) */
+bool lk_peft_is_whole(const PeftOptions *options, const char *name);
+
+/* One name or regular expression of a setting, and what it says about the modules that it fits. */
+typedef enum PeftSetting {
+    PEFT_TARGET, PEFT_EXCLUDED, PEFT_RANK, PEFT_ALPHA, PEFT_SAVED
+} PeftSetting;
+typedef struct PeftRule {
+    PeftSetting setting;
+    const char *text; /* the setting's own */
+    Regex *regex;     /* NULL: the text is the end of a name */
+    bool all;         /* "all-linear": every Linear instead */
+    double value;     /* rank, alpha */
+    bool used;        /* it has fitted a module: lk_peft_note */
+} PeftRule;
 
 typedef struct PeftConfig {
-    struct json_t *root;
+    struct json_t *root, *scales;
     int64_t rank;
     double alpha;
     bool rslora;
+    PeftRule *rules; /* in the order of the file */
+    int rule_count;
 } PeftConfig;
+/* From a file. What is there already is freed by lk_peft_config_free, also after an error.
+ * (peft_config.c) */
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err);
+/* From settings that are there, which are consumed; path: for messages. */
+bool lk_peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
+/* The scales that are beside them; text NULL: there are none. */
+bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
 void lk_peft_config_free(PeftConfig *c);
-const char *lk_peft_target(const PeftConfig *c, size_t i);         /* number i of target_modules; NULL: no more */
-bool lk_peft_is_target(const PeftConfig *c, const char *name);
-bool lk_peft_is_saved(const PeftConfig *c, const char *name);      /* it is in one of modules_to_save */
+
+bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it);
+bool lk_peft_is_saved(const PeftConfig *c, const char *name); /* it is in one of modules_to_save */
 int64_t lk_peft_rank(const PeftConfig *c, const char *name);
-double lk_peft_scale(const PeftConfig *c, const char *name);       /* what B A is multiplied with */
+double lk_peft_alpha(const PeftConfig *c, const char *name);
+double lk_peft_scale(const PeftConfig *c, const char *name);
+/* Marks the rules that fit a module; those about ranks and alphas only if it is adapted. */
+void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted);
+const char *lk_peft_setting_name(PeftSetting setting); /* "target_modules" */
+
+/* Whether no setting changes the result in a way that Lorikeet has not; *key: the first that does,
+ * *why: how. (peft_settings.c) */
+bool lk_peft_settings_known(const struct json_t *root, const char **key, const char **why);
 
 #endif

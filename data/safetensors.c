@@ -471,12 +471,9 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Erro
     return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, release_map, file, err);
 }
 
-StateDict *lk_load_safetensors_counting(const char *path, int *widened, Error *err)
+StateDict *lk_safetensors_all_new(SafeTensors *f, int *widened, Error *err)
 {
-    const char *caller = "lk_load_safetensors";
-    SafeTensors *f = open_for(caller, path, err);
-    if (!f) return NULL;
-    const Report r = { caller, path, err };
+    const Report r = { "lk_load_safetensors", f->path, err };
     *widened = 0;
     StateDict *state = lk_state_dict_empty_new(err);
     bool ok = state;
@@ -486,7 +483,6 @@ StateDict *lk_load_safetensors_counting(const char *path, int *widened, Error *e
         ok = x && lk_state_dict_add(state, e->name, x, err);
         *widened += e->half;
     }
-    lk_safetensors_close(f);
     if (ok) return state;
     lk_state_dict_free(state);
     return NULL;
@@ -495,5 +491,8 @@ StateDict *lk_load_safetensors_counting(const char *path, int *widened, Error *e
 StateDict *lk_load_safetensors(const char *path, Error *err)
 {
     int widened;
-    return lk_load_safetensors_counting(path, &widened, err);
+    SafeTensors *f = open_for("lk_load_safetensors", path, err);
+    StateDict *state = f ? lk_safetensors_all_new(f, &widened, err) : NULL;
+    lk_safetensors_close(f);
+    return state;
 }

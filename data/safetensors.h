@@ -27,9 +27,12 @@ LK_API bool lk_save_module(Module *m, const char *path, Error *err);
 /* m.load_state_dict(safetensors.torch.load_file(path), strict), see nn/state.h: nothing is changed on an error. */
 LK_API bool lk_load_module(Module *m, const char *path, bool strict, Error *err);
 
-/* How the file calls what the module calls otherwise. Each `from` may have one `*`, which stands for any text, also in
- * `to`; without `to` the tensor is ignored. All rules that fit are applied, in their order:
- *     { "lm_head.*", NULL }, { "encoder.*", "roberta.encoder.*" }, { "*.LayerNorm.gamma", "*.LayerNorm.weight" } */
+/* How the file calls what the module calls otherwise. `from` is a pattern (lk_name_matches: `*`
+ * and `?`); the first, second, … `*` of `to` is the text that the first, second, … `*` of `from`
+ * stands for (each for as little as it can, the last one for the rest). Without `to` the tensor is
+ * ignored. All rules that fit are applied, in their order:
+ *     { "*pooler.*", NULL }, { "encoder.*", "roberta.encoder.*" }, { "*.gamma", "*.weight" }
+ * A rule of more than 8 stars, or with more of them in `to` than in `from`, is LK_EVALUE. */
 typedef struct NameRule {
     const char *from, *to;
 } NameRule;

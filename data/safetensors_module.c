@@ -33,15 +33,28 @@ void lk_load_report_free(LoadReport *report)
 
 /* ---- names ----------------------------------------------------------------------------------------------------- */
 
-/* Whether a name fits a rule's left side; then *star is what its `*` stands for, *length long. */
-static bool fits(const char *from, const char *name, const char **star, size_t *length)
+static int stars_of(const char *pattern)
 {
-    const char *at = strchr(from, '*');
-    size_t all = strlen(name), before = at ? (size_t)(at - from) : 0, after = at ? strlen(at + 1) : 0;
-    *star = name + before;
-    *length = all - before - after;
-    if (!at) return strcmp(from, name) == 0;
-    return all >= before + after && memcmp(from, name, before) == 0 && memcmp(at + 1, name + all - after, after) == 0;
+    int count = 0;
+    for (; *pattern; pattern++) count += *pattern == '*';
+    return count;
+}
+
+/* `to`, its stars replaced; false: it is too long for a name. */
+static bool fill_in(const char *to, const NameStar *stars, char out[LK_NAME_MAX])
+{
+    int length = 0;
+    for (; *to && length < LK_NAME_MAX; to++)
+        if (*to == '*') {
+            length += snprintf(out + length, (size_t)(LK_NAME_MAX - length), "%.*s", stars->length,
+                               stars->begin);
+            stars++;
+        } else {
+            out[length++] = *to;
+        }
+    if (length >= LK_NAME_MAX) return false;
+    out[length] = '\0';
+    return true;
 }
 
 /* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in their order. False: it
@@ -50,15 +63,11 @@ static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NA
 {
     snprintf(out, LK_NAME_MAX, "%s", name);
     for (int i = 0; i < o->rule_count; i++) {
-        const char *from = o->rules[i].from, *to = o->rules[i].to, *star;
-        size_t length;
-        if (!fits(from, out, &star, &length)) continue;
-        if (!to) return false;
-        const char *at = strchr(to, '*');
+        NameStar stars[LK_NAME_STARS];
         char renamed[LK_NAME_MAX];
-        int size = !at ? snprintf(renamed, sizeof renamed, "%s", to)
-                       : snprintf(renamed, sizeof renamed, "%.*s%.*s%s", (int)(at - to), to, (int)length, star, at + 1);
-        if (size < LK_NAME_MAX) memcpy(out, renamed, sizeof renamed);
+        if (!lk_name_stars(o->rules[i].from, out, stars)) continue;
+        if (!o->rules[i].to) return false;
+        if (fill_in(o->rules[i].to, stars, renamed)) memcpy(out, renamed, sizeof renamed);
     }
     return true;
 }
@@ -94,6 +103,21 @@ static ParamIter names_of(Module *m)
 static bool fail(const Load *l, ErrorCode code, const char *text)
 {
     return lk_error_set(l->err, code, "lk_load_module_mapped: %.200s: %s", l->file->path, text);
+}
+
+static bool check_rules(const Load *l)
+{
+    char text[300];
+    for (int i = 0; i < l->options->rule_count; i++) {
+        const NameRule *rule = &l->options->rules[i];
+        int from = rule->from ? stars_of(rule->from) : -1, to = rule->to ? stars_of(rule->to) : 0;
+        if (to <= from && from <= LK_NAME_STARS) continue;
+        snprintf(text, sizeof text, "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, "
+                 "and `to` has no more", rule->from ? rule->from : "NULL",
+                 rule->to ? rule->to : "NULL", LK_NAME_STARS);
+        return fail(l, LK_EVALUE, text);
+    }
+    return true;
 }
 
 static bool rename_all(Load *l)
@@ -244,7 +268,8 @@ static bool load(Load *l)
     l->names = lk_mem_calloc((size_t)l->file->count + 1, sizeof *l->names);
     l->places = lk_mem_calloc((size_t)params + 1, sizeof *l->places);
     if (!l->names || !l->places) return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
-    if (!rename_all(l) || !compare(l, &missing) || !check_report(l, missing) || !make_views(l)) return false;
+    if (!check_rules(l) || !rename_all(l) || !compare(l, &missing)) return false;
+    if (!check_report(l, missing) || !make_views(l)) return false;
     put(l);
     return true;
 }

@@ -41,24 +41,13 @@ static const struct {
 
 /* ---- what may be saved ----------------------------------------------------------------------------------------- */
 
-static bool is_utf8(const char *text)
-{
-    size_t size = strlen(text);
-    for (uint32_t code; size > 0;) {
-        size_t n = lk_utf8((const unsigned char *)text, size, &code);
-        if (code == LK_UTF8_BROKEN) return false;
-        text += n, size -= n;
-    }
-    return true;
-}
-
 static bool check_metadata(const Job *job)
 {
     const Metadata *metadata = job->metadata;
     for (int i = 0; metadata && i < metadata->count; i++) {
         const MetadataEntry *e = &metadata->entries[i];
         if (!e->key || !e->value) return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
-        if (!is_utf8(e->key) || !is_utf8(e->value))
+        if (!lk_is_utf8(e->key) || !lk_is_utf8(e->value))
             return fail(job, LK_EVALUE, "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
         for (int j = 0; j < i; j++)
             if (strcmp(metadata->entries[j].key, e->key) == 0)
@@ -85,7 +74,9 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
     for (int i = 0; i < state->count; i++) {
         const StateEntry *e = order[i] = &state->entries[i];
         if (!e->name || !e->tensor) return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
-        if (!is_utf8(e->name)) return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i, e->name);
+        if (!lk_is_utf8(e->name))
+            return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i,
+                        e->name);
         if (strcmp(e->name, "__metadata__") == 0)
             return fail(job, LK_EVALUE, "a tensor cannot be called \"__metadata__\"");
     }

@@ -2,8 +2,10 @@
 #ifndef LK_UTF8_H
 #define LK_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LK_UTF8_BROKEN UINT32_MAX
 #define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, what stands for it */
@@ -24,6 +26,17 @@ static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code
         c = c << 6 | (p[n] & 0x3Fu);
     *code = n == size ? c : LK_UTF8_BROKEN;
     return n;
+}
+
+static inline bool lk_is_utf8(const char *text)
+{
+    size_t size = strlen(text);
+    for (uint32_t code; size > 0;) {
+        size_t n = lk_utf8((const unsigned char *)text, size, &code);
+        if (code == LK_UTF8_BROKEN) return false;
+        text += n, size -= n;
+    }
+    return true;
 }
 
 #endif

@@ -185,20 +185,19 @@ static bool turn_dial(Run *r, Error *err)
     if (loader && !answers) lk_error_set(err, LK_EMEMORY, "no memory for the answers to the test images");
     cli_line();
     Progress p = lk_progress(stdout, "Dial", ok ? (DIGITS_DIAL_STEPS + 1) * lk_loader_len(loader) : 0);
-    lk_enable_lora(r->model, NULL, true);
+    ok = ok && lk_enable_lora(r->model, NULL, true, err) >= 0;
     for (int i = 0; ok && i <= DIGITS_DIAL_STEPS; i++) {
         DigitsScore s = { .predicted = answers };
         int64_t targets = 0;
         DigitsDial *d = &out->dial[i];
         d->scale = i / 10.0;
-        lk_scale_lora(r->model, NULL, d->scale);
-        ok = evaluate(r, loader, &s, &p, err);
+        ok = lk_scale_lora(r->model, NULL, d->scale, err) >= 0 && evaluate(r, loader, &s, &p, err);
         for (int64_t k = 0; k < out->test->count; k++) targets += out->target[lk_dataset_label(out->test, k)];
         d->accuracy = digits_accuracy(&s);
         d->target_accuracy = 1.0 - (double)digits_target_wrong(out, &s) / (double)targets;
     }
     if (ok) lk_progress_end(&p);
-    lk_scale_lora(r->model, NULL, 1.0);
+    ok = ok && lk_scale_lora(r->model, NULL, 1.0, err) >= 0;
     lk_loader_free(loader);
     free(answers);
     return ok;
@@ -292,11 +291,9 @@ static bool notebook(Run *r, Error *err)
     if (r->o->save && !digits_save_adapter(r->model, r->o->save, err)) return false;
 
     printf("LoRA enabled\n");
-    lk_enable_lora(r->model, NULL, true);
-    if (!test(r, &out->on, err)) return false;
+    if (lk_enable_lora(r->model, NULL, true, err) < 0 || !test(r, &out->on, err)) return false;
     printf("LoRA disabled\n");
-    lk_enable_lora(r->model, NULL, false);
-    return test(r, &out->off, err);
+    return lk_enable_lora(r->model, NULL, false, err) >= 0 && test(r, &out->off, err);
 }
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */

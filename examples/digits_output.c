@@ -202,7 +202,7 @@ static void check_originals(Module *model, const StateDict *originals, DigitsChe
 static void check_weights(Tape *t, Module *model, bool on, const StateDict *originals, DigitsCheck *c)
 {
     int count = 0;
-    lk_enable_lora(model, NULL, on);
+    lk_enable_lora(model, NULL, on, NULL);
     c->holds = true;
     for (AdapterIter it = lk_adapters(model); c->holds && lk_adapters_next(&it); count++) {
         char name[LK_NAME_MAX + 16];

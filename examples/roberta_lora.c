@@ -111,6 +111,21 @@ static bool check_targets(Module *model, const char *targets, Error *err)
 
 /* ---- wrapping --------------------------------------------------------------------------------------------------- */
 
+/* Puts `by` into every place of `old` in the model but one. A module in several places stays
+ * one. */
+static bool replace(Module *model, const Module *old, Module *by, Module *const *but, Error *err)
+{
+    ModuleIter it = lk_modules(model);
+    it.with_duplicates = true;
+    ModuleIter begin = it;
+    while (lk_modules_next(&it)) {
+        if (it.module != old || it.slot == but) continue;
+        if (!lk_module_set(it.slot, lk_retain(by), err)) return false;
+        it = begin; /* the old module may be gone, and with it the iterator's place */
+    }
+    return true;
+}
+
 int roberta_add_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng, Error *err)
 {
     int wrapped = 0;
@@ -118,7 +133,9 @@ int roberta_add_lora(Module *model, const char *targets, int64_t rank, double al
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         if (!lk_as_linear(it.module) || !it.slot || !is_target(targets, it.name)) continue;
         Module *lora = lk_linear_with_lora_new(lk_retain(it.module), rank, alpha, rng, err);
-        if (!lk_module_set(it.slot, lora, err)) {
+        bool ok = lora && replace(model, it.module, lora, &lk_as_linear_with_lora(lora)->linear, err);
+        lk_module_free(lora);
+        if (!ok) {
             roberta_remove_lora(model);
             return -1;
         }
@@ -137,8 +154,11 @@ int roberta_remove_lora(Module *model)
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         LinearWithLoRA *lora = lk_as_linear_with_lora(it.module);
         if (!lora || !it.slot) continue;
-        lk_module_set(it.slot, lk_retain(lora->linear), NULL);
-        it = lk_modules(model); /* the wrapper is gone, and with it the iterator's place */
+        Module *linear = lk_retain(lora->linear);
+        bool ok = replace(model, it.module, linear, NULL, NULL);
+        lk_module_free(linear);
+        if (!ok) continue;
+        it = lk_modules(model);
         removed++;
     }
     return removed;

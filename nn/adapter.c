@@ -151,30 +151,56 @@ static bool matches_any(const LoRAConfig *config, const char *name)
     return config->count == 0;
 }
 
+static const char *name_of(const LoRAConfig *c)
+{
+    return c->adapter ? c->adapter : "default";
+}
+
+/* Every place of every module: one that is in several comes several times. */
+static ModuleIter every_place(Module *m)
+{
+    ModuleIter it = lk_modules(m);
+    it.with_duplicates = true;
+    return it;
+}
+
+/* The place of a Linear's adapter in the chain of its weight, -1 for none. */
+static int find_adapter(const Linear *l, const char *adapter)
+{
+    const ParametrizationList *list = lk_parametrizations(&l->base, "weight");
+    for (int i = 0; list && i < list->chain.count; i++) {
+        const LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
+        if (p && is_named(p, adapter)) return i;
+    }
+    return -1;
+}
+
 static bool check_config(Module *m, const LoRAConfig *c, Error *err)
 {
     char text[360];
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the module is NULL");
     if (!c) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the config is NULL");
     if (c->rank <= 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: rank %lld must be positive", (long long)c->rank);
-    if (c->adapter && strlen(c->adapter) >= LK_ADAPTER_NAME_MAX)
+    if (strlen(name_of(c)) >= LK_ADAPTER_NAME_MAX)
         return lk_error_set(err, LK_EVALUE, "lk_add_lora: the adapter's name has more than %d bytes", LK_ADAPTER_NAME_MAX - 1);
+    if (!lk_walkable(m, "lk_add_lora", err)) return false;
     int linears = 0;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) linears += lk_as_linear(it.module) != NULL;
     if (linears == 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has no Linear", m->type->name);
     for (int i = 0; i < c->count; i++) {
         int matched = 0;
-        for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        for (ModuleIter it = every_place(m); lk_modules_next(&it);)
             matched += lk_as_linear(it.module) && lk_name_matches(c->patterns[i], it.name);
         if (matched == 0)
             return lk_error_set(err, LK_EVALUE, "lk_add_lora: pattern \"%.80s\" matches no Linear; there are: %s",
                                 c->patterns[i], list_linears(m, text, sizeof text));
     }
-    const char *adapter = c->adapter ? c->adapter : "default";
-    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
-        if (is_named(it.lora, adapter) && matches_any(c, it.name))
-            return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has an adapter \"%s\" already; remove it or choose another "
-                                "name", it.name, adapter);
+    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+        const Linear *l = lk_as_linear(it.module);
+        if (l && matches_any(c, it.name) && find_adapter(l, name_of(c)) >= 0)
+            return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has an adapter \"%s\" already; "
+                                "remove it or choose another name", it.name, name_of(c));
+    }
     return true;
 }
 
@@ -183,16 +209,21 @@ static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error
 {
     Module *m = lk_lora_parametrization_new(l->out_features, l->in_features, c->rank, c->alpha, rng, err);
     if (!m) return NULL;
-    strcpy(lk_as_lora_parametrization(m)->adapter, c->adapter ? c->adapter : "default");
+    strcpy(lk_as_lora_parametrization(m)->adapter, name_of(c));
     if (lk_module_to(m, lk_original(&l->base, "weight")->dtype, err)) return m;
     lk_module_free(m);
     return NULL;
 }
 
-/* Takes back what an lk_add_lora that failed has added. */
+/* Takes back what an lk_add_lora that failed has added: before it no Linear that matches had an
+ * adapter of the name. */
 static int undo(Module *m, const LoRAConfig *c)
 {
-    lk_remove_lora(m, c->adapter ? c->adapter : "default");
+    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+        const Linear *l = lk_as_linear(it.module);
+        int i = l && matches_any(c, it.name) ? find_adapter(l, name_of(c)) : -1;
+        if (i >= 0) lk_remove_parametrization_at(it.module, "weight", i, NULL);
+    }
     return -1;
 }
 
@@ -200,9 +231,9 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
 {
     if (!check_config(m, config, err)) return -1;
     int added = 0;
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
-        Linear *l = lk_as_linear(it.module);
-        if (!l || !matches_any(config, it.name)) continue;
+    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+        const Linear *l = lk_as_linear(it.module);
+        if (!l || !matches_any(config, it.name) || find_adapter(l, name_of(config)) >= 0) continue;
         Module *p = adapter_for(l, config, rng, err);
         if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err)) return undo(m, config);
         added++;
@@ -212,7 +243,42 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
 
 /* ---- switching, scaling, freezing, removing -------------------------------------------------------------------------- */
 
-int lk_enable_lora(Module *m, const char *adapter, bool on)
+/* The names of all adapters of m, as many as fit, for a message. */
+static const char *list_adapters(Module *m, char *text, size_t size)
+{
+    size_t length = 0;
+    snprintf(text, size, "none");
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it) && length < size;) {
+        AdapterIter first = lk_adapters(m);
+        while (lk_adapters_next(&first) && !is_named(first.lora, it.lora->adapter)) continue;
+        if (first.lora == it.lora)
+            length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "",
+                                       it.lora->adapter);
+    }
+    return text;
+}
+
+/* Whether there is an adapter of this name, and none of its parametrizations is merged. */
+static bool may_change(const char *function, Module *m, const char *adapter, Error *err)
+{
+    char text[300];
+    bool found = !adapter;
+    if (!m) return lk_error_set(err, LK_EVALUE, "%s: the module is NULL", function);
+    if (!lk_walkable(m, function, err)) return false;
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
+        if (!is_named(it.lora, adapter)) continue;
+        found = true;
+        if (it.merged)
+            return lk_error_set(err, LK_ESTATE, "%s: %.200s.%s is merged, so nothing would change "
+                                "before it is unmerged; lk_unmerge it first", function, it.name,
+                                it.parameter);
+    }
+    if (found) return true;
+    return lk_error_set(err, LK_EVALUE, "%s: %.40s has no adapter \"%.80s\"; there are: %s",
+                        function, m->type->name, adapter, list_adapters(m, text, sizeof text));
+}
+
+static int enable(Module *m, const char *adapter, bool on)
 {
     int reached = 0;
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
@@ -223,15 +289,23 @@ int lk_enable_lora(Module *m, const char *adapter, bool on)
     return reached;
 }
 
-int lk_switch_lora(Module *m, const char *adapter)
+int lk_enable_lora(Module *m, const char *adapter, bool on, Error *err)
 {
-    lk_enable_lora(m, NULL, false);
-    return adapter ? lk_enable_lora(m, adapter, true) : 0;
+    return may_change("lk_enable_lora", m, adapter, err) ? enable(m, adapter, on) : -1;
 }
 
-int lk_scale_lora(Module *m, const char *adapter, double factor)
+int lk_switch_lora(Module *m, const char *adapter, Error *err)
+{
+    const char *function = "lk_switch_lora";
+    if (!may_change(function, m, adapter, err) || !may_change(function, m, NULL, err)) return -1;
+    enable(m, NULL, false);
+    return adapter ? enable(m, adapter, true) : 0;
+}
+
+int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err)
 {
     int reached = 0;
+    if (!may_change("lk_scale_lora", m, adapter, err)) return -1;
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
         if (!is_named(it.lora, adapter)) continue;
         it.lora->scale = factor * it.lora->alpha / (double)it.lora->rank;
@@ -240,9 +314,16 @@ int lk_scale_lora(Module *m, const char *adapter, double factor)
     return reached;
 }
 
-int lk_train_only_lora(Module *m, const char *adapter)
+int lk_train_only_lora(Module *m, const char *adapter, Error *err)
 {
     int reached = 0;
+    if (!may_change("lk_train_only_lora", m, adapter, err)) return -1;
+    AdapterIter any = lk_adapters(m);
+    if (!lk_adapters_next(&any)) {
+        lk_error_set(err, LK_EVALUE, "lk_train_only_lora: %.40s has no adapter, and nothing of it "
+                     "would be trained; lk_add_lora comes first", m->type->name);
+        return -1;
+    }
     lk_require_grad(m, "*", false);
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) {
         if (!is_named(it.lora, adapter)) continue;
@@ -252,9 +333,10 @@ int lk_train_only_lora(Module *m, const char *adapter)
     return reached;
 }
 
-int lk_remove_lora(Module *m, const char *adapter)
+int lk_remove_lora(Module *m, const char *adapter, Error *err)
 {
     int removed = 0;
+    if (!may_change("lk_remove_lora", m, adapter, err)) return -1;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
         ModuleArray lists = lk_lists_of(it.module);
         for (int i = lists.count - 1; i >= 0; i--) { /* from the end: a list that becomes empty goes */
@@ -263,7 +345,8 @@ int lk_remove_lora(Module *m, const char *adapter)
                 LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[k]);
                 if (!p || !is_named(p, adapter)) continue;
                 bool last = list->chain.count == 1;
-                if (!lk_remove_parametrization_at(it.module, list->field->name, k, NULL)) break; /* merged: stays */
+                /* not merged: cannot fail */
+                lk_remove_parametrization_at(it.module, list->field->name, k, NULL);
                 removed++;
                 if (last) break;
             }

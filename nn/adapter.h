@@ -37,17 +37,26 @@ typedef struct LoRAConfig {
     const char *const *patterns; /* "linear1", "layers.*" */
 } LoRAConfig;
 
-/* Gives every Linear of m that matches a pattern a LoRAParametrization of its weight, in the order of named_modules, and
- * returns how many. No original is changed. Errors (-1, nothing changed): LK_EVALUE for a pattern that matches no Linear
- * (the message lists them), or an adapter of that name that is there already. */
+/* Gives every Linear of m that matches a pattern a LoRAParametrization of its weight, in the order
+ * of named_modules, and returns how many. No original is changed. A Linear in several places is
+ * one Linear: each of its names may match, and it is adapted in all of them. Errors (-1, nothing
+ * changed): LK_EVALUE for a pattern that matches no Linear (the message lists them), or an adapter
+ * of that name that is there already; LK_EMEMORY. */
 LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);
 
-/* The following take the name of an adapter, NULL for all, and return how many LoRAParametrizations they reached. */
-LK_API int lk_enable_lora(Module *m, const char *adapter, bool on);
-LK_API int lk_switch_lora(Module *m, const char *adapter);                /* this one on, all others off; NULL: all off */
-LK_API int lk_scale_lora(Module *m, const char *adapter, double factor);  /* scale = factor · alpha / rank */
-LK_API int lk_train_only_lora(Module *m, const char *adapter);            /* freezes all else in m */
-LK_API int lk_remove_lora(Module *m, const char *adapter);                /* originals go back as they are */
+/* The following take the name of an adapter, NULL for all, and return how many
+ * LoRAParametrizations they reached. Errors (-1, nothing changed): LK_EVALUE for a name that no
+ * adapter of m has (the message lists those that there are), LK_ESTATE while one of them is
+ * merged: forward reads the finished weight, so lk_unmerge comes first. */
+LK_API int lk_enable_lora(Module *m, const char *adapter, bool on, Error *err);
+/* This one on, all others off; NULL: all off. */
+LK_API int lk_switch_lora(Module *m, const char *adapter, Error *err);
+/* scale = factor · alpha / rank */
+LK_API int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err);
+/* Freezes all else in m. Without any adapter NULL is an error too: nothing would be trained. */
+LK_API int lk_train_only_lora(Module *m, const char *adapter, Error *err);
+/* The originals go back as they are. */
+LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
 
 /* What is adapted: one step for each LoRAParametrization. Merging: lk_merge (nn/parametrize.h).
  *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */

@@ -214,6 +214,14 @@ LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_
 
 /* Whether a dotted name fits a pattern: `*` is any text, dots too, `?` one character. */
 LK_API bool lk_name_matches(const char *pattern, const char *name);
+/* The same; stars (NULL: none) becomes the texts that the first LK_NAME_STARS `*` stand for, each
+ * for as little as it can, the last `*` of all for the rest. */
+enum { LK_NAME_STARS = 8 };
+typedef struct NameStar {
+    const char *begin; /* in name */
+    int length;
+} NameStar;
+LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[LK_NAME_STARS]);
 
 /* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many tensors
  * matched. A shared one goes by its first name. */

@@ -303,26 +303,32 @@ int64_t lk_count_trainable_parameters(Module *m)
 }
 
 /* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character more. */
-bool lk_name_matches(const char *pattern, const char *text)
+bool lk_name_stars(const char *pattern, const char *text, NameStar stars[LK_NAME_STARS])
 {
     if (!pattern || !text) return false;
-    const char *after_star = NULL, *retry = NULL;
-    while (*text) {
+    const char *after_star = NULL;
+    NameStar none, *star = &none;
+    for (int count = 0; *text || *pattern == '*';) {
         if (*pattern == '*') {
             after_star = ++pattern;
-            retry = text;
-        } else if (*pattern == '?' || *pattern == *text) {
+            star = stars && count < LK_NAME_STARS ? &stars[count++] : &none;
+            *star = (NameStar){ text, 0 };
+        } else if (*pattern && (*pattern == '?' || *pattern == *text)) {
             pattern++;
             text++;
         } else if (after_star) {
             pattern = after_star;
-            text = ++retry;
+            text = star->begin + ++star->length;
         } else {
             return false;
         }
     }
-    while (*pattern == '*') pattern++;
     return *pattern == '\0';
+}
+
+bool lk_name_matches(const char *pattern, const char *text)
+{
+    return lk_name_stars(pattern, text, NULL);
 }
 
 int lk_require_grad(Module *m, const char *pattern, bool on)

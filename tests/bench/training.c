@@ -78,7 +78,7 @@ static Module *net_new(const Workload *w, Rng *rng, Error *err)
             lk_free(net);
             return NULL;
         }
-        lk_train_only_lora(net, NULL);
+        lk_train_only_lora(net, NULL, NULL);
     }
     return net;
 }

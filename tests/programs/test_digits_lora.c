@@ -162,7 +162,7 @@ static void check_lora(Parity *p, int seed, const double *losses, const double *
     lk_manual_seed(&generator, 1000 + (uint64_t)seed);
     for (AdapterIter it = lk_adapters(p->net); lk_adapters_next(&it);)
         check(lk_normal_(it.lora->lora_A, 0.0, 1.0, &generator));
-    check(lk_train_only_lora(p->net, NULL) == p->notebook->layers);
+    check(lk_train_only_lora(p->net, NULL, NULL) == p->notebook->layers);
     if (p->chosen) { /* the same generator, batches in float64 */
         lk_loader_free(p->chosen);
         p->chosen = lk_loader_as_new(p->chosen_set, BATCH, true, LK_F64, &p->rng, &err);

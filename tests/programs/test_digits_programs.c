@@ -370,7 +370,7 @@ Test(digits_programs, checks_name_tensor_element_and_values)
     check(!digits_print_checks(&o));
 
     w[5] = 0.25f; /* a forward that reads something else than W + (B A) * scale */
-    lk_enable_lora(model, NULL, true);
+    lk_enable_lora(model, NULL, true, NULL);
     check(lk_merge(model, &err), "%s", err.message);
     B[1] = 8;
     lk_touch(it.lora->lora_B);

@@ -72,7 +72,7 @@ Test(adapter, effective_weight_is_the_sum)
 Test(adapter, gradients_equal_differences)
 {
     Module *net = adapted_net();
-    check(lk_train_only_lora(net, NULL) == 2);
+    check(lk_train_only_lora(net, NULL, NULL) == 2);
     check(lk_module_to(net, LK_F64, NULL));
     Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(3, 6), NULL);
     lk_normal_(x, 0, 1, &rng);
@@ -140,7 +140,7 @@ Test(adapter, every_allocation_may_fail_and_nothing_is_half_done)
         check(added == (failed ? -1 : 2), "%d", added);
         if (failed) check_error(&err, LK_EMEMORY, "");
         if (failed) check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL));
-        lk_remove_lora(net, NULL);
+        lk_remove_lora(net, NULL, NULL);
         check(check_alloc_live() == 0);
     }
     check_output(net, before);
@@ -159,20 +159,20 @@ Test(adapter, several_on_one_model_with_one_switch)
         check(lk_add_lora(net, &(LoRAConfig){ .adapter = names[i], .rank = 2, .alpha = 2 }, &rng, NULL) == 2);
         for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
             if (strcmp(it.lora->adapter, names[i]) == 0) lk_normal_(it.lora->lora_B, 0, 1, &rng);
-        check(lk_switch_lora(net, names[i]) == 2);
+        check(lk_switch_lora(net, names[i], NULL) == 2);
         out[i] = output_of(net);
         check(!lk_equal(out[i], base));
     }
-    check(lk_switch_lora(net, "nine") == 2);
+    check(lk_switch_lora(net, "nine", NULL) == 2);
     check_output(net, out[0]);
-    check(lk_switch_lora(net, "three") == 2);
+    check(lk_switch_lora(net, "three", NULL) == 2);
     check_output(net, out[1]);
-    check(lk_switch_lora(net, NULL) == 0);
+    check(lk_switch_lora(net, NULL, NULL) == 0);
     check_output(net, base);
-    check(lk_enable_lora(net, NULL, true) == 4);
-    check(lk_remove_lora(net, "nine") == 2);
+    check(lk_enable_lora(net, NULL, true, NULL) == 4);
+    check(lk_remove_lora(net, "nine", NULL) == 2);
     check_output(net, out[1]);
-    check(lk_remove_lora(net, NULL) == 2 && lk_remove_lora(net, NULL) == 0);
+    check(lk_remove_lora(net, NULL, NULL) == 2 && lk_remove_lora(net, NULL, NULL) == 0);
     check_output(net, base);
     lk_free(out[0]);
     lk_free(out[1]);
@@ -184,17 +184,144 @@ Test(adapter, scale_from_nothing_to_everything)
 {
     Module *net = adapted_net();
     Tensor *on = output_of(net);
-    lk_enable_lora(net, NULL, false);
+    lk_enable_lora(net, NULL, false, NULL);
     Tensor *off = output_of(net);
-    lk_enable_lora(net, NULL, true);
-    check(lk_scale_lora(net, NULL, 0) == 2);
+    lk_enable_lora(net, NULL, true, NULL);
+    check(lk_scale_lora(net, NULL, 0, NULL) == 2);
     Tensor *none = output_of(net);
     check_close_to(none, off, 0); /* W + 0 is W */
     lk_free(none);
-    check(lk_scale_lora(net, "default", 1) == 2 && lk_scale_lora(net, "other", 5) == 0);
+    check(lk_scale_lora(net, "default", 1, NULL) == 2);
     check_output(net, on);
     lk_free(on);
     lk_free(off);
+    lk_free(net);
+}
+
+/* ---- mistakes ---------------------------------------------------------------------------------------------------- */
+
+/* Each of the five functions, on an adapter. */
+static int change(int which, Module *net, const char *adapter, Error *err)
+{
+    switch (which) {
+    case 0: return lk_enable_lora(net, adapter, false, err);
+    case 1: return lk_switch_lora(net, adapter, err);
+    case 2: return lk_scale_lora(net, adapter, 0.5, err);
+    case 3: return lk_train_only_lora(net, adapter, err);
+    default: return lk_remove_lora(net, adapter, err);
+    }
+}
+static const char *const changes[] = { "lk_enable_lora", "lk_switch_lora", "lk_scale_lora",
+                                       "lk_train_only_lora", "lk_remove_lora" };
+enum { CHANGES = 5 };
+
+/* Two adapters, "nine" on and trainable, "three" off and frozen; nothing else is trainable. */
+static Module *net_of_two(void)
+{
+    Module *net = net_of();
+    LoRAConfig nine = { .adapter = "nine", .rank = 2, .alpha = 2 };
+    LoRAConfig three = { .adapter = "three", .rank = 1, .alpha = 5 };
+    check(lk_add_lora(net, &nine, &rng, NULL) == 2 && lk_add_lora(net, &three, &rng, NULL) == 2);
+    for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
+        lk_normal_(it.lora->lora_B, 0, 1, &rng);
+    check(lk_switch_lora(net, "nine", NULL) == 2 && lk_train_only_lora(net, "nine", NULL) == 2);
+    return net;
+}
+
+static void check_untouched(Module *net, const Tensor *expected)
+{
+    int adapters = 0;
+    for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it); adapters++) {
+        bool nine = strcmp(it.lora->adapter, "nine") == 0;
+        check(it.lora->enabled == nine && it.trainable == nine &&
+              it.lora->scale == (nine ? 1 : 5));
+    }
+    check(adapters == 4);
+    check_output(net, expected);
+}
+
+Test(adapter, a_name_that_no_adapter_has)
+{
+    Module *net = net_of_two(), *plain = net_of();
+    Tensor *before = output_of(net);
+    for (int i = 0; i < CHANGES; i++) {
+        Error err = { 0 };
+        check(change(i, net, "typo", &err) == -1);
+        check_error(&err, LK_EVALUE, changes[i]);
+        check_error(&err, LK_EVALUE,
+                    ": Sequential has no adapter \"typo\"; there are: nine, three");
+        check_untouched(net, before);
+        err = (Error){ 0 };
+        check(change(i, plain, "default", &err) == -1);
+        check_error(&err, LK_EVALUE, "has no adapter \"default\"; there are: none");
+        check(lk_count_trainable_parameters(plain) == lk_count_parameters(plain));
+        err = (Error){ 0 };
+        check(change(i, NULL, NULL, &err) == -1);
+        check_error(&err, LK_EVALUE, "the module is NULL");
+        int none = i == 3 ? -1 : 0; /* all of none, but not: train nothing */
+        check(change(i, plain, NULL, NULL) == none);
+    }
+    lk_free(before);
+    lk_free(plain);
+    lk_free(net);
+}
+
+Test(adapter, no_change_while_merged)
+{
+    Module *net = net_of_two();
+    Tensor *before = output_of(net);
+    check(lk_merge(lk_module_at(net, "2", NULL), NULL)); /* one of them is enough */
+    for (int i = 0; i < CHANGES; i++)
+        for (int all = 0; all < 2; all++) {
+            Error err = { 0 };
+            check(change(i, net, all ? NULL : "nine", &err) == -1);
+            check_error(&err, LK_ESTATE, changes[i]);
+            check_error(&err, LK_ESTATE,
+                        "2.weight is merged, so nothing would change before it is unmerged; "
+                        "lk_unmerge it");
+            check_untouched(net, before);
+        }
+    lk_unmerge(net);
+    check_output(net, before);
+    for (int i = 0; i < CHANGES; i++) check(change(i, net, "nine", NULL) == 2);
+    lk_free(before);
+    lk_free(net);
+}
+
+/* One Linear, twice: it has one adapter, whichever of its names is meant. */
+Test(adapter, a_linear_in_two_places)
+{
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = { "0", "2", "*" };
+        lk_manual_seed(&rng, 0);
+        Module *linear = lk_linear_new(6, 6, true, &rng, NULL);
+        Module *net =
+            lk_sequential_new(LK_MODULES(linear, lk_relu_new(NULL), lk_retain(linear)), NULL);
+        LoRAConfig config = { .rank = 2, .alpha = 2, .count = 1, .patterns = &names[i] };
+        check(lk_add_lora(net, &config, &rng, NULL) == 1);
+        check(lk_parametrizations(linear, "weight")->chain.count == 1);
+        Error err = { 0 };
+        check(lk_add_lora(net, &config, &rng, &err) == -1);
+        check_error(&err, LK_EVALUE, "has an adapter \"default\" already");
+        check(lk_remove_lora(net, NULL, NULL) == 1);
+        lk_free(net);
+    }
+}
+
+/* An lk_add_lora that fails takes back what it added, and nothing else of the same name. */
+Test(adapter, what_fails_takes_back_its_own_alone)
+{
+    Module *net = net_of();
+    const char *first = "0", *second = "2";
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 1, .patterns = &first },
+                      &rng, NULL) == 1);
+    check(lk_add_lora(net, &(LoRAConfig){ "other", 1, 1, 1, &second }, &rng, NULL) == 1);
+    check(lk_merge(lk_module_at(net, "2", NULL), NULL));
+    Error err = { 0 };
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 1, .patterns = &second },
+                      &rng, &err) == -1);
+    check_error(&err, LK_ESTATE, "weight of Linear is merged; lk_unmerge it first");
+    check(lk_parametrizations(lk_module_at(net, "0", NULL), "weight")->chain.count == 1);
     lk_free(net);
 }
 
@@ -203,9 +330,9 @@ Test(adapter, scale_from_nothing_to_everything)
 Test(adapter, status)
 {
     Module *net = adapted_net();
-    check(lk_train_only_lora(net, NULL) == 2);
+    check(lk_train_only_lora(net, NULL, NULL) == 2);
     check(lk_count_trainable_parameters(net) == 2 * 6 + 5 * 2 + 2 * 5 + 3 * 2);
-    lk_enable_lora(net, NULL, false);
+    lk_enable_lora(net, NULL, false, NULL);
     check(lk_merge(lk_module_at(net, "2", NULL), NULL));
     char *text = NULL;
     size_t size = 0;
@@ -224,11 +351,8 @@ Test(adapter, merging_is_exact_and_undone_exactly)
     Tensor *on = output_of(net), *w = lk_clone(lk_original(lk_module_at(net, "0", NULL), "weight"), NULL);
     check(lk_merge(net, NULL));
     check_output(net, on);
-    lk_enable_lora(net, NULL, false); /* merged: what is read does not change */
-    check_output(net, on);
     lk_unmerge(net);
     check_equal(lk_original(lk_module_at(net, "0", NULL), "weight"), w);
-    lk_enable_lora(net, NULL, true);
     check_output(net, on);
     lk_free(on);
     lk_free(w);
@@ -241,7 +365,7 @@ Test(adapter, training_touches_only_the_adapter)
     Module *net = adapted_net();
     Module *copy = lk_deepcopy(net, NULL);
     Tensor *before = output_of(net);
-    lk_train_only_lora(net, NULL);
+    lk_train_only_lora(net, NULL, NULL);
     Optimizer *opt = lk_adam_new(lk_parameters(net, NULL), 0.1, NULL);
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_full(t, LK_F32, LK_SHAPE(2, 6), 0.5);

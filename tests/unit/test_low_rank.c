@@ -197,15 +197,15 @@ Test(low_rank, a_parametrized_linear_trains_as_with_the_weight_it_reads)
 {
     Module *m = adapted_linear();
     check_linear(m); /* two terms, everything trainable */
-    lk_train_only_lora(m, "two");
+    lk_train_only_lora(m, "two", NULL);
     check_linear(m);
-    lk_train_only_lora(m, "one"); /* the term that is not the last */
+    lk_train_only_lora(m, "one", NULL); /* the term that is not the last */
     check_linear(m);
-    lk_switch_lora(m, "one");
+    lk_switch_lora(m, "one", NULL);
     check_linear(m);
-    lk_switch_lora(m, "two");
-    lk_scale_lora(m, "two", 1.5);
-    lk_train_only_lora(m, "two");
+    lk_switch_lora(m, "two", NULL);
+    lk_scale_lora(m, "two", 1.5, NULL);
+    lk_train_only_lora(m, "two", NULL);
     check_linear(m);
     lk_set_cached(m, true);
     check_linear(m);
@@ -322,7 +322,7 @@ Test(low_rank, forms_pass_gradcheck)
     Tensor *x = random_param(LK_F64, LK_SHAPE(2, 3, IN));
     GradcheckReport report = { 0 };
     check(lk_gradcheck_module(m, x, NULL, &report), "%s", report.message);
-    lk_switch_lora(m, "two");
+    lk_switch_lora(m, "two", NULL);
     check(lk_gradcheck_module(m, x, NULL, &report), "%s", report.message);
     lk_free(x);
     lk_free(m);

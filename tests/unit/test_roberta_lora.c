@@ -47,6 +47,27 @@ Test(roberta_lora, lora_facts_are_those_of_the_model)
     lk_free(m);
 }
 
+/* One Linear in two places gets one wrapper, in both, and comes back to both. */
+Test(roberta_lora, a_linear_in_two_places)
+{
+    Error err = { 0 };
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = small_model(false, 0);
+    Module *query = lk_module_at(m, "roberta.encoder.layer.0.attention.self.query", &err);
+    check(lk_module_set(lk_slot_at(m, "roberta.encoder.layer.2.attention.self.query", &err),
+                        lk_retain(query), &err));
+    check(roberta_add_lora(m, NULL, 2, 1, &rng, &err) == 19, "%s", err.message);
+    Module *first = lk_module_at(m, "roberta.encoder.layer.0.attention.self.query", &err);
+    check(lk_as_linear_with_lora(first) && lk_as_linear_with_lora(first)->linear == query);
+    check(lk_module_at(m, "roberta.encoder.layer.2.attention.self.query", &err) == first);
+    check(roberta_remove_lora(m) == 19);
+    check(lk_module_at(m, "roberta.encoder.layer.0.attention.self.query", &err) == query);
+    check(lk_module_at(m, "roberta.encoder.layer.2.attention.self.query", &err) == query &&
+          query->refs == 2);
+    lk_free(m);
+}
+
 Test(roberta_lora, wrong_targets_change_nothing)
 {
     static const struct {

@@ -182,9 +182,13 @@ static const char *old_name(const char *name) /* "layers.0.weight" is "0.gamma" 
 
 Test(safetensors_module, renamed)
 {
-    static const NameRule rules[] = { { "head.*", NULL },        { "?.*", "never" },        { "*.gamma", "*.weight" },
-                                      { "*.weight", "layers.*.weight" }, { "0.bias", "layers.0.bias" },
-                                      { "2*", "layers.2*" },     { "4*s", "layers.4*s" } };
+    static const NameRule rules[] = { { "head.*", NULL },
+                                      { "??.*", "never" },
+                                      { "*.gamma", "*.weight" },
+                                      { "*.weight", "layers.*.weight" },
+                                      { "0.bias", "layers.0.bias" },
+                                      { "2*", "layers.2*" },
+                                      { "4*s", "layers.4*s" } };
     const LoadOptions options = { .rule_count = sizeof rules / sizeof *rules, .rules = rules };
     Module *net = seeded_net(0, 5), *other = seeded_net(1, 5);
     const char *path = save_renamed(net, old_name);
@@ -192,6 +196,45 @@ Test(safetensors_module, renamed)
     Error err = { 0 };
     check(lk_load_module_mapped(other, path, &options, &report, &err), "%s", err.message);
     check(same_values(net, other) && report.loaded == 6 && report.ignored.count == 0);
+    lk_load_report_free(&report);
+    lk_free(net);
+    lk_free(other);
+}
+
+static const char *dashed(const char *name) /* "layers.0.weight" is "pooler-layers-0-weight" */
+{
+    static char text[LK_NAME_MAX + 8];
+    snprintf(text, sizeof text, "pooler-%s", name);
+    for (char *c = text; *c; c++)
+        if (*c == '.') *c = '-';
+    return text;
+}
+
+/* Each star of `to` is the one of `from` in its place. A rule that could not be meant is none. */
+Test(safetensors_module, rules_with_several_stars)
+{
+    static const NameRule rules[] = { { "pooler-*-*-*", "*.*.*" } },
+                          two[] = { { "*ool*r-*s-0-*", NULL } };
+    static const NameRule wrong[][1] = {
+        { { "a.*", "*.*" } }, { { "a", "*" } }, { { "*********", NULL } }, { { NULL, "a" } }
+    };
+    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5);
+    const char *path = save_renamed(net, dashed);
+    LoadReport report = { 0 };
+    Error err = { 0 };
+    check(lk_load_module_mapped(other, path, &(LoadOptions){ .rule_count = 1, .rules = rules },
+                                NULL, &err),
+          "%s", err.message);
+    check(same_values(net, other));
+    check(lk_load_module_mapped(
+        other, path, &(LoadOptions){ .rule_count = 1, .rules = two, .lax = true }, &report, &err));
+    check(report.ignored.count == 2 && report.unexpected.count == 4);
+    for (int i = 0; i < 4; i++) {
+        const LoadOptions options = { .rule_count = 1, .rules = wrong[i] };
+        check(!lk_load_module_mapped(other, path, &options, NULL, &err));
+        check_error(&err, LK_EVALUE, ": `from` has up to 8 stars, and `to` has no more");
+        err = (Error){ 0 };
+    }
     lk_load_report_free(&report);
     lk_free(net);
     lk_free(other);

@@ -1,0 +1,105 @@
+/* peft_settings.c - which settings of PEFT's LoraConfig Lorikeet can read. Who asks:
+ * data/peft_config.c. */
+#include "data/peft_parts.h"
+
+#include <string.h>
+
+#ifdef LK_HAVE_JANSSON
+#include <jansson.h>
+
+/* All settings of PEFT 0.10 to 0.17. One that is not here is of another version, and is refused
+ * unless it sets nothing. */
+static const struct {
+    const char *key;
+    const char *why; /* a value that sets something is refused, for this reason; NULL: it is not */
+} settings[] = {
+    /* read by data/peft_config.c */
+    { "alpha_pattern", NULL },
+    { "exclude_modules", NULL },
+    { "lora_alpha", NULL },
+    { "modules_to_save", NULL },
+    { "peft_type", NULL },
+    { "r", NULL },
+    { "rank_pattern", NULL },
+    { "target_modules", NULL },
+    { "use_rslora", NULL },
+    /* where the adapter comes from, or for another program */
+    { "auto_mapping", NULL },
+    { "base_model_name_or_path", NULL },
+    { "peft_version", NULL },
+    { "revision", NULL },
+    { "task_type", NULL },
+    { "megatron_core", NULL },  /* the name of a package */
+    { "runtime_config", NULL }, /* where PEFT computes */
+    { "inference_mode", NULL },
+    /* for training alone */
+    { "lora_dropout", NULL },
+    /* how A and B were drawn; a way that changes the model's weights is refused as
+     * init_lora_weights */
+    { "corda_config", NULL },
+    { "eva_config", NULL },
+    { "loftq_config", NULL },
+    /* of no effect without another setting, which is refused */
+    { "layers_pattern", NULL },    /* layers_to_transform */
+    { "qalora_group_size", NULL }, /* use_qalora */
+
+    { "alora_invocation_tokens", "the adapter works behind these tokens alone" },
+    { "arrow_config", "adapters are chosen anew for each token" },
+    { "bias", "the model's biases were trained too" }, /* unless it is "none" */
+    { "fan_in_fan_out", "the weights are transposed" },
+    /* unless it draws A and B alone */
+    { "init_lora_weights", "the model's own weights were changed, or may have been" },
+    { "layer_replication", "the model has copies of its layers" },
+    { "layers_to_transform", "the targets are those of some layers; list them in target_modules" },
+    { "lora_bias", "B has a bias" },
+    { "megatron_config", "the model is Megatron's" },
+    { "target_parameters", "parameters outside of Linears are adapted" },
+    { "trainable_token_indices", "rows of the embedding were trained too" },
+    { "use_dora", "the weight's length is trained apart from its direction" },
+    { "use_qalora", "A is of grouped inputs" },
+};
+
+/* null, false, 0, "", [] and {}: a setting that sets nothing. */
+static bool is_neutral(json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return json_object_size(value) == 0;
+    case JSON_ARRAY: return json_array_size(value) == 0;
+    case JSON_STRING: return json_string_length(value) == 0;
+    case JSON_INTEGER:
+    case JSON_REAL: return json_number_value(value) == 0;
+    case JSON_TRUE: return false;
+    case JSON_FALSE:
+    case JSON_NULL: return true;
+    }
+    return false;
+}
+
+static bool is_text(json_t *value, const char *text)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/* Values that set something and change nothing. */
+static bool is_usual(const char *key, json_t *value)
+{
+    if (strcmp(key, "bias") == 0) return is_text(value, "none");
+    return strcmp(key, "init_lora_weights") == 0 &&
+           (json_is_true(value) || is_text(value, "gaussian") || is_text(value, "orthogonal") ||
+            is_text(value, "eva"));
+}
+
+bool lk_peft_settings_known(const json_t *root, const char **key, const char **why)
+{
+    json_t *value;
+    json_object_foreach ((json_t *)(uintptr_t)root, *key, value) {
+        size_t i = 0;
+        const size_t count = sizeof settings / sizeof *settings;
+        while (i < count && strcmp(settings[i].key, *key) != 0) i++;
+        *why = i < count ? settings[i].why : "a setting that Lorikeet does not know";
+        if (*why && !is_neutral(value) && !is_usual(*key, value)) return false;
+    }
+    return true;
+}
+
+#endif
