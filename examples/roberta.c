@@ -89,7 +89,7 @@ static Tensor *roberta_forward(Tape *t, Module *self, Tensor *ids, Tensor *mask,
     RobertaModel *m = (RobertaModel *)self;
     const RobertaEmbeddings *e = (const RobertaEmbeddings *)m->embeddings;
     const RobertaEncoder *encoder = (const RobertaEncoder *)m->encoder;
-    const ModuleArray *layers = &((const ModuleList *)encoder->layer)->modules;
+    const ModuleArray *layers = &encoder->layer;
     if (!ids) return NULL;
     if (ids->ndim != 2 || ids->dtype != LK_I64 || ids->shape[1] == 0) {
         char text[LK_SHAPE_TEXT];

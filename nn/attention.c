@@ -10,22 +10,14 @@ static Tensor *attention_forward(Tape *t, Module *self, Tensor *x)
     return lk_multi_head_attention(t, self, x, NULL);
 }
 
-static const Field attention_fields[] = {
-    LK_CHILD(MultiHeadAttention, query),
-    LK_CHILD(MultiHeadAttention, key),
-    LK_CHILD(MultiHeadAttention, value),
-    LK_CHILD(MultiHeadAttention, out_proj),
-    LK_INT(MultiHeadAttention, num_heads),
-    LK_DOUBLE(MultiHeadAttention, dropout),
-    LK_BOOL_FIELD(MultiHeadAttention, causal),
-    LK_END,
-};
-
 const ModuleType lk_multi_head_attention_type = {
     .name = "MultiHeadAttention",
     .size = sizeof(MultiHeadAttention),
     .forward = attention_forward,
-    .fields = attention_fields,
+    .fields = LK_FIELDS(LK_CHILD(MultiHeadAttention, query), LK_CHILD(MultiHeadAttention, key),
+                        LK_CHILD(MultiHeadAttention, value), LK_CHILD(MultiHeadAttention, out_proj),
+                        LK_INT(MultiHeadAttention, num_heads), LK_DOUBLE(MultiHeadAttention, dropout),
+                        LK_BOOL_FIELD(MultiHeadAttention, causal)),
     .repr = "num_heads={num_heads}, dropout={dropout}, causal={causal}",
 };
 

@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/strict.h"
 #include "nn/fields.h"
-
-const Field lk_base_fields[] = { LK_CHILD(Module, parametrizations) };
 
 /* ---- made, shared, freed --------------------------------------------------------------------------------------- */
 
@@ -14,6 +13,12 @@ void *lk_module_new(const ModuleType *type, Error *err)
 {
     if (!type) {
         lk_error_set(err, LK_EVALUE, "lk_module_new: the type is NULL");
+        return NULL;
+    }
+    Error wrong = { 0 };
+    if (!(lk_strict() ? lk_check_table : lk_check_fields)(type, "lk_module_new", &wrong)) {
+        if (err) lk_error_set(err, wrong.code, "%s", wrong.message);
+        else lk_strict_report(wrong.code, "%s", wrong.message);
         return NULL;
     }
     Module *m = lk_mem_calloc(1, type->size);
@@ -35,9 +40,11 @@ void lk_module_free(Module *m)
 {
     if (!m || --m->refs > 0) return;
     for (const Field *f = first_field(m); f; f = next_field(f)) {
-        if (holds_tensor(f)) lk_tensor_free(*(Tensor **)field_of(m, f));
-        if (f->kind == LK_FIELD_CHILD) lk_module_free(*(Module **)field_of(m, f));
+        Tensor **x = holds_tensor(f) ? field_of(m, f) : NULL;
+        Module **child = f->kind == LK_FIELD_CHILD ? field_of(m, f) : NULL;
         if (holds_array(f)) lk_module_array_free(field_of(m, f));
+        if (x) lk_tensor_free(*x), *x = NULL; /* empty, in case that a wrong table lists the slot again */
+        if (child) lk_module_free(*child), *child = NULL;
     }
     lk_mem_free(m);
 }
@@ -197,8 +204,11 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
         return lk_error_set(err, LK_EDTYPE, "lk_module_to: parameters are float32 or float64, not %s",
                             lk_dtype_name(dtype));
     if (!lk_walkable(m, "lk_module_to", err)) return false;
-    for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (it.tensor->dtype != dtype && !lk_convert_(it.tensor, dtype, err)) return false;
+    ParamIter kinds[] = { lk_params(m), lk_buffers(m) };
+    for (int i = 0; i < 2; i++)
+        for (ParamIter *it = &kinds[i]; lk_params_next(it);)
+            if (lk_is_floating(it->tensor->dtype) && it->tensor->dtype != dtype && !lk_convert_(it->tensor, dtype, err))
+                return false;
     return true;
 }
 
@@ -214,6 +224,11 @@ Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
 {
     if (!m) return lk_fail(t, LK_EVALUE, "lk_forward: the module is NULL");
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
+    if (!lk_is_checked(m)) {
+        Error wrong = { 0 };
+        lk_check_table(m->type, "lk_forward", &wrong);
+        return lk_fail(t, wrong.code, "%s", wrong.message);
+    }
     if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
     Tensor *y = m->type->forward(t, m, x);
     if (!y && m->parametrizations && lk_tape_error(t)->code == LK_OK)

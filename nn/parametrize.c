@@ -18,18 +18,18 @@ typedef struct ModuleDict {
     ModuleArray lists; /* one ParametrizationList for each parametrized parameter, in order of registration */
 } ModuleDict;
 
-static const Field dict_fields[] = { LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray), LK_END };
-static const ModuleType dict_type = { .name = "ModuleDict", .size = sizeof(ModuleDict), .fields = dict_fields };
-
-static const Field list_fields[] = {
-    LK_PARAM(ParametrizationList, original),
-    LK_CHILDREN(ParametrizationList, chain),
-    LK_BUFFER(ParametrizationList, merged),
-    LK_BUFFER(ParametrizationList, kept),
-    LK_END,
+static const ModuleType dict_type = {
+    .name = "ModuleDict",
+    .size = sizeof(ModuleDict),
+    .fields = LK_FIELDS(LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray)),
 };
+
 const ModuleType lk_parametrization_list_type = {
-    .name = "ParametrizationList", .size = sizeof(ParametrizationList), .fields = list_fields
+    .name = "ParametrizationList",
+    .size = sizeof(ParametrizationList),
+    .fields = LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
+                        LK_NON_PERSISTENT(ParametrizationList, merged),
+                        LK_NON_PERSISTENT(ParametrizationList, kept)),
 };
 
 ModuleArray lk_lists_of(const Module *m)
@@ -99,10 +99,12 @@ static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
     return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* Its struct holds the settings, and which tensors and children it has. */
+/* Its struct holds the settings, and which tensors and children it has; its base, besides, who uses it. */
 uint64_t lk_module_state(const Module *m, uint64_t start)
 {
-    uint64_t hash = lk_hash(start ^ LK_HASH_START, m, m->type->size);
+    uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);
+    hash = lk_hash(hash, &m->training, sizeof m->training);
+    hash = lk_hash(hash, m + 1, m->type->size - sizeof *m);
     for (const Field *f = first_field(m); f; f = next_field(f))
         if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
     for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = lk_module_state(it.module, hash);

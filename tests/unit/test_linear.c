@@ -156,9 +156,9 @@ static Tensor *wrong_forward(Tape *t, Module *self, Tensor *x)
     Tensor *hidden = lk_linear(t, x, lk_detach(t, l->weight), l->bias);
     return lk_add(t, lk_scale(t, hidden, 2.0), lk_linear(t, x, l->weight, NULL));
 }
-static const Field wrong_fields[] = { LK_PARAM(Linear, weight), LK_PARAM(Linear, bias), LK_END };
 static const ModuleType wrong_type = {
-    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward, .fields = wrong_fields
+    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward,
+    .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias)),
 };
 
 Test(linear, gradcheck_names_the_parameter_whose_gradient_is_wrong)
