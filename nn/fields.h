@@ -51,6 +51,10 @@ static inline ModuleArray slots_of(const Module *m, const Field *f)
     return (ModuleArray){ NULL, 0 };
 }
 
+/* Whether x is a parameter somewhere in m; whether `wanted` is m or somewhere in it. (walk.c) */
+bool lk_holds_param(const Module *m, const Tensor *x);
+bool lk_holds_module(const Module *m, const Module *wanted);
+
 /* The chain of the parameter whose (empty) slot this is, NULL for none; and the value it computes. (parametrize.c) */
 ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
 Tensor *lk_list_value(Tape *t, ParametrizationList *list);

@@ -1,4 +1,5 @@
-/* module.c - a module's life: made, shared, copied, freed; and its use. Going through the tree: nn/walk.c. */
+/* module.c - a module's life: made, shared, copied, converted, freed. Its use: nn/forward.c. Going through the tree:
+ * nn/walk.c. */
 #include "nn/module.h"
 
 #include <string.h>
@@ -196,7 +197,7 @@ Module *lk_deepcopy(const Module *m, Error *err)
     return NULL;
 }
 
-/* ---- use ------------------------------------------------------------------------------------------------------- */
+/* ---- modes, dtypes ---------------------------------------------------------------------------------------------- */
 
 bool lk_module_to(Module *m, DType dtype, Error *err)
 {
@@ -210,31 +211,6 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
             if (lk_is_floating(it->tensor->dtype) && it->tensor->dtype != dtype && !lk_convert_(it->tensor, dtype, err))
                 return false;
     return true;
-}
-
-Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
-{
-    if (!self || !slot) return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
-    if (*slot || !self->parametrizations) return *slot;
-    ParametrizationList *list = lk_list_of_slot(self, slot);
-    return list ? lk_list_value(t, list) : NULL;
-}
-
-Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
-{
-    if (!m) return lk_fail(t, LK_EVALUE, "lk_forward: the module is NULL");
-    if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
-    if (!lk_is_checked(m)) {
-        Error wrong = { 0 };
-        lk_check_table(m->type, "lk_forward", &wrong);
-        return lk_fail(t, wrong.code, "%s", wrong.message);
-    }
-    if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
-    Tensor *y = m->type->forward(t, m, x);
-    if (!y && m->parametrizations && lk_tape_error(t)->code == LK_OK)
-        return lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its forward must "
-                       "read them with lk_param(t, self, &self->…), their slots are empty", m->type->name);
-    return y;
 }
 
 void lk_train(Module *m, bool on)

@@ -36,7 +36,9 @@ struct Module {
     const ModuleType *type;
     int refs;                /* owners: two wrappers may share one Linear */
     bool training;           /* m.train() / m.eval() */
-    bool checked;            /* its table of fields has been found right; the library's own */
+    /* The library's own: its table of fields has been found right; a call of it has been recorded, which read a parameter
+     * that no table lists. */
+    bool checked, traced, reads_unlisted;
     Module *parametrizations; /* what computes some of its parameters (nn/parametrize.h), or NULL */
 };
 
@@ -149,8 +151,11 @@ LK_API bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* ---- use ------------------------------------------------------------------------------------------------------- */
 
-/* m(x). NULL for a NULL module or input, the reason on the tape. */
+/* m(x). NULL for a NULL module or input, the reason on the tape. A failure inside says where, from the outermost module
+ * that is called: "layers.2 (Linear): lk_linear: x (10, 8) and weight (4, 9): …". */
 LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
+/* m(x, …): the same with fn(t, state, x) in place of m's own forward, for one that takes more than x: a mask, ids. */
+LK_API Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, Tensor *x);
 /* How a forward reads a parameter of its module: the tensor in the slot, or, if it is parametrized, the value that its
  * chain computes: lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)). */
 LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);

@@ -71,6 +71,16 @@ static Tensor **first_slot_of_tensor(const Module *m, unsigned kinds, const Tens
     return NULL;
 }
 
+bool lk_holds_param(const Module *m, const Tensor *x)
+{
+    return first_slot_of_tensor(m, 1 << LK_FIELD_PARAM, x, 0);
+}
+
+bool lk_holds_module(const Module *m, const Module *wanted)
+{
+    return m == wanted || first_slot_of_module(m, wanted, 0);
+}
+
 /* ---- modules, parameters, buffers -------------------------------------------------------------------------------- */
 
 /* name = prefix.part, of which name may already hold the prefix; false when it is too long. */
