@@ -1,4 +1,4 @@
-/* api.h - what every header needs: linkage, printf checking, counted-array macros. */
+/* api.h - what every header needs: linkage, what compilers check, counted-array macros. */
 #ifndef LK_API_H
 #define LK_API_H
 
@@ -10,9 +10,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define LK_API __attribute__((visibility("default")))
 #define LK_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#define LK_MUST_CHECK __attribute__((warn_unused_result)) /* false: nothing was done, and only the result says so */
 #else
 #define LK_API
 #define LK_PRINTF(at, first)
+#define LK_MUST_CHECK
 #endif
 
 /* Counted arrays written in place: LK_SHAPE(2, 3) stands for two arguments, the count 2 and {2, 3}.

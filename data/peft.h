@@ -34,7 +34,7 @@ typedef struct PeftOptions {
  * the weights of one adapter with the settings of another. On an error nothing is changed.
  * Errors: LK_EVALUE (no adapter, no such module to save, adapters that target_modules cannot tell from other modules or
  * that are not on the weight of a Linear), LK_EIO, LK_EMEMORY. */
-LK_API bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);
+LK_API LK_MUST_CHECK bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);
 
 /* What a Linear that has no adapter yet gets. */
 typedef enum PeftForm {
@@ -53,7 +53,7 @@ typedef enum PeftForm {
  * every name in target_modules a module, and ranks and shapes must agree; a setting that is not known and not null,
  * false or empty, or that would change the result (use_dora, bias "all", a regular expression, …), is refused by name.
  * Errors, nothing changed: LK_EIO, LK_EFORMAT (the files), LK_EVALUE, LK_ESHAPE (they and m do not fit), LK_EMEMORY. */
-LK_API bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report,
+LK_API LK_MUST_CHECK bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report,
                          Error *err);
 
 #endif

@@ -217,17 +217,19 @@ static bool make_views(Load *l)
 }
 
 /* Nothing can fail any more. */
-static void put(Load *l)
+static bool put(Load *l)
 {
+    bool ok = true;
     for (ParamIter it = lk_state_tensors(l->module); !l->options->copy && lk_params_next(&it);) {
         const Place *p = place_of(l, it.tensor);
         if (!p) continue;
         *it.slot = lk_tensor_retain(p->value);
         lk_tensor_free(p->old);
     }
-    for (int i = 0; l->options->copy && i < l->count; i++) lk_copy_(l->places[i].old, l->places[i].value, NULL);
+    for (int i = 0; l->options->copy && i < l->count; i++) ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
     l->report->loaded = l->count;
     for (int i = 0; i < l->count; i++) l->report->widened += l->places[i].entry->half;
+    return ok;
 }
 
 static bool load(Load *l)
@@ -239,8 +241,7 @@ static bool load(Load *l)
     l->places = lk_mem_calloc((size_t)params + 1, sizeof *l->places);
     if (!l->names || !l->places) return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
     if (!rename_all(l) || !compare(l, &missing) || !check_report(l, missing) || !make_views(l)) return false;
-    put(l);
-    return true;
+    return put(l);
 }
 
 bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report, Error *err)

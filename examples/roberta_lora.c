@@ -136,7 +136,7 @@ int roberta_remove_lora(Module *model)
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         LinearWithLoRA *lora = lk_as_linear_with_lora(it.module);
         if (!lora || !it.slot) continue;
-        lk_module_set(it.slot, lk_retain(lora->linear), NULL);
+        if (!lk_module_set(it.slot, lk_retain(lora->linear), NULL)) continue;
         it = lk_modules(model); /* the wrapper is gone, and with it the iterator's place */
         removed++;
     }

@@ -58,31 +58,56 @@ bool lk_module_set(Module **slot, Module *m, Error *err)
                             slot ? "module" : "slot");
     }
     Module *old = *slot;
+    if (old && old->refs == 1 && lk_holds_module(m, old)) { /* two places, one reference */
+        if (m == old) return true; /* as it is */
+        lk_module_retain(old);     /* what m takes with it when it goes */
+        lk_error_set(err, LK_EVALUE, "lk_module_set: the new %s holds the %s that is in the slot, without a reference of its "
+                     "own; give it lk_retain(*slot). Nothing is replaced", m->type->name, old->type->name);
+        lk_module_free(m);
+        return false;
+    }
     *slot = m;
     lk_module_free(old);
     return true;
 }
 
+/* How often module i stands in front of i: with fewer references than places it would be freed too often. */
+static int places_before(Module *const *modules, int i)
+{
+    int places = 0;
+    for (int j = 0; j < i; j++) places += modules[j] == modules[i];
+    return places;
+}
+
+static bool check_modules(const ModuleArray *array, int count, Module *const *modules, Error *err)
+{
+    bool ok = array && (modules || count <= 0);
+    if (!ok) lk_error_set(err, LK_EVALUE, "lk_module_array_init: the %s NULL", array ? "modules are" : "array is");
+    else if (array->count > 0)
+        ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: the array holds %d modules already; "
+                          "lk_module_array_free it first", array->count);
+    for (int i = 0; modules && i < count; i++) {
+        if (!modules[i]) ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", i, count);
+        if (!modules[i] || modules[i]->refs > places_before(modules, i)) continue;
+        ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d, a %s, is there already; lk_retain it for "
+                          "each place", i, count, modules[i]->type->name);
+        lk_module_retain(modules[i]); /* which is taken back at once, with those of the other places */
+    }
+    return ok;
+}
+
 bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err)
 {
-    if (array) *array = (ModuleArray){ NULL, 0 };
-    if (array && count <= 0) return true;
-    if (!array || !modules) {
-        for (int i = 0; modules && i < count; i++) lk_module_free(modules[i]);
-        return lk_error_set(err, LK_EVALUE, "lk_module_array_init: the %s NULL", array ? "modules are" : "array is");
-    }
-    int missing = 0;
-    while (missing < count && modules[missing]) missing++;
-    if (missing < count) lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", missing, count);
-    else if (!(array->items = lk_mem_calloc((size_t)count, sizeof *array->items)))
-        lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
-
-    for (int i = 0; i < count; i++) {
-        if (array->items) array->items[i] = modules[i];
+    bool ok = check_modules(array, count, modules, err);
+    Module **items = ok && count > 0 ? lk_mem_calloc((size_t)count, sizeof *items) : NULL;
+    if (ok && count <= 0) return true;
+    if (ok && !items) lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
+    for (int i = 0; modules && i < count; i++) {
+        if (items) items[i] = modules[i];
         else lk_module_free(modules[i]);
     }
-    if (array->items) array->count = count;
-    return array->items;
+    if (items) *array = (ModuleArray){ items, count };
+    return items;
 }
 
 void lk_module_array_free(ModuleArray *array)

@@ -135,19 +135,20 @@ LK_API void lk_module_free(Module *m); /* one owner less; the last one frees par
  * inside the copy. Gradients are not copied. Constants and other plain members of the struct are copied as they are. */
 LK_API Module *lk_deepcopy(const Module *m, Error *err);
 
-/* net->linear = m: frees what was in the slot and puts m there. m NULL: the slot keeps what it has, false. To wrap what
- * is in the slot: lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). */
-LK_API bool lk_module_set(Module **slot, Module *m, Error *err);
+/* net->linear = m: frees what was in the slot and puts m there. To wrap what is in the slot:
+ * lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). On an error the slot keeps what
+ * it has: m is NULL, or m holds what is in the slot and lk_retain was forgotten. */
+LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
 
 /* Fills an empty LK_CHILDREN or LK_ITEMS field with copies of the pointers, which it consumes, on failure too. Errors: a
  * NULL among them (its reason is in err already), a module that is there twice with one reference, an array that is
  * filled already; never a shorter array. */
-LK_API bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err);
+LK_API LK_MUST_CHECK bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err);
 LK_API void lk_module_array_free(ModuleArray *array); /* of one that no module holds; leaves it empty */
 
 /* m.double() / m.float(): converts every parameter and every floating buffer in place; gradients are dropped. Without
  * memory it stops at the tensor that did not fit: the ones before it are converted. */
-LK_API bool lk_module_to(Module *m, DType dtype, Error *err);
+LK_API LK_MUST_CHECK bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* ---- use ------------------------------------------------------------------------------------------------------- */
 

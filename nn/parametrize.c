@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/hash.h"
+#include "core/internal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"
@@ -145,7 +146,7 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
     }
     if (!*kept) *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
     if (!*kept) return lk_fail(t, err.code, "%s", err.message);
-    lk_copy_(*kept, value, NULL);
+    lk_copy_fitting(*kept, value);
     *kept_state = state;
     lk_tape_release(t, mark, NULL);
     return *kept;
@@ -299,7 +300,7 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
     if (ok) {
         list->chain.items[list->chain.count - 1] = lk_module_retain(p);
         lk_train(p, m->training);
-        if (inverse) lk_copy_(list->original, inverse, NULL);
+        if (inverse) lk_copy_fitting(list->original, inverse);
     }
     lk_tape_free(t);
     return ok;
@@ -372,7 +373,7 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
         if (!t) return false;
         Tensor *value = lk_list_value(t, list);
         if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
-        else lk_copy_(list->original, value, NULL);
+        else lk_copy_fitting(list->original, value);
         lk_tape_free(t);
         if (!value) return false;
     }

@@ -19,7 +19,7 @@ const ModuleType lk_sequential_type = {
 
 Module *lk_sequential_new(int count, Module *const *modules, Error *err)
 {
-    ModuleArray array; /* first: it consumes the modules, whatever happens */
+    ModuleArray array = { NULL, 0 }; /* first: it consumes the modules, whatever happens */
     if (!lk_module_array_init(&array, count, modules, err)) return NULL;
     Sequential *s = lk_module_new(&lk_sequential_type, err);
     if (s) {

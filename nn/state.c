@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "core/internal.h"
 #include "core/memory.h"
 #include "nn/fields.h"
 
@@ -164,7 +165,7 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
 
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *value = lk_state_dict_get(state, it.name);
-        if (value) lk_copy_(it.tensor, value, NULL); /* same shape, same dtype: cannot fail */
+        if (value) lk_copy_fitting(it.tensor, value);
     }
     return true;
 }

@@ -23,7 +23,7 @@ LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 /* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed, on failure too; NULL
  * is the failure of whoever made it. LK_ESTATE for a tensor of a tape: lk_clone it. */
 LK_API StateDict *lk_state_dict_empty_new(Error *err);
-LK_API bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err);
+LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err);
 
 LK_API void lk_state_dict_free(StateDict *state);
 LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name); /* borrowed; NULL: no such name */
@@ -31,6 +31,6 @@ LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name); /* b
 /* m.load_state_dict(state, strict): copies the values into m's parameters and buffers. With strict every name must be on
  * both sides; without, what is on one side only is skipped. Shapes and dtypes must agree, and no name is there twice.
  * On an error (one message lists missing, unexpected and mismatched names) nothing is changed. */
-LK_API bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *err);
+LK_API LK_MUST_CHECK bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *err);
 
 #endif

@@ -100,7 +100,7 @@ static inline Module *tied_new(Rng *rng, Error *err)
 static inline void set_grad(Tensor *x, const Tensor *values)
 {
     if (!x->grad_room) x->grad_room = lk_clone(values, NULL);
-    else lk_copy_(x->grad_room, values, NULL);
+    else check(lk_copy_(x->grad_room, values, NULL));
     x->grad = x->grad_room;
 }
 

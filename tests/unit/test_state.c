@@ -128,7 +128,7 @@ Test(state, shapes_and_dtypes_that_differ_are_listed_and_nothing_is_loaded)
     }
     lk_state_dict_free(state);
 
-    lk_module_to(untouched, LK_F64, NULL);
+    check(lk_module_to(untouched, LK_F64, NULL));
     state = lk_state_dict_new(untouched, NULL);
     Error err = { 0 };
     check(!lk_load_state_dict(net, state, true, &err));

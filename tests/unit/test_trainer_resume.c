@@ -332,7 +332,8 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
                 toy.tr.state.step = start.step + value % 3;
                 toy.tr.state.pass = value; /* it is in trainer_state.json */
                 for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
-                    lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
+                    if (!lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL))
+                        _exit(1);
                 if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
             }
         }
