@@ -1,4 +1,5 @@
-/* diagnose.c - a table of what a training does to each parameter, and the causes that keep it from moving. */
+/* diagnose.c - a table of what a training does to each parameter, and the causes that keep it from
+ * moving. */
 #include "nn/diagnose.h"
 
 #include <math.h>
@@ -30,7 +31,9 @@ typedef struct Look {
     Found not_finite;
     /* Of the parameters that could move, trainable and in the optimizer: */
     int free;
-    Found with_gradient, without, cleared, zero, still; /* cleared: it has had one; still: not moved since */
+    Found with_gradient, without, zero;
+    Found cleared; /* without one, but it has had one */
+    Found still;   /* not moved since the last look */
 } Look;
 
 static void note(Found *f, const char *name)
@@ -38,7 +41,7 @@ static void note(Found *f, const char *name)
     if (f->count++ == 0) snprintf(f->first, sizeof f->first, "%s", name);
 }
 
-/* ---- one parameter ---------------------------------------------------------------------------------------------- */
+/* ---- one parameter -------------------------------------------------------------------------- */
 
 /* √Σ (a - b)², b NULL: √Σ a². Both are contiguous. */
 static double distance(const Tensor *a, const Tensor *b)
@@ -71,7 +74,8 @@ static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 {
     for (int i = 0; opt && i < opt->seen.params.count; i++) {
         const Tensor *y = opt->seen.values.items[i];
-        if (opt->seen.params.items[i] == x) return y->dtype == x->dtype && lk_same_shape(x, y) ? y : NULL;
+        bool same_kind = y->dtype == x->dtype && lk_same_shape(x, y);
+        if (opt->seen.params.items[i] == x) return same_kind ? y : NULL;
     }
     return NULL;
 }
@@ -79,15 +83,16 @@ static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 /* Whether a merged list of the net holds the parameter. */
 static bool is_merged(Module *net, const Tensor *x)
 {
-    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);)
-        if (it.module->type == &lk_parametrization_list_type && ((ParametrizationList *)it.module)->merged &&
-            lk_holds_param(it.module, x))
-            return true;
+    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
+        if (it.module->type != &lk_parametrization_list_type) continue;
+        const ParametrizationList *list = (const ParametrizationList *)it.module;
+        if (list->merged && lk_holds_param(it.module, x)) return true;
+    }
     return false;
 }
 
-/* Where a trainable parameter belongs that cannot move because of LoRA; NULL: it can. dA = B…, dB = …A: a factor moves only
- * if the other one is not 0, or moves itself. */
+/* Where a trainable parameter belongs that cannot move because of LoRA; NULL: it can. The gradient
+ * of one factor is a product with the other one: it is 0 as long as that one is. */
 static Found *held_by(Look *l, const ParamIter *it)
 {
     Module *m = it->modules.module;
@@ -101,7 +106,8 @@ static Found *held_by(Look *l, const ParamIter *it)
     return is_zero(other) && (!other->requires_grad || is_zero(it->tensor)) ? &l->stuck : NULL;
 }
 
-static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradient, double value, double moved)
+static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradient, double value,
+                  double moved)
 {
     const Tensor *x = it->tensor;
     l->params++;
@@ -119,7 +125,7 @@ static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradie
     if (moved == 0) note(&l->still, it->name);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 /* x in four digits, or the text where there is none. */
 static const char *number(char text[32], double x, const char *none)
@@ -134,10 +140,13 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     const Tensor *x = it->tensor, *before = seen_value(l->opt, x);
     const bool in_optimizer = l->opt && has_param(l->opt, x);
     char shape[LK_SHAPE_TEXT], a[32], b[32];
-    double gradient = x->grad ? distance(x->grad, NULL) : 0, moved = now && before ? distance(now, before) : NAN;
-    fprintf(l->out, "%-*s  %-*s  %-9s  %-9s  %8s  %8s\n", names, it->name, shapes, lk_shape_text(x, shape),
-            x->requires_grad ? "yes" : "frozen", !l->opt ? "-" : in_optimizer ? "yes" : "no",
-            number(a, gradient, x->grad ? NULL : "none"), number(b, moved, now && before ? NULL : "-"));
+    const bool known = now && before;
+    const double gradient = x->grad ? distance(x->grad, NULL) : 0;
+    const double moved = known ? distance(now, before) : NAN;
+    fprintf(l->out, "%-*s  %-*s  %-9s  %-9s  %8s  %8s\n", names, it->name, shapes,
+            lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen",
+            !l->opt ? "-" : in_optimizer ? "yes" : "no",
+            number(a, gradient, x->grad ? NULL : "none"), number(b, moved, known ? NULL : "-"));
     judge(l, it, in_optimizer, gradient, now ? distance(now, NULL) : 0, moved);
 }
 
@@ -153,7 +162,8 @@ static void print_table(Look *l)
     }
     TensorList params = { .items = lk_mem_calloc((size_t)count + 1, sizeof(Tensor *)) };
     TensorList values = { .items = lk_mem_calloc((size_t)count + 1, sizeof(Tensor *)) };
-    fprintf(l->out, "%-*s  %-*s  trainable  optimizer  gradient     moved\n", names, "parameter", shapes, "shape");
+    fprintf(l->out, "%-*s  %-*s  trainable  optimizer  gradient     moved\n", names, "parameter",
+            shapes, "shape");
     for (ParamIter it = lk_params(l->net); lk_params_next(&it);) {
         Tensor *now = lk_clone(it.tensor, NULL);
         print_row(l, &it, names, shapes, now);
@@ -174,14 +184,15 @@ static void print_table(Look *l)
     lk_tensor_list_free(&values);
 }
 
-/* ---- causes ------------------------------------------------------------------------------------------------------ */
+/* ---- causes --------------------------------------------------------------------------------- */
 
 /* "! 3 parameters (0.lora.A, …) TEXT" */
 static void say(const Look *l, const Found *f, const char *kind, const char *text)
 {
     if (f->count == 0) return;
-    fprintf(l->out, "! %d %sparameter%s (%s%s) %s\n", f->count, kind, f->count > 1 ? "s" : "", f->first,
-            f->count > 1 ? ", …" : "", text);
+    bool more = f->count > 1;
+    fprintf(l->out, "! %d %sparameter%s (%s%s) %s\n", f->count, kind, more ? "s" : "", f->first,
+            more ? ", …" : "", text);
 }
 
 static void say_if(const Look *l, bool holds, const char *text)
@@ -197,53 +208,70 @@ static bool has_no_rate(Optimizer *opt)
     return true;
 }
 
-/* What the optimizer has not done, for parameters that could move. */
+/* What was not done between forward and step, for parameters that could move. */
 static void print_step_causes(const Look *l)
 {
     const OptimizerStep last = l->opt->last_step;
-    const bool some = l->with_gradient.count > 0, had = l->cleared.count > 0, stood = l->steps == 0;
-    const bool no_gradient = !some && (stood ? had || l->again : last == LK_STEP_NO_GRADIENT);
-    const bool no_rate = has_no_rate(l->opt), all_zero = some && l->zero.count == l->with_gradient.count;
-    say_if(l, no_gradient && had,
-           "The gradients were gone before lk_step could use them: zero_grad comes first, then lk_backward, then lk_step.");
-    say_if(l, no_gradient && !had,
-           "No gradient has reached the net: lk_backward was not called, or its loss was not computed from these "
-           "parameters (another net, a copy, no-grad mode, lk_detach).");
-    say_if(l, stood && some, "There are gradients, and lk_step was not called: it comes behind lk_backward.");
-    say_if(l, !stood && last == LK_STEP_REFUSED, "The last lk_step returned false and changed nothing: its err says why.");
-    say_if(l, no_rate || (!stood && last == LK_STEP_LR_0), "The learning rate is 0: set opt->lr, or look at its schedule.");
-    say_if(l, all_zero, "All gradients are 0: the loss does not change with the parameters as they are (ReLUs that are all "
-                        "0, labels that are all ignored, a factor of 0).");
-    say_if(l, l->again && !stood && last == LK_STEP_MADE && some && !all_zero && !no_rate && l->still.count == l->free,
-           "Steps were made, and no value has changed: lr times the gradient is too small for the dtype. Raise opt->lr.");
-    if (some) say(l, &l->without, "trainable ", "get no gradient, as others do: the forward does not read them.");
+    const bool stood = l->steps == 0;
+    const bool some = l->with_gradient.count > 0, had = l->cleared.count > 0;
+    const bool none = !some && (stood ? had || l->again : last == LK_STEP_NO_GRADIENT);
+    const bool rate = !has_no_rate(l->opt), zero = some && l->zero.count == l->with_gradient.count;
+    const bool made = l->again && !stood && last == LK_STEP_MADE && some && !zero && rate;
+    say_if(l, none && had, "The gradients were gone before lk_step: the order is "
+                           "lk_optimizer_zero_grad, lk_backward, lk_step.");
+    say_if(l, none && !had, "No gradient has reached the net: no lk_backward, or of a loss of "
+                            "another net, of a copy, or of lk_detach.");
+    say_if(l, stood && some, "There are gradients, and lk_step was not called: it comes behind "
+                             "lk_backward.");
+    say_if(l, !stood && last == LK_STEP_REFUSED,
+           "The last lk_step returned false and changed nothing: its err says why.");
+    say_if(l, !rate || (!stood && last == LK_STEP_LR_0),
+           "The learning rate is 0: set opt->lr, or look at its schedule.");
+    say_if(l, zero, "All gradients are 0: are all ReLUs 0, are all labels ignored, is the loss "
+                    "multiplied by 0?");
+    say_if(l, made && l->still.count == l->free,
+           "Steps were made, and no value has changed: lr times the gradient is too small; raise "
+           "opt->lr.");
+    if (some)
+        say(l, &l->without, "trainable ",
+            "get no gradient, as others do: the forward does not read them.");
 }
 
-static void print_causes(Look *l)
+/* The optimizer's parameters that are not the net's. Those that have gradients may be a second
+ * net's. */
+static void find_foreign(Look *l)
 {
-    for (OptimizerIter it = lk_optimizer_states(l->opt); l->opt && lk_optimizer_states_next(&it);) {
+    if (!l->opt) return;
+    for (OptimizerIter it = lk_optimizer_states(l->opt); lk_optimizer_states_next(&it);) {
         if (lk_holds_param(l->net, it.param)) continue;
         note(&l->foreign, "");
         if (!it.param->grad) note(&l->idle, "");
     }
-    bool replaced = l->foreign.count > 0 && (l->missing.count > 0 || l->idle.count > 0);
+}
+
+static void print_causes(Look *l)
+{
+    const char *const trainable = "trainable ";
+    find_foreign(l);
     say_if(l, l->params > 0 && l->trainable == 0,
-           "Everything is frozen: lk_require_grad(net, \"*\", true), or lk_train_only_lora(net, NULL) for adapters alone.");
-    if (replaced)
-        fprintf(l->out, "! %d of the optimizer's parameters are not the net's: they are another net's, or were replaced since "
-                "(lk_deepcopy, lk_load_module_mapped, lk_module_set). Make the optimizer after that.\n", l->foreign.count);
-    else say(l, &l->missing, "trainable ", "are not in the optimizer: make it after what adds or unfreezes them (lk_add_lora), "
-                                           "or add them with lk_add_param_group.");
+           "Everything is frozen: lk_require_grad(net, \"*\", true), or "
+           "lk_train_only_lora(net, NULL).");
+    if (l->foreign.count > 0 && l->missing.count + l->idle.count > 0)
+        fprintf(l->out, "! %d of the optimizer's parameters are not the net's: make it after "
+                "lk_deepcopy, lk_load_module_mapped and lk_module_set.\n", l->foreign.count);
+    else
+        say(l, &l->missing, trainable, "are not in the optimizer: make it after lk_add_lora, or "
+                                       "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
-        say_if(l, it.module->reads_unlisted, "The forward reads a parameter that no table of fields lists, so that it is "
-                                             "neither trained nor saved: add LK_PARAM to the fields of its module.");
-    say(l, &l->merged, "trainable ", "are merged: the forward reads finished weights. lk_unmerge(net) comes before training.");
-    say(l, &l->off, "trainable ", "belong to adapters that are off or scaled to 0: lk_enable_lora(net, NULL, true), "
-                                  "lk_scale_lora(net, NULL, 1), or alpha.");
-    say(l, &l->stuck, "trainable ", "are multiplied by the other factor of LoRA, which is 0 and stays 0: unfreeze that one, "
-                                    "or start it with numbers.");
-    say(l, &l->not_finite, "", "or their gradients are not finite: try a smaller lr and lk_clip_grad_norm_, and load the last "
-                               "good values.");
+        say_if(l, it.module->reads_unlisted,
+               "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
+    say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
+    say(l, &l->off, trainable, "belong to adapters that are off or scaled to 0: see "
+                               "lk_enable_lora, lk_scale_lora, alpha.");
+    say(l, &l->stuck, trainable, "are multiplied by the other factor of LoRA, which is 0 and "
+                                 "stays 0: unfreeze it, or fill it.");
+    say(l, &l->not_finite, "", "or their gradients are not finite: a smaller lr, "
+                               "lk_clip_grad_norm_; values stay NaN.");
     if (l->free > 0 && l->not_finite.count == 0) print_step_causes(l);
 }
 

@@ -215,10 +215,10 @@ typedef struct ParamIter {
     Tensor **slot; /* where the module holds it */
     bool failed;
     bool with_duplicates; /* every name of a shared tensor */
+    bool is_buffer;
     ModuleIter modules;   /* the rest is the iterator's own */
     const Field *field;
-    unsigned kinds;  /* of fields, 1 << LK_FIELD_PARAM, … */
-    bool in_buffers; /* of the module: the parameters are through */
+    unsigned kinds; /* of fields, 1 << LK_FIELD_PARAM, … */
 } ParamIter;
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);

@@ -166,10 +166,10 @@ static const Field *next_field_of_kind(ParamIter *it, const Module *m)
 {
     for (;;) {
         const Field *f = it->field;
-        if (!f && it->in_buffers) return NULL;
+        if (!f && it->is_buffer) return NULL;
         it->field = f ? next_field(f) : first_field(m);
-        it->in_buffers = it->in_buffers || !f;
-        unsigned kinds = it->kinds & (it->in_buffers ? ~(unsigned)PARAMS : (unsigned)PARAMS);
+        it->is_buffer = it->is_buffer || !f;
+        unsigned kinds = it->kinds & (it->is_buffer ? ~(unsigned)PARAMS : (unsigned)PARAMS);
         if (f && kinds & 1u << f->kind) return f;
     }
 }
@@ -204,7 +204,7 @@ bool lk_params_next(ParamIter *it)
         }
         if (!lk_modules_next(&it->modules)) break;
         it->field = first_field(it->modules.module);
-        it->in_buffers = false;
+        it->is_buffer = false;
     }
     it->failed = it->modules.failed;
     it->tensor = NULL;

@@ -1,5 +1,5 @@
-/* test_buffers.c - tensors of a module that are not trained: converted, copied, saved if they are persistent. A
- * BatchNorm as a user writes it, against torch.nn.BatchNorm1d. */
+/* test_buffers.c - tensors of a module that are not trained: converted, copied, saved if they are
+ * persistent. A BatchNorm as a user writes it, against torch.nn.BatchNorm1d. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -9,7 +9,7 @@
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
-/* ---- torch.nn.BatchNorm1d, written by a user --------------------------------------------------------------------- */
+/* ---- torch.nn.BatchNorm1d, written by a user ------------------------------------------------ */
 
 typedef struct BatchNorm {
     Module base;
@@ -44,7 +44,9 @@ static Tensor *batch_norm_forward(Tape *t, Module *self, Tensor *x)
         ((int64_t *)b->num_batches_tracked->data)[0]++;
         lk_touch(b->num_batches_tracked);
     } else {
-        mean = lk_add(t, mean, lk_zeros(t, mean->dtype, LK_SCALAR)); /* a copy: the buffers may change before backward */
+        mean = lk_add(t, mean,
+                      lk_zeros(t, mean->dtype,
+                               LK_SCALAR)); /* a copy: the buffers may change before backward */
         var = lk_add(t, var, lk_zeros(t, var->dtype, LK_SCALAR));
     }
     Tensor *eps = lk_full(t, x->dtype, LK_SCALAR, b->eps);
@@ -53,10 +55,13 @@ static Tensor *batch_norm_forward(Tape *t, Module *self, Tensor *x)
 }
 
 static const ModuleType batch_norm_type = {
-    .name = "BatchNorm1d", .size = sizeof(BatchNorm), .forward = batch_norm_forward,
+    .name = "BatchNorm1d",
+    .size = sizeof(BatchNorm),
+    .forward = batch_norm_forward,
     .fields = LK_FIELDS(LK_BUFFER(BatchNorm, running_mean), LK_BUFFER(BatchNorm, running_var),
-                        LK_NON_PERSISTENT(BatchNorm, scratch), LK_BUFFER(BatchNorm, num_batches_tracked),
-                        LK_PARAM(BatchNorm, weight), LK_PARAM(BatchNorm, bias), LK_DOUBLE(BatchNorm, eps)),
+                        LK_NON_PERSISTENT(BatchNorm, scratch),
+                        LK_BUFFER(BatchNorm, num_batches_tracked), LK_PARAM(BatchNorm, weight),
+                        LK_PARAM(BatchNorm, bias), LK_DOUBLE(BatchNorm, eps)),
 };
 
 static Module *batch_norm_new(int64_t features)
@@ -82,7 +87,8 @@ static Module *net_with_norm(void)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *first = lk_linear_new(3, 4, true, &rng, NULL), *last = lk_linear_new(4, 1, true, &rng, NULL);
+    Module *first = lk_linear_new(3, 4, true, &rng, NULL),
+           *last = lk_linear_new(4, 1, true, &rng, NULL);
     return lk_sequential_new(LK_MODULES(first, batch_norm_new(4), last), NULL);
 }
 
@@ -95,19 +101,21 @@ static const char *names_of(ParamIter it)
     return text;
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 /* As torch lists them: parameters of a module, its buffers, then its children. */
 Test(buffers, names_are_pytorchs)
 {
     Module *net = net_with_norm();
     check_text(names_of(lk_params(net)), "0.weight\n0.bias\n1.weight\n1.bias\n2.weight\n2.bias");
-    check_text(names_of(lk_buffers(net)), "1.running_mean\n1.running_var\n1.scratch\n1.num_batches_tracked");
+    check_text(names_of(lk_buffers(net)),
+               "1.running_mean\n1.running_var\n1.scratch\n1.num_batches_tracked");
     check_text(names_of(lk_state_tensors(net)), norm_state);
     check(lk_count_parameters(net) == 12 + 4 + 4 + 4 + 4 + 1);
 
     /* A module with buffers alone, one that is shared, one that is empty. */
-    BatchNorm *only = lk_module_new(&batch_norm_type, NULL), *other = lk_module_new(&batch_norm_type, NULL);
+    BatchNorm *only = lk_module_new(&batch_norm_type, NULL),
+              *other = lk_module_new(&batch_norm_type, NULL);
     only->running_var = lk_tensor_new(LK_F32, LK_SHAPE(2), NULL);
     other->running_mean = lk_retain(only->running_var);
     Module *both = lk_sequential_new(LK_MODULES(&only->base, &other->base), NULL);
@@ -121,12 +129,13 @@ Test(buffers, names_are_pytorchs)
     lk_free(net);
 }
 
-/* ---- trained, saved, loaded, converted ------------------------------------------------------------------------------ */
+/* ---- trained, saved, loaded, converted ------------------------------------------------------ */
 
 static double train(Tape *t, Module *net, int steps)
 {
     Optimizer *opt = lk_sgd_new(lk_parameters(net, NULL), 0.05, NULL);
-    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(8, 3), NULL), *y = lk_tensor_new(LK_F32, LK_SHAPE(8, 1), NULL);
+    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(8, 3), NULL),
+           *y = lk_tensor_new(LK_F32, LK_SHAPE(8, 1), NULL);
     for (int i = 0; i < 24; i++) ((float *)x->data)[i] = (float)sin(i + 1);
     for (int i = 0; i < 8; i++) ((float *)y->data)[i] = (float)cos(i);
     double last = 0;
@@ -164,7 +173,8 @@ Test(buffers, training_is_for_parameters)
     Module *net = net_with_norm();
     check(lk_require_grad(net, "*", false) == 6 && lk_require_grad(net, "*", true) == 6);
     check(lk_require_grad(net, "*running*", true) == 0);
-    for (ParamIter it = lk_buffers(net); lk_params_next(&it);) check(!it.tensor->requires_grad, "%s", it.name);
+    for (ParamIter it = lk_buffers(net); lk_params_next(&it);)
+        check(!it.tensor->requires_grad, "%s", it.name);
     TensorList list = lk_parameters(net, NULL);
     check(list.count == 6);
     lk_tensor_list_free(&list);
@@ -206,7 +216,8 @@ Test(buffers, persistent_ones_are_saved_and_loaded)
     for (int copy = 0; copy < 2; copy++) { /* the views of a file train on */
         other = net_with_norm();
         LoadReport report = { 0 };
-        check(lk_load_module_mapped(other, path, &(LoadOptions){ .copy = copy }, &report, &err), "%s", err.message);
+        check(lk_load_module_mapped(other, path, &(LoadOptions){ .copy = copy }, &report, &err),
+              "%s", err.message);
         check(report.loaded == 9 && report.missing.count == 0);
         lk_load_report_free(&report);
         check_same_state(net, other);
@@ -245,14 +256,17 @@ Test(buffers, floating_ones_follow_the_parameters)
     Module *before = lk_deepcopy(net, NULL);
     Error err = { 0 };
     check(lk_module_to(net, LK_F64, &err));
-    for (ParamIter it = lk_params(net); lk_params_next(&it);) check(it.tensor->dtype == LK_F64, "%s", it.name);
+    for (ParamIter it = lk_params(net); lk_params_next(&it);)
+        check(it.tensor->dtype == LK_F64, "%s", it.name);
     for (ParamIter it = lk_buffers(net); lk_params_next(&it);)
-        check(it.tensor->dtype == (strstr(it.name, "num_batches") ? LK_I64 : LK_F64), "%s", it.name);
+        check(it.tensor->dtype == (strstr(it.name, "num_batches") ? LK_I64 : LK_F64), "%s",
+              it.name);
     for (int training = 0; training < 2; training++) {
         lk_train(net, training), lk_train(before, training);
         Tensor *y = lk_forward(t, net, lk_ones(t, LK_F64, LK_SHAPE(2, 3)));
         check(y, "%s", lk_tape_error(t)->message);
-        check_close_to(lk_to(t, y, LK_F32), lk_forward(t, before, lk_ones(t, LK_F32, LK_SHAPE(2, 3))), 1e-6);
+        check_close_to(lk_to(t, y, LK_F32),
+                       lk_forward(t, before, lk_ones(t, LK_F32, LK_SHAPE(2, 3))), 1e-6);
     }
     check(lk_item(norm_of(net)->num_batches_tracked) == 4);
     check(lk_module_to(net, LK_F32, &err));
@@ -277,12 +291,13 @@ Test(buffers, without_memory_a_conversion_can_be_repeated)
     }
     check_fail_after(-1);
     check(n > 5);
-    for (ParamIter it = lk_buffers(net); lk_params_next(&it);) check(it.tensor->dtype != LK_F32, "%s", it.name);
+    for (ParamIter it = lk_buffers(net); lk_params_next(&it);)
+        check(it.tensor->dtype != LK_F32, "%s", it.name);
     lk_free(net);
     check(check_alloc_live() == 0);
 }
 
-/* ---- the caches of parametrizations ---------------------------------------------------------------------------------- */
+/* ---- the caches of parametrizations --------------------------------------------------------- */
 
 /* A Linear with LoRA, B ≠ 0. */
 static Module *adapted(void)
@@ -301,7 +316,8 @@ static void check_forward(Tape *t, Module *m, Module *reference, DType dtype, do
     Tensor *y = lk_forward(t, m, lk_full(t, dtype, LK_SHAPE(1, 4), 0.25));
     check(y, "%s", lk_tape_error(t)->message);
     check(y->dtype == dtype);
-    check_close_to(lk_to(t, y, LK_F64), lk_forward(t, reference, lk_full(t, LK_F64, LK_SHAPE(1, 4), 0.25)), tol);
+    check_close_to(lk_to(t, y, LK_F64),
+                   lk_forward(t, reference, lk_full(t, LK_F64, LK_SHAPE(1, 4), 0.25)), tol);
 }
 
 Test(buffers, what_a_parametrization_keeps_is_right_after_a_conversion)
@@ -315,7 +331,8 @@ Test(buffers, what_a_parametrization_keeps_is_right_after_a_conversion)
         check_forward(t, m, exact, LK_F32, 1e-6); /* fills what is kept */
         if (merged) check(lk_merge(m, NULL));
         check(lk_module_to(m, LK_F64, NULL));
-        /* What was merged in float32 is that value, as in PyTorch; what is kept is computed again. */
+        /* What was merged in float32 is that value, as in PyTorch; what is kept is computed
+         * again. */
         check_forward(t, m, exact, LK_F64, merged ? 1e-6 : 1e-15);
         lk_unmerge(m);
         check_forward(t, m, exact, LK_F64, 1e-15);
@@ -328,7 +345,8 @@ Test(buffers, what_a_parametrization_keeps_is_right_after_a_conversion)
     /* The merged wrapper keeps its combined weight too. */
     Rng rng;
     lk_manual_seed(&rng, 3);
-    Module *wrapper = lk_linear_with_lora_merged_new(lk_linear_new(4, 3, true, &rng, NULL), 2, 1, &rng, NULL);
+    Module *wrapper =
+        lk_linear_with_lora_merged_new(lk_linear_new(4, 3, true, &rng, NULL), 2, 1, &rng, NULL);
     check(lk_normal_(lk_param_at(wrapper, "lora.B", NULL), 0, 1, &rng));
     exact = lk_deepcopy(wrapper, NULL);
     check(lk_module_to(exact, LK_F64, NULL));

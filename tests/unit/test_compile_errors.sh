@@ -47,4 +47,26 @@ static const Field fields[] = { LK_CHILDREN(Net, a), LK_ITEMS(Net, b), LK_BUFFER
                                 LK_NON_PERSISTENT(Net, cache), LK_END };
 const ModuleType type = { .name = "Net", .size = sizeof(Net), .fields = fields };
 C
+# ignored CALL: its result must be looked at. What it calls need not exist.
+ignored() {
+    mistake "the result of $1 is not looked at" "warn_unused_result\|unused-result" <<C
+void f(Tape *t, Tensor *x, Module *m, Module **slot, Optimizer *opt, StateDict *state, Error *err);
+void f(Tape *t, Tensor *x, Module *m, Module **slot, Optimizer *opt, StateDict *state, Error *err)
+{
+    (void)t, (void)x, (void)m, (void)slot, (void)opt, (void)state, (void)err;
+    WRONG($1;)
+    if (!$1) return;
+}
+C
+}
+ignored 'lk_backward(t, x)'
+ignored 'lk_backward_with(t, x, x, true)'
+ignored 'lk_step(opt, err)'
+ignored 'lk_copy_(x, x, err)'
+ignored 'lk_module_set(slot, m, err)'
+ignored 'lk_module_to(m, LK_F64, err)'
+ignored 'lk_load_state_dict(m, state, true, err)'
+ignored 'lk_save_module(m, "file", err)'
+ignored 'lk_load_module(m, "file", true, err)'
+ignored 'lk_save_peft(m, "folder", NULL, err)'
 tally

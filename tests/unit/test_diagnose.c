@@ -1,5 +1,5 @@
-/* test_diagnose.c - a training that does not move: each mistake is made with a real net, and the table names it, and
- * nothing else. */
+/* test_diagnose.c - a training that does not move: each mistake is made with a real net, and the
+ * table names it, and nothing else. */
 #include "nn/diagnose.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 #include "nn/adapter.h"
 #include "tests/unit/nets.h"
 
-/* ---- a net and what is done to it --------------------------------------------------------------------------------- */
+/* ---- a net and what is done to it ----------------------------------------------------------- */
 
 typedef struct Run {
     Tape *t;
@@ -44,10 +44,11 @@ static void add_adapters(Run *r)
 static void step(Run *r)
 {
     lk_optimizer_zero_grad(r->opt);
-    check(lk_backward(r->t, loss_of(r, r->net)) && lk_step(r->opt, NULL), "%s", lk_tape_error(r->t)->message);
+    check(lk_backward(r->t, loss_of(r, r->net)) && lk_step(r->opt, NULL), "%s",
+          lk_tape_error(r->t)->message);
 }
 
-/* ---- forwards with mistakes in them -------------------------------------------------------------------------------- */
+/* ---- forwards with mistakes in them --------------------------------------------------------- */
 
 typedef struct Head { /* around a net: y = net(x) · gain + shift */
     Module base;
@@ -60,13 +61,22 @@ static Tensor *head_forward(Tape *t, Module *self, Tensor *x)
     Head *h = (Head *)self;
     return lk_mul(t, lk_forward(t, h->net, x), lk_param(t, self, &h->gain));
 }
-static const ModuleType without_shift = { .name = "Head", .size = sizeof(Head), .forward = head_forward,
-                                          .fields = LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain),
-                                                              LK_PARAM(Head, shift)) };
-static const ModuleType unlisted = { .name = "Head", .size = sizeof(Head), .forward = head_forward,
-                                     .fields = LK_FIELDS(LK_CHILD(Head, net), LK_NON_PERSISTENT(Head, shift)) };
-static const ModuleType listed = { .name = "Head", .size = sizeof(Head), .forward = head_forward,
-                                   .fields = LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain)) };
+static const ModuleType without_shift = {
+    .name = "Head",
+    .size = sizeof(Head),
+    .forward = head_forward,
+    .fields = LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain), LK_PARAM(Head, shift))
+};
+static const ModuleType unlisted = { .name = "Head",
+                                     .size = sizeof(Head),
+                                     .forward = head_forward,
+                                     .fields = LK_FIELDS(LK_CHILD(Head, net),
+                                                         LK_NON_PERSISTENT(Head, shift)) };
+static const ModuleType listed = { .name = "Head",
+                                   .size = sizeof(Head),
+                                   .forward = head_forward,
+                                   .fields =
+                                       LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain)) };
 
 static void put_head(Run *r, const ModuleType *type)
 {
@@ -78,12 +88,24 @@ static void put_head(Run *r, const ModuleType *type)
     r->net = &h->base;
 }
 
-/* ---- the mistakes ------------------------------------------------------------------------------------------------- */
+/* ---- the mistakes --------------------------------------------------------------------------- */
 
-static void healthy(Run *r) { r->opt = adam_of(r->net), step(r); }
-static void healthy_head(Run *r) { put_head(r, &listed), healthy(r); }
-static void healthy_wrappers(Run *r) { wrap_linears(r), healthy(r); }
-static void healthy_adapters(Run *r) { add_adapters(r), healthy(r); }
+static void healthy(Run *r)
+{
+    r->opt = adam_of(r->net), step(r);
+}
+static void healthy_head(Run *r)
+{
+    put_head(r, &listed), healthy(r);
+}
+static void healthy_wrappers(Run *r)
+{
+    wrap_linears(r), healthy(r);
+}
+static void healthy_adapters(Run *r)
+{
+    add_adapters(r), healthy(r);
+}
 static void healthy_B_alone(Run *r)
 {
     add_adapters(r);
@@ -97,8 +119,14 @@ static void healthy_unmerged(Run *r)
     lk_unmerge(r->net);
     healthy(r);
 }
-static void zero_grad_at_the_end(Run *r) { healthy(r), lk_optimizer_zero_grad(r->opt); }
-static void not_begun(Run *r) { r->opt = adam_of(r->net); }
+static void zero_grad_at_the_end(Run *r)
+{
+    healthy(r), lk_optimizer_zero_grad(r->opt);
+}
+static void not_begun(Run *r)
+{
+    r->opt = adam_of(r->net);
+}
 static void a_second_net(Run *r) /* one optimizer for two nets, both trained */
 {
     TensorList both = lk_parameters(r->net, NULL), others;
@@ -139,13 +167,15 @@ static void loaded_after_it(Run *r)
 {
     const char *path = check_scratch("net.safetensors");
     r->opt = adam_of(r->net);
-    check(lk_save_module(r->net, path, NULL) && lk_load_module_mapped(r->net, path, NULL, NULL, NULL));
+    check(lk_save_module(r->net, path, NULL) &&
+          lk_load_module_mapped(r->net, path, NULL, NULL, NULL));
     step(r);
 }
 static void replaced_after_it(Run *r)
 {
     r->opt = adam_of(r->net);
-    check(lk_module_set(lk_slot_at(r->net, "layers.2", NULL), lk_linear_new(5, 4, true, &r->rng, NULL), NULL));
+    check(lk_module_set(lk_slot_at(r->net, "layers.2", NULL),
+                        lk_linear_new(5, 4, true, &r->rng, NULL), NULL));
     step(r);
 }
 static void zero_grad_behind_backward(Run *r)
@@ -213,7 +243,10 @@ static void frozen_A_of_zeros(Run *r)
 {
     wrap_linears(r);
     for (int i = 0; i < 5; i += 2) {
-        Tensor *A = lk_as_lora_layer(lk_as_linear_with_lora_merged(lk_sequential_at(((Net *)r->net)->layers, i, NULL))->lora)->A;
+        Tensor *A = lk_as_lora_layer(lk_as_linear_with_lora_merged(
+                                         lk_sequential_at(((Net *)r->net)->layers, i, NULL))
+                                         ->lora)
+                        ->A;
         check(lk_fill_(A, 0) && lk_set_requires_grad(A, false));
     }
     healthy(r);
@@ -221,7 +254,8 @@ static void frozen_A_of_zeros(Run *r)
 static void both_factors_0(Run *r)
 {
     add_adapters(r);
-    for (AdapterIter it = lk_adapters(r->net); lk_adapters_next(&it);) check(lk_fill_(it.lora->lora_A, 0));
+    for (AdapterIter it = lk_adapters(r->net); lk_adapters_next(&it);)
+        check(lk_fill_(it.lora->lora_A, 0));
     healthy(r);
 }
 static void merged(Run *r)
@@ -266,12 +300,24 @@ static void infinite_values(Run *r)
     healthy(r);
     check(lk_fill_(lk_param_at(r->net, "layers.0.bias", NULL), INFINITY));
 }
-static void listed_nowhere(Run *r) { put_head(r, &unlisted), healthy(r); }
-static void never_read(Run *r) { put_head(r, &without_shift), healthy(r); }
+static void listed_nowhere(Run *r)
+{
+    put_head(r, &unlisted), healthy(r);
+}
+static void never_read(Run *r)
+{
+    put_head(r, &without_shift), healthy(r);
+}
 
 /* What is seen at the second look only. */
-static void again_healthy(Run *r) { step(r); }
-static void nothing(Run *r) { (void)r; }
+static void again_healthy(Run *r)
+{
+    step(r);
+}
+static void nothing(Run *r)
+{
+    (void)r;
+}
 static void again_no_step(Run *r)
 {
     lk_optimizer_zero_grad(r->opt);
@@ -283,17 +329,21 @@ static void again_too_small(Run *r)
     step(r);
 }
 
-static const char *const OUTSIDE = "trainable parameters (layers.0.parametrizations.weight.0.lora_A, …) are not in the optimizer";
-static const char *const GONE = "The gradients were gone before lk_step", *const NEVER = "No gradient has reached the net";
-static const char *const RATE = "The learning rate is 0", *const STUCK = "multiplied by the other factor of LoRA";
-static const char *const REPLACED = "of the optimizer's parameters are not the net's", *const OFF = "off or scaled to 0";
+static const char *const OUTSIDE =
+    "trainable parameters (layers.0.parametrizations.weight.0.lora_A, …) are not in the optimizer";
+static const char *const GONE = "The gradients were gone before lk_step",
+                         *const NEVER = "No gradient has reached the net";
+static const char *const RATE = "The learning rate is 0",
+                         *const STUCK = "multiplied by the other factor of LoRA";
+static const char *const REPLACED = "of the optimizer's parameters are not the net's",
+                         *const OFF = "off or scaled to 0";
 static const char *const STEP = "There are gradients, and lk_step was not called";
 
 static const struct {
     const char *name;
     void (*make)(Run *r);
-    const char *line;          /* NULL: none */
-    void (*then)(Run *r);      /* before the second look, or NULL: there is none */
+    const char *line;     /* NULL: none */
+    void (*then)(Run *r); /* before the second look, or NULL: there is none */
     const char *second;
 } cases[] = {
     { "healthy", healthy, NULL, again_healthy, NULL },
@@ -305,13 +355,15 @@ static const struct {
     { "zero_grad_at_the_end", zero_grad_at_the_end, NULL, zero_grad_at_the_end, NULL },
     { "a_second_net", a_second_net, NULL, NULL, NULL },
     { "not_begun", not_begun, NULL, again_healthy, NULL },
-    { "everything_frozen", everything_frozen, "Everything is frozen", nothing, "Everything is frozen" },
+    { "everything_frozen", everything_frozen, "Everything is frozen", nothing,
+      "Everything is frozen" },
     { "made_before_lora", made_before_lora, OUTSIDE, again_healthy, OUTSIDE },
-    { "made_before_wrappers", made_before_wrappers, "6 trainable parameters (layers.0.lora.A, …) are not in the optimizer",
-      NULL, NULL },
+    { "made_before_wrappers", made_before_wrappers,
+      "6 trainable parameters (layers.0.lora.A, …) are not in the optimizer", NULL, NULL },
     { "of_a_copy", of_a_copy, REPLACED, again_healthy, REPLACED },
     { "loaded_after_it", loaded_after_it, REPLACED, NULL, NULL },
-    { "replaced_after_it", replaced_after_it, "! 2 of the optimizer's parameters are not the net's", NULL, NULL },
+    { "replaced_after_it", replaced_after_it,
+      "! 2 of the optimizer's parameters are not the net's", NULL, NULL },
     { "zero_grad_behind_backward", zero_grad_behind_backward, GONE, nothing, GONE },
     { "zero_grad_and_no_step", zero_grad_and_no_step, GONE, NULL, NULL },
     { "no_backward", no_backward, NEVER, nothing, NEVER },
@@ -326,17 +378,20 @@ static const struct {
     { "frozen_lora_B", frozen_lora_B, STUCK, NULL, NULL },
     { "frozen_A_of_zeros", frozen_A_of_zeros, STUCK, NULL, NULL },
     { "both_factors_0", both_factors_0, STUCK, again_healthy, STUCK },
-    { "merged", merged, "are merged: the forward reads finished weights", again_healthy, "are merged" },
+    { "merged", merged, "are merged: lk_unmerge(net)", again_healthy, "are merged" },
     { "switched_off", switched_off, OFF, NULL, NULL },
     { "scaled_to_0", scaled_to_0, OFF, again_healthy, OFF },
     { "alpha_0", alpha_0, OFF, NULL, NULL },
     { "dead_relus", dead_relus, "All gradients are 0", again_healthy, "All gradients are 0" },
     { "not_finite", not_finite, "are not finite", NULL, NULL },
-    { "infinite_values", infinite_values, "1 parameter (layers.0.bias) or their gradients are not finite", NULL, NULL },
-    { "listed_nowhere", listed_nowhere, "reads a parameter that no table of fields lists", again_healthy,
-      "no table of fields lists" },
-    { "never_read", never_read, "1 trainable parameter (shift) get no gradient, as others do", NULL, NULL },
-    { "too_small", healthy, NULL, again_too_small, "no value has changed: lr times the gradient is too small" },
+    { "infinite_values", infinite_values,
+      "1 parameter (layers.0.bias) or their gradients are not finite", NULL, NULL },
+    { "listed_nowhere", listed_nowhere, "reads a parameter that no table of fields lists",
+      again_healthy, "no table of fields lists" },
+    { "never_read", never_read, "1 trainable parameter (shift) get no gradient, as others do",
+      NULL, NULL },
+    { "too_small", healthy, NULL, again_too_small,
+      "no value has changed: lr times the gradient is too small" },
 };
 
 static const char *look(Run *r)
@@ -368,7 +423,8 @@ static void begin(Run *r)
 
 static void end(Run *r)
 {
-    if (r->net && r->net->type == &unlisted) lk_tensor_free(((Head *)r->net)->gain); /* nobody else does */
+    if (r->net && r->net->type == &unlisted)
+        lk_tensor_free(((Head *)r->net)->gain); /* nobody else does */
     lk_optimizer_free(r->opt);
     lk_free(r->net), lk_free(r->other), lk_free(r->x), lk_free(r->y);
     lk_tape_free(r->t);
@@ -393,7 +449,7 @@ Test(diagnose, each_mistake_has_its_line)
     }
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 Test(diagnose, the_table)
 {

@@ -1,11 +1,11 @@
-/* test_fields.c - tables of fields: the names that they give, and those that are refused. What the compiler refuses:
- * test_compile_errors.sh. */
+/* test_fields.c - tables of fields: the names that they give, and those that are refused. What the
+ * compiler refuses: test_compile_errors.sh. */
 #include "core/strict.h"
 #include "nn/state.h"
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
-/* ---- lists of modules ------------------------------------------------------------------------------------------ */
+/* ---- lists of modules ----------------------------------------------------------------------- */
 
 typedef struct Two {
     Module base;
@@ -13,7 +13,8 @@ typedef struct Two {
     Module *head;
 } Two;
 static const ModuleType two_type = {
-    .name = "Two", .size = sizeof(Two),
+    .name = "Two",
+    .size = sizeof(Two),
     .fields = LK_FIELDS(LK_CHILDREN(Two, encoder), LK_CHILDREN(Two, decoder), LK_CHILD(Two, head),
                         LK_CHILDREN(Two, none)),
 };
@@ -41,7 +42,8 @@ Test(fields, two_lists_have_names_of_their_own)
     check_text(param_names(m, false), two_params);
     check_text(module_names(m), "\nencoder.0\nencoder.1\ndecoder.0\nhead");
     check_text(tree_of(m), two_tree);
-    static const char *const lists[] = { "encoder", "encoder", "decoder", NULL }, *const names[] = { "0", "1", "0", "head" };
+    static const char *const lists[] = { "encoder", "encoder", "decoder", NULL },
+                             *const names[] = { "0", "1", "0", "head" };
     int n = 0;
     for (ChildIter it = lk_children(m); lk_children_next(&it); n++) {
         check_text(it.name, names[n]);
@@ -55,8 +57,10 @@ Test(fields, two_lists_have_names_of_their_own)
 
     /* Its own state dict, changed, goes where it came from. */
     StateDict *state = lk_state_dict_new(m, NULL);
-    Tensor *encoder = lk_param_at(m, "encoder.0.weight", NULL), *decoder = lk_param_at(m, "decoder.0.weight", NULL);
-    check(lk_fill_(lk_state_dict_get(state, "encoder.0.weight"), 1) && lk_fill_(lk_state_dict_get(state, "decoder.0.weight"), 2));
+    Tensor *encoder = lk_param_at(m, "encoder.0.weight", NULL),
+           *decoder = lk_param_at(m, "decoder.0.weight", NULL);
+    check(lk_fill_(lk_state_dict_get(state, "encoder.0.weight"), 1) &&
+          lk_fill_(lk_state_dict_get(state, "decoder.0.weight"), 2));
     check(lk_load_state_dict(m, state, true, NULL));
     check_values(encoder, 0, 1, 1, 1, 1);
     check_values(decoder, 0, 2, 2, 2, 2);
@@ -88,7 +92,7 @@ Test(fields, a_name_too_long_in_a_list_ends_the_walk)
     }
 }
 
-/* ---- tables that are refused ----------------------------------------------------------------------------------- */
+/* ---- tables that are refused ---------------------------------------------------------------- */
 
 typedef struct Net2 {
     Module base;
@@ -104,27 +108,40 @@ static Tensor *same(Tape *t, Module *self, Tensor *x)
     return x;
 }
 
-#define AT(kind, text, field) { LK_FIELD_##kind, text, offsetof(Net2, field) }
-/* Each field is possible, but not beside the other one; or, from number ALONE on, it is not even that. */
+#define AT(kind, text, field) \
+    { \
+        LK_FIELD_##kind, text, offsetof(Net2, field) \
+    }
+/* Each field is possible, but not beside the other one; or, from number ALONE on, it is not even
+ * that. */
 static const struct {
     const Field *fields;
     const char *message;
 } wrong[] = {
-    { LK_FIELDS(LK_PARAM(Net2, w), LK_PARAM(Net2, w)), "fields 0 and 1 of Wrong are both called \"w\"" },
-    { LK_FIELDS(LK_PARAM(Net2, w), LK_INT(Net2, n), AT(CHILD, "w", child)), "fields 0 and 2 of Wrong are both called \"w\"" },
+    { LK_FIELDS(LK_PARAM(Net2, w), LK_PARAM(Net2, w)),
+      "fields 0 and 1 of Wrong are both called \"w\"" },
+    { LK_FIELDS(LK_PARAM(Net2, w), LK_INT(Net2, n), AT(CHILD, "w", child)),
+      "fields 0 and 2 of Wrong are both called \"w\"" },
     { LK_FIELDS(AT(BUFFER, "x", v), AT(PARAM, "x", w)), "both called \"x\"" },
     { LK_FIELDS(AT(CHILDREN, "x", a), AT(CHILD, "x", child)), "both called \"x\"" },
     { LK_FIELDS(LK_ITEMS(Net2, a), LK_ITEMS(Net2, b)),
-      "fields \"a\" and \"b\" of Wrong both have the names \"0\", \"1\", …; LK_CHILDREN calls its modules \"a.0\"" },
-    { LK_FIELDS(AT(PARAM, "12", w), LK_ITEMS(Net2, b)), "fields \"12\" and \"b\" of Wrong both have the names" },
-    { LK_FIELDS(AT(PARAM, "w", w), AT(PARAM, "v", w)), "fields \"w\" and \"v\" of Wrong lie at the same place" },
-    { LK_FIELDS({ LK_FIELD_CHILDREN, "a", offsetof(Net2, a) + 8 }, LK_CHILDREN(Net2, b)), "lie at the same place" },
+      "fields \"a\" and \"b\" of Wrong both have the names \"0\", \"1\", …; LK_CHILDREN calls its "
+      "modules \"a.0\"" },
+    { LK_FIELDS(AT(PARAM, "12", w), LK_ITEMS(Net2, b)),
+      "fields \"12\" and \"b\" of Wrong both have the names" },
+    { LK_FIELDS(AT(PARAM, "w", w), AT(PARAM, "v", w)),
+      "fields \"w\" and \"v\" of Wrong lie at the same place" },
+    { LK_FIELDS({ LK_FIELD_CHILDREN, "a", offsetof(Net2, a) + 8 }, LK_CHILDREN(Net2, b)),
+      "lie at the same place" },
     { LK_FIELDS({ LK_FIELD_PARAM, NULL, offsetof(Net2, w) }), "field 0 of Wrong is none" },
     { LK_FIELDS(AT(PARAM, "", w)), "field 0 of Wrong is called \"\"; a name is not empty" },
-    { LK_FIELDS(LK_INT(Net2, n), AT(CHILD, "a.b", child)), "field 1 of Wrong is called \"a.b\"; a name is not empty, has no dot" },
-    { LK_FIELDS(AT(CHILD, "parametrizations", child)), "\"parametrizations\" is every module's own" },
+    { LK_FIELDS(LK_INT(Net2, n), AT(CHILD, "a.b", child)),
+      "field 1 of Wrong is called \"a.b\"; a name is not empty, has no dot" },
+    { LK_FIELDS(AT(CHILD, "parametrizations", child)),
+      "\"parametrizations\" is every module's own" },
     { LK_FIELDS({ LK_FIELD_PARAM, "w", sizeof(Net2) }), "field \"w\" of Wrong lies at byte " },
-    { LK_FIELDS({ LK_FIELD_SIZES, "n", offsetof(Net2, n) }), "field \"n\" of Wrong lies at byte " },
+    { LK_FIELDS({ LK_FIELD_SIZES, "n", offsetof(Net2, n) }),
+      "field \"n\" of Wrong lies at byte " },
     { LK_FIELDS({ LK_FIELD_CHILD, "w", 0 }), "field \"w\" of Wrong lies at byte 0" },
     { (const Field[]){ LK_PARAM(Net2, w), { (FieldKind)77, "?", 8 } },
       "field 1 of Wrong is none; a table is written as LK_FIELDS(…), or ends with LK_END" },
@@ -134,7 +151,9 @@ enum { WRONGS = sizeof wrong / sizeof *wrong, ALONE = 8 };
 Test(fields, a_wrong_table_is_refused_at_first_use)
 {
     for (int i = 0; i < ALONE; i++) {
-        const ModuleType type = { .name = "Wrong", .size = sizeof(Net2), .forward = same, .fields = wrong[i].fields };
+        const ModuleType type = {
+            .name = "Wrong", .size = sizeof(Net2), .forward = same, .fields = wrong[i].fields
+        };
         Tape *t = quiet_tape();
         Tensor *x = make_tensor(LK_F32, LK_SHAPE(1), 1);
         Module *m = lk_module_new(&type, NULL);
@@ -179,7 +198,9 @@ static void check_refused_by_new(int first)
 {
     lk_on_strict(keep_report, NULL);
     for (int i = first; i < WRONGS; i++) {
-        const ModuleType type = { .name = "Wrong", .size = sizeof(Net2), .fields = wrong[i].fields };
+        const ModuleType type = { .name = "Wrong",
+                                  .size = sizeof(Net2),
+                                  .fields = wrong[i].fields };
         Error err = { 0 };
         check(!lk_module_new(&type, &err));
         check_error(&err, LK_EVALUE, wrong[i].message);
@@ -208,8 +229,10 @@ Test(fields, a_wrong_table_is_refused_by_lk_module_new_in_strict_mode)
 }
 
 static const ModuleType doubled_type = {
-    .name = "Wrong", .size = sizeof(Net2),
-    .fields = LK_FIELDS(LK_PARAM(Net2, w), AT(BUFFER, "v", w), LK_ITEMS(Net2, a), AT(CHILDREN, "b", a)),
+    .name = "Wrong",
+    .size = sizeof(Net2),
+    .fields =
+        LK_FIELDS(LK_PARAM(Net2, w), AT(BUFFER, "v", w), LK_ITEMS(Net2, a), AT(CHILDREN, "b", a)),
 };
 Test(fields, a_slot_that_is_listed_twice_is_freed_once)
 {

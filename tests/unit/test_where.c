@@ -17,7 +17,8 @@ static Module *linear_of(int64_t in, int64_t out)
 static Module *broken(void)
 {
     Net *net = lk_module_new(&net_type, NULL);
-    net->layers = lk_sequential_new(LK_MODULES(linear_of(4, 8), lk_relu_new(NULL), linear_of(9, 4)), NULL);
+    net->layers =
+        lk_sequential_new(LK_MODULES(linear_of(4, 8), lk_relu_new(NULL), linear_of(9, 4)), NULL);
     return &net->base;
 }
 
@@ -25,15 +26,16 @@ static Module *broken(void)
 static void check_place(Tape *t, const char *expected)
 {
     check(lk_tape_error(t)->code != LK_OK);
-    check(strncmp(lk_tape_error(t)->message, expected, strlen(expected)) == 0, "the message is\n%s\nnot\n%s",
-          lk_tape_error(t)->message, expected);
+    check(strncmp(lk_tape_error(t)->message, expected, strlen(expected)) == 0,
+          "the message is\n%s\nnot\n%s", lk_tape_error(t)->message, expected);
     lk_tape_clear_error(t);
 }
 
 Test(where, the_path_begins_at_the_outermost_module)
 {
     Tape *t = quiet_tape();
-    Module *net = broken(), *around = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_retain(net)), NULL);
+    Module *net = broken(),
+           *around = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_retain(net)), NULL);
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1, 4), 1, 2, 3, 4);
     for (int i = 0; i < 3; i++) { /* a failure leaves nothing behind */
         lk_tape_set_grad(t, i != 1);
@@ -43,7 +45,8 @@ Test(where, the_path_begins_at_the_outermost_module)
         check_place(t, "1.layers.2 (Linear): lk_linear: ");
         check(!lk_forward(t, ((Net *)net)->layers, x));
         check_place(t, "2 (Linear): lk_linear: ");
-        check(!lk_forward(t, lk_sequential_at(((Net *)net)->layers, 2, NULL), x)); /* the root adds nothing */
+        check(!lk_forward(t, lk_sequential_at(((Net *)net)->layers, 2, NULL),
+                          x)); /* the root adds nothing */
         check_place(t, "lk_linear: ");
         check(!lk_linear(t, x, x, x));
         check_place(t, "lk_linear: ");
@@ -80,26 +83,31 @@ Test(where, what_is_shared_is_named_as_it_was_reached)
     lk_manual_seed(&rng, 0);
     Tape *t = quiet_tape();
     Module *shared = linear_of(9, 2), *pairs[2];
-    for (int i = 0; i < 2; i++) pairs[i] = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_retain(shared)), NULL);
+    for (int i = 0; i < 2; i++)
+        pairs[i] = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_retain(shared)), NULL);
     Module *net = lk_sequential_new(LK_MODULES(lk_retain(pairs[0]), lk_retain(pairs[1])), NULL);
-    Module *second = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_retain(pairs[1]), lk_retain(pairs[0])), NULL);
+    Module *second = lk_sequential_new(
+        LK_MODULES(lk_relu_new(NULL), lk_retain(pairs[1]), lk_retain(pairs[0])), NULL);
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1, 2), 1, 2);
     check(!lk_forward(t, net, x));
     check_place(t, "0.1 (Linear): ");
     check(!lk_forward(t, second, x));
     check_place(t, "1.1 (Linear): ");
-    lk_free(second), lk_free(net), lk_free(pairs[0]), lk_free(pairs[1]), lk_free(shared), lk_free(x);
+    lk_free(second), lk_free(net), lk_free(pairs[0]), lk_free(pairs[1]), lk_free(shared),
+        lk_free(x);
     lk_tape_free(t);
 }
 
-/* ---- every kind of call -------------------------------------------------------------------------------------------- */
+/* ---- every kind of call --------------------------------------------------------------------- */
 
 static Tensor *outer_forward(Tape *t, Module *self, Tensor *x)
 {
     Net *net = (Net *)self; /* `layers` is called, but not as a part of this one */
     return lk_forward(t, net->layers, x);
 }
-static const ModuleType outer_type = { .name = "Outer", .size = sizeof(Net), .forward = outer_forward,
+static const ModuleType outer_type = { .name = "Outer",
+                                       .size = sizeof(Net),
+                                       .forward = outer_forward,
                                        .fields = (const Field[]){ LK_END } };
 
 Test(where, a_module_that_is_no_part_begins_a_path)
@@ -122,7 +130,9 @@ static Tensor *failing_forward(Tape *t, Module *self, Tensor *x)
     (void)self, (void)x;
     return lk_fail(t, LK_EVALUE, "failing: on purpose");
 }
-static const ModuleType failing_type = { .name = "Failing", .size = sizeof(Module), .forward = failing_forward };
+static const ModuleType failing_type = { .name = "Failing",
+                                         .size = sizeof(Module),
+                                         .forward = failing_forward };
 static const ModuleType silent_type = { .name = "Silent", .size = sizeof(Module) };
 
 Test(where, parametrizations_attention_and_errors_of_lk_forward)
@@ -132,7 +142,8 @@ Test(where, parametrizations_attention_and_errors_of_lk_forward)
     Tape *t = quiet_tape();
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1, 2, 4), 1, 2, 3, 4, 5, 6, 7, 8);
 
-    Module *linear = linear_of(4, 4), *net = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), linear), NULL);
+    Module *linear = linear_of(4, 4),
+           *net = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), linear), NULL);
     check(lk_register_parametrization(linear, "weight", lk_symmetric_new(NULL), NULL));
     ParametrizationList *list = lk_parametrizations(linear, "weight");
     check(lk_module_set(&list->chain.items[0], lk_module_new(&failing_type, NULL), NULL));
@@ -162,7 +173,7 @@ Test(where, parametrizations_attention_and_errors_of_lk_forward)
     lk_tape_free(t);
 }
 
-/* ---- in backward ---------------------------------------------------------------------------------------------------- */
+/* ---- in backward ---------------------------------------------------------------------------- */
 
 static Tensor *run_again(Tape *t, const void *state, Tensor *x)
 {
@@ -174,7 +185,9 @@ static Tensor *recomputed_forward(Tape *t, Module *self, Tensor *x)
 {
     return lk_recompute(t, run_again, &((Net *)self)->layers, sizeof(Module *), x);
 }
-static const ModuleType recomputed_type = { .name = "Recomputed", .size = sizeof(Net), .forward = recomputed_forward,
+static const ModuleType recomputed_type = { .name = "Recomputed",
+                                            .size = sizeof(Net),
+                                            .forward = recomputed_forward,
                                             .fields = LK_FIELDS(LK_CHILD(Net, layers)) };
 
 static Module *recomputed(Module *inside)
@@ -194,7 +207,9 @@ static Tensor *once_forward(Tape *t, Module *self, Tensor *x)
     if (((Once *)self)->calls++ > 0) return lk_fail(t, LK_EVALUE, "once: again");
     return lk_scale(t, x, 2);
 }
-static const ModuleType once_type = { .name = "Once", .size = sizeof(Once), .forward = once_forward };
+static const ModuleType once_type = { .name = "Once",
+                                      .size = sizeof(Once),
+                                      .forward = once_forward };
 
 Test(where, what_is_computed_again_in_backward_has_the_same_place)
 {
@@ -209,7 +224,8 @@ Test(where, what_is_computed_again_in_backward_has_the_same_place)
         check(y, "%s", lk_tape_error(t)->message);
         check(once->calls == 1);
         check(!lk_backward(t, lk_sum(t, y, LK_ALL, false)));
-        check_place(t, nested ? "1.layers.layers.1 (Once): once: again" : "1.layers.1 (Once): once: again");
+        check_place(t, nested ? "1.layers.layers.1 (Once): once: again"
+                              : "1.layers.1 (Once): once: again");
         check(!lk_add(t, x, lk_zeros(t, LK_F32, LK_SHAPE(3)))); /* outside again */
         check_place(t, "lk_add: ");
         lk_tape_reset(t);
@@ -219,7 +235,7 @@ Test(where, what_is_computed_again_in_backward_has_the_same_place)
     lk_tape_free(t);
 }
 
-/* ---- long names ------------------------------------------------------------------------------------------------------ */
+/* ---- long names ----------------------------------------------------------------------------- */
 
 Test(where, a_long_path_leaves_room_for_the_message)
 {
@@ -228,8 +244,10 @@ Test(where, a_long_path_leaves_room_for_the_message)
     memset(names[1], 'b', 120);
     const Field first[] = { { LK_FIELD_CHILD, names[0], offsetof(Net, layers) }, LK_END };
     const Field second[] = { { LK_FIELD_CHILD, names[1], offsetof(Net, layers) }, LK_END };
-    const ModuleType types[2] = { { .name = "A", .size = sizeof(Net), .forward = net_forward, .fields = first },
-                                  { .name = "B", .size = sizeof(Net), .forward = net_forward, .fields = second } };
+    const ModuleType types[2] = {
+        { .name = "A", .size = sizeof(Net), .forward = net_forward, .fields = first },
+        { .name = "B", .size = sizeof(Net), .forward = net_forward, .fields = second }
+    };
     Net *a = lk_module_new(&types[0], NULL), *b = lk_module_new(&types[1], NULL);
     a->layers = &b->base;
     b->layers = lk_module_new(&failing_type, NULL);
@@ -242,7 +260,7 @@ Test(where, a_long_path_leaves_room_for_the_message)
     lk_tape_free(t);
 }
 
-/* ---- a parameter that no table lists ----------------------------------------------------------------------------------- */
+/* ---- a parameter that no table lists -------------------------------------------------------- */
 
 typedef struct Forgetful {
     Module base;
@@ -255,8 +273,11 @@ static Tensor *forgetful_forward(Tape *t, Module *self, Tensor *x)
     Forgetful *f = (Forgetful *)self;
     return lk_mul(t, lk_mul(t, lk_forward(t, f->linear, x), f->w), f->forgotten);
 }
-static const ModuleType forgetful_type = { .name = "Forgetful", .size = sizeof(Forgetful), .forward = forgetful_forward,
-                                           .fields = LK_FIELDS(LK_PARAM(Forgetful, w), LK_CHILD(Forgetful, linear)) };
+static const ModuleType forgetful_type = { .name = "Forgetful",
+                                           .size = sizeof(Forgetful),
+                                           .forward = forgetful_forward,
+                                           .fields = LK_FIELDS(LK_PARAM(Forgetful, w),
+                                                               LK_CHILD(Forgetful, linear)) };
 
 Test(where, a_parameter_that_no_table_lists_is_noticed)
 {
@@ -272,12 +293,16 @@ Test(where, a_parameter_that_no_table_lists_is_noticed)
             Module *net = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), &f->base), NULL);
             lk_set_strict(strict);
             lk_tape_set_grad(t, false);
-            check(lk_forward(t, net, x) && !net->traced); /* nothing is recorded, so nothing is known */
+            check(lk_forward(t, net, x) &&
+                  !net->traced); /* nothing is recorded, so nothing is known */
             lk_tape_set_grad(t, true);
             Tensor *y = lk_forward(t, net, x);
             check(net->traced && net->reads_unlisted == (right == 0) && !f->base.traced);
             check(!y == (strict && right == 0));
-            if (!y) check_place(t, "lk_forward: Sequential reads a parameter (3,) that no table of fields lists");
+            if (!y)
+                check_place(
+                    t,
+                    "lk_forward: Sequential reads a parameter (3,) that no table of fields lists");
             lk_set_strict(false);
             lk_tape_reset(t);
             lk_tensor_free(f->forgotten);
