@@ -6,7 +6,7 @@ set -u
 
 # compiles FILE: Flags are words: CFLAGS stays unquoted.
 compiles() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Werror -I"$LORIKEET_SOURCE_DIR" -fsyntax-only "$1" >"$work/log" 2>&1
+    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Werror -I"$LORIKEET_SOURCE_DIR" -c -o /dev/null "$1" >"$work/log" 2>&1
 }
 
 # refused TEXT FILE: it does not compile, for this reason.
