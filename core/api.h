@@ -1,4 +1,4 @@
-/* api.h - what every header needs: linkage, printf checking, counted-array macros.
+/* api.h - what every header needs: linkage, what compilers check, counted-array macros.
  *
  * The headers work from C++17 too. C only are the tables of fields (nn/module.h): a module's type is written in a .c file.
  * A pointer to a struct in place, &(LoRAConfig){ .rank = 8 }, is a variable of its own in C++. */
@@ -19,9 +19,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define LK_API LK_C __attribute__((visibility("default")))
 #define LK_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#define LK_MUST_CHECK __attribute__((warn_unused_result)) /* false: nothing was done, and only the result says so */
 #else
 #define LK_API LK_C
 #define LK_PRINTF(at, first)
+#define LK_MUST_CHECK
 #endif
 /* For a variable; in C++ LK_C says extern already. */
 #ifdef __cplusplus

@@ -143,7 +143,7 @@ static void keep_gradient(Tape *t, Node *n)
 {
     bool fresh;
     Tensor *kept = leaf_grad(t, n->out, &fresh);
-    if (kept && fresh) lk_copy_(kept, n->grad, NULL);
+    if (kept && fresh) lk_copy_fitting(kept, n->grad);
     else if (kept) lk_accumulate(t, kept, n->grad);
 }
 
@@ -168,7 +168,7 @@ bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
     bool fresh = true;
     t->kept++;
     Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
-    if (seed && fresh) lk_copy_(seed, dy, NULL);
+    if (seed && fresh) lk_copy_fitting(seed, dy);
     else if (seed) lk_accumulate(t, seed, dy);
     if (!y->node) return seed;
     y->node->grad = seed;

@@ -29,6 +29,15 @@ typedef struct Headers {
     bool never_again;               /* strict mode: no header serves again */
 } Headers;
 
+/* A part of a computation, as a failure in it names it; it lies on the C stack of the function that opened it. Core knows
+ * no module: `place` writes where the scope is, "layers.2 (Linear): ", or nothing. (nn/forward.c) */
+typedef struct TapeScope TapeScope;
+struct TapeScope {
+    const TapeScope *outer;
+    const void *of; /* the module */
+    void (*place)(const TapeScope *scope, char *text, size_t size);
+};
+
 struct Tape {
     Arena arena;      /* elements, nodes, gradients of intermediates */
     Headers headers;
@@ -41,6 +50,7 @@ struct Tape {
     uint64_t epoch;   /* of the tensors on it */
     uint64_t kept;    /* records and backward runs: what they leave in the arena must stay there */
     Error error;
+    const TapeScope *scope; /* the innermost one, which a failure names */
     ErrorHandler *handler;
     void *handler_user;
 };

@@ -59,6 +59,9 @@ void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tenso
 /* How functions without a tape begin that take an Error: x is there, and not stale. */
 bool lk_is_usable(const char *function, const Tensor *x, Error *err);
 
+/* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
+void lk_copy_fitting(Tensor *dst, const Tensor *src);
+
 /* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is already there. */
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 

@@ -193,7 +193,7 @@ Tensor *lk_packed(Tape *t, Tensor *x)
     if (!lk_check_operands(t, "lk_packed", 1, &x)) return NULL;
     if (lk_is_contiguous(x)) return x;
     Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
-    if (y) lk_copy_(y, x, NULL);
+    if (y) lk_copy_fitting(y, x);
     return y;
 }
 

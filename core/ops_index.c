@@ -133,7 +133,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
     for (int i = 0; i < count; i++) {
         if (is_nothing(x[i])) continue;
         Tensor part = part_of(y, at, start, x[i]->shape[at]);
-        lk_copy_(&part, x[i], NULL);
+        lk_copy_fitting(&part, x[i]);
         start += x[i]->shape[at];
     }
     return lk_is_floating(y->dtype) ? lk_record(t, &CAT, y, count, x, &at, sizeof at) : y;

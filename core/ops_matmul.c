@@ -290,7 +290,7 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
     Tensor *y = result(t, x, out);
     Mat x_mat = as_matrix(t, x), w_mat = { weight->data, weight->stride[0], weight->stride[1] };
     if (!y || !x_mat.data) return NULL;
-    if (bias) lk_copy_(y, bias, NULL); /* the product is added to the bias, as addmm does */
+    if (bias) lk_copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
     return gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y->data) ? y : NULL;
 }
 

@@ -13,6 +13,7 @@
 typedef struct Recompute {
     RecomputeFn *fn;
     TapeRandom random; /* where the stream of dropout was */
+    const TapeScope *scope;
     bool reads_x;      /* not only as its argument */
     alignas(max_align_t) char state[];
 } Recompute;
@@ -95,6 +96,7 @@ static void recompute_backward(Tape *t, Node *n)
     t->free = NULL; /* blocks inside are not for outside */
     t->grad = true;
     t->random = r->random;
+    t->scope = r->scope;
     t->epoch = lk_next_epoch(); /* nothing that others keep on the tape is read inside */
     Tensor *x = stand_in_for(t, n->in[0], dx);
     if (x) {
@@ -108,6 +110,7 @@ static void recompute_backward(Tape *t, Node *n)
     t->free = outside.free;
     t->grad = outside.grad;
     t->random = outside.random;
+    t->scope = outside.scope;
 }
 
 static const Op RECOMPUTE = { "CheckpointFunctionBackward", recompute_backward,
@@ -129,6 +132,21 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
             if (j == count) in[count++] = n->in[i];
         }
     return count;
+}
+
+/* The scopes of now for later, on the tape, since those on the C stack go. NULL: there are none, or no memory. */
+static const TapeScope *keep_scopes(Tape *t)
+{
+    TapeScope *innermost = NULL, *inner = NULL;
+    for (const TapeScope *s = t->scope; s; s = s->outer) {
+        TapeScope *copy = lk_tape_alloc(t, sizeof *copy);
+        if (!copy) return NULL;
+        *copy = *s;
+        if (inner) inner->outer = copy;
+        else innermost = copy;
+        inner = copy;
+    }
+    return innermost;
 }
 
 Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x)
@@ -153,5 +171,7 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
     *r = (Recompute){ .fn = fn, .random = random };
     if (bytes) memcpy(r->state, state, bytes);
     int count = find_inputs(t, mark, last, x, in, &r->reads_x);
-    return lk_record(t, &RECOMPUTE, forget(t, mark, last, y), count, in, r, state_bytes);
+    y = forget(t, mark, last, y);
+    r->scope = keep_scopes(t);
+    return lk_record(t, &RECOMPUTE, y, count, in, r, state_bytes);
 }

@@ -122,9 +122,11 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
 {
     if (!t || t->error.code != LK_OK) return NULL;
     Error err = { .code = code };
+    if (t->scope) t->scope->place(t->scope, err.message, sizeof err.message);
+    size_t placed = strlen(err.message);
     va_list args;
     va_start(args, format);
-    lk_vsnprintf(err.message, sizeof err.message, format, args);
+    lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
     if (t == &lk_graveyard) { /* it is nobody's and keeps nothing */
         lk_strict_report(code, "%s", err.message);

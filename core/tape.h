@@ -72,11 +72,11 @@ LK_API void *lk_fail(Tape *t, ErrorCode code, const char *format, ...) LK_PRINTF
  * False, with the reason on the tape and no gradient touched, when y has no graph, the graph was used before, a value
  * that the graph needs was changed in place, or the tape already has an error. (Out of memory in the middle also
  * returns false; the gradients are then incomplete: zero them.) */
-LK_API bool lk_backward(Tape *t, Tensor *y);
+LK_API LK_MUST_CHECK bool lk_backward(Tape *t, Tensor *y);
 
 /* y.backward(gradient, retain_graph): gradient has the shape and dtype of y (NULL: 1, for a single element);
  * keep_graph allows another backward through the same graph. */
-LK_API bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph);
+LK_API LK_MUST_CHECK bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph);
 
 /* The name PyTorch prints for the operation that made y, "AddmmBackward0"; NULL for a leaf. */
 LK_API const char *lk_grad_fn(const Tensor *y);

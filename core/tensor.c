@@ -189,7 +189,7 @@ Tensor *lk_clone(const Tensor *x, Error *err)
 {
     if (!x || !lk_is_usable("lk_clone", x, err)) return NULL;
     Tensor *y = tensor_alloc(x->dtype, x->ndim, x->shape, err);
-    if (y) lk_copy_(y, x, NULL); /* same shape and dtype: cannot fail */
+    if (y) lk_copy_fitting(y, x);
     return y;
 }
 
@@ -245,7 +245,7 @@ bool lk_convert_(Tensor *x, DType dtype, Error *err)
                             lk_dtype_name(dtype));
     Tensor *y = tensor_alloc(dtype, x->ndim, x->shape, err);
     if (!y) return false;
-    lk_copy_(y, x, NULL);
+    lk_copy_fitting(y, x);
     /* Others hold x by its address, so x stays and takes over y's block. */
     uint32_t version = x->storage->version + 1;
     lk_tensor_free(x->grad_room);

@@ -114,7 +114,7 @@ LK_API double lk_at(const Tensor *x, const int64_t *index);
 LK_API double lk_item(const Tensor *x);
 
 /* dst.copy_(src) under no_grad: src is broadcast to dst and converted to its dtype. Errors: LK_ESHAPE. */
-LK_API bool lk_copy_(Tensor *dst, const Tensor *src, Error *err);
+LK_API LK_MUST_CHECK bool lk_copy_(Tensor *dst, const Tensor *src, Error *err);
 LK_API bool lk_fill_(Tensor *x, double value);
 
 /* nn.init.uniform_ and normal_: PyTorch's stream and rounding for the dtype; false: x is not floating. */
@@ -125,7 +125,7 @@ LK_API bool lk_normal_(Tensor *x, double mean, double std, Rng *rng);
 LK_API void lk_touch(Tensor *x);
 
 /* Converts an owned leaf in place (module.double()): the same Tensor, other elements; a gradient is dropped. */
-LK_API bool lk_convert_(Tensor *x, DType dtype, Error *err);
+LK_API LK_MUST_CHECK bool lk_convert_(Tensor *x, DType dtype, Error *err);
 
 /* torch.equal: same shape, dtype and values (NaN differs from NaN). */
 LK_API bool lk_equal(const Tensor *a, const Tensor *b);

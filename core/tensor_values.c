@@ -122,12 +122,17 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
         memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
         return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s", lk_shape_text(src, b),
                             lk_shape_text(dst, a));
+    lk_copy_fitting(dst, src);
+    return true;
+}
+
+void lk_copy_fitting(Tensor *dst, const Tensor *src)
+{
     const Tensor *x[] = { dst, src };
     if (dst->dtype == src->dtype) lk_loop(move_row, &(size_t){ lk_dtype_size(dst->dtype) }, 2, x);
     else if (dst->dtype == LK_F32 && src->dtype == LK_I64) lk_loop(int_to_float_row, NULL, 2, x);
     else lk_loop(copy_row, &(CopyTypes){ dst->dtype, src->dtype }, 2, x);
     lk_touch(dst);
-    return true;
 }
 
 bool lk_fill_(Tensor *x, double value)

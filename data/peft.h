@@ -49,7 +49,7 @@ typedef struct PeftOptions {
  * Errors: LK_EVALUE (no adapter, no such module to save, a strength that is infinite or no number,
  * adapters that are not on the weight of a Linear, modules in several places of which PEFT would
  * change one), LK_EIO, LK_EMEMORY. */
-LK_API bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);
+LK_API LK_MUST_CHECK bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err);
 
 /* What a Linear that has no adapter yet gets. */
 typedef enum PeftForm {
@@ -72,7 +72,7 @@ typedef enum PeftForm {
  * understood (data/regex.h), are refused by name.
  * Errors, nothing changed: LK_EIO, LK_EFORMAT (the files), LK_EVALUE, LK_ESHAPE (they and m do not
  * fit), LK_EMEMORY. */
-LK_API bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report,
+LK_API LK_MUST_CHECK bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report,
                          Error *err);
 
 #endif

@@ -190,20 +190,20 @@ static bool check_report(const Load *l)
 
 /* ---- making and putting in place ------------------------------------------------------------------------------- */
 
-static void fill(const Adapter *a)
+static bool fill(const Adapter *a)
 {
     LoRALayer *layer = lk_as_lora_layer(a->to);
     LoRAParametrization *p = lk_as_lora_parametrization(a->to);
     Tensor A = *a->A, B = *a->B;
     if (layer) A = lk_peft_T(a->A), B = lk_peft_T(a->B);
-    lk_copy_(layer ? layer->A : p->lora_A, &A, NULL); /* the shapes were compared: cannot fail */
-    lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
+    bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) && lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
     if (layer) {
         layer->alpha = a->scale;
     } else {
         p->scale = a->scale;
         p->alpha = a->alpha;
     }
+    return ok;
 }
 
 /* The wrapper or the parametrization of a Linear that has none yet, filled. Whatever it draws is overwritten. */
@@ -224,8 +224,7 @@ static bool make(const Load *l, Adapter *a)
         if (!a->made) return false;
         a->to = ((LinearWithLoRA *)a->made)->lora;
     }
-    fill(a);
-    return true;
+    return fill(a);
 }
 
 static bool make_all(Load *l)
@@ -243,19 +242,22 @@ static bool make_all(Load *l)
 }
 
 /* Nothing can fail any more. */
-static void put(Load *l)
+/* The shapes were compared, so that nothing here can fail any more. */
+static bool put(Load *l)
 {
+    bool ok = true;
     for (int i = 0; i < l->adapter_count; i++) {
         Adapter *a = &l->adapters[i];
-        if (!a->made) fill(a);
-        else if (!a->registered) lk_module_set(a->slot, lk_module_retain(a->made), NULL);
+        if (!a->made) ok = fill(a) && ok;
+        else if (!a->registered) ok = lk_module_set(a->slot, lk_module_retain(a->made), NULL) && ok;
     }
-    for (int i = 0; i < l->whole_count; i++) lk_copy_(l->wholes[i].to, l->wholes[i].from, NULL);
+    for (int i = 0; i < l->whole_count; i++) ok = lk_copy_(l->wholes[i].to, l->wholes[i].from, NULL) && ok;
     for (int i = 0; i < l->silenced_count; i++) {
         Module *m = l->silenced[i];
         lk_fill_(lk_as_lora_layer(m) ? lk_original(m, "B") : lk_original(m, "lora_B"), 0);
     }
     l->report->loaded = l->adapter_count;
+    return ok;
 }
 
 static void undo(Load *l)
@@ -264,7 +266,7 @@ static void undo(Load *l)
         const Adapter *a = &l->adapters[i];
         if (!a->registered) continue;
         int last = lk_parametrizations(a->module, "weight")->chain.count - 1;
-        lk_remove_parametrization_at(a->module, "weight", last, NULL);
+        if (!lk_remove_parametrization_at(a->module, "weight", last, NULL)) return; /* cannot be: it has just been added */
     }
 }
 
@@ -298,8 +300,8 @@ static bool load(Load *l)
         return lk_error_set(l->err, LK_EMEMORY, "lk_load_peft: no memory");
     if (!compare(l) || !check_report(l)) return false;
     bool ok = make_all(l);
-    if (ok) put(l);
-    else undo(l);
+    if (!ok) undo(l);
+    ok = ok && put(l);
     if (ok) l->report->widened = widened;
     return ok;
 }

@@ -23,9 +23,9 @@
 /* ---- modules --------------------------------------------------------------------------------------------------- */
 
 /* safetensors.torch.save_file(m.state_dict(), path, { "format": "pt" }). */
-LK_API bool lk_save_module(Module *m, const char *path, Error *err);
+LK_API LK_MUST_CHECK bool lk_save_module(Module *m, const char *path, Error *err);
 /* m.load_state_dict(safetensors.torch.load_file(path), strict), see nn/state.h: nothing is changed on an error. */
-LK_API bool lk_load_module(Module *m, const char *path, bool strict, Error *err);
+LK_API LK_MUST_CHECK bool lk_load_module(Module *m, const char *path, bool strict, Error *err);
 
 /* How the file calls what the module calls otherwise. `from` is a pattern (lk_name_matches: `*`
  * and `?`); the first, second, … `*` of `to` is the text that the first, second, … `*` of `from`
@@ -68,7 +68,7 @@ LK_API void lk_load_report_free(LoadReport *report);
  * options, report: NULL for none. Errors, nothing changed, the lists and the nearest existing names in the message:
  * LK_EVALUE (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal ones can be
  * mapped), and those of lk_safetensors_open. */
-LK_API bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report,
+LK_API LK_MUST_CHECK bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report,
                                   Error *err);
 
 /* ---- state dicts ----------------------------------------------------------------------------------------------- */
@@ -89,7 +89,7 @@ typedef struct Metadata {
 /* safetensors.torch.save_file(state, path, metadata); metadata NULL: none. At every moment path is the old file or the
  * new one, whole; when saving fails it is the old one. Errors: LK_EIO, LK_EMEMORY, LK_EVALUE for names that are not
  * UTF-8, are there twice, or are "__metadata__". */
-LK_API bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err);
+LK_API LK_MUST_CHECK bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err);
 
 /* The bytes that such a file has, without writing it; -1: LK_EMEMORY, LK_EVALUE as for saving. */
 LK_API int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Error *err);

@@ -93,13 +93,6 @@ typedef struct Load {
     int count;
 } Load;
 
-static ParamIter names_of(Module *m)
-{
-    ParamIter it = lk_params(m);
-    it.with_duplicates = true;
-    return it;
-}
-
 static bool fail(const Load *l, ErrorCode code, const char *text)
 {
     return lk_error_set(l->err, code, "lk_load_module_mapped: %.200s: %s", l->file->path, text);
@@ -191,7 +184,7 @@ static bool may_miss(const LoadOptions *o, const char *name)
  * names, any of which is enough. */
 static bool compare(Load *l, int *missing)
 {
-    for (ParamIter it = names_of(l->module); lk_params_next(&it);) {
+    for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) {
         const SafeTensor *e;
         if (!find_entry(l, it.name, &e)) return false;
         if (!e) continue;
@@ -199,13 +192,15 @@ static bool compare(Load *l, int *missing)
         if (!place_of(l, it.tensor)) l->places[l->count++] = (Place){ lk_tensor_retain(it.tensor), NULL, e };
     }
     *missing = 0;
-    for (ParamIter it = lk_params(l->module); lk_params_next(&it);) {
+    ParamIter once = lk_state_tensors(l->module);
+    once.with_duplicates = false;
+    for (ParamIter it = once; lk_params_next(&it);) {
         if (place_of(l, it.tensor)) continue;
         *missing += !may_miss(l->options, it.name);
         if (!lk_names_add(&l->report->missing, l->err, "%s", it.name)) return false;
     }
     for (int i = 0; i < l->file->count; i++) {
-        ParamIter it = names_of(l->module);
+        ParamIter it = lk_state_tensors(l->module);
         while (lk_params_next(&it) && strcmp(it.name, l->names[i]) != 0) continue;
         bool unexpected = !it.tensor && l->names[i][0];
         if (unexpected && !lk_names_add(&l->report->unexpected, l->err, "%s", l->names[i])) return false;
@@ -246,32 +241,32 @@ static bool make_views(Load *l)
 }
 
 /* Nothing can fail any more. */
-static void put(Load *l)
+static bool put(Load *l)
 {
-    for (ParamIter it = names_of(l->module); !l->options->copy && lk_params_next(&it);) {
+    bool ok = true;
+    for (ParamIter it = lk_state_tensors(l->module); !l->options->copy && lk_params_next(&it);) {
         const Place *p = place_of(l, it.tensor);
         if (!p) continue;
         *it.slot = lk_tensor_retain(p->value);
         lk_tensor_free(p->old);
     }
-    for (int i = 0; l->options->copy && i < l->count; i++) lk_copy_(l->places[i].old, l->places[i].value, NULL);
+    for (int i = 0; l->options->copy && i < l->count; i++) ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
     l->report->loaded = l->count;
     for (int i = 0; i < l->count; i++) l->report->widened += l->places[i].entry->half;
+    return ok;
 }
 
 static bool load(Load *l)
 {
     int params = 0, missing;
-    ParamIter it = names_of(l->module);
-    while (lk_params_next(&it)) params++;
-    if (it.failed) return fail(l, LK_EVALUE, "the module is nested too deep, or a name is too long");
+    if (!lk_walkable(l->module, "lk_load_module_mapped", l->err)) return false;
+    for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) params++;
     l->names = lk_mem_calloc((size_t)l->file->count + 1, sizeof *l->names);
     l->places = lk_mem_calloc((size_t)params + 1, sizeof *l->places);
     if (!l->names || !l->places) return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
     if (!check_rules(l) || !rename_all(l) || !compare(l, &missing)) return false;
     if (!check_report(l, missing) || !make_views(l)) return false;
-    put(l);
-    return true;
+    return put(l);
 }
 
 bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report, Error *err)

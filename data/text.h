@@ -26,7 +26,7 @@ typedef struct TextDataset {
 LK_API TextDataset *lk_text_dataset_new(Error *err); /* without a sentence */
 LK_API void lk_text_dataset_free(TextDataset *d);    /* NULL allowed */
 /* Appends a copy of one sentence. Errors, nothing changed: LK_EVALUE for one without ids, LK_EMEMORY. */
-LK_API bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count, int64_t label, Error *err);
+LK_API LK_MUST_CHECK bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count, int64_t label, Error *err);
 /* dataset.select(range(n)): forgets all after the first n. Not while a loader reads it. */
 LK_API void lk_text_keep(TextDataset *d, int64_t n);
 LK_API int64_t lk_text_length(const TextDataset *d, int64_t i); /* ids of sentence i; -1 for a bad i */
@@ -84,6 +84,6 @@ LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass
  * batches. Nothing is drawn from the generator; its own state is saved beside the position. Error, nothing changed:
  * LK_EVALUE for a position that no such loader can have. */
 LK_API TextPosition lk_text_loader_position(const TextLoader *l);
-LK_API bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err);
+LK_API LK_MUST_CHECK bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err);
 
 #endif

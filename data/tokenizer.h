@@ -38,7 +38,7 @@ typedef struct TokenIds {
     void *scratch; /* for merging long words */
     size_t scratch_bytes;
 } TokenIds;
-LK_API bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err); /* appends one; error: LK_EMEMORY */
+LK_API LK_MUST_CHECK bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err); /* appends one; error: LK_EMEMORY */
 LK_API void lk_token_ids_free(TokenIds *ids); /* leaves { 0 } */
 
 /* Appends the ids of a text: with specials <s> … </s>, without them nothing but the text's own. Special tokens that are
@@ -47,12 +47,12 @@ LK_API void lk_token_ids_free(TokenIds *ids); /* leaves { 0 } */
  * Errors: LK_EMEMORY; LK_EVALUE for a text above LK_TEXT_MAX bytes, or a max_length that is negative or has no room for
  * the specials. On an error ids keeps what it had. */
 enum { LK_TEXT_MAX = 1 << 29 };
-LK_API bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials, int64_t max_length,
+LK_API LK_MUST_CHECK bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials, int64_t max_length,
                                 TokenIds *ids, Error *err);
 
 /* The same for two texts: <s> A </s></s> B </s>. Truncation is Hugging Face's longest_first: the longer one is cut
  * until both have half of the room (an odd id goes to the longer). */
-LK_API bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
+LK_API LK_MUST_CHECK bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
                                      bool specials, int64_t max_length, TokenIds *ids, Error *err);
 
 /* ---- ids → text ------------------------------------------------------------------------------------------------ */

@@ -26,10 +26,10 @@ static Tensor *residual_forward(Tape *t, Module *self, Tensor *x)
     Tensor *inner = lk_relu(t, lk_forward(t, r->down, x));
     return lk_add(t, x, lk_mul(t, lk_param(t, self, &r->scale), lk_forward(t, r->up, inner)));
 }
-static const Field residual_fields[] = { LK_PARAM(Residual, scale), LK_CHILD(Residual, down), LK_CHILD(Residual, up),
-                                         LK_INT(Residual, width), LK_END };
-static const ModuleType residual_type = { .name = "Residual", .size = sizeof(Residual), .forward = residual_forward,
-                                          .fields = residual_fields, .repr = "width={width}" };
+static const ModuleType residual_type = {
+    .name = "Residual", .size = sizeof(Residual), .forward = residual_forward, .repr = "width={width}",
+    .fields = LK_FIELDS(LK_PARAM(Residual, scale), LK_CHILD(Residual, down), LK_CHILD(Residual, up),
+                        LK_INT(Residual, width)) };
 
 /* A constructor fills the slots; what is missing is freed with the rest. */
 static Module *residual_new(int64_t features, int64_t width, Rng *rng, Error *err)

@@ -30,18 +30,12 @@ static Tensor *rich_boy_net_forward(Tape *t, Module *self, Tensor *img)
     return lk_forward(t, net->linear3, x);
 }
 
-static const Field rich_boy_net_fields[] = {
-    LK_CHILD(RichBoyNet, linear1),
-    LK_CHILD(RichBoyNet, linear2),
-    LK_CHILD(RichBoyNet, linear3),
-    LK_CHILD(RichBoyNet, relu),
-    LK_END,
-};
 static const ModuleType rich_boy_net_type = {
     .name = "RichBoyNet",
     .size = sizeof(RichBoyNet),
     .forward = rich_boy_net_forward,
-    .fields = rich_boy_net_fields,
+    .fields = LK_FIELDS(LK_CHILD(RichBoyNet, linear1), LK_CHILD(RichBoyNet, linear2),
+                        LK_CHILD(RichBoyNet, linear3), LK_CHILD(RichBoyNet, relu)),
 };
 
 Module *rich_boy_net_new(Rng *rng, Error *err)
@@ -68,19 +62,13 @@ static Tensor *neural_network_forward(Tape *t, Module *self, Tensor *img)
     return lk_forward(t, net->linear4, x);
 }
 
-static const Field neural_network_fields[] = {
-    LK_CHILD(NeuralNetwork, linear1),
-    LK_CHILD(NeuralNetwork, linear2),
-    LK_CHILD(NeuralNetwork, linear3),
-    LK_CHILD(NeuralNetwork, linear4),
-    LK_CHILD(NeuralNetwork, relu),
-    LK_END,
-};
 static const ModuleType neural_network_type = {
     .name = "NeuralNetwork",
     .size = sizeof(NeuralNetwork),
     .forward = neural_network_forward,
-    .fields = neural_network_fields,
+    .fields = LK_FIELDS(LK_CHILD(NeuralNetwork, linear1), LK_CHILD(NeuralNetwork, linear2),
+                        LK_CHILD(NeuralNetwork, linear3), LK_CHILD(NeuralNetwork, linear4),
+                        LK_CHILD(NeuralNetwork, relu)),
 };
 
 Module *neural_network_new(Rng *rng, Error *err)

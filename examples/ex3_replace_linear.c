@@ -16,12 +16,11 @@ static Tensor *simple_net_forward(Tape *t, Module *self, Tensor *x)
     SimpleNet *net = (SimpleNet *)self;
     return lk_forward(t, net->linear, x);
 }
-static const Field simple_net_fields[] = { LK_CHILD(SimpleNet, linear), LK_END };
 static const ModuleType simple_net_type = {
     .name = "SimpleNet",
     .size = sizeof(SimpleNet),
     .forward = simple_net_forward,
-    .fields = simple_net_fields,
+    .fields = LK_FIELDS(LK_CHILD(SimpleNet, linear)),
 };
 
 static SimpleNet *simple_net_new(int64_t in_dim, int64_t out_dim, Rng *rng, Error *err)

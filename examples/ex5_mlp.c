@@ -48,13 +48,16 @@ enum { ROWS = 4, IN = 5, OUT = 3 };
 static Module *unmerged_copy(Module *mlp_lora, Rng *rng, Error *err)
 {
     Module *copy = lk_deepcopy(mlp_lora, err), *layers = mlp_layers(copy);
-    for (int i = 0; i <= 4; i += 2) {
+    bool ok = copy;
+    for (int i = 0; ok && i <= 4; i += 2) {
         LinearWithLoRAMerged *merged = lk_as_linear_with_lora_merged(lk_sequential_at(layers, i, err));
         Module *m = merged ? lk_linear_with_lora_new(lk_retain(merged->linear), 1, 1.0, rng, err) : NULL;
-        if (m) lk_module_set(&lk_as_linear_with_lora(m)->lora, lk_retain(merged->lora), err);
-        lk_sequential_set(layers, i, m, err); /* last: it frees merged */
+        ok = m && lk_module_set(&lk_as_linear_with_lora(m)->lora, lk_retain(merged->lora), err);
+        ok = lk_sequential_set(layers, i, m, err) && ok; /* last: it frees merged */
     }
-    return copy;
+    if (ok) return copy;
+    lk_free(copy);
+    return NULL;
 }
 
 static bool check_copy(Tape *t, Module *mlp, Module *mlp_lora, Tensor *x, Rng *rng, Error *err)

@@ -9,12 +9,11 @@ static Tensor *mlp_forward(Tape *t, Module *self, Tensor *x)
 {
     return lk_forward(t, mlp_layers(self), x);
 }
-static const Field mlp_fields[] = { LK_CHILD(MultilayerPerceptron, layers), LK_END };
 static const ModuleType mlp_type = {
     .name = "MultilayerPerceptron",
     .size = sizeof(MultilayerPerceptron),
     .forward = mlp_forward,
-    .fields = mlp_fields,
+    .fields = LK_FIELDS(LK_CHILD(MultilayerPerceptron, layers)),
 };
 
 Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng *rng, Error *err)

@@ -1,9 +1,9 @@
 /* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules: examples/roberta_modules.c; its
  * files: examples/roberta_files.c.
  *
- * A module's forward takes one tensor, and here every layer needs the mask too: so functions of this file go from
- * layer to layer, and only the leaves (Linear, Embedding, LayerNorm) and whatever wraps them are called through
- * lk_forward. */
+ * A module's forward takes one tensor, and here every layer needs the mask too: so functions of this file go from layer
+ * to layer, called with lk_forward_with, and only the leaves (Linear, Embedding, LayerNorm) and whatever wraps them are
+ * called through lk_forward. */
 #include "examples/roberta.h"
 
 #include "core/ops.h"
@@ -66,7 +66,7 @@ typedef struct LayerCall {
     bool first_only; /* nobody looks at the other tokens of the result */
 } LayerCall;
 
-static Tensor *layer_forward(Tape *t, const void *call, Tensor *x)
+static Tensor *layer_inside(Tape *t, const void *call, Tensor *x)
 {
     const LayerCall *c = call;
     RobertaAttention *attention = (RobertaAttention *)c->layer->attention;
@@ -83,13 +83,18 @@ static Tensor *layer_forward(Tape *t, const void *call, Tensor *x)
     return output_of(t, c->layer->output, wide, a);
 }
 
+static Tensor *layer_forward(Tape *t, const void *call, Tensor *x)
+{
+    return lk_forward_with(t, &((const LayerCall *)call)->layer->base, layer_inside, call, x);
+}
+
 /* The last hidden state: (B, S, hidden), or (B, 1, hidden) of the first tokens. */
 static Tensor *roberta_forward(Tape *t, Module *self, Tensor *ids, Tensor *mask, bool first_only)
 {
     RobertaModel *m = (RobertaModel *)self;
     const RobertaEmbeddings *e = (const RobertaEmbeddings *)m->embeddings;
     const RobertaEncoder *encoder = (const RobertaEncoder *)m->encoder;
-    const ModuleArray *layers = &((const ModuleList *)encoder->layer)->modules;
+    const ModuleArray *layers = &encoder->layer;
     if (!ids) return NULL;
     if (ids->ndim != 2 || ids->dtype != LK_I64 || ids->shape[1] == 0) {
         char text[LK_SHAPE_TEXT];
@@ -127,11 +132,23 @@ static Roberta *expect(Tape *t, Module *model, const ModuleType *type, const cha
     return lk_fail(t, LK_EVALUE, "%s: takes a %s, not %s", function, type->name, model ? model->type->name : "NULL");
 }
 
+/* What a whole model takes beside the ids. */
+typedef struct ModelCall {
+    Roberta *model;
+    Tensor *mask, *rows, *tokens;
+} ModelCall;
+
+static Tensor *logits(Tape *t, const void *call, Tensor *ids)
+{
+    const ModelCall *c = call;
+    Tensor *x = roberta_forward(t, c->model->roberta, ids, c->mask, true);
+    return x ? classify(t, c->model->classifier, lk_view(t, x, LK_SHAPE(x->shape[0], x->shape[2]))) : NULL;
+}
+
 Tensor *roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask)
 {
     Roberta *m = expect(t, classifier, &roberta_classifier_type, "roberta_logits");
-    Tensor *x = m ? roberta_forward(t, m->roberta, ids, mask, true) : NULL;
-    return x ? classify(t, m->classifier, lk_view(t, x, LK_SHAPE(x->shape[0], x->shape[2]))) : NULL;
+    return m ? lk_forward_with(t, classifier, logits, &(ModelCall){ m, .mask = mask }, ids) : NULL;
 }
 
 Tensor *roberta_classifier_forward(Tape *t, Module *self, Tensor *ids)
@@ -140,21 +157,28 @@ Tensor *roberta_classifier_forward(Tape *t, Module *self, Tensor *ids)
 }
 
 /* word_embeddings(LayerNorm(gelu(dense(x)))) + bias, the embedding used as a matrix (hidden → vocabulary) */
-Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens)
+static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
 {
-    Roberta *m = expect(t, masked_lm, &roberta_masked_lm_type, "roberta_token_logits");
-    Tensor *x = m ? roberta_forward(t, m->roberta, ids, mask, false) : NULL;
+    const ModelCall *c = call;
+    Roberta *m = c->model;
+    Tensor *x = roberta_forward(t, m->roberta, ids, c->mask, false);
     if (!x) return NULL;
     RobertaLMHead *head = (RobertaLMHead *)m->lm_head;
     Module *words = ((RobertaEmbeddings *)((RobertaModel *)m->roberta)->embeddings)->word_embeddings;
-    x = lk_select_rows(t, lk_view(t, x, LK_SHAPE(-1, x->shape[2])), rows);
+    x = lk_select_rows(t, lk_view(t, x, LK_SHAPE(-1, x->shape[2])), c->rows);
     x = lk_forward(t, head->layer_norm, lk_gelu(t, lk_forward(t, head->dense, x)));
     Tensor *weight = lk_param(t, words, &((Embedding *)words)->weight), *bias = lk_param(t, m->lm_head, &head->bias);
-    if (tokens) {
-        weight = lk_select_rows(t, weight, tokens);
-        bias = lk_select_rows(t, bias, tokens);
+    if (c->tokens) {
+        weight = lk_select_rows(t, weight, c->tokens);
+        bias = lk_select_rows(t, bias, c->tokens);
     }
     return lk_linear(t, x, weight, bias);
+}
+
+Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens)
+{
+    Roberta *m = expect(t, masked_lm, &roberta_masked_lm_type, "roberta_token_logits");
+    return m ? lk_forward_with(t, masked_lm, token_logits, &(ModelCall){ m, mask, rows, tokens }, ids) : NULL;
 }
 
 /* ---- whole models ----------------------------------------------------------------------------------------------- */

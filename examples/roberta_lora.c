@@ -158,7 +158,7 @@ int roberta_remove_lora(Module *model)
         bool ok = replace(model, it.module, linear, NULL, NULL);
         lk_module_free(linear);
         if (!ok) continue;
-        it = lk_modules(model);
+        it = lk_modules(model); /* the wrapper is gone, and with it the iterator's place */
         removed++;
     }
     return removed;

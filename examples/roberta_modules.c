@@ -10,46 +10,26 @@
 
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
 
-#define TYPE(type, T, table) \
-    static const ModuleType type = { .name = #T, .size = sizeof(T), .fields = table }
+#define TYPE(type, T, ...) \
+    static const ModuleType type = { .name = #T, .size = sizeof(T), .fields = LK_FIELDS(__VA_ARGS__) }
 
-static const Field embeddings_fields[] = {
-    LK_CHILD(RobertaEmbeddings, word_embeddings), LK_CHILD(RobertaEmbeddings, position_embeddings),
-    LK_CHILD(RobertaEmbeddings, token_type_embeddings), LK_CHILD(RobertaEmbeddings, LayerNorm), LK_END,
-};
-TYPE(embeddings_type, RobertaEmbeddings, embeddings_fields);
+TYPE(embeddings_type, RobertaEmbeddings, LK_CHILD(RobertaEmbeddings, word_embeddings),
+     LK_CHILD(RobertaEmbeddings, position_embeddings), LK_CHILD(RobertaEmbeddings, token_type_embeddings),
+     LK_CHILD(RobertaEmbeddings, LayerNorm));
+TYPE(attention_type, RobertaAttention, LK_CHILD(RobertaAttention, self), LK_CHILD(RobertaAttention, output));
+TYPE(intermediate_type, RobertaIntermediate, LK_CHILD(RobertaIntermediate, dense));
+TYPE(layer_type, RobertaLayer, LK_CHILD(RobertaLayer, attention), LK_CHILD(RobertaLayer, intermediate),
+     LK_CHILD(RobertaLayer, output));
+TYPE(encoder_type, RobertaEncoder, LK_CHILDREN(RobertaEncoder, layer));
+TYPE(model_type, RobertaModel, LK_CHILD(RobertaModel, embeddings), LK_CHILD(RobertaModel, encoder));
+TYPE(head_type, RobertaClassificationHead, LK_CHILD(RobertaClassificationHead, dense),
+     LK_CHILD(RobertaClassificationHead, out_proj));
+TYPE(lm_head_type, RobertaLMHead, LK_PARAM(RobertaLMHead, bias), LK_CHILD(RobertaLMHead, dense),
+     LK_CHILD(RobertaLMHead, layer_norm));
 
 static const Field output_fields[] = { LK_CHILD(RobertaOutput, dense), LK_CHILD(RobertaOutput, LayerNorm), LK_END };
-TYPE(output_type, RobertaOutput, output_fields);
+static const ModuleType output_type = { "RobertaOutput", sizeof(RobertaOutput), .fields = output_fields };
 static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(RobertaOutput), .fields = output_fields };
-
-static const Field attention_fields[] = { LK_CHILD(RobertaAttention, self), LK_CHILD(RobertaAttention, output),
-                                          LK_END };
-TYPE(attention_type, RobertaAttention, attention_fields);
-
-static const Field intermediate_fields[] = { LK_CHILD(RobertaIntermediate, dense), LK_END };
-TYPE(intermediate_type, RobertaIntermediate, intermediate_fields);
-
-static const Field layer_fields[] = { LK_CHILD(RobertaLayer, attention), LK_CHILD(RobertaLayer, intermediate),
-                                      LK_CHILD(RobertaLayer, output), LK_END };
-TYPE(layer_type, RobertaLayer, layer_fields);
-
-static const Field list_fields[] = { LK_CHILDREN(ModuleList, modules), LK_END };
-TYPE(list_type, ModuleList, list_fields);
-
-static const Field encoder_fields[] = { LK_CHILD(RobertaEncoder, layer), LK_END };
-TYPE(encoder_type, RobertaEncoder, encoder_fields);
-
-static const Field model_fields[] = { LK_CHILD(RobertaModel, embeddings), LK_CHILD(RobertaModel, encoder), LK_END };
-TYPE(model_type, RobertaModel, model_fields);
-
-static const Field head_fields[] = { LK_CHILD(RobertaClassificationHead, dense),
-                                     LK_CHILD(RobertaClassificationHead, out_proj), LK_END };
-TYPE(head_type, RobertaClassificationHead, head_fields);
-
-static const Field lm_head_fields[] = { LK_PARAM(RobertaLMHead, bias), LK_CHILD(RobertaLMHead, dense),
-                                        LK_CHILD(RobertaLMHead, layer_norm), LK_END };
-TYPE(lm_head_type, RobertaLMHead, lm_head_fields);
 
 static const Field roberta_fields[] = { LK_CHILD(Roberta, roberta), LK_CHILD(Roberta, classifier),
                                         LK_CHILD(Roberta, lm_head), LK_END };
@@ -167,14 +147,12 @@ static Module *layer_new(const RobertaConfig *c, Error *err)
 static Module *encoder_new(const RobertaConfig *c, Error *err)
 {
     RobertaEncoder *e = lk_module_new(&encoder_type, err);
-    ModuleList *list = e ? lk_module_new(&list_type, err) : NULL;
-    Module **layers = list ? lk_mem_calloc((size_t)c->num_hidden_layers, sizeof *layers) : NULL;
-    if (e && list) e->layer = &list->base;
-    if (list && !layers)
+    Module **layers = e ? lk_mem_calloc((size_t)c->num_hidden_layers, sizeof *layers) : NULL;
+    if (e && !layers)
         lk_error_set(err, LK_EMEMORY, "roberta: no memory for %lld layers", (long long)c->num_hidden_layers);
     bool ok = layers;
     for (int64_t i = 0; ok && i < c->num_hidden_layers; i++) layers[i] = layer_new(c, err);
-    ok = ok && lk_module_array_init(&list->modules, (int)c->num_hidden_layers, layers, err); /* refuses a NULL */
+    ok = ok && lk_module_array_init(&e->layer, (int)c->num_hidden_layers, layers, err); /* refuses a NULL */
     lk_mem_free(layers);
     return e ? whole(&e->base, ok) : NULL;
 }

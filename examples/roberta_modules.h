@@ -38,14 +38,9 @@ typedef struct RobertaLayer {
     Module *attention, *intermediate, *output;
 } RobertaLayer;
 
-typedef struct ModuleList {
-    Module base;
-    ModuleArray modules;
-} ModuleList;
-
 typedef struct RobertaEncoder {
     Module base;
-    Module *layer; /* ModuleList */
+    ModuleArray layer;
     bool recompute;
 } RobertaEncoder;
 

@@ -81,12 +81,27 @@ static bool add_optimizer(StateDict *state, const Trainer *tr, Optimizer *opt, E
     return true;
 }
 
+/* What training changes: trainable parameters, and buffers. */
+static ParamIter changing(Module *m)
+{
+    ParamIter it = lk_state_tensors(m);
+    it.with_duplicates = false;
+    return it;
+}
+
+static bool next_changing(ParamIter *it)
+{
+    while (lk_params_next(it))
+        if (it->is_buffer || it->tensor->requires_grad) return true;
+    return false;
+}
+
 static StateDict *trained_weights_new(Module *m, Error *err)
 {
     StateDict *state = lk_state_dict_empty_new(err);
     bool ok = state;
-    for (ParamIter it = lk_params(m); ok && lk_params_next(&it);)
-        if (it.tensor->requires_grad) ok = lk_state_dict_add(state, it.name, lk_retain(it.tensor), err);
+    for (ParamIter it = changing(m); ok && next_changing(&it);)
+        ok = lk_state_dict_add(state, it.name, lk_retain(it.tensor), err);
     if (ok) return state;
     lk_state_dict_free(state);
     return NULL;
@@ -190,12 +205,11 @@ static bool read_optimizer(const StateDict *state, const char *folder, const Tra
     return true;
 }
 
-/* The names in the file are those of the trained parameters; shapes are compared when they are loaded. */
+/* The names in the file are those of what is trained; shapes are compared when they are loaded. */
 static bool check_names(const StateDict *weights, const char *folder, Module *m, Error *err)
 {
     int trained = 0;
-    for (ParamIter it = lk_params(m); lk_params_next(&it);) {
-        if (!it.tensor->requires_grad) continue;
+    for (ParamIter it = changing(m); next_changing(&it);) {
         trained++;
         if (!lk_state_dict_get(weights, it.name))
             return lk_error_set(err, LK_EVALUE, "%.200s was made of another model: it has no trained %.200s", folder,

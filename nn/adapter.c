@@ -40,20 +40,13 @@ static LowRank lora_low_rank(Tape *t, Module *self)
     return (LowRank){ .A = lk_param(t, self, &p->lora_A), .B = lk_param(t, self, &p->lora_B), .scale = p->scale };
 }
 
-static const Field lora_fields[] = {
-    LK_PARAM(LoRAParametrization, lora_A),
-    LK_PARAM(LoRAParametrization, lora_B),
-    LK_INT(LoRAParametrization, rank),
-    LK_DOUBLE(LoRAParametrization, alpha),
-    LK_DOUBLE(LoRAParametrization, scale),
-    LK_BOOL_FIELD(LoRAParametrization, enabled),
-    LK_END,
-};
 const ModuleType lk_lora_parametrization_type = {
     .name = "LoRAParametrization",
     .size = sizeof(LoRAParametrization),
     .forward = lora_forward,
-    .fields = lora_fields,
+    .fields = LK_FIELDS(LK_PARAM(LoRAParametrization, lora_A), LK_PARAM(LoRAParametrization, lora_B),
+                        LK_INT(LoRAParametrization, rank), LK_DOUBLE(LoRAParametrization, alpha),
+                        LK_DOUBLE(LoRAParametrization, scale), LK_BOOL_FIELD(LoRAParametrization, enabled)),
     .right_inverse = lora_right_inverse,
     .low_rank = lora_low_rank,
 };

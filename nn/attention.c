@@ -10,22 +10,14 @@ static Tensor *attention_forward(Tape *t, Module *self, Tensor *x)
     return lk_multi_head_attention(t, self, x, NULL);
 }
 
-static const Field attention_fields[] = {
-    LK_CHILD(MultiHeadAttention, query),
-    LK_CHILD(MultiHeadAttention, key),
-    LK_CHILD(MultiHeadAttention, value),
-    LK_CHILD(MultiHeadAttention, out_proj),
-    LK_INT(MultiHeadAttention, num_heads),
-    LK_DOUBLE(MultiHeadAttention, dropout),
-    LK_BOOL_FIELD(MultiHeadAttention, causal),
-    LK_END,
-};
-
 const ModuleType lk_multi_head_attention_type = {
     .name = "MultiHeadAttention",
     .size = sizeof(MultiHeadAttention),
     .forward = attention_forward,
-    .fields = attention_fields,
+    .fields = LK_FIELDS(LK_CHILD(MultiHeadAttention, query), LK_CHILD(MultiHeadAttention, key),
+                        LK_CHILD(MultiHeadAttention, value), LK_CHILD(MultiHeadAttention, out_proj),
+                        LK_INT(MultiHeadAttention, num_heads), LK_DOUBLE(MultiHeadAttention, dropout),
+                        LK_BOOL_FIELD(MultiHeadAttention, causal)),
     .repr = "num_heads={num_heads}, dropout={dropout}, causal={causal}",
 };
 
@@ -69,20 +61,30 @@ Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropo
     return lk_multi_head_attention_new(linear[0], linear[1], linear[2], linear[3], num_heads, dropout, err);
 }
 
+typedef struct Attend {
+    MultiHeadAttention *a;
+    Tensor *mask;
+} Attend;
+
+static Tensor *attend(Tape *t, const void *state, Tensor *x)
+{
+    const Attend *s = state;
+    MultiHeadAttention *a = s->a;
+    TapeMark mark = lk_tape_mark(t);
+    Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
+    Tensor *y = lk_attention_with(t, q, k, v, s->mask, a->num_heads,
+                                  (AttentionOptions){ .dropout = a->base.training ? a->dropout : 0, .causal = a->causal });
+    if (a->out_proj) y = lk_forward(t, a->out_proj, y);
+    return lk_tape_release(t, mark, y);
+}
+
 Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
 {
     MultiHeadAttention *a = lk_as_multi_head_attention(m);
     if (!lk_check_operands(t, "lk_multi_head_attention", 1, &x)) return NULL;
     if (!lk_check_optional(t, "lk_multi_head_attention", "mask", mask)) return NULL;
-    if (!a)
-        return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s",
-                       m ? m->type->name : "NULL");
-    TapeMark mark = lk_tape_mark(t);
-    Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
-    Tensor *y = lk_attention_with(t, q, k, v, mask, a->num_heads,
-                                  (AttentionOptions){ .dropout = m->training ? a->dropout : 0, .causal = a->causal });
-    if (a->out_proj) y = lk_forward(t, a->out_proj, y);
-    return lk_tape_release(t, mark, y);
+    if (a) return lk_forward_with(t, m, attend, &(Attend){ a, mask }, x);
+    return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s", m ? m->type->name : "NULL");
 }
 
 MultiHeadAttention *lk_as_multi_head_attention(Module *m)

@@ -8,13 +8,11 @@ static Tensor *dropout_forward(Tape *t, Module *self, Tensor *x)
     return self->training ? lk_dropout(t, x, ((Dropout *)self)->p) : x;
 }
 
-static const Field dropout_fields[] = { LK_DOUBLE(Dropout, p), LK_END };
-
 const ModuleType lk_dropout_type = {
     .name = "Dropout",
     .size = sizeof(Dropout),
     .forward = dropout_forward,
-    .fields = dropout_fields,
+    .fields = LK_FIELDS(LK_DOUBLE(Dropout, p)),
     .repr = "p={p}, inplace=False",
 };
 

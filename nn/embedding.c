@@ -11,19 +11,12 @@ static Tensor *embedding_forward(Tape *t, Module *self, Tensor *ids)
     return lk_embedding(t, lk_param(t, self, &e->weight), ids, e->padding_idx);
 }
 
-static const Field embedding_fields[] = {
-    LK_PARAM(Embedding, weight),
-    LK_INT(Embedding, num_embeddings),
-    LK_INT(Embedding, embedding_dim),
-    LK_INT(Embedding, padding_idx),
-    LK_END,
-};
-
 const ModuleType lk_embedding_type = {
     .name = "Embedding",
     .size = sizeof(Embedding),
     .forward = embedding_forward,
-    .fields = embedding_fields,
+    .fields = LK_FIELDS(LK_PARAM(Embedding, weight), LK_INT(Embedding, num_embeddings),
+                        LK_INT(Embedding, embedding_dim), LK_INT(Embedding, padding_idx)),
     .repr = "{num_embeddings}, {embedding_dim}[, padding_idx={padding_idx}]",
 };
 

@@ -1,11 +1,17 @@
-/* fields.h - reading a module's field table; shared by nn/module.c, walk.c and print.c, no part of the interface. */
+/* fields.h - reading a module's table of fields; shared by the files of nn, no part of the interface. */
 #ifndef LK_FIELDS_H
 #define LK_FIELDS_H
 
 #include "nn/parametrize.h"
 
-/* What every module has behind its own fields: the parametrizations, its last child. (module.c) */
+/* What every module has behind its own fields: the parametrizations, its last child. (table.c) */
 extern const Field lk_base_fields[];
+
+/* Whether the table of a type can be right: each field by itself, which is what memory depends on, or all of it. If not,
+ * false, and in err the reason, after the name of the function that asks. lk_is_checked asks once for each module. (table.c) */
+bool lk_check_fields(const ModuleType *type, const char *function, Error *err);
+bool lk_check_table(const ModuleType *type, const char *function, Error *err);
+bool lk_is_checked(Module *m);
 
 /* All fields of a module, its own and then the base's: for (const Field *f = first_field(m); f; f = next_field(f)) … */
 static inline const Field *first_field(const Module *m)
@@ -29,12 +35,12 @@ static inline void *field_of(const Module *m, const Field *f)
 
 static inline bool holds_tensor(const Field *f)
 {
-    return f->kind == LK_FIELD_PARAM || f->kind == LK_FIELD_BUFFER;
+    return f->kind == LK_FIELD_PARAM || f->kind == LK_FIELD_BUFFER || f->kind == LK_FIELD_NON_PERSISTENT;
 }
 
 static inline bool holds_array(const Field *f)
 {
-    return f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_LISTS;
+    return f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_ITEMS || f->kind == LK_FIELD_LISTS;
 }
 
 /* The slots for children behind a field: none, one, or an array of them. */
@@ -44,6 +50,10 @@ static inline ModuleArray slots_of(const Module *m, const Field *f)
     if (holds_array(f)) return *(ModuleArray *)field_of(m, f);
     return (ModuleArray){ NULL, 0 };
 }
+
+/* Whether x is a parameter somewhere in m; whether `wanted` is m or somewhere in it. (walk.c) */
+bool lk_holds_param(const Module *m, const Tensor *x);
+bool lk_holds_module(const Module *m, const Module *wanted);
 
 /* The chain of the parameter whose (empty) slot this is, NULL for none; and the value it computes. (parametrize.c) */
 ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
@@ -60,8 +70,5 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
 
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
-
-/* Whether every walk over m comes to its end; if not, the reason is in err. (walk.c) */
-bool lk_walkable(Module *m, const char *function, Error *err);
 
 #endif

@@ -20,16 +20,12 @@ static Tensor *layer_norm_forward(Tape *t, Module *self, Tensor *x)
     return lk_layer_norm(t, x, sizes->ndim, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias), l->eps);
 }
 
-static const Field layer_norm_fields[] = {
-    LK_PARAM(LayerNorm, weight), LK_PARAM(LayerNorm, bias),
-    LK_SIZES(LayerNorm, normalized_shape), LK_DOUBLE(LayerNorm, eps), LK_END,
-};
-
 const ModuleType lk_layer_norm_type = {
     .name = "LayerNorm",
     .size = sizeof(LayerNorm),
     .forward = layer_norm_forward,
-    .fields = layer_norm_fields,
+    .fields = LK_FIELDS(LK_PARAM(LayerNorm, weight), LK_PARAM(LayerNorm, bias),
+                        LK_SIZES(LayerNorm, normalized_shape), LK_DOUBLE(LayerNorm, eps)),
     .repr = "{normalized_shape}, eps={eps}, elementwise_affine={weight}",
 };
 

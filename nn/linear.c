@@ -13,19 +13,12 @@ static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
     return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale) : lk_linear(t, x, w.weight, bias);
 }
 
-static const Field linear_fields[] = {
-    LK_PARAM(Linear, weight),
-    LK_PARAM(Linear, bias),
-    LK_INT(Linear, in_features),
-    LK_INT(Linear, out_features),
-    LK_END,
-};
-
 const ModuleType lk_linear_type = {
     .name = "Linear",
     .size = sizeof(Linear),
     .forward = linear_forward,
-    .fields = linear_fields,
+    .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias),
+                        LK_INT(Linear, in_features), LK_INT(Linear, out_features)),
     .repr = "in_features={in_features}, out_features={out_features}, bias={bias}",
 };
 

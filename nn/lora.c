@@ -16,18 +16,11 @@ static Tensor *lora_layer_forward(Tape *t, Module *self, Tensor *x)
     return lk_scale(t, lk_matmul(t, low_rank, lk_param(t, self, &l->B)), l->alpha);
 }
 
-static const Field lora_layer_fields[] = {
-    LK_PARAM(LoRALayer, A),
-    LK_PARAM(LoRALayer, B),
-    LK_DOUBLE(LoRALayer, alpha),
-    LK_END,
-};
-
 const ModuleType lk_lora_layer_type = {
     .name = "LoRALayer",
     .size = sizeof(LoRALayer),
     .forward = lora_layer_forward,
-    .fields = lora_layer_fields,
+    .fields = LK_FIELDS(LK_PARAM(LoRALayer, A), LK_PARAM(LoRALayer, B), LK_DOUBLE(LoRALayer, alpha)),
 };
 
 Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng, Error *err)
@@ -128,7 +121,7 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 static const Field linear_with_lora_fields[] = {
     LK_CHILD(LinearWithLoRA, linear),
     LK_CHILD(LinearWithLoRA, lora),
-    LK_BUFFER(LinearWithLoRA, kept),
+    LK_NON_PERSISTENT(LinearWithLoRA, kept),
     LK_END,
 };
 

@@ -1,12 +1,12 @@
-/* module.c - a module's life: made, shared, copied, freed; and its use. Going through the tree: nn/walk.c. */
+/* module.c - a module's life: made, shared, copied, converted, freed. Its use: nn/forward.c. Going through the tree:
+ * nn/walk.c. */
 #include "nn/module.h"
 
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/strict.h"
 #include "nn/fields.h"
-
-const Field lk_base_fields[] = { LK_CHILD(Module, parametrizations) };
 
 /* ---- made, shared, freed --------------------------------------------------------------------------------------- */
 
@@ -14,6 +14,12 @@ void *lk_module_new(const ModuleType *type, Error *err)
 {
     if (!type) {
         lk_error_set(err, LK_EVALUE, "lk_module_new: the type is NULL");
+        return NULL;
+    }
+    Error wrong = { 0 };
+    if (!(lk_strict() ? lk_check_table : lk_check_fields)(type, "lk_module_new", &wrong)) {
+        if (err) lk_error_set(err, wrong.code, "%s", wrong.message);
+        else lk_strict_report(wrong.code, "%s", wrong.message);
         return NULL;
     }
     Module *m = lk_mem_calloc(1, type->size);
@@ -35,9 +41,11 @@ void lk_module_free(Module *m)
 {
     if (!m || --m->refs > 0) return;
     for (const Field *f = first_field(m); f; f = next_field(f)) {
-        if (holds_tensor(f)) lk_tensor_free(*(Tensor **)field_of(m, f));
-        if (f->kind == LK_FIELD_CHILD) lk_module_free(*(Module **)field_of(m, f));
+        Tensor **x = holds_tensor(f) ? field_of(m, f) : NULL;
+        Module **child = f->kind == LK_FIELD_CHILD ? field_of(m, f) : NULL;
         if (holds_array(f)) lk_module_array_free(field_of(m, f));
+        if (x) lk_tensor_free(*x), *x = NULL; /* empty, in case that a wrong table lists the slot again */
+        if (child) lk_module_free(*child), *child = NULL;
     }
     lk_mem_free(m);
 }
@@ -50,31 +58,56 @@ bool lk_module_set(Module **slot, Module *m, Error *err)
                             slot ? "module" : "slot");
     }
     Module *old = *slot;
+    if (old && old->refs == 1 && lk_holds_module(m, old)) { /* two places, one reference */
+        if (m == old) return true; /* as it is */
+        lk_module_retain(old);     /* what m takes with it when it goes */
+        lk_error_set(err, LK_EVALUE, "lk_module_set: the new %s holds the %s that is in the slot, without a reference of its "
+                     "own; give it lk_retain(*slot). Nothing is replaced", m->type->name, old->type->name);
+        lk_module_free(m);
+        return false;
+    }
     *slot = m;
     lk_module_free(old);
     return true;
 }
 
+/* How often module i stands in front of i: with fewer references than places it would be freed too often. */
+static int places_before(Module *const *modules, int i)
+{
+    int places = 0;
+    for (int j = 0; j < i; j++) places += modules[j] == modules[i];
+    return places;
+}
+
+static bool check_modules(const ModuleArray *array, int count, Module *const *modules, Error *err)
+{
+    bool ok = array && (modules || count <= 0);
+    if (!ok) lk_error_set(err, LK_EVALUE, "lk_module_array_init: the %s NULL", array ? "modules are" : "array is");
+    else if (array->count > 0)
+        ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: the array holds %d modules already; "
+                          "lk_module_array_free it first", array->count);
+    for (int i = 0; modules && i < count; i++) {
+        if (!modules[i]) ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", i, count);
+        if (!modules[i] || modules[i]->refs > places_before(modules, i)) continue;
+        ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d, a %s, is there already; lk_retain it for "
+                          "each place", i, count, modules[i]->type->name);
+        lk_module_retain(modules[i]); /* which is taken back at once, with those of the other places */
+    }
+    return ok;
+}
+
 bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err)
 {
-    if (array) *array = (ModuleArray){ NULL, 0 };
-    if (array && count <= 0) return true;
-    if (!array || !modules) {
-        for (int i = 0; modules && i < count; i++) lk_module_free(modules[i]);
-        return lk_error_set(err, LK_EVALUE, "lk_module_array_init: the %s NULL", array ? "modules are" : "array is");
-    }
-    int missing = 0;
-    while (missing < count && modules[missing]) missing++;
-    if (missing < count) lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", missing, count);
-    else if (!(array->items = lk_mem_calloc((size_t)count, sizeof *array->items)))
-        lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
-
-    for (int i = 0; i < count; i++) {
-        if (array->items) array->items[i] = modules[i];
+    bool ok = check_modules(array, count, modules, err);
+    Module **items = ok && count > 0 ? lk_mem_calloc((size_t)count, sizeof *items) : NULL;
+    if (ok && count <= 0) return true;
+    if (ok && !items) lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
+    for (int i = 0; modules && i < count; i++) {
+        if (items) items[i] = modules[i];
         else lk_module_free(modules[i]);
     }
-    if (array->items) array->count = count;
-    return array->items;
+    if (items) *array = (ModuleArray){ items, count };
+    return items;
 }
 
 void lk_module_array_free(ModuleArray *array)
@@ -189,7 +222,7 @@ Module *lk_deepcopy(const Module *m, Error *err)
     return NULL;
 }
 
-/* ---- use ------------------------------------------------------------------------------------------------------- */
+/* ---- modes, dtypes ---------------------------------------------------------------------------------------------- */
 
 bool lk_module_to(Module *m, DType dtype, Error *err)
 {
@@ -197,29 +230,12 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
         return lk_error_set(err, LK_EDTYPE, "lk_module_to: parameters are float32 or float64, not %s",
                             lk_dtype_name(dtype));
     if (!lk_walkable(m, "lk_module_to", err)) return false;
-    for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (it.tensor->dtype != dtype && !lk_convert_(it.tensor, dtype, err)) return false;
+    ParamIter kinds[] = { lk_params(m), lk_buffers(m) };
+    for (int i = 0; i < 2; i++)
+        for (ParamIter *it = &kinds[i]; lk_params_next(it);)
+            if (lk_is_floating(it->tensor->dtype) && it->tensor->dtype != dtype && !lk_convert_(it->tensor, dtype, err))
+                return false;
     return true;
-}
-
-Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
-{
-    if (!self || !slot) return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
-    if (*slot || !self->parametrizations) return *slot;
-    ParametrizationList *list = lk_list_of_slot(self, slot);
-    return list ? lk_list_value(t, list) : NULL;
-}
-
-Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
-{
-    if (!m) return lk_fail(t, LK_EVALUE, "lk_forward: the module is NULL");
-    if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
-    if (!m->type->forward) return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
-    Tensor *y = m->type->forward(t, m, x);
-    if (!y && m->parametrizations && lk_tape_error(t)->code == LK_OK)
-        return lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its forward must "
-                       "read them with lk_param(t, self, &self->…), their slots are empty", m->type->name);
-    return y;
 }
 
 void lk_train(Module *m, bool on)

@@ -1,4 +1,4 @@
-/* module.h - what has parameters: torch.nn.Module from one static table.
+/* module.h - what has parameters: torch.nn.Module from one table.
  *
  * A module is a struct whose first member is `Module base`, a forward function, and one table of its fields. From the
  * table alone come parameters, dotted names, freezing, counting, printing, deep copy, freeing and the state dict:
@@ -9,9 +9,10 @@
  *         SimpleNet *net = (SimpleNet *)self;
  *         return lk_forward(t, net->linear, x);
  *     }
- *     static const Field simple_net_fields[] = { LK_CHILD(SimpleNet, linear), LK_END };
- *     static const ModuleType simple_net_type = { .name = "SimpleNet", .size = sizeof(SimpleNet),
- *                                                 .forward = simple_net_forward, .fields = simple_net_fields };
+ *     static const ModuleType simple_net_type = {
+ *         .name = "SimpleNet", .size = sizeof(SimpleNet), .forward = simple_net_forward,
+ *         .fields = LK_FIELDS(LK_CHILD(SimpleNet, linear)),
+ *     };
  *
  *     SimpleNet *net = lk_module_new(&simple_net_type, &err);
  *     if (net) net->linear = lk_linear_new(4, 3, true, &rng, &err);
@@ -35,6 +36,9 @@ struct Module {
     const ModuleType *type;
     int refs;                /* owners: two wrappers may share one Linear */
     bool training;           /* m.train() / m.eval() */
+    /* The library's own: its table of fields has been found right; a call of it has been recorded, which read a parameter
+     * that no table lists. */
+    bool checked, traced, reads_unlisted;
     Module *parametrizations; /* what computes some of its parameters (nn/parametrize.h), or NULL */
 };
 
@@ -44,9 +48,11 @@ typedef enum FieldKind {
     LK_FIELD_END,
     LK_FIELD_PARAM,    /* Tensor *: a parameter, or NULL where there is none (a Linear without bias) */
     LK_FIELD_CHILD,    /* Module *: a child, or NULL */
-    LK_FIELD_CHILDREN, /* ModuleArray: numbered children, "0", "1", … in the parent's own name space */
+    LK_FIELD_CHILDREN, /* ModuleArray, a ModuleList: children "blocks.0", "blocks.1", … */
+    LK_FIELD_ITEMS,    /* ModuleArray: children "0", "1", …, as those of a Sequential; one such field at most */
     LK_FIELD_LISTS,    /* ModuleArray of ParametrizationLists, each named like its parameter (nn/parametrize.h) */
-    LK_FIELD_BUFFER,   /* Tensor *: owned and copied like a parameter, but neither trained nor in the state dict */
+    LK_FIELD_BUFFER,   /* Tensor *: register_buffer(name, x): in the state dict, converted and copied, not trained */
+    LK_FIELD_NON_PERSISTENT, /* Tensor *: register_buffer(name, x, persistent=False): not in the state dict */
     LK_FIELD_INT,      /* int64_t, double, bool: constants, for printing */
     LK_FIELD_DOUBLE,
     LK_FIELD_BOOL,
@@ -70,24 +76,38 @@ typedef struct ModuleSizes {
     int64_t size[LK_MAX_DIMS];
 } ModuleSizes;
 
-/* A field of struct T; a field of another C type than its kind says does not compile. */
+/* A field of struct T. A field of another C type than its kind says does not compile, nor does a T that does not begin
+ * with `Module base`. */
 #define LK_FIELD_(kind, T, field, ctype) \
-    { kind, #field, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)) }
+    { kind, #field, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)) + LK_IS_MODULE_(T) }
+#define LK_IS_MODULE_(T) \
+    0 * sizeof(_Generic(((T *)0)->base, Module: 1)) + \
+    0 * sizeof(struct { char first; _Static_assert(offsetof(T, base) == 0, "Module base must be the first member"); })
 #define LK_PARAM(T, field) LK_FIELD_(LK_FIELD_PARAM, T, field, Tensor *)
 #define LK_CHILD(T, field) LK_FIELD_(LK_FIELD_CHILD, T, field, Module *)
 #define LK_CHILDREN(T, field) LK_FIELD_(LK_FIELD_CHILDREN, T, field, ModuleArray)
+#define LK_ITEMS(T, field) LK_FIELD_(LK_FIELD_ITEMS, T, field, ModuleArray)
 #define LK_BUFFER(T, field) LK_FIELD_(LK_FIELD_BUFFER, T, field, Tensor *)
+#define LK_NON_PERSISTENT(T, field) LK_FIELD_(LK_FIELD_NON_PERSISTENT, T, field, Tensor *)
 #define LK_INT(T, field) LK_FIELD_(LK_FIELD_INT, T, field, int64_t)
 #define LK_DOUBLE(T, field) LK_FIELD_(LK_FIELD_DOUBLE, T, field, double)
 #define LK_BOOL_FIELD(T, field) LK_FIELD_(LK_FIELD_BOOL, T, field, bool)
 #define LK_SIZES(T, field) LK_FIELD_(LK_FIELD_SIZES, T, field, ModuleSizes)
+
+/* The table: .fields = LK_FIELDS(LK_PARAM(Net, gain), LK_CHILD(Net, linear)), at file scope. An array that several types
+ * share ends with LK_END: static const Field fields[] = { LK_CHILD(Pair, left), LK_END };
+ *
+ * A table that cannot be right is LK_EVALUE, and the message names the fields. lk_module_new refuses a name that is NULL,
+ * empty or dotted, a field outside of the struct, and what has no end. Two fields of one name or at one place are refused
+ * when a module is first used (forward, a walk, the state dict), in strict mode (core/strict.h) by lk_module_new too. */
+#define LK_FIELDS(...) (const Field[]){ __VA_ARGS__, LK_END }
 #define LK_END { LK_FIELD_END, NULL, 0 }
 
 struct ModuleType {
     const char *name; /* the class name that is printed */
     size_t size;      /* sizeof the struct */
     Tensor *(*forward)(Tape *t, Module *self, Tensor *x);
-    const Field *fields; /* ends with LK_END; NULL for a module without fields */
+    const Field *fields; /* LK_FIELDS(…); NULL for a module without fields */
     /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field} is the constant, or
      * True / False for a parameter that is there or not. What stands in [brackets] is left out, with them, when the
      * {field} in it is a negative integer, which means that there is none: "{n}[, padding_idx={padding_idx}]". */
@@ -101,7 +121,8 @@ struct ModuleType {
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
-/* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits the user's struct. */
+/* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits the user's struct.
+ * Without an err to fill, a table that is refused goes to the handler of lk_on_strict (core/strict.h). */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
 LK_API Module *lk_module_retain(Module *m);
 LK_API void lk_module_free(Module *m); /* one owner less; the last one frees parameters and children. NULL allowed */
@@ -121,23 +142,28 @@ inline void lk_free(Module *m) { lk_module_free(m); }
  * inside the copy. Gradients are not copied. Constants and other plain members of the struct are copied as they are. */
 LK_API Module *lk_deepcopy(const Module *m, Error *err);
 
-/* net->linear = m: frees what was in the slot and puts m there. m NULL: the slot keeps what it has, false. To wrap what
- * is in the slot: lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). */
-LK_API bool lk_module_set(Module **slot, Module *m, Error *err);
+/* net->linear = m: frees what was in the slot and puts m there. To wrap what is in the slot:
+ * lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). On an error the slot keeps what
+ * it has: m is NULL, or m holds what is in the slot and lk_retain was forgotten. */
+LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
 
-/* Fills an empty LK_CHILDREN field with copies of the pointers, which it consumes, on failure too. A NULL among them is
- * an error (its reason is in err already), never a shorter array. */
-LK_API bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err);
+/* Fills an empty LK_CHILDREN or LK_ITEMS field with copies of the pointers, which it consumes, on failure too. Errors: a
+ * NULL among them (its reason is in err already), a module that is there twice with one reference, an array that is
+ * filled already; never a shorter array. */
+LK_API LK_MUST_CHECK bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules, Error *err);
 LK_API void lk_module_array_free(ModuleArray *array); /* of one that no module holds; leaves it empty */
 
-/* m.double() / m.float(): converts every parameter in place; gradients are dropped. Without memory it stops at the
- * parameter that did not fit: the ones before it are converted. */
-LK_API bool lk_module_to(Module *m, DType dtype, Error *err);
+/* m.double() / m.float(): converts every parameter and every floating buffer in place; gradients are dropped. Without
+ * memory it stops at the tensor that did not fit: the ones before it are converted. */
+LK_API LK_MUST_CHECK bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* ---- use ------------------------------------------------------------------------------------------------------- */
 
-/* m(x). NULL for a NULL module or input, the reason on the tape. */
+/* m(x). NULL for a NULL module or input, the reason on the tape. A failure inside says where, from the outermost module
+ * that is called: "layers.2 (Linear): lk_linear: x (10, 8) and weight (4, 9): …". */
 LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
+/* m(x, …): the same with fn(t, state, x) in place of m's own forward, for one that takes more than x: a mask, ids. */
+LK_API Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, Tensor *x);
 /* How a forward reads a parameter of its module: the tensor in the slot, or, if it is parametrized, the value that its
  * chain computes: lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)). */
 LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);
@@ -155,7 +181,8 @@ LK_API void lk_print_module(FILE *out, const Module *m);
 /* m.named_children(): the modules that m holds itself, slots that are NULL left out.
  *     for (ChildIter it = lk_children(m); lk_children_next(&it);) … it.name, it.module, lk_module_set(it.slot, …) */
 typedef struct ChildIter {
-    const char *name; /* "linear", or "0", "1", … for LK_CHILDREN */
+    const char *list; /* "blocks" for an item of LK_CHILDREN(T, blocks), which is called "blocks.0"; else NULL */
+    const char *name; /* "linear"; "0", "1", … for an item of LK_CHILDREN or LK_ITEMS */
     Module *module;
     Module **slot; /* where the parent holds it */
     const Module *parent; /* the rest is the iterator's own */
@@ -169,7 +196,8 @@ LK_API bool lk_children_next(ChildIter *it);
 /* Own parameters come before children, whatever the order of declaration; what is shared is seen once, under its first
  * name. Everything is on the stack:
  *     for (ParamIter it = lk_params(m); lk_params_next(&it);) printf("%s\n", it.name);
- * A name of LK_NAME_MAX or more bytes or a nesting deeper than LK_DEPTH_MAX ends the walk with it.failed. */
+ * A name of LK_NAME_MAX or more bytes, a nesting deeper than LK_DEPTH_MAX or a table of fields that is refused ends the
+ * walk with it.failed; lk_walkable says why. */
 enum { LK_NAME_MAX = 256, LK_DEPTH_MAX = 32 };
 typedef struct ModuleIter {
     char name[LK_NAME_MAX]; /* "layers.0.linear"; "" for the root */
@@ -177,6 +205,7 @@ typedef struct ModuleIter {
     Module **slot; /* where its parent holds it; NULL for the root */
     bool failed;
     bool with_duplicates; /* remove_duplicate=False: what is shared appears under all of its names */
+    Module *refused;      /* failed: a module whose table of fields is wrong; NULL: too deep, too long */
     Module *root;         /* the rest is the iterator's own */
     int depth;
     struct {
@@ -192,12 +221,22 @@ typedef struct ParamIter {
     Tensor *tensor;
     Tensor **slot; /* where the module holds it */
     bool failed;
-    bool with_duplicates; /* state_dict order: every name of a shared tensor */
+    bool with_duplicates; /* every name of a shared tensor */
+    bool is_buffer;
     ModuleIter modules;   /* the rest is the iterator's own */
     const Field *field;
+    unsigned kinds; /* of fields, 1 << LK_FIELD_PARAM, … */
 } ParamIter;
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);
+/* m.named_buffers(), those that are not persistent too; and m.state_dict().items(): each module's parameters, then its
+ * persistent buffers, under every name that they have. Both go on with lk_params_next. */
+LK_API ParamIter lk_buffers(Module *m);
+LK_API ParamIter lk_state_tensors(Module *m);
+
+/* Whether every walk over m comes to its end. If not, false, and in err the reason, after the name of the function that
+ * asks. */
+LK_API bool lk_walkable(Module *m, const char *function, Error *err);
 
 /* m.get_submodule(path), "layers.0.linear"; "" is m. A wrong path is LK_EVALUE and names the nearest existing ones. */
 LK_API Module *lk_module_at(Module *m, const char *path, Error *err);
@@ -224,7 +263,7 @@ typedef struct NameStar {
 LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[LK_NAME_STARS]);
 
 /* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many tensors
- * matched. A shared one goes by its first name. */
+ * matched. A shared one goes by its first name. Buffers are never trained. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 /* N1's freeze_linear_layers: freezes the parameters of every Linear in m, m itself included; returns how many. */
 LK_API int lk_freeze_linears(Module *m);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/hash.h"
+#include "core/internal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"
@@ -18,18 +19,18 @@ typedef struct ModuleDict {
     ModuleArray lists; /* one ParametrizationList for each parametrized parameter, in order of registration */
 } ModuleDict;
 
-static const Field dict_fields[] = { LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray), LK_END };
-static const ModuleType dict_type = { .name = "ModuleDict", .size = sizeof(ModuleDict), .fields = dict_fields };
-
-static const Field list_fields[] = {
-    LK_PARAM(ParametrizationList, original),
-    LK_CHILDREN(ParametrizationList, chain),
-    LK_BUFFER(ParametrizationList, merged),
-    LK_BUFFER(ParametrizationList, kept),
-    LK_END,
+static const ModuleType dict_type = {
+    .name = "ModuleDict",
+    .size = sizeof(ModuleDict),
+    .fields = LK_FIELDS(LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray)),
 };
+
 const ModuleType lk_parametrization_list_type = {
-    .name = "ParametrizationList", .size = sizeof(ParametrizationList), .fields = list_fields
+    .name = "ParametrizationList",
+    .size = sizeof(ParametrizationList),
+    .fields = LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
+                        LK_NON_PERSISTENT(ParametrizationList, merged),
+                        LK_NON_PERSISTENT(ParametrizationList, kept)),
 };
 
 ModuleArray lk_lists_of(const Module *m)
@@ -99,10 +100,12 @@ static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
     return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* Its struct holds the settings, and which tensors and children it has. */
+/* Its struct holds the settings, and which tensors and children it has; its base, besides, who uses it. */
 uint64_t lk_module_state(const Module *m, uint64_t start)
 {
-    uint64_t hash = lk_hash(start ^ LK_HASH_START, m, m->type->size);
+    uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);
+    hash = lk_hash(hash, &m->training, sizeof m->training);
+    hash = lk_hash(hash, m + 1, m->type->size - sizeof *m);
     for (const Field *f = first_field(m); f; f = next_field(f))
         if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
     for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = lk_module_state(it.module, hash);
@@ -143,7 +146,7 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
     }
     if (!*kept) *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
     if (!*kept) return lk_fail(t, err.code, "%s", err.message);
-    lk_copy_(*kept, value, NULL);
+    lk_copy_fitting(*kept, value);
     *kept_state = state;
     lk_tape_release(t, mark, NULL);
     return *kept;
@@ -297,7 +300,7 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
     if (ok) {
         list->chain.items[list->chain.count - 1] = lk_module_retain(p);
         lk_train(p, m->training);
-        if (inverse) lk_copy_(list->original, inverse, NULL);
+        if (inverse) lk_copy_fitting(list->original, inverse);
     }
     lk_tape_free(t);
     return ok;
@@ -370,7 +373,7 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
         if (!t) return false;
         Tensor *value = lk_list_value(t, list);
         if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
-        else lk_copy_(list->original, value, NULL);
+        else lk_copy_fitting(list->original, value);
         lk_tape_free(t);
         if (!value) return false;
     }

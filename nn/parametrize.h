@@ -38,8 +38,8 @@ typedef enum RegisterMode {
 /* register_parametrization(m, name, p): appends p, which is consumed, to the chain. Further ones never touch the original.
  * Errors, nothing changed: LK_EVALUE (m has no such parameter), LK_ESHAPE or LK_EDTYPE (p returns another shape or dtype),
  * LK_EMEMORY, and whatever p's forward reports. */
-LK_API bool lk_register_parametrization(Module *m, const char *name, Module *p, Error *err);
-LK_API bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode, Error *err);
+LK_API LK_MUST_CHECK bool lk_register_parametrization(Module *m, const char *name, Module *p, Error *err);
+LK_API LK_MUST_CHECK bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode, Error *err);
 
 /* is_parametrized(m, name); name NULL: any of m's parameters. */
 LK_API bool lk_is_parametrized(const Module *m, const char *name);
@@ -54,18 +54,18 @@ LK_API Tensor *lk_read(Tape *t, Module *m, const char *name);
 /* m.<name> = value, under no_grad: the right_inverse functions run in reverse order and original gets the result. Without
  * parametrizations the value is copied. Errors, nothing changed: LK_ESTATE (a parametrization has no right_inverse),
  * LK_ESHAPE, LK_EDTYPE. */
-LK_API bool lk_assign(Module *m, const char *name, Tensor *value, Error *err);
+LK_API LK_MUST_CHECK bool lk_assign(Module *m, const char *name, Tensor *value, Error *err);
 
 /* remove_parametrizations(m, name, leave_parametrized): the original goes back into its slot, with the value that was read
  * last (leave) or with its own bits. It stays the same tensor and keeps requires_grad. */
-LK_API bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametrized, Error *err);
+LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametrized, Error *err);
 /* Takes the one at place i out of the chain (with the last one, the original goes back into its slot). */
-LK_API bool lk_remove_parametrization_at(Module *m, const char *name, int i, Error *err);
+LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i, Error *err);
 
 /* Computes each parametrized parameter of m and its children once and for all: until lk_unmerge, that tensor is what
  * forward reads, at no cost. The originals keep their bits (the state dict too), and neither they nor the chains are
  * trained meanwhile. Merging again computes anew. */
-LK_API bool lk_merge(Module *m, Error *err);
+LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
 
 /* with parametrize.cached(): while it is on for m, a parametrized parameter of m or its children is computed once and

@@ -89,23 +89,49 @@ static void print_repr(FILE *out, const Module *m, int indent)
     }
 }
 
+static void print_tree(FILE *out, const Module *m, int indent);
+
+static void print_child(FILE *out, const ChildIter *it, int indent)
+{
+    new_line(out, indent);
+    fprintf(out, "(%s): ", it->name);
+    print_tree(out, it->module, indent);
+}
+
+/* The children; those of one LK_CHILDREN stand in a ModuleList, which is there when it is empty too. */
+static void print_children(FILE *out, const Module *m, int indent)
+{
+    ChildIter it = lk_children(m);
+    bool more = lk_children_next(&it);
+    for (const Field *f = first_field(m); f; f = next_field(f)) {
+        bool list = f->kind == LK_FIELD_CHILDREN, empty = !more || it.field != f;
+        if (list) new_line(out, indent), fprintf(out, "(%s): ModuleList(", f->name);
+        for (; more && it.field == f; more = lk_children_next(&it)) print_child(out, &it, list ? indent + 2 : indent);
+        if (list && !empty) new_line(out, indent);
+        if (list) fputc(')', out);
+    }
+}
+
+static bool has_children(const Module *m)
+{
+    for (const Field *f = first_field(m); f; f = next_field(f))
+        if (f->kind == LK_FIELD_CHILDREN) return true;
+    ChildIter it = lk_children(m);
+    return lk_children_next(&it);
+}
+
 /* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
     const char *repr = m->type->repr ? m->type->repr : "";
-    ChildIter children = lk_children(m);
-    bool block = lk_children_next(&children) || strchr(repr, '\n');
+    bool block = has_children(m) || strchr(repr, '\n');
 
     fprintf(out, "%s%s(", m->parametrizations ? "Parametrized" : "", m->type->name);
     if (*repr) {
         if (block) new_line(out, indent + 2);
         print_repr(out, m, indent + 2);
     }
-    for (ChildIter it = lk_children(m); lk_children_next(&it);) {
-        new_line(out, indent + 2);
-        fprintf(out, "(%s): ", it.name);
-        print_tree(out, it.module, indent + 2);
-    }
+    print_children(out, m, indent + 2);
     if (block) new_line(out, indent);
     fputc(')', out);
 }

@@ -10,18 +10,16 @@ static Tensor *sequential_forward(Tape *t, Module *self, Tensor *x)
     return x;
 }
 
-static const Field sequential_fields[] = { LK_CHILDREN(Sequential, modules), LK_END };
-
 const ModuleType lk_sequential_type = {
     .name = "Sequential",
     .size = sizeof(Sequential),
     .forward = sequential_forward,
-    .fields = sequential_fields,
+    .fields = LK_FIELDS(LK_ITEMS(Sequential, modules)),
 };
 
 Module *lk_sequential_new(int count, Module *const *modules, Error *err)
 {
-    ModuleArray array; /* first: it consumes the modules, whatever happens */
+    ModuleArray array = { NULL, 0 }; /* first: it consumes the modules, whatever happens */
     if (!lk_module_array_init(&array, count, modules, err)) return NULL;
     Sequential *s = lk_module_new(&lk_sequential_type, err);
     if (s) {

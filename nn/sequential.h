@@ -22,6 +22,6 @@ LK_API int lk_sequential_len(const Module *sequential);
 /* layers[i], borrowed; negative i counts from the end. NULL: out of range, or not a Sequential. */
 LK_API Module *lk_sequential_at(Module *sequential, int i, Error *err);
 /* layers[i] = m. On a NULL m or a bad i nothing changes and m is freed. */
-LK_API bool lk_sequential_set(Module *sequential, int i, Module *m, Error *err);
+LK_API LK_MUST_CHECK bool lk_sequential_set(Module *sequential, int i, Module *m, Error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* state.c - the state dict in memory: a snapshot of all parameters, and putting one back. In files:
+/* state.c - the state dict in memory: a snapshot of parameters and buffers, and putting one back. In files:
  * data/safetensors.c. */
 #include "nn/state.h"
 
@@ -7,16 +7,9 @@
 #include <string.h>
 
 #include "core/dot.h"
+#include "core/internal.h"
 #include "core/memory.h"
 #include "nn/fields.h"
-
-/* Every name of every parameter, as a state dict has them. */
-static ParamIter names_of(Module *m)
-{
-    ParamIter it = lk_params(m);
-    it.with_duplicates = true;
-    return it;
-}
 
 /* ---- making one ------------------------------------------------------------------------------------------------ */
 
@@ -68,7 +61,7 @@ static StateDict *state_of(Module *m, bool copies, const char *function, Error *
     if (!lk_walkable(m, function, err)) return NULL;
     StateDict *state = lk_state_dict_empty_new(err);
     if (!state) return NULL;
-    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+    for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         Tensor *x = copies ? lk_clone(it.tensor, err) : lk_tensor_retain(it.tensor);
         if (lk_state_dict_add(state, it.name, x, err)) continue;
         lk_state_dict_free(state);
@@ -135,7 +128,7 @@ static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
 /* Every name that is not on both sides, every tensor that does not fit its parameter. */
 static void compare(Module *m, const StateDict *state, NameList *missing, NameList *unexpected, NameList *mismatched)
 {
-    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+    for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *x = it.tensor, *value = lk_state_dict_get(state, it.name);
         if (!value) {
             list_name(missing, "%s", it.name);
@@ -147,7 +140,7 @@ static void compare(Module *m, const StateDict *state, NameList *missing, NameLi
     }
     for (int i = 0; i < state->count; i++) {
         const char *name = state->entries[i].name;
-        ParamIter it = names_of(m);
+        ParamIter it = lk_state_tensors(m);
         while (lk_params_next(&it) && strcmp(it.name, name) != 0) continue;
         if (!it.tensor) list_name(unexpected, "%s", name);
     }
@@ -157,6 +150,11 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
 {
     if (!m || !state) return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: the %s is NULL", m ? "state" : "module");
     if (!lk_walkable(m, "lk_load_state_dict", err)) return false;
+    for (int i = 0; i < state->count; i++)
+        for (int j = 0; j < i; j++)
+            if (strcmp(state->entries[i].name, state->entries[j].name) == 0)
+                return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: entries %d and %d of the state are both called "
+                                    "\"%.100s\"", j, i, state->entries[i].name);
 
     NameList missing = { 0 }, unexpected = { 0 }, mismatched = { 0 };
     compare(m, state, &missing, &unexpected, &mismatched);
@@ -166,9 +164,9 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
                             m->type->name, missing.count, missing.text, unexpected.count, unexpected.text,
                             mismatched.count, mismatched.text);
 
-    for (ParamIter it = names_of(m); lk_params_next(&it);) {
+    for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *value = lk_state_dict_get(state, it.name);
-        if (value) lk_copy_(it.tensor, value, NULL); /* same shape, same dtype: cannot fail */
+        if (value) lk_copy_fitting(it.tensor, value);
     }
     return true;
 }

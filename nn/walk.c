@@ -25,17 +25,17 @@ bool lk_children_next(ChildIter *it)
             if (!slots.items[i]) continue;
             it->slot = &slots.items[i];
             it->module = slots.items[i];
+            it->list = f->kind == LK_FIELD_CHILDREN ? f->name : NULL;
             it->name = f->name;
-            if (f->kind == LK_FIELD_CHILDREN) {
+            if (f->kind == LK_FIELD_LISTS) it->name = ((const ParametrizationList *)it->module)->field->name;
+            if (f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_ITEMS) {
                 snprintf(it->number, sizeof it->number, "%d", i);
                 it->name = it->number;
-            } else if (f->kind == LK_FIELD_LISTS) {
-                it->name = ((const ParametrizationList *)it->module)->field->name;
             }
             return true;
         }
     }
-    it->name = NULL;
+    it->list = it->name = NULL;
     it->module = NULL;
     it->slot = NULL;
     return false;
@@ -56,22 +56,32 @@ static Module **first_slot_of_module(const Module *m, const Module *wanted, int 
     return NULL;
 }
 
-static Tensor **first_slot_of_param(const Module *m, const Tensor *wanted, int depth)
+static Tensor **first_slot_of_tensor(const Module *m, unsigned kinds, const Tensor *wanted, int depth)
 {
     if (depth > LK_DEPTH_MAX) return NULL;
     for (const Field *f = first_field(m); f; f = next_field(f)) {
-        if (f->kind != LK_FIELD_PARAM) continue;
+        if (!(kinds & 1u << f->kind)) continue;
         Tensor **slot = field_of(m, f);
         if (*slot == wanted) return slot;
     }
     for (ChildIter it = lk_children(m); lk_children_next(&it);) {
-        Tensor **slot = first_slot_of_param(it.module, wanted, depth + 1);
+        Tensor **slot = first_slot_of_tensor(it.module, kinds, wanted, depth + 1);
         if (slot) return slot;
     }
     return NULL;
 }
 
-/* ---- modules and parameters ------------------------------------------------------------------------------------ */
+bool lk_holds_param(const Module *m, const Tensor *x)
+{
+    return first_slot_of_tensor(m, 1 << LK_FIELD_PARAM, x, 0);
+}
+
+bool lk_holds_module(const Module *m, const Module *wanted)
+{
+    return m == wanted || first_slot_of_module(m, wanted, 0);
+}
+
+/* ---- modules, parameters, buffers -------------------------------------------------------------------------------- */
 
 /* name = prefix.part, of which name may already hold the prefix; false when it is too long. */
 static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
@@ -100,6 +110,10 @@ static bool end_of_modules(ModuleIter *it, bool failed)
 static bool enter(ModuleIter *it, Module *m, Module **slot)
 {
     if (it->depth == LK_DEPTH_MAX) return end_of_modules(it, true);
+    if (!lk_is_checked(m)) {
+        it->refused = m;
+        return end_of_modules(it, true);
+    }
     it->module = m;
     it->slot = slot;
     it->stack[it->depth].children = lk_children(m);
@@ -121,26 +135,53 @@ bool lk_modules_next(ModuleIter *it)
         }
         Module *m = children->module;
         if (!it->with_duplicates && m->refs > 1 && first_slot_of_module(it->root, m, 0) != children->slot) continue;
-        if (!join(it->name, it->stack[it->depth - 1].name_length, children->name)) return end_of_modules(it, true);
+        size_t length = it->stack[it->depth - 1].name_length;
+        bool fits = !children->list || join(it->name, length, children->list);
+        if (children->list && fits) length = strlen(it->name);
+        if (!fits || !join(it->name, length, children->name)) return end_of_modules(it, true);
         return enter(it, m, children->slot);
     }
     return end_of_modules(it, false);
 }
 
+enum { PARAMS = 1 << LK_FIELD_PARAM, BUFFERS = 1 << LK_FIELD_BUFFER, REST = 1 << LK_FIELD_NON_PERSISTENT };
+
 ParamIter lk_params(Module *m)
 {
-    return (ParamIter){ .modules = lk_modules(m) };
+    return (ParamIter){ .modules = lk_modules(m), .kinds = PARAMS };
 }
 
-static bool next_own_param(ParamIter *it, const Module *m)
+ParamIter lk_buffers(Module *m)
 {
-    for (const Field *f; (f = it->field);) {
-        it->field = next_field(f);
-        if (f->kind != LK_FIELD_PARAM) continue;
+    return (ParamIter){ .modules = lk_modules(m), .kinds = BUFFERS | REST };
+}
+
+ParamIter lk_state_tensors(Module *m)
+{
+    return (ParamIter){ .modules = lk_modules(m), .kinds = PARAMS | BUFFERS, .with_duplicates = true };
+}
+
+/* The fields are gone through twice, for parameters and for buffers. */
+static const Field *next_field_of_kind(ParamIter *it, const Module *m)
+{
+    for (;;) {
+        const Field *f = it->field;
+        if (!f && it->is_buffer) return NULL;
+        it->field = f ? next_field(f) : first_field(m);
+        it->is_buffer = it->is_buffer || !f;
+        unsigned kinds = it->kinds & (it->is_buffer ? ~(unsigned)PARAMS : (unsigned)PARAMS);
+        if (f && kinds & 1u << f->kind) return f;
+    }
+}
+
+static bool next_own_tensor(ParamIter *it, const Module *m)
+{
+    for (const Field *f; (f = next_field_of_kind(it, m));) {
         Tensor **slot = field_of(m, f);
         Tensor *x = *slot;
         if (!x) continue;
-        if (!it->with_duplicates && x->refs > 1 && first_slot_of_param(it->modules.root, x, 0) != slot) continue;
+        if (!it->with_duplicates && x->refs > 1 && first_slot_of_tensor(it->modules.root, it->kinds, x, 0) != slot)
+            continue;
         size_t length = strlen(it->modules.name);
         memcpy(it->name, it->modules.name, length);
         it->failed = !join(it->name, length, f->name);
@@ -156,13 +197,14 @@ bool lk_params_next(ParamIter *it)
     if (!it) return false;
     it->modules.with_duplicates = it->with_duplicates;
     for (;;) {
-        if (it->modules.module && next_own_param(it, it->modules.module)) {
+        if (it->modules.module && next_own_tensor(it, it->modules.module)) {
             if (!it->failed) return true;
             end_of_modules(&it->modules, true);
             break;
         }
         if (!lk_modules_next(&it->modules)) break;
         it->field = first_field(it->modules.module);
+        it->is_buffer = false;
     }
     it->failed = it->modules.failed;
     it->tensor = NULL;
@@ -172,9 +214,9 @@ bool lk_params_next(ParamIter *it)
 
 bool lk_walkable(Module *m, const char *function, Error *err)
 {
-    ParamIter it = lk_params(m);
-    it.with_duplicates = true; /* every name there is */
+    ParamIter it = lk_state_tensors(m); /* every name there is */
     while (lk_params_next(&it)) continue;
+    if (it.modules.refused) return lk_check_table(it.modules.refused->type, function, err);
     if (it.failed)
         lk_error_set(err, LK_EVALUE, "%s: %s has modules nested more than %d deep, or a name of %d bytes or more",
                      function, m->type->name, LK_DEPTH_MAX, LK_NAME_MAX);

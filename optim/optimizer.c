@@ -69,6 +69,7 @@ static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Erro
     *group = *settings;
     group->params = params;
     group->next = NULL;
+    group->seen.params = group->seen.values = (TensorList){ 0 };
     group->state = lk_mem_calloc((size_t)params.count + 1, sizeof *group->state); /* an empty list is checked later */
     if (!group->state)
         lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name, params.count);
@@ -99,6 +100,8 @@ void lk_optimizer_free(Optimizer *opt)
             for (int k = 0; k < 2; k++) lk_tensor_free(opt->state[i].moment[k]);
         lk_mem_free(opt->state);
         lk_tensor_list_free(&opt->params);
+        lk_tensor_list_free(&opt->seen.params);
+        lk_tensor_list_free(&opt->seen.values);
         lk_mem_free(opt);
     }
 }
@@ -275,6 +278,8 @@ static void update_all(Optimizer *opt, int64_t total)
 bool lk_step(Optimizer *opt, Error *err)
 {
     if (!opt) return lk_error_set(err, LK_EVALUE, "lk_step: the optimizer is NULL");
+    opt->steps++;
+    opt->last_step = LK_STEP_REFUSED;
     /* Everything that can fail comes before the first change. */
     for (const ParamGroup *group = opt; group; group = group->next)
         if (!check_settings(group, "lk_step", err)) return false;
@@ -282,8 +287,11 @@ bool lk_step(Optimizer *opt, Error *err)
         if (is_updated(it.param) && !prepare(&it, err)) return false;
 
     int64_t total = 0;
+    opt->last_step = LK_STEP_ALL_FROZEN;
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
+        if (it.param->requires_grad && opt->last_step == LK_STEP_ALL_FROZEN) opt->last_step = LK_STEP_NO_GRADIENT;
         if (!is_updated(it.param)) continue;
+        if (opt->last_step != LK_STEP_MADE) opt->last_step = it.group->lr > 0 ? LK_STEP_MADE : LK_STEP_LR_0;
         it.state->step++;
         total += lk_numel(it.param);
         lk_touch(it.param);

@@ -49,6 +49,15 @@ typedef struct OptimizerType {
     const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
 } OptimizerType;
 
+typedef enum OptimizerStep { /* what the last lk_step did */
+    LK_STEP_NONE,        /* there was none */
+    LK_STEP_MADE,        /* it updated parameters */
+    LK_STEP_LR_0,        /* nothing: lr is 0 in all groups that have gradients */
+    LK_STEP_NO_GRADIENT, /* nothing: no trainable parameter has a gradient */
+    LK_STEP_ALL_FROZEN,  /* nothing: no parameter is trainable */
+    LK_STEP_REFUSED,     /* nothing: it returned false */
+} OptimizerStep;
+
 struct Optimizer {
     const OptimizerType *type;
     double lr;
@@ -58,6 +67,12 @@ struct Optimizer {
     TensorList params;
     OptimizerState *state;    /* one for each parameter */
     ParamGroup *next;         /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; NULL behind the last group */
+    OptimizerStep last_step;
+    int64_t steps;            /* calls of lk_step so far */
+    struct {                  /* lk_print_training (nn/diagnose.h): what it saw when it was called last */
+        TensorList params, values;
+        int64_t steps;
+    } seen;
 };
 
 /* Each consumes the list (on failure too). Parameters are owned, contiguous, floating leaves, each listed once. Errors:
@@ -74,8 +89,9 @@ LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
 LK_API ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err);
 
 /* One update of every trainable parameter that has a gradient. False, with nothing changed: no memory for new state, a
- * setting outside PyTorch's range, a parameter whose dtype was changed after its first step. */
-LK_API bool lk_step(Optimizer *opt, Error *err);
+ * setting outside PyTorch's range, a parameter whose dtype was changed after its first step. True although there was
+ * nothing to update: opt->last_step says why, and lk_print_training (nn/diagnose.h) at length. */
+LK_API LK_MUST_CHECK bool lk_step(Optimizer *opt, Error *err);
 
 /* p.grad = None for every parameter; the memory is kept for the next backward. */
 LK_API void lk_optimizer_zero_grad(Optimizer *opt);
@@ -98,6 +114,6 @@ LK_API bool lk_optimizer_states_next(OptimizerIter *it);
  * it consumes, on failure too. With the same values, settings and gradients the next step has the same bits as there.
  * False, with the state as it was: LK_ESHAPE for moments that are not like the parameter, owned and contiguous;
  * LK_EVALUE for fewer than its optimizer needs after a step, and for a negative step. */
-LK_API bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err);
+LK_API LK_MUST_CHECK bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err);
 
 #endif

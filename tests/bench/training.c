@@ -109,7 +109,7 @@ static void train_step(void *state)
     while (!lk_loader_next(k->loader, &b)) lk_loader_begin(k->loader);
     Tensor *loss = lk_cross_entropy(k->t, logits_of(k, &b), b.y);
     lk_optimizer_zero_grad(k->opt);
-    if (lk_backward(k->t, loss)) lk_step(k->opt, &k->err);
+    if (!lk_backward(k->t, loss) || !lk_step(k->opt, &k->err)) return;
     lk_tape_reset(k->t);
 }
 
@@ -176,7 +176,7 @@ static bool run_evaluation(const Bench *b, const Workload *w, Result *r, Error *
 static void adam_step(void *state)
 {
     Task *k = state;
-    lk_step(k->opt, &k->err);
+    if (!lk_step(k->opt, &k->err)) return; /* task_end says why */
 }
 
 /* The parameters of W2 with a gradient that stays as it is. */
@@ -204,7 +204,7 @@ static void chain(void *state)
     Task *k = state;
     Tensor *y = k->x;
     for (int i = 0; i < CHAIN; i++) y = lk_scale(k->t, y, 1.001);
-    lk_backward(k->t, y);
+    if (!lk_backward(k->t, y)) return;
     lk_zero_grad_(k->x);
     lk_tape_reset(k->t);
 }

@@ -26,7 +26,7 @@ static void train_step(void *state)
     Task *k = state;
     Tensor *loss = lk_cross_entropy(k->t, roberta_logits(k->t, k->model, k->ids, NULL), k->labels);
     lk_optimizer_zero_grad(k->opt);
-    if (lk_backward(k->t, loss)) lk_step(k->opt, &k->err);
+    if (!lk_backward(k->t, loss) || !lk_step(k->opt, &k->err)) return;
     lk_tape_reset(k->t);
 }
 

@@ -21,9 +21,8 @@ static Tensor *net_forward(Tape *t, Module *self, Tensor *x)
 {
     return lk_forward(t, ((Net *)self)->layers, x);
 }
-static const Field net_fields[] = { LK_CHILD(Net, layers), LK_END };
 static const ModuleType net_type = {
-    .name = "Net", .size = sizeof(Net), .forward = net_forward, .fields = net_fields
+    .name = "Net", .size = sizeof(Net), .forward = net_forward, .fields = LK_FIELDS(LK_CHILD(Net, layers))
 };
 
 static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64_t out, Rng *rng, Error *err)
@@ -63,11 +62,12 @@ typedef struct Tied {
     int plain; /* not in the table: copied as it is */
 } Tied;
 
-static const Field tied_fields[] = {
-    LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain),    LK_CHILD(Tied, first), LK_CHILD(Tied, second),
-    LK_CHILD(Tied, decoder), LK_CHILD(Tied, act), LK_END,
+static const ModuleType tied_type = {
+    .name = "Tied",
+    .size = sizeof(Tied),
+    .fields = LK_FIELDS(LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain), LK_CHILD(Tied, first), LK_CHILD(Tied, second),
+                        LK_CHILD(Tied, decoder), LK_CHILD(Tied, act)),
 };
-static const ModuleType tied_type = { .name = "Tied", .size = sizeof(Tied), .fields = tied_fields };
 
 static inline Module *tied_new(Rng *rng, Error *err)
 {
@@ -100,7 +100,7 @@ static inline Module *tied_new(Rng *rng, Error *err)
 static inline void set_grad(Tensor *x, const Tensor *values)
 {
     if (!x->grad_room) x->grad_room = lk_clone(values, NULL);
-    else lk_copy_(x->grad_room, values, NULL);
+    else check(lk_copy_(x->grad_room, values, NULL));
     x->grad = x->grad_room;
 }
 

@@ -128,7 +128,7 @@ Test(dropout, has_one_mask_forward_and_backward)
             Tensor *noise = lk_div(t, lk_detach(t, y), lk_detach(t, in));
             Tensor *dx = lk_zeros(t, LK_F64, LK_SHAPE(70, 50));
             Tensor *place = form == 0 ? dx : form == 1 ? lk_T(t, dx) : lk_slice(t, dx, 1, 0, INT64_MAX, 2);
-            lk_copy_(place, lk_mul(t, dy, noise), NULL);
+            check(lk_copy_(place, lk_mul(t, dy, noise), NULL));
             check_close_to(lk_grad(x), dx, 1e-15);
             check(!once || !lk_equal(noise, once), "two calls drop the same");
             once = noise;

@@ -223,7 +223,7 @@ Test(in_place, a_change_through_any_view_counts)
             case BASE: lk_fill_(x, 0); break;
             case TRANSPOSED: lk_fill_(lk_T(t, x), 0); break;
             case PART: lk_fill_(lk_slice(t, x, 0, 1, 2, 1), 0); break;
-            case DETACHED: lk_copy_(lk_detach(t, x), lk_zeros(t, LK_F32, LK_SCALAR), NULL); break;
+            case DETACHED: check(lk_copy_(lk_detach(t, x), lk_zeros(t, LK_F32, LK_SCALAR), NULL)); break;
             case RAW: ((float *)x->data)[3] = 0, lk_touch(x); break;
             }
             check(!lk_backward(t, loss), "used %d, way %d", used, way);

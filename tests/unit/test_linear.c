@@ -91,8 +91,8 @@ Test(linear, forward_of_known_numbers)
     Linear *l = lk_as_linear(m);
     Tensor *w = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, -1, 0, 1), *b = make_tensor(LK_F32, LK_SHAPE(2), 10, 20);
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 1, 1, 2, 0, -2);
-    lk_copy_(l->weight, w, NULL);
-    lk_copy_(l->bias, b, NULL);
+    check(lk_copy_(l->weight, w, NULL));
+    check(lk_copy_(l->bias, b, NULL));
     Tape *t = lk_tape_new(NULL);
     lk_tape_on_error(t, NULL, NULL);
     Tensor *y = lk_forward(t, m, x);
@@ -115,9 +115,9 @@ Test(linear, gradients_of_a_whole_net)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *net = net_new(5, 4, 6, 3, &rng, NULL);
-    lk_module_to(net, LK_F64, NULL);
+    check(lk_module_to(net, LK_F64, NULL));
     Module *m = lk_sequential_new(LK_MODULES(net, lk_tanh_new(NULL), lk_linear_new(3, 2, false, &rng, NULL)), NULL);
-    lk_module_to(m, LK_F64, NULL);
+    check(lk_module_to(m, LK_F64, NULL));
     Tensor *x = lk_param_new(LK_F64, LK_SHAPE(7, 5), NULL);
     lk_normal_(x, 0.0, 1.0, &rng);
 
@@ -131,7 +131,7 @@ Test(linear, gradients_of_a_whole_net)
     lk_set_requires_grad(x, false);
     check(lk_gradcheck_module(m, x, &strict, &report), "%s", report.message);
     check(report.checked == lk_count_trainable_parameters(m));
-    lk_convert_(lk_param_at(m, "2.weight", NULL), LK_F32, NULL);
+    check(lk_convert_(lk_param_at(m, "2.weight", NULL), LK_F32, NULL));
     check(!lk_gradcheck_module(m, x, &strict, &report));
     check(strstr(report.message, "float64"), "%s", report.message);
     lk_free(x);
@@ -145,9 +145,9 @@ static Tensor *wrong_forward(Tape *t, Module *self, Tensor *x)
     Tensor *hidden = lk_linear(t, x, lk_detach(t, l->weight), l->bias);
     return lk_add(t, lk_scale(t, hidden, 2.0), lk_linear(t, x, l->weight, NULL));
 }
-static const Field wrong_fields[] = { LK_PARAM(Linear, weight), LK_PARAM(Linear, bias), LK_END };
 static const ModuleType wrong_type = {
-    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward, .fields = wrong_fields
+    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward,
+    .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias)),
 };
 
 Test(linear, gradcheck_names_the_parameter_whose_gradient_is_wrong)
@@ -175,7 +175,7 @@ Test(linear, gradcheck_without_memory_is_a_report)
     lk_manual_seed(&rng, 0);
     check_alloc_begin();
     Module *m = lk_linear_new(2, 2, true, &rng, NULL);
-    lk_module_to(m, LK_F64, NULL);
+    check(lk_module_to(m, LK_F64, NULL));
     Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(1, 2), NULL);
     int64_t live = check_alloc_live(), n = 0;
     for (bool failed = true; failed; n++) {

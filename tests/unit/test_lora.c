@@ -92,7 +92,7 @@ static void check_both(int ndim, const int64_t *shape, const double *x_values, c
         v_shape[ndim - 1] = 3;
         Tensor *x = f64_from(ndim, shape, x_values), *v = f64_from(ndim, v_shape, v_values);
         static const char *const names[4] = { "linear.weight", "linear.bias", "lora.A", "lora.B" };
-        lk_module_to(a, LK_F64, NULL);
+        check(lk_module_to(a, LK_F64, NULL));
         for (int i = 0; i < 4; i++) {
             Tensor *p = lk_param_at(a, names[i], NULL), *value = f64_from(p->ndim, p->shape, leaves[i]);
             check(lk_copy_(p, value, NULL));
@@ -143,8 +143,8 @@ Test(lora, alpha_is_not_divided_by_the_rank)
     Tensor *A = make_tensor(LK_F32, LK_SHAPE(3, 2), 1, 0, 0, 1, 1, 1);
     Tensor *B = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4);
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 0, -2, 4);
-    lk_copy_(l->A, A, NULL);
-    lk_copy_(l->B, B, NULL);
+    check(lk_copy_(l->A, A, NULL));
+    check(lk_copy_(l->B, B, NULL));
     Tape *t = lk_tape_new(NULL);
     check_values(lk_forward(t, m, x), 0, 9.5, 14, 5, 8); /* 0.5 · [[4, 5], [4, 2]] B */
     l->alpha = 2.0;                                      /* read at every forward */
@@ -180,8 +180,9 @@ Test(lora, gradients_pass_the_check_and_the_frozen_linear_gets_none)
     Module *net = net_new(5, 6, 4, 3, &rng, NULL);
     net_add_lora(net, 2, 3.0, &rng, NULL);
     Module *first = lk_module_retain(lk_module_at(net, "layers.0.linear", NULL)); /* one of the other form too */
-    lk_module_set(lk_slot_at(net, "layers.0", NULL), lk_linear_with_lora_new(first, 3, 0.5, &rng, NULL), NULL);
-    lk_module_to(net, LK_F64, NULL);
+    Module *other = lk_linear_with_lora_new(first, 3, 0.5, &rng, NULL);
+    check(lk_module_set(lk_slot_at(net, "layers.0", NULL), other, NULL));
+    check(lk_module_to(net, LK_F64, NULL));
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora.B")) lk_normal_(it.tensor, 0.0, 1.0, &rng);
     Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(4, 5), NULL);
@@ -221,8 +222,8 @@ Test(lora, two_wrappers_share_one_linear)
     /* Same A and B in both, B ≠ 0: the two forms are one function. */
     Tensor *A = lk_param_at(a, "lora.A", NULL), *B = lk_param_at(a, "lora.B", NULL);
     lk_normal_(B, 0.0, 1.0, &rng);
-    lk_copy_(lk_param_at(b, "lora.A", NULL), A, NULL);
-    lk_copy_(lk_param_at(b, "lora.B", NULL), B, NULL);
+    check(lk_copy_(lk_param_at(b, "lora.A", NULL), A, NULL));
+    check(lk_copy_(lk_param_at(b, "lora.B", NULL), B, NULL));
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(5, 4));
     check_close_to(lk_forward(t, a, x), lk_forward(t, b, x), 1e-6);
@@ -241,13 +242,13 @@ Test(lora, the_adapter_of_a_double_linear_is_double)
     Rng rng, same;
     lk_manual_seed(&rng, 0);
     Module *linear = lk_linear_new(4, 3, true, &rng, NULL);
-    lk_module_to(linear, LK_F64, NULL);
+    check(lk_module_to(linear, LK_F64, NULL));
     same = rng;
     Module *m = lk_linear_with_lora_new(linear, 2, 1.0, &rng, NULL);
     Module *layer = lk_lora_layer_new(4, 3, 2, 1.0, &same, NULL);
     Tensor *A = lk_param_at(m, "lora.A", NULL);
     check(A->dtype == LK_F64);
-    lk_module_to(layer, LK_F64, NULL);
+    check(lk_module_to(layer, LK_F64, NULL));
     check_equal(A, lk_as_lora_layer(layer)->A);
     lk_free(layer);
     lk_free(m);

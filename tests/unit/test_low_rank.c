@@ -162,7 +162,7 @@ static Module *adapted_linear(void)
 {
     lk_manual_seed(&rng, 1);
     Module *m = lk_linear_new(IN, OUT, true, &rng, NULL);
-    lk_module_to(m, LK_F64, NULL);
+    check(lk_module_to(m, LK_F64, NULL));
     check(lk_add_lora(m, &(LoRAConfig){ .adapter = "one", .rank = 2, .alpha = 3 }, &rng, NULL) == 1);
     check(lk_add_lora(m, &(LoRAConfig){ .adapter = "two", .rank = 1, .alpha = 0.5 }, &rng, NULL) == 1);
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) lk_normal_(it.lora->lora_B, 0, 1, &rng);

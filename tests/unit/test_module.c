@@ -131,6 +131,52 @@ Test(module, a_slot_is_replaced_or_kept)
     check(check_alloc_live() == 0);
 }
 
+/* What is handed over without a reference would be freed too often. */
+Test(module, a_place_without_a_reference_is_refused)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Error err = { 0 };
+    check_alloc_begin();
+    Module *net = net_new(6, 5, 4, 3, &rng, &err);
+    Module **slot = lk_slot_at(net, "layers.2", &err), *before = *slot;
+    check(!lk_module_set(slot, lk_linear_with_lora_new(*slot, 2, 1.0, &rng, &err), &err)); /* lk_retain is missing */
+    check_error(&err, LK_EVALUE, "lk_module_set: the new LinearWithLoRA holds the Linear that is in the slot, without a "
+                                 "reference of its own; give it lk_retain(*slot)");
+    check(*slot == before && before->refs == 1);
+    err = (Error){ 0 };
+    check(lk_module_set(slot, *slot, &err)); /* net.layers[2] = net.layers[2] */
+    check(*slot == before && before->refs == 1);
+    check(lk_module_set(slot, lk_retain(*slot), &err));
+    check(*slot == before && before->refs == 1);
+
+    /* The same module twice, in an array. */
+    Module *relu = lk_relu_new(&err), *tanh = lk_tanh_new(&err);
+    check(!lk_sequential_new(LK_MODULES(relu, tanh, relu, relu), &err));
+    check_error(&err, LK_EVALUE, "lk_module_array_init: module 2 of 4, a ReLU, is there already; lk_retain it for each place");
+    err = (Error){ 0 };
+    relu = lk_relu_new(&err);
+    check(!lk_sequential_new(LK_MODULES(relu, NULL, relu), &err));
+    check_error(&err, LK_EVALUE, "module 1 of 3 is NULL");
+    err = (Error){ 0 };
+    relu = lk_relu_new(&err);
+    Module *twice = lk_sequential_new(LK_MODULES(relu, lk_retain(relu)), &err);
+    check(twice && relu->refs == 2);
+
+    /* A field that is filled keeps what it has. */
+    ModuleArray *array = &lk_as_sequential(twice)->modules;
+    check(!lk_module_array_init(array, LK_MODULES(lk_tanh_new(&err)), &err));
+    check_error(&err, LK_EVALUE, "the array holds 2 modules already; lk_module_array_free it first");
+    check(array->count == 2 && array->items[0] == relu);
+    lk_module_array_free(array);
+    err = (Error){ 0 };
+    check(lk_module_array_init(array, LK_MODULES(lk_tanh_new(&err)), &err) && array->count == 1);
+    check(lk_module_array_init(&(ModuleArray){ NULL, 0 }, 0, NULL, &err));
+    lk_free(twice);
+    lk_free(net);
+    check(check_alloc_live() == 0);
+}
+
 Test(module, a_deep_copy_shares_nothing_and_keeps_ties)
 {
     Rng rng;

@@ -32,7 +32,7 @@ Test(embedding, large_table_any_number_of_threads)
         for (int64_t i = 0; i < COUNT; i++) {
             int64_t id = (int64_t)lk_at(flat, LK_INDEX(i));
             Tensor *row = lk_select(t, expected, 0, id);
-            if (id != 4993) lk_copy_(row, lk_add(t, row, lk_select(t, rows, 0, i)), NULL);
+            if (id != 4993) check(lk_copy_(row, lk_add(t, row, lk_select(t, rows, 0, i)), NULL));
         }
         for (int threads = 1; threads <= 3; threads++) {
             lk_set_num_threads(threads);

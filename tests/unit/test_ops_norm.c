@@ -163,8 +163,8 @@ Test(norm, every_instruction_set_and_number_of_threads)
         if (lk_simd_limit((SimdSet)best) != (SimdSet)best) continue;
         for (DType d = LK_F32; d <= LK_F64; d++) {
             Block b = block_new(d, 300, 257, 15);
-            for (int i = 0; i < LEAVES; i++) lk_copy_(b.leaf[i], exact.leaf[i], NULL);
-            lk_copy_(b.dy, exact.dy, NULL);
+            for (int i = 0; i < LEAVES; i++) check(lk_copy_(b.leaf[i], exact.leaf[i], NULL));
+            check(lk_copy_(b.dy, exact.dy, NULL));
             Tensor *expected[LEAVES], *now[LEAVES], *first = NULL;
             for (int threads = 1; threads <= 3; threads++) {
                 lk_set_num_threads(threads);

@@ -28,7 +28,7 @@ static TensorList list_of(int count, Tensor *const *tensors)
 static Tensor *param_of(DType dtype, int64_t n, const double *values)
 {
     Tensor *x = lk_tensor_from_new(LK_F64, LK_SHAPE(n), values, NULL);
-    lk_convert_(x, dtype, NULL);
+    check(lk_convert_(x, dtype, NULL));
     lk_set_requires_grad(x, true);
     return x;
 }
@@ -253,10 +253,10 @@ Test(optim, a_parameter_converted_after_its_first_step_is_refused)
 {
     Tensor *p = param_of(LK_F32, 4, (const double[]){ 1.0, 2.0, 3.0, 4.0 });
     Optimizer *opt = lk_adam_new(list_of(1, &p), 0.1, NULL);
-    lk_convert_(p, LK_F64, NULL); /* before it: fine */
+    check(lk_convert_(p, LK_F64, NULL)); /* before it: fine */
     set_grad(p, p);
     check(lk_step(opt, NULL));
-    lk_convert_(p, LK_F32, NULL);
+    check(lk_convert_(p, LK_F32, NULL));
     set_grad(p, p);
     Error err = { 0 };
     check(!lk_step(opt, &err));
@@ -327,8 +327,8 @@ Test(optim, without_memory_nothing_changes_and_nothing_leaks)
                 check_equal(p[1], start);
                 check_fail_after(-1);
                 check(!opt || lk_step(opt, NULL)); /* with memory again, the step that failed is made */
-                lk_copy_(p[0], start, NULL);
-                lk_copy_(p[1], start, NULL);
+                check(lk_copy_(p[0], start, NULL));
+                check(lk_copy_(p[1], start, NULL));
             }
             check_fail_after(-1);
             lk_optimizer_free(opt);

@@ -70,7 +70,7 @@ Test(optim_groups, accumulated_gradients_are_those_of_the_whole_batch)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *net = net_new(3, 5, 4, 2, &rng, NULL);
-    lk_module_to(net, LK_F64, NULL);
+    check(lk_module_to(net, LK_F64, NULL));
     TensorList params = lk_parameters(net, NULL);
     Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(12, 3), NULL), *y = lk_tensor_new(LK_F64, LK_SHAPE(12, 2), NULL);
     lk_normal_(x, 0, 1, &rng), lk_normal_(y, 0, 1, &rng);

@@ -88,10 +88,10 @@ Test(peft, from_each_form_to_each)
         for (int to = 0; to < 3; to++)
             for (int whole = 0; whole < 2; whole++) {
                 Module *net = adapted_net((PeftForm)from, 3, 0.7), *other = seeded_net(0);
-                if (to == 1) lk_module_to(other, LK_F64, NULL);
+                if (to == 1) check(lk_module_to(other, LK_F64, NULL));
                 check_save(net, check_scratch("saved"), whole ? &reference_options : NULL);
                 check_load(other, check_scratch("saved"), (PeftForm)to);
-                lk_module_to(other, LK_F32, NULL);
+                check(lk_module_to(other, LK_F32, NULL));
                 check_same_output(net, other, 1e-5);
                 lk_free(net);
                 lk_free(other);
@@ -256,8 +256,10 @@ Test(peft, keys)
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
         if (lk_as_linear(it.module)) slots[count++] = it.slot;
     check(count == 14);
-    for (int i = 0; i < count; i++)
-        lk_module_set(slots[i], lk_linear_with_lora_new(lk_module_retain(*slots[i]), 2, 8, &rng, NULL), NULL);
+    for (int i = 0; i < count; i++) {
+        Module *wrapper = lk_linear_with_lora_new(lk_module_retain(*slots[i]), 2, 8, &rng, NULL);
+        check(lk_module_set(slots[i], wrapper, NULL));
+    }
     LoRALayer *lora = lk_as_lora_layer(lk_module_at(m, "classifier.out_proj.lora", NULL));
     lk_normal_(lora->B, 0, 1, &rng);
     check_save(m, check_scratch("saved"), &(PeftOptions){ .save_count = 1, .save = classifier });
@@ -405,7 +407,7 @@ Test(peft, files_and_models_that_do_not_fit)
     check_error(&err, LK_ESHAPE, "layers.0 is merged; lk_unmerge it first");
     lk_unmerge(ranked);
     check_save(ranked, check_scratch("all"), NULL);
-    lk_remove_parametrization_at(lk_module_at(ranked, "layers.0", NULL), "weight", 0, NULL);
+    check(lk_remove_parametrization_at(lk_module_at(ranked, "layers.0", NULL), "weight", 0, NULL));
     check_save(ranked, check_scratch("two"), NULL);
     lk_free(ranked);
     ranked = adapted_net(LK_PEFT_MERGED, 2, 1);

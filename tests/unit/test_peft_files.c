@@ -100,7 +100,7 @@ static void check_killed(bool alphas)
         if (child == 0)
             for (double value = last;; value++) {
                 set_values(net, value, alphas);
-                lk_save_peft(net, folder, NULL, NULL);
+                if (!lk_save_peft(net, folder, NULL, NULL)) _exit(1);
             }
         check(child > 0);
         usleep((useconds_t)(3000 + 777 * round));

@@ -87,7 +87,7 @@ Test(safetensors_module, mapped)
     lk_fill_(lk_param_at(third, "layers.0.weight", NULL), 3);
     if (told) check(dirty("net.safetensors") > 0);
     check(lk_load_module(other, path, true, NULL) && same_values(net, other));
-    lk_module_to(third, LK_F64, NULL); /* now on memory of its own */
+    check(lk_module_to(third, LK_F64, NULL)); /* now on memory of its own */
     lk_tape_free(t);
     lk_free(x);
     lk_free(net);
@@ -316,7 +316,7 @@ Test(safetensors_module, refused)
     check(report.mismatched.count == 2);
     lk_load_report_free(&report);
 
-    lk_module_to(wider, LK_F64, NULL);
+    check(lk_module_to(wider, LK_F64, NULL));
     err = (Error){ 0 };
     check(!lk_load_module_mapped(wider, path, NULL, NULL, &err));
     check_error(&err, LK_ESHAPE, "layers.0.weight is (5, 6) F32, not (7, 6) F64");

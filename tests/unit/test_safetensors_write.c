@@ -368,7 +368,7 @@ Test(safetensors_write, a_module_there_and_back)
     check(lk_safetensors_find(f, "second.linear.weight") && lk_safetensors_find(f, "decoder.weight"));
     lk_safetensors_close(f);
 
-    lk_module_to(net, LK_F64, NULL);
+    check(lk_module_to(net, LK_F64, NULL));
     check(lk_save_module(net, path, &err));
     check(!lk_load_module(other, path, true, &err));
     check_error(&err, LK_ESHAPE, "encoder.weight is (3, 4) float64, not (3, 4) float32");

@@ -128,7 +128,7 @@ Test(state, shapes_and_dtypes_that_differ_are_listed_and_nothing_is_loaded)
     }
     lk_state_dict_free(state);
 
-    lk_module_to(untouched, LK_F64, NULL);
+    check(lk_module_to(untouched, LK_F64, NULL));
     state = lk_state_dict_new(untouched, NULL);
     Error err = { 0 };
     check(!lk_load_state_dict(net, state, true, &err));
@@ -141,12 +141,14 @@ Test(state, shapes_and_dtypes_that_differ_are_listed_and_nothing_is_loaded)
 
 Test(state, a_message_is_cut_not_overrun)
 {
-    char name[1000];
-    memset(name, 'n', sizeof name);
-    name[sizeof name - 1] = '\0';
+    static char names[40][1000];
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1), 1);
     StateEntry entries[40];
-    for (int i = 0; i < 40; i++) entries[i] = (StateEntry){ name, x };
+    for (int i = 0; i < 40; i++) {
+        memset(names[i], 'n', sizeof names[i] - 1);
+        names[i][500 + i] = 'm';
+        entries[i] = (StateEntry){ names[i], x };
+    }
     const StateDict state = { entries, 40 };
     Module *net = small_net(0);
     Error err = { 0 };
@@ -155,6 +157,22 @@ Test(state, a_message_is_cut_not_overrun)
     check_error(&err, LK_EVALUE, "nnn…), 0 mismatched ()");
     lk_free(net);
     lk_free(x);
+}
+
+Test(state, a_name_that_is_there_twice_is_refused)
+{
+    Module *net = small_net(0), *untouched = small_net(0);
+    StateDict *state = lk_state_dict_new(net, NULL);
+    check(lk_state_dict_add(state, "layers.2.bias", make_tensor(LK_F32, LK_SHAPE(4), 1, 2, 3, 4), NULL));
+    for (int strict = 0; strict < 2; strict++) {
+        Error err = { 0 };
+        check(!lk_load_state_dict(net, state, strict, &err));
+        check_error(&err, LK_EVALUE, "lk_load_state_dict: entries 3 and 6 of the state are both called \"layers.2.bias\"");
+        check(same_values(net, untouched));
+    }
+    lk_state_dict_free(state);
+    lk_free(net);
+    lk_free(untouched);
 }
 
 Test(state, of_nothing_is_an_error)

@@ -47,7 +47,7 @@ Test(step, with_operations_alone)
         if (step == 0) first = last;
         lk_tape_set_grad(t, false); /* with torch.no_grad(): accuracy and w -= lr * w.grad */
         PHASE(step, lk_count(lk_eq(t, lk_argmax(t, y, 1, false), labels)));
-        for (int i = 0; i < 4; i++) PHASE(step, lk_copy_(w[i], lk_sub(t, w[i], lk_scale(t, lk_grad(w[i]), 0.5)), NULL));
+        for (int i = 0; i < 4; i++) PHASE(step, check(lk_copy_(w[i], lk_sub(t, w[i], lk_scale(t, lk_grad(w[i]), 0.5)), NULL)));
         lk_tape_set_grad(t, true);
         for (int i = 0; i < 4; i++) PHASE(step, lk_zero_grad_(w[i]));
         PHASE(step, lk_tape_reset(t));

@@ -247,6 +247,36 @@ static void resume(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden, co
 }
 
 /* The same Trainer, resumed once and then trained from the beginning: its best weights are those of the second time. */
+typedef struct Statistics {
+    Module base;
+    Tensor *weight, *frozen, *mean, *scratch;
+} Statistics;
+static const ModuleType statistics_type = {
+    .name = "Statistics", .size = sizeof(Statistics),
+    .fields = LK_FIELDS(LK_PARAM(Statistics, weight), LK_PARAM(Statistics, frozen),
+                        LK_BUFFER(Statistics, mean), LK_NON_PERSISTENT(Statistics, scratch)),
+};
+
+Test(trainer_resume, buffers_are_in_the_checkpoint)
+{
+    Statistics *m = lk_module_new(&statistics_type, NULL);
+    m->weight = make_param(LK_F32, LK_SHAPE(1), 1);
+    m->frozen = make_tensor(LK_F32, LK_SHAPE(1), 2);
+    m->mean = make_tensor(LK_F32, LK_SHAPE(1), 3);
+    m->scratch = make_tensor(LK_F32, LK_SHAPE(1), 4);
+    StateDict *weights = trained_weights_new(&m->base, NULL);
+    check(weights->count == 2 && lk_state_dict_get(weights, "weight") == m->weight);
+    check(lk_state_dict_get(weights, "mean") == m->mean);
+    check(check_names(weights, "folder", &m->base, NULL));
+    Error err = { 0 };
+    weights->count = 1;
+    check(!check_names(weights, "folder", &m->base, &err));
+    check_error(&err, LK_EVALUE, "it has no trained mean");
+    weights->count = 2;
+    lk_state_dict_free(weights);
+    lk_module_free(&m->base);
+}
+
 Test(trainer_resume, trained_anew_after_a_resumed_run)
 {
     const char *folder = toy_path("first");
@@ -332,7 +362,8 @@ Test(trainer_resume, killed_while_saving, .timeout = 120)
                 toy.tr.state.step = start.step + value % 3;
                 toy.tr.state.pass = value; /* it is in trainer_state.json */
                 for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
-                    lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
+                    if (!lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL))
+                        _exit(1);
                 if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
             }
         }

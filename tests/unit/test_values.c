@@ -119,7 +119,7 @@ Test(values, every_write_raises_the_version)
     uint32_t version = x->storage->version;
     lk_fill_(x, 3);
     check(x->storage->version == ++version);
-    lk_copy_(view, x, NULL);
+    check(lk_copy_(view, x, NULL));
     check(x->storage->version == ++version);
     lk_fill_(view, 4); /* through a view of it */
     check(x->storage->version == ++version);

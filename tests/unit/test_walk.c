@@ -52,8 +52,10 @@ static Module *nested(int depth)
 
 /* A child whose name has the length of long_name. */
 static char long_name[LK_NAME_MAX];
-static const Field long_fields[] = { { LK_FIELD_CHILD, long_name, offsetof(Net, layers) }, LK_END };
-static const ModuleType long_type = { .name = "Long", .size = sizeof(Net), .fields = long_fields };
+static const ModuleType long_type = {
+    .name = "Long", .size = sizeof(Net),
+    .fields = LK_FIELDS({ LK_FIELD_CHILD, long_name, offsetof(Net, layers) }),
+};
 
 static void check_unwalkable(Module *m)
 {

@@ -28,9 +28,9 @@ static Tensor *affine_forward(Tape *t, Module *self, Tensor *x)
     Affine *a = (Affine *)self;
     return lk_add(t, lk_mul(t, x, a->weight), a->bias);
 }
-static const Field affine_fields[] = { LK_PARAM(Affine, weight), LK_PARAM(Affine, bias), LK_END };
 static const ModuleType affine_type = {
-    .name = "LayerNorm", .size = sizeof(Affine), .forward = affine_forward, .fields = affine_fields
+    .name = "LayerNorm", .size = sizeof(Affine), .forward = affine_forward,
+    .fields = LK_FIELDS(LK_PARAM(Affine, weight), LK_PARAM(Affine, bias)),
 };
 
 typedef struct Toy {
@@ -45,9 +45,9 @@ static Tensor *toy_forward(Tape *t, Module *self, Tensor *x)
     Tensor *h = lk_tanh(t, lk_forward(t, m->norm, lk_forward(t, m->first, x)));
     return lk_forward(t, m->second, m->base.training ? lk_dropout(t, h, m->p) : h);
 }
-static const Field toy_fields[] = { LK_CHILD(Toy, first), LK_CHILD(Toy, norm), LK_CHILD(Toy, second), LK_END };
 static const ModuleType toy_type = {
-    .name = "Toy", .size = sizeof(Toy), .forward = toy_forward, .fields = toy_fields
+    .name = "Toy", .size = sizeof(Toy), .forward = toy_forward,
+    .fields = LK_FIELDS(LK_CHILD(Toy, first), LK_CHILD(Toy, norm), LK_CHILD(Toy, second)),
 };
 
 static inline Module *toy_new(int64_t hidden, double p)

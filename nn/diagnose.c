@@ -1,0 +1,291 @@
+/* diagnose.c - a table of what a training does to each parameter, and the causes that keep it from
+ * moving. */
+#include "nn/diagnose.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/op.h"
+#include "nn/adapter.h"
+#include "nn/fields.h"
+#include "nn/lora.h"
+
+/* Parameters that have something in common: how many, and the name of the first one. */
+typedef struct Found {
+    int count;
+    char first[LK_NAME_MAX];
+} Found;
+
+typedef struct Look {
+    FILE *out;
+    Module *net;
+    Optimizer *opt;
+    bool again;        /* there was a look before this one */
+    int64_t steps;     /* calls of lk_step since then */
+    int params, trainable;
+    Found missing;     /* trainable, and not in the optimizer */
+    Found foreign;     /* in the optimizer, and not of the net */
+    Found idle;        /* of these: without a gradient */
+    Found merged, off, stuck; /* trainable, and cannot move as the adapters are */
+    Found not_finite;
+    /* Of the parameters that could move, trainable and in the optimizer: */
+    int free;
+    Found with_gradient, without, zero;
+    Found cleared; /* without one, but it has had one */
+    Found still;   /* not moved since the last look */
+} Look;
+
+static void note(Found *f, const char *name)
+{
+    if (f->count++ == 0) snprintf(f->first, sizeof f->first, "%s", name);
+}
+
+/* ---- one parameter -------------------------------------------------------------------------- */
+
+/* √Σ (a - b)², b NULL: √Σ a². Both are contiguous. */
+static double distance(const Tensor *a, const Tensor *b)
+{
+    double sum = 0;
+    LK_WITH_REAL(a->dtype,
+        const real *x = a->data, *y = b ? b->data : NULL;
+        for (int64_t i = 0; i < lk_numel(a); i++) {
+            double d = (double)x[i] - (y ? (double)y[i] : 0);
+            sum += d * d;
+        }
+    );
+    return sqrt(sum);
+}
+
+static bool is_zero(const Tensor *x)
+{
+    return x && lk_count(x) == 0;
+}
+
+static bool has_param(Optimizer *opt, const Tensor *x)
+{
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
+        if (it.param == x) return true;
+    return false;
+}
+
+/* What the parameter was at the last look; NULL: it was not there, or of another kind. */
+static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
+{
+    for (int i = 0; opt && i < opt->seen.params.count; i++) {
+        const Tensor *y = opt->seen.values.items[i];
+        bool same_kind = y->dtype == x->dtype && lk_same_shape(x, y);
+        if (opt->seen.params.items[i] == x) return same_kind ? y : NULL;
+    }
+    return NULL;
+}
+
+/* Whether a merged list of the net holds the parameter. */
+static bool is_merged(Module *net, const Tensor *x)
+{
+    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
+        if (it.module->type != &lk_parametrization_list_type) continue;
+        const ParametrizationList *list = (const ParametrizationList *)it.module;
+        if (list->merged && lk_holds_param(it.module, x)) return true;
+    }
+    return false;
+}
+
+/* Where a trainable parameter belongs that cannot move because of LoRA; NULL: it can. The gradient
+ * of one factor is a product with the other one: it is 0 as long as that one is. */
+static Found *held_by(Look *l, const ParamIter *it)
+{
+    Module *m = it->modules.module;
+    const LoRAParametrization *p = lk_as_lora_parametrization(m);
+    const LoRALayer *layer = lk_as_lora_layer(m);
+    if (is_merged(l->net, it->tensor)) return &l->merged;
+    if (!p && !layer) return NULL;
+    if (p ? !p->enabled || p->scale == 0 : layer->alpha == 0) return &l->off;
+    const Tensor *A = lk_original(m, p ? "lora_A" : "A"), *B = lk_original(m, p ? "lora_B" : "B");
+    const Tensor *other = it->tensor == A ? B : A;
+    return is_zero(other) && (!other->requires_grad || is_zero(it->tensor)) ? &l->stuck : NULL;
+}
+
+static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradient, double value,
+                  double moved)
+{
+    const Tensor *x = it->tensor;
+    l->params++;
+    if (!isfinite(value) || (x->grad && !isfinite(gradient))) note(&l->not_finite, it->name);
+    if (!x->requires_grad) return;
+    l->trainable++;
+    Found *held = held_by(l, it);
+    if (held) note(held, it->name);
+    if (l->opt && !in_optimizer) note(&l->missing, it->name);
+    if (held || !in_optimizer) return;
+    l->free++;
+    note(x->grad ? &l->with_gradient : &l->without, it->name);
+    if (!x->grad && x->grad_room) note(&l->cleared, it->name);
+    if (x->grad && gradient == 0) note(&l->zero, it->name);
+    if (moved == 0) note(&l->still, it->name);
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+/* x in four digits, or the text where there is none. */
+static const char *number(char text[32], double x, const char *none)
+{
+    if (none) return none;
+    snprintf(text, 32, "%.3g", x);
+    return text;
+}
+
+static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tensor *now)
+{
+    const Tensor *x = it->tensor, *before = seen_value(l->opt, x);
+    const bool in_optimizer = l->opt && has_param(l->opt, x);
+    char shape[LK_SHAPE_TEXT], a[32], b[32];
+    const bool known = now && before;
+    const double gradient = x->grad ? distance(x->grad, NULL) : 0;
+    const double moved = known ? distance(now, before) : NAN;
+    fprintf(l->out, "%-*s  %-*s  %-9s  %-9s  %8s  %8s\n", names, it->name, shapes,
+            lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen",
+            !l->opt ? "-" : in_optimizer ? "yes" : "no",
+            number(a, gradient, x->grad ? NULL : "none"), number(b, moved, known ? NULL : "-"));
+    judge(l, it, in_optimizer, gradient, now ? distance(now, NULL) : 0, moved);
+}
+
+/* The rows, and what the next look compares with. */
+static void print_table(Look *l)
+{
+    int names = (int)strlen("parameter"), shapes = (int)strlen("shape"), count = 0;
+    for (ParamIter it = lk_params(l->net); lk_params_next(&it); count++) {
+        char shape[LK_SHAPE_TEXT];
+        int name = (int)strlen(it.name), size = (int)strlen(lk_shape_text(it.tensor, shape));
+        names = name > names ? name : names;
+        shapes = size > shapes ? size : shapes;
+    }
+    TensorList params = { .items = lk_mem_calloc((size_t)count + 1, sizeof(Tensor *)) };
+    TensorList values = { .items = lk_mem_calloc((size_t)count + 1, sizeof(Tensor *)) };
+    fprintf(l->out, "%-*s  %-*s  trainable  optimizer  gradient     moved\n", names, "parameter",
+            shapes, "shape");
+    for (ParamIter it = lk_params(l->net); lk_params_next(&it);) {
+        Tensor *now = lk_clone(it.tensor, NULL);
+        print_row(l, &it, names, shapes, now);
+        if (params.items && values.items && now) {
+            params.items[params.count++] = lk_tensor_retain(it.tensor);
+            values.items[values.count++] = now;
+        } else {
+            lk_tensor_free(now);
+        }
+    }
+    if (l->opt) {
+        TensorList before[] = { l->opt->seen.params, l->opt->seen.values };
+        l->opt->seen.params = params, l->opt->seen.values = values;
+        params = before[0], values = before[1];
+        l->opt->seen.steps = l->opt->steps;
+    }
+    lk_tensor_list_free(&params);
+    lk_tensor_list_free(&values);
+}
+
+/* ---- causes --------------------------------------------------------------------------------- */
+
+/* "! 3 parameters (0.lora.A, …) TEXT" */
+static void say(const Look *l, const Found *f, const char *kind, const char *text)
+{
+    if (f->count == 0) return;
+    bool more = f->count > 1;
+    fprintf(l->out, "! %d %sparameter%s (%s%s) %s\n", f->count, kind, more ? "s" : "", f->first,
+            more ? ", …" : "", text);
+}
+
+static void say_if(const Look *l, bool holds, const char *text)
+{
+    if (holds) fprintf(l->out, "! %s\n", text);
+}
+
+/* Whether nothing can be trained at the learning rates that are set now. */
+static bool has_no_rate(Optimizer *opt)
+{
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
+        if (it.param->requires_grad && it.group->lr > 0) return false;
+    return true;
+}
+
+/* What was not done between forward and step, for parameters that could move. */
+static void print_step_causes(const Look *l)
+{
+    const OptimizerStep last = l->opt->last_step;
+    const bool stood = l->steps == 0;
+    const bool some = l->with_gradient.count > 0, had = l->cleared.count > 0;
+    const bool none = !some && (stood ? had || l->again : last == LK_STEP_NO_GRADIENT);
+    const bool rate = !has_no_rate(l->opt), zero = some && l->zero.count == l->with_gradient.count;
+    const bool made = l->again && !stood && last == LK_STEP_MADE && some && !zero && rate;
+    say_if(l, none && had, "The gradients were gone before lk_step: the order is "
+                           "lk_optimizer_zero_grad, lk_backward, lk_step.");
+    say_if(l, none && !had, "No gradient has reached the net: no lk_backward, or of a loss of "
+                            "another net, of a copy, or of lk_detach.");
+    say_if(l, stood && some, "There are gradients, and lk_step was not called: it comes behind "
+                             "lk_backward.");
+    say_if(l, !stood && last == LK_STEP_REFUSED,
+           "The last lk_step returned false and changed nothing: its err says why.");
+    say_if(l, !rate || (!stood && last == LK_STEP_LR_0),
+           "The learning rate is 0: set opt->lr, or look at its schedule.");
+    say_if(l, zero, "All gradients are 0: are all ReLUs 0, are all labels ignored, is the loss "
+                    "multiplied by 0?");
+    say_if(l, made && l->still.count == l->free,
+           "Steps were made, and no value has changed: lr times the gradient is too small; raise "
+           "opt->lr.");
+    if (some)
+        say(l, &l->without, "trainable ",
+            "get no gradient, as others do: the forward does not read them.");
+}
+
+/* The optimizer's parameters that are not the net's. Those that have gradients may be a second
+ * net's. */
+static void find_foreign(Look *l)
+{
+    if (!l->opt) return;
+    for (OptimizerIter it = lk_optimizer_states(l->opt); lk_optimizer_states_next(&it);) {
+        if (lk_holds_param(l->net, it.param)) continue;
+        note(&l->foreign, "");
+        if (!it.param->grad) note(&l->idle, "");
+    }
+}
+
+static void print_causes(Look *l)
+{
+    const char *const trainable = "trainable ";
+    find_foreign(l);
+    say_if(l, l->params > 0 && l->trainable == 0,
+           "Everything is frozen: lk_require_grad(net, \"*\", true), or "
+           "lk_train_only_lora(net, NULL).");
+    if (l->foreign.count > 0 && l->missing.count + l->idle.count > 0)
+        fprintf(l->out, "! %d of the optimizer's parameters are not the net's: make it after "
+                "lk_deepcopy, lk_load_module_mapped and lk_module_set.\n", l->foreign.count);
+    else
+        say(l, &l->missing, trainable, "are not in the optimizer: make it after lk_add_lora, or "
+                                       "lk_add_param_group.");
+    for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
+        say_if(l, it.module->reads_unlisted,
+               "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
+    say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
+    say(l, &l->off, trainable, "belong to adapters that are off or scaled to 0: see "
+                               "lk_enable_lora, lk_scale_lora, alpha.");
+    say(l, &l->stuck, trainable, "are multiplied by the other factor of LoRA, which is 0 and "
+                                 "stays 0: unfreeze it, or fill it.");
+    say(l, &l->not_finite, "", "or their gradients are not finite: a smaller lr, "
+                               "lk_clip_grad_norm_; values stay NaN.");
+    if (l->free > 0 && l->not_finite.count == 0) print_step_causes(l);
+}
+
+void lk_print_training(FILE *out, Module *net, Optimizer *opt)
+{
+    Error err = { 0 };
+    if (!out) return;
+    if (!net || !lk_walkable(net, "lk_print_training", &err)) {
+        fprintf(out, "%s\n", net ? err.message : "lk_print_training: the module is NULL");
+        return;
+    }
+    Look l = { .out = out, .net = net, .opt = opt };
+    l.again = opt && opt->seen.params.count > 0;
+    l.steps = opt ? opt->steps - opt->seen.steps : 0;
+    print_table(&l);
+    print_causes(&l);
+}

@@ -1,0 +1,33 @@
+/* diagnose.h - why a training does not move.
+ *
+ *     for (int step = 0; step < 200; step++) {
+ *         … lk_optimizer_zero_grad(opt) … lk_backward(t, loss) … lk_step(opt, &err) …
+ *         if (step % 100 == 0) lk_print_training(stdout, net, opt);
+ *     }
+ *
+ *     parameter   shape   trainable  optimizer  gradient    moved
+ *     0.weight    (4, 3)  yes        yes            0.71  0.00412
+ *     0.bias      (4,)    frozen     yes            none        0
+ *     ! The learning rate is 0 …
+ */
+#ifndef LK_DIAGNOSE_H
+#define LK_DIAGNOSE_H
+
+#include "nn/module.h"
+#include "optim/optimizer.h"
+
+/* One line for each parameter of net, under its first name: whether it is trainable, whether opt
+ * has it, the norm √Σ g² of its gradient, and how far it moved, √Σ (p - before)², since the last
+ * call for this opt ("-" in the first one). Below, one line that begins with "! " for each cause
+ * that keeps the training from moving, and what to do: everything frozen; trainable parameters
+ * that opt does not have, since it was made before them, or has in an older form; a parameter that
+ * no table of fields lists; adapters that are merged, switched off or scaled to 0; a factor of
+ * LoRA that is 0 and frozen; no backward; gradients cleared before the step; no step; one that
+ * returned false; lr 0; gradients that are all 0, not finite, or too small; parameters that the
+ * forward does not read. Best called behind lk_step. No line: none was seen.
+ *
+ * What "since the last call" needs, a copy of each parameter, belongs to opt, and only this
+ * function makes it; opt NULL: without. */
+LK_API void lk_print_training(FILE *out, Module *net, Optimizer *opt);
+
+#endif

@@ -1,0 +1,111 @@
+/* forward.c - m(x): how a module is called, and where in a net a failure happened. */
+#include <string.h>
+
+#include "core/graph.h"
+#include "core/strict.h"
+#include "nn/fields.h"
+
+/* ---- where -------------------------------------------------------------------------------------
+ * Each call of a module is a scope on the tape for as long as it lasts. A path is put together
+ * from scope to scope, so that what is in several places is found in the one that was called. */
+
+/* Writes the dotted path from the outermost module to that of a scope, and returns its length; 0:
+ * it is the outermost one, or no part of it. */
+static size_t write_path(const TapeScope *scope, char path[LK_NAME_MAX])
+{
+    *path = '\0';
+    if (!scope->outer) return 0;
+    size_t length = write_path(scope->outer, path);
+    for (ModuleIter it = lk_modules((Module *)(uintptr_t)scope->outer->of); lk_modules_next(&it);)
+        if (it.module == scope->of) {
+            const char *dot = length && *it.name ? "." : "";
+            length += (size_t)snprintf(path + length, LK_NAME_MAX - length, "%s%s", dot, it.name);
+            return length < LK_NAME_MAX ? length : LK_NAME_MAX - 1;
+        }
+    *path = '\0';
+    return 0;
+}
+
+static void write_place(const TapeScope *scope, char *text, size_t size)
+{
+    char path[LK_NAME_MAX];
+    if (write_path(scope, path) > 0)
+        snprintf(text, size, "%s (%s): ", path, ((const Module *)scope->of)->type->name);
+}
+
+/* ---- parameters that no table lists ------------------------------------------------------------
+ * A Tensor * of a struct that is not in its table is not trained, saved, copied or freed, and
+ * nothing fails. The first record of an outermost call tells: each parameter that it reads must
+ * be one of the module's. */
+
+static bool reads_unlisted(Tape *t, const Module *m, const Tensor *x, const Node *before)
+{
+    for (const Node *n = t->last; n != before; n = n->prev)
+        for (int i = 0; i < n->inputs; i++) {
+            const Tensor *p = n->in[i];
+            bool trained = p && p != x && !p->node && p->is_parameter && p->requires_grad;
+            if (!trained || lk_holds_param(m, p)) continue;
+            char text[LK_SHAPE_TEXT];
+            if (lk_strict())
+                lk_fail(t, LK_ESTATE, "lk_forward: %s reads a parameter %s that no table of "
+                        "fields lists, so that it is neither trained nor saved; add LK_PARAM(…)",
+                        m->type->name, lk_shape_text(p, text));
+            return true;
+        }
+    return false;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+static bool can_run(Tape *t, Module *m, const Tensor *x)
+{
+    if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
+    if (m->checked || lk_is_checked(m)) return true;
+    Error wrong = { 0 };
+    lk_check_table(m->type, "lk_forward", &wrong);
+    return lk_fail(t, wrong.code, "%s", wrong.message);
+}
+
+static Tensor *own_forward(Tape *t, const void *self, Tensor *x)
+{
+    Module *m = (Module *)(uintptr_t)self;
+    if (!m->type->forward)
+        return lk_fail(t, LK_ESTATE, "lk_forward: %s has no forward function", m->type->name);
+    return m->type->forward(t, m, x);
+}
+
+Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, Tensor *x)
+{
+    if (!t) return NULL;
+    if (!m || !fn)
+        return lk_fail(t, LK_EVALUE, "lk_forward: the %s is NULL", m ? "function" : "module");
+    const TapeScope here = { t->scope, m, write_place };
+    const Node *before = t->last;
+    t->scope = &here;
+    Tensor *y = can_run(t, m, x) ? fn(t, state, x) : NULL;
+    if (!y && m->parametrizations && t->error.code == LK_OK)
+        lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its "
+                "forward must read them with lk_param(t, self, &self->…), their slots are empty",
+                m->type->name);
+    if (y && !here.outer && !m->traced && t->last != before) {
+        m->traced = true;
+        m->reads_unlisted = reads_unlisted(t, m, x, before);
+        if (t->error.code != LK_OK) y = NULL;
+    }
+    t->scope = here.outer;
+    return y;
+}
+
+Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
+{
+    return lk_forward_with(t, m, own_forward, m, x);
+}
+
+Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
+{
+    if (!self || !slot)
+        return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
+    if (*slot || !self->parametrizations) return *slot;
+    ParametrizationList *list = lk_list_of_slot(self, slot);
+    return list ? lk_list_value(t, list) : NULL;
+}
