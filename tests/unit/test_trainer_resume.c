@@ -1,9 +1,10 @@
 /* test_trainer_resume.c - checkpoints of the Trainer: stopped or killed anywhere and resumed, a run has the bits of one
  * that was not; a folder is whole or not there; what is no checkpoint of this run is refused. */
+#include "tests/unit/faults.h"
+
 #include "tests/unit/toy.h"
 
 #include <dirent.h>
-#include <signal.h>
 #include <sys/resource.h>
 
 #ifdef LK_HAVE_JANSSON
@@ -91,7 +92,7 @@ static void trainer_for(ToyTrainer *toy, const struct ToyRun *run, const char *f
 
 /* ---- stopped ----------------------------------------------------------------------------------------------------- */
 
-Test(trainer_resume, stopped_behind_any_step_and_resumed, .timeout = 120)
+Test(trainer_resume, stopped_behind_any_step_and_resumed)
 {
     for (int i = 0; i < RUNS; i++) {
         char name[32];
@@ -211,15 +212,6 @@ Test(trainer_resume, a_frozen_base_is_not_in_the_checkpoint)
 
 /* ---- killed ------------------------------------------------------------------------------------------------------ */
 
-static int64_t forwards_left; /* the process ends in the middle of the forward that makes it 0 */
-
-static Tensor *dying_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
-{
-    Tensor *loss = toy_loss(t, user, b, logits);
-    if (--forwards_left == 0) kill(getpid(), SIGKILL);
-    return loss;
-}
-
 /* The highest N of whole checkpoints; 0: none. */
 static int64_t last_checkpoint(const char *folder)
 {
@@ -263,105 +255,121 @@ Test(trainer_resume, trained_anew_after_a_resumed_run)
     toy_free(&toy);
 }
 
-/* Killed in the forward of every batch once: in the middle of an accumulation, of a pass, of an evaluation. */
-Test(trainer_resume, killed_in_any_forward, .timeout = 120)
+/* A forward is a place to be killed at, too. */
+static Tensor *dying_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
 {
+    Tensor *loss = toy_loss(t, user, b, logits);
+    return faulty(false) ? NULL : loss;
+}
+
+static void resume_second_run(ToyTrainer *toy, const char *folder)
+{
+    resume(toy, &runs[1], TOY_HIDDEN, folder);
+    toy->tr.args.save_steps = 2;
+}
+
+static bool training(void *folder)
+{
+    ToyTrainer dying;
+    resume_second_run(&dying, folder);
+    dying.tr.loss = dying_loss;
+    return trainer_train(&dying.tr, NULL);
+}
+
+/* Killed in the forward of every batch (in the middle of an accumulation, of a pass, of an
+ * evaluation), and at every change of a file. */
+Test(trainer_resume, killed_anywhere)
+{
+    enum { FORWARDS = 3 * 6 + 6 * 3 }; /* batches of training; 3 of each evaluation */
     const char *folder = toy_path("whole");
     ToyTrainer whole;
-    resume(&whole, &runs[1], TOY_HIDDEN, folder);
+    resume_second_run(&whole, folder);
     toy_train(&whole);
-    int64_t total = whole.tr.state.step, kills = 0;
-    for (int64_t at = 1;; at++, kills++) {
-        char name[32];
-        print_to(name, sizeof name, "killed-%d", (int)at);
-        const char *parts = toy_path(name);
-        pid_t child = fork();
-        check(child >= 0);
-        if (child == 0) {
-            ToyTrainer dying;
-            forwards_left = at;
-            resume(&dying, &runs[1], TOY_HIDDEN, parts);
-            dying.tr.loss = dying_loss;
-            _exit(trainer_train(&dying.tr, NULL) ? 0 : 1);
-        }
-        int status;
-        check(waitpid(child, &status, 0) == child);
-        if (WIFEXITED(status)) {
-            check(WEXITSTATUS(status) == 0);
-            break;
-        }
+    int k = 1;
+    for (bool killed = true; killed; k++) {
+        char name[32], parts[FOLDER_PATH_MAX];
+        print_to(name, sizeof name, "killed-%d", k);
+        print_to(parts, sizeof parts, "%s", check_scratch(name));
+        killed = killed_at(k, training, parts);
         ToyTrainer resumed;
-        resume(&resumed, &runs[1], TOY_HIDDEN, parts);
+        resume_second_run(&resumed, parts);
         toy_train(&resumed);
         check_same_history(&resumed.tr.state.history, &whole.tr.state.history);
-        check_same_checkpoint(folder, parts, total);
+        check_same_checkpoint(folder, parts, whole.tr.state.step);
+        check(count_entries(parts, ".tmp") == 0, "change %d", k);
         toy_free(&resumed);
     }
-    check(kills == 3 * 6 + 6 * 3, "%d forwards", (int)kills); /* batches of training; 3 of each evaluation */
+    check(k > FORWARDS + 3 * 25, "%d forwards and changes", k); /* three checkpoints */
     toy_free(&whole);
 }
 
-/* Whether two folders of the file system can be swapped in one moment. */
-static bool can_swap(void)
+/* All weights and moments of the checkpoint are `value`. */
+typedef struct Saving {
+    ToyTrainer *toy;
+    Optimizer *opt;
+    int64_t value;
+} Saving;
+
+static bool saving(void *user)
 {
-    const char *a = toy_path("swap-a"), *b = toy_path("swap-b");
-    make_folder(a), make_folder(b);
-    return lk_folder_replace(a, b);
+    Saving *s = user;
+    Trainer *tr = &s->toy->tr;
+    for (ParamIter it = lk_params(tr->model); lk_params_next(&it);)
+        lk_fill_(it.tensor, (double)s->value);
+    tr->state.pass = s->value; /* it is in trainer_state.json */
+    for (OptimizerIter it = lk_optimizer_states(s->opt); lk_optimizer_states_next(&it);)
+        lk_optimizer_set_state(&it, s->value, lk_clone(it.param, NULL), lk_clone(it.param, NULL),
+                               NULL);
+    return checkpoint_save(tr, s->opt, NULL);
 }
 
-/* Killed at any moment while it saves again and again, over what is there: every folder that was ever there is there, and
- * whole. */
-Test(trainer_resume, killed_while_saving, .timeout = 120)
+/* The value of a checkpoint that `saving` made, all of it; -1: it is not there. */
+static int64_t value_of(const char *folder, int64_t step)
 {
-    enum { ROUNDS = 25, HIDDEN = 3000 };
+    if (access(checkpoint_of(folder, step), F_OK) != 0) return -1;
+    Error err = { 0 };
+    ToyTrainer reader;
+    resume(&reader, &runs[0], TOY_HIDDEN, folder);
+    Optimizer *opt = optimizer_new(&reader.tr, NULL);
+    check(checkpoint_load(&reader.tr, opt, checkpoint_of(folder, step), &err), "%s", err.message);
+    int64_t value = reader.tr.state.pass;
+    check(opt->state[0].step == value);
+    for (ParamIter it = lk_params(reader.tr.model); lk_params_next(&it);)
+        for (int64_t i = 0; i < lk_numel(it.tensor); i++)
+            check(((double *)it.tensor->data)[i] == (double)value);
+    lk_optimizer_free(opt);
+    toy_free(&reader);
+    return value;
+}
+
+/* Killed at every change of a file while a checkpoint is saved over an old one: one of both is
+ * there, whole. Where folders cannot be swapped there is none for a moment; the next save always
+ * works. */
+Test(trainer_resume, killed_while_saving)
+{
     const char *folder = toy_path("saved");
     ToyTrainer toy;
-    resume(&toy, &runs[0], HIDDEN, folder);
+    resume(&toy, &runs[0], TOY_HIDDEN, folder);
     toy.tr.args.stop_after = 2;
     toy_train(&toy);
-    TrainerState start = toy.tr.state;
-    int saves = 0, seen_temporary = 0;
-    bool seen[3] = { true, false, false }, swaps = can_swap();
-    for (int round = 0; round < ROUNDS || saves <= ROUNDS || seen_temporary == 0; round++) { /* more if all is slow */
-        pid_t child = fork();
-        check(child >= 0);
-        if (child == 0) { /* the checkpoints 2, 3 and 4 with one value in all weights, 1, 2, 3, … */
-            Optimizer *opt = optimizer_new(&toy.tr, NULL);
-            for (int value = 1;; value++) {
-                for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);) lk_fill_(it.tensor, value);
-                toy.tr.state.step = start.step + value % 3;
-                toy.tr.state.pass = value; /* it is in trainer_state.json */
-                for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
-                    lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL);
-                if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
-            }
+    Saving s = { .toy = &toy, .opt = optimizer_new(&toy.tr, NULL) };
+    for (int way = 0; way < 2; way++) {
+        no_swap = way;
+        int k = 1, none = 0;
+        for (bool killed = true, new = false; killed; k++) {
+            s.value = 1;
+            check(saving(&s) && count_entries(folder, ".tmp") == 0);
+            s.value = 2;
+            killed = killed_at(k, saving, &s);
+            int64_t value = value_of(folder, 2);
+            none += value == -1;
+            new = new || value == 2;
+            check(value == (new ? 2 : 1) || (value == -1 && !new), "change %d: %d", k, (int)value);
+            check(new || killed);
         }
-        usleep((useconds_t)(5000 + 3700 * round));
-        int status;
-        check(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child);
-        check(WIFSIGNALED(status), "it could not save");
-        seen_temporary += count_entries(folder, ".tmp");
-        for (int64_t step = start.step; step < start.step + 3; step++) {
-            bool there = access(checkpoint_of(folder, step), F_OK) == 0;
-            check(there || !swaps || !seen[step - start.step], "checkpoint %d is gone", (int)step);
-            if (!there) continue;
-            seen[step - start.step] = true;
-            Error err = { 0 };
-            ToyTrainer reader;
-            resume(&reader, &runs[0], HIDDEN, folder);
-            Optimizer *opt = optimizer_new(&reader.tr, NULL);
-            check(checkpoint_load(&reader.tr, opt, checkpoint_of(folder, step), &err), "%s", err.message);
-            double value = ((double *)lk_param_at(reader.tr.model, "first.weight", NULL)->data)[0];
-            if (reader.tr.state.pass > 0) { /* else it is the first one */
-                saves++;
-                check(value == (double)reader.tr.state.pass && opt->state[0].step == reader.tr.state.pass);
-                for (ParamIter it = lk_params(reader.tr.model); lk_params_next(&it);)
-                    for (int64_t i = 0; i < lk_numel(it.tensor); i++) check(((double *)it.tensor->data)[i] == value);
-            }
-            lk_optimizer_free(opt);
-            toy_free(&reader);
-        }
+        check(k > 25 && none == no_swap, "%d changes, no checkpoint after %d", k, none);
     }
+    lk_optimizer_free(s.opt);
     toy_free(&toy);
 }
 
@@ -513,7 +521,7 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
 }
 
 /* Every allocation of the library fails once: an error, and the checkpoint before is still there. */
-Test(trainer_resume, without_memory, .timeout = 120)
+Test(trainer_resume, without_memory)
 {
     check_alloc_begin();
     const char *folder = toy_path("memory");
