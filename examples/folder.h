@@ -25,7 +25,8 @@ typedef struct Folder {
 /* Makes the temporary folder; what a killed process left under its name is removed. The folder around it must be there.
  * LK_EIO; then nothing is to be ended. */
 bool folder_begin(Folder *f, const char *path, Error *err);
-/* ok: the folder becomes path, and replaces what was there. Else, and on an error, it is gone and path as it was. */
+/* ok: the folder becomes path, and replaces what was there. Else, and on an error, it is gone and path
+ * is as it was; only where the last fsync fails, that of the folder around it, path is the new one. */
 bool folder_end(Folder *f, bool ok, Error *err);
 
 /* folder/name; LK_EIO when that is too long. */

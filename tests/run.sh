@@ -2,7 +2,8 @@
 # Installs what is missing, then builds and runs all tests: with the default compiler (the installed library included),
 # under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, with clang, and a training under
 # ThreadSanitizer.
-# Warnings are errors. The last line is "N passed, N failed"; the exit code is 0 only when nothing failed.
+# Warnings are errors. In the end there is a line for each failure, and last "N passed, N failed";
+# the exit code is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,12 +26,15 @@ install_missing
 
 passed=0
 failed=0
+failures= # a line for each: "PRESET: TEST: MESSAGE"
 
-# count PASSED FAILED: the end of a step
+# count PASSED FAILED [FAILURES]: the end of a step
 count() {
     echo "== $step: $1 passed, $2 failed"
     passed=$((passed + $1))
     failed=$((failed + $2))
+    [ "$2" -eq 0 ] || failures="$failures
+$3"
 }
 
 build() {
@@ -46,20 +50,37 @@ tally() {
          END { failed += tests - ended; print passed + 0, failed + 0 }' "$1"
 }
 
+# Names what failed, from a ctest log and the list of failed tests beside it: the lines "FAILED - …"
+# that a test printed, or what had failed or was running when one was ended without such a line.
+name_failures() {
+    awk -v step="$step" '
+        function say(text) { print step ": " name ": " text; said = 1 }
+        FNR == NR { sub(/^[0-9]+:/, ""); bad[$0] = 1; next }
+        /^[0-9]+\/[0-9]+ Testing: / { name = $3; said = 0; split("", open) }
+        /^\[RUN \] / { open[$3] = "had not ended after" }
+        /^\[FAIL\] / { sub(/:$/, "", $2); open[$2] = "had failed, the program was ended after" }
+        /^\[PASS\] / { sub(/:$/, "", $2); delete open[$2] }
+        bad[name] && sub(/^FAILED - /, "") { say($0) }
+        bad[name] && !said && /^Test time = / {
+            for (test in open) say(test ": " open[test] " " $4 " s")
+            if (!said) say("ended after " $4 " s without a tally")
+        }' "${1%.log}sFailed.log" "$1"
+}
+
 # run_tests PRESET TEXT
 run_tests() {
     step=$1
     log=build/$step/Testing/Temporary/LastTest.log
     echo "== $step: $2"
-    rm -f "$log"
+    rm -f "$log" "${log%.log}sFailed.log"
     if build; then
         ctest --preset "$step"
         status=$?
         set -- $(tally "$log")
         [ "$status" -eq 0 ] || [ "$2" -gt 0 ] || set -- "$1" 1
-        count "$1" "$2"
+        count "$1" "$2" "$([ "$2" -eq 0 ] || name_failures "$log")"
     else
-        count 0 1
+        count 0 1 "$step: was not built"
     fi
 }
 
@@ -73,8 +94,9 @@ echo "== tsan: a training with four threads under the thread sanitizer"
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1
 if build && build/tsan/examples/mnist_lora --threads 4 --epochs 1 --limit 5
 then count 1 0
-else count 0 1
+else count 0 1 "$step: the program was not built, or failed"
 fi
 
+[ -z "$failures" ] || echo "== failed:$failures"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

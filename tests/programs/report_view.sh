@@ -10,7 +10,7 @@ cp "$LORIKEET_SOURCE_DIR/tests/programs/report_view.html" .
 # view [OPTION]: what the browser finds in page.html (findings), says on its console (console), and shows (view.png).
 view() {
     rm -rf profile view.png
-    timeout 120 chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+    timeout 600 chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
         --disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$work/profile" \
         --allow-file-access-from-files --enable-logging=stderr --window-size=1450,2600 --screenshot="$work/view.png" \
         --dump-dom "$@" "file://$work/report_view.html" >dom 2>log

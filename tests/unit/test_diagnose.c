@@ -38,7 +38,7 @@ static void wrap_linears(Run *r)
 static void add_adapters(Run *r)
 {
     check(lk_add_lora(r->net, &(LoRAConfig){ .rank = 2, .alpha = 2 }, &r->rng, NULL) == 3);
-    lk_train_only_lora(r->net, NULL);
+    lk_train_only_lora(r->net, NULL, NULL);
 }
 
 static void step(Run *r)
@@ -269,13 +269,13 @@ static void switched_off(Run *r)
 {
     add_adapters(r);
     lk_require_grad(r->net, "*bias", true);
-    check(lk_enable_lora(r->net, NULL, false) == 3);
+    check(lk_enable_lora(r->net, NULL, false, NULL) == 3);
     healthy(r);
 }
 static void scaled_to_0(Run *r)
 {
     add_adapters(r);
-    check(lk_scale_lora(r->net, NULL, 0) == 3);
+    check(lk_scale_lora(r->net, NULL, 0, NULL) == 3);
     healthy(r);
 }
 static void alpha_0(Run *r)

@@ -1,8 +1,8 @@
-/* test_folder.c - folders that are replaced as a whole (examples/folder.c), also where two cannot change places. */
-#include "tests/unit/renames.h"
+/* test_folder.c - folders that are replaced as a whole (examples/folder.c), also where two cannot
+ * change places, where something fails, and where the process is killed. */
+#include "tests/unit/faults.h"
 
 #include "examples/folder.c"
-#include "tests/check.h"
 
 static void put(const char *folder, const char *name, const char *text)
 {
@@ -66,41 +66,81 @@ Test(folder, is_replaced_where_folders_cannot_change_places)
     check(strcmp(get(path, "text"), "two") == 0 && !exists("folder.tmp") && !exists("folder.old.tmp"));
 }
 
-/* Whichever rename fails, the old one is there. */
-Test(folder, a_failed_rename_leaves_the_old_one)
+/* ---- failures and kills -------------------------------------------------------------------- */
+
+/* Replaces the folder by one whose text is "new". */
+static bool replace_by_new(const char *path, Error *err)
 {
-    char path[FOLDER_PATH_MAX];
-    Error err = { 0 };
-    path_of(path, "folder");
-    check(replace(path, "old", &err));
-    no_swap = true;
-    bool replaced = false;
-    int n = 0;
-    for (; !replaced; n++) {
-        Error reason = { 0 };
-        Folder f;
-        check(folder_begin(&f, path, &reason));
-        put(f.temporary, "text", "new");
-        failing = n;
-        replaced = folder_end(&f, true, &reason);
-        failing = -1;
-        check(replaced || reason.code == LK_EIO, "%s", reason.message);
-        check(strcmp(get(path, "text"), replaced ? "new" : "old") == 0, "rename %d", n);
-        check(!exists("folder.tmp") && !exists("folder.old.tmp"), "rename %d", n);
-    }
-    check(n == 4, "%d renames", n); /* into the old one's place, which is taken; it aside; the new one in */
+    Folder f;
+    AtomicFile file;
+    char text[FOLDER_PATH_MAX];
+    if (!folder_begin(&f, path, err)) return false;
+    bool ok = folder_join(text, f.temporary, "text", err) &&
+              lk_atomic_begin(&file, NULL, text, err) &&
+              lk_atomic_end(&file, lk_atomic_write(&file, "new", 3));
+    return folder_end(&f, ok, err);
 }
 
-/* Killed when the old one was aside and the new one not yet there. */
-Test(folder, what_a_kill_left_aside_comes_back)
+static bool replacing(void *path)
+{
+    return replace_by_new(path, NULL);
+}
+
+static bool is_alone(void)
+{
+    return !exists("folder.tmp") && !exists("folder.old.tmp");
+}
+
+static bool is_text(const char *path, const char *text)
+{
+    return strcmp(get(path, "text"), text) == 0;
+}
+
+/* Whichever change fails: the old one is there, whole, or the new one if replacing worked. */
+Test(folder, a_failure_leaves_the_old_one)
 {
     char path[FOLDER_PATH_MAX];
-    Error err = { 0 };
-    Folder f;
     path_of(path, "folder");
-    check(replace(path, "old", &err));
-    check(rename(path, check_scratch("folder.old.tmp")) == 0 && mkdir(check_scratch("folder.tmp"), 0700) == 0);
-    check(folder_begin(&f, path, &err), "%s", err.message);
-    check(strcmp(get(path, "text"), "old") == 0);
-    check(!folder_end(&f, false, &err) && strcmp(get(path, "text"), "old") == 0 && !exists("folder.tmp"));
+    for (int way = 0; way < 2; way++) {
+        no_swap = way;
+        int k = 1;
+        for (bool failed = true; failed; k++) {
+            Error err = { 0 };
+            check(replace(path, "old", &err), "%s", err.message);
+            err = (Error){ 0 };
+            fail_at(k);
+            bool ok = replace_by_new(path, &err);
+            failed = end_faults();
+            check(ok || failed, "%s", err.message);
+            if (!ok) check_error(&err, LK_EIO, "Input/output error");
+            bool last = strstr(err.message, "/..:"); /* the fsync of the folder around it */
+            check(is_text(path, ok || last ? "new" : "old"), "change %d", k);
+            check(is_alone() || faults.removing, "change %d", k);
+        }
+        check(k > 15, "%d changes", k);
+    }
+}
+
+/* Wherever it is killed: the old one is there, whole, or the new one. Where two cannot change
+ * places the old one is aside for a moment, and comes back when the next one begins. */
+Test(folder, a_kill_leaves_the_old_one)
+{
+    char path[FOLDER_PATH_MAX];
+    path_of(path, "folder");
+    for (int way = 0; way < 2; way++) {
+        no_swap = way;
+        int k = 1, aside = 0;
+        for (bool killed = true, new = false; killed; k++) {
+            Error err = { 0 };
+            Folder f;
+            check(replace(path, "old", &err), "%s", err.message);
+            killed = killed_at(k, replacing, path);
+            aside += !exists("folder");
+            check(folder_begin(&f, path, &err), "%s", err.message);
+            new = new || is_text(path, "new");
+            check(is_text(path, new ? "new" : "old") && (new || killed), "change %d", k);
+            check(!folder_end(&f, false, &err) && is_alone(), "change %d", k);
+        }
+        check(k > 15 && aside == no_swap, "%d changes, %d times aside", k, aside);
+    }
 }

@@ -61,7 +61,7 @@ Test(idx, nothing_in_it)
     lk_tensor_free(none);
 }
 
-Test(idx, not_a_file, .timeout = 60)
+Test(idx, not_a_file)
 {
     Error err = { 0 };
     check(lk_idx_images_new(check_scratch("missing"), &err) == NULL);

@@ -1,13 +1,11 @@
 /* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
  * memory that is short. What is in the files: test_peft.c. */
-#include "tests/unit/renames.h"
+#include "tests/unit/faults.h"
 
 #include "tests/unit/peft_nets.h"
 
 #include <dirent.h>
-#include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
@@ -54,29 +52,34 @@ static int entries_of(const char *path)
     return count;
 }
 
-/* All of A and B are `value`, and alpha is, too, unless it is always 1. */
-static void set_values(Module *net, double value, bool alphas)
+static LoRALayer *lora_of(Module *net, int i)
+{
+    Module *layer = lk_sequential_at(((Net *)net)->layers, i, NULL);
+    return lk_as_lora_layer(lk_as_linear_with_lora(layer)->lora);
+}
+
+/* All of A and B, and alpha, are `value`. */
+static void set_values(Module *net, double value)
 {
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora")) lk_fill_(it.tensor, value);
     for (int i = 0; i < 5; i += 2)
-        lk_as_lora_layer(lk_as_linear_with_lora(lk_sequential_at(((Net *)net)->layers, i, NULL))->lora)->alpha =
-            alphas ? value : 1;
+        lora_of(net, i)->alpha = value;
 }
 
 /* The value of a folder that set_values and lk_save_peft made, all of it; -1: there is no adapter in it. */
-static double value_of(const char *folder, bool alphas)
+static double value_of(const char *folder)
 {
     Module *net = seeded_net(0);
     Error err = { 0 };
     double value = -1;
     if (lk_load_peft(net, folder, LK_PEFT_WRAPPER, NULL, NULL, &err)) {
-        LoRALayer *first = lk_as_lora_layer(lk_module_at(net, "layers.0.lora", NULL));
+        LoRALayer *first = lora_of(net, 0);
         value = lk_at(first->A, LK_INDEX(0, 0));
         for (ParamIter it = lk_params(net); lk_params_next(&it);)
             for (int64_t i = 0; strstr(it.name, "lora") && i < lk_numel(it.tensor); i++)
                 check(((float *)it.tensor->data)[i] == (float)value, "%g and %g", ((float *)it.tensor->data)[i], value);
-        check(first->alpha == (alphas ? value : 1), "alpha %g, values %g", first->alpha, value);
+        check(first->alpha == value, "alpha %g, values %g", first->alpha, value);
     } else {
         check_error(&err, LK_EIO, "adapter_config.json: cannot be opened: No such file");
     }
@@ -84,79 +87,88 @@ static double value_of(const char *folder, bool alphas)
     return value;
 }
 
-/* Somebody saves again and again and is killed in the middle. There is always an adapter, the old one or the new one;
- * where folders cannot be swapped there may be none, but never one with another one's settings. */
-static void check_killed(bool alphas)
+typedef struct Saving {
+    Module *net;
+    char parent[PATH_MAX], folder[PATH_MAX]; /* an adapter, alone in a folder of its own */
+} Saving;
+
+static bool saving(void *user)
 {
-    enum { ROUNDS = 40 };
-    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
-    char folder[PATH_MAX];
-    strcpy(folder, check_scratch("killed"));
-    set_values(net, 1, alphas);
-    check_save(net, folder, NULL);
-    double last = 1;
-    for (int round = 0; round < ROUNDS; round++) {
-        pid_t child = fork();
-        if (child == 0)
-            for (double value = last;; value++) {
-                set_values(net, value, alphas);
-                if (!lk_save_peft(net, folder, NULL, NULL)) _exit(1);
-            }
-        check(child > 0);
-        usleep((useconds_t)(3000 + 777 * round));
-        check(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
-        double value = value_of(folder, alphas);
-        check(value >= last || (no_swap && value == -1), "%g after %g", value, last);
-        if (value > 0) last = value;
+    Saving *s = user;
+    return lk_save_peft(s->net, s->folder, NULL, NULL);
+}
+
+/* The adapter 1 is in another folder than that of the last call, and 2 is to be saved over it. */
+static void begin_saving(Saving *s)
+{
+    static int calls;
+    char name[32];
+    snprintf(name, sizeof name, "parent-%d", calls++);
+    strcpy(s->parent, check_scratch(name));
+    strcat(strcpy(s->folder, s->parent), "/saved");
+    check(mkdir(s->parent, 0700) == 0);
+    set_values(s->net, 1);
+    check_save(s->net, s->folder, NULL);
+    set_values(s->net, 2);
+}
+
+/* Wherever saving over an adapter is killed, the old one is there or the new one. Where folders
+ * cannot be swapped there may be none, but never one with another one's settings; and saving again
+ * works. */
+static void check_killed(void)
+{
+    Saving s = { .net = adapted_net(LK_PEFT_WRAPPER, 2, 1) };
+    int k = 1, none = 0;
+    for (bool killed = true, new = false; killed; k++) {
+        begin_saving(&s);
+        killed = killed_at(k, saving, &s);
+        double value = value_of(s.folder);
+        none += value == -1;
+        new = new || value == 2;
+        check(value == (new ? 2 : 1) || (value == -1 && !new), "change %d: %g", k, value);
+        check(new || killed);
+        check(saving(&s) && value_of(s.folder) == 2, "change %d", k);
     }
-    check(last > 1);
-    lk_free(net);
+    check(k > 25 && none == (no_swap ? 3 : 0), "%d changes, no adapter after %d", k, none);
+    lk_free(s.net);
 }
 
-Test(peft_files, killed_while_saving, .timeout = 60)
+Test(peft_files, killed_while_saving)
 {
-    check_killed(false);
+    check_killed();
 }
 
-Test(peft_files, killed_while_saving_other_settings, .timeout = 60)
-{
-    check_killed(true);
-}
-
-Test(peft_files, killed_where_folders_cannot_be_swapped, .timeout = 60)
+Test(peft_files, killed_where_folders_cannot_be_swapped)
 {
     no_swap = true;
-    check_killed(true);
+    check_killed();
 }
 
-/* Whichever step of replacing the files fails, the old adapter is back. What else is there stays, even if it cannot be
+/* Whichever change fails, the old adapter is back. A folder beside it stays, even if it cannot be
  * moved: then the files are replaced one by one. */
-Test(peft_files, a_failed_rename_leaves_the_old_one)
+Test(peft_files, a_failure_leaves_the_old_one)
 {
-    Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
-    char folder[PATH_MAX];
-    strcpy(folder, check_scratch("saved"));
-    set_values(net, 1, true);
-    check_save(net, folder, NULL);
-    check(mkdir(check_scratch("saved/inner"), 0700) == 0);
+    Saving s = { .net = adapted_net(LK_PEFT_WRAPPER, 2, 1) };
     for (int way = 0; way < 2; way++) {
         no_swap = way;
-        bool saved = false;
-        int n = 0;
-        for (double value = 2 + way; !saved; n++) {
+        int k = 1;
+        for (bool failed = true; failed; k++) {
             Error err = { 0 };
-            set_values(net, value, true);
-            failing = n;
-            saved = lk_save_peft(net, folder, NULL, &err);
-            failing = -1;
-            check(saved || (err.code == LK_EIO && strstr(err.message, "cannot be written: Input/output error")), "%s",
-                  err.message);
-            check(value_of(folder, true) == (saved ? value : value - 1), "rename %d", n);
-            check(entries_of(folder) == 3 && entries_of(check_scratch(".")) == 1, "rename %d: something is left", n);
+            begin_saving(&s);
+            char inner[PATH_MAX + 8];
+            snprintf(inner, sizeof inner, "%s/inner", s.folder);
+            check(mkdir(inner, 0700) == 0);
+            fail_at(k);
+            bool ok = lk_save_peft(s.net, s.folder, NULL, &err);
+            failed = end_faults();
+            if (!ok) check_error(&err, LK_EIO, "cannot be written: Input/output error");
+            check(value_of(s.folder) == (ok ? 2 : 1) && (ok || failed), "change %d", k);
+            check((entries_of(s.folder) == 3 && entries_of(s.parent) == 1) || faults.removing,
+                  "change %d: something is left", k);
         }
-        check(n == (no_swap ? 7 : 3), "%d renames", n); /* two to write the files; four to move them, or one of inner */
+        check(k > 25, "%d changes", k);
     }
-    lk_free(net);
+    lk_free(s.net);
 }
 
 Test(peft_files, a_full_disk_leaves_the_old_one)
@@ -164,7 +176,7 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
     Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
     char folder[PATH_MAX];
     strcpy(folder, check_scratch("saved"));
-    set_values(net, 3, true);
+    set_values(net, 3);
     check_save(net, folder, NULL);
     check(entries_of(folder) == 2);
     struct rlimit before, limit;
@@ -176,7 +188,7 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
     for (int bytes = 0; bytes < 2000; bytes += 500) { /* the weights do not fit; they do, but the settings do not */
         limit = before;
         limit.rlim_cur = (rlim_t)bytes;
-        set_values(net, 4, true);
+        set_values(net, 4);
         check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
         Error err = { 0 };
         bool saved = lk_save_peft(net, folder, &options, &err);
@@ -184,10 +196,11 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
         check(setrlimit(RLIMIT_FSIZE, &before) == 0);
         check(!saved && !beside);
         check_error(&err, LK_EIO, "cannot be written: File too large");
-        check(value_of(folder, true) == 3 && entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
+        check(value_of(folder) == 3);
+        check(entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
     }
     check_save(net, folder, NULL);
-    check(value_of(folder, true) == 4 && entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
+    check(value_of(folder) == 4 && entries_of(folder) == 2 && entries_of(check_scratch(".")) == 1);
     lk_free(net);
 }
 
@@ -195,12 +208,12 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
 Test(peft_files, among_other_files)
 {
     Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
-    set_values(net, 5, false);
+    set_values(net, 5);
     mkdir(check_scratch("checkpoint"), 0700);
     check_write("checkpoint/model.safetensors", "model", 5);
     check_save(net, check_scratch("checkpoint//"), NULL);
     check_save(net, check_scratch("fresh//"), NULL);
-    check(value_of(check_scratch("checkpoint"), false) == 5 && value_of(check_scratch("fresh"), false) == 5);
+    check(value_of(check_scratch("checkpoint")) == 5 && value_of(check_scratch("fresh")) == 5);
     check(entries_of(check_scratch("checkpoint")) == 3 && entries_of(check_scratch("fresh")) == 2);
 
     /* With a folder in it; through a symbolic link; as the folder one is in, which nobody can swap. */
@@ -209,10 +222,10 @@ Test(peft_files, among_other_files)
     check_write("checkpoint/inner/file", "text", 4);
     check(chdir(check_scratch("checkpoint")) == 0);
     for (int i = 0; i < 3; i++) {
-        set_values(net, 6 + i, true);
+        set_values(net, 6 + i);
         check(chdir(check_scratch("checkpoint")) == 0);
         check_save(net, i == 2 ? names[i] : check_scratch(names[i]), NULL);
-        check(value_of(check_scratch("checkpoint"), true) == 6 + i, "saved as %s", names[i]);
+        check(value_of(check_scratch("checkpoint")) == 6 + i, "saved as %s", names[i]);
         check(entries_of(check_scratch("checkpoint")) == 4 && entries_of(check_scratch(".")) == 3);
         check(access(check_scratch("checkpoint/inner/file"), R_OK) == 0);
         struct stat info;
@@ -224,7 +237,7 @@ Test(peft_files, among_other_files)
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
-Test(peft_files, out_of_memory, .timeout = 120)
+Test(peft_files, out_of_memory)
 {
     json_set_alloc_funcs(lk_mem_alloc, lk_mem_free); /* jansson's memory fails, and is counted, too */
     check_alloc_begin();

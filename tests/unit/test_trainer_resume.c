@@ -1,97 +1,13 @@
-/* test_trainer_resume.c - checkpoints of the Trainer: stopped or killed anywhere and resumed, a run has the bits of one
- * that was not; a folder is whole or not there; what is no checkpoint of this run is refused. */
-#include "tests/unit/toy.h"
-
-#include <dirent.h>
-#include <signal.h>
-#include <sys/resource.h>
+/* test_trainer_resume.c - checkpoints of the Trainer: a run that was stopped anywhere and resumed
+ * has the bits of one that was not; another run's checkpoints are refused. Killed runs:
+ * test_trainer_kills.c. */
+#include "tests/unit/checkpoints.h"
 
 #ifdef LK_HAVE_JANSSON
 
-static bool is_measured(const char *key)
-{
-    return strstr(key, "_runtime") || strstr(key, "_per_second");
-}
-
-/* Bit for bit, but for what a clock has measured. */
-static void check_same_history(const TrainerHistory *a, const TrainerHistory *b)
-{
-    check(a->count == b->count, "%d logs, not %d", (int)a->count, (int)b->count);
-    for (int64_t i = 0; i < a->count; i++) {
-        const TrainerLog *x = &a->logs[i], *y = &b->logs[i];
-        check(x->step == y->step && x->count == y->count);
-        for (int k = 0; k < x->count; k++) {
-            double u = x->values[k].value, v = y->values[k].value;
-            check(strcmp(x->values[k].key, y->values[k].key) == 0);
-            check(is_measured(x->values[k].key) || memcmp(&u, &v, sizeof u) == 0, "step %d, %s: %.17g, not %.17g",
-                  (int)x->step, x->values[k].key, u, v);
-        }
-    }
-}
-
-static void check_same_file(const char *folder, const char *other, const char *name)
-{
-    char path[2][FOLDER_PATH_MAX];
-    print_to(path[0], FOLDER_PATH_MAX, "%s/%s", folder, name);
-    print_to(path[1], FOLDER_PATH_MAX, "%s/%s", other, name);
-    char *a = read_file(path[0]), *b = read_file(path[1]);
-    struct stat info[2];
-    check(stat(path[0], &info[0]) == 0 && stat(path[1], &info[1]) == 0 && info[0].st_size == info[1].st_size);
-    check(memcmp(a, b, (size_t)info[0].st_size) == 0, "%s and %s differ", path[0], path[1]);
-    free(a), free(b);
-}
-
-/* The folders "a" and "b" of the test have the same checkpoint: weights, moments, steps, generators. */
-static void check_same_checkpoint(const char *a, const char *b, int64_t step)
-{
-    char name[64];
-    print_to(name, sizeof name, "checkpoint-%lld", (long long)step);
-    char left[FOLDER_PATH_MAX], right[FOLDER_PATH_MAX];
-    check(folder_join(left, a, name, NULL) && folder_join(right, b, name, NULL));
-    check_same_file(left, right, MODEL);
-    check_same_file(left, right, STATE);
-}
-
-/* In a buffer that is valid for the next 7 calls. */
-static const char *checkpoint_of(const char *folder, int64_t step)
-{
-    static char paths[8][FOLDER_PATH_MAX];
-    static int next;
-    char *path = paths[next++ % 8];
-    print_to(path, FOLDER_PATH_MAX, "%s/checkpoint-%lld", folder, (long long)step);
-    return path;
-}
-
-/* Entries of a folder whose name contains the text. */
-static int count_entries(const char *folder, const char *text)
-{
-    int n = 0;
-    DIR *d = opendir(folder);
-    check(d, "%s", folder);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.' && strstr(e->d_name, text) != NULL;
-    closedir(d);
-    return n;
-}
-
-/* With dropout, evaluations in the middle of passes, logs that do not fall on steps where it stops, an accumulation
- * that does not divide a pass. */
-static const struct ToyRun runs[] = {
-    { 3, 0, 1, LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0, 0, NULL, { 0 } },
-    { 3, 0, 4, LK_SCHEDULE_COSINE, 1, 0.05, 0.5, 3, 1, 0, NULL, { 0 } },
-    { 9, 13, 1, LK_SCHEDULE_LINEAR, 0, 0.2, 0.0, 5, 4, 0, NULL, { 0 } },
-};
-enum { RUNS = sizeof runs / sizeof *runs };
-
-static void trainer_for(ToyTrainer *toy, const struct ToyRun *run, const char *folder)
-{
-    toy_trainer(toy, run, TOY_HIDDEN, 0.3);
-    toy->tr.args.output_dir = folder;
-    toy->tr.args.load_best_at_end = true;
-}
-
 /* ---- stopped ----------------------------------------------------------------------------------------------------- */
 
-Test(trainer_resume, stopped_behind_any_step_and_resumed, .timeout = 120)
+Test(trainer_resume, stopped_behind_any_step_and_resumed)
 {
     for (int i = 0; i < RUNS; i++) {
         char name[32];
@@ -209,43 +125,6 @@ Test(trainer_resume, a_frozen_base_is_not_in_the_checkpoint)
     toy_free(&toy);
 }
 
-/* ---- killed ------------------------------------------------------------------------------------------------------ */
-
-static int64_t forwards_left; /* the process ends in the middle of the forward that makes it 0 */
-
-static Tensor *dying_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
-{
-    Tensor *loss = toy_loss(t, user, b, logits);
-    if (--forwards_left == 0) kill(getpid(), SIGKILL);
-    return loss;
-}
-
-/* The highest N of whole checkpoints; 0: none. */
-static int64_t last_checkpoint(const char *folder)
-{
-    int64_t last = 0;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char *end;
-        if (strncmp(e->d_name, "checkpoint-", 11) != 0) continue;
-        int64_t n = strtoll(e->d_name + 11, &end, 10);
-        if (*end == '\0' && n > last) last = n;
-    }
-    if (d) closedir(d);
-    return last;
-}
-
-/* Goes on in the folder from the last checkpoint, or from the beginning. */
-static void resume(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden, const char *folder)
-{
-    toy_trainer(toy, run, hidden, 0.3);
-    toy->tr.args.output_dir = folder;
-    toy->tr.args.load_best_at_end = true;
-    toy->tr.args.save_steps = 1;
-    int64_t last = last_checkpoint(folder);
-    if (last > 0) toy->tr.args.resume_from = checkpoint_of(folder, last);
-}
-
 /* The same Trainer, resumed once and then trained from the beginning: its best weights are those of the second time. */
 typedef struct Statistics {
     Module base;
@@ -290,141 +169,6 @@ Test(trainer_resume, trained_anew_after_a_resumed_run)
     toy.tr.args.output_dir = toy_path("second");
     toy_train(&toy);
     check(toy.tr.state.best_step > 0 && last_checkpoint(toy.tr.args.output_dir) == toy.tr.state.step);
-    toy_free(&toy);
-}
-
-/* Killed in the forward of every batch once: in the middle of an accumulation, of a pass, of an evaluation. */
-Test(trainer_resume, killed_in_any_forward, .timeout = 120)
-{
-    const char *folder = toy_path("whole");
-    ToyTrainer whole;
-    resume(&whole, &runs[1], TOY_HIDDEN, folder);
-    toy_train(&whole);
-    int64_t total = whole.tr.state.step, kills = 0;
-    for (int64_t at = 1;; at++, kills++) {
-        char name[32];
-        print_to(name, sizeof name, "killed-%d", (int)at);
-        const char *parts = toy_path(name);
-        pid_t child = fork();
-        check(child >= 0);
-        if (child == 0) {
-            ToyTrainer dying;
-            forwards_left = at;
-            resume(&dying, &runs[1], TOY_HIDDEN, parts);
-            dying.tr.loss = dying_loss;
-            _exit(trainer_train(&dying.tr, NULL) ? 0 : 1);
-        }
-        int status;
-        check(waitpid(child, &status, 0) == child);
-        if (WIFEXITED(status)) {
-            check(WEXITSTATUS(status) == 0);
-            break;
-        }
-        ToyTrainer resumed;
-        resume(&resumed, &runs[1], TOY_HIDDEN, parts);
-        toy_train(&resumed);
-        check_same_history(&resumed.tr.state.history, &whole.tr.state.history);
-        check_same_checkpoint(folder, parts, total);
-        toy_free(&resumed);
-    }
-    check(kills == 3 * 6 + 6 * 3, "%d forwards", (int)kills); /* batches of training; 3 of each evaluation */
-    toy_free(&whole);
-}
-
-/* Whether two folders of the file system can be swapped in one moment. */
-static bool can_swap(void)
-{
-    const char *a = toy_path("swap-a"), *b = toy_path("swap-b");
-    make_folder(a), make_folder(b);
-    return lk_folder_replace(a, b);
-}
-
-/* Killed at any moment while it saves again and again, over what is there: every folder that was ever there is there, and
- * whole. */
-Test(trainer_resume, killed_while_saving, .timeout = 120)
-{
-    enum { ROUNDS = 25, HIDDEN = 3000 };
-    const char *folder = toy_path("saved");
-    ToyTrainer toy;
-    resume(&toy, &runs[0], HIDDEN, folder);
-    toy.tr.args.stop_after = 2;
-    toy_train(&toy);
-    TrainerState start = toy.tr.state;
-    int saves = 0, seen_temporary = 0;
-    bool seen[3] = { true, false, false }, swaps = can_swap();
-    for (int round = 0; round < ROUNDS || saves <= ROUNDS || seen_temporary == 0; round++) { /* more if all is slow */
-        pid_t child = fork();
-        check(child >= 0);
-        if (child == 0) { /* the checkpoints 2, 3 and 4 with one value in all weights, 1, 2, 3, … */
-            Optimizer *opt = optimizer_new(&toy.tr, NULL);
-            for (int value = 1;; value++) {
-                for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);) lk_fill_(it.tensor, value);
-                toy.tr.state.step = start.step + value % 3;
-                toy.tr.state.pass = value; /* it is in trainer_state.json */
-                for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
-                    if (!lk_optimizer_set_state(&it, value, lk_clone(it.param, NULL), lk_clone(it.param, NULL), NULL))
-                        _exit(1);
-                if (!checkpoint_save(&toy.tr, opt, NULL)) _exit(1);
-            }
-        }
-        usleep((useconds_t)(5000 + 3700 * round));
-        int status;
-        check(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child);
-        check(WIFSIGNALED(status), "it could not save");
-        seen_temporary += count_entries(folder, ".tmp");
-        for (int64_t step = start.step; step < start.step + 3; step++) {
-            bool there = access(checkpoint_of(folder, step), F_OK) == 0;
-            check(there || !swaps || !seen[step - start.step], "checkpoint %d is gone", (int)step);
-            if (!there) continue;
-            seen[step - start.step] = true;
-            Error err = { 0 };
-            ToyTrainer reader;
-            resume(&reader, &runs[0], HIDDEN, folder);
-            Optimizer *opt = optimizer_new(&reader.tr, NULL);
-            check(checkpoint_load(&reader.tr, opt, checkpoint_of(folder, step), &err), "%s", err.message);
-            double value = ((double *)lk_param_at(reader.tr.model, "first.weight", NULL)->data)[0];
-            if (reader.tr.state.pass > 0) { /* else it is the first one */
-                saves++;
-                check(value == (double)reader.tr.state.pass && opt->state[0].step == reader.tr.state.pass);
-                for (ParamIter it = lk_params(reader.tr.model); lk_params_next(&it);)
-                    for (int64_t i = 0; i < lk_numel(it.tensor); i++) check(((double *)it.tensor->data)[i] == value);
-            }
-            lk_optimizer_free(opt);
-            toy_free(&reader);
-        }
-    }
-    toy_free(&toy);
-}
-
-/* ---- no space ---------------------------------------------------------------------------------------------------- */
-
-Test(trainer_resume, a_full_disk_leaves_the_old_checkpoints)
-{
-    enum { HIDDEN = 3000, LIMIT = 65536 };
-    const char *folder = toy_path("full");
-    ToyTrainer toy;
-    resume(&toy, &runs[0], HIDDEN, folder);
-    toy.tr.args.stop_after = 3;
-    toy_train(&toy);
-    check(last_checkpoint(folder) == 3);
-    toy.tr.args.stop_after = 0;
-    toy.tr.args.resume_from = checkpoint_of(folder, 3);
-    struct rlimit before, limit;
-    check(getrlimit(RLIMIT_FSIZE, &before) == 0);
-    limit = before;
-    limit.rlim_cur = LIMIT;
-    signal(SIGXFSZ, SIG_IGN);
-    check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    Error err = { 0 };
-    bool ok = trainer_train(&toy.tr, &err);
-    check(setrlimit(RLIMIT_FSIZE, &before) == 0);
-    check(!ok);
-    check_error(&err, LK_EIO, "cannot be written: File too large");
-    check(last_checkpoint(folder) == 3 && count_entries(folder, "") == 3);
-    check(toy.tr.state.step == 4); /* the weights are those of the step that could not be saved */
-    toy_train(&toy);
-    check(last_checkpoint(folder) == 18);
-
     toy_free(&toy);
 }
 
@@ -544,7 +288,7 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
 }
 
 /* Every allocation of the library fails once: an error, and the checkpoint before is still there. */
-Test(trainer_resume, without_memory, .timeout = 120)
+Test(trainer_resume, without_memory)
 {
     check_alloc_begin();
     const char *folder = toy_path("memory");

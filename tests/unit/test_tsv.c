@@ -125,7 +125,7 @@ Test(tsv, refused)
     }
 }
 
-Test(tsv, not_a_file, .timeout = 60)
+Test(tsv, not_a_file)
 {
     Error err = { 0 };
     check(!lk_tsv_new(check_scratch("missing.tsv"), 2, &err));
