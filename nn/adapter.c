@@ -215,7 +215,7 @@ static int undo(Module *m, const LoRAConfig *c)
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         int i = l && matches_any(c, it.name) ? find_adapter(l, name_of(c)) : -1;
-        if (i >= 0) lk_remove_parametrization_at(it.module, "weight", i, NULL);
+        if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break; /* not merged: cannot fail */
     }
     return -1;
 }
@@ -338,9 +338,7 @@ int lk_remove_lora(Module *m, const char *adapter, Error *err)
                 LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[k]);
                 if (!p || !is_named(p, adapter)) continue;
                 bool last = list->chain.count == 1;
-                /* not merged: cannot fail */
-                lk_remove_parametrization_at(it.module, list->field->name, k, NULL);
-                removed++;
+                removed += lk_remove_parametrization_at(it.module, list->field->name, k, NULL); /* not merged: it does */
                 if (last) break;
             }
         }
