@@ -57,9 +57,10 @@ static bool reads_unlisted(Tape *t, const Module *m, const Tensor *x, const Node
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-static bool can_run(Tape *t, Module *m, const Tensor *x)
+static bool can_run(Tape *t, Module *m, Tensor *x)
 {
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
+    if (!lk_check_operands(t, "lk_forward", 1, &x)) return false;
     if (m->checked || lk_is_checked(m)) return true;
     Error wrong = { 0 };
     lk_check_table(m->type, "lk_forward", &wrong);

@@ -169,7 +169,7 @@ static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_te
     _Generic((x), double: nothing_double, float: nothing_double, int: nothing_int, int64_t: nothing_int, \
              bool: nothing_bool, size_t: nothing_length, char *: nothing_text, const char *: nothing_text, \
              default: nothing_pointer)(x)
-#define USE_RESULT(...) (void)(__VA_ARGS__)
+#define USE_RESULT(...) __auto_type result = (__VA_ARGS__); (void)result /* a cast alone would be warned of */
 #define USE_NOTHING(...) __VA_ARGS__
 #define CHECK_RESULT(...) return IS_NOTHING(__VA_ARGS__)
 #define CHECK_NOTHING(...) __VA_ARGS__; return true

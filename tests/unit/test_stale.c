@@ -45,7 +45,7 @@ Test(stale, a_batch_kept_over_a_reset)
         lk_tape_reset(t);
     }
     check(steps == 1);
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_linear: operand 1 (10, 4) was made " STALE);
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_forward: (10, 4) was made " STALE);
     lk_free(net);
     lk_tape_free(t);
 }
