@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "data/atomic_file.h"
@@ -186,9 +187,9 @@ static bool add_adapter(Export *x, const PeftIter *it)
     if (!isfinite(l->alpha)) {
         const char *quote = it->lora ? "\"" : "";
         const char *adapter = it->lora ? it->lora->adapter : "wrapper";
-        snprintf(text, sizeof text, "its adapter %s%s%s has the strength %g and the rank %lld, "
-                 "and alpha %g cannot be in a file of settings", quote, adapter, quote, l->scale,
-                 (long long)l->rank, l->alpha);
+        lk_snprintf(text, sizeof text, "its adapter %s%s%s has the strength %g and the rank %lld, "
+                    "and alpha %g cannot be in a file of settings", quote, adapter, quote, l->scale,
+                    (long long)l->rank, l->alpha);
         return fail(x, it->name, text);
     }
     Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A, B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/memory.h"
 #include "core/op.h"
 #include "nn/adapter.h"
@@ -131,7 +132,7 @@ static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradie
 static const char *number(char text[32], double x, const char *none)
 {
     if (none) return none;
-    snprintf(text, 32, "%.3g", x);
+    lk_snprintf(text, 32, "%.3g", x);
     return text;
 }
 

@@ -21,8 +21,8 @@ static const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
 
 static Module *adapted_new(Rng *rng)
 {
-    Module *m = lk_sequential_new(
-        LK_MODULES(lk_linear_new(4, 4, true, rng, NULL), lk_linear_new(4, 4, false, rng, NULL)), NULL);
+    Module *first = lk_linear_new(4, 4, true, rng, NULL), *last = lk_linear_new(4, 4, false, rng, NULL);
+    Module *m = lk_sequential_new(LK_MODULES(first, last), NULL);
     check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 3 }, rng, NULL) == 2);
     return m;
 }
@@ -48,7 +48,7 @@ MAKER(attention, lk_self_attention_new(4, 2, 0.3, true, rng, NULL))
 MAKER(lora, lk_lora_layer_new(4, 3, 2, 1.5, rng, NULL))
 MAKER(with_lora, lk_linear_with_lora_new(linear(rng), 2, 1.5, rng, NULL))
 MAKER(merged, lk_linear_with_lora_merged_new(linear(rng), 2, 1.5, rng, NULL))
-MAKER(sequence, lk_sequential_new(LK_MODULES(linear(rng), gelu(rng)), NULL))
+MAKER(sequence, lk_sequential_new(LK_MODULES(linear(rng), lk_gelu_new(NULL)), NULL))
 
 static const struct {
     const char *name;
@@ -102,8 +102,10 @@ Test(gradcheck_modules, a_frozen_input_and_a_frozen_parameter)
 {
     Rng rng;
     lk_manual_seed(&rng, 8);
-    Module *m = lk_sequential_new(
-        LK_MODULES(embedding(&rng), attention(&rng), norm(&rng), with_lora(&rng)), NULL);
+    Module *part[4];
+    Module *(*const make[])(Rng *) = { embedding, attention, norm, with_lora };
+    for (int i = 0; i < 4; i++) part[i] = make[i](&rng);
+    Module *m = lk_sequential_new(4, part, NULL);
     Tensor *ids = make_tensor(LK_I64, LK_SHAPE(3, 2), 3, 1, 5, 0, 3, 2);
     GradcheckReport r;
     check(lk_module_to(m, LK_F64, NULL));
