@@ -71,4 +71,7 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
 
+/* In strict mode: whether m was freed, which is reported. (module.c) */
+bool lk_module_is_freed(const char *function, const Module *m);
+
 #endif

@@ -95,7 +95,7 @@ static Module *random_net(int seed, bool *tied)
     int linears = linears_of(net, slots), first = draw(&rng, linears),
         second = draw(&rng, linears);
     *tied = draw(&rng, 5) == 0 && first != second;
-    if (*tied) lk_module_set(slots[second], lk_retain(*slots[first]), NULL);
+    if (*tied) check(lk_module_set(slots[second], lk_retain(*slots[first]), NULL));
     return net;
 }
 

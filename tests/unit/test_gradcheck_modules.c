@@ -189,7 +189,7 @@ Test(gradcheck_modules, null_is_a_report)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *m = linear(&rng);
-    lk_module_to(m, LK_F64, NULL);
+    check(lk_module_to(m, LK_F64, NULL));
     Tensor *x = make_tensor(LK_F64, LK_SHAPE(1, 4), 1, 2, 3, 4);
     GradcheckReport r;
     check(!lk_gradcheck_module(NULL, x, NULL, &r) && strstr(r.message, "the module is NULL"));

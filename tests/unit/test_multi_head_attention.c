@@ -178,7 +178,7 @@ Test(multi_head_attention, refuses_and_frees)
     check_error(lk_tape_error(t), LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but NULL");
     lk_tape_clear_error(t);
     check(!lk_multi_head_attention(t, m, NULL, NULL));
-    check_error(lk_tape_error(t), LK_EVALUE, "lk_forward: the input of MultiHeadAttention is NULL");
+    check_error(lk_tape_error(t), LK_EVALUE, "lk_multi_head_attention: the operand is NULL");
     lk_free(m), lk_free(linear), lk_free(x);
     lk_tape_free(t);
     check(check_alloc_live() == 0);

@@ -248,6 +248,33 @@ Test(strict, a_tensor_freed_twice_or_used_after)
     lk_tape_free(t);
 }
 
+Test(strict, a_module_freed_twice_or_used_after)
+{
+    be_strict();
+    Rng rng;
+    Error err = { 0 };
+    lk_manual_seed(&rng, 0);
+    Tape *t = quiet_tape();
+    Module *linear = lk_linear_new(2, 2, true, &rng, &err);
+    Tensor *weight = lk_as_linear(linear)->weight;
+    Module *net = lk_sequential_new(LK_MODULES(linear), &err); /* consumes the Linear */
+    check(net && reports == 0);
+    lk_free(linear);
+    check(reports == 0, "not known yet: the net's reference was given back");
+    lk_free(net);
+    check(reports == 1);
+    check_error(&heard, LK_ESTATE, "lk_free: this Linear was freed");
+    lk_free(net);
+    check(reports == 2);
+    check_error(&heard, LK_ESTATE, "lk_free: this Sequential was freed");
+    check(!lk_forward(t, linear, lk_ones(t, LK_F32, LK_SHAPE(1, 2))));
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_forward: this Linear was freed");
+    check(!lk_retain(linear) && lk_is_stale(weight));
+    check(!lk_sequential_new(LK_MODULES(linear), &err));
+    check_error(&err, LK_ESTATE, "module 0 of 1 was freed");
+    lk_tape_free(t);
+}
+
 Test(strict, a_tensor_of_a_freed_tape)
 {
     be_strict();

@@ -71,8 +71,8 @@ static bool saving(void *user)
         lk_fill_(it.tensor, (double)s->value);
     tr->state.pass = s->value; /* it is in trainer_state.json */
     for (OptimizerIter it = lk_optimizer_states(s->opt); lk_optimizer_states_next(&it);)
-        lk_optimizer_set_state(&it, s->value, lk_clone(it.param, NULL), lk_clone(it.param, NULL),
-                               NULL);
+        check(lk_optimizer_set_state(&it, s->value, lk_clone(it.param, NULL),
+                                     lk_clone(it.param, NULL), NULL));
     return checkpoint_save(tr, s->opt, NULL);
 }
 
