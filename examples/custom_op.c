@@ -25,9 +25,7 @@ static const Op SOFTPLUS = { "SoftplusBackward", softplus_backward, { LK_IN0 } }
 
 static Tensor *softplus(Tape *t, Tensor *x)
 {
-    if (!x) return NULL; /* an earlier operation failed and said why */
-    if (!lk_is_floating(x->dtype))
-        return lk_fail(t, LK_EDTYPE, "softplus: takes float32 or float64, not %s", lk_dtype_name(x->dtype));
+    if (!lk_check_floating(t, "softplus", 1, &x)) return NULL; /* NULL, stale, or integers: the reason is on the tape */
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (!packed || !y) return NULL;
     LK_WITH_REAL(x->dtype,
