@@ -31,6 +31,16 @@ const Field *lk_peft_param(const Module *m, const Field *after)
     return NULL;
 }
 
+const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x)
+{
+    for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++) {
+        *x = f->kind == LK_FIELD_PARAM ? lk_original(m, f->name) : NULL;
+        if (f->kind == LK_FIELD_BUFFER) *x = *(Tensor *const *)((const char *)m + f->offset);
+        if (*x) return f;
+    }
+    return NULL;
+}
+
 Tensor lk_peft_T(const Tensor *x)
 {
     Tensor y = *x;
@@ -196,11 +206,12 @@ static bool add_adapter(Export *x, const PeftIter *it)
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
 
-/* What forward sees of a parameter: of a wrapped weight W + alpha (A B)ᵀ. */
-static Tensor *value_of(Tape *t, const PeftIter *it, const char *param)
+/* Reads what forward sees of a parameter, of a wrapped weight W + alpha (A B)ᵀ; a buffer is what it is. */
+static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 {
-    Tensor *x = lk_read(t, it->module, param);
-    if (!it->wrapper || strcmp(param, "weight") != 0) return x;
+    if (f->kind == LK_FIELD_BUFFER) return x;
+    x = lk_read(t, it->module, f->name);
+    if (!it->wrapper || strcmp(f->name, "weight") != 0) return x;
     LoRALayer *layer = lk_as_lora_layer(it->wrapper->lora);
     if (!layer) return lk_fail(t, LK_EVALUE, "lk_save_peft: the wrapper %.200s holds no LoRALayer", it->name);
     Tensor *update = lk_matmul(t, lk_read(t, &layer->base, "A"), lk_read(t, &layer->base, "B"));
@@ -221,8 +232,9 @@ static bool add_whole(Export *x, const PeftIter *it)
     lk_tape_on_error(t, NULL, NULL);
     lk_tape_set_grad(t, false);
     bool ok = true;
-    for (const Field *f = NULL; ok && (f = lk_peft_param(it->module, f));) {
-        Tensor *value = value_of(t, it, f->name);
+    Tensor *tensor;
+    for (const Field *f = NULL; ok && (f = lk_peft_tensor(it->module, f, &tensor));) {
+        Tensor *value = value_of(t, it, f, tensor);
         ok = value ? add(x, it->name, f->name, value)
                    : lk_error_set(x->err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
     }

@@ -110,7 +110,17 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     return true;
 }
 
-/* Parameters that are in the file themselves; the adapter on them will add nothing. */
+/* Reports x unless it can be copied into `to`: floating tensors are converted. */
+static bool check_fits(Load *l, const char *name, const char *part, const Tensor *x, const Tensor *to)
+{
+    if (lk_is_floating(to->dtype)) return check_shape(l, name, part, x, to->ndim, to->shape);
+    char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
+    if (lk_same_shape(x, to) && x->dtype == to->dtype) return true;
+    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s %s", name, part, lk_shape_text(x, has),
+                        lk_dtype_name(x->dtype), lk_shape_text(to, wants), lk_dtype_name(to->dtype));
+}
+
+/* Compares parameters and buffers that are in the file themselves; the adapter on them will add nothing. */
 static bool compare_whole(Load *l, const PeftIter *it)
 {
     for (ParamIter p = lk_peft_places(l->module); lk_peft_next_place(&p, it->module);)
@@ -119,8 +129,8 @@ static bool compare_whole(Load *l, const PeftIter *it)
                                 "%s is at %s too, which is not loaded", it->name, p.name);
     if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err, "%s is merged; lk_unmerge it first", it->name))
         return false;
-    for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
-        Tensor *to = lk_original(it->module, f->name);
+    Tensor *to;
+    for (const Field *f = NULL; (f = lk_peft_tensor(it->module, f, &to));) {
         const ParametrizationList *list = lk_parametrizations(it->module, f->name);
         const Tensor *from;
         int expected = it->lora && strcmp(f->name, "weight") == 0;
@@ -128,7 +138,7 @@ static bool compare_whole(Load *l, const PeftIter *it)
             !lk_names_add(&l->report->mismatched, l->err, "%s.%s is parametrized", it->name, f->name))
             return false;
         if (!find(l, it->name, f->name, &from)) return false;
-        if (from && !check_shape(l, it->name, f->name, from, to->ndim, to->shape)) return false;
+        if (from && !check_fits(l, it->name, f->name, from, to)) return false;
         l->wholes[l->whole_count++] = (Whole){ to, from };
     }
     Module *lora = it->wrapper ? it->wrapper->lora : it->lora ? &it->lora->base : NULL;
@@ -286,9 +296,10 @@ static bool load(Load *l)
     if (!l->state) return false;
 
     size_t modules = 1, params = 1;
+    Tensor *tensor;
     PeftIter it = lk_peft_modules(l->module, l->adapter);
     for (; lk_peft_next(&it); modules++)
-        for (const Field *f = NULL; (f = lk_peft_param(it.module, f));) params++;
+        for (const Field *f = NULL; (f = lk_peft_tensor(it.module, f, &tensor));) params++;
     if (it.modules.failed)
         return lk_error_set(l->err, LK_EVALUE, "lk_load_peft: %.40s is nested too deep, or has names that are too long",
                             l->module->type->name);

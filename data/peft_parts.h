@@ -32,6 +32,8 @@ bool lk_peft_next(PeftIter *it);
 
 /* The parameters that a module itself has: for (const Field *f = NULL; (f = lk_peft_param(m, f));) … f->name … */
 const Field *lk_peft_param(const Module *m, const Field *after);
+/* The same of all that is in its state dict: persistent buffers too, each with its tensor. */
+const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x);
 /* x.T, without a copy, on the stack. x has two dimensions. */
 Tensor lk_peft_T(const Tensor *x);
 
