@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/dot.h"
+#include "core/internal.h"
 
 bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)
 {
@@ -15,4 +16,10 @@ bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)
     va_end(args);
     err->code = code;
     return false;
+}
+
+void lk_print_error(const Error *err, void *user)
+{
+    (void)user;
+    fprintf(stderr, "%s\n", err->message);
 }

@@ -14,7 +14,7 @@ typedef struct Header {
     Storage storage; /* of its elements; a view shows the storage of another header */
 } Header;
 
-/* A long inference never resets its tape; of what it releases, so many headers wait. */
+/* A long inference never resets its tape: of what it has released since, half as many headers wait at least. */
 enum { RELEASED_WAIT = 1024 };
 
 /* ---- headers: live, waiting, free ------------------------------------------------------------------------------ */
@@ -65,6 +65,7 @@ void lk_headers_bury(Headers *h)
 {
     for (int i = 0; i < LK_RESETS_KNOWN; i++) lk_headers_reset(h); /* all of them come to wait in one list */
     for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next) x->tape = &lk_graveyard;
+    lk_bury(h->memory.first);
 }
 
 /* All tensors that were made after `last` are gone, but `kept`. Their headers wait in two halves: when the newer one is
@@ -145,18 +146,28 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
     y->storage = own;
 }
 
+/* Whether what was there when the mark was made still is. */
+static bool is_current(const Tape *t, TapeMark mark)
+{
+    bool there = !mark.last || (mark.last->serial > 0 && mark.last->serial < mark.serial);
+    return there && (mark.memory.chunk != t->arena.current || mark.memory.used <= t->arena.used);
+}
+
 Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
     if (t && y && lk_is_gone(y)) return lk_fail_stale(t, "lk_tape_release", "", y);
     if (!t || t->kept != mark.kept || mark.serial < t->headers.since[0]) return y;
+    if (!is_current(t, mark))
+        return lk_fail(t, LK_ESTATE, "lk_tape_release: this mark lies behind an earlier one that was released since; release "
+                       "the inner marks first");
     lk_tape_rewind(t, mark, y && lk_made_since(t, mark, y) ? y : NULL);
     return y;
 }
 
-/* ---- who is refused -------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------------------------- */
 
-/* Owned tensors that were freed in strict mode, and the tensors of tapes that were, belong to this one: all of them are
- * stale, and what is said of them goes to strict mode's handler. */
+/* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong to this one: all of them
+ * are stale, and their errors go to strict mode's handler. */
 Tape lk_graveyard = { .headers.since[0] = INT64_MAX };
 
 bool lk_is_stale(const Tensor *x)
@@ -164,15 +175,15 @@ bool lk_is_stale(const Tensor *x)
     return x && lk_is_gone(x);
 }
 
-/* "(3, 4), tensor 17 of its step, was made 2 resets ago: …" */
+/* Writes why x is stale: "(3, 4) was made 2 resets ago, before the last lk_tape_reset: …" */
 static void describe(const Tensor *x, char *text, size_t size)
 {
     char shape[LK_SHAPE_TEXT];
     const int64_t *since = x->tape->headers.since;
     lk_sizes_text(x->ndim, x->shape, shape);
     if (x->tape == &lk_graveyard) {
-        snprintf(text, size, "%s was freed: its last owner gave it back with lk_free, or its tape was freed; whoever needs "
-                 "it longer takes lk_retain or lk_clone", shape);
+        snprintf(text, size, "%s was freed: its last owner gave it back with lk_free, or its tape was freed; keep it with "
+                 "lk_retain or lk_clone", shape);
         return;
     }
     if (x->serial < 0) {
@@ -186,8 +197,8 @@ static void describe(const Tensor *x, char *text, size_t size)
         snprintf(text, size, "%s was made before the last lk_tape_reset (tensor %lld of that step): its elements are gone; "
                  "keep a result with lk_clone", shape, (long long)(x->serial - since[1] + 1));
     else
-        snprintf(text, size, "%s was made %d resets ago, before the last lk_tape_reset: its elements are gone; keep a "
-                 "result with lk_clone", shape, resets);
+        snprintf(text, size, "%s was made %d%s resets ago, before the last lk_tape_reset: its elements are gone; keep a "
+                 "result with lk_clone", shape, resets, resets == LK_RESETS_KNOWN ? " or more" : "");
 }
 
 void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)

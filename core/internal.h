@@ -54,6 +54,15 @@ static inline int64_t lk_elements(const Tensor *x)
 /* "(2, 3)" */
 const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
 
+/* The default ErrorHandler: prints the message to stderr. (error.c) */
+void lk_print_error(const Error *err, void *user);
+/* Keeps a block that strict mode does not free where leak checkers find it. (strict.c) */
+void lk_bury(void *block);
+
+/* ---- stale tensors -----------------------------------------------------------------------------------------------
+ * An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an Error with lk_is_usable,
+ * one with neither with lk_is_readable (core/graph.h). They test lk_is_gone and call lk_fail_stale. */
+
 /* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the only one. (headers.c) */
 void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
 /* How functions without a tape begin that take an Error: x is there, and not stale. */

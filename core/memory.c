@@ -91,7 +91,7 @@ static Chunk *chunk_new(size_t size)
     return c;
 }
 
-/* Bytes from … to of a chunk are nobody's: AddressSanitizer reports who reads them. */
+/* Bytes from … to of a chunk are not handed out: AddressSanitizer reports a read of them. */
 static void clear(const Arena *a, Chunk *c, size_t from, size_t to)
 {
     if (to <= from) return;
@@ -166,7 +166,7 @@ void lk_arena_fill(Arena *a, unsigned char fill)
 void lk_arena_reset(Arena *a)
 {
     ArenaMark end = lk_arena_mark(a);
-    if (a->first && a->first->next && !a->fill) { /* who fills wants a raw read to find it, not freed memory */
+    if (a->first && a->first->next && !a->fill) { /* a fill is to be found by raw reads: those chunks stay */
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk_arena_bytes(a);
         free_chunks(a->first);

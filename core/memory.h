@@ -15,8 +15,9 @@ LK_API void *lk_mem_alloc(size_t bytes);
 LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL too when count * size overflows */
 LK_API void lk_mem_free(void *block);
 
-/* Not exported: an arena hands out memory by moving a pointer and takes all of it back at once. It grows by itself; after a reset
- * its chunks are joined into one, so a loop that needs the same memory in every step stops allocating. */
+/* An arena hands out memory by moving a pointer and takes all of it back at once. It grows by itself; after a reset its
+ * chunks are joined into one, so a loop that needs the same memory in every step stops allocating. Only the two structs
+ * are public, for TapeMark; the functions are not exported. */
 typedef struct Chunk Chunk;
 typedef struct Arena {
     Chunk *first, *current; /* chunks in the order of their use */

@@ -3,7 +3,7 @@
  *     LORIKEET_STRICT=1 build/release/examples/my_program          or lk_set_strict(true), first thing in main
  *
  * While it is on, no header of a tensor is used again, and the elements of a reset tape become NaN: a tensor that outlives
- * lk_tape_reset or lk_tape_release is refused for ever, not for the next three resets only. Owned tensors and modules that
+ * lk_tape_reset or lk_tape_release is refused for ever. Owned tensors and modules that
  * are freed twice, or used after they were freed (or consumed by a constructor that failed), are named. So are tables of
  * fields that do not fit their struct (lk_module_new). It needs memory for all of that: for tests and for looking, not
  * for long trainings. */
@@ -23,5 +23,8 @@ LK_API void lk_on_strict(ErrorHandler *handler, void *user);
 
 /* Hands a mistake to the handler. Always returns false. */
 LK_API bool lk_strict_report(ErrorCode code, const char *format, ...) LK_PRINTF(2, 3);
+
+/* The number of owners of a tensor or module that strict mode keeps although it was freed. */
+enum { LK_BURIED = -1 };
 
 #endif

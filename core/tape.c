@@ -13,12 +13,6 @@
 #include "core/graph.h"
 #include "core/strict.h"
 
-static void print_error(const Error *err, void *user)
-{
-    (void)user;
-    fprintf(stderr, "%s\n", err->message);
-}
-
 uint64_t lk_next_epoch(void)
 {
     static _Atomic uint64_t epochs; /* tapes of several threads share the count */
@@ -38,7 +32,7 @@ Tape *lk_tape_new(Error *err)
     t->headers.never_again = lk_strict();
     t->arena.fill = lk_strict() ? 0xff : 0; /* NaN */
     t->epoch = lk_next_epoch();
-    t->handler = print_error;
+    t->handler = lk_print_error;
     return t;
 }
 
@@ -128,7 +122,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
-    if (t == &lk_graveyard) { /* it is nobody's and keeps nothing */
+    if (t == &lk_graveyard) { /* it keeps nothing: its tensors are many users' */
         lk_strict_report(code, "%s", err.message);
         return NULL;
     }

@@ -55,8 +55,9 @@ LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there af
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
-/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. A tape that is NULL has failed. An operation that fails returns
- * NULL, one that is given NULL returns NULL, lk_backward returns false: one check per step is enough. */
+/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An operation
+ * that fails returns NULL, one that is given NULL returns NULL, lk_backward returns false: one check
+ * per step is enough. A tape that is NULL has failed. */
 LK_API const Error *lk_tape_error(const Tape *t);
 LK_API void lk_tape_clear_error(Tape *t);
 

@@ -187,7 +187,7 @@ Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 
 Tensor *lk_clone(const Tensor *x, Error *err)
 {
-    if (!x || !lk_is_usable("lk_clone", x, err)) return NULL;
+    if (!lk_is_usable("lk_clone", x, err)) return NULL;
     Tensor *y = tensor_alloc(x->dtype, x->ndim, x->shape, err);
     if (y) lk_copy_fitting(y, x);
     return y;
@@ -208,19 +208,19 @@ static void free_elements(Tensor *x)
 }
 
 /* Strict mode's free: the elements become NaN, the block stays, on the tape where everything is stale. */
-enum { BURIED = -1 };
 static void bury(Tensor *x)
 {
-    if (x->storage->release) x->storage->release(x->storage->holder); /* somebody else's memory: it is left alone */
+    if (x->storage->release) x->storage->release(x->storage->holder); /* memory that is not the library's: as it is */
     else memset(x->storage->data, 0xff, x->storage->bytes);
     x->tape = &lk_graveyard;
-    x->refs = BURIED;
+    x->refs = LK_BURIED;
+    lk_bury(x);
 }
 
 void lk_tensor_free(Tensor *x)
 {
     if (!x || x->refs == 0) return;
-    if (x->refs == BURIED) {
+    if (x->refs == LK_BURIED) {
         lk_fail_stale(x->tape, "lk_free", "", x);
         return;
     }

@@ -72,7 +72,8 @@ LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d); negative d counts 
 LK_API bool lk_is_contiguous(const Tensor *x);
 LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
 /* x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release. Known for the next three resets
- * at least (in strict mode for ever, core/strict.h); then its header serves another tensor. */
+ * at least, then its header serves another tensor; without a reset the last 512 that were given back are known. In strict
+ * mode (core/strict.h) it is known for ever. */
 LK_API bool lk_is_stale(const Tensor *x);
 
 /* "(2, 3)" into a buffer that it returns, for messages: char s[LK_SHAPE_TEXT]; lk_shape_text(x, s). */
@@ -97,7 +98,7 @@ LK_API Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, voi
 /* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Floating dtypes only. */
 LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. NULL for NULL. */
+/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. */
 LK_API Tensor *lk_clone(const Tensor *x, Error *err);
 
 /* One more owner / one owner less; the last one frees. Tensors of a tape are left alone (their tape owns them). */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "core/internal.h"
 #include "core/memory.h"
 #include "core/strict.h"
 #include "nn/fields.h"
@@ -31,12 +32,9 @@ void *lk_module_new(const ModuleType *type, Error *err)
     return m;
 }
 
-/* In strict mode a freed module keeps its struct, with empty slots and this number of owners. */
-enum { BURIED = -1 };
-
 bool lk_module_is_freed(const char *function, const Module *m)
 {
-    if (!m || m->refs != BURIED) return false;
+    if (!m || m->refs != LK_BURIED) return false;
     lk_strict_report(LK_ESTATE, "%s: this %s was freed: its last owner gave it back with lk_free, or a constructor "
                      "consumed it; whoever needs it longer takes lk_retain", function, m->type->name);
     return true;
@@ -59,14 +57,18 @@ void lk_module_free(Module *m)
         if (x) lk_tensor_free(*x), *x = NULL; /* empty, in case that a wrong table lists the slot again */
         if (child) lk_module_free(*child), *child = NULL;
     }
-    if (lk_strict()) m->refs = BURIED;
-    else lk_mem_free(m);
+    if (!lk_strict()) {
+        lk_mem_free(m);
+        return;
+    }
+    m->refs = LK_BURIED; /* its struct stays, with empty slots */
+    lk_bury(m);
 }
 
 bool lk_module_set(Module **slot, Module *m, Error *err)
 {
     if (!slot || !m || lk_module_is_freed("lk_module_set", m)) {
-        if (m && m->refs != BURIED) lk_module_free(m);
+        if (m && m->refs != LK_BURIED) lk_module_free(m);
         return lk_error_set(err, LK_EVALUE, "lk_module_set: the %s is NULL; nothing is replaced",
                             slot ? "module" : "slot");
     }
@@ -103,7 +105,7 @@ static bool check_modules(const ModuleArray *array, int count, Module *const *mo
         if (!modules[i]) ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", i, count);
         if (lk_module_is_freed("lk_module_array_init", modules[i]))
             ok = lk_error_set(err, LK_ESTATE, "lk_module_array_init: module %d of %d was freed", i, count);
-        if (!modules[i] || modules[i]->refs == BURIED || modules[i]->refs > places_before(modules, i)) continue;
+        if (!modules[i] || modules[i]->refs == LK_BURIED || modules[i]->refs > places_before(modules, i)) continue;
         ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d, a %s, is there already; lk_retain it for "
                           "each place", i, count, modules[i]->type->name);
         lk_module_retain(modules[i]); /* which is taken back at once, with those of the other places */
@@ -119,7 +121,7 @@ bool lk_module_array_init(ModuleArray *array, int count, Module *const *modules,
     if (ok && !items) lk_error_set(err, LK_EMEMORY, "lk_module_array_init: no memory for %d modules", count);
     for (int i = 0; modules && i < count; i++) {
         if (items) items[i] = modules[i];
-        else if (modules[i] && modules[i]->refs != BURIED) lk_module_free(modules[i]);
+        else if (modules[i] && modules[i]->refs != LK_BURIED) lk_module_free(modules[i]);
     }
     if (items) *array = (ModuleArray){ items, count };
     return items;
