@@ -1,6 +1,7 @@
 /* backward.c - the gradients of leaves and intermediates, and the loop that runs a record backwards. */
 #include <string.h>
 
+#include "core/dot.h"
 #include "core/graph.h"
 #include "core/ops.h"
 
@@ -109,7 +110,9 @@ static bool can_run(Tape *t, const Node *n)
         bool needed = needs & (is_out ? (unsigned)LK_OUT : i <= LAST ? LK_IN_ALL | 1u << i : (unsigned)LK_IN_ALL);
         if (!x || !needed) continue;
         if (lk_is_gone(x)) { /* only one of another tape can be */
-            lk_fail_stale(t, "lk_backward", n->op->name, x);
+            char role[96];
+            lk_snprintf(role, sizeof role, "an input of %s", n->op->name);
+            lk_fail_stale(t, "lk_backward", role, x);
             return false;
         }
         uint32_t then = is_out ? n->out_version : n->was[i].version;

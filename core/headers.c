@@ -187,8 +187,8 @@ static void describe(const Tensor *x, char *text, size_t size)
         return;
     }
     if (x->serial < 0) {
-        snprintf(text, size, "%s was given back by lk_tape_release: its elements are gone; use what lk_tape_release "
-                 "returned, or keep a result with lk_clone", shape);
+        snprintf(text, size, "%s was given back by lk_tape_release, as lk_forward does with all but its result when no "
+                 "gradient is recorded: its elements are gone; keep it with lk_clone", shape);
         return;
     }
     int resets = 1;

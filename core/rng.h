@@ -1,7 +1,7 @@
 /* rng.h - random numbers: the streams of PyTorch 1.13's CPU generator, number for number.
  *
  * MT19937 (Matsumoto and Nishimura 1998). The generator is explicit state: whoever draws gets it as an argument.
- * A generator that is NULL draws 0.
+ * A generator that is NULL draws 0; what makes tensors and modules refuses it.
  *     Rng rng;
  *     lk_manual_seed(&rng, 0);
  * Filling tensors (lk_uniform_, lk_normal_, …) is in core/tensor.h; these are the single draws. */

@@ -59,6 +59,7 @@ Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, i
                      (long long)out_features, (long long)in_features, (long long)rank);
         return NULL;
     }
+    if (!lk_has_rng("lk_lora_parametrization_new", rng, err)) return NULL;
     LoRAParametrization *p = lk_module_new(&lk_lora_parametrization_type, err);
     if (!p) return NULL;
     p->rank = rank;

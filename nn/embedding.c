@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/ops.h"
+#include "nn/fields.h"
 
 static Tensor *embedding_forward(Tape *t, Module *self, Tensor *ids)
 {
@@ -32,6 +33,7 @@ Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t 
                      (long long)padding_idx, (long long)num_embeddings);
         return NULL;
     }
+    if (!lk_has_rng("lk_embedding_new", rng, err)) return NULL;
     Embedding *e = lk_module_new(&lk_embedding_type, err);
     if (!e) return NULL;
     e->num_embeddings = num_embeddings;

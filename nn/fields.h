@@ -71,6 +71,12 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
 
+/* How a constructor that draws begins: false, with the reason in err, without a generator. */
+static inline bool lk_has_rng(const char *function, const Rng *rng, Error *err)
+{
+    return rng || lk_error_set(err, LK_EVALUE, "%s: the generator is NULL; lk_manual_seed(&rng, 0) begins one", function);
+}
+
 /* In strict mode: whether m was freed, which is reported. (module.c) */
 bool lk_module_is_freed(const char *function, const Module *m);
 

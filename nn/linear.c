@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/ops.h"
+#include "nn/fields.h"
 
 static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 {
@@ -29,6 +30,7 @@ Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng 
                      (long long)in_features, (long long)out_features);
         return NULL;
     }
+    if (!lk_has_rng("lk_linear_new", rng, err)) return NULL;
     Linear *l = lk_module_new(&lk_linear_type, err);
     if (!l) return NULL;
     l->in_features = in_features;

@@ -30,6 +30,7 @@ Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double 
                      (long long)in_dim, (long long)out_dim, (long long)rank);
         return NULL;
     }
+    if (!lk_has_rng("lk_lora_layer_new", rng, err)) return NULL;
     LoRALayer *l = lk_module_new(&lk_lora_layer_type, err);
     if (!l) return NULL;
     l->alpha = alpha;

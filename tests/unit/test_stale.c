@@ -7,7 +7,9 @@
 #include "core/op.h"
 #include "core/ops.h"
 #include "core/strict.h"
+#include "nn/embedding.h"
 #include "nn/linear.h"
+#include "nn/lora.h"
 #include "nn/sequential.h"
 #include "optim/optimizer.h"
 #include "tests/check.h"
@@ -158,7 +160,7 @@ Test(stale, an_input_of_the_graph)
     Tensor *y = lk_sum(t, lk_mul(t, w, x), LK_ALL, false);
     lk_tape_reset(other);
     check(!lk_backward(t, y) && !lk_grad(w));
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: MulBackward0 (2,) was made " STALE);
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: an input of MulBackward0 (2,) was made " STALE);
     lk_free(w);
     lk_tape_free(other);
     lk_tape_free(t);
@@ -188,6 +190,16 @@ Test(stale, an_optional_operand_that_failed_is_a_failure)
     check(lk_linear(t, x, w, NULL) && lk_layer_norm(t, x, 1, NULL, NULL, 1e-5));
     check_no_error(lk_tape_error(t));
     lk_tape_free(t);
+}
+
+Test(stale, a_module_without_a_generator)
+{
+    Error err[3] = { { 0 } };
+    check(!lk_linear_new(3, 3, true, NULL, &err[0]) && !lk_lora_layer_new(3, 3, 1, 1, NULL, &err[1]));
+    check_error(&err[0], LK_EVALUE, "lk_linear_new: the generator is NULL");
+    check_error(&err[1], LK_EVALUE, "lk_lora_layer_new: the generator is NULL");
+    check(!lk_embedding_new(3, 3, -1, NULL, &err[2]));
+    check_error(&err[2], LK_EVALUE, "lk_embedding_new: the generator is NULL");
 }
 
 /* ---- strict mode ------------------------------------------------------------------------------------------------- */
