@@ -47,6 +47,7 @@ static bool swap(const char *path, const char *other)
 bool lk_folder_replace(const char *path, const char *made)
 {
     struct stat info;
+    if (!path || !made) return false;
     if (stat(path, &info) != 0 || chmod(made, info.st_mode & 07777) != 0 || !carry(path, made, false) ||
         !swap(made, path))
         return false;

@@ -257,6 +257,10 @@ static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
 
 static Tensor *read_idx(const char *caller, const char *path, uint32_t magic, int ndim, Error *err)
 {
+    if (!path) {
+        lk_error_set(err, LK_EVALUE, "%s: the path is NULL", caller);
+        return NULL;
+    }
     Source s = { .caller = caller, .path = path, .err = err };
     Tensor *x = open_source(&s) ? read_elements(&s, magic, ndim) : NULL;
     close_source(&s);

@@ -330,12 +330,15 @@ Test(tape, memory_that_was_given_back_is_poisoned)
     Tensor *x = lk_ones(t, LK_F64, LK_SHAPE(10));
     const void *data = x->data;
     TapeMark mark = lk_tape_mark(t);
-    Tensor *y = lk_scale(t, x, 2), *z = lk_tape_release(t, mark, lk_scale(t, x, 3));
-    check(z == y && !__asan_region_is_poisoned(z->data, 80) && !__asan_region_is_poisoned(x->data, 80));
+    Tensor *y = lk_scale(t, x, 2), *z = lk_scale(t, x, 3);
+    const void *moves_to = y->data;
+    check(lk_tape_release(t, mark, z) == z && z->data == moves_to);
+    check(!__asan_region_is_poisoned(z->data, 80) && !__asan_region_is_poisoned(x->data, 80));
     check(__asan_address_is_poisoned((char *)z->data + 128));
     lk_tape_reset(t);
-    check(__asan_address_is_poisoned(x) && __asan_address_is_poisoned(data));
-    check(lk_ones(t, LK_F64, LK_SHAPE(10)) == x && !__asan_region_is_poisoned(x->data, 80));
+    check(__asan_address_is_poisoned(data) && lk_is_stale(x), "the header stays, to say what happened");
+    Tensor *next = lk_ones(t, LK_F64, LK_SHAPE(10));
+    check(next->data == data && !__asan_region_is_poisoned(data, 80));
     lk_tape_free(t);
 }
 #endif
