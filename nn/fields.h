@@ -71,7 +71,7 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
 /* The ParametrizationLists of a module. (parametrize.c) */
 ModuleArray lk_lists_of(const Module *m);
 
-/* In strict mode: whether m was freed, which is reported. (module.c) */
-bool lk_module_is_freed(const char *function, const Module *m);
+/* In strict mode: whether m was freed, which err is told, or without one the handler of lk_on_strict. (module.c) */
+bool lk_module_is_freed(const char *function, const Module *m, Error *err);
 
 #endif
