@@ -1,5 +1,7 @@
-/* exact.h - included by the compiler in front of each of the library's own files (CMakeLists.txt): refuses the flags that
- * would take the promises away. Programs that use the library may be compiled with them: not installed. */
+/* exact.h - refuses the flags that would take the library's promises away. The compiler includes it in front of each of
+ * the library's own files (CMakeLists.txt). A file that is compiled by hand refuses where it includes core/internal.h, so
+ * that no whole library can be made; the others want -include core/exact.h. Programs that use the library may have the
+ * flags: this header is not installed. */
 #ifndef LK_EXACT_H
 #define LK_EXACT_H
 

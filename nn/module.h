@@ -37,8 +37,9 @@ struct Module {
     int refs;                /* owners: two wrappers may share one Linear */
     bool training;           /* m.train() / m.eval() */
     /* The library's own: its table of fields has been found right; a call of it has been recorded, which read a parameter
-     * that no table lists. */
-    bool checked, traced, reads_unlisted;
+     * that no table of its tree lists (an address to compare with, NULL: none). */
+    bool checked, traced;
+    const Tensor *unlisted;
     Module *parametrizations; /* what computes some of its parameters (nn/parametrize.h), or NULL */
 };
 
@@ -122,7 +123,7 @@ struct ModuleType {
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 /* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits the user's struct.
- * Without an err to fill, a table that is refused goes to the handler of lk_on_strict (core/strict.h). */
+ * In strict mode, and without an err to fill, a table that is refused goes to the handler of lk_on_strict. */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
 LK_API Module *lk_module_retain(Module *m);
 LK_API void lk_module_free(Module *m); /* one owner less; the last one frees parameters and children. NULL allowed */
