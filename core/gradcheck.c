@@ -158,8 +158,12 @@ static bool make_room(Check *c)
                              &c->again.gradient[1], &c->numeric[0], &c->numeric[1] };
     for (int i = 0; i < 6; i++, p += m) *of_outputs[i] = p;
     for (int i = 0; i < 6; i++, p += n) *of_inputs[i] = p;
-    for (int w = 0; w < COTANGENTS; w++)
-        lk_gradcheck_cotangent(c->o.seed, (uint64_t)w, c->outputs, c->v[w]);
+    for (int w = 0; w < COTANGENTS; w++) {
+        double *v = c->v[w];
+        for (int r = 0; r < c->results; v += lk_numel(&c->shapes[r++]))
+            lk_gradcheck_cotangent(c->o.seed, (uint64_t)(COTANGENTS * r + w),
+                                   lk_numel(&c->shapes[r]), v);
+    }
     return true;
 }
 

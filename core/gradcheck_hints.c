@@ -77,14 +77,14 @@ static bool dy_twice(Suspect *w)
 {
     bool linear = true, squared = true;
     for (int64_t k = 0; k < w->n; k++) {
-        linear = linear && lk_hint_equals(w, w->doubled[k], 2 * w->a[0][k]);
+        linear = linear && lk_hint_equals(w, w->doubled[k], -2 * w->a[0][k]);
         squared = squared && lk_hint_equals(w, w->doubled[k], 4 * w->a[0][k]);
     }
     if (linear) return false;
-    return squared ? lk_hint_say(w, "dy twice: twice the dy gives 4 times the analytic gradient; "
+    return squared ? lk_hint_say(w, "dy twice: -2 dy gives 4 times the analytic gradient of dy; "
                                     "dy stands in it as a square")
-                   : lk_hint_say(w, "dy: twice the dy does not give twice the analytic gradient; "
-                                    "it must be linear in dy");
+                   : lk_hint_say(w, "dy: -2 dy does not give -2 times the analytic gradient of "
+                                    "dy; it must be linear in dy");
 }
 
 /* ---- sign, factor --------------------------------------------------------------------------- */

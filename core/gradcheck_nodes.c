@@ -394,7 +394,8 @@ static void check_node(Check *c, Node *n, Look *const *looks)
             k.wanted[i] = n->was[i].wanted;
             if (n->in[i] && n->in[i]->dtype == LK_F32) k.rounding = 1e-5;
         }
-        lk_gradcheck_cotangent(c->o.seed, COTANGENTS, outputs, k.dy);
+        uint64_t own = COTANGENTS * (uint64_t)c->results; /* no stream of a result */
+        lk_gradcheck_cotangent(c->o.seed, own, outputs, k.dy);
         find_writing(&k); /* fills k.plain */
         for (; *looks && !c->stopped && !k.writes; looks++) (*looks)(&k);
     } else {

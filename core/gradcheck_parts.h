@@ -67,7 +67,7 @@ static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
 /* ---- gradcheck_run.c ------------------------------------------------------------------------ */
 
 /* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
- * else. */
+ * else. Cotangent w of result r is stream COTANGENTS · r + w. */
 void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
 
 /* An empty tape whose memory is filled with `poison` (0: as it is), its random stream at the
@@ -112,7 +112,7 @@ typedef struct Suspect {
     const Tensor *x;
     int64_t n, outputs;
     const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
-    const double *doubled; /* the analytic gradient for 2 v[0] */
+    const double *doubled; /* the analytic gradient for -2 v[0] */
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
     double tolerance;       /* of what is compared for a hint */
     char *text;             /* of HINT bytes */

@@ -17,7 +17,9 @@ static uint64_t scramble(uint64_t z)
     return z ^ (z >> 32);
 }
 
-/* None is near 0, so that no wrong element hides behind a small cotangent. */
+/* None is near 0, so that no wrong element hides behind a small cotangent. Streams 2 i and
+ * 2 i + 1 have opposite signs in element 0, so that |dy| for dy does not hide where there is
+ * only one element. */
 void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
 {
     uint64_t stream = scramble(scramble(seed + 0x6c6f72696b656574) + which);
@@ -26,6 +28,8 @@ void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
         double size = 0.5 + (double)(bits >> 11) * 0x1p-53;
         v[k] = bits & 1 ? size : -size;
     }
+    bool is_positive = (scramble(seed + which / 2) ^ which) & 1;
+    if (n > 0) v[0] = is_positive ? fabs(v[0]) : -fabs(v[0]);
 }
 
 /* ---- plain ---------------------------------------------------------------------------------- */

@@ -127,11 +127,11 @@ static double *jacobian_of(Check *c, int i)
     return jacobian;
 }
 
-/* The analytic gradient of input i for 2 v[0]; the results are in c->first.y. */
+/* The analytic gradient of input i for -2 v[0]; the results are in c->first.y. */
 static const double *doubled_gradient(Check *c, int i)
 {
     double *v = c->plus;
-    for (int64_t j = 0; j < c->outputs; j++) v[j] = 2 * c->v[0][j];
+    for (int64_t j = 0; j < c->outputs; j++) v[j] = -2 * c->v[0][j];
     lk_check_begin(c, true, POISON);
     if (!lk_check_call(c, c->in, NULL) || !lk_check_backward(c, c->in, v, c->again.gradient[0]))
         return NULL;
