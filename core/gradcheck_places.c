@@ -227,6 +227,25 @@ bool lk_hint_row_factor(Suspect *w)
                           "that it is divided by");
 }
 
+/* Whether d = c · dy · base with one number c, if every result is made of elements of its own:
+ * then the number of a row can be a plain constant, and no sum. */
+static bool is_plain(const Suspect *w, const double *const d[COTANGENTS], const double *base)
+{
+    if (w->outputs == 0 || w->n % w->outputs != 0) return false;
+    int64_t part = w->n / w->outputs;
+    double db = 0, bb = 0;
+    for (int v = 0; v < COTANGENTS; v++)
+        for (int64_t k = 0; k < w->n; k++) {
+            double b = w->c->v[v][k / part] * base[k];
+            db += d[v][k] * b;
+            bb += b * b;
+        }
+    for (int v = 0; v < COTANGENTS; v++)
+        for (int64_t k = 0; k < w->n; k++)
+            if (!lk_hint_equals(w, d[v][k], db / bb * w->c->v[v][k / part] * base[k])) return false;
+    return true;
+}
+
 /* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
 bool lk_hint_lost_term(Suspect *w)
 {
@@ -243,11 +262,11 @@ bool lk_hint_lost_term(Suspect *w)
     static const char *const name[] = { "1", "x", "y" };
     bool found = false;
     for (int i = 0; room && !found && i < 3; i++)
-        if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false))
+        if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false) &&
+            !is_plain(w, d, base[i]))
             found = lk_hint_say(w,
-                                "term: in each row the analytic gradient is off by a number times "
-                                "%s; a sum over the row is "
-                                "missing or wrong",
+                                "term: in each row the analytic gradient is off by a number "
+                                "times %s; a sum over the row is missing or wrong",
                                 name[i]);
     lk_mem_free(room);
     return found;
