@@ -109,6 +109,9 @@ static bool check_arguments(Check *c)
                 "%s is NULL; did making it fail? A function leaves an optional input out "
                 "of the array",
                 lk_check_name(c, i, name));
+        Error stale = { 0 };
+        if (!lk_is_usable(lk_check_name(c, i, name), x, &stale))
+            return lk_check_stop(c, "arguments", "%s", stale.message);
         if (!x->requires_grad) continue;
         if (x->dtype != LK_F64 || x->node || !lk_is_contiguous(x))
             return lk_check_stop(

@@ -12,7 +12,7 @@
  *
  * Numbers that agree are not enough. Each kind of mistake has a check and a name
  * (report.mistake), in this order:
- *     arguments     NULL, float32, no input that requires a gradient, …
+ *     arguments     NULL, stale, float32, no input that requires a gradient, …
  *     function      f failed, or backward did: report.message has the reason
  *     input written forward writes to an input, or a backward writes to an input or its result
  *     changes       another result or gradient in a second call with the same inputs

@@ -74,8 +74,8 @@ void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
  * beginning. */
 enum { POISON = 0xff, OTHER_POISON = 0x42 }; /* NaN; about 1.6e11 */
 void lk_check_begin(Check *c, bool grad, unsigned char poison);
-/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, or
- * another shape than in its first call. With `error`, a failure of f only fills it (a code that
+/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, a
+ * stale result, or another shape than in its first call. With `error`, a failure of f only fills it (a code that
  * is not LK_OK), and so does another shape. */
 bool lk_check_call(Check *c, Tensor *const *in, Error *error);
 /* The results of the last call as one array. */

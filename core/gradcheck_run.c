@@ -83,6 +83,9 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
     if (!ok) return refused(c, error, LK_OK, "the function returned NULL");
     for (int r = 0; r < c->results; r++) {
         const Tensor *y = c->y[r];
+        Error stale = { 0 };
+        if (!lk_is_usable("the function must make its result anew in each call", y, &stale))
+            return lk_check_stop(c, "function", "%s", stale.message);
         if (y->dtype != LK_F64)
             return lk_check_stop(c, "function", "the function must return float64");
         if (c->outputs < 0) {
