@@ -106,8 +106,8 @@ static bool check_arguments(Check *c)
         if (!x)
             return lk_check_stop(
                 c, "arguments",
-                "%s is NULL; did making it fail? A function leaves an optional input out "
-                "of the array",
+                "%s is NULL; did making it fail? A function leaves an optional input out of the "
+                "array",
                 lk_check_name(c, i, name));
         Error stale = { 0 };
         if (!lk_is_usable(lk_check_name(c, i, name), x, &stale))
@@ -270,7 +270,7 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     if (report->ok)
         lk_snprintf(report->message, sizeof report->message,
                  "%lld elements agree within %g + %g |gradient|%s%s", (long long)report->checked,
-                 c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
+                    c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
     return report->ok;
 }
 

@@ -159,10 +159,10 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
-        in[i]->grad =
-            NULL; /* in[i] is the input or a stand-in; what grad was is kept in gradcheck.c */
+        in[i]->grad = NULL; /* the input's own gradient is kept in gradcheck.c */
         const Tensor *room = in[i]->grad_room;
-        if (room && room->storage->bytes) memset(room->data, c->t->arena.fill, room->storage->bytes);
+        size_t bytes = room ? room->storage->bytes : 0;
+        if (bytes) memset(room->data, c->t->arena.fill, bytes);
     }
     if (!run_backward(c, in, v)) return false;
     for (int i = 0; i < c->count; i++) {
