@@ -106,9 +106,12 @@ static bool check_arguments(Check *c)
         if (!x)
             return lk_check_stop(
                 c, "arguments",
-                "%s is NULL; did making it fail? A function leaves an optional input out "
-                "of the array",
+                "%s is NULL; did making it fail? A function leaves an optional input out of the "
+                "array",
                 lk_check_name(c, i, name));
+        Error stale = { 0 };
+        if (!lk_is_usable(lk_check_name(c, i, name), x, &stale))
+            return lk_check_stop(c, "arguments", "%s", stale.message);
         if (!x->requires_grad) continue;
         if (x->dtype != LK_F64 || x->node || !lk_is_contiguous(x))
             return lk_check_stop(
@@ -158,8 +161,12 @@ static bool make_room(Check *c)
                              &c->again.gradient[1], &c->numeric[0], &c->numeric[1] };
     for (int i = 0; i < 6; i++, p += m) *of_outputs[i] = p;
     for (int i = 0; i < 6; i++, p += n) *of_inputs[i] = p;
-    for (int w = 0; w < COTANGENTS; w++)
-        lk_gradcheck_cotangent(c->o.seed, (uint64_t)w, c->outputs, c->v[w]);
+    for (int w = 0; w < COTANGENTS; w++) {
+        double *v = c->v[w];
+        for (int r = 0; r < c->results; v += lk_numel(&c->shapes[r++]))
+            lk_gradcheck_cotangent(c->o.seed, (uint64_t)(COTANGENTS * r + w),
+                                   lk_numel(&c->shapes[r]), v);
+    }
     return true;
 }
 
@@ -263,7 +270,7 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     if (report->ok)
         lk_snprintf(report->message, sizeof report->message,
                  "%lld elements agree within %g + %g |gradient|%s%s", (long long)report->checked,
-                 c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
+                    c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
     return report->ok;
 }
 

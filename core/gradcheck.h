@@ -5,13 +5,14 @@
  *     Σ v·(y(x + h) - y(x - h)) / ((x + h) - (x - h))        h = eps · max(1, |x|)
  * The differences are taken per output before they are summed and divided by the step really
  * made, so that a correct backward passes atol 1e-7, rtol 1e-5. Semantics of
- * torch.autograd.gradcheck: |a - n| <= atol + rtol·|n|. Two cotangents are tried. They come
- * from a stream of their own, so that no tensor of the user can equal them. Every call finds
+ * torch.autograd.gradcheck: |a - n| <= atol + rtol·|n|. Two cotangents are tried, with
+ * opposite signs in the first element of each result. They come from a stream of their own, so
+ * that no tensor of the user can equal them. Every call finds
  * the tape's random stream at its beginning, so that dropout, too, is a function.
  *
  * Numbers that agree are not enough. Each kind of mistake has a check and a name
  * (report.mistake), in this order:
- *     arguments     NULL, float32, no input that requires a gradient, …
+ *     arguments     NULL, stale, float32, no input that requires a gradient, …
  *     function      f failed, or backward did: report.message has the reason
  *     input written forward writes to an input, or a backward writes to an input or its result
  *     changes       another result or gradient in a second call with the same inputs

@@ -1,45 +1,27 @@
 /* gradcheck_calls.c - is f a function? Whole calls are compared: with the inputs before, with
  * another call, and with a call in which new memory holds other values. */
-#include <string.h>
-
 #include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
-/* The first of n places where a and b differ, -1: none. */
-static int64_t find_difference(const double *a, const double *b, int64_t n)
-{
-    for (int64_t k = 0; k < n; k++)
-        if (!lk_check_same(a[k], b[k])) return k;
-    return -1;
-}
-
-typedef enum Differs { NOTHING, RESULT, GRADIENT } Differs;
-
 /* The first difference between c->first and c->again, with its place as text. */
-static Differs compare(const Check *c, char place[200])
+static Difference compare(const Check *c, char place[200])
 {
     char name[96], index[LK_SHAPE_TEXT];
-    int64_t at = find_difference(c->first.y, c->again.y, c->outputs);
-    if (at >= 0) {
-        int r = 0;
-        int64_t k = at;
-        while (k >= lk_numel(&c->shapes[r])) k -= lk_numel(&c->shapes[r++]);
-        lk_snprintf(place, 200, "%.60s: %g, then %g", lk_check_index(&c->shapes[r], k, index),
-                 lk_check_shown(c->first.y[at]), lk_check_shown(c->again.y[at]));
-        return RESULT;
+    Difference d = lk_check_compare(c, &c->first, &c->again, 0, 0);
+    double a = lk_check_shown(d.a), b = lk_check_shown(d.b);
+    int64_t k = d.at;
+    int i = 0;
+    if (d.of == RESULT) {
+        while (k >= lk_numel(&c->shapes[i])) k -= lk_numel(&c->shapes[i++]);
+        lk_check_index(&c->shapes[i], k, index);
+        lk_snprintf(place, 200, "%.60s: %g, then %g", index, a, b);
+    } else if (d.of == GRADIENT) {
+        while (!lk_check_is_on(c, i) || k >= lk_check_offset(c, i) + lk_numel(c->in[i])) i++;
+        lk_check_index(c->in[i], k - lk_check_offset(c, i), index);
+        lk_check_name(c, i, name);
+        lk_snprintf(place, 200, "%.60s at %.60s: %g, then %g", name, index, a, b);
     }
-    for (int w = 0; w < COTANGENTS; w++) {
-        at = find_difference(c->first.gradient[w], c->again.gradient[w], c->total);
-        if (at < 0) continue;
-        int i = 0;
-        while (!lk_check_is_on(c, i) || at >= lk_check_offset(c, i) + lk_numel(c->in[i])) i++;
-        int64_t k = at - lk_check_offset(c, i);
-        lk_snprintf(place, 200, "%.60s at %.60s: %g, then %g", lk_check_name(c, i, name),
-                 lk_check_index(c->in[i], k, index), lk_check_shown(c->first.gradient[w][at]),
-                 lk_check_shown(c->again.gradient[w][at]));
-        return GRADIENT;
-    }
-    return NOTHING;
+    return d;
 }
 
 void lk_check_writing(Check *c)
@@ -65,8 +47,8 @@ void lk_check_writing(Check *c)
                        lk_check_name(c, written, name));
 }
 
-/* One more call like the first one. A mask of few elements can be the same twice by chance: the seed
- * of the tape's stream tells that f sets it anew. */
+/* One more call like the first one. A mask of few elements can be the same twice by chance: the
+ * seed of the tape's stream tells that f sets it anew. */
 static void call_again(Check *c)
 {
     char place[200];
@@ -74,17 +56,17 @@ static void call_again(Check *c)
     lk_check_begin(c, true, POISON);
     if (!lk_check_record(c, c->in, &c->again, NULL)) return;
     TapeRandom random = lk_tape_random(c->t);
-    Differs differs = compare(c, place);
+    Difference d = compare(c, place);
     if (random.seed != seed && random.calls > 0)
         lk_check_found(c, "changes",
                        "the result changes from call to call: lk_tape_seed gets another seed in "
                        "each call; give it the same");
-    else if (differs == RESULT)
+    else if (d.of == RESULT)
         lk_check_found(c, "changes",
-                       "the result changes from call to call, at %s. The tape's stream begins anew "
-                       "in each call; an Rng needs lk_manual_seed in f",
+                       "the result changes from call to call, at %s. The tape's stream begins "
+                       "anew in each call; an Rng needs lk_manual_seed in f",
                        place);
-    else if (differs == GRADIENT)
+    else if (d.of == GRADIENT)
         lk_check_found(c, "changes",
                        "equal results have different gradients, of %s. A backward draws, or keeps "
                        "state",
@@ -104,13 +86,14 @@ void lk_check_unwritten(Check *c)
     char place[200];
     lk_check_begin(c, true, OTHER_POISON);
     if (!lk_check_record(c, c->in, &c->again, NULL)) return;
-    Differs differs = compare(c, place);
-    for (int i = 0; differs != NOTHING && i < TRIALS; i++) {
+    Difference d = compare(c, place);
+    for (int i = 0; d.of != NOTHING && i < TRIALS; i++) {
         call_again(c);
         if (c->stopped || c->report->mistake) return;
     }
-    if (differs != NOTHING)
+    if (d.of != NOTHING)
         lk_check_found(c, "unwritten",
-                       "the %s reads memory before it wrote it: with other bytes there, %s changes",
-                       differs == RESULT ? "forward" : "backward", place);
+                       "the %s reads memory before it wrote it: with other bytes there, %s "
+                       "changes",
+                       d.of == RESULT ? "forward" : "backward", place);
 }

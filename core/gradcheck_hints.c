@@ -77,14 +77,14 @@ static bool dy_twice(Suspect *w)
 {
     bool linear = true, squared = true;
     for (int64_t k = 0; k < w->n; k++) {
-        linear = linear && lk_hint_equals(w, w->doubled[k], 2 * w->a[0][k]);
+        linear = linear && lk_hint_equals(w, w->doubled[k], -2 * w->a[0][k]);
         squared = squared && lk_hint_equals(w, w->doubled[k], 4 * w->a[0][k]);
     }
     if (linear) return false;
-    return squared ? lk_hint_say(w, "dy twice: twice the dy gives 4 times the analytic gradient; "
+    return squared ? lk_hint_say(w, "dy twice: -2 dy gives 4 times the analytic gradient of dy; "
                                     "dy stands in it as a square")
-                   : lk_hint_say(w, "dy: twice the dy does not give twice the analytic gradient; "
-                                    "it must be linear in dy");
+                   : lk_hint_say(w, "dy: -2 dy does not give -2 times the analytic gradient of "
+                                    "dy; it must be linear in dy");
 }
 
 /* ---- sign, factor --------------------------------------------------------------------------- */
@@ -110,7 +110,7 @@ static void name_factor(Suspect *w, double factor, const char *name, double valu
     if (!(value > 0) || value == 1 || !(is || inverse) || used >= HINT) return;
     const char *begin = strstr(w->text, "; it is ") ? " or " : "; it is ";
     lk_snprintf(w->text + used, HINT - used, "%s%s%s%s", begin, factor < 0 ? "-" : "",
-             is ? "" : "1 / ", name);
+                is ? "" : "1 / ", name);
 }
 
 static bool constant_factor(Suspect *w)
@@ -279,8 +279,8 @@ static bool incomplete_sum(Suspect *w)
         if (w->n > 1 && holds(w, one_term, end))
             return lk_hint_say(w,
                                "sum: only the %s of the results that an element goes into reaches "
-                               "its gradient; those of all "
-                               "must be added (a broadcast, a repeated index, = for += in a loop)",
+                               "its gradient; those of all must be added (a broadcast, a repeated "
+                               "index, = for += in a loop)",
                                ends[end]);
     const Tensor *y = &w->c->shapes[0];
     for (int d = 0; w->c->results == 1 && d < y->ndim; d++)
@@ -288,8 +288,7 @@ static bool incomplete_sum(Suspect *w)
             if (y->shape[d] > 1 && holds(w, one_slice, 2 * d + end))
                 return lk_hint_say(w,
                                    "sum: only the %s index of dimension %d of the result reaches "
-                                   "the gradient; all of them must be "
-                                   "added (a broadcast)",
+                                   "the gradient; all of them must be added (a broadcast)",
                                    ends[end], d);
     return false;
 }

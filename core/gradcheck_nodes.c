@@ -6,7 +6,6 @@
 #include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
-
 /* What a gradient's place was before a run. */
 typedef struct Place {
     Tensor *grad, *room;
@@ -15,13 +14,13 @@ typedef struct Place {
 typedef struct NodeCheck {
     Check *c;
     Node *n;
-    double rounding;        /* of the operation's dtype */
+    double rounding; /* of the operation's dtype */
     int64_t *offset; /* where the gradient of input i begins; offset[inputs]: all elements */
     double *dy;
     double *plain, *other, *third; /* gradients of all inputs, one after the other */
     Place *place;
-    bool *wanted;           /* as recorded */
-    bool writes;            /* to what is not its own: it is not run again */
+    bool *wanted; /* as recorded */
+    bool writes;  /* to what is not its own: it is not run again */
 } NodeCheck;
 
 static bool is_asked(const Node *n, int i)
@@ -41,18 +40,10 @@ static bool is_first(const Node *n, int i)
 
 /* What is there already when a run presets gradients: about as large as what comes, so that no
  * rounding hides it. */
-static double largest_of(const double *x, int64_t n)
-{
-    double largest = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (isfinite(x[i])) largest = fmax(largest, fabs(x[i]));
-    return largest;
-}
-
 static double preset_scale(const double *plain, int64_t n)
 {
     int exponent;
-    frexp(fmax(1, largest_of(plain, n)), &exponent);
+    frexp(fmax(1, lk_check_largest(plain, n)), &exponent);
     return ldexp(1, exponent);
 }
 
@@ -102,7 +93,7 @@ static bool run_node(NodeCheck *k, bool presets, double *to)
 {
     Tape *t = k->c->t;
     Node *n = k->n;
-    FreeBlock *free = t->free;
+    FreeBlock *blocks = t->free;
     TapeMark mark = lk_tape_mark(t);
     t->free = NULL; /* the blocks of this run go with it */
     n->grad = lk_empty(t, n->out->dtype, n->out->ndim, n->out->shape);
@@ -116,19 +107,15 @@ static bool run_node(NodeCheck *k, bool presets, double *to)
     for (int i = 0; i < placed; i++)
         if (is_asked(n, i) && is_first(n, i)) take_place(k, i, to + k->offset[i]);
     n->grad = NULL;
-    t->free = free;
+    t->free = blocks;
     lk_tape_release(t, mark, NULL);
     if (t->error.code != LK_OK) return lk_check_stop(k->c, "function", "%s", t->error.message);
     return true;
 }
 
-/* Another order of sums is no difference. */
 static bool differ(const NodeCheck *k, const double *a, const double *b, int64_t n)
 {
-    double rounding = k->rounding * largest_of(b, n);
-    for (int64_t i = 0; i < n; i++)
-        if (!lk_check_same(a[i], b[i]) && !(fabs(a[i] - b[i]) <= rounding)) return true;
-    return false;
+    return lk_check_unequal(a, b, n, 0, k->rounding) >= 0;
 }
 
 static int64_t elements_of(const NodeCheck *k, int i)
@@ -394,7 +381,8 @@ static void check_node(Check *c, Node *n, Look *const *looks)
             k.wanted[i] = n->was[i].wanted;
             if (n->in[i] && n->in[i]->dtype == LK_F32) k.rounding = 1e-5;
         }
-        lk_gradcheck_cotangent(c->o.seed, COTANGENTS, outputs, k.dy);
+        uint64_t own = COTANGENTS * (uint64_t)c->results; /* no stream of a result */
+        lk_gradcheck_cotangent(c->o.seed, own, outputs, k.dy);
         find_writing(&k); /* fills k.plain */
         for (; *looks && !c->stopped && !k.writes; looks++) (*looks)(&k);
     } else {

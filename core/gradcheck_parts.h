@@ -1,8 +1,8 @@
 /* gradcheck_parts.h - what the files of the gradient check share: gradcheck.c (arguments, the
- * table of checks, the report), gradcheck_run.c (calls of f), gradcheck_calls.c,
- * gradcheck_nodes.c and gradcheck_views.c (one function for each kind of mistake),
- * gradcheck_values.c (the comparison), gradcheck_hints.c and gradcheck_places.c (which mistake
- * a wrong gradient shows). */
+ * table of checks, the report), gradcheck_run.c (calls of f), gradcheck_compare.c (are numbers
+ * the same?), gradcheck_calls.c, gradcheck_nodes.c and gradcheck_views.c (one function for each
+ * kind of mistake), gradcheck_values.c (the comparison), gradcheck_hints.c and
+ * gradcheck_places.c (which mistake a wrong gradient shows). */
 #ifndef LK_GRADCHECK_PARTS_H
 #define LK_GRADCHECK_PARTS_H
 
@@ -31,8 +31,7 @@ typedef struct Check {
     Tape *t;
     Tensor **y;             /* results of the last call, on the tape */
     Tensor *shapes;         /* their shapes in the first call */
-    bool *
-        read; /* input i was read by a recorded operation that leads to a result, or is a result */
+    bool *read;             /* input i is a result, or an operation that leads to one read it */
     void **saved;           /* the bytes of every input's storage */
     int64_t total, outputs; /* elements of all checked inputs; of all results */
     double *v[COTANGENTS];  /* outputs elements each */
@@ -67,16 +66,16 @@ static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
 /* ---- gradcheck_run.c ------------------------------------------------------------------------ */
 
 /* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
- * else. */
+ * else. Cotangent w of result r is stream COTANGENTS · r + w. */
 void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
 
 /* An empty tape whose memory is filled with `poison` (0: as it is), its random stream at the
  * beginning. */
 enum { POISON = 0xff, OTHER_POISON = 0x42 }; /* NaN; about 1.6e11 */
 void lk_check_begin(Check *c, bool grad, unsigned char poison);
-/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, or
- * another shape than in its first call. With `error`, a failure of f only fills it (a code that
- * is not LK_OK), and so does another shape. */
+/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, a
+ * stale result, or another shape than in its first call. With `error`, a failure of f only fills
+ * it (a code that is not LK_OK), and so does another shape. */
 bool lk_check_call(Check *c, Tensor *const *in, Error *error);
 /* The results of the last call as one array. */
 bool lk_check_read(Check *c, double *y);
@@ -92,6 +91,24 @@ void lk_check_mark(Check *c);
 void lk_check_unmark(Check *c);
 /* Puts every input back that is not as it was; the number of the first such one, -1: none. */
 int lk_check_restore(Check *c);
+
+/* ---- gradcheck_compare.c -------------------------------------------------------------------- */
+
+/* The largest |x|, of those that are finite. */
+double lk_check_largest(const double *x, int64_t n);
+/* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
+bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
+/* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
+ * order of sums is no difference, another element is one. */
+int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
+
+/* The first place where two runs are unequal, and both numbers there. */
+typedef struct Difference {
+    enum { NOTHING, RESULT, GRADIENT } of;
+    int64_t at; /* among all results, or all gradients */
+    double a, b;
+} Difference;
+Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
 
 /* ---- the checks, in the order of core/gradcheck.h ------------------------------------------- */
 
@@ -112,7 +129,7 @@ typedef struct Suspect {
     const Tensor *x;
     int64_t n, outputs;
     const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
-    const double *doubled; /* the analytic gradient for 2 v[0] */
+    const double *doubled; /* the analytic gradient for -2 v[0] */
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
     double tolerance;       /* of what is compared for a hint */
     char *text;             /* of HINT bytes */

@@ -14,11 +14,6 @@ static bool is_right(const Suspect *w, int64_t k)
            lk_hint_equals(w, w->a[1][k], w->numeric[1][k]);
 }
 
-static bool is_zero(const double *const g[COTANGENTS], int64_t k)
-{
-    return g[0][k] == 0 && g[1][k] == 0;
-}
-
 /* The one result of an elementwise function, NULL for other functions. */
 static const double *elementwise_result(const Suspect *w)
 {
@@ -46,12 +41,12 @@ bool lk_hint_mask(Suspect *w)
     int64_t right = 0, wrong = 0, without = 0;
     bool forgotten = true, inverted = true;
     for (int64_t k = 0; k < w->n; k++) {
-        bool zero = is_zero(w->numeric, k);
+        bool zero = lk_check_is_zero(w->numeric, k, 1);
         right += is_right(w, k) && !zero;
         wrong += !is_right(w, k);
         without += zero;
         forgotten = forgotten && (is_right(w, k) || zero);
-        inverted = inverted && is_zero(w->a, k) != zero;
+        inverted = inverted && lk_check_is_zero(w->a, k, 1) != zero;
     }
     if (inverted && without > 0 && without < w->n)
         return lk_hint_say(
@@ -75,7 +70,7 @@ bool lk_hint_one_sided(Suspect *w)
     bool negative = true, nothing = true;
     for (int64_t k = 0; k < w->n; k++) {
         if (is_right(w, k)) continue;
-        nothing = nothing && is_zero(w->a, k);
+        nothing = nothing && lk_check_is_zero(w->a, k, 1);
         negative = negative && lk_hint_equals(w, w->a[0][k], -w->numeric[0][k]) &&
                    lk_hint_equals(w, w->a[1][k], -w->numeric[1][k]);
     }
@@ -91,17 +86,16 @@ bool lk_hint_incomplete(Suspect *w)
     int64_t missing = 0, first = -1, right = 0;
     char index[LK_SHAPE_TEXT];
     for (int64_t k = 0; k < w->n; k++) {
-        right += is_right(w, k) && !is_zero(w->numeric, k);
+        right += is_right(w, k) && !lk_check_is_zero(w->numeric, k, 1);
         if (is_right(w, k)) continue;
-        if (!is_zero(w->a, k)) return false;
+        if (!lk_check_is_zero(w->a, k, 1)) return false;
         if (first < 0) first = k;
         missing++;
     }
     return right > 0 &&
            lk_hint_say(w,
-                       "incomplete: %lld of %lld elements get nothing, from %s on; the others are "
-                       "right (the end of a "
-                       "loop, a mask too much?)",
+                       "incomplete: %lld of %lld elements get nothing, from %s on; the others "
+                       "are right (the end of a loop, a mask too much?)",
                        (long long)missing, (long long)w->n, lk_check_index(w->x, first, index));
 }
 
@@ -148,12 +142,12 @@ static double term(const Operands *o, int number, int64_t k)
 
 static const char *term_text(const Operands *o, int number, char text[120])
 {
-    static const char *const before[] = { "", "", "(1 - ", "(1 - " }, *const behind[] = { "", "²",
-                                                                                          ")",
-                                                                                          "²)" };
+    static const char *const before[] = { "", "", "(1 - ", "(1 - " },
+                             *const behind[] = { "", "²", ")", "²)" };
     if (number == 0) return "1";
     int form = (number - 1) / o->count;
-    lk_snprintf(text, 120, "%s%.90s%s", before[form], o->name[(number - 1) % o->count], behind[form]);
+    const char *name = o->name[(number - 1) % o->count];
+    lk_snprintf(text, 120, "%s%.90s%s", before[form], name, behind[form]);
     return text;
 }
 
@@ -227,6 +221,27 @@ bool lk_hint_row_factor(Suspect *w)
                           "that it is divided by");
 }
 
+/* Whether d = c · dy · base with one number c, if every result is made of elements of its own:
+ * then the number of a row can be a plain constant, and no sum. */
+static bool is_plain(const Suspect *w, const double *const d[COTANGENTS], const double *base)
+{
+    if (w->outputs == 0 || w->n % w->outputs != 0) return false;
+    int64_t part = w->n / w->outputs;
+    double db = 0, bb = 0;
+    for (int v = 0; v < COTANGENTS; v++)
+        for (int64_t k = 0; k < w->n; k++) {
+            double b = w->c->v[v][k / part] * base[k];
+            db += d[v][k] * b;
+            bb += b * b;
+        }
+    for (int v = 0; v < COTANGENTS; v++)
+        for (int64_t k = 0; k < w->n; k++) {
+            double b = w->c->v[v][k / part] * base[k];
+            if (!lk_hint_equals(w, d[v][k], db / bb * b)) return false;
+        }
+    return true;
+}
+
 /* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
 bool lk_hint_lost_term(Suspect *w)
 {
@@ -243,11 +258,11 @@ bool lk_hint_lost_term(Suspect *w)
     static const char *const name[] = { "1", "x", "y" };
     bool found = false;
     for (int i = 0; room && !found && i < 3; i++)
-        if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false))
+        if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false) &&
+            !is_plain(w, d, base[i]))
             found = lk_hint_say(w,
-                                "term: in each row the analytic gradient is off by a number times "
-                                "%s; a sum over the row is "
-                                "missing or wrong",
+                                "term: in each row the analytic gradient is off by a number "
+                                "times %s; a sum over the row is missing or wrong",
                                 name[i]);
     lk_mem_free(room);
     return found;

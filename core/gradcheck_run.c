@@ -17,7 +17,9 @@ static uint64_t scramble(uint64_t z)
     return z ^ (z >> 32);
 }
 
-/* None is near 0, so that no wrong element hides behind a small cotangent. */
+/* None is near 0, so that no wrong element hides behind a small cotangent. Streams 2 i and
+ * 2 i + 1 have opposite signs in element 0, so that |dy| for dy does not hide where there is
+ * only one element. */
 void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
 {
     uint64_t stream = scramble(scramble(seed + 0x6c6f72696b656574) + which);
@@ -26,6 +28,8 @@ void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
         double size = 0.5 + (double)(bits >> 11) * 0x1p-53;
         v[k] = bits & 1 ? size : -size;
     }
+    bool is_positive = (scramble(seed + which / 2) ^ which) & 1;
+    if (n > 0) v[0] = is_positive ? fabs(v[0]) : -fabs(v[0]);
 }
 
 /* ---- plain ---------------------------------------------------------------------------------- */
@@ -79,6 +83,9 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
     if (!ok) return refused(c, error, LK_OK, "the function returned NULL");
     for (int r = 0; r < c->results; r++) {
         const Tensor *y = c->y[r];
+        Error stale = { 0 };
+        if (!lk_is_usable("the function must make its result anew in each call", y, &stale))
+            return lk_check_stop(c, "function", "%s", stale.message);
         if (y->dtype != LK_F64)
             return lk_check_stop(c, "function", "the function must return float64");
         if (c->outputs < 0) {
@@ -152,10 +159,10 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
-        in[i]->grad =
-            NULL; /* in[i] is the input or a stand-in; what grad was is kept in gradcheck.c */
+        in[i]->grad = NULL; /* the input's own gradient is kept in gradcheck.c */
         const Tensor *room = in[i]->grad_room;
-        if (room && room->storage->bytes) memset(room->data, c->t->arena.fill, room->storage->bytes);
+        size_t bytes = room ? room->storage->bytes : 0;
+        if (bytes) memset(room->data, c->t->arena.fill, bytes);
     }
     if (!run_backward(c, in, v)) return false;
     for (int i = 0; i < c->count; i++) {

@@ -98,15 +98,16 @@ static void print_table(const Check *c, int i, char *text, size_t size)
     const GradcheckReport *r = c->report;
     char index[LK_SHAPE_TEXT];
     int used = lk_snprintf(text, size,
-                        "no single mistake explains it. The largest errors:\n%-12s %16s %16s %12s",
-                        "index", "analytic", "numeric", "difference");
+                           "no single mistake explains it. The largest errors:\n"
+                           "%-12s %16s %16s %12s",
+                           "index", "analytic", "numeric", "difference");
     for (int j = 0; j < r->table_count && used > 0 && (size_t)used < size; j++) {
         const GradcheckElement *e = &r->table[j];
         Tensor at = { .ndim = c->in[i]->ndim };
         memcpy(at.shape, e->index, sizeof e->index);
-        used +=
-            lk_snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g",
-                     lk_shape_text(&at, index), e->analytic, e->numeric, e->analytic - e->numeric);
+        used += lk_snprintf(text + used, size - (size_t)used,
+                            "\n%-12s %16.10g %16.10g %12.4g", lk_shape_text(&at, index),
+                            e->analytic, e->numeric, e->analytic - e->numeric);
     }
 }
 
@@ -127,30 +128,22 @@ static double *jacobian_of(Check *c, int i)
     return jacobian;
 }
 
-/* The analytic gradient of input i for 2 v[0]; the results are in c->first.y. */
+/* The analytic gradient of input i for -2 v[0]; the results are in c->first.y. */
 static const double *doubled_gradient(Check *c, int i)
 {
     double *v = c->plus;
-    for (int64_t j = 0; j < c->outputs; j++) v[j] = 2 * c->v[0][j];
+    for (int64_t j = 0; j < c->outputs; j++) v[j] = -2 * c->v[0][j];
     lk_check_begin(c, true, POISON);
     if (!lk_check_call(c, c->in, NULL) || !lk_check_backward(c, c->in, v, c->again.gradient[0]))
         return NULL;
     return c->again.gradient[0] + lk_check_offset(c, i);
 }
 
-static bool is_zero(const double *x, int64_t n)
-{
-    for (int64_t k = 0; k < n; k++)
-        if (x[k] != 0) return false;
-    return true;
-}
-
 /* Why nothing flows to in[i]; NULL: something does. Call it after a recorded call. */
 static const char *find_gap(Check *c, int i, char text[HINT])
 {
-    int64_t offset = lk_check_offset(c, i), n = lk_numel(c->in[i]);
-    for (int w = 0; w < COTANGENTS; w++)
-        if (!is_zero(c->first.gradient[w] + offset, n)) return NULL;
+    const double *const gradient[] = { c->first.gradient[0], c->first.gradient[1] };
+    if (!lk_check_is_zero(gradient, lk_check_offset(c, i), lk_numel(c->in[i]))) return NULL;
     bool records = false;
     for (int r = 0; r < c->results; r++) records = records || c->y[r]->requires_grad;
     if (!records)
@@ -165,8 +158,9 @@ static const char *find_gap(Check *c, int i, char text[HINT])
         for (int k = 0; node->reached && k < node->inputs; k++)
             if (node->in[k] == c->in[i]) op = node->op->name;
     lk_check_unmark(c);
-    lk_snprintf(text, HINT, "%.60s has this input, and nothing comes to its gradient; is it added?",
-             op ? op : "an operation");
+    lk_snprintf(text, HINT,
+                "%.60s has this input, and nothing comes to its gradient; is it added?",
+                op ? op : "an operation");
     return text;
 }
 
@@ -198,8 +192,8 @@ static void explain(Check *c, int i)
     Tensor at = { .ndim = r->ndim };
     memcpy(at.shape, r->index, sizeof r->index);
     lk_snprintf(r->message, sizeof r->message,
-             "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
-             lk_shape_text(&at, index), r->analytic, r->numeric, r->hint[0] ? r->hint : table);
+                "gradient of %s at %s: analytic %.10g, numeric %.10g; %s", r->name,
+                lk_shape_text(&at, index), r->analytic, r->numeric, r->hint[0] ? r->hint : table);
     lk_mem_free(jacobian);
 }
 
@@ -207,13 +201,14 @@ static void explain(Check *c, int i)
 static void notice_unread(Check *c)
 {
     GradcheckReport *r = c->report;
+    const double *const numeric[] = { c->numeric[0], c->numeric[1] };
     char name[96];
     for (int i = 0; i < c->count; i++) {
         size_t used = strlen(r->notice);
         if (!lk_check_is_on(c, i) || c->read[i] || lk_numel(c->in[i]) == 0) continue;
-        if (!is_zero(c->numeric[0] + lk_check_offset(c, i), lk_numel(c->in[i]))) continue;
+        if (!lk_check_is_zero(numeric, lk_check_offset(c, i), lk_numel(c->in[i]))) continue;
         lk_snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read",
-                 used ? ", " : "", lk_check_name(c, i, name));
+                    used ? ", " : "", lk_check_name(c, i, name));
     }
 }
 

@@ -1,7 +1,6 @@
 /* gradcheck_views.c - every input once more behind other strides: as a transposed view of the
  * same values (with one dimension: every second element), and as an expanded view of its first
  * slice. An operation may refuse a view. */
-#include <math.h>
 #include <string.h>
 
 #include "core/gradcheck_parts.h"
@@ -43,45 +42,19 @@ static Tensor *make_copy(Check *c, const Tensor *x, bool requires_grad)
     return y;
 }
 
-/* Equal as far as the tolerance goes, of the largest: another order of sums is no mistake,
- * another element is one. */
-static int64_t find_difference(const Check *c, const double *a, const double *b, int64_t n)
-{
-    double largest = 0;
-    for (int64_t k = 0; k < n; k++)
-        if (isfinite(b[k])) largest = fmax(largest, fabs(b[k]));
-    for (int64_t k = 0; k < n; k++)
-        if (!lk_check_same(a[k], b[k]) && !(fabs(a[k] - b[k]) <= c->o.atol + c->o.rtol * largest))
-            return k;
-    return -1;
-}
-
 static void compare(Check *c, int i, const char *kind, const Run *view, const Run *plain)
 {
     char name[96], shape[LK_SHAPE_TEXT];
-    lk_check_name(c, i, name);
-    lk_shape_text(c->in[i], shape);
-    int64_t at = find_difference(c, view->y, plain->y, c->outputs);
-    if (at >= 0) {
-        lk_check_found(c, "strided",
-                       "%.60s %.40s as %s gives %g where a contiguous copy gives %g: the forward "
-                       "reads it as if "
-                       "it were contiguous (lk_packed)",
-                       name, shape, kind, lk_check_shown(view->y[at]),
-                       lk_check_shown(plain->y[at]));
-        return;
-    }
-    for (int w = 0; w < COTANGENTS; w++) {
-        at = find_difference(c, view->gradient[w], plain->gradient[w], c->total);
-        if (at < 0) continue;
-        lk_check_found(c, "strided",
-                       "%.60s %.40s as %s has gradient %g where a contiguous copy has %g: the "
-                       "backward reads it "
-                       "as if it were contiguous (lk_packed)",
-                       name, shape, kind, lk_check_shown(view->gradient[w][at]),
-                       lk_check_shown(plain->gradient[w][at]));
-        return;
-    }
+    Difference d = lk_check_compare(c, view, plain, c->o.atol, c->o.rtol);
+    if (d.of == NOTHING) return;
+    bool forward = d.of == RESULT;
+    lk_check_found(c, "strided",
+                   "%.60s %.40s as %s %s %g where a contiguous copy %s %g: the %s reads it as if "
+                   "it were contiguous (lk_packed)",
+                   lk_check_name(c, i, name), lk_shape_text(c->in[i], shape), kind,
+                   forward ? "gives" : "has gradient", lk_check_shown(d.a),
+                   forward ? "gives" : "has", lk_check_shown(d.b),
+                   forward ? "forward" : "backward");
 }
 
 /* f with `x` in the place of in[i]. False: it stopped, refused (with a reason), or reads that

@@ -1,7 +1,7 @@
 # calls.awk - reads installed headers and writes calls of every function that they declare, for tests/unit/test_calls.c.
 #     awk -f calls.awk core/*.h nn/*.h … > calls.h
-# For each pointer parameter of a function there is a call with NULL in its place, and for each tensor one with a stale
-# tensor. Everything else is GOOD_<type>, which the test defines: a type that it does not know does not compile, so no new
+# For each pointer parameter of a function there is a call with NULL in its place, and for each tensor or array of
+# tensors one with stale ones. Everything else is GOOD_<type>, which the test defines: a type that it does not know does not compile, so no new
 # function can be forgotten.
 
 # A declaration may take several lines.
@@ -63,7 +63,8 @@ function calls(name, result, parameters, count,    i, type, what, types, names) 
     }
     for (i = 1; i <= count; i++) {
         if (types[i] ~ /p$/ && names[i] != "format") write(name, result, types, names, count, i, "NULL")
-        if (types[i] == "Tensorp") write(name, result, types, names, count, i, "STALE")
+        if (types[i] == "Tensorp" || parameters[i] ~ /^ ?Tensor \*const \*(x|in)$/)
+            write(name, result, types, names, count, i, "STALE_" types[i])
     }
 }
 

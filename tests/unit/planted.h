@@ -123,7 +123,7 @@ static Tensor *run_op(Tape *t, const Spec *spec, Tensor *const *in, const Plante
 {
     static Rng rng; /* for DRAWS */
     static uint64_t calls;
-    int64_t shape[LK_MAX_DIMS];
+    int64_t shape[LK_MAX_DIMS] = { 0 };
     int ndim = in[0]->ndim;
     if (spec->shape) ndim = spec->shape(in, shape);
     else memcpy(shape, in[0]->shape, sizeof shape);

@@ -31,7 +31,7 @@
 
 ELEMENTWISE(square, x *x + 1, 2 * x * dy, -2 * x * dy, x *dy, 4 * x * dy, 2 * x, 2 * dy * dy,
             2 * y * dy, 2 * dy, 2 * x * x * dy, 2 * x * (i < n - 1 ? dy : 0),
-            2 * x * c->dy[i < n - 1 ? i + 1 : i])
+            2 * x * c->dy[i < n - 1 ? i + 1 : i], 2 * x * fabs(dy))
 ELEMENTWISE(exponential, exp(x), y * dy, x * dy, dy, -y * dy, y * y * dy, y, i > 0 ? y * dy : 0)
 ELEMENTWISE(softplus, x > 30 ? x : log1p(exp(x)), dy / (1 + exp(-x)), dy * exp(x) / (1 + exp(x)))
 ELEMENTWISE(hyperbolic, tanh(x), (1 - y * y) * dy, (1 - x * x) * dy, (1 - y) * dy, dy, y * dy)
@@ -122,11 +122,35 @@ static void row_mean_backward(Call *c)
         double dy = c->dy[k / c->columns];
         const double gradient[] = { dy / n,       dy / rows, dy,
                                     dy / (n * n), 1 / n,     k % c->columns ? 0 : dy / n,
-                                    -dy / n };
+                                    -dy / n,      dy / n + 0.01 * c->x[0][k] * dy };
         add(c, 0, k, gradient[c->p.bug]);
     }
 }
 OPERATION(row_mean, 1, shape_of_rows, { 0 })
+
+static int shape_of_scalar(Tensor *const *in, int64_t *shape)
+{
+    (void)in, (void)shape;
+    return 0;
+}
+
+/* y = Σ_k x_k³, so dx_k += 3 x_k² dy */
+static void cubes_forward(Call *c)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < c->rows * c->columns; k++) sum += pow(c->x[0][k], 3);
+    set(c, 0, sum);
+}
+static void cubes_backward(Call *c)
+{
+    for (int64_t k = 0; k < c->rows * c->columns; k++) {
+        double x = c->x[0][k], dy = c->dy[0], right = 3 * x * x * dy;
+        const double gradient[] = { right, 3 * x * x * fabs(dy), right + 0.01 * dy,
+                                    right + 0.01 * x * dy };
+        add(c, 0, k, gradient[c->p.bug]);
+    }
+}
+OPERATION(cubes, 1, shape_of_scalar, { LK_IN0 })
 
 static int64_t largest_of_row(const Call *c, int64_t row)
 {

@@ -302,6 +302,13 @@ static Tensor *grows(Tape *t, Tensor *const *x, void *user)
     return lk_expand(t, x[0], LK_SHAPE(++*calls / 3 + 1, 2));
 }
 
+/* Gives its first result again in the second call. */
+static Tensor *keeps_its_result(Tape *t, Tensor *const *x, void *user)
+{
+    Tensor **kept = user;
+    return *kept ? *kept : (*kept = lk_scale(t, x[0], 2));
+}
+
 static void failing_backward(Tape *t, Node *n)
 {
     (void)n;
@@ -325,6 +332,8 @@ Test(gradcheck, whatever_fails_is_a_report)
     int calls = 0, left = 0;
     Tensor *x = make_param(LK_F64, LK_SHAPE(2), 1, 2),
            *f32 = make_param(LK_F32, LK_SHAPE(2), 1, 2);
+    Tensor *kept = NULL, *stale = lk_zeros(t, LK_F64, LK_SHAPE(2));
+    lk_tape_reset(t);
     Tensor *frozen = make_tensor(LK_F64, LK_SHAPE(2), 1, 2), *node = lk_scale(t, x, 2);
     Tensor *view = lk_expand(t, frozen, LK_SHAPE(2, 2));
     lk_set_requires_grad(view, true);
@@ -346,6 +355,8 @@ Test(gradcheck, whatever_fails_is_a_report)
         { fails_in_backward, NULL, x, "my_op: backward is not possible" },
         { NULL, NULL, x, "the function is NULL" },
         { identity, NULL, NULL, "input 0 is NULL; did making it fail?" },
+        { identity, NULL, stale, "input 0: (2,) was made before the last lk_tape_reset" },
+        { keeps_its_result, &kept, x, "make its result anew in each call: (2,) was made" },
         { size_of_a_failure, NULL, x, "lk_add: (2,) and (3,) do not broadcast" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -354,6 +365,7 @@ Test(gradcheck, whatever_fails_is_a_report)
         check(!lk_gradcheck(cases[i].f, cases[i].user, 1, &cases[i].in, NULL, NULL, NULL),
               "case %zu", i);
         calls = 0;
+        kept = NULL;
         check(!lk_gradcheck(cases[i].f, cases[i].user, 1, &cases[i].in, NULL, NULL, &r) && !r.ok,
               "case %zu", i);
         check(strncmp(r.message, "lk_gradcheck: ", 14) == 0 && strstr(r.message, cases[i].message),
@@ -369,6 +381,9 @@ Test(gradcheck, whatever_fails_is_a_report)
     check(!lk_gradcheck(identity, NULL, 0, NULL, NULL, NULL, &r) && strstr(r.message, "no input"));
     check(!lk_gradcheck(identity, NULL, 1, NULL, NULL, NULL, &r) &&
           strstr(r.message, "the array of inputs is NULL"));
+    check(!lk_gradcheck(identity, NULL, 2, (Tensor *[]){ x, stale }, NULL, NULL, &r) &&
+              strstr(r.message, "input 1: (2,) was made before") && strstr(r.message, "lk_clone"),
+          "a constant: %s", r.message);
     check(!lk_gradcheck(identity, NULL, -1, &x, NULL, NULL, &r) && strstr(r.message, "-1 inputs"));
     lk_free(x), lk_free(f32), lk_free(frozen);
     lk_tape_free(t);
