@@ -57,9 +57,19 @@ static void compare(Check *c, int i, const char *kind, const Run *view, const Ru
                    forward ? "forward" : "backward");
 }
 
-/* f with `x` in the place of in[i]. False: it stopped, refused (with a reason), or reads that
- * input from elsewhere. */
-static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind, Run *run)
+/* Whether the record has this tensor as an input. */
+static bool is_recorded(const Check *c, const Tensor *x)
+{
+    for (const Node *n = c->t->last; n; n = n->prev)
+        for (int i = 0; i < n->inputs; i++)
+            if (n->in[i] == x) return true;
+    return false;
+}
+
+/* f with `x` in the place of in[i], which f was seen to read or not. False: it stopped, refused
+ * (with a reason), or reads that input from elsewhere, as a module does its parameters. */
+static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind, bool was_read,
+                      Run *run)
 {
     if (!x) return lk_check_no_memory(c);
     Error refusal = { 0 };
@@ -73,15 +83,23 @@ static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind,
             "%s as %s gives NULL without a reason; refuse it with lk_fail, or take lk_packed",
             lk_check_name(c, i, name), kind);
     }
+    if (ok && !read && was_read && !is_recorded(c, c->in[i])) {
+        char name[96];
+        lk_check_found(c, "strided",
+                       "%s as %s gets no gradient: the forward records a copy (lk_packed) instead "
+                       "of its input; pass the input itself to lk_record",
+                       lk_check_name(c, i, name), kind);
+    }
     return ok && read;
 }
 
 static void check_input(Check *c, Tensor **in, int i)
 {
     const Tensor *x = c->in[i];
+    const bool was_read = c->read[i];
     const char *transposed = x->ndim == 1 ? "every second element" : "a transposed view";
     lk_check_begin(c, true, POISON);
-    if (try_input(c, in, i, make_view(c, x, false), transposed, &c->again))
+    if (try_input(c, in, i, make_view(c, x, false), transposed, was_read, &c->again))
         compare(c, i, transposed, &c->again, &c->first);
     else if (c->stopped || !c->read[i]) return;
 
@@ -90,10 +108,11 @@ static void check_input(Check *c, Tensor **in, int i)
     Run plain = { c->plus, { c->numeric[0], c->numeric[1] } }; /* not used yet */
     lk_check_begin(c, true, POISON);
     Tensor *view = make_view(c, x, true);
-    if (!try_input(c, in, i, make_copy(c, view, x->requires_grad), "a contiguous copy", &plain))
+    if (!try_input(c, in, i, make_copy(c, view, x->requires_grad), "a contiguous copy", was_read,
+                   &plain))
         return;
     lk_check_begin(c, true, POISON);
-    if (try_input(c, in, i, make_view(c, x, true), expanded, &c->again))
+    if (try_input(c, in, i, make_view(c, x, true), expanded, was_read, &c->again))
         compare(c, i, expanded, &c->again, &plain);
 }
 

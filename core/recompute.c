@@ -157,6 +157,7 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
     const TapeRandom random = t->random;
     Node *last = t->last;
     Tensor *inside = stand_in_for(t, x, x->requires_grad), *y = inside ? fn(t, state, inside) : NULL;
+    if (!y) lk_fail(t, LK_ESTATE, "lk_recompute: the function returned NULL without a reason; keep one with lk_fail");
     if (y == inside) return forget(t, mark, last, NULL), y ? x : NULL;
     if (!y || !y->requires_grad || !lk_made_since(t, mark, y)) return forget(t, mark, last, y);
 

@@ -94,10 +94,10 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
     const Node *before = t->last;
     t->scope = &here;
     Tensor *y = can_run(t, m, x) ? fn(t, state, x) : NULL;
-    if (!y && m->parametrizations && t->error.code == LK_OK)
-        lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its "
-                "forward must read them with lk_param(t, self, &self->…), their slots are empty",
-                m->type->name);
+    if (!y)
+        lk_fail(t, LK_ESTATE, "lk_forward: the forward of %s returned NULL without a reason; keep "
+                "one with lk_fail%s", m->type->name, m->parametrizations ? ", and read parametrized "
+                "parameters with lk_param(t, self, &self->…): their slots are empty" : "");
     if (y && !here.outer && !m->traced && t->last != before) trace(t, m, x, before);
     t->scope = here.outer;
     return y;

@@ -129,6 +129,32 @@ static Tensor *assigning(Tape *t, Tensor *const *x, void *user)
     return lk_record(t, &ASSIGNING, y, LK_INPUTS(x[0]), NULL, 0);
 }
 
+/* y = x² that records the packed copy: with a view the gradient is lost. */
+static void square_backward(Tape *t, Node *n)
+{
+    Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
+    for (int64_t i = 0; x && dx && i < lk_numel(dx); i++)
+        ((double *)dx->data)[i] += 2 * ((double *)x->data)[i] * ((double *)n->grad->data)[i];
+}
+static const Op SQUARE = { "SquareBackward", square_backward, { LK_IN0 } };
+static Tensor *records_a_copy(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *packed = lk_packed(t, x[0]), *y = lk_empty(t, LK_F64, x[0]->ndim, x[0]->shape);
+    for (int64_t i = 0; packed && y && i < lk_numel(y); i++)
+        ((double *)y->data)[i] = pow(((double *)packed->data)[i], 2);
+    return lk_record(t, &SQUARE, y, LK_INPUTS(packed), NULL, 0);
+}
+
+Test(gradcheck_functions, a_recorded_copy_is_not_the_input)
+{
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 0, 1, 2, 3, 4, 5);
+    GradcheckReport r;
+    check(!lk_gradcheck(records_a_copy, NULL, 1, &x, NULL, NULL, &r));
+    check(strcmp(r.mistake, "strided") == 0 && strstr(r.message, "records a copy"), "%s", r.message);
+    lk_free(x);
+}
+
 Test(gradcheck_functions, all_that_is_found_is_said)
 {
     Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 0, 1, 2, 3, 4, 5);
