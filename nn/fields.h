@@ -77,7 +77,7 @@ static inline bool lk_has_rng(const char *function, const Rng *rng, Error *err)
     return rng || lk_error_set(err, LK_EVALUE, "%s: the generator is NULL; lk_manual_seed(&rng, 0) begins one", function);
 }
 
-/* In strict mode: whether m was freed, which is reported. (module.c) */
-bool lk_module_is_freed(const char *function, const Module *m);
+/* In strict mode: whether m was freed, which err is told, or without one the handler of lk_on_strict. (module.c) */
+bool lk_module_is_freed(const char *function, const Module *m, Error *err);
 
 #endif

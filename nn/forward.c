@@ -61,11 +61,9 @@ static bool can_run(Tape *t, Module *m, Tensor *x)
 {
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
     if (!lk_check_operands(t, "lk_forward", 1, &x)) return false;
-    if (lk_module_is_freed("lk_forward", m))
-        return lk_fail(t, LK_ESTATE, "lk_forward: this %s was freed; lk_retain it for as long as it is used", m->type->name);
-    if (m->checked || lk_is_checked(m)) return true;
     Error wrong = { 0 };
-    lk_check_table(m->type, "lk_forward", &wrong);
+    if (!lk_module_is_freed("lk_forward", m, &wrong) && lk_is_checked(m)) return true;
+    if (wrong.code == LK_OK) lk_check_table(m->type, "lk_forward", &wrong);
     return lk_fail(t, wrong.code, "%s", wrong.message);
 }
 

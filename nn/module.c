@@ -19,8 +19,8 @@ void *lk_module_new(const ModuleType *type, Error *err)
     }
     Error wrong = { 0 };
     if (!(lk_strict() ? lk_check_table : lk_check_fields)(type, "lk_module_new", &wrong)) {
-        if (err) lk_error_set(err, wrong.code, "%s", wrong.message);
-        else lk_strict_report(wrong.code, "%s", wrong.message);
+        if (!err && lk_strict()) lk_strict_report(wrong.code, "%s", wrong.message);
+        lk_error_set(err, wrong.code, "%s", wrong.message);
         return NULL;
     }
     Module *m = lk_mem_calloc(1, type->size);
@@ -32,24 +32,27 @@ void *lk_module_new(const ModuleType *type, Error *err)
     return m;
 }
 
-bool lk_module_is_freed(const char *function, const Module *m)
+bool lk_module_is_freed(const char *function, const Module *m, Error *err)
 {
     if (!m || m->refs != LK_BURIED) return false;
-    lk_strict_report(LK_ESTATE, "%s: this %s was freed: its last owner gave it back with lk_free, or a constructor "
-                     "consumed it; whoever needs it longer takes lk_retain", function, m->type->name);
+    Error freed = { 0 };
+    lk_error_set(&freed, LK_ESTATE, "%s: this %s was freed: its last owner gave it back with lk_free, or a constructor "
+                 "consumed it; lk_retain it for as long as it is used", function, m->type->name);
+    if (err) lk_error_set(err, freed.code, "%s", freed.message);
+    else lk_strict_report(freed.code, "%s", freed.message);
     return true;
 }
 
 Module *lk_module_retain(Module *m)
 {
-    if (!m || lk_module_is_freed("lk_retain", m)) return NULL;
+    if (!m || lk_module_is_freed("lk_retain", m, NULL)) return NULL;
     m->refs++;
     return m;
 }
 
 void lk_module_free(Module *m)
 {
-    if (!m || lk_module_is_freed("lk_free", m) || --m->refs > 0) return;
+    if (!m || lk_module_is_freed("lk_free", m, NULL) || --m->refs > 0) return;
     for (const Field *f = first_field(m); f; f = next_field(f)) {
         Tensor **x = holds_tensor(f) ? field_of(m, f) : NULL;
         Module **child = f->kind == LK_FIELD_CHILD ? field_of(m, f) : NULL;
@@ -67,8 +70,9 @@ void lk_module_free(Module *m)
 
 bool lk_module_set(Module **slot, Module *m, Error *err)
 {
-    if (!slot || !m || lk_module_is_freed("lk_module_set", m)) {
-        if (m && m->refs != LK_BURIED) lk_module_free(m);
+    if (lk_module_is_freed("lk_module_set", m, err)) return false;
+    if (!slot || !m) {
+        lk_module_free(m);
         return lk_error_set(err, LK_EVALUE, "lk_module_set: the %s is NULL; nothing is replaced",
                             slot ? "module" : "slot");
     }
@@ -103,8 +107,7 @@ static bool check_modules(const ModuleArray *array, int count, Module *const *mo
                           "lk_module_array_free it first", array->count);
     for (int i = 0; modules && i < count; i++) {
         if (!modules[i]) ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d is NULL", i, count);
-        if (lk_module_is_freed("lk_module_array_init", modules[i]))
-            ok = lk_error_set(err, LK_ESTATE, "lk_module_array_init: module %d of %d was freed", i, count);
+        if (lk_module_is_freed("lk_module_array_init", modules[i], err)) ok = false;
         if (!modules[i] || modules[i]->refs == LK_BURIED || modules[i]->refs > places_before(modules, i)) continue;
         ok = lk_error_set(err, LK_EVALUE, "lk_module_array_init: module %d of %d, a %s, is there already; lk_retain it for "
                           "each place", i, count, modules[i]->type->name);
@@ -175,7 +178,7 @@ static Module *copy_of_module(const Module *from, Module *to, const Module *m)
 /* A module with the constants of m and empty slots. */
 static Module *copy_shell(const Module *m, Error *err)
 {
-    Module *copy = lk_module_new(m->type, err);
+    Module *copy = lk_module_is_freed("lk_deepcopy", m, err) ? NULL : lk_module_new(m->type, err);
     if (!copy) return NULL;
     memcpy(copy, m, m->type->size);
     copy->refs = 1;
@@ -231,8 +234,8 @@ static bool copy_fields(const Roots *roots, const Module *from, Module *to, Erro
 
 Module *lk_deepcopy(const Module *m, Error *err)
 {
-    if (!m) return NULL;
-    Module *copy = copy_shell(m, err);
+    if (!m) lk_error_set(err, LK_EVALUE, "lk_deepcopy: the module is NULL");
+    Module *copy = m ? copy_shell(m, err) : NULL;
     if (!copy) return NULL;
     if (copy_fields(&(Roots){ m, copy }, m, copy, err)) return copy;
     lk_module_free(copy);
@@ -257,7 +260,7 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
 
 void lk_train(Module *m, bool on)
 {
-    if (!m) return;
+    if (!m || lk_module_is_freed("lk_train", m, NULL)) return;
     m->training = on;
     for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_train(it.module, on);
 }

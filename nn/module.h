@@ -122,7 +122,7 @@ struct ModuleType {
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 /* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits the user's struct.
- * Without an err to fill, a table that is refused goes to the handler of lk_on_strict (core/strict.h). */
+ * In strict mode, and without an err to fill, a table that is refused goes to the handler of lk_on_strict. */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
 LK_API Module *lk_module_retain(Module *m);
 LK_API void lk_module_free(Module *m); /* one owner less; the last one frees parameters and children. NULL allowed */

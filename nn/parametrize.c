@@ -194,8 +194,8 @@ Tensor *lk_read(Tape *t, Module *m, const char *name)
 
 void lk_set_cached(Module *m, bool on)
 {
-    if (m && m->type == &lk_parametrization_list_type) ((ParametrizationList *)m)->caches = on;
-    if (!m) return;
+    if (!m || lk_module_is_freed("lk_set_cached", m, NULL)) return;
+    if (m->type == &lk_parametrization_list_type) ((ParametrizationList *)m)->caches = on;
     for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_set_cached(it.module, on);
 }
 

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "core/dot.h"
-
 #include "nn/fields.h"
 
 static void new_line(FILE *out, int indent)
@@ -123,6 +122,7 @@ static bool has_children(const Module *m)
 /* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
+    if (lk_module_is_freed("lk_print_module", m, NULL)) return;
     const char *repr = m->type->repr ? m->type->repr : "";
     bool block = has_children(m) || strchr(repr, '\n');
 

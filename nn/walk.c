@@ -110,7 +110,7 @@ static bool end_of_modules(ModuleIter *it, bool failed)
 static bool enter(ModuleIter *it, Module *m, Module **slot)
 {
     if (it->depth == LK_DEPTH_MAX) return end_of_modules(it, true);
-    if (!lk_is_checked(m)) {
+    if (lk_module_is_freed("lk_modules", m, NULL) || !lk_is_checked(m)) {
         it->refused = m;
         return end_of_modules(it, true);
     }
@@ -214,8 +214,10 @@ bool lk_params_next(ParamIter *it)
 
 bool lk_walkable(Module *m, const char *function, Error *err)
 {
+    if (lk_module_is_freed(function, m, err)) return false;
     ParamIter it = lk_state_tensors(m); /* every name there is */
     while (lk_params_next(&it)) continue;
+    if (it.modules.refused && err && lk_module_is_freed(function, it.modules.refused, err)) return false;
     if (it.modules.refused) return lk_check_table(it.modules.refused->type, function, err);
     if (it.failed)
         lk_error_set(err, LK_EVALUE, "%s: %s has modules nested more than %d deep, or a name of %d bytes or more",
@@ -280,6 +282,7 @@ static void report_path(const char *function, const Module *m, const char *what,
 static bool find_module(const char *function, Module *m, const char *path, ModuleIter *it, Error *err)
 {
     if (!m || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, m ? "path" : "module");
+    if (lk_module_is_freed(function, m, err)) return false;
     *it = lk_modules(m);
     it->with_duplicates = true;
     while (lk_modules_next(it))
@@ -312,6 +315,7 @@ Tensor *lk_param_at(Module *m, const char *path, Error *err)
         lk_error_set(err, LK_EVALUE, "lk_param_at: the %s is NULL", m ? "path" : "module");
         return NULL;
     }
+    if (lk_module_is_freed("lk_param_at", m, err)) return NULL;
     ParamIter it = lk_params(m);
     it.with_duplicates = true;
     while (lk_params_next(&it))

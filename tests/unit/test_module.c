@@ -221,6 +221,9 @@ Test(module, a_deep_copy_shares_nothing_and_keeps_ties)
     lk_free(copy);
     check(check_alloc_live() == 0);
     check(!lk_deepcopy(NULL, NULL));
+    Error no_module = { 0 };
+    check(!lk_deepcopy(NULL, &no_module));
+    check_error(&no_module, LK_EVALUE, "lk_deepcopy: the module is NULL");
 }
 
 Test(module, a_deep_copy_without_memory_leaks_nothing)

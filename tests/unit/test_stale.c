@@ -10,7 +10,9 @@
 #include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
+#include "nn/parametrize.h"
 #include "nn/sequential.h"
+#include "nn/state.h"
 #include "optim/optimizer.h"
 #include "tests/check.h"
 
@@ -297,10 +299,62 @@ Test(strict, a_module_freed_twice_or_used_after)
     check_error(&heard, LK_ESTATE, "lk_free: this Sequential was freed");
     check(!lk_forward(t, linear, lk_ones(t, LK_F32, LK_SHAPE(1, 2))));
     check_error(lk_tape_error(t), LK_ESTATE, "lk_forward: this Linear was freed");
+    check(reports == 2, "the tape has it, and the handler need not");
     check(!lk_retain(linear) && lk_is_stale(weight));
     check(!lk_sequential_new(LK_MODULES(linear), &err));
-    check_error(&err, LK_ESTATE, "module 0 of 1 was freed");
+    check_error(&err, LK_ESTATE, "lk_module_array_init: this Linear was freed");
     lk_tape_free(t);
+}
+
+/* Each use of a freed module is told to err, or without one to the handler: never silent. */
+#define CHECK_TOLD(refused, function) \
+    do { \
+        Error err = { 0 }; \
+        heard = (Error){ 0 }; \
+        check(refused); \
+        check_error(err.code ? &err : &heard, LK_ESTATE, function ": this Linear was freed"); \
+    } while (0)
+
+Test(strict, a_freed_module_is_named_wherever_it_is_used)
+{
+    be_strict();
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = lk_linear_new(2, 2, true, &rng, NULL), *slot = NULL;
+    FILE *out = tmpfile();
+    lk_free(m);
+    CHECK_TOLD(!lk_deepcopy(m, &err), "lk_deepcopy");
+    CHECK_TOLD(!lk_deepcopy(m, NULL), "lk_deepcopy");
+    CHECK_TOLD(!lk_module_to(m, LK_F64, &err), "lk_module_to");
+    CHECK_TOLD(!lk_module_to(m, LK_F64, NULL), "lk_module_to");
+    CHECK_TOLD(!lk_module_set(&slot, m, &err) && !slot, "lk_module_set");
+    CHECK_TOLD(!lk_state_dict_new(m, &err), "lk_state_dict_new");
+    CHECK_TOLD(!lk_module_at(m, "", &err), "lk_module_at");
+    CHECK_TOLD(!lk_param_at(m, "weight", &err), "lk_param_at");
+    CHECK_TOLD(lk_parameters(m, &err).count == 0, "lk_parameters");
+    CHECK_TOLD(lk_require_grad(m, "*", true) == -1, "lk_require_grad");
+    CHECK_TOLD(lk_count_parameters(m) == -1, "lk_modules");
+    CHECK_TOLD(!lk_modules_next(&(ModuleIter){ .root = m }), "lk_modules");
+    CHECK_TOLD((lk_train(m, true), true), "lk_train");
+    CHECK_TOLD((lk_eval(m), true), "lk_train");
+    CHECK_TOLD((lk_set_cached(m, true), true), "lk_set_cached");
+    CHECK_TOLD((lk_print_module(out, m), ftell(out) == 0), "lk_print_module");
+    fclose(out);
+}
+
+Test(strict, a_freed_child_is_named)
+{
+    be_strict();
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *linear = lk_linear_new(2, 2, true, &rng, NULL);
+    Module *net = lk_sequential_new(LK_MODULES(linear), NULL);
+    lk_free(linear); /* the net's reference */
+    CHECK_TOLD(!lk_deepcopy(net, &err), "lk_deepcopy");
+    CHECK_TOLD(!lk_module_to(net, LK_F64, &err), "lk_module_to");
+    CHECK_TOLD(lk_count_parameters(net) == -1, "lk_modules");
+    CHECK_TOLD((lk_train(net, true), true), "lk_train");
+    lk_free(net);
 }
 
 Test(strict, a_tensor_of_a_freed_tape)
