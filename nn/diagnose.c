@@ -44,18 +44,35 @@ static void note(Found *f, const char *name)
 
 /* ---- one parameter -------------------------------------------------------------------------- */
 
-/* √Σ (a - b)², b NULL: √Σ a². Both are contiguous. */
-static double distance(const Tensor *a, const Tensor *b)
+/* Σ (s a - s b)², b NULL: Σ (s a)². Both are contiguous. */
+static double squares(const Tensor *a, const Tensor *b, double s)
 {
     double sum = 0;
     LK_WITH_REAL(a->dtype,
         const real *x = a->data, *y = b ? b->data : NULL;
         for (int64_t i = 0; i < lk_numel(a); i++) {
-            double d = (double)x[i] - (y ? (double)y[i] : 0);
+            double d = s * (double)x[i] - (y ? s * (double)y[i] : 0);
             sum += d * d;
         }
     );
-    return sqrt(sum);
+    return sum;
+}
+
+/* By such a power of two no square of a finite number overflows, or none vanishes. */
+static const double SMALL = 0x1p-600, LARGE = 0x1p600;
+
+/* √Σ (a - b)², b NULL: √Σ a². */
+static double distance(const Tensor *a, const Tensor *b)
+{
+    const double norm = sqrt(squares(a, b, 1));
+    if (norm > 0x1p-450 && norm < INFINITY) return norm;
+    const double s = norm < 1 ? LARGE : SMALL;
+    return sqrt(squares(a, b, s)) / s;
+}
+
+static bool is_finite(const Tensor *x)
+{
+    return isfinite(squares(x, NULL, SMALL));
 }
 
 static bool is_zero(const Tensor *x)
@@ -107,12 +124,12 @@ static Found *held_by(Look *l, const ParamIter *it)
     return is_zero(other) && (!other->requires_grad || is_zero(it->tensor)) ? &l->stuck : NULL;
 }
 
-static void judge(Look *l, const ParamIter *it, bool in_optimizer, double gradient, double value,
-                  double moved)
+static void judge(Look *l, const ParamIter *it, const Tensor *now, bool in_optimizer,
+                  double gradient, double moved)
 {
     const Tensor *x = it->tensor;
     l->params++;
-    if (!isfinite(value) || (x->grad && !isfinite(gradient))) note(&l->not_finite, it->name);
+    if ((now && !is_finite(now)) || (x->grad && !is_finite(x->grad))) note(&l->not_finite, it->name);
     if (!x->requires_grad) return;
     l->trainable++;
     Found *held = held_by(l, it);
@@ -148,7 +165,7 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
             lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen",
             !l->opt ? "-" : in_optimizer ? "yes" : "no",
             number(a, gradient, x->grad ? NULL : "none"), number(b, moved, known ? NULL : "-"));
-    judge(l, it, in_optimizer, gradient, now ? distance(now, NULL) : 0, moved);
+    judge(l, it, now, in_optimizer, gradient, moved);
 }
 
 /* The rows, and what the next look compares with. */
@@ -264,7 +281,7 @@ static void print_causes(Look *l)
         say(l, &l->missing, trainable, "are not in the optimizer: make it after lk_add_lora, or "
                                        "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
-        say_if(l, it.module->reads_unlisted,
+        say_if(l, it.module->unlisted && !lk_holds_param(l->net, it.module->unlisted),
                "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
     say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
     say(l, &l->off, trainable, "belong to adapters that are off or scaled to 0: see "

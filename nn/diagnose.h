@@ -5,10 +5,10 @@
  *         if (step % 100 == 0) lk_print_training(stdout, net, opt);
  *     }
  *
- *     parameter   shape   trainable  optimizer  gradient    moved
- *     0.weight    (4, 3)  yes        yes            0.71  0.00412
- *     0.bias      (4,)    frozen     yes            none        0
- *     ! The learning rate is 0 …
+ *     parameter  shape   trainable  optimizer  gradient     moved
+ *     0.weight   (3, 6)  yes        yes            8.49         0
+ *     0.bias     (3,)    frozen     no             none         0
+ *     ! The learning rate is 0: set opt->lr, or look at its schedule.
  */
 #ifndef LK_DIAGNOSE_H
 #define LK_DIAGNOSE_H

@@ -35,24 +35,34 @@ static void write_place(const TapeScope *scope, char *text, size_t size)
 
 /* ---- parameters that no table lists ------------------------------------------------------------
  * A Tensor * of a struct that is not in its table is not trained, saved, copied or freed, and
- * nothing fails. The first record of an outermost call tells: each parameter that it reads must
- * be one of the module's. */
+ * nothing fails. The first record of an outermost call tells: each parameter that it reads should
+ * be one of the module's. It is no failure: the module may be a part that was called by itself,
+ * with a tied weight that is listed elsewhere. One with several owners is taken for such a one;
+ * lk_print_training asks the whole net. */
 
-static bool reads_unlisted(Tape *t, const Module *m, const Tensor *x, const Node *before)
+/* The first such parameter of the records behind `before`; NULL: none. */
+static const Tensor *find_unlisted(const Tape *t, const Module *m, const Tensor *x,
+                                   const Node *before)
 {
     for (const Node *n = t->last; n != before; n = n->prev)
         for (int i = 0; i < n->inputs; i++) {
             const Tensor *p = n->in[i];
             bool trained = p && p != x && !p->node && p->is_parameter && p->requires_grad;
-            if (!trained || lk_holds_param(m, p)) continue;
-            char text[LK_SHAPE_TEXT];
-            if (lk_strict())
-                lk_fail(t, LK_ESTATE, "lk_forward: %s reads a parameter %s that no table of "
-                        "fields lists, so that it is neither trained nor saved; add LK_PARAM(…)",
-                        m->type->name, lk_shape_text(p, text));
-            return true;
+            if (trained && !lk_holds_param(m, p)) return p;
         }
-    return false;
+    return NULL;
+}
+
+static void trace(const Tape *t, Module *m, const Tensor *x, const Node *before)
+{
+    const Tensor *p = find_unlisted(t, m, x, before);
+    char text[LK_SHAPE_TEXT];
+    m->traced = true;
+    m->unlisted = p;
+    if (p && p->refs == 1 && lk_strict())
+        lk_strict_report(LK_ESTATE, "lk_forward: %s reads a parameter %s that no table of its "
+                         "fields lists: unless another module lists it, it is neither trained nor "
+                         "saved; add LK_PARAM(…)", m->type->name, lk_shape_text(p, text));
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */
@@ -88,11 +98,7 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
         lk_fail(t, LK_ESTATE, "lk_forward: %s has parametrized parameters but gave nothing: its "
                 "forward must read them with lk_param(t, self, &self->…), their slots are empty",
                 m->type->name);
-    if (y && !here.outer && !m->traced && t->last != before) {
-        m->traced = true;
-        m->reads_unlisted = reads_unlisted(t, m, x, before);
-        if (t->error.code != LK_OK) y = NULL;
-    }
+    if (y && !here.outer && !m->traced && t->last != before) trace(t, m, x, before);
     t->scope = here.outer;
     return y;
 }

@@ -37,8 +37,9 @@ struct Module {
     int refs;                /* owners: two wrappers may share one Linear */
     bool training;           /* m.train() / m.eval() */
     /* The library's own: its table of fields has been found right; a call of it has been recorded, which read a parameter
-     * that no table lists. */
-    bool checked, traced, reads_unlisted;
+     * that no table of its tree lists (an address to compare with, NULL: none). */
+    bool checked, traced;
+    const Tensor *unlisted;
     Module *parametrizations; /* what computes some of its parameters (nn/parametrize.h), or NULL */
 };
 

@@ -304,6 +304,16 @@ static void listed_nowhere(Run *r)
 {
     put_head(r, &unlisted), healthy(r);
 }
+static void tied_part(Run *r) /* called by itself, it reads what its owner lists */
+{
+    put_head(r, &unlisted);
+    Head *part = (Head *)r->net;
+    lk_free(part->gain);
+    put_head(r, &listed);
+    part->gain = ((Head *)r->net)->gain;
+    check(lk_forward(r->t, &part->base, r->x) && part->base.unlisted == part->gain);
+    healthy(r);
+}
 static void never_read(Run *r)
 {
     put_head(r, &without_shift), healthy(r);
@@ -388,6 +398,7 @@ static const struct {
       "1 parameter (layers.0.bias) or their gradients are not finite", NULL, NULL },
     { "listed_nowhere", listed_nowhere, "reads a parameter that no table of fields lists",
       again_healthy, "no table of fields lists" },
+    { "tied_part", tied_part, NULL, again_healthy, NULL },
     { "never_read", never_read, "1 trainable parameter (shift) get no gradient, as others do",
       NULL, NULL },
     { "too_small", healthy, NULL, again_too_small,
@@ -470,6 +481,13 @@ Test(diagnose, the_table)
     check_text(look(&r), "parameter  shape   trainable  optimizer  gradient     moved\n"
                          "0.weight   (3, 6)  yes        yes            8.49      4.24\n"
                          "0.bias     (3,)    frozen     no             none         0\n");
+    r.opt->lr = 0;
+    check(lk_step(r.opt, NULL));
+    check_text(look(&r), /* the example of nn/diagnose.h */
+               "parameter  shape   trainable  optimizer  gradient     moved\n"
+               "0.weight   (3, 6)  yes        yes            8.49         0\n"
+               "0.bias     (3,)    frozen     no             none         0\n"
+               "! The learning rate is 0: set opt->lr, or look at its schedule.\n");
     lk_free(g);
 
     /* Of another kind than before; without an optimizer nothing is kept. */
@@ -484,6 +502,37 @@ Test(diagnose, the_table)
     check(strstr(look(&r), "0.weight   (3, 6)  yes        yes            none         -\n"));
     check(strstr(look(&r), "0.weight   (3, 6)  yes        yes            none         0\n"));
     end(&r);
+}
+
+/* Squares of float64 overflow and vanish long before the numbers do. */
+Test(diagnose, float64_of_any_size)
+{
+    static const struct {
+        double value, gradient;
+        const char *norm;
+        bool finite;
+    } sizes[] = {
+        { 1e200, 2e200, " 8.49e+200 ", true }, { 1, 2e-200, " 8.49e-200 ", true },
+        { -1.7e308, 1.7e308, " inf ", true },  { 1, 5e-324, "e-323 ", true },
+        { INFINITY, 2, " 8.49 ", false },      { 1, NAN, "nan ", false },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        Run r = { 0 };
+        lk_manual_seed(&r.rng, 7);
+        r.net = lk_linear_new(6, 3, false, &r.rng, NULL);
+        check(lk_module_to(r.net, LK_F64, NULL));
+        Tensor *w = lk_as_linear(r.net)->weight, *g = lk_tensor_new(LK_F64, LK_SHAPE(3, 6), NULL);
+        check(lk_fill_(w, sizes[i].value) && lk_fill_(g, sizes[i].gradient));
+        set_grad(w, g);
+        r.opt = lk_sgd_new(lk_parameters(r.net, NULL), 0.5, NULL);
+        const char *text = look(&r);
+        check(strstr(text, sizes[i].norm), "%s", text);
+        check(!strstr(text, "not finite") == sizes[i].finite, "%s", text);
+        check(!strstr(text, "All gradients are 0"), "%s", text);
+        lk_free(g);
+        lk_optimizer_free(r.opt);
+        lk_free(r.net);
+    }
 }
 
 Test(diagnose, of_nothing_and_without_memory)
