@@ -1,5 +1,6 @@
 /* exact.h - included by the compiler in front of each of the library's own files (CMakeLists.txt): refuses the flags that
- * would take the promises away. Programs that use the library may be compiled with them: not installed. */
+ * would take the promises away. Where files are compiled by hand, those refuse that include core/internal.h, so that no
+ * whole library can be made; the others want -include core/exact.h. Programs that use the library may be compiled with them: not installed. */
 #ifndef LK_EXACT_H
 #define LK_EXACT_H
 

@@ -310,7 +310,8 @@ Test(where, a_parameter_that_no_table_lists_is_noticed)
             check(net->unlisted == (right == 0 ? f->forgotten : NULL));
             check((reported.code != LK_OK) == (strict && right == 0));
             if (reported.code)
-                check_error(&reported, LK_ESTATE, "lk_forward: Sequential reads a parameter (3,) that no table of its "
+                check_error(&reported, LK_ESTATE,
+                            "lk_forward: Sequential reads a parameter (3,) that no table of its "
                             "fields lists: unless another module lists it");
             reported = (Error){ 0 };
             lk_set_strict(false);
