@@ -71,7 +71,7 @@ function calls(name, result, parameters, count,    i, type, what, types, names) 
 function write(name, result, types, names, count, place, value,    i, arguments) {
     for (i = 1; i <= count; i++) {
         if (types[i] == "dots") continue
-        arguments = arguments (i > 1 ? ", " : "") (i == place ? value : "GOOD_" types[i])
+        arguments = arguments (i > 1 ? ", " : "") (i == place ? value : "GOOD_" (names[i] == "format" ? "format" : types[i]))
     }
     printf "%s(%s, %s, %s, %s, (%s))\n", value == "NULL" ? "NULL_CALL" : "STALE_CALL",
            result == "void" ? "NOTHING" : "RESULT", name, names[place], name, arguments

@@ -94,6 +94,7 @@ static void make_good(void)
 #define GOOD_Errorp (&good.err)
 #define GOOD_FILEp good.out
 #define GOOD_charp memcpy(room, "x", 2)
+#define GOOD_format "x"
 #define GOOD_charpp names
 #define GOOD_voidp room
 #define GOOD_int64_tp ones
