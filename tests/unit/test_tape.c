@@ -338,7 +338,7 @@ Test(tape, memory_that_was_given_back_is_poisoned)
     lk_tape_reset(t);
     check(__asan_address_is_poisoned(data) && lk_is_stale(x), "the header stays, to say what happened");
     Tensor *next = lk_ones(t, LK_F64, LK_SHAPE(10));
-    check(next->data == data && !__asan_region_is_poisoned(data, 80));
+    check(next->data == data && !__asan_region_is_poisoned(next->data, 80));
     lk_tape_free(t);
 }
 #endif
