@@ -195,8 +195,8 @@ static void run_checks(Check *c)
     }
 }
 
-/* The inputs' own gradients step aside while backward runs. What takes their place is ours: a
- * leaf that lives on some tape would else keep its gradient on c->t, which is reset. */
+/* The inputs' own gradients step aside while backward runs. Owned gradients
+ * take their place: a leaf of some tape would else keep its gradient on c->t, which is reset. */
 typedef struct Kept {
     Tensor *grad, *room;
 } Kept;

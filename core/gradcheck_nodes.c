@@ -6,7 +6,7 @@
 #include "core/dot.h"
 #include "core/gradcheck_parts.h"
 
-/* What a gradient's place was before a run. */
+/* The place of a gradient as it was before a run. */
 typedef struct Place {
     Tensor *grad, *room;
 } Place;
@@ -38,8 +38,8 @@ static bool is_first(const Node *n, int i)
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-/* What is there already when a run presets gradients: about as large as what comes, so that no
- * rounding hides it. */
+/* Returns the size of the gradients that a run presets: about that of the new ones, so that no
+ * rounding hides them. */
 static double preset_scale(const double *plain, int64_t n)
 {
     int exponent;

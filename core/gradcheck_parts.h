@@ -13,7 +13,7 @@
 
 enum { COTANGENTS = 2 };
 
-/* What one recorded call gave. The results of f, and the gradients of all checked inputs, lie
+/* The values of one recorded call. The results of f, and the gradients of all checked inputs, lie
  * one after the other. */
 typedef struct Run {
     double *y;                    /* outputs elements */

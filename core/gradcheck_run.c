@@ -52,8 +52,7 @@ static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
     return false;
 }
 
-/* What is read of the inputs; and what is no input gets no gradient, since it is not ours to
- * change. */
+/* Notes which inputs are read. A leaf that is no input gets no gradient: it belongs to the user. */
 static void survey(Check *c, Tensor *const *in)
 {
     lk_check_mark(c);

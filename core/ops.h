@@ -5,9 +5,9 @@
  * same dtype, float32 or float64 unless it says otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=`
  * says what backward adds. How to add an operation: core/op.h.
  *
- * C leaves open in which order the arguments of a call are computed. What draws random numbers (lk_rand, lk_randn, …,
- * lk_dropout) therefore stands in a statement of its own when a call needs two of them: in
- * lk_sub(t, lk_randn(t, &rng, …), lk_randn(t, &rng, …)) gcc and clang give the two the numbers in opposite order. */
+ * C leaves open in which order the arguments of a call are computed. So a call never contains two functions that draw
+ * random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a statement of its own. In
+ * lk_sub(t, lk_randn(t, &rng, …), lk_randn(t, &rng, …)) gcc and clang give the two their numbers in opposite order. */
 #ifndef LK_OPS_H
 #define LK_OPS_H
 

@@ -36,7 +36,7 @@ void lk_on_strict(ErrorHandler *handler, void *user)
     report_user = user;
 }
 
-/* What was freed hangs on a list, so that a leak checker takes it for what it is: kept on purpose. */
+/* Freed blocks hang on a list, so that leak checkers see that they are kept on purpose. */
 typedef struct Grave Grave;
 struct Grave {
     Grave *next;

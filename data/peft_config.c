@@ -1,6 +1,6 @@
 /* peft_config.c - adapter_config.json, read strictly and by PEFT's rules: which modules, which
  * ranks, which strengths. Which settings there may be: data/peft_settings.c. Writing it:
- * data/peft_config_write.c. Who calls it: data/peft_load.c. */
+ * data/peft_config_write.c. Called by data/peft_load.c. */
 #include "data/peft_parts.h"
 
 #include <errno.h>

@@ -96,7 +96,7 @@ typedef struct PeftConfig {
     PeftRule *rules; /* in the order of the file */
     int rule_count;
 } PeftConfig;
-/* From a file. What is there already is freed by lk_peft_config_free, also after an error.
+/* Reads the file. The caller frees *c with lk_peft_config_free, also after an error.
  * (peft_config.c) */
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err);
 /* From settings that are there, which are consumed; path: for messages. */

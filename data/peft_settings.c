@@ -1,5 +1,4 @@
-/* peft_settings.c - which settings of PEFT's LoraConfig Lorikeet can read. Who asks:
- * data/peft_config.c. */
+/* peft_settings.c - which settings of PEFT's LoraConfig Lorikeet can read. Used by data/peft_config.c. */
 #include "data/peft_parts.h"
 
 #include <string.h>

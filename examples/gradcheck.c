@@ -44,7 +44,7 @@ static Cases RESIDUALS = { "4 4 4 4", "2,3 2,3 3 3", "2,3t 2,3 3 3s", "2,3 2,3t 
                            "2,3,4 2,3,4 4 4", "20,3 20,3 3 3", "3,70 3,70 70 70", "0,3 0,3 3 3" };
 static Cases WEIGHTS = { "2,3 4,3", "1,3 1,3", "2,3t 4,3", "2,3 4,3t", "2,3s 4,3s", "2,5,3 4,3", "3 4,3", "0,3 4,3" };
 
-/* What the values must be like, so that the operation is smooth where it is checked. APART: no
+/* The kind of values with which an operation is smooth where it is checked. APART: no
  * two equal, none near 0. EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32
  * holds exactly. */
 typedef enum Domain { ANY, POSITIVE, APART, EXACT } Domain;

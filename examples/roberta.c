@@ -132,7 +132,7 @@ static Roberta *expect(Tape *t, Module *model, const ModuleType *type, const cha
     return lk_fail(t, LK_EVALUE, "%s: takes a %s, not %s", function, type->name, model ? model->type->name : "NULL");
 }
 
-/* What a whole model takes beside the ids. */
+/* The arguments of a whole model beside the ids. */
 typedef struct ModelCall {
     Roberta *model;
     Tensor *mask, *rows, *tokens;

@@ -81,7 +81,7 @@ static bool add_optimizer(StateDict *state, const Trainer *tr, Optimizer *opt, E
     return true;
 }
 
-/* What training changes: trainable parameters, and buffers. */
+/* Walks through all that training changes: trainable parameters, and buffers. */
 static ParamIter changing(Module *m)
 {
     ParamIter it = lk_state_tensors(m);

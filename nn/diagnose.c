@@ -87,7 +87,7 @@ static bool has_param(Optimizer *opt, const Tensor *x)
     return false;
 }
 
-/* What the parameter was at the last look; NULL: it was not there, or of another kind. */
+/* Returns the parameter as it was at the last look; NULL: it was not there, or of another kind. */
 static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 {
     for (int i = 0; opt && i < opt->seen.params.count; i++) {
@@ -226,7 +226,7 @@ static bool has_no_rate(Optimizer *opt)
     return true;
 }
 
-/* What was not done between forward and step, for parameters that could move. */
+/* Says which call is missing between forward and step, for parameters that could move. */
 static void print_step_causes(const Look *l)
 {
     const OptimizerStep last = l->opt->last_step;

@@ -4,7 +4,7 @@
 
 #include "nn/parametrize.h"
 
-/* What every module has behind its own fields: the parametrizations, its last child. (table.c) */
+/* The field that every module has behind its own ones: the parametrizations, its last child. (table.c) */
 extern const Field lk_base_fields[];
 
 /* Whether the table of a type can be right: each field by itself, which is what memory depends on, or all of it. If not,

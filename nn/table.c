@@ -1,5 +1,5 @@
-/* table.c - whether a type's table of fields can be right. What the C compiler can see of it:
- * LK_FIELD_ in nn/module.h. */
+/* table.c - whether a type's table of fields can be right. LK_FIELD_ in nn/module.h
+ * checks the part that the C compiler can see. */
 #include <string.h>
 
 #include "nn/fields.h"

@@ -17,7 +17,7 @@
 
 enum { NETS = 500, PARTS = 5, WIDTH = 4, LINEARS_MAX = 64 };
 
-/* What is on the disk after a loss of power is no matter here, and 500 nets would wait for it. */
+/* A loss of power is no matter here, and 500 nets would wait for the disk. */
 int fsync(int file)
 {
     (void)file;
@@ -146,7 +146,7 @@ static bool can_be_saved(Module *net, const char *path)
     return true;
 }
 
-/* What is adapted, how, and what is saved whole: random, but at least one Linear outside of that
+/* The modules that are adapted, and those that are saved whole: random, but at least one Linear outside of that
  * is adapted. */
 typedef struct Choice {
     bool mixed; /* forms differ */
@@ -246,7 +246,7 @@ static bool same_function(Module *net, Module *other, int seed)
     return finite;
 }
 
-/* What tests/parity/peft_rule.py must find: "adapter NAME RANK SCALE", "linear NAME", "saved
+/* Writes the answers of tests/parity/peft_rule.py: "adapter NAME RANK SCALE", "linear NAME", "saved
  * NAME", "other NAME". */
 static void write_expected(Module *net, const Choice *c, const char *folder)
 {

@@ -331,8 +331,7 @@ Test(buffers, what_a_parametrization_keeps_is_right_after_a_conversion)
         check_forward(t, m, exact, LK_F32, 1e-6); /* fills what is kept */
         if (merged) check(lk_merge(m, NULL));
         check(lk_module_to(m, LK_F64, NULL));
-        /* What was merged in float32 is that value, as in PyTorch; what is kept is computed
-         * again. */
+        /* A value merged in float32 is converted, as in PyTorch; a kept one is computed again. */
         check_forward(t, m, exact, LK_F64, merged ? 1e-6 : 1e-15);
         lk_unmerge(m);
         check_forward(t, m, exact, LK_F64, 1e-15);

@@ -319,7 +319,7 @@ static void never_read(Run *r)
     put_head(r, &without_shift), healthy(r);
 }
 
-/* What is seen at the second look only. */
+/* Causes that only the second look shows. */
 static void again_healthy(Run *r)
 {
     step(r);

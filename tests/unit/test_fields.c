@@ -1,5 +1,5 @@
-/* test_fields.c - tables of fields: the names that they give, and those that are refused. What the
- * compiler refuses: test_compile_errors.sh. */
+/* test_fields.c - tables of fields: the names that they give, and those that are refused. Those that
+ * the compiler refuses: test_compile_errors.sh. */
 #include "core/strict.h"
 #include "nn/state.h"
 #include "tests/fixtures/modules.h"

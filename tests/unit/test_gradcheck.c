@@ -1,5 +1,5 @@
 /* test_gradcheck.c - lk_gradcheck: PyTorch's semantics and defaults, what it leaves behind,
- * what it refuses, and that correct gradients pass where numbers are hard. What f may be:
+ * what it refuses, and that correct gradients pass where numbers are hard. Kinds of functions:
  * test_gradcheck_functions.c; wrong gradients: test_planted_bugs.c. */
 #include "core/gradcheck_parts.h" /* lk_gradcheck_cotangent */
 

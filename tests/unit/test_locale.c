@@ -16,7 +16,7 @@
 #include "examples/results.c"
 #include "examples/trainer_log.c"
 
-/* What was written to `out`, a memory stream, so far. */
+/* A memory stream, and all that was written to it. */
 typedef struct Memory {
     FILE *out;
     char *text;

@@ -131,7 +131,7 @@ Test(module, a_slot_is_replaced_or_kept)
     check(check_alloc_live() == 0);
 }
 
-/* What is handed over without a reference would be freed too often. */
+/* A module that is handed over without a reference would be freed too often. */
 Test(module, a_place_without_a_reference_is_refused)
 {
     Rng rng;

@@ -26,7 +26,7 @@ static const char *save_base(Module *m, bool bare, int extras, const char *const
     return path;
 }
 
-/* What it prints while it loads. */
+/* Returns the output of a load. */
 static char *output_of_load(Module *m, const char *path)
 {
     static char text[4096];
@@ -68,7 +68,7 @@ Test(roberta_base, a_pooler_is_ignored_with_a_notice)
     }
 }
 
-/* What nobody knows is refused all the same. */
+/* An unknown tensor is refused all the same. */
 Test(roberta_base, other_tensors_are_unexpected)
 {
     static const char *const names[] = { "roberta.poller.dense.weight" };
