@@ -1,6 +1,6 @@
 /* peft_config_write.c - adapter_config.json as PEFT writes it. Before it is used it is read again:
- * of every module of the model it must say what was meant. Reading: data/peft_config.c. Who calls
- * it: data/peft.c. */
+ * of every module of the model it must say what was meant. Reading: data/peft_config.c. Called by
+ * data/peft.c. */
 #include "data/peft_parts.h"
 
 #include <math.h>

@@ -47,7 +47,7 @@ static const Field fields[] = { LK_CHILDREN(Net, a), LK_ITEMS(Net, b), LK_BUFFER
                                 LK_NON_PERSISTENT(Net, cache), LK_END };
 const ModuleType type = { .name = "Net", .size = sizeof(Net), .fields = fields };
 C
-# ignored CALL: its result must be looked at. What it calls need not exist.
+# ignored CALL: its result must be looked at. The functions in it need not exist.
 ignored() {
     mistake "the result of $1 is not looked at" "warn_unused_result\|unused-result" <<C
 void f(Tape *t, Tensor *x, Module *m, Module **slot, Optimizer *opt, StateDict *state, Error *err);
