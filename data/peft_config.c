@@ -92,10 +92,10 @@ static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
                     : !json_is_number(value))
             return fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, text,
                         of_rank ? "whole number above 0" : "number");
-        size_t size = strlen(text) + sizeof "(.*\\.)?()$";
+        size_t size = strlen(text) + sizeof LK_PEFT_KEY;
         char *regex = lk_mem_alloc(size);
         if (!regex) return fail(r, LK_EMEMORY, "no memory for it");
-        snprintf(regex, size, "(.*\\.)?(%s)$", text);
+        snprintf(regex, size, LK_PEFT_KEY, text);
         PeftRule rule = { .setting = setting, .text = text, .value = json_number_value(value) };
         bool ok = add_rule(c, rule, regex, r);
         lk_mem_free(regex);

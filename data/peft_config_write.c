@@ -139,8 +139,8 @@ static double value_of(const PeftLayer *l, PeftSetting setting)
 static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
                        char out[2 * LK_NAME_MAX + 2])
 {
-    char text[LK_NAME_MAX + sizeof "(.*\\.)?()$"];
-    snprintf(text, sizeof text, "(.*\\.)?(%s)$", l->name);
+    char text[LK_NAME_MAX + sizeof LK_PEFT_KEY];
+    snprintf(text, sizeof text, LK_PEFT_KEY, l->name);
     Error reason = { 0 };
     Regex *regex = lk_regex_new(text, &reason);
     if (reason.code == LK_EMEMORY) return false;

@@ -11,6 +11,8 @@ enum { LK_PEFT_PATH_MAX = 4096 };
 #define LK_PEFT_MODEL "adapter_model.safetensors"
 #define LK_PEFT_CONFIG "adapter_config.json"
 #define LK_PEFT_PREFIX "base_model.model."
+/* The expression that PEFT makes of a key of rank_pattern or alpha_pattern, a format for printf. */
+#define LK_PEFT_KEY "(.*\\.)?(%s)$"
 
 /* The modules of a model as it was before there were adapters: a wrapper counts as the Linear in it, parametrizations
  * count for nothing. for (PeftIter it = lk_peft_modules(m, adapter); lk_peft_next(&it);) … (peft.c) */
