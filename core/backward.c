@@ -1,13 +1,15 @@
-/* backward.c - the gradients of leaves and intermediates, and the loop that runs a record backwards. */
+/* backward.c - the gradients of leaves and intermediates, and the loop that runs a record
+ * backwards. */
 #include <string.h>
 
 #include "core/dot.h"
 #include "core/graph.h"
 #include "core/ops.h"
 
-/* ---- gradients ------------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------ */
 
-/* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised; NULL without memory. */
+/* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised; NULL without
+ * memory. */
 static inline Tensor *flow_new(Tape *t, const Tensor *x)
 {
     size_t bytes = (size_t)lk_elements(x) * lk_dtype_size(x->dtype);
@@ -43,8 +45,8 @@ static bool is_foreign_leaf(const Tape *t, const Tensor *x)
     return !x->node && x->refs == 0 && !x->grad_room && x->tape != t;
 }
 
-/* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned leaves keep the memory
- * for good, leaves of the tape until the reset. */
+/* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned
+ * leaves keep the memory for good, leaves of the tape until the reset. */
 static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
 {
     *fresh = !x->grad;
@@ -79,9 +81,10 @@ Tensor *lk_grad_in(Tape *t, Node *n, int i)
     return dx;
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------- */
 
-/* Whether n can compute the gradients that are wanted: its inputs and its result are still what they were. */
+/* Whether n can compute the gradients that are wanted: its inputs and its result are still what
+ * they were. */
 static bool can_run(Tape *t, const Node *n)
 {
     enum { LAST = sizeof n->op->needs - 1 };
@@ -90,16 +93,22 @@ static bool can_run(Tape *t, const Node *n)
         if (!is_wanted(n, i)) continue;
         needs |= n->op->needs[i < LAST ? i : LAST];
         if (n->in[i]->dtype != n->was[i].dtype)
-            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
-                           "before the forward", i, n->op->name, lk_dtype_name(n->was[i].dtype),
-                           lk_dtype_name(n->in[i]->dtype));
+            return lk_fail(
+                t, LK_ESTATE,
+                "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
+                "before the forward",
+                i, n->op->name, lk_dtype_name(n->was[i].dtype), lk_dtype_name(n->in[i]->dtype));
         if (is_foreign_leaf(t, n->in[i]))
-            return lk_fail(t, LK_ESTATE, "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
+            return lk_fail(t, LK_ESTATE,
+                           "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
                            n->op->name);
     }
     if (needs && n->used) {
-        lk_fail(t, LK_ESTATE, "lk_backward: %s was gone through before; keep the graph (lk_backward_with, keep_graph) "
-                "or compute the forward again", n->op->name);
+        lk_fail(t, LK_ESTATE,
+                "lk_backward: %s was gone through before; keep the graph (lk_backward_with, "
+                "keep_graph) "
+                "or compute the forward again",
+                n->op->name);
         return false;
     }
     if (!needs) return true;
@@ -107,7 +116,9 @@ static bool can_run(Tape *t, const Node *n)
     for (int i = 0; i <= n->inputs; i++) {
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
-        bool needed = needs & (is_out ? (unsigned)LK_OUT : i <= LAST ? LK_IN_ALL | 1u << i : (unsigned)LK_IN_ALL);
+        bool needed = needs & (is_out      ? (unsigned)LK_OUT
+                               : i <= LAST ? LK_IN_ALL | 1u << i
+                                           : (unsigned)LK_IN_ALL);
         if (!x || !needed) continue;
         if (lk_is_gone(x)) { /* only one of another tape can be */
             char role[96];
@@ -117,9 +128,13 @@ static bool can_run(Tape *t, const Node *n)
         }
         uint32_t then = is_out ? n->out_version : n->was[i].version;
         if (x->storage->version == then) continue;
-        lk_fail(t, LK_ESTATE, "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in place "
-                "since (version %u, expected %u); change it after the backward, or compute with a clone", n->op->name,
-                is_out ? "result" : "input", lk_shape_text(x, text), x->storage->version, then);
+        lk_fail(t, LK_ESTATE,
+                "lk_backward: %s needs its %s %s as it was in the forward, but it was changed in "
+                "place "
+                "since (version %u, expected %u); change it after the backward, or compute with a "
+                "clone",
+                n->op->name, is_out ? "result" : "input", lk_shape_text(x, text),
+                x->storage->version, then);
         return false;
     }
     return true;
@@ -141,7 +156,8 @@ static bool mark_graph(Tape *t, Node *start)
     return true;
 }
 
-/* y.retain_grad(): the gradient that flows through is added to y->grad, which stays on the tape. */
+/* y.retain_grad(): the gradient that flows through is added to y->grad, which stays on the
+ * tape. */
 static void keep_gradient(Tape *t, Node *n)
 {
     bool fresh;
@@ -170,7 +186,8 @@ bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
     if (y->node && !mark_graph(t, y->node)) return false;
     bool fresh = true;
     t->kept++;
-    Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh); /* dy/dy of a leaf is its own gradient */
+    /* dy/dy of a leaf is its own gradient */
+    Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh);
     if (seed && fresh) lk_copy_fitting(seed, dy);
     else if (seed) lk_accumulate(t, seed, dy);
     if (!y->node) return seed;
@@ -189,16 +206,24 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
     } else if (gradient && lk_is_gone(gradient)) {
         lk_fail_stale(t, "lk_backward_with", "gradient", gradient);
     } else if (!y->requires_grad) {
-        lk_fail(t, LK_ESTATE, "lk_backward: %s does not require a gradient and was not computed from a leaf that does "
-                "(or in no-grad mode)", lk_shape_text(y, a));
+        lk_fail(t, LK_ESTATE,
+                "lk_backward: %s does not require a gradient and was not computed from a leaf "
+                "that does "
+                "(or in no-grad mode)",
+                lk_shape_text(y, a));
     } else if (y->node ? y->tape != t : is_foreign_leaf(t, y)) {
         lk_fail(t, LK_ESTATE, "lk_backward: the tensor belongs to another tape");
     } else if (!gradient && lk_numel(y) != 1) {
-        lk_fail(t, LK_ESHAPE, "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give one with "
-                "lk_backward_with", lk_shape_text(y, a), (long long)lk_numel(y));
+        lk_fail(t, LK_ESHAPE,
+                "lk_backward: %s has %lld elements; only a scalar has an implicit gradient, give "
+                "one with "
+                "lk_backward_with",
+                lk_shape_text(y, a), (long long)lk_numel(y));
     } else if (gradient && (!lk_same_shape(y, gradient) || y->dtype != gradient->dtype)) {
-        lk_fail(t, LK_ESHAPE, "lk_backward_with: gradient %s of %s does not fit the tensor %s of %s",
-                lk_shape_text(gradient, b), lk_dtype_name(gradient->dtype), lk_shape_text(y, a), lk_dtype_name(y->dtype));
+        lk_fail(t, LK_ESHAPE,
+                "lk_backward_with: gradient %s of %s does not fit the tensor %s of %s",
+                lk_shape_text(gradient, b), lk_dtype_name(gradient->dtype), lk_shape_text(y, a),
+                lk_dtype_name(y->dtype));
     } else {
         if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
         return gradient && lk_run_backward(t, y, gradient, keep_graph);
@@ -206,7 +231,4 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
     return false;
 }
 
-bool lk_backward(Tape *t, Tensor *y)
-{
-    return lk_backward_with(t, y, NULL, false);
-}
+bool lk_backward(Tape *t, Tensor *y) { return lk_backward_with(t, y, NULL, false); }

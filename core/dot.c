@@ -7,10 +7,7 @@
 
 static locale_t c_locale; /* for the whole process, never freed */
 
-static void make_c_locale(void)
-{
-    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-}
+static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 
 /* The locale that the thread had; 0 when there is no memory for another. */
 static locale_t begin(void)

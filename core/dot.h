@@ -1,6 +1,7 @@
-/* dot.h - printf and strtod whose numbers have a dot: after setlocale(LC_ALL, "de_DE.UTF-8") those of C write and expect a
- * comma, and no JSON, no HTML and no other program reads "0,25". All numbers that the library and its examples write or
- * read go through these. Otherwise they are C's. */
+/* dot.h - printf and strtod whose numbers have a dot: after setlocale(LC_ALL, "de_DE.UTF-8") those
+ * of C write and expect a comma, and no JSON, no HTML and no other program reads "0,25". All
+ * numbers that the library and its examples write or read go through these. Otherwise they are
+ * C's. */
 #ifndef LK_DOT_H
 #define LK_DOT_H
 

@@ -1,4 +1,5 @@
-/* dropout.c - which elements dropout keeps: Philox4x32-10, in groups that fill vector registers. */
+/* dropout.c - which elements dropout keeps: Philox4x32-10, in groups that fill vector
+ * registers. */
 #include "core/dropout.h"
 
 #include <string.h>
@@ -9,7 +10,8 @@
 bool lk_dropout_mask(Tape *t, const char *function, double p, DropoutMask *m)
 {
     if (!(p >= 0 && p <= 1)) { /* NaN too */
-        lk_fail(t, LK_EVALUE, "%s: dropout probability has to be between 0 and 1, but got %g", function, p);
+        lk_fail(t, LK_EVALUE, "%s: dropout probability has to be between 0 and 1, but got %g",
+                function, p);
         return false;
     }
     TapeRandom at = lk_tape_random(t);
@@ -24,18 +26,20 @@ double lk_dropout_scale(const DropoutMask *m, DType dtype)
     return dtype == LK_F64 ? 1 / (1 - m->p) : (double)(1 / (float)(1 - m->p));
 }
 
-/* A group is 64 elements: 16 counters of four words each. The words of counter i decide elements 2 i, 2 i + 1, 32 + 2 i
- * and 33 + 2 i of the group. A word has 64 bits of a vector for itself, of which the upper half is left over from a
- * product and means nothing: multiplying 32 bits to 64 and shifting is then all there is to a round. */
+/* A group is 64 elements: 16 counters of four words each. The words of counter i decide elements 2
+ * i, 2 i + 1, 32 + 2 i and 33 + 2 i of the group. A word has 64 bits of a vector for itself, of
+ * which the upper half is left over from a product and means nothing: multiplying 32 bits to 64
+ * and shifting is then all there is to a round. */
 enum { WORDS = 4, COUNTERS = 16, GROUP = WORDS * COUNTERS, ROUNDS = 10 };
 
-typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups,
-                        uint8_t *keep);
+typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group,
+                        int64_t groups, uint8_t *keep);
 
-/* One source for each width of vectors; low_product(a, b) multiplies the lower halves. The same bits from each. */
+/* One source for each width of vectors; low_product(a, b) multiplies the lower halves. The same
+ * bits from each. */
 #define KEEP_GROUPS(name, target, bytes, low_product) \
-    target static void name(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, int64_t groups, \
-                            uint8_t *keep) \
+    target static void name(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group, \
+                            int64_t groups, uint8_t *keep) \
     { \
         enum { LANES = bytes / 8 }; \
         typedef uint64_t V __attribute__((vector_size(bytes))); \
@@ -46,9 +50,11 @@ typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64
             const uint64_t counter = (group + (uint64_t)g) * COUNTERS; \
             uint64_t pairs[GROUP / 2]; \
             for (uint64_t i = 0; i < COUNTERS; i += LANES) { \
-                V x0 = lane + (counter + i), x1 = zero + (counter >> 32), x2 = zero + call, x3 = zero + (call >> 32); \
+                V x0 = lane + (counter + i), x1 = zero + (counter >> 32), x2 = zero + call, \
+                  x3 = zero + (call >> 32); \
                 V key0 = zero + seed, key1 = zero + (seed >> 32); \
-                for (int round = 0; round < ROUNDS; round++, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) { \
+                for (int round = 0; round < ROUNDS; \
+                     round++, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) { \
                     V p = low_product(x0, a), q = low_product(x2, b); \
                     x0 = (q >> 32) ^ x1 ^ key0; \
                     x1 = q; \
@@ -66,13 +72,13 @@ typedef void KeepGroups(uint64_t seed, uint64_t call, uint32_t threshold, uint64
         } \
     }
 #ifdef __x86_64__
-#define LOW_PRODUCT_512(x, y) (V)_mm512_mul_epu32((__m512i)(x), (__m512i)(y))
-#define LOW_PRODUCT_256(x, y) (V)_mm256_mul_epu32((__m256i)(x), (__m256i)(y))
-#define LOW_PRODUCT_128(x, y) (V)_mm_mul_epu32((__m128i)(x), (__m128i)(y))
+#define LOW_PRODUCT_512(x, y) (V) _mm512_mul_epu32((__m512i)(x), (__m512i)(y))
+#define LOW_PRODUCT_256(x, y) (V) _mm256_mul_epu32((__m256i)(x), (__m256i)(y))
+#define LOW_PRODUCT_128(x, y) (V) _mm_mul_epu32((__m128i)(x), (__m128i)(y))
 KEEP_GROUPS(keep_avx512, __attribute__((target("avx512f"))), 64, LOW_PRODUCT_512)
 KEEP_GROUPS(keep_avx2, __attribute__((target("avx2"))), 32, LOW_PRODUCT_256)
 #else
-#define LOW_PRODUCT_128(x, y) ((x) & UINT32_MAX) * (y)
+#define LOW_PRODUCT_128(x, y) ((x)&UINT32_MAX) * (y)
 #endif
 KEEP_GROUPS(keep_portable, , 16, LOW_PRODUCT_128)
 

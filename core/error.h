@@ -1,9 +1,10 @@
 /* error.h - one failure: a code for programs, a message for people.
  *
- * A message names the function, the values and the rule: "lk_matmul: (2, 7) @ (4, 8): inner sizes 7 and 4 differ".
- * Operations keep their first failure on the tape (core/tape.h); everything else returns NULL or false and fills an
- * optional last argument `Error *err`. Start with `Error err = { 0 };`: an Error that is already set is never
- * overwritten, so that nested constructors report the innermost cause. The library never exits by itself. */
+ * A message names the function, the values and the rule: "lk_matmul: (2, 7) @ (4, 8): inner sizes
+ * 7 and 4 differ". Operations keep their first failure on the tape (core/tape.h); everything else
+ * returns NULL or false and fills an optional last argument `Error *err`. Start with `Error err =
+ * { 0 };`: an Error that is already set is never overwritten, so that nested constructors report
+ * the innermost cause. The library never exits by itself. */
 #ifndef LK_ERROR_H
 #define LK_ERROR_H
 
@@ -11,10 +12,11 @@
 
 typedef enum ErrorCode {
     LK_OK = 0,
-    LK_ESHAPE,  /* shapes, sizes or dimensions that do not fit each other */
-    LK_EDTYPE,  /* an element type that the function does not take */
-    LK_EVALUE,  /* a number, index, label or name outside what is allowed */
-    LK_ESTATE,  /* the call is not possible now: no graph, graph already used, value changed in place */
+    LK_ESHAPE, /* shapes, sizes or dimensions that do not fit each other */
+    LK_EDTYPE, /* an element type that the function does not take */
+    LK_EVALUE, /* a number, index, label or name outside what is allowed */
+    /* the call is not possible now: no graph, graph already used, value changed in place */
+    LK_ESTATE,
     LK_EMEMORY, /* an allocation failed, or a size that no machine has */
     LK_EIO,     /* a file or folder that cannot be opened, read or written */
     LK_EFORMAT, /* a file whose content is not what it should be */
@@ -28,7 +30,8 @@ typedef struct Error {
 /* Called with a failure: lk_tape_on_error (core/tape.h), lk_on_strict (core/strict.h). */
 typedef void ErrorHandler(const Error *err, void *user);
 
-/* Fills err (NULL allowed) unless it is already set. Always returns false: `return lk_error_set(err, …);` */
+/* Fills err (NULL allowed) unless it is already set. Always returns false: `return
+ * lk_error_set(err, …);` */
 LK_API bool lk_error_set(Error *err, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 
 #endif

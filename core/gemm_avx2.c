@@ -1,5 +1,6 @@
-/* gemm_avx2.c - the kernels of gemm_tile.h for AVX2 and FMA: 16 registers of 32 bytes. The functions carry the
- * instruction set as an attribute, so a portable build has them too; gemm.c asks the processor before it calls them. */
+/* gemm_avx2.c - the kernels of gemm_tile.h for AVX2 and FMA: 16 registers of 32 bytes. The
+ * functions carry the instruction set as an attribute, so a portable build has them too; gemm.c
+ * asks the processor before it calls them. */
 #include "core/gemm_kernels.h"
 
 #ifdef __x86_64__
@@ -21,10 +22,12 @@ TARGET static inline void sum4_f32(const __m256 v[4], float s[4])
 TARGET static inline void sum4_f64(const __m256d v[4], double s[4])
 {
     __m256d ab = _mm256_hadd_pd(v[0], v[1]), cd = _mm256_hadd_pd(v[2], v[3]);
-    _mm256_storeu_pd(s, _mm256_permute2f128_pd(ab, cd, 0x20) + _mm256_permute2f128_pd(ab, cd, 0x31));
+    _mm256_storeu_pd(s,
+                     _mm256_permute2f128_pd(ab, cd, 0x20) + _mm256_permute2f128_pd(ab, cd, 0x31));
 }
 
-/* Lanes are chosen by the signs of an integer vector: n times -1, then 0, from the middle of a table. */
+/* Lanes are chosen by the signs of an integer vector: n times -1, then 0, from the middle of a
+ * table. */
 static const int32_t ones_f32[16] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define FIRST_8(n) _mm256_loadu_si256((const __m256i *)(const void *)(ones_f32 + 8 - (n)))

@@ -1,5 +1,6 @@
-/* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The functions carry the instruction
- * set as an attribute, so a portable build has them too; gemm.c asks the processor before it calls them. */
+/* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The functions
+ * carry the instruction set as an attribute, so a portable build has them too; gemm.c asks the
+ * processor before it calls them. */
 #include "core/gemm_kernels.h"
 
 #ifdef __x86_64__
@@ -12,11 +13,12 @@ enum { TILE_ROWS = 14, DOT_ROWS = 6 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12) _(13) _(14)
 #define DOT_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
 
-/* Halves are added first: an addition of 32 bytes may cost half of one of 64. Then one of two vectors is turned around
- * and added to what is not where it should be: [a0 b1] + [a1 b0]. */
+/* Halves are added first: an addition of 32 bytes may cost half of one of 64. Then one of two
+ * vectors is turned around and added to what is not where it should be: [a0 b1] + [a1 b0]. */
 TARGET static inline __m256 halves_f32(__m512 v)
 {
-    return _mm512_castps512_ps256(v) + _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+    return _mm512_castps512_ps256(v) +
+           _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
 }
 
 TARGET static inline void sum4_f32(const __m512 v[4], float s[4])

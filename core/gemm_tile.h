@@ -1,5 +1,6 @@
-/* gemm_tile.h - the source of the kernels that gemm_kernels.h describes. The file of an instruction set includes it for
- * float32 and again for float64, each time after it said what a vector is:
+/* gemm_tile.h - the source of the kernels that gemm_kernels.h describes. The file of an
+ * instruction set includes it for float32 and again for float64, each time after it said what a
+ * vector is:
  *
  *     real, F(name)              the element type, and its suffix for a function: name_f32
  *     V, LANES                   a vector, and how many elements it has
@@ -16,8 +17,9 @@
  *     TILE_ROWS, TILE_CASES(_)   the largest tile, in rows of two vectors; _(1) … _(TILE_ROWS)
  *     DOT_ROWS, DOT_CASES(_)     the same for dot products, in rows of up to four sums
  *
- * Tiles are arrays of vectors in registers. For that the compiler must know their sizes: the INLINE functions are
- * copied into the cases of a switch, with constants for the sizes (LK_SPECIALIZE in gemm_kernels.h says when). */
+ * Tiles are arrays of vectors in registers. For that the compiler must know their sizes: the
+ * INLINE functions are copied into the cases of a switch, with constants for the sizes
+ * (LK_SPECIALIZE in gemm_kernels.h says when). */
 
 #ifndef INLINE
 #ifdef LK_SPECIALIZE
@@ -35,63 +37,84 @@ INLINE V F(load_lanes)(const real *p, bool whole, int n)
     return load_part(p, n);
 }
 
-/* ---- a tile: a sum of outer products ------------------------------------------------------------------------------
- * Each step adds the product of a column of A and a row of B: rows · vectors fused multiply-adds for rows + vectors
- * loads. `last` is the number of elements of the last vector, `whole` says that it has all. */
+/* ---- a tile: a sum of outer products -------------------------------------------------------- */
 
-INLINE void F(tile_step)(int rows, int vectors, bool whole, int last, V sum[TILE_ROWS][TILE_VECTORS],
-                         const real *const a[TILE_ROWS / 4 + 1], int64_t a_row, const real *b)
+/* Each step adds the product of a column of A and a row of B: rows · vectors fused multiply-adds
+ * for rows + vectors loads. `last` is the number of elements of the last vector, `whole` says that
+ * it has all. */
+
+INLINE void F(tile_step)(int rows, int vectors, bool whole, int last,
+                         V sum[TILE_ROWS][TILE_VECTORS], const real *const a[TILE_ROWS / 4 + 1],
+                         int64_t a_row, const real *b)
 {
     V row[TILE_VECTORS];
-    LK_UNROLL for (int v = 0; v < vectors; v++) row[v] = F(load_lanes)(b + v * LANES, whole || v + 1 < vectors, last);
-    LK_UNROLL for (int i = 0; i < rows; i++) {
+    LK_UNROLL
+    for (int v = 0; v < vectors; v++)
+        row[v] = F(load_lanes)(b + v * LANES, whole || v + 1 < vectors, last);
+    LK_UNROLL
+    for (int i = 0; i < rows; i++) {
         V x = splat(a[i / 4][i % 4 * a_row]);
-        LK_UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
+        LK_UNROLL
+        for (int v = 0; v < vectors; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
     }
 }
 
-/* `packed`: the steps lie one behind the other, so that distances are constants, and the processor itself sees what to
- * fetch next. C is fetched meanwhile, it is needed at the end. Not packed: when rows of B are a page or more apart, the
- * processor does not see it, and the next tile's go into the L2 cache, a line at a time: it is a while until then. */
-INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed, const GemmStrip *t, const real *b,
-                       real *c, int64_t c_row, bool add)
+/* `packed`: the steps lie one behind the other, so that distances are constants, and the processor
+ * itself sees what to fetch next. C is fetched meanwhile, it is needed at the end. Not packed:
+ * when rows of B are a page or more apart, the processor does not see it, and the next tile's go
+ * into the L2 cache, a line at a time: it is a while until then. */
+INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
+                       const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
 {
     enum { LINE = 64 / sizeof(real) };
     V sum[TILE_ROWS][TILE_VECTORS];
-    LK_UNROLL for (int i = 0; i < rows; i++) {
-        LK_UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = splat(0);
+    LK_UNROLL
+    for (int i = 0; i < rows; i++) {
+        LK_UNROLL
+        for (int v = 0; v < vectors; v++) sum[i][v] = splat(0);
     }
-    const real *a[TILE_ROWS / 4 + 1]; /* every fourth row of A, few enough for registers; the others lie behind it */
-    int64_t a_row = packed ? 1 : t->a_row, a_step = packed ? TILE_ROWS : t->a_step, steps = t->steps;
+    /* every fourth row of A, few enough for registers; the others lie behind it */
+    const real *a[TILE_ROWS / 4 + 1];
+    int64_t a_row = packed ? 1 : t->a_row, a_step = packed ? TILE_ROWS : t->a_step,
+            steps = t->steps;
     int64_t b_step = packed ? TILE_VECTORS * LANES : t->b_step, panel = t->panel;
-    LK_UNROLL for (int i = 0; i < rows; i += 4) a[i / 4] = (const real *)t->a + i * a_row;
+    LK_UNROLL
+    for (int i = 0; i < rows; i += 4) a[i / 4] = (const real *)t->a + i * a_row;
     if (packed) {
-        LK_UNROLL for (int i = 0; i < rows; i++) {
+        LK_UNROLL
+        for (int i = 0; i < rows; i++) {
             __builtin_prefetch(c + i * c_row);
             __builtin_prefetch(c + i * c_row + vectors * LANES - 1);
         }
-        LK_UNROLL_4 for (int64_t p = 0; p < steps; p++) {
+        LK_UNROLL_4
+        for (int64_t p = 0; p < steps; p++) {
             F(tile_step)(rows, vectors, whole, last, sum, a, 1, b);
-            LK_UNROLL for (int i = 0; i < rows; i += 4) a[i / 4] += TILE_ROWS;
+            LK_UNROLL
+            for (int i = 0; i < rows; i += 4) a[i / 4] += TILE_ROWS;
             b += TILE_VECTORS * LANES;
         }
     } else {
         bool far = b_step * (int64_t)sizeof(real) >= 4096;
         for (int64_t p = 0; p < steps; p++) {
             if (far) {
-                LK_UNROLL for (int v = 0; v < vectors * LANES; v += LINE) __builtin_prefetch(b + panel + v, 0, 2);
+                LK_UNROLL
+                for (int v = 0; v < vectors * LANES; v += LINE)
+                    __builtin_prefetch(b + panel + v, 0, 2);
             }
             F(tile_step)(rows, vectors, whole, last, sum, a, a_row, b);
-            LK_UNROLL for (int i = 0; i < rows; i += 4) {
+            LK_UNROLL
+            for (int i = 0; i < rows; i += 4) {
                 a[i / 4] += a_step;
                 LK_OPAQUE(a[i / 4]);
             }
             b += b_step;
         }
     }
-    LK_UNROLL for (int i = 0; i < rows; i++, c += c_row) {
+    LK_UNROLL
+    for (int i = 0; i < rows; i++, c += c_row) {
         LK_OPAQUE(c);
-        LK_UNROLL for (int v = 0; v < vectors; v++) {
+        LK_UNROLL
+        for (int v = 0; v < vectors; v++) {
             bool full = whole || v + 1 < vectors;
             real *to = c + v * LANES;
             V y = sum[i][v];
@@ -102,25 +125,29 @@ INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
     }
 }
 
-/* A strip of a single row: a vector times a matrix, which takes as long as reading the matrix. So some rows of B are
- * read from end to end at the same time, as many streams as the processor follows, and C passes by in the L1 cache. */
-INLINE void F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, const real *b, int64_t b_step, real *c,
-                     bool add)
+/* A strip of a single row: a vector times a matrix, which takes as long as reading the matrix. So
+ * some rows of B are read from end to end at the same time, as many streams as the processor
+ * follows, and C passes by in the L1 cache. */
+INLINE void F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, const real *b,
+                     int64_t b_step, real *c, bool add)
 {
     V x[SWEEP];
-    LK_UNROLL for (int p = 0; p < steps; p++) x[p] = splat(a[p * a_step]);
+    LK_UNROLL
+    for (int p = 0; p < steps; p++) x[p] = splat(a[p * a_step]);
     int64_t j = 0;
     for (; j + LANES <= columns; j += LANES) {
         V y = splat(0);
         if (add) y = load(c + j);
-        LK_UNROLL for (int p = 0; p < steps; p++) y = fma(x[p], load(b + p * b_step + j), y);
+        LK_UNROLL
+        for (int p = 0; p < steps; p++) y = fma(x[p], load(b + p * b_step + j), y);
         store(c + j, y);
     }
     if (j < columns) {
         int last = (int)(columns - j);
         V y = splat(0);
         if (add) y = load_part(c + j, last);
-        LK_UNROLL for (int p = 0; p < steps; p++) y = fma(x[p], load_part(b + p * b_step + j, last), y);
+        LK_UNROLL
+        for (int p = 0; p < steps; p++) y = fma(x[p], load_part(b + p * b_step + j, last), y);
         store_part(c + j, last, y);
     }
 }
@@ -131,10 +158,8 @@ TARGET static void F(row)(const GemmStrip *t)
     bool add = t->add;
     for (int64_t left = t->steps; left > 0; add = true) {
         int64_t steps = left < SWEEP ? left : SWEEP;
-#define CASE(steps)                                                         \
-    case steps:                                                             \
-        F(sweep)(steps, t->columns, a, t->a_step, b, t->b_step, t->c, add); \
-        break;
+#define CASE(steps) \
+    case steps: F(sweep)(steps, t->columns, a, t->a_step, b, t->b_step, t->c, add); break;
         switch (steps) {
             CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
         }
@@ -158,17 +183,18 @@ TARGET static void F(strip)(const GemmStrip *t)
         F(row)(t);
         return;
     }
-    for (int64_t columns = t->columns; columns > 0; columns -= WIDTH, b += t->panel, c += WIDTH * t->c_col) {
+    for (int64_t columns = t->columns; columns > 0;
+         columns -= WIDTH, b += t->panel, c += WIDTH * t->c_col) {
         real *to = direct ? c : apart;
         int last = (int)(columns > LANES ? columns - LANES : columns);
-#define TILE(rows)                                                                               \
+#define TILE(rows) \
     if (columns >= WIDTH && packed) F(tile_of)(rows, 2, true, LANES, true, t, b, to, c_row, add); \
-    else if (columns >= WIDTH) F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add);     \
-    else if (columns > LANES) F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add);      \
+    else if (columns >= WIDTH) F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add); \
+    else if (columns > LANES) F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add); \
     else F(tile_of)(rows, 1, false, last, false, t, b, to, c_row, add);
-#define CASE(rows)  \
-    case rows:      \
-        TILE(rows)  \
+#define CASE(rows) \
+    case rows: \
+        TILE(rows) \
         break;
 #ifdef LK_SPECIALIZE
         switch (t->rows) {
@@ -188,27 +214,35 @@ TARGET static void F(strip)(const GemmStrip *t)
     }
 }
 
-/* ---- dot products ------------------------------------------------------------------------------------------------
- * A vector holds LANES steps of one row of A or one column of B; rows · columns sums of vectors become numbers. */
+/* ---- dot products --------------------------------------------------------------------------- */
 
-INLINE void F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COLUMNS], const real *a, int64_t a_row,
-                         const real *b, int64_t b_col, bool whole, int n)
+/* A vector holds LANES steps of one row of A or one column of B; rows · columns sums of vectors
+ * become numbers. */
+
+INLINE void F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COLUMNS], const real *a,
+                         int64_t a_row, const real *b, int64_t b_col, bool whole, int n)
 {
     V x[DOT_ROWS];
-    LK_UNROLL for (int i = 0; i < rows; i++) x[i] = F(load_lanes)(a + i * a_row, whole, n);
-    LK_UNROLL for (int j = 0; j < columns; j++) {
+    LK_UNROLL
+    for (int i = 0; i < rows; i++) x[i] = F(load_lanes)(a + i * a_row, whole, n);
+    LK_UNROLL
+    for (int j = 0; j < columns; j++) {
         V y = F(load_lanes)(b + j * b_col, whole, n);
-        LK_UNROLL for (int i = 0; i < rows; i++) sum[i * columns + j] = fma(x[i], y, sum[i * columns + j]);
+        LK_UNROLL
+        for (int i = 0; i < rows; i++) sum[i * columns + j] = fma(x[i], y, sum[i * columns + j]);
     }
 }
 
 /* The dot products of some rows and columns of A and B. */
-INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, const real *b, real *c,
-                       const real *next)
+INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, const real *b,
+                       real *c, const real *next)
 {
-    V sum[DOT_ROWS * GEMM_DOT_COLUMNS]; /* side by side, however few columns: sum4 takes four of them */
-    int64_t a_row = d->a_row, b_col = d->b_col, c_row = d->c_row, c_col = d->c_col, steps = d->steps, p = 0;
-    LK_UNROLL for (int i = 0; i < (rows * columns + 3) / 4 * 4; i++) sum[i] = splat(0);
+    /* side by side, however few columns: sum4 takes four of them */
+    V sum[DOT_ROWS * GEMM_DOT_COLUMNS];
+    int64_t a_row = d->a_row, b_col = d->b_col, c_row = d->c_row, c_col = d->c_col,
+            steps = d->steps, p = 0;
+    LK_UNROLL
+    for (int i = 0; i < (rows * columns + 3) / 4 * 4; i++) sum[i] = splat(0);
     for (; p + LANES <= steps; p += LANES) {
         if (rows > 1) { /* a single row has no time for it */
             __builtin_prefetch(next + p);
@@ -216,12 +250,16 @@ INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, 
         }
         F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, true, LANES);
     }
-    if (p < steps) F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, false, (int)(steps - p));
+    if (p < steps)
+        F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, false, (int)(steps - p));
     real s[DOT_ROWS * GEMM_DOT_COLUMNS];
-    LK_UNROLL for (int i = 0; i < rows * columns; i += 4) sum4(sum + i, s + i);
-    LK_UNROLL for (int r = 0; r < rows; r++, c += c_row) {
+    LK_UNROLL
+    for (int i = 0; i < rows * columns; i += 4) sum4(sum + i, s + i);
+    LK_UNROLL
+    for (int r = 0; r < rows; r++, c += c_row) {
         real *to = c;
-        LK_UNROLL for (int j = 0; j < columns; j++, to += c_col) {
+        LK_UNROLL
+        for (int j = 0; j < columns; j++, to += c_col) {
             LK_OPAQUE(to);
             *to = d->add ? *to + s[r * columns + j] : s[r * columns + j];
         }
@@ -230,7 +268,8 @@ INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, 
 
 TARGET static void F(dots)(const GemmDots *d)
 {
-    int64_t tiles = (d->rows + DOT_ROWS - 1) / DOT_ROWS; /* of nearly equal height: the first are one row higher */
+    /* of nearly equal height: the first are one row higher */
+    int64_t tiles = (d->rows + DOT_ROWS - 1) / DOT_ROWS;
     int64_t height = tiles == 1 ? d->rows : d->rows / tiles, higher = d->rows - height * tiles;
     const real *b = d->b;
     real *c = d->c;
@@ -239,16 +278,17 @@ TARGET static void F(dots)(const GemmDots *d)
         real *to = c;
         for (int64_t t = 0; t < tiles; t++) {
             int64_t rows = height + (t < higher);
-            /* The next four columns are fetched meanwhile, two by each tile: memory and arithmetic at the same time. */
+            /* The next four columns are fetched meanwhile, two by each tile: memory and arithmetic
+             * at the same time. */
             const real *next = b + (GEMM_DOT_COLUMNS + 2 * (t % 2)) * d->b_col;
-#define DOTS(rows)                                                     \
-    if (left >= 4) F(dots_of)(rows, 4, d, a, b, to, next);              \
-    else if (left == 3) F(dots_of)(rows, 3, d, a, b, to, next);         \
-    else if (left == 2) F(dots_of)(rows, 2, d, a, b, to, next);         \
+#define DOTS(rows) \
+    if (left >= 4) F(dots_of)(rows, 4, d, a, b, to, next); \
+    else if (left == 3) F(dots_of)(rows, 3, d, a, b, to, next); \
+    else if (left == 2) F(dots_of)(rows, 2, d, a, b, to, next); \
     else F(dots_of)(rows, 1, d, a, b, to, next);
-#define CASE(rows)  \
-    case rows:      \
-        DOTS(rows)  \
+#define CASE(rows) \
+    case rows: \
+        DOTS(rows) \
         break;
 #ifdef LK_SPECIALIZE
             switch (rows) {

@@ -56,10 +56,7 @@ bool lk_check_stop(Check *c, const char *mistake, const char *format, ...)
     return false;
 }
 
-bool lk_check_no_memory(Check *c)
-{
-    return lk_check_stop(c, "function", "no memory");
-}
+bool lk_check_no_memory(Check *c) { return lk_check_stop(c, "function", "no memory"); }
 
 const char *lk_check_name(const Check *c, int i, char text[96])
 {
@@ -83,10 +80,7 @@ int64_t lk_check_offset(const Check *c, int i)
     return offset;
 }
 
-bool lk_check_same(double a, double b)
-{
-    return a == b || (isnan(a) && isnan(b));
-}
+bool lk_check_same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
 /* ---- before the checks ---------------------------------------------------------------------- */
 
@@ -158,7 +152,7 @@ static bool make_room(Check *c)
     if (!p) return lk_check_no_memory(c);
     double **of_outputs[] = { &c->first.y, &c->again.y, &c->v[0], &c->v[1], &c->plus, &c->minus };
     double **of_inputs[] = { &c->first.gradient[0], &c->first.gradient[1], &c->again.gradient[0],
-                             &c->again.gradient[1], &c->numeric[0], &c->numeric[1] };
+                             &c->again.gradient[1], &c->numeric[0],        &c->numeric[1] };
     for (int i = 0; i < 6; i++, p += m) *of_outputs[i] = p;
     for (int i = 0; i < 6; i++, p += n) *of_inputs[i] = p;
     for (int w = 0; w < COTANGENTS; w++) {
@@ -269,8 +263,9 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     report->ok = !report->mistake;
     if (report->ok)
         lk_snprintf(report->message, sizeof report->message,
-                 "%lld elements agree within %g + %g |gradient|%s%s", (long long)report->checked,
-                    c.o.atol, c.o.rtol, report->notice[0] ? "; " : "", report->notice);
+                    "%lld elements agree within %g + %g |gradient|%s%s",
+                    (long long)report->checked, c.o.atol, c.o.rtol, report->notice[0] ? "; " : "",
+                    report->notice);
     return report->ok;
 }
 

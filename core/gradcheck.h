@@ -63,16 +63,17 @@ typedef struct GradcheckElement {
 enum { LK_GRADCHECK_TABLE = 5 };
 typedef struct GradcheckReport {
     bool ok;
-    const char *mistake; /* the first name above that was found; NULL when ok */
-    int64_t checked;     /* elements compared */
-    double worst;        /* largest |a - n| / (atol + rtol·|n|); ok means <= 1 */
-    char name[96];       /* the input (names[i], or "input 2") of the worst element, … */
+    const char *mistake;        /* the first name above that was found; NULL when ok */
+    int64_t checked;            /* elements compared */
+    double worst;               /* largest |a - n| / (atol + rtol·|n|); ok means <= 1 */
+    char name[96];              /* the input (names[i], or "input 2") of the worst element, … */
     int64_t index[LK_MAX_DIMS]; /* … its index, and both values */
     int ndim;
     double analytic, numeric;
     GradcheckElement table[LK_GRADCHECK_TABLE]; /* wrong elements of that input, worst first */
     int table_count;
-    char hint[256];     /* the mistake: "sign: …", "factor: …", "overwritten: …"; "": none is certain */
+    /* the mistake: "sign: …", "factor: …", "overwritten: …"; "": none is certain */
+    char hint[256];
     char notice[256];   /* no mistake, but good to know: inputs that were never read */
     char message[1536]; /* all of it in sentences; without a hint, the table */
 } GradcheckReport;

@@ -296,9 +296,11 @@ static bool incomplete_sum(Suspect *w)
 /* ---- all of them ---------------------------------------------------------------------------- */
 
 static bool (*const hints[])(Suspect *w) = {
+    /* clang-format off */
     not_finite, dy_forgotten, dy_twice, sign, constant_factor, transposed, swapped, incomplete_sum,
     lk_hint_mask, lk_hint_one_sided, lk_hint_incomplete, moved,
     lk_hint_other_value, lk_hint_row_factor, lk_hint_lost_term,
+    /* clang-format on */
 };
 
 bool lk_check_hint(Suspect *w)

@@ -118,18 +118,12 @@ static bool differ(const NodeCheck *k, const double *a, const double *b, int64_t
     return lk_check_unequal(a, b, n, 0, k->rounding) >= 0;
 }
 
-static int64_t elements_of(const NodeCheck *k, int i)
-{
-    return k->offset[i + 1] - k->offset[i];
-}
+static int64_t elements_of(const NodeCheck *k, int i) { return k->offset[i + 1] - k->offset[i]; }
 
 /* ---- input written -------------------------------------------------------------------------- */
 
 /* The result is number `inputs`. */
-static Tensor *operand(const Node *n, int i)
-{
-    return i < n->inputs ? n->in[i] : n->out;
-}
+static Tensor *operand(const Node *n, int i) { return i < n->inputs ? n->in[i] : n->out; }
 
 static const char *operand_name(const Node *n, int i, char text[32])
 {
@@ -409,7 +403,4 @@ void lk_check_adding(Check *c)
     check_nodes(c, (Look *const[]){ find_overwriting, find_first_use, NULL });
 }
 
-void lk_check_needs(Check *c)
-{
-    check_nodes(c, (Look *const[]){ find_needs, NULL });
-}
+void lk_check_needs(Check *c) { check_nodes(c, (Look *const[]){ find_needs, NULL }); }

@@ -37,8 +37,8 @@ typedef struct Check {
     double *v[COTANGENTS];  /* outputs elements each */
     Run first, again;       /* the reference; room for another one */
     double *numeric[COTANGENTS];
-    double *plus, *minus;   /* y(x + h), y(x - h) */
-    bool stopped;           /* f or memory failed: nothing can be checked any more */
+    double *plus, *minus; /* y(x + h), y(x - h) */
+    bool stopped;         /* f or memory failed: nothing can be checked any more */
 } Check;
 
 /* ---- gradcheck.c ---------------------------------------------------------------------------- */
@@ -129,7 +129,7 @@ typedef struct Suspect {
     const Tensor *x;
     int64_t n, outputs;
     const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
-    const double *doubled; /* the analytic gradient for -2 v[0] */
+    const double *doubled;                             /* the analytic gradient for -2 v[0] */
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
     double tolerance;       /* of what is compared for a hint */
     char *text;             /* of HINT bytes */

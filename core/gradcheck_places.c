@@ -142,8 +142,9 @@ static double term(const Operands *o, int number, int64_t k)
 
 static const char *term_text(const Operands *o, int number, char text[120])
 {
-    static const char *const before[] = { "", "", "(1 - ", "(1 - " },
-                             *const behind[] = { "", "²", ")", "²)" };
+    static const char *const before[] = { "", "", "(1 - ", "(1 - " }, *const behind[] = { "", "²",
+                                                                                          ")",
+                                                                                          "²)" };
     if (number == 0) return "1";
     int form = (number - 1) / o->count;
     const char *name = o->name[(number - 1) % o->count];

@@ -52,7 +52,8 @@ static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
     return false;
 }
 
-/* Notes which inputs are read. A leaf that is no input gets no gradient: it belongs to the user. */
+/* Notes which inputs are read. A leaf that is no input gets no gradient: it belongs to the
+ * user. */
 static void survey(Check *c, Tensor *const *in)
 {
     lk_check_mark(c);

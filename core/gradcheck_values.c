@@ -105,9 +105,9 @@ static void print_table(const Check *c, int i, char *text, size_t size)
         const GradcheckElement *e = &r->table[j];
         Tensor at = { .ndim = c->in[i]->ndim };
         memcpy(at.shape, e->index, sizeof e->index);
-        used += lk_snprintf(text + used, size - (size_t)used,
-                            "\n%-12s %16.10g %16.10g %12.4g", lk_shape_text(&at, index),
-                            e->analytic, e->numeric, e->analytic - e->numeric);
+        used += lk_snprintf(text + used, size - (size_t)used, "\n%-12s %16.10g %16.10g %12.4g",
+                            lk_shape_text(&at, index), e->analytic, e->numeric,
+                            e->analytic - e->numeric);
     }
 }
 

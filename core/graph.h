@@ -1,11 +1,13 @@
-/* graph.h - a tape from the inside: the graph, the headers of its tensors, and when a tensor is stale. */
+/* graph.h - a tape from the inside: the graph, the headers of its tensors, and when a tensor is
+ * stale. */
 #ifndef LK_GRAPH_H
 #define LK_GRAPH_H
 
 #include "core/internal.h"
 
-/* The gradient of an intermediate lives from its first reader to its maker, then its block serves the next one of that
- * size: backward needs memory for the gradients that are alive at once, not for all of them. */
+/* The gradient of an intermediate lives from its first reader to its maker, then its block serves
+ * the next one of that size: backward needs memory for the gradients that are alive at once, not
+ * for all of them. */
 typedef struct FreeBlock FreeBlock;
 struct FreeBlock {
     FreeBlock *next;
@@ -19,18 +21,21 @@ typedef struct HeaderList {
 } HeaderList;
 typedef struct Headers {
     Arena memory;
-    HeaderList live;                          /* made since the last reset */
-    HeaderList waiting[LK_RESETS_KNOWN - 1];  /* gone with the last reset, the one before, … */
-    HeaderList released[2];                   /* given back by lk_tape_release since the last reset */
-    int released_count;                       /* of released[0] */
+    HeaderList live;                         /* made since the last reset */
+    HeaderList waiting[LK_RESETS_KNOWN - 1]; /* gone with the last reset, the one before, … */
+    /* given back by lk_tape_release since the last reset */
+    HeaderList released[2];
+    int released_count; /* of released[0] */
     HeaderList free;
-    int64_t next_serial;            /* of the next tensor; the first is 1 */
-    int64_t since[LK_RESETS_KNOWN]; /* [0]: serial of the first tensor since the last reset; [1]: the one before, … */
-    bool never_again;               /* strict mode: no header serves again */
+    int64_t next_serial; /* of the next tensor; the first is 1 */
+    /* [0]: serial of the first tensor since the last reset; [1]: the one before, … */
+    int64_t since[LK_RESETS_KNOWN];
+    bool never_again; /* strict mode: no header serves again */
 } Headers;
 
-/* A part of a computation, as a failure in it names it; it lies on the C stack of the function that opened it. Core knows
- * no module: `place` writes where the scope is, "layers.2 (Linear): ", or nothing. (nn/forward.c) */
+/* A part of a computation, as a failure in it names it; it lies on the C stack of the function
+ * that opened it. Core knows no module: `place` writes where the scope is, "layers.2 (Linear): ",
+ * or nothing. (nn/forward.c) */
 typedef struct TapeScope TapeScope;
 struct TapeScope {
     const TapeScope *outer;
@@ -39,23 +44,24 @@ struct TapeScope {
 };
 
 struct Tape {
-    Arena arena;      /* elements, nodes, gradients of intermediates */
+    Arena arena; /* elements, nodes, gradients of intermediates */
     Headers headers;
-    void *scratch;    /* one block for temporaries */
+    void *scratch; /* one block for temporaries */
     size_t scratch_bytes;
-    Node *last;       /* the newest record; ->prev leads to the oldest: creation order is a topological order */
-    FreeBlock *free;  /* blocks of gradients that are no longer needed, in the arena */
-    bool grad;        /* recording is on */
+    /* the newest record; ->prev leads to the oldest: creation order is a topological order */
+    Node *last;
+    FreeBlock *free;   /* blocks of gradients that are no longer needed, in the arena */
+    bool grad;         /* recording is on */
     TapeRandom random; /* the stream of dropout */
-    uint64_t epoch;   /* of the tensors on it */
-    uint64_t kept;    /* records and backward runs: what they leave in the arena must stay there */
+    uint64_t epoch;    /* of the tensors on it */
+    uint64_t kept; /* records and backward runs: what they leave in the arena must stay there */
     Error error;
     const TapeScope *scope; /* the innermost one, which a failure names */
     ErrorHandler *handler;
     void *handler_user;
 };
 
-/* ---- headers.c --------------------------------------------------------------------------------------------------- */
+/* ---- headers.c ------------------------------------------------------------------------------ */
 
 /* All tensors of the tape are gone; for strict mode, as freed ones. */
 void lk_headers_reset(Headers *h);
@@ -70,7 +76,8 @@ static inline bool lk_is_gone(const Tensor *x)
     return x->tape && x->serial < x->tape->headers.since[0];
 }
 
-/* How functions without a tape begin: false for NULL, and for a stale x, whose tape then has the reason. */
+/* How functions without a tape begin: false for NULL, and for a stale x, whose tape then has the
+ * reason. */
 static inline bool lk_is_readable(const char *function, const Tensor *x)
 {
     if (!x) return false;
@@ -84,10 +91,11 @@ static inline bool lk_made_since(const Tape *t, TapeMark mark, const Tensor *x)
     return x->tape == t && x->serial >= mark.serial;
 }
 
-/* Gives back all that was made since the mark, whatever was recorded; y stays, its elements moved. NULL: nothing stays. */
+/* Gives back all that was made since the mark, whatever was recorded; y stays, its elements moved.
+ * NULL: nothing stays. */
 void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y);
 
-/* ---- tape.c ------------------------------------------------------------------------------------------------------ */
+/* ---- tape.c --------------------------------------------------------------------------------- */
 
 /* The error of an allocation that failed; returns NULL. */
 void *lk_no_memory(Tape *t, size_t bytes);
@@ -95,10 +103,11 @@ void *lk_no_memory(Tape *t, size_t bytes);
 /* A number that no tape had for its epoch yet. */
 uint64_t lk_next_epoch(void);
 
-/* ---- backward.c -------------------------------------------------------------------------------------------------- */
+/* ---- backward.c ----------------------------------------------------------------------------- */
 
-/* Adds dy to what flows into y, and runs the graph behind y to the oldest record that t->last leads to. False, with the
- * reason on the tape: before anything has changed, unless memory ran out. */
+/* Adds dy to what flows into y, and runs the graph behind y to the oldest record that t->last
+ * leads to. False, with the reason on the tape: before anything has changed, unless memory ran
+ * out. */
 bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
 
 #endif

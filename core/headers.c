@@ -1,9 +1,11 @@
-/* headers.c - the tensors of a tape: made, given back, and refused when they outlive their elements.
+/* headers.c - the tensors of a tape: made, given back, and refused when they outlive their
+ * elements.
  *
- * A result that is kept over lk_tape_reset is the most natural mistake there is. So headers lie apart from the elements,
- * and a header whose tensor is gone waits before it serves another one: until then the old pointer shows a header that
- * says so. Each tensor of a tape has a serial number; it is there while its number is not below that of the first tensor
- * since the last reset. A tensor that lk_tape_release gave back has a negative one. */
+ * A result that is kept over lk_tape_reset is the most natural mistake there is. So headers lie
+ * apart from the elements, and a header whose tensor is gone waits before it serves another one:
+ * until then the old pointer shows a header that says so. Each tensor of a tape has a serial
+ * number; it is there while its number is not below that of the first tensor since the last reset.
+ * A tensor that lk_tape_release gave back has a negative one. */
 #include <string.h>
 
 #include "core/graph.h"
@@ -14,10 +16,11 @@ typedef struct Header {
     Storage storage; /* of its elements; a view shows the storage of another header */
 } Header;
 
-/* A long inference never resets its tape: of what it has released since, half as many headers wait at least. */
+/* A long inference never resets its tape: of what it has released since, half as many headers wait
+ * at least. */
 enum { RELEASED_WAIT = 1024 };
 
-/* ---- headers: live, waiting, free ------------------------------------------------------------------------------ */
+/* ---- headers: live, waiting, free ----------------------------------------------------------- */
 
 static void push(HeaderList *list, Tensor *x)
 {
@@ -63,13 +66,15 @@ void lk_headers_reset(Headers *h)
 
 void lk_headers_bury(Headers *h)
 {
-    for (int i = 0; i < LK_RESETS_KNOWN; i++) lk_headers_reset(h); /* all of them come to wait in one list */
-    for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next) x->tape = &lk_graveyard;
+    /* all of them come to wait in one list */
+    for (int i = 0; i < LK_RESETS_KNOWN; i++) lk_headers_reset(h);
+    for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next)
+        x->tape = &lk_graveyard;
     lk_bury(h->memory.first);
 }
 
-/* All tensors that were made after `last` are gone, but `kept`. Their headers wait in two halves: when the newer one is
- * full, the older one is free. */
+/* All tensors that were made after `last` are gone, but `kept`. Their headers wait in two halves:
+ * when the newer one is full, the older one is free. */
 static void headers_release(Headers *h, const Tensor *last, Tensor *kept)
 {
     while (h->live.newest && h->live.newest != last) {
@@ -86,7 +91,7 @@ static void headers_release(Headers *h, const Tensor *last, Tensor *kept)
     if (kept) push(&h->live, kept);
 }
 
-/* ---- tensors of a tape ------------------------------------------------------------------------------------------- */
+/* ---- tensors of a tape ---------------------------------------------------------------------- */
 
 /* Keeps why a shape is refused. */
 static void *refuse_shape(Tape *t, DType dtype, int ndim, const int64_t *shape)
@@ -100,7 +105,8 @@ static void *refuse_shape(Tape *t, DType dtype, int ndim, const int64_t *shape)
 Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
 {
     size_t bytes;
-    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, NULL)) return refuse_shape(t, dtype, ndim, shape);
+    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, NULL))
+        return refuse_shape(t, dtype, ndim, shape);
     void *data = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
     if (!data) return lk_no_memory(t, bytes);
     Tensor *x = header_new(t);
@@ -125,7 +131,8 @@ Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 TapeMark lk_tape_mark(Tape *t)
 {
     if (!t) return (TapeMark){ .serial = 0 };
-    return (TapeMark){ lk_arena_mark(&t->arena), t->kept, t->headers.next_serial, t->headers.live.newest };
+    return (TapeMark){ lk_arena_mark(&t->arena), t->kept, t->headers.next_serial,
+                       t->headers.live.newest };
 }
 
 void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
@@ -136,8 +143,9 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
         lk_arena_release(&t->arena, mark.memory);
         return;
     }
-    /* The elements move down to the mark: there is room, their new block is not larger than what it takes the place of.
-     * Where y is a view, the header of the storage goes, so y gets a storage of its own. */
+    /* The elements move down to the mark: there is room, their new block is not larger than what
+     * it takes the place of. Where y is a view, the header of the storage goes, so y gets a
+     * storage of its own. */
     Storage *own = &((Header *)y)->storage;
     const char *from = y->storage->data;
     *own = *y->storage;
@@ -158,22 +166,21 @@ Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
     if (t && y && lk_is_gone(y)) return lk_fail_stale(t, "lk_tape_release", "", y);
     if (!t || t->kept != mark.kept || mark.serial < t->headers.since[0]) return y;
     if (!is_current(t, mark))
-        return lk_fail(t, LK_ESTATE, "lk_tape_release: this mark lies behind an earlier one that was released since; release "
+        return lk_fail(t, LK_ESTATE,
+                       "lk_tape_release: this mark lies behind an earlier one that was released "
+                       "since; release "
                        "the inner marks first");
     lk_tape_rewind(t, mark, y && lk_made_since(t, mark, y) ? y : NULL);
     return y;
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
-/* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong to this one: all of them
- * are stale, and their errors go to strict mode's handler. */
+/* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong
+ * to this one: all of them are stale, and their errors go to strict mode's handler. */
 Tape lk_graveyard = { .headers.since[0] = INT64_MAX };
 
-bool lk_is_stale(const Tensor *x)
-{
-    return x && lk_is_gone(x);
-}
+bool lk_is_stale(const Tensor *x) { return x && lk_is_gone(x); }
 
 /* Writes why x is stale: "(3, 4) was made 2 resets ago, before the last lk_tape_reset: …" */
 static void describe(const Tensor *x, char *text, size_t size)
@@ -182,23 +189,35 @@ static void describe(const Tensor *x, char *text, size_t size)
     const int64_t *since = x->tape->headers.since;
     lk_sizes_text(x->ndim, x->shape, shape);
     if (x->tape == &lk_graveyard) {
-        snprintf(text, size, "%s was freed: its last owner gave it back with lk_free, or its tape was freed; keep it with "
-                 "lk_retain or lk_clone", shape);
+        snprintf(text, size,
+                 "%s was freed: its last owner gave it back with lk_free, or its tape was freed; "
+                 "keep it with "
+                 "lk_retain or lk_clone",
+                 shape);
         return;
     }
     if (x->serial < 0) {
-        snprintf(text, size, "%s was given back by lk_tape_release, as lk_forward does with all but its result when no "
-                 "gradient is recorded: its elements are gone; keep it with lk_clone", shape);
+        snprintf(text, size,
+                 "%s was given back by lk_tape_release, as lk_forward does with all but its "
+                 "result when no "
+                 "gradient is recorded: its elements are gone; keep it with lk_clone",
+                 shape);
         return;
     }
     int resets = 1;
     while (resets < LK_RESETS_KNOWN && x->serial < since[resets]) resets++;
     if (resets == 1)
-        snprintf(text, size, "%s was made before the last lk_tape_reset (tensor %lld of that step): its elements are gone; "
-                 "keep a result with lk_clone", shape, (long long)(x->serial - since[1] + 1));
+        snprintf(text, size,
+                 "%s was made before the last lk_tape_reset (tensor %lld of that step): its "
+                 "elements are gone; "
+                 "keep a result with lk_clone",
+                 shape, (long long)(x->serial - since[1] + 1));
     else
-        snprintf(text, size, "%s was made %d%s resets ago, before the last lk_tape_reset: its elements are gone; keep a "
-                 "result with lk_clone", shape, resets, resets == LK_RESETS_KNOWN ? " or more" : "");
+        snprintf(text, size,
+                 "%s was made %d%s resets ago, before the last lk_tape_reset: its elements are "
+                 "gone; keep a "
+                 "result with lk_clone",
+                 shape, resets, resets == LK_RESETS_KNOWN ? " or more" : "");
 }
 
 void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)

@@ -7,7 +7,8 @@
 #include "core/exact.h"
 #include "core/op.h"
 
-/* The number of the thread that asks, in a parallel region: which of several pieces of scratch is its own. */
+/* The number of the thread that asks, in a parallel region: which of several pieces of scratch is
+ * its own. */
 #ifdef _OPENMP
 #include <omp.h>
 static inline int lk_thread(void) { return omp_get_thread_num(); }
@@ -15,19 +16,22 @@ static inline int lk_thread(void) { return omp_get_thread_num(); }
 static inline int lk_thread(void) { return 0; }
 #endif
 
-/* A new tensor is one block: header, storage and elements, which start on a cache line. First its size in bytes is
- * computed, and everything checked; then the block is laid out, contiguous, elements uninitialised. */
+/* A new tensor is one block: header, storage and elements, which start on a cache line. First its
+ * size in bytes is computed, and everything checked; then the block is laid out, contiguous,
+ * elements uninitialised. */
 enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
-bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err); /* of the elements */
+/* of the elements */
+bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
 Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
 
-/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN becomes 0. */
+/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN
+ * becomes 0. */
 void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
 void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
 /* Lays out a contiguous tensor: everything in the header before `tape`, shape and strides. */
-static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype, int ndim, const int64_t *shape,
-                                     size_t bytes)
+static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype,
+                                     int ndim, const int64_t *shape, size_t bytes)
 {
     memset(x, 0, offsetof(Tensor, tape));
     x->data = data;
@@ -59,11 +63,14 @@ void lk_print_error(const Error *err, void *user);
 /* Keeps a block that strict mode does not free where leak checkers find it. (strict.c) */
 void lk_bury(void *block);
 
-/* ---- stale tensors -----------------------------------------------------------------------------------------------
- * An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an Error with lk_is_usable,
- * one with neither with lk_is_readable (core/graph.h). They test lk_is_gone and call lk_fail_stale. */
+/* ---- stale tensors -------------------------------------------------------------------------- */
 
-/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the only one. (headers.c) */
+/* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an
+ * Error with lk_is_usable, one with neither with lk_is_readable (core/graph.h). They test
+ * lk_is_gone and call lk_fail_stale. */
+
+/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the
+ * only one. (headers.c) */
 void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
 /* How functions without a tape begin that take an Error: x is there, and not stale. */
 bool lk_is_usable(const char *function, const Tensor *x, Error *err);
@@ -71,18 +78,22 @@ bool lk_is_usable(const char *function, const Tensor *x, Error *err);
 /* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
 void lk_copy_fitting(Tensor *dst, const Tensor *src);
 
-/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is already there. */
+/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is
+ * already there. */
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
-/* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is repeated. */
+/* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is
+ * repeated. */
 Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
 
-/* Memory of the arena for the time of one function: given back, last taken first. NULL with the error kept. */
+/* Memory of the arena for the time of one function: given back, last taken first. NULL with the
+ * error kept. */
 void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
 void lk_tape_release_temporary(Tape *t, ArenaMark mark);
 
-/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an error on the tape. A
- * scalar takes 0 and -1, and then 0 is returned though it has no such size: lk_dim_size. */
+/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an
+ * error on the tape. A scalar takes 0 and -1, and then 0 is returned though it has no such size:
+ * lk_dim_size. */
 int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
 
 /* The size along a checked dimension: 1 for a scalar. */

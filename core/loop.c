@@ -1,4 +1,5 @@
-/* loop.c - walking strided and broadcast tensors together, row by row: what every elementwise operation runs on. */
+/* loop.c - walking strided and broadcast tensors together, row by row: what every elementwise
+ * operation runs on. */
 #ifndef real
 #include <string.h>
 
@@ -6,11 +7,14 @@
 
 bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS])
 {
-    if (!lk_is_readable("lk_broadcast_shape", a) || !lk_is_readable("lk_broadcast_shape", b) || !ndim || !shape) return false;
+    if (!lk_is_readable("lk_broadcast_shape", a) || !lk_is_readable("lk_broadcast_shape", b) ||
+        !ndim || !shape)
+        return false;
     /* Aligned at the last dimension, two sizes fit when they are equal or one of them is 1. */
     *ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
     for (int d = 1; d <= *ndim; d++) {
-        int64_t sa = d <= a->ndim ? a->shape[a->ndim - d] : 1, sb = d <= b->ndim ? b->shape[b->ndim - d] : 1;
+        int64_t sa = d <= a->ndim ? a->shape[a->ndim - d] : 1,
+                sb = d <= b->ndim ? b->shape[b->ndim - d] : 1;
         if (sa != sb && sa != 1 && sb != 1) return false;
         shape[*ndim - d] = sa == 1 ? sb : sa;
     }
@@ -36,8 +40,8 @@ Along lk_along(const Tensor *x, int dim)
     return a;
 }
 
-/* The walk after neighbouring dimensions are joined wherever all tensors step through them evenly: a contiguous tensor
- * of any shape is one row. */
+/* The walk after neighbouring dimensions are joined wherever all tensors step through them evenly:
+ * a contiguous tensor of any shape is one row. */
 typedef struct Walk {
     int count, ndim;
     int64_t shape[LK_MAX_DIMS]; /* shape[0] is the row; the outer dimensions follow */
@@ -76,7 +80,8 @@ static Walk walk_of(int count, const Tensor *const *x)
 }
 
 /* Calls the row function for elements first … first + n - 1 of row r. */
-static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *row, const void *arg)
+static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *row,
+                    const void *arg)
 {
     int64_t offset[LK_LOOP_MAX];
     void *p[LK_LOOP_MAX];
@@ -90,7 +95,8 @@ static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *r
     row(n, p, w->stride[0], arg);
 }
 
-/* The usual case needs no plan: contiguous tensors of one shape are one row. Its length; 0: there is more to it. */
+/* The usual case needs no plan: contiguous tensors of one shape are one row. Its length; 0: there
+ * is more to it. */
 static int64_t one_row(int count, const Tensor *const *x)
 {
     const Tensor *first = x[0];
@@ -127,7 +133,8 @@ void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const 
     else run_rows(row, arg, count, x);
 }
 
-/* A piece is large enough to pay for handing it to a thread, and its borders depend on the shape alone. */
+/* A piece is large enough to pay for handing it to a thread, and its borders depend on the shape
+ * alone. */
 enum { PIECE = 1 << 14, PARALLEL_FROM = 1 << 16 };
 
 void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
@@ -138,7 +145,8 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
         return;
     }
     bool shared = false; /* two elements of x[0] in one place: not for two threads */
-    for (int d = 0; d < x[0]->ndim; d++) shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
+    for (int d = 0; d < x[0]->ndim; d++)
+        shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
     if (lk_numel(x[0]) < PARALLEL_FROM || shared) {
         run_rows(row, arg, count, x);
         return;
@@ -152,14 +160,15 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
     }
 }
 
-/* ---- accumulating ---------------------------------------------------------------------------------------------- */
+/* ---- accumulating --------------------------------------------------------------------------- */
 
 #define LK_REAL_SOURCE "core/loop.c"
 #include "core/real.h"
 
 bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 {
-    if (!lk_check_operands(t, "lk_accumulate", 1, &dst) || !lk_check_operands(t, "lk_accumulate", 1, (Tensor *const *)&src))
+    if (!lk_check_operands(t, "lk_accumulate", 1, &dst) ||
+        !lk_check_operands(t, "lk_accumulate", 1, (Tensor *const *)&src))
         return false;
     bool shared = false;
     Tensor places = *dst; /* dst without its repeated places: they have size 1 */
@@ -197,7 +206,7 @@ Tensor *lk_packed(Tape *t, Tensor *x)
     return y;
 }
 
-#else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
+#else /* ---- rows in real: float, then double ------------------------------------------------- */
 
 /* dst += src */
 static void F(add_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
@@ -220,7 +229,8 @@ static void F(add_sums_row)(int64_t n, void *const *p, const int64_t *step, cons
     for (int64_t i = 0; i < n; i++) dst[i * step[0]] += (real)sum[i * step[1]];
 }
 
-/* sum += src. A row that ends in one place keeps four sums at a time, so that additions do not wait for each other. */
+/* sum += src. A row that ends in one place keeps four sums at a time, so that additions do not
+ * wait for each other. */
 static void F(sum_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after lk_tape_reset is reported. */
+/* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after
+ * lk_tape_reset is reported. */
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
 #define __SANITIZE_ADDRESS__ /* as gcc says it */
@@ -20,15 +21,9 @@
 /* A cache line, and the width of the widest vector register. */
 enum { ALIGNMENT = 64 };
 
-static size_t round_up(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-}
+static size_t round_up(size_t bytes) { return (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1); }
 
-static void *default_alloc(size_t bytes)
-{
-    return aligned_alloc(ALIGNMENT, bytes);
-}
+static void *default_alloc(size_t bytes) { return aligned_alloc(ALIGNMENT, bytes); }
 
 static AllocFn *heap_alloc = default_alloc;
 static FreeFn *heap_free = free;
@@ -59,21 +54,18 @@ void lk_mem_free(void *block)
     if (block) heap_free(block);
 }
 
-/* ---- arena ----------------------------------------------------------------------------------------------------- */
+/* ---- arena ---------------------------------------------------------------------------------- */
 
 struct Chunk {
     Chunk *next;
     size_t size; /* bytes after the header */
 };
 
-/* The smallest chunk holds a toy network's step; each new one is as large as all before it together, so that n bytes
- * take log n allocations. */
+/* The smallest chunk holds a toy network's step; each new one is as large as all before it
+ * together, so that n bytes take log n allocations. */
 enum { FIRST_CHUNK = 1 << 16, HEADER = ALIGNMENT };
 
-static char *chunk_data(Chunk *c)
-{
-    return (char *)c + HEADER;
-}
+static char *chunk_data(Chunk *c) { return (char *)c + HEADER; }
 
 size_t lk_arena_bytes(const Arena *a)
 {
@@ -122,7 +114,8 @@ static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
     size_t size = lk_arena_bytes(a);
     if (size < FIRST_CHUNK) size = FIRST_CHUNK;
     Chunk *c = chunk_new(size > need ? size : need);
-    if (!c && size > need) c = chunk_new(need); /* memory is short: take no more than is asked for */
+    /* memory is short: take no more than is asked for */
+    if (!c && size > need) c = chunk_new(need);
     if (!c) return NULL;
     if (a->fill) clear(a, c, 0, c->size);
     if (last) last->next = c;
@@ -160,13 +153,15 @@ static void clear_up_to(const Arena *a, ArenaMark end)
 void lk_arena_fill(Arena *a, unsigned char fill)
 {
     a->fill = fill;
-    for (Chunk *c = a->current; c; c = c->next) clear(a, c, c == a->current ? a->used : 0, c->size);
+    for (Chunk *c = a->current; c; c = c->next)
+        clear(a, c, c == a->current ? a->used : 0, c->size);
 }
 
 void lk_arena_reset(Arena *a)
 {
     ArenaMark end = lk_arena_mark(a);
-    if (a->first && a->first->next && !a->fill) { /* a fill is to be found by raw reads: those chunks stay */
+    /* a fill is to be found by raw reads: those chunks stay */
+    if (a->first && a->first->next && !a->fill) {
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk_arena_bytes(a);
         free_chunks(a->first);
@@ -185,10 +180,7 @@ void lk_arena_free(Arena *a)
     *a = (Arena){ .fill = a->fill };
 }
 
-ArenaMark lk_arena_mark(const Arena *a)
-{
-    return (ArenaMark){ a->current, a->used };
-}
+ArenaMark lk_arena_mark(const Arena *a) { return (ArenaMark){ a->current, a->used }; }
 
 static void rewind_to(Arena *a, ArenaMark mark)
 {

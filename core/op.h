@@ -1,10 +1,11 @@
 /* op.h - how to write an operation.
  *
  * An operation is a forward function and, above it, its backward. Forward begins with
- * lk_check_floating or lk_check_operands, makes the result with lk_empty, computes it, and ends with
- * lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs, n->out is the result;
- * for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that input wants no
- * gradient (frozen, or not a float). examples/custom_op.c is one from beginning to end:
+ * lk_check_floating or lk_check_operands, makes the result with lk_empty, computes it, and ends
+ * with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs, n->out is the
+ * result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that
+ * input wants no gradient (frozen, or not a float). examples/custom_op.c is one from beginning to
+ * end:
  *
  *     // y = x², so dx += 2 x dy
  *     static void square_backward(Tape *t, Node *n)
@@ -27,14 +28,16 @@
 
 typedef struct Node Node;
 
-/* The values that the gradient of an input is computed from; a changed one is an error in backward. */
+/* The values that the gradient of an input is computed from; a changed one is an error in
+ * backward. */
 enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 64, LK_OUT = 128 };
 
 /* What an operation is. Static and constant; its address is its identity. */
 typedef struct Op {
-    const char *name;                      /* PyTorch's grad_fn name */
-    void (*backward)(Tape *t, Node *n);    /* adds to lk_grad_in(t, n, 0), 1, … */
-    unsigned char needs[5];                /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of; needs[4]
+    const char *name;                   /* PyTorch's grad_fn name */
+    void (*backward)(Tape *t, Node *n); /* adds to lk_grad_in(t, n, 0), 1, … */
+    unsigned char
+        needs[5]; /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of; needs[4]
                                             * serves all inputs from number 4 on */
 } Op;
 
@@ -42,7 +45,8 @@ typedef struct Op {
 typedef struct NodeInput {
     uint32_t version; /* a later write is noticed */
     DType dtype;      /* a later lk_convert_ too */
-    bool wanted;      /* it required a gradient; one that asks for it only later gets none, as in PyTorch */
+    /* it required a gradient; one that asks for it only later gets none, as in PyTorch */
+    bool wanted;
 } NodeInput;
 
 /* One recorded call of an operation. */
@@ -55,22 +59,26 @@ struct Node {
     bool reached, used;   /* marks of backward: on the way to the loss; already gone through */
     uint32_t out_version; /* when recorded */
     int inputs;
-    Tensor **in;          /* the inputs; NULL where an optional one was not given */
-    NodeInput *was;       /* what they were */
+    Tensor **in;    /* the inputs; NULL where an optional one was not given */
+    NodeInput *was; /* what they were */
 };
 
-/* How every operation begins: its operands are there and not stale. False, with the reason on the tape, when not; for a
- * NULL operand that is the failure which made it NULL, if the tape has one. */
+/* How every operation begins: its operands are there and not stale. False, with the reason on the
+ * tape, when not; for a NULL operand that is the failure which made it NULL, if the tape has
+ * one. */
 LK_API bool lk_check_operands(Tape *t, const char *function, int count, Tensor *const *x);
 /* The same, and they are floating and of one dtype. */
 LK_API bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x);
-/* For an operand that may be left out: NULL is an absent one only as long as nothing has failed. */
+/* For an operand that may be left out: NULL is an absent one only as long as nothing has
+ * failed. */
 LK_API bool lk_check_optional(Tape *t, const char *function, const char *name, const Tensor *x);
 
-/* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is short. */
+/* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is
+ * short. */
 LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
 
-/* Runs the block with `real` as float or double: one source for both. #include <tgmath.h> makes exp, sqrt, … follow. */
+/* Runs the block with `real` as float or double: one source for both. #include <tgmath.h> makes
+ * exp, sqrt, … follow. */
 #define LK_WITH_REAL(dtype, ...) \
     do { \
         if ((dtype) == LK_F64) { \
@@ -82,30 +90,32 @@ LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
         } \
     } while (0)
 
-/* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for NULL). state_bytes of
- * state are copied and handed to backward as n->state. */
+/* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for
+ * NULL). state_bytes of state are copied and handed to backward as n->state. */
 #define LK_INPUTS(...) LK_LIST(Tensor *, __VA_ARGS__)
-LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *in, const void *state,
-                         size_t state_bytes);
+LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *in,
+                         const void *state, size_t state_bytes);
 /* Whether lk_record would record: forward may skip what only backward needs. */
 LK_API bool lk_records(const Tape *t, int inputs, Tensor *const *in);
 
-/* In a backward: the contiguous tensor to which the gradient of input i is added (zeros at first), or NULL when input i
- * wants none. With `fresh`, never NULL, a buffer that nothing was added to yet is not cleared and *fresh is true:
- * overwrite it. */
+/* In a backward: the contiguous tensor to which the gradient of input i is added (zeros at first),
+ * or NULL when input i wants none. With `fresh`, never NULL, a buffer that nothing was added to
+ * yet is not cleared and *fresh is true: overwrite it. */
 LK_API Tensor *lk_grad_in(Tape *t, Node *n, int i);
 LK_API Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh);
 
-/* Memory of the tape, 64-byte aligned. lk_tape_alloc: until the reset. lk_tape_scratch: until the next call of it; the
- * same room every time, for packing and temporaries. NULL with the error kept when memory is short. */
+/* Memory of the tape, 64-byte aligned. lk_tape_alloc: until the reset. lk_tape_scratch: until the
+ * next call of it; the same room every time, for packing and temporaries. NULL with the error kept
+ * when memory is short. */
 LK_API void *lk_tape_alloc(Tape *t, size_t bytes);
 LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
 
-/* ---- helpers for strided and broadcast operands (core/loop.c) -------------------------------------------------- */
+/* ---- helpers for strided and broadcast operands (core/loop.c) ------------------------------- */
 
-/* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to the first of x[i] and
- * step[i] is the distance in elements from one to the next (0: broadcast). Large walks run in parallel when no step of
- * x[0] is 0, in pieces that do not depend on the number of threads. arg is handed through; nothing else is NULL. */
+/* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to
+ * the first of x[i] and step[i] is the distance in elements from one to the next (0: broadcast).
+ * Large walks run in parallel when no step of x[0] is 0, in pieces that do not depend on the
+ * number of threads. arg is handed through; nothing else is NULL. */
 enum { LK_LOOP_MAX = 5 };
 typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
 LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);
@@ -113,10 +123,12 @@ LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const 
 LK_API void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x);
 
 /* The shape that a and b broadcast to (PyTorch's rule); false when they do not. */
-LK_API bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS]);
+LK_API bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim,
+                               int64_t shape[LK_MAX_DIMS]);
 
-/* dst += src. src is broadcast over dst; where dst itself is a broadcast view (stride 0) the elements that share a
- * place are summed, in double: expand's backward, sum's forward. False when memory for the sums is short. */
+/* dst += src. src is broadcast over dst; where dst itself is a broadcast view (stride 0) the
+ * elements that share a place are summed, in double: expand's backward, sum's forward. False when
+ * memory for the sums is short. */
 LK_API bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src);
 
 /* x itself when it is contiguous, else an unrecorded contiguous copy on the tape. */

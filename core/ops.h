@@ -1,174 +1,208 @@
 /* ops.h - every operation, one declaration and one formula each.
  *
- * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason kept on the tape; an
- * argument that is NULL gives NULL. Elementwise operations broadcast as PyTorch does. Operands of one operation have the
- * same dtype, float32 or float64 unless it says otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=`
- * says what backward adds. How to add an operation: core/op.h.
+ * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason
+ * kept on the tape; an argument that is NULL gives NULL. Elementwise operations broadcast as
+ * PyTorch does. Operands of one operation have the same dtype, float32 or float64 unless it says
+ * otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=` says what backward
+ * adds. How to add an operation: core/op.h.
  *
- * C leaves open in which order the arguments of a call are computed. So a call never contains two functions that draw
- * random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a statement of its own. In
- * lk_sub(t, lk_randn(t, &rng, …), lk_randn(t, &rng, …)) gcc and clang give the two their numbers in opposite order. */
+ * C leaves open in which order the arguments of a call are computed. So a call never contains two
+ * functions that draw random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a
+ * statement of its own. In lk_sub(t, lk_randn(t, &rng, …), lk_randn(t, &rng, …)) gcc and clang
+ * give the two their numbers in opposite order. */
 #ifndef LK_OPS_H
 #define LK_OPS_H
 
 #include "core/tape.h"
 
-/* ---- making tensors: leaves on the tape, no gradient (ops_create.c) -------------------------------------------- */
+/* clang-format off */
+/* ---- making tensors: leaves on the tape, no gradient (ops_create.c) ------------------------- */
 LK_API Tensor *lk_zeros(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_ones(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_full(Tape *t, DType dtype, int ndim, const int64_t *shape, double value);
-LK_API Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values); /* copies values */
-LK_API Tensor *lk_scalar(Tape *t, DType dtype, double value);                     /* torch.tensor(value) */
-LK_API Tensor *lk_arange(Tape *t, int64_t start, int64_t end);                    /* int64: start, …, end - 1 */
-LK_API Tensor *lk_rand(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);  /* uniform [0, 1) */
-LK_API Tensor *lk_randn(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape); /* N(0, 1) */
-LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim, const int64_t *shape); /* int64 */
-LK_API Tensor *lk_randperm(Tape *t, Rng *rng, int64_t n);                         /* int64 */
+/* torch.tensor: copies the values, which are of that dtype; a single one. */
+LK_API Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values);
+LK_API Tensor *lk_scalar(Tape *t, DType dtype, double value);
+LK_API Tensor *lk_arange(Tape *t, int64_t start, int64_t end); /* int64: start, …, end - 1 */
+/* Uniform in [0, 1); N(0, 1); int64 in low … high - 1; int64: 0 … n - 1 in any order. */
+LK_API Tensor *lk_rand(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);
+LK_API Tensor *lk_randn(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);
+LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim,
+                          const int64_t *shape);
+LK_API Tensor *lk_randperm(Tape *t, Rng *rng, int64_t n);
 
-/* ---- elementwise, two operands, broadcast (ops_binary.c) ------------------------------------------------------- */
-LK_API Tensor *lk_add(Tape *t, Tensor *a, Tensor *b); /* a + b     da += dy,            db += dy              torch.add */
-LK_API Tensor *lk_sub(Tape *t, Tensor *a, Tensor *b); /* a - b     da += dy,            db -= dy              torch.sub */
-LK_API Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b); /* a b       da += dy b,          db += dy a            torch.mul */
-LK_API Tensor *lk_div(Tape *t, Tensor *a, Tensor *b); /* a / b     da += dy / b,        db -= dy a / b²       torch.div */
-LK_API Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b); /* a^b       da += dy b a^(b-1),  db += dy a^b ln a     torch.pow */
+/* ---- elementwise, two operands, broadcast (ops_binary.c) ------------------------------------ */
+LK_API Tensor *lk_add(Tape *t, Tensor *a, Tensor *b); /* a + b   da += dy,            db += dy */
+LK_API Tensor *lk_sub(Tape *t, Tensor *a, Tensor *b); /* a - b   da += dy,            db -= dy */
+LK_API Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b); /* a b     da += dy b,          db += dy a */
+LK_API Tensor *lk_div(Tape *t, Tensor *a, Tensor *b); /* a / b   da += dy / b,   db -= dy a / b² */
+/* a^b: da += dy b a^(b-1), db += dy y ln a */
+LK_API Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b);
 
-/* ---- elementwise, one operand (ops_unary.c) -------------------------------------------------------------------- */
-LK_API Tensor *lk_neg(Tape *t, Tensor *x);                         /* -x           dx -= dy */
-LK_API Tensor *lk_scale(Tape *t, Tensor *x, double c);             /* c x          dx += c dy               c * x */
-LK_API Tensor *lk_add_scalar(Tape *t, Tensor *x, double c);        /* x + c        dx += dy */
-LK_API Tensor *lk_pow_scalar(Tape *t, Tensor *x, double p);        /* x^p          dx += dy p x^(p-1)       x ** p */
-LK_API Tensor *lk_exp(Tape *t, Tensor *x);                         /* e^x          dx += dy y */
-LK_API Tensor *lk_log(Tape *t, Tensor *x);                         /* ln x         dx += dy / x */
-LK_API Tensor *lk_sqrt(Tape *t, Tensor *x);                        /* √x           dx += dy / (2 y)         inf at 0 */
-LK_API Tensor *lk_sigmoid(Tape *t, Tensor *x);                     /* 1/(1 + e^-x) dx += dy y (1 - y) */
-LK_API Tensor *lk_tanh(Tape *t, Tensor *x);                        /* tanh x       dx += dy (1 - y²) */
-LK_API Tensor *lk_gelu(Tape *t, Tensor *x);                        /* x Φ(x)       dx += dy (Φ(x) + x φ(x)) F.gelu */
-LK_API Tensor *lk_relu(Tape *t, Tensor *x);                        /* max(x, 0)    dx += dy where y > 0     0 at 0 */
-LK_API Tensor *lk_abs(Tape *t, Tensor *x);                         /* |x|          dx += dy sign x          0 at 0 */
+/* ---- elementwise, one operand (ops_unary.c) ------------------------------------------------- */
+LK_API Tensor *lk_neg(Tape *t, Tensor *x);                  /* -x        dx -= dy */
+LK_API Tensor *lk_scale(Tape *t, Tensor *x, double c);      /* c x       dx += c dy */
+LK_API Tensor *lk_add_scalar(Tape *t, Tensor *x, double c); /* x + c     dx += dy */
+LK_API Tensor *lk_pow_scalar(Tape *t, Tensor *x, double p); /* x^p       dx += dy p x^(p-1) */
+LK_API Tensor *lk_exp(Tape *t, Tensor *x);                  /* e^x       dx += dy y */
+LK_API Tensor *lk_log(Tape *t, Tensor *x);                  /* ln x      dx += dy / x */
+LK_API Tensor *lk_sqrt(Tape *t, Tensor *x);                 /* √x        dx += dy / (2 y) */
+LK_API Tensor *lk_sigmoid(Tape *t, Tensor *x);    /* 1 / (1 + e^-x)      dx += dy y (1 - y) */
+LK_API Tensor *lk_tanh(Tape *t, Tensor *x);       /* tanh x              dx += dy (1 - y²) */
+LK_API Tensor *lk_gelu(Tape *t, Tensor *x);       /* x Φ(x)      dx += dy (Φ(x) + x φ(x)) */
+LK_API Tensor *lk_relu(Tape *t, Tensor *x);       /* max(x, 0)           dx += dy where y > 0 */
+LK_API Tensor *lk_abs(Tape *t, Tensor *x);        /* |x|                 dx += dy sign x, 0 at 0 */
 
-/* ---- matrix products (ops_matmul.c) ---------------------------------------------------------------------------- */
+/* ---- matrix products (ops_matmul.c) --------------------------------------------------------- */
 
-/* torch.matmul: (…, m, k) @ (…, k, n) → (…, m, n), where the leading dimensions broadcast. A 1-D a is a row and a 1-D b a
- * column, which the result leaves out: (k) @ (k, n) → (n), (m, k) @ (k) → (m), (k) @ (k) → a scalar. Transposed operands
- * are read in place. da += dy bᵀ, db += aᵀ dy, summed where an operand was broadcast. */
+/* torch.matmul: (…, m, k) @ (…, k, n) → (…, m, n), where the leading dimensions broadcast. A 1-D a
+ * is a row and a 1-D b a column, which the result leaves out: (k) @ (k, n) → (n), (m, k) @ (k) →
+ * (m), (k) @ (k) → a scalar. Transposed operands are read in place. da += dy bᵀ, db += aᵀ dy,
+ * summed where an operand was broadcast. */
 LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
 
 /* F.linear: y = x Wᵀ + b for x (…, in), W (out, in), b (out) or NULL → (…, out).
  * dx += dy W, dW += dyᵀ x, db += Σ dy. W may be a leaf or computed (exercise 4). */
 LK_API Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 
-/* LoRA's products (Hu et al. 2021, equation 3), without ever forming B A or its gradient, which are as large as W:
- * y = x Wᵀ + b + u Bᵀ with u = scale x Aᵀ, for A (r, in), B (out, r), b (out) or NULL → (…, out).
- * dx += dy W + v A, dW += dyᵀ x, dA += vᵀ x, dB += dyᵀ u, db += Σ dy with v = scale dy B.
- * The two differ in how PyTorch writes them, and so in their names: F.linear(x, W + scale B A, b), exercise 4, and
- * F.linear(x, W, b) + scale (x Aᵀ) Bᵀ, exercise 2. */
-LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale);
-LK_API Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale);
+/* LoRA's products (Hu et al. 2021, equation 3), without ever forming B A or its gradient, which
+ * are as large as W: y = x Wᵀ + b + u Bᵀ with u = scale x Aᵀ, for A (r, in), B (out, r), b (out)
+ * or NULL → (…, out). dx += dy W + v A, dW += dyᵀ x, dA += vᵀ x, dB += dyᵀ u, db += Σ dy with v =
+ * scale dy B. The two differ in how PyTorch writes them, and so in their names: F.linear(x, W +
+ * scale B A, b), exercise 4, and F.linear(x, W, b) + scale (x Aᵀ) Bᵀ, exercise 2. */
+LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
+                              Tensor *B, double scale);
+LK_API Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
+                                   Tensor *B, double scale);
 
-/* ---- views: no copy, any dtype; backward adds dy through the same view of dx (ops_view.c) ----------------------- */
-LK_API Tensor *lk_T(Tape *t, Tensor *x);                                    /* x.T: dimensions reversed */
-LK_API Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1);            /* two dimensions exchanged */
-LK_API Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims); /* lk_permute(t, x, LK_DIMS(1, 2, 0)) */
-LK_API Tensor *lk_view(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* one size may be -1 */
-LK_API Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* as view, copies when it must */
-LK_API Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t start, int64_t end, int64_t step); /* x[start:end:step] */
-LK_API Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index);       /* x[index] along dim, which disappears */
-LK_API Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* broadcast; -1 keeps a size */
-LK_API Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim);                   /* a new dimension of size 1 before dim */
-LK_API Tensor *lk_squeeze(Tape *t, Tensor *x, int dim);                     /* drops dim if its size is 1 */
-LK_API Tensor *lk_detach(Tape *t, Tensor *x);                               /* the same values, cut from the graph */
+/* ---- views: no copy, any dtype (ops_view.c) ------------------------------------------------- */
 
-/* ---- copies and rows (ops_copy.c) ------------------------------------------------------------------------------- */
-LK_API Tensor *lk_contiguous(Tape *t, Tensor *x);       /* x itself if contiguous, else a copy   dx += dy */
-LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype);  /* x.to(dtype); differentiable between floating dtypes */
-/* x[index]: rows of x (n, …) by int64 index (k) → (k, …). dx[index[i]] += dy[i]; repeated rows add up. Negative indices
- * count from the end; out of range is LK_EVALUE. */
+/* Backward adds dy through the same view of dx. */
+LK_API Tensor *lk_T(Tape *t, Tensor *x);                         /* x.T: dimensions reversed */
+LK_API Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1); /* two dimensions exchanged */
+LK_API Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims);
+/* One size may be -1; reshape copies where no view is possible. */
+LK_API Tensor *lk_view(Tape *t, Tensor *x, int ndim, const int64_t *shape);
+LK_API Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape);
+/* x[start:end:step] along dim; x[index] along dim, which disappears. */
+LK_API Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t start, int64_t end, int64_t step);
+LK_API Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index);
+LK_API Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape); /* -1 keeps a size */
+LK_API Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim); /* size 1, before dim */
+LK_API Tensor *lk_squeeze(Tape *t, Tensor *x, int dim);   /* drops dim if its size is 1 */
+LK_API Tensor *lk_detach(Tape *t, Tensor *x);             /* the same values, cut from the graph */
+
+/* ---- copies and rows (ops_copy.c) ----------------------------------------------------------- */
+LK_API Tensor *lk_contiguous(Tape *t, Tensor *x);      /* x itself, or a copy if it has strides */
+LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype); /* dx += dy between floating dtypes */
+/* x[index]: rows of x (n, …) by int64 index (k) → (k, …). dx[index[i]] += dy[i]; repeated rows add
+ * up. Negative indices count from the end; out of range is LK_EVALUE. */
 LK_API Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index);
-LK_API Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask); /* x[mask] for a bool mask (n): the rows where it is true */
+/* x[mask]: the rows where the bool mask (n) is true. */
+LK_API Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask);
 
-/* F.embedding: rows of weight (V, D) by int64 ids of any shape → (…, D). dweight[id] += dy, except for the row padding_idx
- * (-1: none). An id outside 0 … V-1 is LK_EVALUE. (ops_embedding.c) */
+/* F.embedding: rows of weight (V, D) by int64 ids of any shape → (…, D). dweight[id] += dy, except
+ * for the row padding_idx (-1: none). An id outside 0 … V-1 is LK_EVALUE. (ops_embedding.c) */
 LK_API Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx);
 
-/* ---- normalization (ops_norm.c) --------------------------------------------------------------------------------- */
+/* ---- normalization (ops_norm.c) ------------------------------------------------------------- */
 
-/* F.layer_norm over the last `dims` dimensions of x, whose sizes weight and bias have; each of these may be NULL.
- * y = x' weight + bias with x' = (x - mean) / √(variance + eps), the biased variance. For g = dy weight:
- * dx += (g - mean(g) - x' mean(g x')) / √(variance + eps), dweight += Σ dy x', dbias += Σ dy. */
-LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias, double eps);
+/* F.layer_norm over the last `dims` dimensions of x, whose sizes weight and bias have; each of
+ * these may be NULL. y = x' weight + bias with x' = (x - mean) / √(variance + eps), the biased
+ * variance. For g = dy weight: dx += (g - mean(g) - x' mean(g x')) / √(variance + eps), dweight +=
+ * Σ dy x', dbias += Σ dy. */
+LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias,
+                             double eps);
 
-/* layer_norm(residual + dropout(x, p)) over the last dimension, the end of a transformer's block: the same bits as
- * lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight, bias, eps) from the same place of the tape's
- * stream, but nothing is kept for backward except two numbers a row. weight and bias (D), or NULL. */
-LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight, Tensor *bias, double eps);
+/* layer_norm(residual + dropout(x, p)) over the last dimension, the end of a transformer's block:
+ * the same bits as lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight, bias,
+ * eps) from the same place of the tape's stream, but nothing is kept for backward except two
+ * numbers a row. weight and bias (D), or NULL. */
+LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight,
+                                Tensor *bias, double eps);
 
-/* ---- elements and parts (ops_index.c) ----------------------------------------------------------------------------- */
+/* ---- elements and parts (ops_index.c) ------------------------------------------------------- */
 
-/* torch.gather: y has the shape of the int64 index, y[i][j][k] = x[i][index[i][j][k]][k] for dim 1. The index has as many
- * dimensions as x and is no larger except along dim; an index outside 0 … size-1 is LK_EVALUE. dx[index] += dy. */
+/* torch.gather: y has the shape of the int64 index, y[i][j][k] = x[i][index[i][j][k]][k] for dim
+ * 1. The index has as many dimensions as x and is no larger except along dim; an index outside 0 …
+ * size-1 is LK_EVALUE. dx[index] += dy. */
 LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
-/* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each dx += its part of dy. */
+/* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each
+ * dx += its part of dy. */
 #define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
 LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
-/* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where it is false. */
+/* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where
+ * it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);
 
-/* ---- reductions (ops_reduce.c) ---------------------------------------------------------------------------------
- * Over the listed dimensions (LK_DIMS(0, -1)) or all (LK_ALL); keepdim leaves them with size 1. Sums are taken in
- * double. A mean, maximum or minimum over nothing is LK_ESHAPE. A scalar takes the dimensions 0 and -1. */
-LK_API Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);  /* Σ x      dx += dy */
-LK_API Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim); /* Σ x / n  dx += dy / n */
+/* ---- reductions (ops_reduce.c) -------------------------------------------------------------- */
+
+/* Over the listed dimensions (LK_DIMS(0, -1)) or all (LK_ALL); keepdim leaves them with size 1.
+ * Sums are taken in double. A mean, maximum or minimum over nothing is LK_ESHAPE. A scalar takes
+ * the dimensions 0 and -1.      sum: Σ x, dx += dy      mean: Σ x / n, dx += dy / n */
+LK_API Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+LK_API Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
 /* x.amax(dims), x.max(): the gradient is shared evenly among equal maxima. NaN wins. */
 LK_API Tensor *lk_max(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
 LK_API Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
-/* x.max(dim): values and, when indices is not NULL, the int64 index of the first maximum (NaN wins), which alone gets the
- * gradient. */
+/* x.max(dim): values and, when indices is not NULL, the int64 index of the first maximum (NaN
+ * wins), which alone gets the gradient. */
 LK_API Tensor *lk_max_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
 LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
-LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim); /* int64, first maximum; not differentiable */
+/* int64: the index of the first maximum or minimum; no gradient. */
+LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim);
 LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
 
-/* ---- softmax and losses (ops_softmax.c) -------------------------------------------------------------------------- */
-LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim);     /* y = e^x / Σ e^x     dx += y (dy - Σ y dy) */
-LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* y = x - ln Σ e^x    dx += dy - e^y Σ dy */
+/* ---- softmax and losses (ops_softmax.c) ----------------------------------------------------- */
+LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim); /* e^x / Σ e^x    dx += y (dy - Σ y dy) */
+LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x   dx += dy - e^y Σ dy */
 
 typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
-/* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of -log_softmax(logits)[label].
- * Rows whose label is ignore_index count nowhere. dlogits += (softmax - onehot) dy / n. Errors: a label outside
- * 0 … C-1 ("Target 10 is out of bounds"), a mean over no row. */
-LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels); /* ignore_index -100, mean */
-LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction);
-LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);  /* mean (x - y)²       dx += 2 (x - y) dy / n, dy' -= … */
+/* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of
+ * -log_softmax(logits)[label]. Rows whose label is ignore_index count nowhere. dlogits += (softmax
+ * - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of bounds"), a mean over no
+ * row. */
+/* The first: ignore_index -100, mean. */
+LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels);
+LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels,
+                                     int64_t ignore_index, Reduction reduction);
+/* F.mse_loss: mean (x - y)². dx += 2 (x - y) dy / n, and y gets the negative of that. */
+LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);
 
-/* ---- dropout (ops_dropout.c) -------------------------------------------------------------------------------------- */
+/* ---- dropout (ops_dropout.c) ---------------------------------------------------------------- */
 
-/* F.dropout(x, p): y = x noise, where noise is 0 with probability p, else 1 / (1 - p); dx += dy noise. The noise comes
- * from the tape's stream (lk_tape_seed) and is not stored: backward makes it again. p = 0 gives x itself, p = 1 zeros. */
+/* F.dropout(x, p): y = x noise, where noise is 0 with probability p, else 1 / (1 - p); dx += dy
+ * noise. The noise comes from the tape's stream (lk_tape_seed) and is not stored: backward makes
+ * it again. p = 0 gives x itself, p = 1 zeros. */
 LK_API Tensor *lk_dropout(Tape *t, Tensor *x, double p);
 
-/* ---- attention (ops_attention.c) ----------------------------------------------------------------------------------- */
+/* ---- attention (ops_attention.c) ------------------------------------------------------------ */
 
-/* F.scaled_dot_product_attention of `heads` heads side by side: q (B, S, E), k and v (B, S2, E) with E = heads d, mask
- * (B, S2) bool, true for a key that may be attended to, or NULL: all → (B, S, E). For each head, with its d columns,
- * y = dropout(softmax(q kᵀ / √d)) v. A masked score is the lowest finite number, as in Hugging Face: a row where all are
- * masked attends to all alike. Fused: no (B, heads, S, S2) tensor exists, of a row only two numbers are kept, and backward
+/* F.scaled_dot_product_attention of `heads` heads side by side: q (B, S, E), k and v (B, S2, E)
+ * with E = heads d, mask (B, S2) bool, true for a key that may be attended to, or NULL: all → (B,
+ * S, E). For each head, with its d columns, y = dropout(softmax(q kᵀ / √d)) v. A masked score is
+ * the lowest finite number, as in Hugging Face: a row where all are masked attends to all alike.
+ * Fused: no (B, heads, S, S2) tensor exists, of a row only two numbers are kept, and backward
  * makes probabilities and noise again. dq += ds k / √d, dk += dsᵀ q / √d, dv += Pᵀ dy. */
-LK_API Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, double dropout);
+LK_API Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,
+                            int64_t heads, double dropout);
 
 typedef struct AttentionOptions {
     double dropout; /* the probability that a probability is dropped; 0 outside of training */
     bool causal;    /* is_causal: query i attends to the keys 0 … i only */
 } AttentionOptions;
-LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
-                                 AttentionOptions options);
+LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,
+                                 int64_t heads, AttentionOptions options);
 
-/* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ---------------------------------------- */
+/* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ------------------- */
 LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol); /* |a - b| <= atol + rtol |b| */
+/* |a - b| <= atol + rtol |b| */
+LK_API Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol);
+/* clang-format on */
 
 #endif

@@ -1,9 +1,10 @@
-/* ops_attention.c - scaled-dot-product attention of many heads (Vaswani et al. 2017, equation 1), fused: of the S × S2
- * probabilities only a block of rows of one head exists at a time, and backward computes it again from q, k and two
- * numbers a row (as Dao et al. 2022 do). The products are lk_gemm's, the rows in between vector code.
+/* ops_attention.c - scaled-dot-product attention of many heads (Vaswani et al. 2017, equation 1),
+ * fused: of the S × S2 probabilities only a block of rows of one head exists at a time, and
+ * backward computes it again from q, k and two numbers a row (as Dao et al. 2022 do). The products
+ * are lk_gemm's, the rows in between vector code.
  *
- * A head is computed by one thread, in blocks whose borders depend on sizes only: the same bits for any number of
- * threads. */
+ * A head is computed by one thread, in blocks whose borders depend on sizes only: the same bits
+ * for any number of threads. */
 #ifndef real
 #include <float.h>
 #include <string.h>
@@ -21,7 +22,9 @@ typedef struct Attention {
     double scale;                           /* 1 / √d */
     bool causal;
     DropoutMask dropout; /* p = 0: none */
-    void *sums; /* of each row of each head the maximum and 1 / Σ e^(score - maximum); NULL: nobody needs them */
+    /* of each row of each head the maximum and 1 / Σ e^(score - maximum); NULL: nobody needs
+     * them */
+    void *sums;
 } Attention;
 
 /* One block of rows, as the arithmetic sees it: scores and probabilities are `step` apart. */
@@ -37,25 +40,17 @@ typedef struct Block {
 #define LK_REAL_SOURCE "core/ops_attention.c"
 #include "core/vector.h"
 
-/* ---- blocks and scratch ------------------------------------------------------------------------------------------ */
+/* ---- blocks and scratch --------------------------------------------------------------------- */
 
 enum { BLOCK_BYTES = 256 << 10, LINE = 64 }; /* of scores: a part of the L2 cache */
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static size_t lines(size_t bytes)
-{
-    return (bytes + LINE - 1) / LINE * LINE;
-}
+static size_t lines(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 
-/* Rows of scores begin on a cache line, and not a power of two apart, which would put a column into one cache set. */
-static int64_t row_step(const Attention *a)
-{
-    return (a->columns + 15) / 16 * 16 + 16;
-}
+/* Rows of scores begin on a cache line, and not a power of two apart, which would put a column
+ * into one cache set. */
+static int64_t row_step(const Attention *a) { return (a->columns + 15) / 16 * 16 + 16; }
 
 /* The number of blocks of rows, nearly equal. */
 static int64_t blocks_of(const Attention *a)
@@ -65,12 +60,10 @@ static int64_t blocks_of(const Attention *a)
     return (a->rows + most - 1) / most;
 }
 
-static int64_t block_rows(const Attention *a)
-{
-    return a->rows / blocks_of(a) + 1;
-}
+static int64_t block_rows(const Attention *a) { return a->rows / blocks_of(a) + 1; }
 
-/* What one thread needs: two blocks of scores, the mask of dropout, a factor for each row, the workspace of lk_gemm. */
+/* What one thread needs: two blocks of scores, the mask of dropout, a factor for each row, the
+ * workspace of lk_gemm. */
 typedef struct Scratch {
     void *scores, *grads, *factors, *workspace;
     uint8_t *keep;
@@ -78,7 +71,8 @@ typedef struct Scratch {
 
 static size_t gemm_bytes(const Attention *a)
 {
-    const int64_t rows = block_rows(a), n[][3] = { { rows, a->columns, a->d }, { rows, a->d, a->columns },
+    const int64_t rows = block_rows(a), n[][3] = { { rows, a->columns, a->d },
+                                                   { rows, a->d, a->columns },
                                                    { a->columns, a->d, rows } };
     size_t most = 1;
     for (int i = 0; i < 3; i++) {
@@ -91,7 +85,8 @@ static size_t gemm_bytes(const Attention *a)
 /* Cuts the piece of thread number i out of a block; returns the bytes of a piece. */
 static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
 {
-    size_t size = lk_dtype_size(a->dtype), rows = (size_t)block_rows(a), cells = rows * (size_t)row_step(a);
+    size_t size = lk_dtype_size(a->dtype), rows = (size_t)block_rows(a),
+           cells = rows * (size_t)row_step(a);
     size_t part[] = { lines(cells * size), lines(cells * size), lines(rows * size), lines(cells),
                       lines(gemm_bytes(a)) };
     size_t total = part[0] + part[1] + part[2] + part[3] + part[4];
@@ -105,27 +100,23 @@ static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
     return total;
 }
 
-/* ---- one head ---------------------------------------------------------------------------------------------------- */
+/* ---- one head ------------------------------------------------------------------------------- */
 
 /* The head's matrix (rows, d) in a tensor (batch, rows, heads d), from row `first`. */
 static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first)
 {
-    int64_t at = head / a->heads * x->stride[0] + first * x->stride[1] + head % a->heads * a->d * x->stride[2];
-    return (Mat){ (const char *)x->data + at * (int64_t)lk_dtype_size(a->dtype), x->stride[1], x->stride[2] };
+    int64_t at = head / a->heads * x->stride[0] + first * x->stride[1] +
+                 head % a->heads * a->d * x->stride[2];
+    return (Mat){ (const char *)x->data + at * (int64_t)lk_dtype_size(a->dtype), x->stride[1],
+                  x->stride[2] };
 }
 
-static Mat transposed(Mat m)
-{
-    return (Mat){ m.data, m.col, m.row };
-}
+static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
 
-static void *writable(Mat m)
-{
-    return (void *)(uintptr_t)m.data;
-}
+static void *writable(Mat m) { return (void *)(uintptr_t)m.data; }
 
-/* Columns behind the last one that is not masked have probability 0 and are left out: padding costs nothing. But where
- * every column of a row may be masked, all of them count alike. */
+/* Columns behind the last one that is not masked have probability 0 and are left out: padding
+ * costs nothing. But where every column of a row may be masked, all of them count alike. */
 static int64_t used_columns(const Attention *a, const bool *mask, int64_t end)
 {
     int64_t n = a->columns;
@@ -135,31 +126,34 @@ static int64_t used_columns(const Attention *a, const bool *mask, int64_t end)
 }
 
 /* Block i of a head: its borders, its scores q kᵀ, its mask of dropout. */
-static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, const Tensor *mask, int64_t head, int64_t i,
-                      const Scratch *s)
+static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, const Tensor *mask,
+                      int64_t head, int64_t i, const Scratch *s)
 {
     int64_t n = blocks_of(a), first = a->rows * i / n, rows = a->rows * (i + 1) / n - first;
     const bool *masked = mask ? (const bool *)mask->data + head / a->heads * a->columns : NULL;
     Block b = { .a = a, .first = first, .rows = rows, .step = row_step(a), .mask = masked };
     b.columns = used_columns(a, masked, first + rows);
-    if (a->sums) b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
-    lk_gemm(a->dtype, rows, b.columns, a->d, head_of(a, q, head, first), transposed(head_of(a, k, head, 0)), false,
-            s->scores, b.step, s->workspace);
+    if (a->sums)
+        b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
+    lk_gemm(a->dtype, rows, b.columns, a->d, head_of(a, q, head, first),
+            transposed(head_of(a, k, head, 0)), false, s->scores, b.step, s->workspace);
     if (a->dropout.p > 0) {
-        lk_dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns, s->keep);
+        lk_dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
+                        s->keep);
         b.keep = s->keep;
     }
     return b;
 }
 
-static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Tensor *y, const Scratch *s)
+static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Tensor *y,
+                         const Scratch *s)
 {
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
         LK_VECTOR(a->dtype, attend, &b, s->scores, s->factors);
         void *to = writable(head_of(a, y, head, b.first));
-        lk_gemm(a->dtype, b.rows, a->d, b.columns, (Mat){ s->scores, b.step, 1 }, head_of(a, in[2], head, 0), false, to,
-                y->stride[1], s->workspace);
+        lk_gemm(a->dtype, b.rows, a->d, b.columns, (Mat){ s->scores, b.step, 1 },
+                head_of(a, in[2], head, 0), false, to, y->stride[1], s->workspace);
         LK_VECTOR(a->dtype, multiply_rows, b.rows, a->d, to, y->stride[1], s->factors);
     }
 }
@@ -170,34 +164,38 @@ static void clear_head(const Attention *a, Tensor *x, int64_t head)
         memset(writable(head_of(a, x, head, r)), 0, (size_t)a->d * lk_dtype_size(a->dtype));
 }
 
-static void backward_head(const Attention *a, Tensor *const *in, int64_t head, const Tensor *dy, Tensor *const grad[3],
-                          const bool fresh[3], const Scratch *s)
+static void backward_head(const Attention *a, Tensor *const *in, int64_t head, const Tensor *dy,
+                          Tensor *const grad[3], const bool fresh[3], const Scratch *s)
 {
     for (int j = 0; j < 3; j++)
         if (grad[j] && fresh[j]) clear_head(a, grad[j], head);
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
-        Mat p = { s->scores, b.step, 1 }, ds = { s->grads, b.step, 1 }, dy_mat = head_of(a, dy, head, b.first);
+        Mat p = { s->scores, b.step, 1 }, ds = { s->grads, b.step, 1 },
+            dy_mat = head_of(a, dy, head, b.first);
         bool scores = grad[0] || grad[1];
         if (scores)
-            lk_gemm(a->dtype, b.rows, b.columns, a->d, dy_mat, transposed(head_of(a, in[2], head, 0)), false, s->grads,
-                    b.step, s->workspace);
+            lk_gemm(a->dtype, b.rows, b.columns, a->d, dy_mat,
+                    transposed(head_of(a, in[2], head, 0)), false, s->grads, b.step, s->workspace);
         LK_VECTOR(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
         if (grad[0])
             lk_gemm(a->dtype, b.rows, a->d, b.columns, ds, head_of(a, in[1], head, 0), true,
-                    writable(head_of(a, grad[0], head, b.first)), grad[0]->stride[1], s->workspace);
+                    writable(head_of(a, grad[0], head, b.first)), grad[0]->stride[1],
+                    s->workspace);
         if (grad[1])
-            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(ds), head_of(a, in[0], head, b.first), true,
-                    writable(head_of(a, grad[1], head, 0)), grad[1]->stride[1], s->workspace);
+            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(ds),
+                    head_of(a, in[0], head, b.first), true, writable(head_of(a, grad[1], head, 0)),
+                    grad[1]->stride[1], s->workspace);
         if (grad[2])
             lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(p), dy_mat, true,
                     writable(head_of(a, grad[2], head, 0)), grad[2]->stride[1], s->workspace);
     }
 }
 
-/* ---- all heads --------------------------------------------------------------------------------------------------- */
+/* ---- all heads ------------------------------------------------------------------------------ */
 
-/* Enough heads are shared out to the threads; the products of a few are computed by all threads together. */
+/* Enough heads are shared out to the threads; the products of a few are computed by all threads
+ * together. */
 typedef struct Plan {
     int threads;
     bool shared;
@@ -215,14 +213,16 @@ static Plan plan_of(Tape *t, const Attention *a)
     return plan;
 }
 
-/* With s = scale q kᵀ, P = softmax(s), N the noise of dropout and y = (P ∘ N) v: dv += (P ∘ N)ᵀ dy, dP = (dy vᵀ) ∘ N,
- * ds = P ∘ (dP - Σ_j P dP) where s is not masked, dq += scale ds k, dk += scale dsᵀ q. */
+/* With s = scale q kᵀ, P = softmax(s), N the noise of dropout and y = (P ∘ N) v: dv += (P ∘ N)ᵀ
+ * dy, dP = (dy vᵀ) ∘ N, ds = P ∘ (dP - Σ_j P dP) where s is not masked, dq += scale ds k, dk +=
+ * scale dsᵀ q. */
 static void attention_backward(Tape *t, Node *n)
 {
     const Attention *a = n->state;
     Tensor *in[4] = { n->in[0], n->in[1], n->in[2], lk_packed(t, n->in[3]) }, *grad[3];
     bool fresh[3];
-    for (int i = 0; i < 3; i++) grad[i] = a->batch ? lk_grad_in_fresh(t, n, i, &fresh[i]) : lk_grad_in(t, n, i);
+    for (int i = 0; i < 3; i++)
+        grad[i] = a->batch ? lk_grad_in_fresh(t, n, i, &fresh[i]) : lk_grad_in(t, n, i);
     if (!a->batch) return;
     Plan plan = plan_of(t, a);
     if (!plan.scratch || lk_tape_error(t)->code != LK_OK) return;
@@ -235,27 +235,38 @@ static void attention_backward(Tape *t, Node *n)
 }
 
 enum { SCORES = LK_IN0 | LK_IN1 | LK_IN3 };
-static const Op ATTENTION = { "ScaledDotProductFlashAttentionForCpuBackward0", attention_backward,
+static const Op ATTENTION = { "ScaledDotProductFlashAttentionForCpuBackward0",
+                              attention_backward,
                               { SCORES | LK_IN2, SCORES | LK_IN2, SCORES } };
 
-static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *mask, int64_t heads)
+static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor *v,
+                         const Tensor *mask, int64_t heads)
 {
     char sq[LK_SHAPE_TEXT], sk[LK_SHAPE_TEXT], sv[LK_SHAPE_TEXT];
     if (q->ndim != 3 || k->ndim != 3 || !lk_same_shape(k, v) || q->shape[0] != k->shape[0] ||
         q->shape[2] != k->shape[2])
-        lk_fail(t, LK_ESHAPE, "lk_attention: q %s, k %s and v %s: they must be (B, S, E), (B, S2, E) and (B, S2, E)",
-                lk_shape_text(q, sq), lk_shape_text(k, sk), lk_shape_text(v, sv));
+        lk_fail(
+            t, LK_ESHAPE,
+            "lk_attention: q %s, k %s and v %s: they must be (B, S, E), (B, S2, E) and (B, S2, E)",
+            lk_shape_text(q, sq), lk_shape_text(k, sk), lk_shape_text(v, sv));
     else if (heads < 1 || q->shape[2] % heads != 0)
-        lk_fail(t, LK_EVALUE, "lk_attention: the last size of q %s is not a multiple of %lld heads",
+        lk_fail(t, LK_EVALUE,
+                "lk_attention: the last size of q %s is not a multiple of %lld heads",
                 lk_shape_text(q, sq), (long long)heads);
     else if (mask && mask->dtype != LK_BOOL)
-        lk_fail(t, LK_EDTYPE, "lk_attention: the mask must be bool, not %s; lk_ne(t, mask, zero) makes one",
+        lk_fail(t, LK_EDTYPE,
+                "lk_attention: the mask must be bool, not %s; lk_ne(t, mask, zero) makes one",
                 lk_dtype_name(mask->dtype));
-    else if (mask && (mask->ndim != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != k->shape[1]))
-        lk_fail(t, LK_ESHAPE, "lk_attention: the mask %s must have a value for each key: k %s is (B, S2, E), so "
-                "(B, S2)", lk_shape_text(mask, sq), lk_shape_text(k, sk));
-    else if (k->shape[1] > (int64_t)1 << 40) /* a repeated key; products with less do not overflow */
-        lk_fail(t, LK_EMEMORY, "lk_attention: a row of scores for k %s is larger than any memory", lk_shape_text(k, sk));
+    else if (mask &&
+             (mask->ndim != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != k->shape[1]))
+        lk_fail(t, LK_ESHAPE,
+                "lk_attention: the mask %s must have a value for each key: k %s is (B, S2, E), so "
+                "(B, S2)",
+                lk_shape_text(mask, sq), lk_shape_text(k, sk));
+    else if (k->shape[1] > (int64_t)1
+                               << 40) /* a repeated key; products with less do not overflow */
+        lk_fail(t, LK_EMEMORY, "lk_attention: a row of scores for k %s is larger than any memory",
+                lk_shape_text(k, sk));
     else return true;
     return false;
 }
@@ -266,8 +277,13 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
     if (!lk_check_floating(t, "lk_attention", LK_INPUTS(q, k, v))) return NULL;
     if (!lk_check_optional(t, "lk_attention", "mask", mask)) return NULL;
     if (!check_shapes(t, q, k, v, mask, heads)) return NULL;
-    Attention a = { .dtype = q->dtype, .batch = q->shape[0], .heads = heads, .rows = q->shape[1],
-                    .columns = k->shape[1], .d = q->shape[2] / heads, .causal = options.causal };
+    Attention a = { .dtype = q->dtype,
+                    .batch = q->shape[0],
+                    .heads = heads,
+                    .rows = q->shape[1],
+                    .columns = k->shape[1],
+                    .d = q->shape[2] / heads,
+                    .causal = options.causal };
     a.scale = 1 / sqrt((double)a.d);
     if (!lk_dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
     Tensor *in[4] = { q, k, v, lk_packed(t, mask) }, *y = lk_empty(t, q->dtype, 3, q->shape);
@@ -277,7 +293,9 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
         a.batch = 0;
     }
     if (lk_records(t, 3, in) && a.batch)
-        if (!(a.sums = lk_tape_alloc(t, (size_t)(a.batch * heads * a.rows) * 2 * lk_dtype_size(q->dtype)))) return NULL;
+        if (!(a.sums = lk_tape_alloc(t, (size_t)(a.batch * heads * a.rows) * 2 *
+                                            lk_dtype_size(q->dtype))))
+            return NULL;
     if (a.batch) {
         Plan plan = plan_of(t, &a);
         if (!plan.scratch) return NULL;
@@ -291,12 +309,13 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
     return lk_record(t, &ATTENTION, y, LK_INPUTS(q, k, v, mask), &a, sizeof a);
 }
 
-Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, double dropout)
+Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
+                     double dropout)
 {
     return lk_attention_with(t, q, k, v, mask, heads, (AttentionOptions){ .dropout = dropout });
 }
 
-#else /* ---- in real, for every instruction set ------------------------------------------------------------------- */
+#else /* ---- in real, for every instruction set ----------------------------------------------- */
 
 #undef VMAX
 #undef VEXP_SUM
@@ -334,7 +353,8 @@ TARGET static void F(drop_row)(const Block *b, int64_t i, real *s)
     for (int64_t j = 0; j < b->columns; j++) s[j] *= (real)keep[j];
 }
 
-/* Products q kᵀ become e^(score - maximum), 0 where dropped; factors[i] / Σ e^… makes what follows of row i right. */
+/* Products q kᵀ become e^(score - maximum), 0 where dropped; factors[i] / Σ e^… makes what follows
+ * of row i right. */
 TARGET static void F(attend)(const Block *b, void *scores, void *factors)
 {
     const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1);
@@ -352,7 +372,8 @@ TARGET static void F(attend)(const Block *b, void *scores, void *factors)
     }
 }
 
-TARGET static void F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t step, const void *factors)
+TARGET static void F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t step,
+                                    const void *factors)
 {
     for (int64_t i = 0; i < rows; i++) {
         real *row = (real *)y + i * step;
@@ -364,10 +385,13 @@ TARGET static void F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t st
 /* Products q kᵀ become P ∘ N, and products dy vᵀ (unless NULL) scale ds. */
 TARGET static void F(differentiate)(const Block *b, void *scores, void *grads)
 {
-    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1), scale = (real)b->a->scale;
+    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1),
+               scale = (real)b->a->scale;
     for (int64_t i = 0; i < b->rows; i++) {
-        real *p = (real *)scores + i * b->step, *g = (real *)grads + i * b->step, parts[LK_LANES] = { 0 };
-        const real max = ((const real *)b->sums)[2 * i], inverse = ((const real *)b->sums)[2 * i + 1];
+        real *p = (real *)scores + i * b->step, *g = (real *)grads + i * b->step,
+             parts[LK_LANES] = { 0 };
+        const real max = ((const real *)b->sums)[2 * i],
+                   inverse = ((const real *)b->sums)[2 * i + 1];
         F(mask_row)(b, i, p);
         VEXP_SUM(b->columns, p, max, p, parts);
         if (grads) {

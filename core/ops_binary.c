@@ -5,7 +5,8 @@
 #include "core/internal.h"
 #include "core/ops.h"
 
-/*      name  grad_fn         da, db are made of         y =        da +=                               db +=          */
+/* clang-format off */
+/*      name  grad_fn         da, db are made of         y =        da +=                               db += */
 #define BINARY_OPS(_) \
     _(add, "AddBackward0", 0, 0,                          a + b,     dy,                                 dy) \
     _(sub, "SubBackward0", 0, 0,                          a - b,     dy,                                 -dy) \
@@ -13,6 +14,7 @@
     _(div, "DivBackward0", LK_IN1, LK_IN0 | LK_IN1,       a / b,     dy / b,                             -dy * (a / b / b)) \
     _(pow, "PowBackward1", LK_IN0 | LK_IN1, LK_IN0 | LK_IN1 | LK_OUT, \
       pow(a, b), b == 0 ? 0 : dy * (b * pow(a, b - 1)), a == 0 && b >= 0 ? 0 : dy * (y * log(a)))
+/* clang-format on */
 
 #define LK_REAL_SOURCE "core/ops_binary.c"
 #include "core/real.h"
@@ -23,8 +25,8 @@ typedef struct Binary {
     RowFn *forward[2], *backward[2][2]; /* [float64], [operand][float64] */
 } Binary;
 
-/* A broadcast operand gets its gradient in two steps: every element of y contributes to a temporary, then the
- * contributions to one place are summed. */
+/* A broadcast operand gets its gradient in two steps: every element of y contributes to a
+ * temporary, then the contributions to one place are summed. */
 static void operand_backward(Tape *t, Node *n, int i)
 {
     const Binary *op = (const Binary *)n->op;
@@ -58,8 +60,11 @@ static Tensor *binary(Tape *t, const Binary *op, Tensor *a, Tensor *b)
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (!lk_check_floating(t, op->function, LK_INPUTS(a, b))) return NULL;
     if (!lk_broadcast_shape(a, b, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be equal "
-                       "or 1", op->function, lk_shape_text(a, sa), lk_shape_text(b, sb));
+        return lk_fail(
+            t, LK_ESHAPE,
+            "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be equal "
+            "or 1",
+            op->function, lk_shape_text(a, sa), lk_shape_text(b, sb));
     Tensor *y = lk_empty(t, a->dtype, ndim, shape);
     if (!y) return NULL;
     lk_loop(op->forward[y->dtype == LK_F64], NULL, 3, (const Tensor *const[]){ y, a, b });
@@ -67,7 +72,8 @@ static Tensor *binary(Tape *t, const Binary *op, Tensor *a, Tensor *b)
 }
 
 #define DEFINE_BINARY(name, grad_fn, needs_a, needs_b, y, da, db) \
-    static const Binary name##_op = { { grad_fn, binary_backward, { needs_a, needs_b } }, "lk_" #name, \
+    static const Binary name##_op = { { grad_fn, binary_backward, { needs_a, needs_b } }, \
+                                      "lk_" #name, \
                                       { name##_row_f32, name##_row_f64 }, \
                                       { { name##_da_row_f32, name##_da_row_f64 }, \
                                         { name##_db_row_f32, name##_db_row_f64 } } };
@@ -79,7 +85,7 @@ Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b) { return binary(t, &mul_op, a, b);
 Tensor *lk_div(Tape *t, Tensor *a, Tensor *b) { return binary(t, &div_op, a, b); }
 Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b) { return binary(t, &pow_op, a, b); }
 
-#else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
+#else /* ---- rows in real: float, then double ------------------------------------------------- */
 
 #define BINARY_ROW(name, formula) \
     static void F(name##_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
@@ -88,9 +94,15 @@ Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b) { return binary(t, &pow_op, a, b);
         const real *as = p[1], *bs = p[2]; \
         (void)arg; \
         if (step[0] == 1 && step[1] == 1 && step[2] == 1) \
-            for (int64_t i = 0; i < n; i++) { const real a = as[i], b = bs[i]; ys[i] = formula; } \
+            for (int64_t i = 0; i < n; i++) { \
+                const real a = as[i], b = bs[i]; \
+                ys[i] = formula; \
+            } \
         else \
-            for (int64_t i = 0; i < n; i++) { const real a = as[i * step[1]], b = bs[i * step[2]]; ys[i * step[0]] = formula; } \
+            for (int64_t i = 0; i < n; i++) { \
+                const real a = as[i * step[1]], b = bs[i * step[2]]; \
+                ys[i * step[0]] = formula; \
+            } \
     }
 #define BINARY_BACKWARD_ROW(name, gradient) \
     static void F(name##_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
@@ -99,7 +111,8 @@ Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b) { return binary(t, &pow_op, a, b);
         const real *dys = p[1], *as = p[2], *bs = p[3], *ys = p[4]; \
         (void)arg; \
         for (int64_t i = 0; i < n; i++) { \
-            const real dy = dys[i * step[1]], a = as[i * step[2]], b = bs[i * step[3]], y = ys[i * step[4]]; \
+            const real dy = dys[i * step[1]], a = as[i * step[2]], b = bs[i * step[3]], \
+                       y = ys[i * step[4]]; \
             (void)a, (void)b, (void)y; \
             ds[i * step[0]] += gradient; \
         } \

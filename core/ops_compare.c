@@ -1,4 +1,5 @@
-/* ops_compare.c - comparisons: bool tensors, any dtype, no gradient. What is done with a mask: lk_count, lk_mask_rows. */
+/* ops_compare.c - comparisons: bool tensors, any dtype, no gradient. What is done with a mask:
+ * lk_count, lk_mask_rows. */
 #include <math.h>
 
 #include "core/internal.h"
@@ -27,10 +28,7 @@ static bool holds(const Comparison *c, double a, double b)
 }
 
 /* int64 does not fit a double beyond 2^53: the sign of a - b does. */
-static double int_order(int64_t a, int64_t b)
-{
-    return (double)((a > b) - (a < b));
-}
+static double int_order(int64_t a, int64_t b) { return (double)((a > b) - (a < b)); }
 
 static void compare_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
@@ -41,10 +39,12 @@ static void compare_row(int64_t n, void *const *p, const int64_t *step, const vo
     double a[PIECE], b[PIECE];
     for (int64_t first = 0; first < n; first += PIECE) {
         int64_t count = n - first < PIECE ? n - first : PIECE;
-        const char *pa = (const char *)p[1] + first * step[1] * size, *pb = (const char *)p[2] + first * step[2] * size;
+        const char *pa = (const char *)p[1] + first * step[1] * size,
+                   *pb = (const char *)p[2] + first * step[2] * size;
         if (c->dtype == LK_I64 && c->relation != CLOSE) {
             for (int64_t i = 0; i < count; i++) {
-                a[i] = int_order(((const int64_t *)pa)[i * step[1]], ((const int64_t *)pb)[i * step[2]]);
+                a[i] = int_order(((const int64_t *)pa)[i * step[1]],
+                                 ((const int64_t *)pb)[i * step[2]]);
                 b[i] = 0;
             }
         } else {
@@ -62,27 +62,50 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, function, LK_INPUTS(a, b))) return NULL;
     if (a->dtype != b->dtype)
-        return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same", function,
-                       lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
+        return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same",
+                       function, lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
     if (!lk_broadcast_shape(a, b, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be "
-                       "equal or 1", function, lk_shape_text(a, sa), lk_shape_text(b, sb));
+        return lk_fail(
+            t, LK_ESHAPE,
+            "%s: %s and %s do not broadcast: aligned at the last dimension, sizes must be "
+            "equal or 1",
+            function, lk_shape_text(a, sa), lk_shape_text(b, sb));
     Tensor *y = lk_empty(t, LK_BOOL, ndim, shape);
     c.dtype = a->dtype;
     if (y) lk_loop(compare_row, &c, 3, (const Tensor *const[]){ y, a, b });
     return y;
 }
 
-Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_eq", a, b, (Comparison){ .relation = EQ }); }
-Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_ne", a, b, (Comparison){ .relation = NE }); }
-Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_lt", a, b, (Comparison){ .relation = LT }); }
-Tensor *lk_le(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_le", a, b, (Comparison){ .relation = LE }); }
-Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_gt", a, b, (Comparison){ .relation = GT }); }
-Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b) { return compare(t, "lk_ge", a, b, (Comparison){ .relation = GE }); }
+Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_eq", a, b, (Comparison){ .relation = EQ });
+}
+Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_ne", a, b, (Comparison){ .relation = NE });
+}
+Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_lt", a, b, (Comparison){ .relation = LT });
+}
+Tensor *lk_le(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_le", a, b, (Comparison){ .relation = LE });
+}
+Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_gt", a, b, (Comparison){ .relation = GT });
+}
+Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_ge", a, b, (Comparison){ .relation = GE });
+}
 
 Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol)
 {
     if (!(rtol >= 0 && atol >= 0))
-        return lk_fail(t, LK_EVALUE, "lk_isclose: rtol %g and atol %g must not be negative or NaN", rtol, atol);
-    return compare(t, "lk_isclose", a, b, (Comparison){ .relation = CLOSE, .rtol = rtol, .atol = atol });
+        return lk_fail(t, LK_EVALUE, "lk_isclose: rtol %g and atol %g must not be negative or NaN",
+                       rtol, atol);
+    return compare(t, "lk_isclose", a, b,
+                   (Comparison){ .relation = CLOSE, .rtol = rtol, .atol = atol });
 }

@@ -8,7 +8,7 @@
 #define LK_REAL_SOURCE "core/ops_copy.c"
 #include "core/real.h"
 
-/* ---- copies ----------------------------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 /* y = x, perhaps rounded, so dx += dy in the dtype of x. */
 static void copy_backward(Tape *t, Node *n)
@@ -48,7 +48,7 @@ Tensor *lk_to(Tape *t, Tensor *x, DType dtype)
     return lk_is_floating(dtype) ? lk_record(t, &TO, y, LK_INPUTS(x), NULL, 0) : y;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 static int64_t row_length(const Tensor *x)
 {
@@ -62,8 +62,8 @@ static void select_rows_backward(Tape *t, Node *n)
 {
     Tensor *dx = lk_grad_in(t, n, 0), *index = n->in[1];
     if (dx)
-        LK_REAL(dx->dtype, add_rows, index->shape[0], row_length(dx), dx->shape[0], index->data, index->stride[0],
-                n->grad->data, dx->data);
+        LK_REAL(dx->dtype, add_rows, index->shape[0], row_length(dx), dx->shape[0], index->data,
+                index->stride[0], n->grad->data, dx->data);
 }
 
 static const Op SELECT_ROWS = { "IndexBackward0", select_rows_backward, { LK_IN1 } };
@@ -73,16 +73,20 @@ Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index)
     char sx[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_select_rows", LK_INPUTS(x, index))) return NULL;
     if (index->dtype != LK_I64)
-        return lk_fail(t, LK_EDTYPE, "lk_select_rows: the index must be int64, not %s%s", lk_dtype_name(index->dtype),
+        return lk_fail(t, LK_EDTYPE, "lk_select_rows: the index must be int64, not %s%s",
+                       lk_dtype_name(index->dtype),
                        index->dtype == LK_BOOL ? "; lk_mask_rows takes a mask" : "");
     if (x->ndim < 1 || index->ndim != 1)
-        return lk_fail(t, LK_ESHAPE, "lk_select_rows: x %s needs at least 1 dimension and the index %s exactly 1",
-                       lk_shape_text(x, sx), lk_shape_text(index, si));
+        return lk_fail(
+            t, LK_ESHAPE,
+            "lk_select_rows: x %s needs at least 1 dimension and the index %s exactly 1",
+            lk_shape_text(x, sx), lk_shape_text(index, si));
     const int64_t *rows = index->data;
     for (int64_t i = 0; i < index->shape[0]; i++) {
         int64_t row = rows[i * index->stride[0]];
         if (row < -x->shape[0] || row >= x->shape[0])
-            return lk_fail(t, LK_EVALUE, "lk_select_rows: index %lld at position %lld is out of range for %s",
+            return lk_fail(t, LK_EVALUE,
+                           "lk_select_rows: index %lld at position %lld is out of range for %s",
                            (long long)row, (long long)i, lk_shape_text(x, sx));
     }
     int64_t shape[LK_MAX_DIMS];
@@ -94,7 +98,8 @@ Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index)
     for (int64_t i = 0; i < shape[0] && bytes; i++) {
         int64_t row = rows[i * index->stride[0]];
         if (row < 0) row += x->shape[0];
-        memcpy((char *)y->data + (size_t)i * bytes, (const char *)packed->data + (size_t)row * bytes, bytes);
+        memcpy((char *)y->data + (size_t)i * bytes,
+               (const char *)packed->data + (size_t)row * bytes, bytes);
     }
     return lk_record(t, &SELECT_ROWS, y, LK_INPUTS(x, index), NULL, 0);
 }
@@ -104,9 +109,11 @@ Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask)
     char sx[LK_SHAPE_TEXT], sm[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_mask_rows", LK_INPUTS(x, mask))) return NULL;
     if (mask->dtype != LK_BOOL)
-        return lk_fail(t, LK_EDTYPE, "lk_mask_rows: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
+        return lk_fail(t, LK_EDTYPE, "lk_mask_rows: the mask must be bool, not %s",
+                       lk_dtype_name(mask->dtype));
     if (mask->ndim != 1 || x->ndim < 1 || mask->shape[0] != x->shape[0])
-        return lk_fail(t, LK_ESHAPE, "lk_mask_rows: mask %s does not have one value for each row of %s",
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_mask_rows: mask %s does not have one value for each row of %s",
                        lk_shape_text(mask, sm), lk_shape_text(x, sx));
     Tensor *index = lk_empty(t, LK_I64, LK_SHAPE(lk_count(mask)));
     if (!index) return NULL;
@@ -117,9 +124,10 @@ Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask)
     return lk_select_rows(t, x, index);
 }
 
-#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+#else /* ---- in real: float, then double ------------------------------------------------------ */
 
-static void F(add_rows)(int64_t count, int64_t n, int64_t rows, const int64_t *index, int64_t step, const real *dy, real *dx)
+static void F(add_rows)(int64_t count, int64_t n, int64_t rows, const int64_t *index, int64_t step,
+                        const real *dy, real *dx)
 {
     for (int64_t i = 0; i < count; i++, dy += n) {
         int64_t row = index[i * step];

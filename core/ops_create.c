@@ -1,4 +1,5 @@
-/* ops_create.c - tensors from nothing: leaves on the tape, without gradient. Owned ones: core/tensor.c. */
+/* ops_create.c - tensors from nothing: leaves on the tape, without gradient. Owned ones:
+ * core/tensor.c. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -29,7 +30,8 @@ Tensor *lk_scalar(Tape *t, DType dtype, double value)
 Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values)
 {
     Tensor *x = lk_empty(t, dtype, ndim, shape);
-    if (x && x->storage->bytes && !values) return lk_fail(t, LK_EVALUE, "lk_tensor: the values are NULL");
+    if (x && x->storage->bytes && !values)
+        return lk_fail(t, LK_EVALUE, "lk_tensor: the values are NULL");
     if (x && x->storage->bytes) memcpy(x->data, values, x->storage->bytes);
     return x;
 }
@@ -38,19 +40,22 @@ Tensor *lk_arange(Tape *t, int64_t start, int64_t end)
 {
     int64_t n = 0;
     if (end > start && __builtin_sub_overflow(end, start, &n))
-        return lk_fail(t, LK_EVALUE, "lk_arange: %lld … %lld has too many values", (long long)start, (long long)end);
+        return lk_fail(t, LK_EVALUE, "lk_arange: %lld … %lld has too many values",
+                       (long long)start, (long long)end);
     Tensor *x = lk_empty(t, LK_I64, LK_SHAPE(n));
     for (int64_t i = 0; x && i < n; i++) ((int64_t *)x->data)[i] = start + i;
     return x;
 }
 
-/* ---- random ---------------------------------------------------------------------------------------------------- */
+/* ---- random --------------------------------------------------------------------------------- */
 
-static Tensor *random_floats(Tape *t, const char *function, Rng *rng, DType dtype, int ndim, const int64_t *shape)
+static Tensor *random_floats(Tape *t, const char *function, Rng *rng, DType dtype, int ndim,
+                             const int64_t *shape)
 {
     if (!rng) return lk_fail(t, LK_EVALUE, "%s: the generator is NULL", function);
     if (!lk_is_floating(dtype))
-        return lk_fail(t, LK_EDTYPE, "%s: makes float32 or float64, not %s", function, lk_dtype_name(dtype));
+        return lk_fail(t, LK_EDTYPE, "%s: makes float32 or float64, not %s", function,
+                       lk_dtype_name(dtype));
     return lk_empty(t, dtype, ndim, shape);
 }
 
@@ -72,9 +77,11 @@ Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim, const
 {
     if (!rng) return lk_fail(t, LK_EVALUE, "lk_randint: the generator is NULL");
     if (low >= high)
-        return lk_fail(t, LK_EVALUE, "lk_randint: low %lld must be below high %lld", (long long)low, (long long)high);
+        return lk_fail(t, LK_EVALUE, "lk_randint: low %lld must be below high %lld",
+                       (long long)low, (long long)high);
     Tensor *x = lk_empty(t, LK_I64, ndim, shape);
-    for (int64_t i = 0, n = x ? lk_numel(x) : 0; i < n; i++) ((int64_t *)x->data)[i] = lk_random_int(rng, low, high);
+    for (int64_t i = 0, n = x ? lk_numel(x) : 0; i < n; i++)
+        ((int64_t *)x->data)[i] = lk_random_int(rng, low, high);
     return x;
 }
 

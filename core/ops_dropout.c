@@ -20,7 +20,8 @@ static const Op DROPOUT = { "MulBackward0", dropout_backward, { 0 } };
 Tensor *lk_dropout(Tape *t, Tensor *x, double p)
 {
     DropoutMask mask;
-    if (!lk_check_floating(t, "lk_dropout", 1, &x) || !lk_dropout_mask(t, "lk_dropout", p, &mask)) return NULL;
+    if (!lk_check_floating(t, "lk_dropout", 1, &x) || !lk_dropout_mask(t, "lk_dropout", p, &mask))
+        return NULL;
     if (p == 0) return x;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (!packed || !y) return NULL;
@@ -28,7 +29,7 @@ Tensor *lk_dropout(Tape *t, Tensor *x, double p)
     return lk_record(t, &DROPOUT, y, LK_INPUTS(x), &mask, sizeof mask);
 }
 
-#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+#else /* ---- in real: float, then double ------------------------------------------------------ */
 
 /* y = x noise or y += x noise. A dropped infinity is a NaN, as in PyTorch. */
 static void F(multiply)(const DropoutMask *mask, int64_t n, const real *x, real *y, bool add)

@@ -4,8 +4,8 @@
 #include "core/internal.h"
 #include "core/ops.h"
 
-/* y_i = W_id(i), so dW_id(i) += dy_i, in the order of i; the padding row gets nothing. Threads share the columns, in
- * stripes of fixed width, so that each adds in that order. */
+/* y_i = W_id(i), so dW_id(i) += dy_i, in the order of i; the padding row gets nothing. Threads
+ * share the columns, in stripes of fixed width, so that each adds in that order. */
 static void embedding_backward(Tape *t, Node *n)
 {
     enum { STRIPE = 64, BLOCK = 1 << 20 };
@@ -14,24 +14,24 @@ static void embedding_backward(Tape *t, Node *n)
     Tensor *dw = lk_grad_in_fresh(t, n, 0, &fresh), *ids = lk_packed(t, n->in[1]);
     if (!dw || !ids) return;
     char *bytes = dw->data;
-    const int64_t size = (int64_t)dw->storage->bytes, count = lk_numel(ids), d = dw->shape[1], *id = ids->data;
+    const int64_t size = (int64_t)dw->storage->bytes, count = lk_numel(ids), d = dw->shape[1],
+                  *id = ids->data;
     if (fresh) { /* a table of words is large: all threads clear it */
 #pragma omp parallel for schedule(static) if (size > BLOCK)
         for (int64_t first = 0; first < size; first += BLOCK)
             memset(bytes + first, 0, (size_t)(size - first < BLOCK ? size - first : BLOCK));
     }
-    LK_WITH_REAL(dw->dtype,
-        const real *dy = n->grad->data;
-        real *to = dw->data;
-        _Pragma("omp parallel for schedule(static) if (count * d > 1 << 15)")
-        for (int64_t first = 0; first < d; first += STRIPE) {
+    LK_WITH_REAL(
+        dw->dtype, const real *dy = n->grad->data; real *to = dw->data; _Pragma(
+            "omp parallel for schedule(static) if (count * d > 1 << 15)") for (int64_t first = 0;
+                                                                               first < d;
+                                                                               first += STRIPE) {
             const int64_t width = d - first < STRIPE ? d - first : STRIPE;
             for (int64_t i = 0; i < count; i++) {
                 if (id[i] == padding) continue;
                 for (int64_t j = first; j < first + width; j++) to[id[i] * d + j] += dy[i * d + j];
             }
-        }
-    );
+        });
 }
 
 static const Op EMBEDDING = { "EmbeddingBackward0", embedding_backward, { LK_IN1 } };
@@ -45,11 +45,13 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
         return lk_fail(t, LK_EDTYPE, "lk_embedding: ids must be int64, not %s; lk_to converts",
                        lk_dtype_name(ids->dtype));
     if (weight->ndim != 2 || ids->ndim >= LK_MAX_DIMS)
-        return lk_fail(t, LK_ESHAPE, "lk_embedding: weight %s must have 2 dimensions and ids %s at most %d",
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_embedding: weight %s must have 2 dimensions and ids %s at most %d",
                        lk_shape_text(weight, sw), lk_shape_text(ids, si), LK_MAX_DIMS - 1);
     const int64_t rows = weight->shape[0], d = weight->shape[1], count = lk_numel(ids);
     if (padding_idx < -1 || padding_idx >= rows)
-        return lk_fail(t, LK_EVALUE, "lk_embedding: padding_idx %lld is no row of weight %s; -1 is none",
+        return lk_fail(t, LK_EVALUE,
+                       "lk_embedding: padding_idx %lld is no row of weight %s; -1 is none",
                        (long long)padding_idx, lk_shape_text(weight, sw));
     int64_t shape[LK_MAX_DIMS];
     memcpy(shape, ids->shape, sizeof shape);
@@ -60,12 +62,16 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
     const int64_t *id = packed->data;
     for (int64_t i = 0; i < count; i++)
         if (id[i] < 0 || id[i] >= rows)
-            return lk_fail(t, LK_EVALUE, "lk_embedding: index out of range: id %lld at position %lld of ids %s, but "
-                           "weight %s has rows 0 … %lld", (long long)id[i], (long long)i, lk_shape_text(ids, si),
-                           lk_shape_text(weight, sw), (long long)rows - 1);
+            return lk_fail(
+                t, LK_EVALUE,
+                "lk_embedding: index out of range: id %lld at position %lld of ids %s, but "
+                "weight %s has rows 0 … %lld",
+                (long long)id[i], (long long)i, lk_shape_text(ids, si), lk_shape_text(weight, sw),
+                (long long)rows - 1);
     const size_t bytes = (size_t)d * lk_dtype_size(weight->dtype);
     if (bytes > 0)
         for (int64_t i = 0; i < count; i++)
-            memcpy((char *)y->data + (size_t)i * bytes, (const char *)table->data + (size_t)id[i] * bytes, bytes);
+            memcpy((char *)y->data + (size_t)i * bytes,
+                   (const char *)table->data + (size_t)id[i] * bytes, bytes);
     return lk_record(t, &EMBEDDING, y, LK_INPUTS(weight, ids), &padding_idx, sizeof padding_idx);
 }

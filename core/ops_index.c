@@ -8,13 +8,14 @@
 #define LK_REAL_SOURCE "core/ops_index.c"
 #include "core/real.h"
 
-/* ---- gather ------------------------------------------------------------------------------------------------------ */
+/* ---- gather --------------------------------------------------------------------------------- */
 
 /* Where element i of a contiguous index leads in x, for all of them: offsets into place[]. */
 static void find_places(const Tensor *x, int dim, const Tensor *index, int64_t *place)
 {
     const int64_t *at = index->data, along = x->ndim ? x->stride[dim] : 0;
-    int64_t coordinate[LK_MAX_DIMS] = { 0 }, offset = 0; /* of the element, but for the gathered dimension */
+    /* of the element, but for the gathered dimension */
+    int64_t coordinate[LK_MAX_DIMS] = { 0 }, offset = 0;
     for (int64_t i = 0; i < lk_numel(index); i++) {
         place[i] = offset + at[i] * along;
         for (int d = index->ndim - 1; d >= 0; d--) { /* the next element: as an odometer counts */
@@ -44,31 +45,38 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
     char sx[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_gather", LK_INPUTS(x, index))) return NULL;
     if (index->dtype != LK_I64)
-        return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s", lk_dtype_name(index->dtype));
+        return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s",
+                       lk_dtype_name(index->dtype));
     int at = lk_check_dim(t, "lk_gather", x->ndim, dim);
     if (at < 0) return NULL;
     bool fits = index->ndim == x->ndim;
     for (int d = 0; fits && d < x->ndim; d++) fits = d == at || index->shape[d] <= x->shape[d];
     if (!fits)
-        return lk_fail(t, LK_ESHAPE, "lk_gather: the index %s must have as many dimensions as x %s, and be no larger "
-                       "except along dimension %d", lk_shape_text(index, si), lk_shape_text(x, sx), at);
+        return lk_fail(
+            t, LK_ESHAPE,
+            "lk_gather: the index %s must have as many dimensions as x %s, and be no larger "
+            "except along dimension %d",
+            lk_shape_text(index, si), lk_shape_text(x, sx), at);
     Tensor *packed = lk_packed(t, index), *y = lk_empty(t, x->dtype, index->ndim, index->shape);
     if (!packed || !y) return NULL;
     const int64_t *values = packed->data, size = lk_dim_size(x, at);
     for (int64_t i = 0; i < lk_numel(index); i++)
         if (values[i] < 0 || values[i] >= size)
-            return lk_fail(t, LK_EVALUE, "lk_gather: index %lld is out of bounds for dimension %d of %s",
+            return lk_fail(t, LK_EVALUE,
+                           "lk_gather: index %lld is out of bounds for dimension %d of %s",
                            (long long)values[i], at, lk_shape_text(x, sx));
     int64_t *place = lk_tape_scratch(t, (size_t)lk_numel(index) * sizeof *place);
     if (!place) return NULL;
     find_places(x, at, packed, place);
     const size_t bytes = lk_dtype_size(x->dtype);
     for (int64_t i = 0; i < lk_numel(index); i++)
-        memcpy((char *)y->data + (size_t)i * bytes, (const char *)x->data + place[i] * (int64_t)bytes, bytes);
-    return lk_is_floating(x->dtype) ? lk_record(t, &GATHER, y, LK_INPUTS(x, index), &at, sizeof at) : y;
+        memcpy((char *)y->data + (size_t)i * bytes,
+               (const char *)x->data + place[i] * (int64_t)bytes, bytes);
+    return lk_is_floating(x->dtype) ? lk_record(t, &GATHER, y, LK_INPUTS(x, index), &at, sizeof at)
+                                    : y;
 }
 
-/* ---- cat --------------------------------------------------------------------------------------------------------- */
+/* ---- cat ------------------------------------------------------------------------------------ */
 
 /* n places of x along dim, from `first` on. */
 static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
@@ -80,10 +88,7 @@ static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
 }
 
 /* PyTorch leaves a tensor of shape (0) out, whatever the others are. */
-static bool is_nothing(const Tensor *x)
-{
-    return x->ndim == 1 && x->shape[0] == 0;
-}
+static bool is_nothing(const Tensor *x) { return x->ndim == 1 && x->shape[0] == 0; }
 
 /* y is its parts side by side, so each dx += its part of dy. */
 static void cat_backward(Tape *t, Node *n)
@@ -104,11 +109,13 @@ static const Op CAT = { "CatBackward0", cat_backward, { 0 } };
 Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
 {
     char s0[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
-    if (count < 1) return lk_fail(t, LK_EVALUE, "lk_cat: %d tensors; there must be one at least", count);
+    if (count < 1)
+        return lk_fail(t, LK_EVALUE, "lk_cat: %d tensors; there must be one at least", count);
     if (!x || !lk_check_operands(t, "lk_cat", count, x)) return NULL;
     const Tensor *first = x[0];
     for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
-    if (first->ndim == 0) return lk_fail(t, LK_ESHAPE, "lk_cat: a scalar has no dimension %d", dim);
+    if (first->ndim == 0)
+        return lk_fail(t, LK_ESHAPE, "lk_cat: a scalar has no dimension %d", dim);
     int at = lk_check_dim(t, "lk_cat", first->ndim, dim);
     if (at < 0) return NULL;
     int64_t shape[LK_MAX_DIMS];
@@ -120,9 +127,11 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
                            lk_dtype_name(first->dtype), lk_dtype_name(x[i]->dtype));
         if (is_nothing(x[i])) continue;
         bool fits = x[i]->ndim == first->ndim;
-        for (int d = 0; fits && d < first->ndim; d++) fits = d == at || x[i]->shape[d] == first->shape[d];
+        for (int d = 0; fits && d < first->ndim; d++)
+            fits = d == at || x[i]->shape[d] == first->shape[d];
         if (!fits)
-            return lk_fail(t, LK_ESHAPE, "lk_cat: %s and %s must have the same sizes except along dimension %d",
+            return lk_fail(t, LK_ESHAPE,
+                           "lk_cat: %s and %s must have the same sizes except along dimension %d",
                            lk_shape_text(first, s0), lk_shape_text(x[i], si), at);
         if (__builtin_add_overflow(shape[at], x[i]->shape[at], &shape[at]))
             return lk_fail(t, LK_EMEMORY, "lk_cat: dimension %d is larger than any memory", at);
@@ -139,7 +148,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
     return lk_is_floating(y->dtype) ? lk_record(t, &CAT, y, count, x, &at, sizeof at) : y;
 }
 
-/* ---- masked fill ------------------------------------------------------------------------------------------------- */
+/* ---- masked fill ---------------------------------------------------------------------------- */
 
 /* y = x where the mask is false, so dx += dy there; summed where x was broadcast. */
 static void masked_fill_backward(Tape *t, Node *n)
@@ -148,13 +157,15 @@ static void masked_fill_backward(Tape *t, Node *n)
     if (!dx) return;
     Tensor parts = *n->grad, spread = lk_spread(dx, parts.ndim, parts.shape);
     if (lk_same_shape(dx, n->grad)) {
-        lk_loop(LK_ROW(dx->dtype, add_unmasked_row), NULL, 3, (const Tensor *const[]){ dx, n->grad, n->in[1] });
+        lk_loop(LK_ROW(dx->dtype, add_unmasked_row), NULL, 3,
+                (const Tensor *const[]){ dx, n->grad, n->in[1] });
         return;
     }
     parts.data = lk_tape_scratch(t, n->grad->storage->bytes);
     if (!parts.data) return;
     double zero = 0;
-    lk_loop(LK_ROW(dx->dtype, fill_row), &zero, 3, (const Tensor *const[]){ &parts, n->grad, n->in[1] });
+    lk_loop(LK_ROW(dx->dtype, fill_row), &zero, 3,
+            (const Tensor *const[]){ &parts, n->grad, n->in[1] });
     lk_accumulate(t, &spread, &parts);
 }
 
@@ -168,17 +179,20 @@ Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value)
     if (!lk_check_operands(t, "lk_masked_fill", LK_INPUTS(x, mask))) return NULL;
     if (!lk_check_floating(t, "lk_masked_fill", 1, &x)) return NULL;
     if (mask->dtype != LK_BOOL)
-        return lk_fail(t, LK_EDTYPE, "lk_masked_fill: the mask must be bool, not %s", lk_dtype_name(mask->dtype));
+        return lk_fail(t, LK_EDTYPE, "lk_masked_fill: the mask must be bool, not %s",
+                       lk_dtype_name(mask->dtype));
     if (!lk_broadcast_shape(x, mask, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "lk_masked_fill: %s and the mask %s do not broadcast: aligned at the last "
-                       "dimension, sizes must be equal or 1", lk_shape_text(x, sx), lk_shape_text(mask, sm));
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_masked_fill: %s and the mask %s do not broadcast: aligned at the last "
+                       "dimension, sizes must be equal or 1",
+                       lk_shape_text(x, sx), lk_shape_text(mask, sm));
     Tensor *y = lk_empty(t, x->dtype, ndim, shape);
     if (!y) return NULL;
     lk_loop(LK_ROW(x->dtype, fill_row), &value, 3, (const Tensor *const[]){ y, x, mask });
     return lk_record(t, &MASKED_FILL, y, LK_INPUTS(x, mask), NULL, 0);
 }
 
-#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+#else /* ---- in real: float, then double ------------------------------------------------------ */
 
 /* dx[place] += dy, one after the other: places repeat. */
 static void F(scatter)(int64_t n, const int64_t *place, const real *dy, real *dx)

@@ -1,22 +1,23 @@
-/* ops_matmul.c - matrix products. The arithmetic is in core/gemm.h; here are shapes, gradients and PyTorch's names. */
+/* ops_matmul.c - matrix products. The arithmetic is in core/gemm.h; here are shapes, gradients and
+ * PyTorch's names. */
 #include "core/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
-static Mat transposed(Mat m)
-{
-    return (Mat){ m.data, m.col, m.row };
-}
+static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
 
-/* C = A B or C += A B with the tape's scratch as workspace; false, with the error kept, when there is no memory. */
-static bool gemm(Tape *t, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c)
+/* C = A B or C += A B with the tape's scratch as workspace; false, with the error kept, when there
+ * is no memory. */
+static bool gemm(Tape *t, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
+                 bool accumulate, void *c)
 {
     void *workspace = lk_tape_scratch(t, lk_gemm_workspace(dtype, m, n, k));
     if (workspace) lk_gemm(dtype, m, n, k, a, b, accumulate, c, n, workspace);
     return workspace != NULL;
 }
 
-/* x (…, k) as a matrix with all leading dimensions as its rows. Copied only if they have no common stride. */
+/* x (…, k) as a matrix with all leading dimensions as its rows. Copied only if they have no common
+ * stride. */
 static Mat as_matrix(Tape *t, Tensor *x)
 {
     if (x->ndim == 1) return (Mat){ x->data, 0, x->stride[0] };
@@ -24,7 +25,8 @@ static Mat as_matrix(Tape *t, Tensor *x)
     for (int d = x->ndim - 2; d > 0; d--)
         even = even && (x->shape[d - 1] == 1 || x->stride[d - 1] == x->stride[d] * x->shape[d]);
     if (!even) x = lk_packed(t, x);
-    return x ? (Mat){ x->data, x->stride[x->ndim - 2], x->stride[x->ndim - 1] } : (Mat){ NULL, 0, 0 };
+    return x ? (Mat){ x->data, x->stride[x->ndim - 2], x->stride[x->ndim - 1] }
+             : (Mat){ NULL, 0, 0 };
 }
 
 static int64_t leading_rows(const Tensor *x)
@@ -43,7 +45,7 @@ static Tensor *result(Tape *t, const Tensor *x, int64_t n)
     return lk_empty(t, x->dtype, x->ndim, shape);
 }
 
-/* ---- y = a b --------------------------------------------------------------------------------------------------- */
+/* ---- y = a b -------------------------------------------------------------------------------- */
 
 /* A 1-D operand of torch.matmul is a row on the left and a column on the right. */
 static Tensor with_matrix(const Tensor *x, bool as_row)
@@ -73,11 +75,12 @@ static Tensor over_batch(const Tensor *x, const Tensor *y)
     return lk_spread(x, y->ndim, shape);
 }
 
-/* Many products: C's matrices are counted along the dimensions in which C moves; along the others, where C's
- * gradient was broadcast, its products are summed, always in the same order. */
+/* Many products: C's matrices are counted along the dimensions in which C moves; along the others,
+ * where C's gradient was broadcast, its products are summed, always in the same order. */
 typedef struct Batch {
     int ndim;
-    int64_t shape[LK_MAX_DIMS], step[LK_MAX_DIMS][3]; /* of C, A, B; first the dimensions of the sum, innermost first */
+    /* of C, A, B; first the dimensions of the sum, innermost first */
+    int64_t shape[LK_MAX_DIMS], step[LK_MAX_DIMS][3];
     int64_t sums, terms;
 } Batch;
 
@@ -87,8 +90,10 @@ static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
     for (int moves = 0; moves < 2; moves++) {
         for (int d = c->ndim - 3; d >= 0; d--) {
             if ((c->stride[d] != 0) != moves) continue;
-            w.shape[w.ndim] = c->shape[d] ? c->shape[d] : 1; /* no term at all still has a place, with zeros */
-            w.step[w.ndim][0] = c->stride[d], w.step[w.ndim][1] = a->stride[d], w.step[w.ndim][2] = b->stride[d];
+            /* no term at all still has a place, with zeros */
+            w.shape[w.ndim] = c->shape[d] ? c->shape[d] : 1;
+            w.step[w.ndim][0] = c->stride[d], w.step[w.ndim][1] = a->stride[d],
+            w.step[w.ndim][2] = b->stride[d];
             w.ndim++;
             *(moves ? &w.sums : &w.terms) *= c->shape[d];
         }
@@ -99,19 +104,22 @@ static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
 static void *matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
 {
     int64_t offset = 0;
-    for (int d = 0; d < w->ndim; i /= w->shape[d++]) offset += i % w->shape[d] * w->step[d][operand];
+    for (int d = 0; d < w->ndim; i /= w->shape[d++])
+        offset += i % w->shape[d] * w->step[d][operand];
     return (char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype);
 }
 
-/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared out to the threads,
- * each with a workspace of its own, fewer are computed by all threads together: lk_gemm gives the same bits. */
+/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared
+ * out to the threads, each with a workspace of its own, fewer are computed by all threads
+ * together: lk_gemm gives the same bits. */
 static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool accumulate)
 {
     const int row = c->ndim - 2, col = c->ndim - 1;
     const int64_t m = c->shape[row], n = c->shape[col];
     Batch w = batch_of(c, a, b);
     if (m * n == 0 || w.sums == 0) return true;
-    const int64_t k = w.terms ? a->shape[col] : 0, terms = w.terms ? w.terms : 1; /* no term: zeros */
+    /* no term: zeros */
+    const int64_t k = w.terms ? a->shape[col] : 0, terms = w.terms ? w.terms : 1;
     const int threads = lk_get_num_threads();
     const double work = (double)(m * n) * (double)(k * terms * w.sums);
     const bool shared = threads > 1 && w.sums >= 2 * threads && work > 1 << 16;
@@ -123,18 +131,16 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
         char *own = workspace + (shared ? bytes * (size_t)lk_thread() : 0);
         void *to = matrix_at(c, &w, 0, i * terms);
         for (int64_t j = i * terms; j < (i + 1) * terms; j++)
-            lk_gemm(c->dtype, m, n, k, (Mat){ matrix_at(a, &w, 1, j), a->stride[row], a->stride[col] },
-                    (Mat){ matrix_at(b, &w, 2, j), b->stride[row], b->stride[col] }, accumulate || j > i * terms, to,
-                    c->stride[row], own);
+            lk_gemm(c->dtype, m, n, k,
+                    (Mat){ matrix_at(a, &w, 1, j), a->stride[row], a->stride[col] },
+                    (Mat){ matrix_at(b, &w, 2, j), b->stride[row], b->stride[col] },
+                    accumulate || j > i * terms, to, c->stride[row], own);
     }
     return true;
 }
 
 /* y = a b for each of a's rows: (…, m, k) and a single matrix are one product of all rows. */
-static bool is_folded(const Tensor *b)
-{
-    return b->ndim <= 2;
-}
+static bool is_folded(const Tensor *b) { return b->ndim <= 2; }
 
 /* y as a batch of matrices, though a 1-D operand left its dimension out. */
 static Tensor result_matrix(const Tensor *y, const Tensor *a, const Tensor *b)
@@ -148,8 +154,9 @@ static Tensor result_matrix(const Tensor *y, const Tensor *a, const Tensor *b)
     return z;
 }
 
-/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ dy)_kj: one
- * product for all rows of a, or one for each matrix, summed where a or b was broadcast. */
+/* y_ij = Σ_k a_ik b_kj, so da_ik += Σ_j dy_ij b_kj = (dy bᵀ)_ik and db_kj += Σ_i a_ik dy_ij = (aᵀ
+ * dy)_kj: one product for all rows of a, or one for each matrix, summed where a or b was
+ * broadcast. */
 static void matmul_backward(Tape *t, Node *node)
 {
     Tensor *a = node->in[0], *b = node->in[1];
@@ -166,7 +173,8 @@ static void matmul_backward(Tape *t, Node *node)
         if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db->data);
         return;
     }
-    Tensor dy = result_matrix(node->grad, a, b), x = over_batch(&a_row, &dy), w = over_batch(&b_col, &dy), to;
+    Tensor dy = result_matrix(node->grad, a, b), x = over_batch(&a_row, &dy),
+           w = over_batch(&b_col, &dy), to;
     Tensor x_flipped = flipped(x), w_flipped = flipped(w);
     Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
     if (da) {
@@ -192,8 +200,10 @@ static const Op *matmul_op(const Tensor *a, const Tensor *b)
 {
     if (a->ndim == 1 && b->ndim <= 2) return b->ndim == 1 ? &DOT : &MM_1D;
     if (a->ndim == 2 && b->ndim <= 2) return b->ndim == 1 ? &MV : &MM;
-    /* One matrix on the left of many: the transposed product, unless 3-D b is the transpose of a contiguous tensor. */
-    if (a->ndim == 2 && !(b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2]))
+    /* One matrix on the left of many: the transposed product, unless 3-D b is the transpose of a
+     * contiguous tensor. */
+    if (a->ndim == 2 &&
+        !(b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2]))
         return &MM_FLIPPED;
     return &MM_ND;
 }
@@ -205,16 +215,20 @@ static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
     if (a->ndim < 1 || b->ndim < 1)
         return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: both operands need at least 1 dimension",
                        lk_shape_text(a, sa), lk_shape_text(b, sb));
-    int64_t k = a->shape[a->ndim - 1], rows = b->shape[b->ndim > 1 ? b->ndim - 2 : 0], shape[LK_MAX_DIMS];
+    int64_t k = a->shape[a->ndim - 1], rows = b->shape[b->ndim > 1 ? b->ndim - 2 : 0],
+            shape[LK_MAX_DIMS];
     if (k != rows)
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: inner sizes %lld and %lld differ", lk_shape_text(a, sa),
-                       lk_shape_text(b, sb), (long long)k, (long long)rows);
+        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: inner sizes %lld and %lld differ",
+                       lk_shape_text(a, sa), lk_shape_text(b, sb), (long long)k, (long long)rows);
     int ndim;
     Tensor a_batch = *a, b_batch = *b;
     a_batch.ndim = a->ndim > 2 ? a->ndim - 2 : 0, b_batch.ndim = b->ndim > 2 ? b->ndim - 2 : 0;
     if (!lk_broadcast_shape(&a_batch, &b_batch, &ndim, shape))
-        return lk_fail(t, LK_ESHAPE, "lk_matmul: %s @ %s: all dimensions but the last two must broadcast: aligned "
-                       "at the last of them, sizes must be equal or 1", lk_shape_text(a, sa), lk_shape_text(b, sb));
+        return lk_fail(
+            t, LK_ESHAPE,
+            "lk_matmul: %s @ %s: all dimensions but the last two must broadcast: aligned "
+            "at the last of them, sizes must be equal or 1",
+            lk_shape_text(a, sa), lk_shape_text(b, sb));
     if (a->ndim > 1) shape[ndim++] = a->shape[a->ndim - 2];
     if (b->ndim > 1) shape[ndim++] = b->shape[b->ndim - 1];
     return lk_empty(t, a->dtype, ndim, shape);
@@ -229,7 +243,8 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     if (is_folded(b)) {
         Mat a_mat = as_matrix(t, a), b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
         if (!a_mat.data) return NULL;
-        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat, false, y->data))
+        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat,
+                  false, y->data))
             return NULL;
     } else {
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
@@ -238,7 +253,7 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     return lk_record(t, matmul_op(a, b), y, LK_INPUTS(a, b), NULL, 0);
 }
 
-/* ---- y = x Wᵀ + b ---------------------------------------------------------------------------------------------- */
+/* ---- y = x Wᵀ + b --------------------------------------------------------------------------- */
 
 /* y_io = Σ_k x_ik W_ok + b_o, so dx += dy W, dW += dyᵀ x, db_o += Σ_i dy_io. */
 static void linear_backward(Tape *t, Node *node)
@@ -252,7 +267,8 @@ static void linear_backward(Tape *t, Node *node)
     Tensor *dw = lk_grad_in_fresh(t, node, 1, &fresh);
     if (dw) {
         Mat x_mat = as_matrix(t, x);
-        if (!x_mat.data || !gemm(t, x->dtype, out, in, m, transposed(dy), x_mat, !fresh, dw->data)) return;
+        if (!x_mat.data || !gemm(t, x->dtype, out, in, m, transposed(dy), x_mat, !fresh, dw->data))
+            return;
     }
     Tensor *db = lk_grad_in(t, node, 2);
     if (!db) return;
@@ -260,14 +276,21 @@ static void linear_backward(Tape *t, Node *node)
     lk_accumulate(t, &spread, node->grad);
 }
 
-/* PyTorch computes the product differently for each number of dimensions, and names it after its last step. */
+/* PyTorch computes the product differently for each number of dimensions, and names it after its
+ * last step. */
 #define LINEAR_OPS(name, backward, ...) \
-    static const Op name[3][2] = { /* [1-D, 2-D, N-D][without, with bias] */ \
-        { { "SqueezeBackward3", backward, __VA_ARGS__ }, { "AddBackward0", backward, __VA_ARGS__ } }, \
-        { { "MmBackward0", backward, __VA_ARGS__ }, { "AddmmBackward0", backward, __VA_ARGS__ } }, \
-        { { "UnsafeViewBackward0", backward, __VA_ARGS__ }, { "AddBackward0", backward, __VA_ARGS__ } }, \
+    static const Op name[3][2] = { \
+        /* [1-D, 2-D, N-D][without, with bias] */ \
+        { { "SqueezeBackward3", backward, __VA_ARGS__ }, \
+          { "AddBackward0", backward, __VA_ARGS__ } }, \
+        { { "MmBackward0", backward, __VA_ARGS__ }, \
+          { "AddmmBackward0", backward, __VA_ARGS__ } }, \
+        { { "UnsafeViewBackward0", backward, __VA_ARGS__ }, \
+          { "AddBackward0", backward, __VA_ARGS__ } }, \
     }; \
-    static const Op name##_FLAT = { "ViewBackward0", backward, __VA_ARGS__ } /* contiguous 3-D with bias: as 2-D, and viewed back */
+    static const Op name##_FLAT = { \
+        "ViewBackward0", backward, __VA_ARGS__ \
+    } /* contiguous 3-D with bias: as 2-D, and viewed back */
 LINEAR_OPS(LINEAR, linear_backward, { LK_IN1, LK_IN0 });
 
 static const Op *op_for(const Op ops[3][2], const Op *flat, const Tensor *x, const Tensor *bias)
@@ -277,32 +300,43 @@ static const Op *op_for(const Op ops[3][2], const Op *flat, const Tensor *x, con
 }
 
 /* The unrecorded y = x Wᵀ + b, all shapes checked. */
-static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight, Tensor *bias)
+static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight,
+                              Tensor *bias)
 {
     char sx[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (weight->ndim != 2 || x->ndim < 1 || x->shape[x->ndim - 1] != weight->shape[1])
-        return lk_fail(t, LK_ESHAPE, "%s: x %s and weight %s: the last size of x must be the weight's in_features%s", function,
-                       lk_shape_text(x, sx), lk_shape_text(weight, sw), weight->ndim == 2 ? "" : ", and the weight 2-D");
+        return lk_fail(
+            t, LK_ESHAPE,
+            "%s: x %s and weight %s: the last size of x must be the weight's in_features%s",
+            function, lk_shape_text(x, sx), lk_shape_text(weight, sw),
+            weight->ndim == 2 ? "" : ", and the weight 2-D");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
-        return lk_fail(t, LK_ESHAPE, "%s: bias %s does not fit weight %s: it needs one value for each of %lld outputs",
-                       function, lk_shape_text(bias, sb), lk_shape_text(weight, sw), (long long)weight->shape[0]);
+        return lk_fail(
+            t, LK_ESHAPE,
+            "%s: bias %s does not fit weight %s: it needs one value for each of %lld outputs",
+            function, lk_shape_text(bias, sb), lk_shape_text(weight, sw),
+            (long long)weight->shape[0]);
     int64_t m = leading_rows(x), in = weight->shape[1], out = weight->shape[0];
     Tensor *y = result(t, x, out);
     Mat x_mat = as_matrix(t, x), w_mat = { weight->data, weight->stride[0], weight->stride[1] };
     if (!y || !x_mat.data) return NULL;
     if (bias) lk_copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
-    return gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y->data) ? y : NULL;
+    return gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y->data) ? y
+                                                                                          : NULL;
 }
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
 {
-    if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias })) return NULL;
+    if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias }))
+        return NULL;
     if (!lk_check_optional(t, "lk_linear", "bias", bias)) return NULL;
     Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
-    return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias), NULL, 0) : NULL;
+    return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias),
+                         NULL, 0)
+             : NULL;
 }
 
-/* ---- y = x Wᵀ + b + s (x Aᵀ) Bᵀ -------------------------------------------------------------------------------- */
+/* ---- y = x Wᵀ + b + s (x Aᵀ) Bᵀ ------------------------------------------------------------- */
 
 typedef struct LowRankState {
     double scale;
@@ -311,19 +345,13 @@ typedef struct LowRankState {
 
 static void scale_values(DType dtype, void *values, int64_t n, double scale)
 {
-    LK_WITH_REAL(dtype,
-        real *v = values;
-        for (int64_t i = 0; i < n; i++) v[i] *= (real)scale;
-    );
+    LK_WITH_REAL(dtype, real *v = values; for (int64_t i = 0; i < n; i++) v[i] *= (real)scale;);
 }
 
-static Mat matrix(const Tensor *x)
-{
-    return (Mat){ x->data, x->stride[0], x->stride[1] };
-}
+static Mat matrix(const Tensor *x) { return (Mat){ x->data, x->stride[0], x->stride[1] }; }
 
-/* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W leaves aside:
- * dx += v A, dA += vᵀ x, dB += dyᵀ u. */
+/* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W
+ * leaves aside: dx += v A, dA += vᵀ x, dB += dyᵀ u. */
 static void lora_backward(Tape *t, Node *node)
 {
     linear_backward(t, node); /* x, W and b */
@@ -334,7 +362,8 @@ static void lora_backward(Tape *t, Node *node)
     DType dtype = x->dtype;
     bool fresh_a, fresh_b;
     Tensor *dx = lk_grad_in(t, node, 0);
-    Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a), *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
+    Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a),
+           *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
     Mat x_mat = as_matrix(t, x);
     if (dB && !gemm(t, dtype, out, r, m, transposed(dy), u, !fresh_b, dB->data)) return;
     if ((!dx && !dA) || !x_mat.data) return;
@@ -351,19 +380,25 @@ static void lora_backward(Tape *t, Node *node)
 }
 
 LINEAR_OPS(LORA, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 });
-static const Op PLUS_LORA = { "AddBackward0", lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } };
+static const Op PLUS_LORA = { "AddBackward0",
+                              lora_backward,
+                              { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } };
 
 /* op: its name when it does not follow from the shapes, else NULL. */
-static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
-                           Tensor *B, double scale)
+static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *x, Tensor *weight,
+                           Tensor *bias, Tensor *A, Tensor *B, double scale)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias })) return NULL;
+    if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias }))
+        return NULL;
     if (!lk_check_optional(t, function, "bias", bias)) return NULL;
-    if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] || A->shape[1] != weight->shape[1] ||
-        B->shape[0] != weight->shape[0])
-        return lk_fail(t, LK_ESHAPE, "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the weight (out, in)",
-                       function, lk_shape_text(A, sa), lk_shape_text(B, sb), lk_shape_text(weight, sw));
+    if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] ||
+        A->shape[1] != weight->shape[1] || B->shape[0] != weight->shape[0])
+        return lk_fail(t, LK_ESHAPE,
+                       "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the "
+                       "weight (out, in)",
+                       function, lk_shape_text(A, sa), lk_shape_text(B, sb),
+                       lk_shape_text(weight, sw));
     Tensor *y = linear_forward(t, function, x, weight, bias);
     if (!y) return NULL;
     int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
@@ -371,20 +406,29 @@ static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *
     Tensor *inputs[] = { x, weight, bias, A, B };
     bool keeps = lk_records(t, 5, inputs);
     Mat x_mat = as_matrix(t, x);
-    LowRankState state = { scale, x_mat.data ? lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark) : NULL };
-    if (!state.u || !gemm(t, x->dtype, m, r, in, x_mat, transposed(matrix(A)), false, state.u)) return NULL;
+    LowRankState state = {
+        scale,
+        x_mat.data ? lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark) : NULL
+    };
+    if (!state.u || !gemm(t, x->dtype, m, r, in, x_mat, transposed(matrix(A)), false, state.u))
+        return NULL;
     scale_values(x->dtype, state.u, m * r, scale);
-    if (!gemm(t, x->dtype, m, out, r, (Mat){ state.u, r, 1 }, transposed(matrix(B)), true, y->data)) return NULL;
+    if (!gemm(t, x->dtype, m, out, r, (Mat){ state.u, r, 1 }, transposed(matrix(B)), true,
+              y->data))
+        return NULL;
     if (!keeps) lk_tape_release_temporary(t, mark);
-    return lk_record(t, op ? op : op_for(LORA, &LORA_FLAT, x, bias), y, 5, inputs, &state, sizeof state);
+    return lk_record(t, op ? op : op_for(LORA, &LORA_FLAT, x, bias), y, 5, inputs, &state,
+                     sizeof state);
 }
 
-Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale)
+Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
+                       double scale)
 {
     return linear_lora(t, "lk_linear_lora", NULL, x, weight, bias, A, B, scale);
 }
 
-Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B, double scale)
+Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
+                            double scale)
 {
     return linear_lora(t, "lk_linear_plus_lora", &PLUS_LORA, x, weight, bias, A, B, scale);
 }

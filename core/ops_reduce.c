@@ -1,7 +1,8 @@
 /* ops_reduce.c - sums, means, maxima and minima over dimensions.
  *
- * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0 along the dimensions that
- * go (lk_spread), and every element of x is added to, or compared with, its place there. */
+ * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0
+ * along the dimensions that go (lk_spread), and every element of x is added to, or compared with,
+ * its place there. */
 #ifndef real
 #include <string.h>
 
@@ -11,7 +12,8 @@
 #define LK_REAL_SOURCE "core/ops_reduce.c"
 #include "core/real.h"
 
-/* What is reduced: the result's shape with and without the dimensions that go, and how many elements fall together. */
+/* What is reduced: the result's shape with and without the dimensions that go, and how many
+ * elements fall together. */
 typedef struct Plan {
     int ndim; /* of x, and of the shape with size 1 where a dimension goes */
     int64_t kept[LK_MAX_DIMS];
@@ -20,12 +22,16 @@ typedef struct Plan {
     int64_t together;
 } Plan;
 
-static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims, bool keepdim, Plan *p)
+static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims,
+                      bool keepdim, Plan *p)
 {
     bool goes[LK_MAX_DIMS];
     if (!lk_check_floating(t, function, 1, &x)) return false;
-    if (ndims > 0 && !dims) return lk_fail(t, LK_EVALUE, "%s: the list of dimensions is NULL", function);
-    if (ndims < 0) return lk_fail(t, LK_ESHAPE, "%s: %d dimensions: name those to reduce, or LK_ALL", function, ndims);
+    if (ndims > 0 && !dims)
+        return lk_fail(t, LK_EVALUE, "%s: the list of dimensions is NULL", function);
+    if (ndims < 0)
+        return lk_fail(t, LK_ESHAPE, "%s: %d dimensions: name those to reduce, or LK_ALL",
+                       function, ndims);
     for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
     for (int i = 0; i < ndims; i++) {
         int d = lk_check_dim(t, function, x->ndim, dims[i]);
@@ -59,11 +65,11 @@ static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const
 {
     char text[LK_SHAPE_TEXT];
     if (p->together > 0) return true;
-    return lk_fail(t, LK_ESHAPE, "%s: nothing to reduce in %s: a reduced dimension has size 0", function,
-                   lk_shape_text(x, text));
+    return lk_fail(t, LK_ESHAPE, "%s: nothing to reduce in %s: a reduced dimension has size 0",
+                   function, lk_shape_text(x, text));
 }
 
-/* ---- sum and mean ------------------------------------------------------------------------------------------------ */
+/* ---- sum and mean --------------------------------------------------------------------------- */
 
 /* y = c Σ x, so every x gets dx += c dy. */
 typedef struct Scaled {
@@ -111,7 +117,7 @@ Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim
     return lk_record(t, ndims ? &MEAN_DIMS : &MEAN, y, LK_INPUTS(x), &s, sizeof s);
 }
 
-/* ---- maximum and minimum over any dimensions --------------------------------------------------------------------- */
+/* ---- maximum and minimum over any dimensions ------------------------------------------------ */
 
 /* y = max x; where k elements equal y, each gets dx += dy / k. */
 static void extreme_backward(Tape *t, Node *n)
@@ -126,8 +132,10 @@ static void extreme_backward(Tape *t, Node *n)
     memset(scratch.data, 0, bytes);
     Tensor counts = { .data = scratch.data, .storage = &scratch, .dtype = LK_F64 };
     Tensor count = spread(&counts, p, x), value = spread(y, p, x), dy = spread(n->grad, p, x);
-    lk_loop_serial(LK_ROW(x->dtype, count_row), NULL, 3, (const Tensor *const[]){ &count, x, &value });
-    lk_loop(LK_ROW(x->dtype, share_row), NULL, 5, (const Tensor *const[]){ dx, x, &value, &dy, &count });
+    lk_loop_serial(LK_ROW(x->dtype, count_row), NULL, 3,
+                   (const Tensor *const[]){ &count, x, &value });
+    lk_loop(LK_ROW(x->dtype, share_row), NULL, 5,
+            (const Tensor *const[]){ dx, x, &value, &dy, &count });
 }
 
 static const Op MAX = { "MaxBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
@@ -135,11 +143,13 @@ static const Op AMAX = { "AmaxBackward0", extreme_backward, { LK_IN0 | LK_OUT } 
 static const Op MIN = { "MinBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
 static const Op AMIN = { "AminBackward0", extreme_backward, { LK_IN0 | LK_OUT } };
 
-static Tensor *extreme(Tape *t, const char *function, const Op *op, Tensor *x, int ndims, const int64_t *dims, bool keepdim,
-                       double sign)
+static Tensor *extreme(Tape *t, const char *function, const Op *op, Tensor *x, int ndims,
+                       const int64_t *dims, bool keepdim, double sign)
 {
     Plan p;
-    if (!make_plan(t, function, x, ndims, dims, keepdim, &p) || !refuse_nothing(t, function, x, &p)) return NULL;
+    if (!make_plan(t, function, x, ndims, dims, keepdim, &p) ||
+        !refuse_nothing(t, function, x, &p))
+        return NULL;
     Tensor *y = lk_full(t, x->dtype, p.out_ndim, p.out, -sign * INFINITY);
     if (!y) return NULL;
     Tensor places = spread(y, &p, x);
@@ -157,30 +167,35 @@ Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
     return extreme(t, "lk_min", ndims ? &AMIN : &MIN, x, ndims, dims, keepdim, -1);
 }
 
-/* ---- maximum and minimum along one dimension, with the index ----------------------------------------------------- */
+/* ---- maximum and minimum along one dimension, with the index -------------------------------- */
 
 /* y is one element of x, the first extreme one: dx_index += dy. */
 static void extreme_dim_backward(Tape *t, Node *n)
 {
     const Along *a = n->state;
     Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) LK_REAL(dx->dtype, add_at, a->outer, a->n, a->inner, n->in[1]->data, n->grad->data, dx->data);
+    if (dx)
+        LK_REAL(dx->dtype, add_at, a->outer, a->n, a->inner, n->in[1]->data, n->grad->data,
+                dx->data);
 }
 
 static const Op MAX_DIM = { "MaxBackward0", extreme_dim_backward, { LK_IN1 } };
 static const Op MIN_DIM = { "MinBackward0", extreme_dim_backward, { LK_IN1 } };
 
-static Tensor *extreme_dim(Tape *t, const char *function, const Op *op, Tensor *x, int dim, bool keepdim, double sign,
-                           Tensor **indices)
+static Tensor *extreme_dim(Tape *t, const char *function, const Op *op, Tensor *x, int dim,
+                           bool keepdim, double sign, Tensor **indices)
 {
     Plan p;
     if (indices) *indices = NULL;
-    if (!make_plan(t, function, x, LK_DIMS(dim), keepdim, &p) || !refuse_nothing(t, function, x, &p)) return NULL;
+    if (!make_plan(t, function, x, LK_DIMS(dim), keepdim, &p) ||
+        !refuse_nothing(t, function, x, &p))
+        return NULL;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, p.out_ndim, p.out);
     Tensor *index = lk_empty(t, LK_I64, p.out_ndim, p.out);
     if (!packed || !y || !index) return NULL;
     Along a = lk_along(x, lk_check_dim(t, function, x->ndim, dim));
-    LK_REAL(x->dtype, find_extreme, a.outer, a.n, a.inner, sign, packed->data, y->data, index->data);
+    LK_REAL(x->dtype, find_extreme, a.outer, a.n, a.inner, sign, packed->data, y->data,
+            index->data);
     if (indices) *indices = index;
     return lk_record(t, op, y, LK_INPUTS(x, index), &a, sizeof a);
 }
@@ -209,7 +224,7 @@ Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim)
     return index;
 }
 
-#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+#else /* ---- in real: float, then double ------------------------------------------------------ */
 
 /* dx += c dy */
 static void F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
@@ -241,10 +256,7 @@ static void F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const
 }
 
 /* x is the extreme value y; a NaN equals nothing, but it is one too. */
-static bool F(is_extreme)(real x, real y)
-{
-    return x == y || (isnan(x) && isnan(y));
-}
+static bool F(is_extreme)(real x, real y) { return x == y || (isnan(x) && isnan(y)); }
 
 /* count += 1 where x is y */
 static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
@@ -252,7 +264,8 @@ static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const v
     (void)arg;
     double *count = p[0];
     const real *x = p[1], *y = p[2];
-    for (int64_t i = 0; i < n; i++) count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
+    for (int64_t i = 0; i < n; i++)
+        count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
 }
 
 /* dx += dy / count where x is y */
@@ -267,8 +280,10 @@ static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const v
             dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
 }
 
-/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger than all. */
-static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x, real *y, int64_t *index)
+/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger
+ * than all. */
+static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x,
+                            real *y, int64_t *index)
 {
     const real s = (real)sign;
     for (int64_t o = 0; o < outer; o++, x += n * inner)
@@ -284,7 +299,8 @@ static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign
 }
 
 /* dx at the index += dy */
-static void F(add_at)(int64_t outer, int64_t n, int64_t inner, const int64_t *index, const real *dy, real *dx)
+static void F(add_at)(int64_t outer, int64_t n, int64_t inner, const int64_t *index,
+                      const real *dy, real *dx)
 {
     for (int64_t o = 0; o < outer; o++, dx += n * inner)
         for (int64_t i = 0; i < inner; i++) dx[*index++ * inner + i] += *dy++;

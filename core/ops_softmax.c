@@ -1,4 +1,5 @@
-/* ops_softmax.c - softmax, its logarithm, and the losses. Rows are shifted by their maximum: e^x never overflows. */
+/* ops_softmax.c - softmax, its logarithm, and the losses. Rows are shifted by their maximum: e^x
+ * never overflows. */
 #ifndef real
 #include "core/internal.h"
 #include "core/ops.h"
@@ -7,14 +8,16 @@
 #define LK_REAL_SOURCE "core/ops_softmax.c"
 #include "core/real.h"
 
-/* ---- softmax along a dimension ----------------------------------------------------------------------------------- */
+/* ---- softmax along a dimension -------------------------------------------------------------- */
 
 /* y_i = e^x_i / Σ_j e^x_j, so dx_i += y_i (dy_i - Σ_j y_j dy_j). */
 static void softmax_backward(Tape *t, Node *n)
 {
     const Along *a = n->state;
     Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) LK_REAL(dx->dtype, softmax_gradient, a->outer, a->n, a->inner, n->out->data, n->grad->data, dx->data);
+    if (dx)
+        LK_REAL(dx->dtype, softmax_gradient, a->outer, a->n, a->inner, n->out->data, n->grad->data,
+                dx->data);
 }
 
 /* y_i = x_i - ln Σ_j e^x_j, so dx_i += dy_i - e^y_i Σ_j dy_j. */
@@ -22,7 +25,9 @@ static void log_softmax_backward(Tape *t, Node *n)
 {
     const Along *a = n->state;
     Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) LK_REAL(dx->dtype, log_softmax_gradient, a->outer, a->n, a->inner, n->out->data, n->grad->data, dx->data);
+    if (dx)
+        LK_REAL(dx->dtype, log_softmax_gradient, a->outer, a->n, a->inner, n->out->data,
+                n->grad->data, dx->data);
 }
 
 static const Op SOFTMAX = { "SoftmaxBackward0", softmax_backward, { LK_OUT } };
@@ -51,35 +56,42 @@ Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim)
     return softmax(t, "lk_log_softmax", &LOG_SOFTMAX, x, dim);
 }
 
-/* ---- cross-entropy ----------------------------------------------------------------------------------------------- */
+/* ---- cross-entropy -------------------------------------------------------------------------- */
 
 typedef struct CrossEntropy {
     int64_t ignore_index;
     double scale; /* 1, or 1 / number of rows that count */
 } CrossEntropy;
 
-/* loss = scale Σ_i (ln Σ_j e^x_ij - x_i,label), so dx_ij += scale dloss (softmax(x_i)_j - [j = label]). */
+/* loss = scale Σ_i (ln Σ_j e^x_ij - x_i,label), so dx_ij += scale dloss (softmax(x_i)_j - [j =
+ * label]). */
 static void cross_entropy_backward(Tape *t, Node *n)
 {
     const CrossEntropy *c = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0), *x = lk_packed(t, n->in[0]), *labels = lk_packed(t, n->in[1]);
+    Tensor *dx = lk_grad_in(t, n, 0), *x = lk_packed(t, n->in[0]),
+           *labels = lk_packed(t, n->in[1]);
     if (dx && x && labels)
-        LK_REAL(x->dtype, cross_entropy_gradient, x->shape[0], x->shape[1], x->data, labels->data, c->ignore_index,
-                c->scale, n->grad->data, dx->data);
+        LK_REAL(x->dtype, cross_entropy_gradient, x->shape[0], x->shape[1], x->data, labels->data,
+                c->ignore_index, c->scale, n->grad->data, dx->data);
 }
 
-static const Op CROSS_ENTROPY = { "NllLossBackward0", cross_entropy_backward, { LK_IN0 | LK_IN1 } };
+static const Op CROSS_ENTROPY = { "NllLossBackward0",
+                                  cross_entropy_backward,
+                                  { LK_IN0 | LK_IN1 } };
 
-Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index, Reduction reduction)
+Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore_index,
+                              Reduction reduction)
 {
     char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_cross_entropy", LK_INPUTS(logits, labels))) return NULL;
     if (!lk_check_floating(t, "lk_cross_entropy", 1, &logits)) return NULL;
     if (labels->dtype != LK_I64)
-        return lk_fail(t, LK_EDTYPE, "lk_cross_entropy: labels must be int64, not %s; lk_to converts",
+        return lk_fail(t, LK_EDTYPE,
+                       "lk_cross_entropy: labels must be int64, not %s; lk_to converts",
                        lk_dtype_name(labels->dtype));
     if (logits->ndim != 2 || labels->ndim != 1 || logits->shape[0] != labels->shape[0])
-        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: logits %s and labels %s: they must be (N, C) and (N)",
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_cross_entropy: logits %s and labels %s: they must be (N, C) and (N)",
                        lk_shape_text(logits, sx), lk_shape_text(labels, sy));
     Tensor *x = lk_packed(t, logits), *y = lk_packed(t, labels);
     Tensor *loss = lk_empty(t, logits->dtype, LK_SCALAR);
@@ -89,19 +101,27 @@ Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t i
     for (int64_t i = 0; i < x->shape[0]; i++) {
         if (label[i] == ignore_index) continue;
         if (label[i] < 0 || label[i] >= x->shape[1])
-            return lk_fail(t, LK_EVALUE, "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has %lld "
-                           "classes", (long long)label[i], (long long)i, lk_shape_text(logits, sx),
-                           (long long)x->shape[1]);
+            return lk_fail(
+                t, LK_EVALUE,
+                "lk_cross_entropy: Target %lld is out of bounds: row %lld of %s has %lld "
+                "classes",
+                (long long)label[i], (long long)i, lk_shape_text(logits, sx),
+                (long long)x->shape[1]);
         counted++;
     }
     if (reduction == LK_MEAN && counted == 0)
-        return lk_fail(t, LK_ESHAPE, "lk_cross_entropy: the mean over no row: none of the %lld labels counts, %lld is "
-                       "ignored", (long long)x->shape[0], (long long)ignore_index);
+        return lk_fail(
+            t, LK_ESHAPE,
+            "lk_cross_entropy: the mean over no row: none of the %lld labels counts, %lld is "
+            "ignored",
+            (long long)x->shape[0], (long long)ignore_index);
     CrossEntropy c = { ignore_index, reduction == LK_MEAN ? 1.0 / (double)counted : 1.0 };
     double *losses = lk_tape_scratch(t, (size_t)x->shape[0] * sizeof *losses), sum = 0;
     if (!losses) return NULL;
-    LK_REAL(x->dtype, cross_entropy_rows, x->shape[0], x->shape[1], x->data, label, ignore_index, losses);
-    for (int64_t i = 0; i < x->shape[0]; i++) sum += losses[i]; /* in one order, whoever computed them */
+    LK_REAL(x->dtype, cross_entropy_rows, x->shape[0], x->shape[1], x->data, label, ignore_index,
+            losses);
+    /* in one order, whoever computed them */
+    for (int64_t i = 0; i < x->shape[0]; i++) sum += losses[i];
     lk_fill_(loss, reduction == LK_MEAN ? sum / (double)counted : sum);
     return lk_record(t, &CROSS_ENTROPY, loss, LK_INPUTS(logits, labels), &c, sizeof c);
 }
@@ -111,7 +131,7 @@ Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels)
     return lk_cross_entropy_with(t, logits, labels, -100, LK_MEAN);
 }
 
-/* ---- mean squared error ------------------------------------------------------------------------------------------ */
+/* ---- mean squared error --------------------------------------------------------------------- */
 
 /* loss = Σ (x - y)² / n, so dx += 2 (x - y) dloss / n and dy' -= the same. */
 static void mse_backward(Tape *t, Node *n)
@@ -132,10 +152,11 @@ Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y)
     char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
     if (!lk_check_floating(t, "lk_mse_loss", LK_INPUTS(x, y))) return NULL;
     if (!lk_same_shape(x, y))
-        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: %s and %s must be the same shape", lk_shape_text(x, sx),
-                       lk_shape_text(y, sy));
+        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: %s and %s must be the same shape",
+                       lk_shape_text(x, sx), lk_shape_text(y, sy));
     if (lk_numel(x) == 0)
-        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: the mean over nothing: the shape is %s", lk_shape_text(x, sx));
+        return lk_fail(t, LK_ESHAPE, "lk_mse_loss: the mean over nothing: the shape is %s",
+                       lk_shape_text(x, sx));
     Tensor *px = lk_packed(t, x), *py = lk_packed(t, y), *loss = lk_empty(t, x->dtype, LK_SCALAR);
     if (!px || !py || !loss) return NULL;
     double sum = LK_REAL(x->dtype, square_sum, lk_numel(x), px->data, py->data);
@@ -143,11 +164,13 @@ Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y)
     return lk_record(t, &MSE, loss, LK_INPUTS(x, y), NULL, 0);
 }
 
-#else /* ---- in real: float, then double --------------------------------------------------------------------------- */
+#else /* ---- in real: float, then double ------------------------------------------------------ */
 
-enum { F(PIECE) = 512 }; /* of a row whose elements do not lie side by side, or whose exponentials nobody keeps */
+/* of a row whose elements do not lie side by side, or whose exponentials nobody keeps */
+enum { F(PIECE) = 512 };
 
-/* max of n elements `step` apart. A NaN is passed over: its own e^NaN reaches every result through the sum. */
+/* max of n elements `step` apart. A NaN is passed over: its own e^NaN reaches every result through
+ * the sum. */
 static real F(maximum)(int64_t n, int64_t step, const real *x)
 {
     real best = -INFINITY;
@@ -180,7 +203,8 @@ static real F(dot)(int64_t n, int64_t step, const real *y, const real *dy)
 {
     real sums[LK_LANES] = { 0 };
     if (step == 1 && y) return F(lk_vdot)(n, y, dy);
-    for (int64_t i = 0; i < n; i++) sums[i % LK_LANES] += y ? y[i * step] * dy[i * step] : dy[i * step];
+    for (int64_t i = 0; i < n; i++)
+        sums[i % LK_LANES] += y ? y[i * step] * dy[i * step] : dy[i * step];
     return F(lk_vtotal)(sums);
 }
 
@@ -189,12 +213,14 @@ static void F(softmax)(int64_t outer, int64_t n, int64_t inner, const real *xs, 
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *x = xs + r / inner * n * inner + r % inner;
-        real *y = ys + (x - xs), factor = 1 / F(exponentials)(n, inner, x, F(maximum)(n, inner, x), y);
+        real *y = ys + (x - xs),
+             factor = 1 / F(exponentials)(n, inner, x, F(maximum)(n, inner, x), y);
         for (int64_t i = 0; i < n; i++) y[i * inner] *= factor;
     }
 }
 
-static void F(softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys, const real *dys, real *dxs)
+static void F(softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys,
+                                const real *dys, real *dxs)
 {
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
@@ -215,24 +241,27 @@ static void F(log_softmax)(int64_t outer, int64_t n, int64_t inner, const real *
     }
 }
 
-static void F(log_softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys, const real *dys, real *dxs)
+static void F(log_softmax_gradient)(int64_t outer, int64_t n, int64_t inner, const real *ys,
+                                    const real *dys, real *dxs)
 {
 #pragma omp parallel for schedule(static) if (outer * n * inner > 1 << 16)
     for (int64_t r = 0; r < outer * inner; r++) {
         const real *y = ys + r / inner * n * inner + r % inner, *dy = dys + (y - ys);
         real *dx = dxs + (y - ys), sum = F(dot)(n, inner, NULL, dy), piece[F(PIECE)];
-        for (int64_t first = 0; first < n; first += F(PIECE), y += F(PIECE) * inner, dy += F(PIECE) * inner) {
+        for (int64_t first = 0; first < n;
+             first += F(PIECE), y += F(PIECE) * inner, dy += F(PIECE) * inner) {
             int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
             for (int64_t i = 0; i < count; i++) piece[i] = y[i * inner];
             F(lk_vexp)(count, piece, piece);
-            for (int64_t i = 0; i < count; i++) dx[(first + i) * inner] += dy[i * inner] - piece[i] * sum;
+            for (int64_t i = 0; i < count; i++)
+                dx[(first + i) * inner] += dy[i * inner] - piece[i] * sum;
         }
     }
 }
 
 /* losses[i] = ln Σ_j e^x_ij - x_i,label, in double; 0 for a row that does not count. */
-static void F(cross_entropy_rows)(int64_t rows, int64_t n, const real *xs, const int64_t *label, int64_t ignore_index,
-                                  double *losses)
+static void F(cross_entropy_rows)(int64_t rows, int64_t n, const real *xs, const int64_t *label,
+                                  int64_t ignore_index, double *losses)
 {
 #pragma omp parallel for schedule(static) if (rows * n > 1 << 16)
     for (int64_t r = 0; r < rows; r++) {
@@ -244,8 +273,9 @@ static void F(cross_entropy_rows)(int64_t rows, int64_t n, const real *xs, const
     }
 }
 
-static void F(cross_entropy_gradient)(int64_t rows, int64_t n, const real *xs, const int64_t *label,
-                                      int64_t ignore_index, double scale, const real *dloss, real *dxs)
+static void F(cross_entropy_gradient)(int64_t rows, int64_t n, const real *xs,
+                                      const int64_t *label, int64_t ignore_index, double scale,
+                                      const real *dloss, real *dxs)
 {
     const real factor = *dloss * (real)scale;
 #pragma omp parallel for schedule(static) if (rows * n > 1 << 16)

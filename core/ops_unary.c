@@ -1,11 +1,14 @@
-/* ops_unary.c - elementwise operations of one operand: tables of formulas, and the loops that run them. */
+/* ops_unary.c - elementwise operations of one operand: tables of formulas, and the loops that run
+ * them. */
 #ifndef real
 #include "core/internal.h"
 #include "core/ops.h"
 #include "core/vmath.h"
 
-/* x, y and dy are elements of the operand, the result and its gradient; c is the operation's constant.
- *      name         grad_fn             dx is made of  y =                        dx +=                               */
+/* clang-format off */
+/* x, y and dy are elements of the operand, the result and its gradient; c is the operation's
+ * constant.
+ *      name         grad_fn             dx is made of  y =                        dx += */
 #define UNARY_OPS(_) \
     _(neg,        "NegBackward0",     0,      -x,                       -dy) \
     _(scale,      "MulBackward0",     0,      c * x,                    c * dy) \
@@ -21,6 +24,7 @@
     _(exp,        "ExpBackward0",     LK_OUT, F(lk_vexp),               dy * y) \
     _(sigmoid,    "SigmoidBackward0", LK_OUT, F(lk_vsigmoid),           dy * (1 - y) * y) \
     _(tanh,       "TanhBackward0",    LK_OUT, F(lk_vtanh),              dy * (1 - y * y))
+/* clang-format on */
 
 /* What the rows of backward are told. */
 typedef struct UnaryBackward {
@@ -57,7 +61,8 @@ static Tensor *unary(Tape *t, const Unary *u, Tensor *x, double c)
 }
 
 #define DEFINE_UNARY(name, grad_fn, needs, y, dx) \
-    static const Unary name##_op = { { grad_fn, unary_backward, { needs } }, "lk_" #name, \
+    static const Unary name##_op = { { grad_fn, unary_backward, { needs } }, \
+                                     "lk_" #name, \
                                      { name##_row_f32, name##_row_f64 }, \
                                      { name##_backward_row_f32, name##_backward_row_f64 } };
 UNARY_OPS(DEFINE_UNARY)
@@ -77,7 +82,7 @@ Tensor *lk_gelu(Tape *t, Tensor *x) { return unary(t, &gelu_op, x, 0); }
 Tensor *lk_relu(Tape *t, Tensor *x) { return unary(t, &relu_op, x, 0); }
 Tensor *lk_abs(Tape *t, Tensor *x) { return unary(t, &abs_op, x, 0); }
 
-#else /* ---- rows in real: float, then double ------------------------------------------------------------------- */
+#else /* ---- rows in real: float, then double ------------------------------------------------- */
 
 /* x^c as PyTorch has it: C's pow takes -0 and -infinity for 0 and infinity when c is ±1/2. */
 static inline real F(power)(real x, real c)
@@ -87,7 +92,7 @@ static inline real F(power)(real x, real c)
 
 /* Unit steps get loops of their own, which the compiler turns into vector instructions. */
 #define UNIT(j) i
-#define STEP(j) i * step[j]
+#define STEP(j) i *step[j]
 #define BACKWARD_LOOP(assign, gradient, at) \
     for (int64_t i = 0; i < n; i++) { \
         const real dy = dys[at(1)], x = xs[at(2)], y = ys[at(3)]; \
@@ -95,7 +100,8 @@ static inline real F(power)(real x, real c)
         dxs[at(0)] assign gradient; \
     }
 #define BACKWARD_ROW(name, gradient) \
-    static void F(name##_backward_row)(int64_t n, void *const *p, const int64_t *step, const void *arg) \
+    static void F(name##_backward_row)(int64_t n, void *const *p, const int64_t *step, \
+                                       const void *arg) \
     { \
         const UnaryBackward *b = arg; \
         const real c = (real)b->c; \
@@ -117,9 +123,15 @@ static inline real F(power)(real x, real c)
         const real *xs = p[1]; \
         (void)c; \
         if (step[0] == 1 && step[1] == 1) \
-            for (int64_t i = 0; i < n; i++) { const real x = xs[i]; ys[i] = formula; } \
+            for (int64_t i = 0; i < n; i++) { \
+                const real x = xs[i]; \
+                ys[i] = formula; \
+            } \
         else \
-            for (int64_t i = 0; i < n; i++) { const real x = xs[i * step[1]]; ys[i * step[0]] = formula; } \
+            for (int64_t i = 0; i < n; i++) { \
+                const real x = xs[i * step[1]]; \
+                ys[i * step[0]] = formula; \
+            } \
     } \
     BACKWARD_ROW(name, gradient)
 UNARY_OPS(UNARY_ROWS)
@@ -127,7 +139,8 @@ UNARY_OPS(UNARY_ROWS)
 /* Rows of core/vmath.h have unit steps: others are copied there and back in pieces. */
 enum { F(PIECE) = 256 };
 
-static void F(vmath_row)(int64_t n, void *const *p, const int64_t *step, void (*f)(int64_t, const real *, real *))
+static void F(vmath_row)(int64_t n, void *const *p, const int64_t *step,
+                         void (*f)(int64_t, const real *, real *))
 {
     real *y = p[0], piece[F(PIECE)];
     const real *x = p[1];
@@ -175,7 +188,8 @@ static void F(gelu_backward_row)(int64_t n, void *const *p, const int64_t *step,
     }
     for (int64_t first = 0; first < n; first += F(PIECE)) {
         int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
-        for (int64_t i = 0; i < count; i++) piece[i] = x[(first + i) * step[2]], slope[i] = dy[(first + i) * step[1]];
+        for (int64_t i = 0; i < count; i++)
+            piece[i] = x[(first + i) * step[2]], slope[i] = dy[(first + i) * step[1]];
         F(lk_vgelu_gradient)(count, piece, slope, slope, true);
         for (int64_t i = 0; i < count; i++) {
             real *to = &dx[(first + i) * step[0]];

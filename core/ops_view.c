@@ -1,8 +1,9 @@
 /* ops_view.c - other shapes and strides over the same elements; nothing is copied.
  *
- * A view changes shape, strides and offset. Each one below does so twice: to the strides that x has, for the result, and
- * to those of a contiguous tensor in the shape of x, which is what dx is. The second is the recipe for backward: the
- * same view of dx, to which dy is added. One backward serves them all. */
+ * A view changes shape, strides and offset. Each one below does so twice: to the strides that x
+ * has, for the result, and to those of a contiguous tensor in the shape of x, which is what dx is.
+ * The second is the recipe for backward: the same view of dx, to which dy is added. One backward
+ * serves them all. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -73,11 +74,11 @@ static bool check_extent(Tape *t, const char *function, DType dtype, const Layou
     Tensor wanted = header_of(l, dtype);
     size_t bytes;
     if (lk_tensor_bytes(dtype, l->ndim, l->shape, &bytes, NULL)) return true;
-    return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function, lk_shape_text(&wanted, text),
-                   lk_dtype_name(dtype));
+    return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function,
+                   lk_shape_text(&wanted, text), lk_dtype_name(dtype));
 }
 
-/* ---- dimensions in another order ------------------------------------------------------------------------------- */
+/* ---- dimensions in another order ------------------------------------------------------------ */
 
 static const Op PERMUTE = { "PermuteBackward0", view_backward, { 0 } };
 static const Op TRANSPOSE = { "TransposeBackward0", view_backward, { 0 } };
@@ -109,7 +110,8 @@ Tensor *lk_permute(Tape *t, Tensor *x, int ndim, const int64_t *dims)
         if (is_permutation) seen[order[d] = (int)from] = true;
     }
     if (!is_permutation)
-        return lk_fail(t, LK_ESHAPE, "lk_permute: the dimensions given must be all %d of %s, each once", x->ndim,
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_permute: the dimensions given must be all %d of %s, each once", x->ndim,
                        lk_shape_text(x, text));
     return permute(t, &PERMUTE, x, order);
 }
@@ -125,14 +127,15 @@ Tensor *lk_T(Tape *t, Tensor *x)
 Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
 {
     if (!lk_check_operands(t, "lk_transpose", 1, &x)) return NULL;
-    int a = lk_check_dim(t, "lk_transpose", x->ndim, d0), b = lk_check_dim(t, "lk_transpose", x->ndim, d1);
+    int a = lk_check_dim(t, "lk_transpose", x->ndim, d0),
+        b = lk_check_dim(t, "lk_transpose", x->ndim, d1);
     if (a < 0 || b < 0) return NULL;
     int order[LK_MAX_DIMS];
     for (int d = 0; d < x->ndim; d++) order[d] = d == a ? b : d == b ? a : d;
     return permute(t, &TRANSPOSE, x, order);
 }
 
-/* ---- parts of a dimension -------------------------------------------------------------------------------------- */
+/* ---- parts of a dimension ------------------------------------------------------------------- */
 
 static const Op SLICE = { "SliceBackward0", view_backward, { 0 } };
 static const Op SELECT = { "SelectBackward0", view_backward, { 0 } };
@@ -157,7 +160,8 @@ Tensor *lk_slice(Tape *t, Tensor *x, int dim, int64_t begin, int64_t end, int64_
     if (!lk_check_operands(t, "lk_slice", 1, &x)) return NULL;
     int d = dim_with_places(t, "lk_slice", x, dim);
     if (d < 0) return NULL;
-    if (step < 1) return lk_fail(t, LK_EVALUE, "lk_slice: step %lld must be at least 1", (long long)step);
+    if (step < 1)
+        return lk_fail(t, LK_EVALUE, "lk_slice: step %lld must be at least 1", (long long)step);
     int64_t first = clamp_position(begin, x->shape[d]), after = clamp_position(end, x->shape[d]);
     Layout v[LAYOUTS];
     start(v, x);
@@ -184,8 +188,9 @@ Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
     if (d < 0) return NULL;
     int64_t i = index < 0 ? index + x->shape[d] : index;
     if (i < 0 || i >= x->shape[d])
-        return lk_fail(t, LK_EVALUE, "lk_select: index %lld is out of range for dimension %d of %s", (long long)index, d,
-                       lk_shape_text(x, text));
+        return lk_fail(t, LK_EVALUE,
+                       "lk_select: index %lld is out of range for dimension %d of %s",
+                       (long long)index, d, lk_shape_text(x, text));
     Layout v[LAYOUTS];
     start(v, x);
     for (Layout *l = v; l < v + LAYOUTS; l++) {
@@ -195,7 +200,7 @@ Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
     return finish(t, &SELECT, x, v);
 }
 
-/* ---- dimensions of size 1, and broadcasting ---------------------------------------------------------------------- */
+/* ---- dimensions of size 1, and broadcasting ------------------------------------------------- */
 
 static const Op UNSQUEEZE = { "UnsqueezeBackward0", view_backward, { 0 } };
 static const Op SQUEEZE = { "SqueezeBackward1", view_backward, { 0 } };
@@ -206,7 +211,8 @@ Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
     char text[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_unsqueeze", 1, &x)) return NULL;
     if (x->ndim == LK_MAX_DIMS)
-        return lk_fail(t, LK_ESHAPE, "lk_unsqueeze: %s already has %d dimensions", lk_shape_text(x, text), LK_MAX_DIMS);
+        return lk_fail(t, LK_ESHAPE, "lk_unsqueeze: %s already has %d dimensions",
+                       lk_shape_text(x, text), LK_MAX_DIMS);
     int d = lk_check_dim(t, "lk_unsqueeze", x->ndim + 1, dim);
     if (d < 0) return NULL;
     Layout v[LAYOUTS];
@@ -237,15 +243,19 @@ Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape)
     if (!lk_check_operands(t, "lk_expand", 1, &x)) return NULL;
     if (ndim > 0 && !shape) return lk_fail(t, LK_EVALUE, "lk_expand: the shape is NULL");
     if (ndim < x->ndim || ndim > LK_MAX_DIMS)
-        return lk_fail(t, LK_ESHAPE, "lk_expand: %s cannot be expanded to %d dimensions", lk_shape_text(x, text), ndim);
+        return lk_fail(t, LK_ESHAPE, "lk_expand: %s cannot be expanded to %d dimensions",
+                       lk_shape_text(x, text), ndim);
     Layout from[LAYOUTS], v[LAYOUTS] = { { .ndim = ndim }, { .ndim = ndim } };
     start(from, x);
     for (int d = ndim - 1; d >= 0; d--) {
         int own = d - (ndim - x->ndim);
         int64_t size = shape[d] == -1 && own >= 0 ? x->shape[own] : shape[d];
         if (size < 0 || (own >= 0 && x->shape[own] != 1 && x->shape[own] != size))
-            return lk_fail(t, LK_ESHAPE, "lk_expand: size %lld of dimension %d does not fit %s: only dimensions of size 1 "
-                           "expand", (long long)shape[d], d, lk_shape_text(x, text));
+            return lk_fail(
+                t, LK_ESHAPE,
+                "lk_expand: size %lld of dimension %d does not fit %s: only dimensions of size 1 "
+                "expand",
+                (long long)shape[d], d, lk_shape_text(x, text));
         bool repeated = own < 0 || x->shape[own] != size;
         for (int i = 0; i < LAYOUTS; i++) {
             v[i].shape[d] = size;
@@ -256,21 +266,22 @@ Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape)
     return finish(t, &EXPAND, x, v);
 }
 
-/* ---- another shape for the same elements ------------------------------------------------------------------------ */
+/* ---- another shape for the same elements ---------------------------------------------------- */
 
 static const Op VIEW = { "ViewBackward0", view_backward, { 0 } };
 static const Op RESHAPE = { "ReshapeAliasBackward0", view_backward, { 0 } };
 static const Op RESHAPE_COPY = { "UnsafeViewBackward0", view_backward, { 0 } };
 
 /* The wanted shape with -1 replaced; false, with the error kept, when x cannot have it. */
-static bool complete_shape(Tape *t, const char *function, const Tensor *x, int ndim, const int64_t *shape, Layout *l)
+static bool complete_shape(Tape *t, const char *function, const Tensor *x, int ndim,
+                           const int64_t *shape, Layout *l)
 {
     char text[LK_SHAPE_TEXT], wanted[LK_SHAPE_TEXT];
     int64_t known = 1, numel = lk_numel(x);
     int unknown = -1;
     if (ndim < 0 || ndim > LK_MAX_DIMS)
-        return lk_fail(t, LK_ESHAPE, "%s: %s cannot become %d dimensions; 0 to %d are possible", function,
-                       lk_shape_text(x, text), ndim, LK_MAX_DIMS);
+        return lk_fail(t, LK_ESHAPE, "%s: %s cannot become %d dimensions; 0 to %d are possible",
+                       function, lk_shape_text(x, text), ndim, LK_MAX_DIMS);
     if (ndim > 0 && !shape) return lk_fail(t, LK_EVALUE, "%s: the shape is NULL", function);
     *l = (Layout){ .ndim = ndim };
     bool fits = true;
@@ -278,7 +289,8 @@ static bool complete_shape(Tape *t, const char *function, const Tensor *x, int n
         l->shape[d] = shape[d];
         if (shape[d] == -1 && unknown < 0) unknown = d;
         else if (shape[d] < 0) fits = false;
-        else if (__builtin_mul_overflow(known, shape[d], &known)) known = INT64_MAX; /* unless a 0 follows */
+        /* unless a 0 follows */
+        else if (__builtin_mul_overflow(known, shape[d], &known)) known = INT64_MAX;
     }
     if (unknown >= 0) {
         fits = fits && known > 0 && numel % known == 0;
@@ -288,12 +300,12 @@ static bool complete_shape(Tape *t, const char *function, const Tensor *x, int n
     }
     if (fits) return check_extent(t, function, x->dtype, l);
     Tensor target = header_of(l, x->dtype);
-    return lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function, lk_shape_text(x, text),
-                   (long long)numel, lk_shape_text(&target, wanted));
+    return lk_fail(t, LK_ESHAPE, "%s: %s has %lld elements and cannot become %s", function,
+                   lk_shape_text(x, text), (long long)numel, lk_shape_text(&target, wanted));
 }
 
-/* Strides that show x in the shape of *l, if there are any. Each group of x's dimensions that one stride runs through is
- * cut anew; a new dimension must not cross the border of a group. */
+/* Strides that show x in the shape of *l, if there are any. Each group of x's dimensions that one
+ * stride runs through is cut anew; a new dimension must not cross the border of a group. */
 static bool find_strides(const Tensor *x, Layout *l)
 {
     int d = l->ndim - 1;
@@ -319,19 +331,21 @@ static bool find_strides(const Tensor *x, Layout *l)
     return d < 0;
 }
 
-static Tensor *reshape(Tape *t, const char *function, Tensor *x, int ndim, const int64_t *shape, const Op *op,
-                       const Op *copying)
+static Tensor *reshape(Tape *t, const char *function, Tensor *x, int ndim, const int64_t *shape,
+                       const Op *op, const Op *copying)
 {
     char text[LK_SHAPE_TEXT], target[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, function, 1, &x)) return NULL;
     Layout v[LAYOUTS];
     if (!complete_shape(t, function, x, ndim, shape, &v[OF_X])) return NULL;
     v[OF_DX] = v[OF_X];
-    contiguous_strides(&v[OF_DX]); /* dx is contiguous: any shape of as many elements is a view of it */
+    /* dx is contiguous: any shape of as many elements is a view of it */
+    contiguous_strides(&v[OF_DX]);
     if (find_strides(x, &v[OF_X])) return finish(t, op, x, v);
     Tensor wanted = header_of(&v[OF_X], x->dtype);
     if (!copying)
-        return lk_fail(t, LK_ESHAPE, "%s: the strides of %s allow no view as %s; lk_reshape copies", function,
+        return lk_fail(t, LK_ESHAPE,
+                       "%s: the strides of %s allow no view as %s; lk_reshape copies", function,
                        lk_shape_text(x, text), lk_shape_text(&wanted, target));
     Tensor *packed = lk_packed(t, x); /* contiguous now: any shape fits */
     if (!packed) return NULL;
@@ -350,7 +364,7 @@ Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape)
     return reshape(t, "lk_reshape", x, ndim, shape, &RESHAPE, &RESHAPE_COPY);
 }
 
-/* ---- the same, cut from the graph -------------------------------------------------------------------------------- */
+/* ---- the same, cut from the graph ----------------------------------------------------------- */
 
 Tensor *lk_detach(Tape *t, Tensor *x)
 {

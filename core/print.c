@@ -1,17 +1,20 @@
-/* print.c - print(tensor) as PyTorch 1.13 does it (torch/_tensor_str.py with its default options), byte for byte.
+/* print.c - print(tensor) as PyTorch 1.13 does it (torch/_tensor_str.py with its default options),
+ * byte for byte.
  *
- * All elements of a tensor share one style and one width, so the elements are visited before anything is written. Of
- * more than 1000 elements only the first and last three along each dimension are shown, and only these are visited.
- * Text goes into a Sink, which is a file or a buffer; nothing here needs the heap. */
+ * All elements of a tensor share one style and one width, so the elements are visited before
+ * anything is written. Of more than 1000 elements only the first and last three along each
+ * dimension are shown, and only these are visited. Text goes into a Sink, which is a file or a
+ * buffer; nothing here needs the heap. */
 #include <math.h>
 #include <string.h>
 
 #include "core/dot.h"
 #include "core/graph.h"
 
-enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 }; /* torch.set_printoptions' defaults */
+/* torch.set_printoptions' defaults */
+enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 };
 
-/* ---- where text goes ------------------------------------------------------------------------------------------- */
+/* ---- where text goes ------------------------------------------------------------------------ */
 
 typedef struct Sink {
     FILE *file; /* NULL: into text */
@@ -40,15 +43,18 @@ static void put_times(Sink *s, int64_t count, const char *string)
     while (count-- > 0) put(s, string);
 }
 
-/* ---- one element ----------------------------------------------------------------------------------------------- */
+/* ---- one element ---------------------------------------------------------------------------- */
 
 typedef enum Style {
-    WHOLE,      /* "3."         every finite value is an integer; integers and bools, too, keep this one */
-    FIXED,      /* "0.3072" */
-    SCIENTIFIC, /* "1.0000e-05" the values span more than 1000, or are beyond what FIXED shows well */
+    /* "3."         every finite value is an integer; integers and bools, too, keep this one */
+    WHOLE,
+    FIXED, /* "0.3072" */
+    /* "1.0000e-05" the values span more than 1000, or are beyond what FIXED shows well */
+    SCIENTIFIC,
 } Style;
 
-enum { VALUE_TEXT = 48 }; /* FIXED and WHOLE stay below 1e8, so that nothing is longer than a 20-digit int64 */
+/* FIXED and WHOLE stay below 1e8, so that nothing is longer than a 20-digit int64 */
+enum { VALUE_TEXT = 48 };
 
 static double real_value(const Tensor *x, const void *p)
 {
@@ -79,7 +85,7 @@ static void value_text(const Tensor *x, const void *p, Style style, char text[VA
     }
 }
 
-/* ---- the common style and width -------------------------------------------------------------------------------- */
+/* ---- the common style and width ------------------------------------------------------------- */
 
 typedef struct Format {
     const Tensor *x;
@@ -113,11 +119,9 @@ static void visit_shown(Format *f, int d, const void *p, VisitFn *visit)
         visit_shown(f, d + 1, element(x, p, d, i), visit);
 }
 
-/* Zeros, infinities and NaN decide neither style nor width: they may stand out of the column, as in PyTorch. */
-static bool decides(double value)
-{
-    return isfinite(value) && value != 0;
-}
+/* Zeros, infinities and NaN decide neither style nor width: they may stand out of the column, as
+ * in PyTorch. */
+static bool decides(double value) { return isfinite(value) && value != 0; }
 
 static void measure_range(Format *f, const void *p)
 {
@@ -142,13 +146,14 @@ static Format format_of(const Tensor *x)
     Format f = { .x = x, .summarize = lk_numel(x) > THRESHOLD, .style = WHOLE, .width = 1 };
     if (lk_is_floating(x->dtype)) {
         visit_shown(&f, 0, x->data, measure_range);
-        if (f.max > 0 && (f.max / f.min > 1000 || f.max > 1e8 || f.min < 1e-4)) f.style = SCIENTIFIC;
+        if (f.max > 0 && (f.max / f.min > 1000 || f.max > 1e8 || f.min < 1e-4))
+            f.style = SCIENTIFIC;
     }
     visit_shown(&f, 0, x->data, measure_width);
     return f;
 }
 
-/* ---- brackets, commas, lines ----------------------------------------------------------------------------------- */
+/* ---- brackets, commas, lines ---------------------------------------------------------------- */
 
 static void put_value(Sink *s, const Format *f, const void *p)
 {
@@ -158,7 +163,8 @@ static void put_value(Sink *s, const Format *f, const void *p)
     put(s, text);
 }
 
-/* A new line after `lines` line ends, below the element that follows the bracket at column `indent`. */
+/* A new line after `lines` line ends, below the element that follows the bracket at column
+ * `indent`. */
 static void put_break(Sink *s, int lines, int indent)
 {
     put(s, ",");
@@ -179,7 +185,8 @@ static void put_row(Sink *s, const Format *f, const void *p, int indent)
 {
     int d = f->x->ndim - 1;
     int64_t n = f->x->shape[d], count = 0;
-    int64_t in_line = (LINE_WIDTH - indent) / (f->width + 2); /* at least three: 66 columns, 22 for each */
+    /* at least three: 66 columns, 22 for each */
+    int64_t in_line = (LINE_WIDTH - indent) / (f->width + 2);
     for (int64_t i = 0, next; i < n; i = next) {
         next = next_shown(f, i, n);
         put_comma(s, count++, in_line, indent);
@@ -201,7 +208,8 @@ static void put_nested(Sink *s, const Format *f, int d, const void *p, int inden
     if (d == x->ndim - 1) {
         put_row(s, f, p, indent);
     } else {
-        int lines = x->ndim - d - 1; /* matrices are set apart by one blank line, stacks of them by two, … */
+        /* matrices are set apart by one blank line, stacks of them by two, … */
+        int lines = x->ndim - d - 1;
         for (int64_t i = 0, next; i < x->shape[d]; i = next) {
             next = next_shown(f, i, x->shape[d]);
             if (i) put_break(s, lines, indent);
@@ -214,11 +222,12 @@ static void put_nested(Sink *s, const Format *f, int d, const void *p, int inden
     put(s, "]");
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
-/* ", suffix", on a new line when the last one would grow too long. *line is PyTorch's idea of that line's length: two
- * more than it has as long as it is the one that the elements ended in. */
-static void put_suffix(Sink *s, size_t *line, int indent, const char *key, const char *value, const char *end)
+/* ", suffix", on a new line when the last one would grow too long. *line is PyTorch's idea of that
+ * line's length: two more than it has as long as it is the one that the elements ended in. */
+static void put_suffix(Sink *s, size_t *line, int indent, const char *key, const char *value,
+                       const char *end)
 {
     size_t length = strlen(key) + strlen(value) + strlen(end);
     if (*line + length + 2 > LINE_WIDTH) {
@@ -252,7 +261,8 @@ static void put_tensor(Sink *s, const Tensor *x)
         char shape[LK_SHAPE_TEXT];
         put_suffix(s, &line, indent, "size=", lk_shape_text(x, shape), "");
     }
-    /* What the elements show by themselves is not named: 1. is float32, 1 is int64, True is bool. */
+    /* What the elements show by themselves is not named: 1. is float32, 1 is int64, True is
+     * bool. */
     bool shown = x->dtype == LK_F32 || (!empty && (x->dtype == LK_I64 || x->dtype == LK_BOOL));
     if (!shown) put_suffix(s, &line, indent, "dtype=torch.", lk_dtype_name(x->dtype), "");
     const char *name = lk_grad_fn(x);

@@ -1,4 +1,5 @@
-/* real.h - one source for float32 and float64. Included by a file that wants to be read twice more:
+/* real.h - one source for float32 and float64. Included by a file that wants to be read twice
+ * more:
  *
  *     #ifndef real                                   -- first reading: the operations
  *     #define LK_REAL_SOURCE "core/ops_softmax.c"
@@ -8,7 +9,8 @@
  *     static void F(softmax_rows)(int64_t rows, int64_t n, const real *x, real *y) { … }
  *     #endif
  *
- * <tgmath.h> picks expf or exp by the type of the argument. No include guard: every family includes it once. */
+ * <tgmath.h> picks expf or exp by the type of the argument. No include guard: every family
+ * includes it once. */
 #include <math.h>
 #include <tgmath.h>
 

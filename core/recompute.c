@@ -1,9 +1,11 @@
-/* recompute.c - segments whose inside is forgotten after the forward and computed again in backward (Chen et al. 2016).
+/* recompute.c - segments whose inside is forgotten after the forward and computed again in
+ * backward (Chen et al. 2016).
  *
- * Forward runs the segment as it is, with its records, since what is recorded may be computed in another way than what
- * is not. Then the records tell what the segment reads of the outside; they and everything else inside go, and one node
- * stays, with all of that as its inputs: so gradients find their way to parameters even where x wants none, and a
- * change in place is noticed. Backward runs the segment on a record of its own, and that record backwards, at once. */
+ * Forward runs the segment as it is, with its records, since what is recorded may be computed in
+ * another way than what is not. Then the records tell what the segment reads of the outside; they
+ * and everything else inside go, and one node stays, with all of that as its inputs: so gradients
+ * find their way to parameters even where x wants none, and a change in place is noticed. Backward
+ * runs the segment on a record of its own, and that record backwards, at once. */
 #include <stdalign.h>
 #include <string.h>
 
@@ -14,7 +16,7 @@ typedef struct Recompute {
     RecomputeFn *fn;
     TapeRandom random; /* where the stream of dropout was */
     const TapeScope *scope;
-    bool reads_x;      /* not only as its argument */
+    bool reads_x; /* not only as its argument */
     alignas(max_align_t) char state[];
 } Recompute;
 
@@ -38,7 +40,7 @@ static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
     return lk_tape_release(t, mark, y);
 }
 
-/* ---- backward ---------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------- */
 
 /* Whether y has the shape and the bits of what forward gave, as far as that is still there. */
 static bool is_same(Tape *t, Tensor *y, const Node *n)
@@ -49,8 +51,8 @@ static bool is_same(Tape *t, Tensor *y, const Node *n)
     return a && b && memcmp(a->data, b->data, (size_t)lk_numel(y) * lk_dtype_size(y->dtype)) == 0;
 }
 
-/* What was frozen in the forward gets nothing now either, and nothing is put, for what the tape owns, in memory that
- * goes with the inside. */
+/* What was frozen in the forward gets nothing now either, and nothing is put, for what the tape
+ * owns, in memory that goes with the inside. */
 static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
 {
     for (Node *m = t->last; m; m = m->prev)
@@ -74,9 +76,12 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(t, LK_ESTATE, "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
-            "computed again; what it reads must stay as it is until then, and chance come from the tape (lk_dropout)",
-            lk_shape_text(n->out, text));
+    lk_fail(
+        t, LK_ESTATE,
+        "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
+        "computed again; what it reads must stay as it is until then, and chance come from the "
+        "tape (lk_dropout)",
+        lk_shape_text(n->out, text));
 }
 
 /* y = fn(x, …) in one node: the gradients of all inputs are those of its inside. */
@@ -84,7 +89,8 @@ static void recompute_backward(Tape *t, Node *n)
 {
     const Recompute *r = n->state;
     bool fresh = false;
-    /* What the segment adds to stays when its memory goes: heap for what has an owner, here for what the tape owns. */
+    /* What the segment adds to stays when its memory goes: heap for what has an owner, here for
+     * what the tape owns. */
     for (int i = 1; i < n->inputs; i++)
         if (n->in[i]->refs == 0) lk_grad_in(t, n, i);
     Tensor *dx = r->reads_x ? lk_grad_in(t, n, 0) : lk_grad_in_fresh(t, n, 0, &fresh);
@@ -113,13 +119,16 @@ static void recompute_backward(Tape *t, Node *n)
     t->scope = outside.scope;
 }
 
-static const Op RECOMPUTE = { "CheckpointFunctionBackward", recompute_backward,
+static const Op RECOMPUTE = { "CheckpointFunctionBackward",
+                              recompute_backward,
                               { LK_IN_ALL, LK_IN_ALL, LK_IN_ALL, LK_IN_ALL, LK_IN_ALL } };
 
-/* ---- forward ----------------------------------------------------------------------------------------------------- */
+/* ---- forward -------------------------------------------------------------------------------- */
 
-/* Into *in, which has room: x, then every tensor made before the mark that a record after `last` reads, once. */
-static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x, Tensor **in, bool *reads_x)
+/* Into *in, which has room: x, then every tensor made before the mark that a record after `last`
+ * reads, once. */
+static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x, Tensor **in,
+                       bool *reads_x)
 {
     int count = 1;
     in[0] = x;
@@ -134,7 +143,8 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
     return count;
 }
 
-/* The scopes of now for later, on the tape, since those on the C stack go. NULL: there are none, or no memory. */
+/* The scopes of now for later, on the tape, since those on the C stack go. NULL: there are none,
+ * or no memory. */
 static const TapeScope *keep_scopes(Tape *t)
 {
     TapeScope *innermost = NULL, *inner = NULL;
@@ -156,8 +166,12 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
     if (!t->grad) return lk_tape_release(t, mark, fn(t, state, x));
     const TapeRandom random = t->random;
     Node *last = t->last;
-    Tensor *inside = stand_in_for(t, x, x->requires_grad), *y = inside ? fn(t, state, inside) : NULL;
-    if (!y) lk_fail(t, LK_ESTATE, "lk_recompute: the function returned NULL without a reason; keep one with lk_fail");
+    Tensor *inside = stand_in_for(t, x, x->requires_grad),
+           *y = inside ? fn(t, state, inside) : NULL;
+    if (!y)
+        lk_fail(
+            t, LK_ESTATE,
+            "lk_recompute: the function returned NULL without a reason; keep one with lk_fail");
     if (y == inside) return forget(t, mark, last, NULL), y ? x : NULL;
     if (!y || !y->requires_grad || !lk_made_since(t, mark, y)) return forget(t, mark, last, y);
 

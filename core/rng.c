@@ -1,14 +1,14 @@
-/* rng.c - the random streams of PyTorch 1.13's CPU generator. What fills tensors with them, lk_uniform_ and lk_normal_:
- * core/tensor_values.c.
+/* rng.c - the random streams of PyTorch 1.13's CPU generator. What fills tensors with them,
+ * lk_uniform_ and lk_normal_: core/tensor_values.c.
  *
- * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded. The Gaussian blocks
- * round differently in float and double, so they are written once in `real` and this file is read twice more for them
- * (core/real.h). */
+ * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded.
+ * The Gaussian blocks round differently in float and double, so they are written once in `real`
+ * and this file is read twice more for them (core/real.h). */
 #ifndef real
 
 #include "core/rng.h"
 
-/* ---- MT19937 --------------------------------------------------------------------------------------------------- */
+/* ---- MT19937 -------------------------------------------------------------------------------- */
 
 enum { WORDS = 624, MIDDLE = 397 };
 
@@ -32,7 +32,8 @@ static uint32_t recur(uint32_t far, uint32_t here, uint32_t next)
     return far ^ (y >> 1) ^ (-(y & 1) & 0x9908b0dfu);
 }
 
-/* 624 new words in place of the old. Three pieces and no modulo, so that compilers vectorise the first two. */
+/* 624 new words in place of the old. Three pieces and no modulo, so that compilers vectorise the
+ * first two. */
 static void twist(Rng *rng)
 {
     uint32_t *x = rng->word;
@@ -60,11 +61,12 @@ uint64_t lk_random_u64(Rng *rng)
     return high << 32 | lk_random_u32(rng);
 }
 
-/* ---- uniform numbers ------------------------------------------------------------------------------------------- */
+/* ---- uniform numbers ------------------------------------------------------------------------ */
 
 float lk_random_f32(Rng *rng)
 {
-    return (float)(lk_random_u32(rng) & 0xffffffu) * 0x1p-24f; /* exact: as many bits as a float has */
+    /* exact: as many bits as a float has */
+    return (float)(lk_random_u32(rng) & 0xffffffu) * 0x1p-24f;
 }
 
 double lk_random_f64(Rng *rng)
@@ -75,15 +77,13 @@ double lk_random_f64(Rng *rng)
 int64_t lk_random_int(Rng *rng, int64_t low, int64_t high)
 {
     if (low >= high) return low;
-    uint64_t range = (uint64_t)high - (uint64_t)low; /* unsigned: from INT64_MIN to INT64_MAX fits too */
+    /* unsigned: from INT64_MIN to INT64_MAX fits too */
+    uint64_t range = (uint64_t)high - (uint64_t)low;
     uint64_t word = range >> 32 ? lk_random_u64(rng) : lk_random_u32(rng);
     return (int64_t)((uint64_t)low + word % range);
 }
 
-int64_t lk_random_seed(Rng *rng)
-{
-    return (int64_t)(lk_random_u64(rng) & INT64_MAX);
-}
+int64_t lk_random_seed(Rng *rng) { return (int64_t)(lk_random_u64(rng) & INT64_MAX); }
 
 /* Fisher-Yates from the front. The last element has nowhere to go: n - 1 words. */
 void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
@@ -98,10 +98,11 @@ void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
     }
 }
 
-/* ---- normal numbers: Box-Muller ---------------------------------------------------------------------------------- */
+/* ---- normal numbers: Box-Muller ------------------------------------------------------------- */
 
-/* u and v uniform in [0, 1): r = √(-2 ln(1 - v)) and θ = 2πu give two independent normals, r cos θ and r sin θ.
- * 1 - v because ln 0 is infinite, and log, not log1p, because PyTorch's last bit is log's. */
+/* u and v uniform in [0, 1): r = √(-2 ln(1 - v)) and θ = 2πu give two independent normals, r cos θ
+ * and r sin θ. 1 - v because ln 0 is infinite, and log, not log1p, because PyTorch's last bit is
+ * log's. */
 #define LK_REAL_SOURCE "core/rng.c"
 #include "core/real.h"
 
@@ -119,12 +120,13 @@ double lk_random_normal(Rng *rng)
     return r * cos(theta);
 }
 
-#else /* ---- read as float, then as double ----------------------------------------------------------------------- */
+#else /* ---- read as float, then as double ---------------------------------------------------- */
 
-/* Sixteen uniforms become sixteen normals. Here the first eight are v and the last eight u: the roles of
- * lk_random_normal the other way round. PyTorch's kernel rounds to `real` after every step and adds the mean with a
- * fused multiply-add. log, sin and cos are taken in double: no portable code has the bits of its vectorised ones. So
- * double is equal, and float is off by 5e-7 at most (by 1.9e-6 when θ is not rounded to float). */
+/* Sixteen uniforms become sixteen normals. Here the first eight are v and the last eight u: the
+ * roles of lk_random_normal the other way round. PyTorch's kernel rounds to `real` after every
+ * step and adds the mean with a fused multiply-add. log, sin and cos are taken in double: no
+ * portable code has the bits of its vectorised ones. So double is equal, and float is off by 5e-7
+ * at most (by 1.9e-6 when θ is not rounded to float). */
 static void F(normal_block)(real *x, real mean, real std)
 {
     for (int j = 0; j < 8; j++) {

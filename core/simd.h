@@ -1,11 +1,13 @@
-/* simd.h - which vector instructions this processor has. Internal: not installed, hidden in the shared library. */
+/* simd.h - which vector instructions this processor has. Internal: not installed, hidden in the
+ * shared library. */
 #ifndef LK_SIMD_H
 #define LK_SIMD_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum SimdSet { LK_SIMD_PORTABLE, LK_SIMD_AVX2, LK_SIMD_AVX512 } SimdSet; /* AVX2: with FMA */
+/* AVX2: with FMA */
+typedef enum SimdSet { LK_SIMD_PORTABLE, LK_SIMD_AVX2, LK_SIMD_AVX512 } SimdSet;
 
 /* The best set that core/vector.h may use. */
 SimdSet lk_simd(void);

@@ -1,5 +1,5 @@
-/* strict.c - whether strict mode is on, and where its reports go. The checks stand where the mistakes are made:
- * core/tensor.c, core/headers.c, nn/module.c. */
+/* strict.c - whether strict mode is on, and where its reports go. The checks stand where the
+ * mistakes are made: core/tensor.c, core/headers.c, nn/module.c. */
 #include "core/strict.h"
 
 #include <stdarg.h>
@@ -11,7 +11,8 @@
 #include "core/internal.h"
 #include "core/memory.h"
 
-/* One for the process, like the environment that it comes from. Reading it must stay cheap: every free does. */
+/* One for the process, like the environment that it comes from. Reading it must stay cheap: every
+ * free does. */
 static _Atomic int state = -1; /* -1: the environment has not been asked yet */
 static ErrorHandler *report_handler = lk_print_error;
 static void *report_user;
@@ -25,10 +26,7 @@ bool lk_strict(void)
     return state;
 }
 
-void lk_set_strict(bool on)
-{
-    state = on;
-}
+void lk_set_strict(bool on) { state = on; }
 
 void lk_on_strict(ErrorHandler *handler, void *user)
 {

@@ -3,10 +3,11 @@
  *     Tape *t = lk_tape_new(&err);
  *     Tensor *loss = lk_mse_loss(t, lk_linear(t, x, W, b), y);
  *     if (!lk_backward(t, loss)) puts(lk_tape_error(t)->message);
- *     lk_tape_reset(t);                    -- every tensor made with t is gone; its memory serves the next step
+ *     lk_tape_reset(t);                    -- all tensors of t are gone; the next step has their memory
  *
- * A tape is explicit: every operation takes it first, nothing is hidden in globals, one thread uses one tape. Leaves
- * (parameters, inputs) must outlive the results that were computed from them, until the tape is reset. */
+ * A tape is explicit: every operation takes it first, nothing is hidden in globals, one thread
+ * uses one tape. Leaves (parameters, inputs) must outlive the results that were computed from
+ * them, until the tape is reset. */
 #ifndef LK_TAPE_H
 #define LK_TAPE_H
 
@@ -18,21 +19,23 @@ typedef struct Tape Tape;
 LK_API Tape *lk_tape_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
-/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. A tensor that is used
- * after it is refused by name: lk_clone keeps one. */
+/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. A
+ * tensor that is used after it is refused by name: lk_clone keeps one. */
 LK_API void lk_tape_reset(Tape *t);
 
-/* Changes whenever tensors of t may have been given back (reset, release), and is never the same for two tapes: whoever
- * keeps a tensor of a tape compares it before using the tensor again. */
+/* Changes whenever tensors of t may have been given back (reset, release), and is never the same
+ * for two tapes: whoever keeps a tensor of a tape compares it before using the tensor again. */
 LK_API uint64_t lk_tape_epoch(const Tape *t);
 
-/* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode it replaces. */
+/* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode
+ * it replaces. */
 LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
-/* Inference in the memory of one layer: everything made since the mark is given back except y, whose elements move.
- * Returns y. If something was recorded since the mark nothing happens: backward needs the intermediates. Nor if a
- * backward ran, which may have left gradients there: of leaves of the tape, of intermediates with lk_retain_grad. */
+/* Inference in the memory of one layer: everything made since the mark is given back except y,
+ * whose elements move. Returns y. If something was recorded since the mark nothing happens:
+ * backward needs the intermediates. Nor if a backward ran, which may have left gradients there: of
+ * leaves of the tape, of intermediates with lk_retain_grad. */
 typedef struct TapeMark {
     ArenaMark memory;
     uint64_t kept;  /* records and backward runs so far */
@@ -42,10 +45,11 @@ typedef struct TapeMark {
 LK_API TapeMark lk_tape_mark(Tape *t);
 LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
 
-/* ---- dropout --------------------------------------------------------------------------------------------------- */
+/* ---- dropout -------------------------------------------------------------------------------- */
 
-/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and the index of an
- * element, and from nothing else. A reset of the tape does not touch it: the next step drops other elements. */
+/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and
+ * the index of an element, and from nothing else. A reset of the tape does not touch it: the next
+ * step drops other elements. */
 typedef struct TapeRandom {
     uint64_t seed, calls; /* calls of dropout so far */
 } TapeRandom;
@@ -53,11 +57,11 @@ LK_API void lk_tape_seed(Tape *t, uint64_t seed); /* from the beginning; a new t
 LK_API TapeRandom lk_tape_random(const Tape *t);  /* where the stream is, … */
 LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there after a restart */
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
-/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An operation
- * that fails returns NULL, one that is given NULL returns NULL, lk_backward returns false: one check
- * per step is enough. A tape that is NULL has failed. */
+/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An
+ * operation that fails returns NULL, one that is given NULL returns NULL, lk_backward returns
+ * false: one check per step is enough. A tape that is NULL has failed. */
 LK_API const Error *lk_tape_error(const Tape *t);
 LK_API void lk_tape_clear_error(Tape *t);
 
@@ -67,43 +71,46 @@ LK_API void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user);
 /* Keeps a failure on the tape and returns NULL: `return lk_fail(t, LK_ESHAPE, "lk_name: …");` */
 LK_API void *lk_fail(Tape *t, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 
-/* ---- backward -------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------- */
 
-/* y.backward(): adds dy/dx to the grad of every leaf x that requires it. y is a floating tensor with one element.
- * False, with the reason on the tape and no gradient touched, when y has no graph, the graph was used before, a value
- * that the graph needs was changed in place, or the tape already has an error. (Out of memory in the middle also
- * returns false; the gradients are then incomplete: zero them.) */
+/* y.backward(): adds dy/dx to the grad of every leaf x that requires it. y is a floating tensor
+ * with one element. False, with the reason on the tape and no gradient touched, when y has no
+ * graph, the graph was used before, a value that the graph needs was changed in place, or the tape
+ * already has an error. (Out of memory in the middle also returns false; the gradients are then
+ * incomplete: zero them.) */
 LK_API LK_MUST_CHECK bool lk_backward(Tape *t, Tensor *y);
 
-/* y.backward(gradient, retain_graph): gradient has the shape and dtype of y (NULL: 1, for a single element);
- * keep_graph allows another backward through the same graph. */
-LK_API LK_MUST_CHECK bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph);
+/* y.backward(gradient, retain_graph): gradient has the shape and dtype of y (NULL: 1, for a single
+ * element); keep_graph allows another backward through the same graph. */
+LK_API LK_MUST_CHECK bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient,
+                                           bool keep_graph);
 
 /* The name PyTorch prints for the operation that made y, "AddmmBackward0"; NULL for a leaf. */
 LK_API const char *lk_grad_fn(const Tensor *y);
 
-/* ---- recomputation (core/recompute.c) ---------------------------------------------------------------------------- */
+/* ---- recomputation (core/recompute.c) ------------------------------------------------------- */
 
-/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward computes the rest
- * again, so a deep net needs the activations of one segment at a time. The results have the bits of
- * fn(t, state, x):
+/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward
+ * computes the rest again, so a deep net needs the activations of one segment at a time. The
+ * results have the bits of fn(t, state, x):
  *
  *     typedef struct Call { Layer *layer; Tensor *mask; } Call;
  *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x) { const Call *c = state; … }
  *     x = lk_recompute(t, layer_forward, &(Call){ layer, mask }, sizeof(Call), x);
  *
- * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn is the same both
- * times. Whatever fn reads gets its gradient, be it x, a parameter, or another tensor that state leads to, and x may
- * be frozen. Segments nest. fn returns one tensor, computed with t; it makes no backward and changes nothing in
- * place. In no-grad mode fn just runs, and what it made between x and y is given back.
- * Errors, in backward: LK_ESTATE when a tensor that fn reads was changed in place since, or fn gave another result. */
+ * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn
+ * is the same both times. Whatever fn reads gets its gradient, be it x, a parameter, or another
+ * tensor that state leads to, and x may be frozen. Segments nest. fn returns one tensor, computed
+ * with t; it makes no backward and changes nothing in place. In no-grad mode fn just runs, and
+ * what it made between x and y is given back. Errors, in backward: LK_ESTATE when a tensor that fn
+ * reads was changed in place since, or fn gave another result. */
 typedef Tensor *RecomputeFn(Tape *t, const void *state, Tensor *x);
 LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x);
 
-/* ---- threads --------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
-/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the same bits for any
- * n. A child of fork() has threads of its own, of the same number. */
+/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the
+ * same bits for any n. A child of fork() has threads of its own, of the same number. */
 LK_API void lk_set_num_threads(int n);
 LK_API int lk_get_num_threads(void);
 

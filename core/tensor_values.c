@@ -1,4 +1,5 @@
-/* tensor_values.c - what is in a tensor: read, copied, compared, drawn at random. How it lies in memory: core/tensor.c. */
+/* tensor_values.c - what is in a tensor: read, copied, compared, drawn at random. How it lies in
+ * memory: core/tensor.c. */
 #include "core/tensor.h"
 
 #include <math.h>
@@ -6,7 +7,7 @@
 
 #include "core/graph.h"
 
-/* ---- reading, copying, filling ----------------------------------------------------------------------------------- */
+/* ---- reading, copying, filling -------------------------------------------------------------- */
 
 #define EACH(T, p, expression) \
     for (int64_t i = 0; i < n; i++) { \
@@ -52,7 +53,8 @@ double lk_at(const Tensor *x, const int64_t *index)
         offset += index[d] * x->stride[d];
     }
     double value = NAN;
-    lk_load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1, &value);
+    lk_load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1,
+                &value);
     return value;
 }
 
@@ -96,11 +98,14 @@ static void move_row(int64_t n, void *const *p, const int64_t *step, const void 
     if (step[0] == 1 && step[1] == 1) {
         memcpy(p[0], p[1], (size_t)n * size);
     } else if (size == 4) {
-        for (int64_t i = 0; i < n; i++) ((uint32_t *)p[0])[i * step[0]] = ((const uint32_t *)p[1])[i * step[1]];
+        for (int64_t i = 0; i < n; i++)
+            ((uint32_t *)p[0])[i * step[0]] = ((const uint32_t *)p[1])[i * step[1]];
     } else if (size == 8) {
-        for (int64_t i = 0; i < n; i++) ((uint64_t *)p[0])[i * step[0]] = ((const uint64_t *)p[1])[i * step[1]];
+        for (int64_t i = 0; i < n; i++)
+            ((uint64_t *)p[0])[i * step[0]] = ((const uint64_t *)p[1])[i * step[1]];
     } else {
-        for (int64_t i = 0; i < n; i++) ((uint8_t *)p[0])[i * step[0]] = ((const uint8_t *)p[1])[i * step[1]];
+        for (int64_t i = 0; i < n; i++)
+            ((uint8_t *)p[0])[i * step[0]] = ((const uint8_t *)p[1])[i * step[1]];
     }
 }
 
@@ -108,7 +113,8 @@ static void move_row(int64_t n, void *const *p, const int64_t *step, const void 
 static void int_to_float_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;
-    for (int64_t i = 0; i < n; i++) ((float *)p[0])[i * step[0]] = (float)((const int64_t *)p[1])[i * step[1]];
+    for (int64_t i = 0; i < n; i++)
+        ((float *)p[0])[i * step[0]] = (float)((const int64_t *)p[1])[i * step[1]];
 }
 
 bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
@@ -116,12 +122,13 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
     int ndim;
     int64_t shape[LK_MAX_DIMS];
-    if (!dst || !src) return lk_error_set(err, LK_EVALUE, "lk_copy_: %s is NULL", dst ? "src" : "dst");
+    if (!dst || !src)
+        return lk_error_set(err, LK_EVALUE, "lk_copy_: %s is NULL", dst ? "src" : "dst");
     if (!lk_is_usable("lk_copy_", dst, err) || !lk_is_usable("lk_copy_", src, err)) return false;
     if (!lk_broadcast_shape(dst, src, &ndim, shape) || ndim != dst->ndim ||
         memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
-        return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s", lk_shape_text(src, b),
-                            lk_shape_text(dst, a));
+        return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s",
+                            lk_shape_text(src, b), lk_shape_text(dst, a));
     lk_copy_fitting(dst, src);
     return true;
 }
@@ -142,7 +149,7 @@ bool lk_fill_(Tensor *x, double value)
     return lk_copy_(x, &v, NULL);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------ */
 
 typedef struct Comparison {
     DType dtype;
@@ -160,8 +167,10 @@ static void equal_row(int64_t n, void *const *p, const int64_t *step, const void
         lk_load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
         lk_load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
         for (int64_t j = 0; j < count; j++) {
-            double error = fabs(a[j] - b[j]); /* NaN and infinity are close to nothing but the same infinity */
-            if (!(a[j] == b[j] || (isfinite(error) && error <= c->atol + c->rtol * fabs(b[j])))) *c->holds = false;
+            /* NaN and infinity are close to nothing but the same infinity */
+            double error = fabs(a[j] - b[j]);
+            if (!(a[j] == b[j] || (isfinite(error) && error <= c->atol + c->rtol * fabs(b[j]))))
+                *c->holds = false;
         }
     }
 }
@@ -177,9 +186,11 @@ static void equal_int_row(int64_t n, void *const *p, const int64_t *step, const 
 
 static bool compare(RowFn *row, const Tensor *a, const Tensor *b, double rtol, double atol)
 {
-    if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false; /* a stale one has no shape */
+    /* a stale one has no shape */
+    if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false;
     bool holds = true;
-    lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2, (const Tensor *const[]){ a, b });
+    lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2,
+                   (const Tensor *const[]){ a, b });
     return holds;
 }
 
@@ -212,7 +223,7 @@ int64_t lk_count(const Tensor *x)
     return count;
 }
 
-/* ---- random values --------------------------------------------------------------------------------------------- */
+/* ---- random values -------------------------------------------------------------------------- */
 
 typedef struct Draw {
     DType dtype;
@@ -224,8 +235,9 @@ static void uniform_row(int64_t n, void *const *p, const int64_t *step, const vo
 {
     const Draw *d = arg;
     float low = (float)d->a, range = (float)d->b - low;
-    for (int64_t i = 0; i < n; i++)
-        if (d->dtype == LK_F32) ((float *)p[0])[i * step[0]] = fmaf(lk_random_f32(d->rng), range, low); /* 1 rounding */
+    for (int64_t i = 0; i < n; i++) /* 1 rounding */
+        if (d->dtype == LK_F32)
+            ((float *)p[0])[i * step[0]] = fmaf(lk_random_f32(d->rng), range, low);
         else ((double *)p[0])[i * step[0]] = fma(lk_random_f64(d->rng), d->b - d->a, d->a);
 }
 
@@ -238,7 +250,8 @@ static void normal_row(int64_t n, void *const *p, const int64_t *step, const voi
     }
 }
 
-/* PyTorch fills a tensor that is not contiguous in the order of its memory: dimensions by falling stride. */
+/* PyTorch fills a tensor that is not contiguous in the order of its memory: dimensions by falling
+ * stride. */
 static Tensor memory_order(const Tensor *x)
 {
     Tensor y = *x;
@@ -261,7 +274,8 @@ static bool draw(RowFn *row, Tensor *x, Rng *rng, double a, double b)
 
 bool lk_uniform_(Tensor *x, double low, double high, Rng *rng)
 {
-    return rng && lk_is_readable("lk_uniform_", x) && lk_is_floating(x->dtype) && draw(uniform_row, x, rng, low, high);
+    return rng && lk_is_readable("lk_uniform_", x) && lk_is_floating(x->dtype) &&
+           draw(uniform_row, x, rng, low, high);
 }
 
 bool lk_normal_(Tensor *x, double mean, double std, Rng *rng)

@@ -7,7 +7,7 @@
 #include "core/tensor.h"
 #include "core/vmath.h"
 
-/* ---- the instruction set ----------------------------------------------------------------------------------------- */
+/* ---- the instruction set -------------------------------------------------------------------- */
 
 static _Atomic SimdSet limit = LK_SIMD_AVX512;
 
@@ -28,7 +28,7 @@ SimdSet lk_simd_limit(SimdSet best)
     return lk_simd();
 }
 
-/* ---- what the other files call ----------------------------------------------------------------------------------- */
+/* ---- what the other files call -------------------------------------------------------------- */
 
 #define LK_REAL_SOURCE "core/vmath.c"
 #include "core/vector.h"
@@ -36,14 +36,20 @@ SimdSet lk_simd_limit(SimdSet best)
 #define FUNCTIONS(real, type) \
     void lk_vexp_##type(int64_t n, const real *x, real *y) { LK_SET(exp_row_##type, n, x, y); } \
     void lk_vtanh_##type(int64_t n, const real *x, real *y) { LK_SET(tanh_row_##type, n, x, y); } \
-    void lk_vsigmoid_##type(int64_t n, const real *x, real *y) { LK_SET(sigmoid_row_##type, n, x, y); } \
+    void lk_vsigmoid_##type(int64_t n, const real *x, real *y) \
+    { \
+        LK_SET(sigmoid_row_##type, n, x, y); \
+    } \
     void lk_vgelu_##type(int64_t n, const real *x, real *y) { LK_SET(gelu_row_##type, n, x, y); } \
     void lk_vgelu_gradient_##type(int64_t n, const real *x, const real *dy, real *dx, bool fresh) \
     { \
         if (fresh) LK_SET(gelu_gradient_row_##type, n, x, dy, dx); \
         else LK_SET(add_gelu_gradient_row_##type, n, x, dy, dx); \
     } \
-    real lk_vdot_##type(int64_t n, const real *x, const real *y) { return LK_SET(dot_row_##type, n, x, y); } \
+    real lk_vdot_##type(int64_t n, const real *x, const real *y) \
+    { \
+        return LK_SET(dot_row_##type, n, x, y); \
+    } \
     real lk_vmax_##type(int64_t n, const real *x) { return LK_SET(max_row_##type, n, x); } \
     void lk_vexp_sum_##type(int64_t n, const real *x, real shift, real *y, real sums[LK_LANES]) \
     { \
@@ -58,7 +64,7 @@ SimdSet lk_simd_limit(SimdSet best)
 FUNCTIONS(float, f32)
 FUNCTIONS(double, f64)
 
-#else /* ---- in real, for every instruction set ------------------------------------------------------------------- */
+#else /* ---- in real, for every instruction set ----------------------------------------------- */
 
 #if REAL_IS_FLOAT
 
@@ -71,12 +77,14 @@ TARGET static inline float F(power_of_2)(int32_t n)
     return power;
 }
 
-/* With x = n ln 2 + r and |r| <= ln 2 / 2, e^x = 2^n e^r: returns e^r - 1 = r + r² p(r). n is rounded by adding 1.5·2^23,
- * whose last bits then are n, and ln 2 has two parts, of which n times the first is exact. p is the polynomial with the
- * smallest largest error, 6.3e-8. For a NaN n is anything. */
+/* With x = n ln 2 + r and |r| <= ln 2 / 2, e^x = 2^n e^r: returns e^r - 1 = r + r² p(r). n is
+ * rounded by adding 1.5·2^23, whose last bits then are n, and ln 2 has two parts, of which n times
+ * the first is exact. p is the polynomial with the smallest largest error, 6.3e-8. For a NaN n is
+ * anything. */
 TARGET static inline float F(reduced)(float x, int32_t *n)
 {
-    const float shifter = 0x1.8p23f, shifted = MADD(x, 0x1.715476p0f, shifter), rounded = shifted - shifter;
+    const float shifter = 0x1.8p23f, shifted = MADD(x, 0x1.715476p0f, shifter),
+                rounded = shifted - shifter;
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     *n = (int32_t)(bits - 0x4b400000u);
@@ -89,8 +97,8 @@ TARGET static inline float F(reduced)(float x, int32_t *n)
     return MADD(r * r, p, r);
 }
 
-/* Between the x where e^x rounds to 0 and where it overflows. 2^n is multiplied in two steps: it may itself be beyond
- * the range, and only the second step may round (to a subnormal number). */
+/* Between the x where e^x rounds to 0 and where it overflows. 2^n is multiplied in two steps: it
+ * may itself be beyond the range, and only the second step may round (to a subnormal number). */
 TARGET static inline float F(exponential)(float x)
 {
     int32_t n;
@@ -107,13 +115,15 @@ TARGET static inline float F(hyperbolic_tangent)(float x)
     int32_t n;
     float u = x < 0 ? -x : x;
     u = u > 10 ? 10 : u;
-    const float y = F(reduced)(2 * u, &n), power = F(power_of_2)(n & 31), m = MADD(power, y, power - 1);
+    const float y = F(reduced)(2 * u, &n), power = F(power_of_2)(n & 31),
+                m = MADD(power, y, power - 1);
     return copysign(m / (m + 2), x);
 }
 
-/* For u >= 0: e = e^(-u²/2), and R(u) with Φ(-u) = e R(u). R falls smoothly from 1/2 like 0.4 / u: a quotient of
- * polynomials with positive coefficients holds it everywhere, off by 6e-9 at most. e is 2^(n + f) with -1/2 <= f <= 1/2:
- * 2^f = 1 + f p(f), off by 4e-9, and n goes to the bits of the exponent. u ends at 13, where e is 2e-37. */
+/* For u >= 0: e = e^(-u²/2), and R(u) with Φ(-u) = e R(u). R falls smoothly from 1/2 like 0.4 / u:
+ * a quotient of polynomials with positive coefficients holds it everywhere, off by 6e-9 at most. e
+ * is 2^(n + f) with -1/2 <= f <= 1/2: 2^f = 1 + f p(f), off by 4e-9, and n goes to the bits of the
+ * exponent. u ends at 13, where e is 2e-37. */
 TARGET static inline float F(normal_rest)(float u, float *e)
 {
     const float h = u * u, k = -0x1.715476p-1f, shifter = 0x1.8p23f, shifted = MADD(h, k, shifter);
@@ -161,7 +171,8 @@ TARGET static inline float F(gelu_slope)(float x)
 
 TARGET static inline double F(exponential)(double x) { return exp(x); }
 TARGET static inline double F(hyperbolic_tangent)(double x) { return tanh(x); }
-/* Φ(-u), exact however small, and with an end for u that makes infinities harmless: Φ(-40) is 0. */
+/* Φ(-u), exact however small, and with an end for u that makes infinities harmless: Φ(-40) is
+ * 0. */
 TARGET static inline double F(gelu)(double x)
 {
     const double u = fabs(x) > 40 ? 40 : fabs(x);
@@ -170,13 +181,15 @@ TARGET static inline double F(gelu)(double x)
 TARGET static inline double F(gelu_slope)(double x)
 {
     const double u = fabs(x) > 40 ? 40 : fabs(x);
-    const double v = 0.5 * erfc(u * 0.70710678118654752440) - u * exp(-0.5 * u * u) * 0.39894228040143267794;
+    const double v =
+        0.5 * erfc(u * 0.70710678118654752440) - u * exp(-0.5 * u * u) * 0.39894228040143267794;
     return x < 0 ? v : 1 - v;
 }
 
 #endif
 
-/* Results may lie on their arguments: element by element that is no dependence. (The C library has no vectors.) */
+/* Results may lie on their arguments: element by element that is no dependence. (The C library has
+ * no vectors.) */
 #if REAL_IS_FLOAT
 #define ELEMENTWISE _Pragma("omp simd")
 #else
@@ -187,7 +200,10 @@ TARGET static inline double F(gelu_slope)(double x)
     TARGET static void F(name)(int64_t n, const real *xs, real *ys) \
     { \
         ELEMENTWISE \
-        for (int64_t i = 0; i < n; i++) { const real x = xs[i]; ys[i] = formula; } \
+        for (int64_t i = 0; i < n; i++) { \
+            const real x = xs[i]; \
+            ys[i] = formula; \
+        } \
     }
 ROW(exp_row, F(exponential)(x))
 ROW(tanh_row, F(hyperbolic_tangent)(x))
@@ -231,7 +247,8 @@ TARGET static real F(max_row)(int64_t n, const real *x)
 }
 
 /* The sum is taken of what lies in the first cache still. */
-TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y, real sums[LK_LANES])
+TARGET static void F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
+                                  real sums[LK_LANES])
 {
     real s[LK_LANES];
     memcpy(s, sums, sizeof s);

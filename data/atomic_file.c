@@ -1,6 +1,6 @@
-/* atomic_file.c - a temporary file beside the old one, flushed to the disk, then renamed over it: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who calls it: whoever writes a file, here
- * and in the programs. */
+/* atomic_file.c - a temporary file beside the old one, flushed to the disk, then renamed over it:
+ * whoever looks, and whenever the machine stops, there is the old content or the new one. Who
+ * calls it: whoever writes a file, here and in the programs. */
 #include "data/atomic_file.h"
 
 #include <errno.h>
@@ -17,13 +17,15 @@ _Static_assert(LK_ATOMIC_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX b
 /* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
 static bool fail(const AtomicFile *f, const char *reason)
 {
-    return lk_error_set(f->err, LK_EIO, "%s%s%.200s: cannot be written: %s", f->caller ? f->caller : "",
-                        f->caller ? ": " : "", f->path, reason);
+    return lk_error_set(f->err, LK_EIO, "%s%s%.200s: cannot be written: %s",
+                        f->caller ? f->caller : "", f->caller ? ": " : "", f->path, reason);
 }
 
 bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err)
 {
-    if (!f || !path) return lk_error_set(err, LK_EVALUE, "lk_atomic_begin: the %s is NULL", f ? "path" : "file");
+    if (!f || !path)
+        return lk_error_set(err, LK_EVALUE, "lk_atomic_begin: the %s is NULL",
+                            f ? "path" : "file");
     *f = (AtomicFile){ .caller = caller, .path = path, .err = err, .file = -1 };
     struct stat info;
     if (*path == '\0') return fail(f, "its name is empty");
@@ -38,14 +40,16 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
     if (!exists && snprintf(f->target, sizeof f->target, "%s", path) >= (int)sizeof f->target)
         return fail(f, strerror(ENAMETOOLONG));
 
-    enum { ATTEMPTS = 1000 }; /* other threads saving to the same path, and what a killed process left behind */
+    /* other threads saving to the same path, and what a killed process left behind */
+    enum { ATTEMPTS = 1000 };
     for (int i = 0; i < ATTEMPTS && f->file < 0; i++) {
         snprintf(f->temporary, sizeof f->temporary, "%s.%ld-%d.tmp", f->target, (long)getpid(), i);
         f->file = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (f->file < 0 && errno != EEXIST) break;
     }
     if (f->file < 0) return fail(f, strerror(errno));
-    if (exists) fchmod(f->file, info.st_mode & 0777); /* as private as the old one, where the file system can */
+    /* as private as the old one, where the file system can */
+    if (exists) fchmod(f->file, info.st_mode & 0777);
     return true;
 }
 

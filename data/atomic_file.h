@@ -20,7 +20,8 @@ typedef struct AtomicFile {
 /* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
 LK_API bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
 LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
-/* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone and path as it was. */
+/* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone
+ * and path as it was. */
 LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
 
 #endif

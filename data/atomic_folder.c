@@ -1,4 +1,5 @@
-/* atomic_folder.c - folders as a whole. Who uses it: data/peft.c, and the checkpoints of examples/folder.c. */
+/* atomic_folder.c - folders as a whole. Who uses it: data/peft.c, and the checkpoints of
+ * examples/folder.c. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* renameat2 */
 #endif
@@ -14,8 +15,8 @@
 
 #include "data/atomic_file.h"
 
-/* What is in a folder and not in the other one gets there: files by a second name, so that they are in both; folders,
- * which cannot have one, are moved. */
+/* What is in a folder and not in the other one gets there: files by a second name, so that they
+ * are in both; folders, which cannot have one, are moved. */
 static bool carry(const char *from, const char *to, bool folders)
 {
     DIR *d = opendir(from);
@@ -48,11 +49,12 @@ bool lk_folder_replace(const char *path, const char *made)
 {
     struct stat info;
     if (!path || !made) return false;
-    if (stat(path, &info) != 0 || chmod(made, info.st_mode & 07777) != 0 || !carry(path, made, false) ||
-        !swap(made, path))
+    if (stat(path, &info) != 0 || chmod(made, info.st_mode & 07777) != 0 ||
+        !carry(path, made, false) || !swap(made, path))
         return false;
     if (carry(made, path, true) || !swap(made, path)) return true;
-    carry(made, path, true); /* one cannot be moved: both are back, and so are those that could be */
+    /* one cannot be moved: both are back, and so are those that could be */
+    carry(made, path, true);
     return false;
 }
 
@@ -72,7 +74,8 @@ void lk_folder_remove(const char *path)
 {
     if (!path) return;
     DIR *folder = opendir(path);
-    for (struct dirent *e; folder && (e = readdir(folder));) unlinkat(dirfd(folder), e->d_name, 0); /* . and .. stay */
+    /* . and .. stay */
+    for (struct dirent *e; folder && (e = readdir(folder));) unlinkat(dirfd(folder), e->d_name, 0);
     if (folder) closedir(folder);
     rmdir(path);
 }

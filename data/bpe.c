@@ -1,8 +1,10 @@
-/* bpe.c - byte-pair encoding. A word starts as the tokens of its bytes; of all neighbours that may be merged those of
- * the lowest rank are, the leftmost first, until there are none (Sennrich et al. 2016, in GPT-2's byte-level form).
+/* bpe.c - byte-pair encoding. A word starts as the tokens of its bytes; of all neighbours that may
+ * be merged those of the lowest rank are, the leftmost first, until there are none (Sennrich et
+ * al. 2016, in GPT-2's byte-level form).
  *
- * Most words of a text are a token each, and merging would end there: lk_bpe_finish has found out for which that is so,
- * and they are looked up. The others are merged with a heap, so that n bytes take n log n steps, however long. */
+ * Most words of a text are a token each, and merging would end there: lk_bpe_finish has found out
+ * for which that is so, and they are looked up. The others are merged with a heap, so that n bytes
+ * take n log n steps, however long. */
 #include "data/bpe.h"
 
 #include <string.h>
@@ -10,12 +12,14 @@
 #include "core/memory.h"
 #include "data/utf8.h"
 
-/* ---- spelling -------------------------------------------------------------------------------------------------- */
+/* ---- spelling ------------------------------------------------------------------------------- */
 
-/* Bytes that are printable in Latin-1 are spelled as themselves; the other 68, in order, as U+0100, U+0101, … */
+/* Bytes that are printable in Latin-1 are spelled as themselves; the other 68, in order, as
+ * U+0100, U+0101, … */
 static bool is_plain(uint32_t byte)
 {
-    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
+    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) ||
+           (byte >= 0xAE && byte <= 0xFF);
 }
 
 /* The byte that a character stands for; -1: none. */
@@ -41,7 +45,7 @@ bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, s
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 static uint32_t table_size(int32_t entries)
 {
@@ -95,7 +99,8 @@ static BpeSlot *find_slot(const Bpe *bpe, uint32_t hash, const void *bytes, size
         BpeSlot *slot = &bpe->slots[i];
         if (slot->id < 0) return slot;
         const BpeToken *token = &bpe->tokens[slot->id];
-        if (slot->hash == hash && token->size == size && memcmp(bpe->names + token->bytes, bytes, size) == 0)
+        if (slot->hash == hash && token->size == size &&
+            memcmp(bpe->names + token->bytes, bytes, size) == 0)
             return slot;
     }
 }
@@ -130,14 +135,16 @@ BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right)
     }
 }
 
-/* ---- merging --------------------------------------------------------------------------------------------------- */
+/* ---- merging -------------------------------------------------------------------------------- */
 
-/* The tokens of a word so far, a list in an array; one that was merged into its left neighbour has id -1. */
+/* The tokens of a word so far, a list in an array; one that was merged into its left neighbour has
+ * id -1. */
 typedef struct Symbol {
     int32_t id, previous, next; /* neighbours: -1 for none */
 } Symbol;
 
-/* Merges that were possible when they were found: rank << 32 | place of the left one, a heap with the least on top. */
+/* Merges that were possible when they were found: rank << 32 | place of the left one, a heap with
+ * the least on top. */
 typedef struct Merger {
     const Bpe *bpe;
     Symbol *symbols;
@@ -151,7 +158,8 @@ static void push(Merger *m, int32_t left, int32_t right)
     if (merge->left < 0) return;
     uint64_t entry = (uint64_t)merge->rank << 32 | (uint32_t)left;
     size_t at = m->count++;
-    for (; at > 0 && m->heap[(at - 1) / 2] > entry; at = (at - 1) / 2) m->heap[at] = m->heap[(at - 1) / 2];
+    for (; at > 0 && m->heap[(at - 1) / 2] > entry; at = (at - 1) / 2)
+        m->heap[at] = m->heap[(at - 1) / 2];
     m->heap[at] = entry;
 }
 
@@ -172,7 +180,8 @@ static uint64_t pop(Merger *m)
 /* One symbol a byte. */
 static int32_t put_bytes(Merger *m, int32_t n, const unsigned char *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i++, n++) m->symbols[n] = (Symbol){ m->bpe->of_byte[bytes[i]], n - 1, n + 1 };
+    for (size_t i = 0; i < size; i++, n++)
+        m->symbols[n] = (Symbol){ m->bpe->of_byte[bytes[i]], n - 1, n + 1 };
     return n;
 }
 
@@ -183,7 +192,8 @@ static int32_t put_word(Merger *m, const unsigned char *word, size_t size, bool 
     for (size_t at = 0, step; at < size; at += step) {
         uint32_t code;
         step = lk_utf8(word + at, size - at, &code);
-        if (code == LK_UTF8_BROKEN) n = put_bytes(m, n, (const unsigned char *)LK_UTF8_REPLACEMENT, 3);
+        if (code == LK_UTF8_BROKEN)
+            n = put_bytes(m, n, (const unsigned char *)LK_UTF8_REPLACEMENT, 3);
         else n = put_bytes(m, n, word + at, step);
     }
     return n;
@@ -199,7 +209,8 @@ static void merge_all(Merger *m, int32_t n)
         int32_t at = (int32_t)(uint32_t)entry, next = symbols[at].next;
         if (symbols[at].id < 0 || next < 0) continue;
         const BpeMerge *merge = lk_bpe_merge(m->bpe, symbols[at].id, symbols[next].id);
-        if (merge->left < 0 || merge->rank != (int32_t)(entry >> 32)) continue; /* one of the two has changed since */
+        /* one of the two has changed since */
+        if (merge->left < 0 || merge->rank != (int32_t)(entry >> 32)) continue;
         symbols[at].id = merge->token;
         symbols[at].next = symbols[next].next;
         symbols[next].id = -1;
@@ -224,7 +235,8 @@ static void *scratch(TokenIds *ids, size_t bytes)
     return more;
 }
 
-bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken, TokenIds *ids)
+bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
+                 TokenIds *ids)
 {
     enum { SHORT = 96 }; /* symbols that need no heap memory */
     Symbol few_symbols[SHORT];
@@ -237,7 +249,8 @@ bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool br
         ids->items[ids->count++] = id;
         return true;
     }
-    /* n symbols have n - 1 pairs, and each of at most n - 1 merges takes one entry and puts two. */
+    /* n symbols have n - 1 pairs, and each of at most n - 1 merges takes one entry and puts
+     * two. */
     Merger m = { bpe, few_symbols, few_entries, 0 };
     if (most > SHORT) {
         m.heap = scratch(ids, most * (2 * sizeof *m.heap + sizeof *m.symbols));
@@ -257,7 +270,8 @@ bool lk_bpe_finish(Bpe *bpe)
     for (int32_t id = 0; ok && id < bpe->count; id++) {
         BpeToken *token = &bpe->tokens[id];
         ids.count = 0;
-        ok = lk_bpe_word(bpe, (const unsigned char *)bpe->names + token->bytes, token->size, false, &ids);
+        ok = lk_bpe_word(bpe, (const unsigned char *)bpe->names + token->bytes, token->size, false,
+                         &ids);
         token->whole = ok && ids.count == 1 && ids.items[0] == id;
     }
     lk_token_ids_free(&ids);

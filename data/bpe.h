@@ -1,5 +1,6 @@
-/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For data/tokenizer.c, which cuts text
- * into words, and data/tokenizer_load.c, which reads the files. */
+/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For
+ * data/tokenizer.c, which cuts text into words, and data/tokenizer_load.c, which reads the
+ * files. */
 #ifndef LK_BPE_H
 #define LK_BPE_H
 
@@ -34,7 +35,8 @@ typedef struct Bpe {
     int32_t of_byte[256]; /* the token of each single byte */
 } Bpe;
 
-/* Room for so many tokens, with all names in `names` bytes, and merges; false: no memory. lk_bpe_free frees it. */
+/* Room for so many tokens, with all names in `names` bytes, and merges; false: no memory.
+ * lk_bpe_free frees it. */
 bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
 void lk_bpe_free(Bpe *bpe);
 
@@ -48,13 +50,16 @@ BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
 /* Finds out which tokens are whole, once all merges are there; false: no memory. */
 bool lk_bpe_finish(Bpe *bpe);
 
-/* Appends the tokens of a word to ids; false: no memory. broken: what is not UTF-8 in it becomes U+FFFD. */
-bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken, TokenIds *ids);
+/* Appends the tokens of a word to ids; false: no memory. broken: what is not UTF-8 in it becomes
+ * U+FFFD. */
+bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
+                 TokenIds *ids);
 
 /* Room for `more` ids behind count; false: no memory. */
 bool lk_token_ids_reserve(TokenIds *ids, size_t more);
 
-/* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that stands for none. */
+/* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that
+ * stands for none. */
 bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
 
 #endif

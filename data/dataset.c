@@ -1,4 +1,5 @@
-/* dataset.c - which samples there are: tensors, subsets, classes. Batches are made of them in data/loader.c. */
+/* dataset.c - which samples there are: tensors, subsets, classes. Batches are made of them in
+ * data/loader.c. */
 #include "data/dataset.h"
 
 #include <math.h>
@@ -11,22 +12,30 @@ static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *
     const char *caller = "lk_dataset_new";
     char xs[LK_SHAPE_TEXT], ys[LK_SHAPE_TEXT];
     if (x->refs == 0 || y->refs == 0)
-        return lk_error_set(err, LK_ESTATE, "%s: %s belongs to a tape and goes with it; give a copy (lk_clone)", caller,
-                            x->refs == 0 ? "x" : "y");
+        return lk_error_set(err, LK_ESTATE,
+                            "%s: %s belongs to a tape and goes with it; give a copy (lk_clone)",
+                            caller, x->refs == 0 ? "x" : "y");
     if (!lk_is_contiguous(x) || !lk_is_contiguous(y))
-        return lk_error_set(err, LK_EVALUE, "%s: %s is not contiguous; give a copy (lk_clone)", caller,
-                            lk_is_contiguous(x) ? "y" : "x");
+        return lk_error_set(err, LK_EVALUE, "%s: %s is not contiguous; give a copy (lk_clone)",
+                            caller, lk_is_contiguous(x) ? "y" : "x");
     if (x->dtype != LK_U8 && !lk_is_floating(x->dtype))
-        return lk_error_set(err, LK_EDTYPE, "%s: samples are uint8, float32 or float64, not %s", caller,
-                            lk_dtype_name(x->dtype));
+        return lk_error_set(err, LK_EDTYPE, "%s: samples are uint8, float32 or float64, not %s",
+                            caller, lk_dtype_name(x->dtype));
     if (y->dtype != LK_I64 && y->dtype != LK_U8)
-        return lk_error_set(err, LK_EDTYPE, "%s: labels are int64 or uint8, not %s", caller, lk_dtype_name(y->dtype));
+        return lk_error_set(err, LK_EDTYPE, "%s: labels are int64 or uint8, not %s", caller,
+                            lk_dtype_name(y->dtype));
     if (x->ndim < 1 || y->ndim != 1 || x->shape[0] != y->shape[0])
-        return lk_error_set(err, LK_ESHAPE, "%s: samples %s and labels %s; needed is one label a sample, (n, ...) "
-                            "and (n,)", caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
-    if (x->dtype == LK_U8 && (!isfinite(transform.mean) || !isfinite(transform.std) || transform.std == 0.0f))
-        return lk_error_set(err, LK_EVALUE, "%s: transform with mean %g and std %g; both are finite and std is not 0 "
-                            "(LK_TO_TENSOR is mean 0, std 1)", caller, (double)transform.mean, (double)transform.std);
+        return lk_error_set(err, LK_ESHAPE,
+                            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) "
+                            "and (n,)",
+                            caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
+    if (x->dtype == LK_U8 &&
+        (!isfinite(transform.mean) || !isfinite(transform.std) || transform.std == 0.0f))
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: transform with mean %g and std %g; both are finite and std is not 0 "
+            "(LK_TO_TENSOR is mean 0, std 1)",
+            caller, (double)transform.mean, (double)transform.std);
     return true;
 }
 
@@ -34,7 +43,8 @@ Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err)
 {
     Dataset *d = NULL;
     if (!x || !y) {
-        lk_error_set(err, LK_EVALUE, "lk_dataset_new: %s is NULL", x ? "y" : "x"); /* what made it NULL came first */
+        /* what made it NULL came first */
+        lk_error_set(err, LK_EVALUE, "lk_dataset_new: %s is NULL", x ? "y" : "x");
     } else if (check(x, y, transform, err)) {
         d = lk_mem_alloc(sizeof *d);
         if (d) *d = (Dataset){ .x = x, .y = y, .transform = transform, .count = x->shape[0] };
@@ -66,7 +76,8 @@ int64_t lk_dataset_label(const Dataset *d, int64_t i)
 {
     int64_t row = lk_dataset_row(d, i);
     if (row < 0) return -1;
-    return d->y->dtype == LK_U8 ? ((const uint8_t *)d->y->data)[row] : ((const int64_t *)d->y->data)[row];
+    return d->y->dtype == LK_U8 ? ((const uint8_t *)d->y->data)[row]
+                                : ((const int64_t *)d->y->data)[row];
 }
 
 /* A dataset on the same tensors with room for count rows, not filled in yet. */
@@ -99,8 +110,8 @@ Dataset *lk_subset_new(const Dataset *d, int64_t count, const int64_t *index, Er
     }
     for (int64_t i = 0; i < count; i++) {
         if (index[i] >= 0 && index[i] < d->count) continue;
-        lk_error_set(err, LK_EVALUE, "%s: index[%lld] is %lld; the dataset has %lld samples", caller, (long long)i,
-                     (long long)index[i], (long long)d->count);
+        lk_error_set(err, LK_EVALUE, "%s: index[%lld] is %lld; the dataset has %lld samples",
+                     caller, (long long)i, (long long)index[i], (long long)d->count);
         return NULL;
     }
     Dataset *s = share(d, caller, count, err);
@@ -123,11 +134,13 @@ Dataset *lk_filter_classes_new(const Dataset *d, int count, const int64_t *class
         return NULL;
     }
     int64_t found = 0;
-    for (int64_t i = 0; i < d->count; i++) found += contains(count, classes, lk_dataset_label(d, i));
+    for (int64_t i = 0; i < d->count; i++)
+        found += contains(count, classes, lk_dataset_label(d, i));
     if (found == 0) {
         char text[80] = ""; /* the first three classes */
         for (int i = 0, used = 0; i < count && i < 3; i++)
-            used += snprintf(text + used, sizeof text - (size_t)used, i ? ", %lld" : " %lld", (long long)classes[i]);
+            used += snprintf(text + used, sizeof text - (size_t)used, i ? ", %lld" : " %lld",
+                             (long long)classes[i]);
         lk_error_set(err, LK_EVALUE, "%s: none of %lld samples has a label out of {%s%s }", caller,
                      (long long)d->count, text, count > 3 ? ", ..." : "");
         return NULL;

@@ -1,10 +1,12 @@
-/* idx.c - reads IDX files, plain or gzip, and says what is wrong with the others. Who calls it: data/mnist.c.
+/* idx.c - reads IDX files, plain or gzip, and says what is wrong with the others. Who calls it:
+ * data/mnist.c.
  *
  *     00 00 08 nn      element type (08: unsigned byte), number of dimensions
  *     size …           one big-endian 32-bit size a dimension
  *     elements         row by row, to the end of the file
  *
- * Nothing in a header is believed: sizes are compared with what the file can hold before memory is asked for. */
+ * Nothing in a header is believed: sizes are compared with what the file can hold before memory is
+ * asked for. */
 #include "data/idx.h"
 
 #include <errno.h>
@@ -49,10 +51,11 @@ static bool read_file(Source *s, void *out, size_t n, size_t *got)
 {
     errno = 0;
     *got = fread(out, 1, n, s->file);
-    return !ferror(s->file) || fail(s, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
+    return !ferror(s->file) ||
+           fail(s, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
 }
 
-/* ---- gzip ------------------------------------------------------------------------------------------------------ */
+/* ---- gzip ----------------------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_ZLIB
 
@@ -70,17 +73,16 @@ static void zlib_free(void *unused, void *block)
 
 static bool gzip_begin(Source *s)
 {
-    enum { GZIP_ONLY = 16 }; /* added to the window size: expect gzip's wrapper and check its checksum */
+    /* added to the window size: expect gzip's wrapper and check its checksum */
+    enum { GZIP_ONLY = 16 };
     s->zlib = (z_stream){ .zalloc = zlib_alloc, .zfree = zlib_free };
-    if (inflateInit2(&s->zlib, MAX_WBITS + GZIP_ONLY) != Z_OK) return fail(s, LK_EMEMORY, "no memory to decompress it");
+    if (inflateInit2(&s->zlib, MAX_WBITS + GZIP_ONLY) != Z_OK)
+        return fail(s, LK_EMEMORY, "no memory to decompress it");
     s->gzip = true;
     return true;
 }
 
-static void gzip_end(Source *s)
-{
-    inflateEnd(&s->zlib);
-}
+static void gzip_end(Source *s) { inflateEnd(&s->zlib); }
 
 static bool refill(Source *s)
 {
@@ -91,16 +93,18 @@ static bool refill(Source *s)
     return true;
 }
 
-/* A gzip file may be several compressed streams one after the other, whose contents are joined. Zeros
- * may follow each, with which tapes and disks fill their blocks. */
+/* A gzip file may be several compressed streams one after the other, whose contents are joined.
+ * Zeros may follow each, with which tapes and disks fill their blocks. */
 static bool next_member(Source *s)
 {
     do {
         if (s->zlib.avail_in == 0 && !refill(s)) return false;
         s->ended = s->zlib.avail_in == 0;
-        while (s->zlib.avail_in > 0 && *s->zlib.next_in == 0) s->zlib.next_in++, s->zlib.avail_in--;
+        while (s->zlib.avail_in > 0 && *s->zlib.next_in == 0)
+            s->zlib.next_in++, s->zlib.avail_in--;
     } while (s->zlib.avail_in == 0 && !s->ended);
-    if (!s->ended && *s->zlib.next_in != 0x1f) return fail(s, LK_EFORMAT, "has other bytes after its gzip data");
+    if (!s->ended && *s->zlib.next_in != 0x1f)
+        return fail(s, LK_EFORMAT, "has other bytes after its gzip data");
     inflateReset(&s->zlib);
     return true;
 }
@@ -111,7 +115,8 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
     while (*got < n && !s->ended) {
         if (s->zlib.avail_in == 0) {
             if (!refill(s)) return false;
-            if (s->zlib.avail_in == 0) return fail(s, LK_EFORMAT, "is truncated: the gzip data end too early");
+            if (s->zlib.avail_in == 0)
+                return fail(s, LK_EFORMAT, "is truncated: the gzip data end too early");
         }
         uInt room = n - *got < 1u << 30 ? (uInt)(n - *got) : 1u << 30; /* zlib counts in 32 bits */
         s->zlib.next_out = (unsigned char *)out + *got;
@@ -122,7 +127,8 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
         if (code == Z_STREAM_END) {
             if (!next_member(s)) return false;
         } else if (code != Z_OK && code != Z_BUF_ERROR) { /* Z_BUF_ERROR: more input, please */
-            return fail(s, LK_EFORMAT, "is corrupt gzip: %s", s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
+            return fail(s, LK_EFORMAT, "is corrupt gzip: %s",
+                        s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
         }
     }
     return true;
@@ -132,13 +138,11 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 
 static bool gzip_begin(Source *s)
 {
-    return fail(s, LK_EFORMAT, "is gzip, but Lorikeet was built without zlib: gunzip it (or LORIKEET_ZLIB=ON)");
+    return fail(s, LK_EFORMAT,
+                "is gzip, but Lorikeet was built without zlib: gunzip it (or LORIKEET_ZLIB=ON)");
 }
 
-static void gzip_end(Source *s)
-{
-    (void)s;
-}
+static void gzip_end(Source *s) { (void)s; }
 
 static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 {
@@ -147,9 +151,10 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 
 #endif
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
-/* Looks before it opens: opening a pipe would wait for a writer, and a folder opens but cannot be read. */
+/* Looks before it opens: opening a pipe would wait for a writer, and a folder opens but cannot be
+ * read. */
 static bool open_source(Source *s)
 {
     struct stat info;
@@ -189,28 +194,33 @@ static uint32_t big_endian(const unsigned char *b)
 static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32_t magic)
 {
     const char *expected = magic == MAGIC_IMAGES ? "images" : "labels";
-    size_t i = got >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* UTF-8's byte order mark */
+    /* UTF-8's byte order mark */
+    size_t i = got >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (i < got && memchr(" \t\r\n", head[i], 4)) i++;
     if (i < got && head[i] == '<')
-        return fail(s, LK_EFORMAT, "is an HTML page, not IDX %s: the download went wrong", expected);
-    if (got < 4) return fail(s, LK_EFORMAT, "has only %zu bytes, too short for IDX %s", got, expected);
+        return fail(s, LK_EFORMAT, "is an HTML page, not IDX %s: the download went wrong",
+                    expected);
+    if (got < 4)
+        return fail(s, LK_EFORMAT, "has only %zu bytes, too short for IDX %s", got, expected);
     uint32_t found = big_endian(head);
     if (found == MAGIC_IMAGES || found == MAGIC_LABELS)
         return fail(s, LK_EFORMAT, "holds %s (magic 0x%08x), not %s (0x%08x)",
                     found == MAGIC_IMAGES ? "images" : "labels", found, expected, magic);
-    return fail(s, LK_EFORMAT, "begins with 0x%08x, not with 0x%08x, the magic number of IDX %s", found, magic,
-                expected);
+    return fail(s, LK_EFORMAT, "begins with 0x%08x, not with 0x%08x, the magic number of IDX %s",
+                found, magic, expected);
 }
 
-/* Sizes from the header and their product. A plain file's length must fit exactly; a compressed one must be long enough
- * to expand to it at all, which keeps a forged header from asking for terabytes. */
+/* Sizes from the header and their product. A plain file's length must fit exactly; a compressed
+ * one must be long enough to expand to it at all, which keeps a forged header from asking for
+ * terabytes. */
 static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int64_t *total)
 {
     unsigned char head[16];
     size_t size = 4 + 4 * (size_t)ndim, got;
     if (!read_content(s, head, size, &got)) return false;
     if (got < 4 || big_endian(head) != magic) return wrong_magic(s, head, got, magic);
-    if (got < size) return fail(s, LK_EFORMAT, "ends inside its header, after %zu of %zu bytes", got, size);
+    if (got < size)
+        return fail(s, LK_EFORMAT, "ends inside its header, after %zu of %zu bytes", got, size);
 
     char text[64];
     int used = 0;
@@ -219,17 +229,19 @@ static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int
     for (int d = 0; d < ndim; d++) {
         shape[d] = big_endian(head + 4 + 4 * d);
         overflow |= __builtin_mul_overflow(*total, shape[d], total);
-        used += snprintf(text + used, sizeof text - (size_t)used, d ? " x %lld" : "%lld", (long long)shape[d]);
+        used += snprintf(text + used, sizeof text - (size_t)used, d ? " x %lld" : "%lld",
+                         (long long)shape[d]);
     }
     if (overflow) return fail(s, LK_EFORMAT, "announces %s bytes: larger than any file", text);
 
     enum { DEFLATE_LIMIT = 1032 }; /* deflate cannot expand a byte to more */
     int64_t present = s->length - (int64_t)size;
     if (!s->gzip && present != *total)
-        return fail(s, LK_EFORMAT, "announces %s = %lld bytes after its header, but has %lld", text, (long long)*total,
-                    (long long)present);
+        return fail(s, LK_EFORMAT, "announces %s = %lld bytes after its header, but has %lld",
+                    text, (long long)*total, (long long)present);
     if (s->gzip && *total / DEFLATE_LIMIT > s->length)
-        return fail(s, LK_EFORMAT, "announces %s = %lld bytes, more than %lld bytes of gzip can hold", text,
+        return fail(s, LK_EFORMAT,
+                    "announces %s = %lld bytes, more than %lld bytes of gzip can hold", text,
                     (long long)*total, (long long)s->length);
     return true;
 }
@@ -246,10 +258,14 @@ static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
     unsigned char extra;
     bool ok = read_content(s, x->data, (size_t)total, &got);
     if (ok && got < (size_t)total)
-        ok = fail(s, LK_EFORMAT, "announces %lld bytes after its header, but has %zu", (long long)total, got);
-    /* One byte too far: is there more than announced, and does gzip's checksum, which comes last, agree? */
+        ok = fail(s, LK_EFORMAT, "announces %lld bytes after its header, but has %zu",
+                  (long long)total, got);
+    /* One byte too far: is there more than announced, and does gzip's checksum, which comes last,
+     * agree? */
     if (ok) ok = read_content(s, &extra, 1, &more);
-    if (ok && more) ok = fail(s, LK_EFORMAT, "has more than the %lld bytes that it announces", (long long)total);
+    if (ok && more)
+        ok = fail(s, LK_EFORMAT, "has more than the %lld bytes that it announces",
+                  (long long)total);
     if (ok) return x;
     lk_tensor_free(x);
     return NULL;
@@ -281,8 +297,8 @@ Tensor *lk_idx_labels_new(const char *path, Error *err)
     int64_t i = 0, n = y->shape[0];
     while (i < n && label[i] < CLASSES) i++;
     if (i == n) return y;
-    lk_error_set(err, LK_EFORMAT, "%s: %s: label %d at position %lld; digits are 0 to 9", caller, path, label[i],
-                 (long long)i);
+    lk_error_set(err, LK_EFORMAT, "%s: %s: label %d at position %lld; digits are 0 to 9", caller,
+                 path, label[i], (long long)i);
     lk_tensor_free(y);
     return NULL;
 }

@@ -1,5 +1,5 @@
-/* loader.c - batches out of a dataset, drawn in PyTorch's order and converted when they are asked for.
- * The samples: data/dataset.c. Their order: data/sampler.c. */
+/* loader.c - batches out of a dataset, drawn in PyTorch's order and converted when they are asked
+ * for. The samples: data/dataset.c. Their order: data/sampler.c. */
 #include "data/loader.h"
 
 #include <string.h>
@@ -7,29 +7,36 @@
 #include "core/memory.h"
 #include "data/sampler.h"
 
-/* ---- life ------------------------------------------------------------------------------------------------------ */
+/* ---- life ----------------------------------------------------------------------------------- */
 
-/* ToTensor and Normalize of every byte there is: a batch is then a table look-up. Two true divisions in float32, as
- * PyTorch does them; a multiplication by 1 / 255 differs in the last bit. */
+/* ToTensor and Normalize of every byte there is: a batch is then a table look-up. Two true
+ * divisions in float32, as PyTorch does them; a multiplication by 1 / 255 differs in the last
+ * bit. */
 static void fill_table(float table[256], Transform transform)
 {
-    for (int byte = 0; byte < 256; byte++) table[byte] = ((float)byte / 255.0f - transform.mean) / transform.std;
+    for (int byte = 0; byte < 256; byte++)
+        table[byte] = ((float)byte / 255.0f - transform.mean) / transform.std;
 }
 
-static bool check(const Dataset *dataset, int64_t batch_size, DType dtype, const Rng *rng, Error *err)
+static bool check(const Dataset *dataset, int64_t batch_size, DType dtype, const Rng *rng,
+                  Error *err)
 {
     const char *caller = "lk_loader_new";
-    if (!dataset || !rng) return lk_error_set(err, LK_EVALUE, "%s: %s is NULL", caller, dataset ? "rng" : "dataset");
+    if (!dataset || !rng)
+        return lk_error_set(err, LK_EVALUE, "%s: %s is NULL", caller, dataset ? "rng" : "dataset");
     if (batch_size <= 0)
-        return lk_error_set(err, LK_EVALUE, "%s: batch size %lld; it must be positive", caller, (long long)batch_size);
-    if (dataset->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
+        return lk_error_set(err, LK_EVALUE, "%s: batch size %lld; it must be positive", caller,
+                            (long long)batch_size);
+    if (dataset->count == 0)
+        return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (!lk_is_floating(dtype))
-        return lk_error_set(err, LK_EDTYPE, "%s: batches are float32 or float64, not %s", caller, lk_dtype_name(dtype));
+        return lk_error_set(err, LK_EDTYPE, "%s: batches are float32 or float64, not %s", caller,
+                            lk_dtype_name(dtype));
     return true;
 }
 
-DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool shuffle, DType dtype, Rng *rng,
-                             Error *err)
+DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool shuffle, DType dtype,
+                             Rng *rng, Error *err)
 {
     if (!check(dataset, batch_size, dtype, rng, err)) return NULL;
     DataLoader *l = lk_mem_alloc(sizeof *l);
@@ -37,7 +44,9 @@ DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool sh
         lk_error_set(err, LK_EMEMORY, "lk_loader_new: no memory");
         return NULL;
     }
-    *l = (DataLoader){ .dataset = dataset, .batch_size = batch_size, .shuffle = shuffle, .rng = rng };
+    *l = (DataLoader){
+        .dataset = dataset, .batch_size = batch_size, .shuffle = shuffle, .rng = rng
+    };
     l->next = dataset->count; /* before the first lk_loader_begin a pass is over */
     if (dataset->x->dtype == LK_U8) fill_table(l->table, dataset->transform);
 
@@ -57,7 +66,8 @@ DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool sh
     return NULL;
 }
 
-DataLoader *lk_loader_new(const Dataset *dataset, int64_t batch_size, bool shuffle, Rng *rng, Error *err)
+DataLoader *lk_loader_new(const Dataset *dataset, int64_t batch_size, bool shuffle, Rng *rng,
+                          Error *err)
 {
     return lk_loader_as_new(dataset, batch_size, shuffle, LK_F32, rng, err);
 }
@@ -78,10 +88,11 @@ int64_t lk_loader_len(const DataLoader *l)
     return full + (!l->drop_last && l->dataset->count % l->batch_size != 0);
 }
 
-/* ---- a pass ---------------------------------------------------------------------------------------------------- */
+/* ---- a pass --------------------------------------------------------------------------------- */
 
-/* PyTorch draws the base seed (of its worker processes) when the iterator is made, and the sampler's seed only when the
- * first batch is asked for: what a user draws in between must fall in between here too. */
+/* PyTorch draws the base seed (of its worker processes) when the iterator is made, and the
+ * sampler's seed only when the first batch is asked for: what a user draws in between must fall in
+ * between here too. */
 void lk_loader_begin(DataLoader *l)
 {
     if (!l) return;
@@ -90,10 +101,12 @@ void lk_loader_begin(DataLoader *l)
     l->ordered = !l->shuffle;
 }
 
-/* One sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of the transform. */
+/* One sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of the
+ * transform. */
 static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t place)
 {
-    const void *from = (const char *)l->dataset->x->data + (size_t)(row * n) * lk_dtype_size(l->dataset->x->dtype);
+    const void *from = (const char *)l->dataset->x->data +
+                       (size_t)(row * n) * lk_dtype_size(l->dataset->x->dtype);
     void *to = (char *)l->x->data + (size_t)(place * n) * lk_dtype_size(l->x->dtype);
     const uint8_t *bytes = from;
     const float *singles = from;
@@ -119,7 +132,8 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
     if (!l || !batch) return false;
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
-    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order); /* drop_last or not, as in PyTorch */
+    /* drop_last or not, as in PyTorch */
+    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order);
     l->ordered = true;
     int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
     if (n < l->batch_size && l->drop_last) {

@@ -1,5 +1,5 @@
-/* mnist.c - finds MNIST's four files under the names in which they are passed on. Their format: data/idx.c.
- * Without them: data/digits.c draws digits. */
+/* mnist.c - finds MNIST's four files under the names in which they are passed on. Their format:
+ * data/idx.c. Without them: data/digits.c draws digits. */
 #include "data/mnist.h"
 
 #include <errno.h>
@@ -10,11 +10,12 @@
 
 enum { SIDE = 28, NAMES = 4, NAME_ROOM = 32, PATH_ROOM = 4096 };
 
-/* Name number i of a file: as its author named it, as torchvision's mirrors do, each also compressed. */
+/* Name number i of a file: as its author named it, as torchvision's mirrors do, each also
+ * compressed. */
 static const char *file_name(int i, bool train, bool images, char name[NAME_ROOM])
 {
-    snprintf(name, NAME_ROOM, "%s-%s%cidx%d-ubyte%s", train ? "train" : "t10k", images ? "images" : "labels",
-             i < 2 ? '-' : '.', images ? 3 : 1, i % 2 ? ".gz" : "");
+    snprintf(name, NAME_ROOM, "%s-%s%cidx%d-ubyte%s", train ? "train" : "t10k",
+             images ? "images" : "labels", i < 2 ? '-' : '.', images ? 3 : 1, i % 2 ? ".gz" : "");
     return name;
 }
 
@@ -40,23 +41,27 @@ static bool not_found(const char *folder, bool train, bool images, Error *err)
 {
     struct stat info;
     if (stat(folder, &info) != 0)
-        return lk_error_set(err, LK_EIO, "lk_mnist_new: %s cannot be opened: %s", folder, strerror(errno));
-    if (!S_ISDIR(info.st_mode)) return lk_error_set(err, LK_EIO, "lk_mnist_new: %s is not a folder", folder);
+        return lk_error_set(err, LK_EIO, "lk_mnist_new: %s cannot be opened: %s", folder,
+                            strerror(errno));
+    if (!S_ISDIR(info.st_mode))
+        return lk_error_set(err, LK_EIO, "lk_mnist_new: %s is not a folder", folder);
     char name[NAMES][NAME_ROOM];
     for (int i = 0; i < NAMES; i++) file_name(i, train, images, name[i]);
-    return lk_error_set(err, LK_EIO, "lk_mnist_new: %s holds no %s %s; tried %s, %s, %s, %s", folder,
-                        train ? "training" : "test", images ? "images" : "labels", name[0], name[1], name[2], name[3]);
+    return lk_error_set(err, LK_EIO, "lk_mnist_new: %s holds no %s %s; tried %s, %s, %s, %s",
+                        folder, train ? "training" : "test", images ? "images" : "labels", name[0],
+                        name[1], name[2], name[3]);
 }
 
 /* Images and labels must belong together. */
 static bool check(const char *folder, const Tensor *x, const Tensor *y, Error *err)
 {
     if (x->shape[1] != SIDE || x->shape[2] != SIDE)
-        return lk_error_set(err, LK_EFORMAT, "lk_mnist_new: %s: images of %lld x %lld pixels; MNIST's have 28 x 28",
+        return lk_error_set(err, LK_EFORMAT,
+                            "lk_mnist_new: %s: images of %lld x %lld pixels; MNIST's have 28 x 28",
                             folder, (long long)x->shape[1], (long long)x->shape[2]);
     if (x->shape[0] != y->shape[0])
-        return lk_error_set(err, LK_EFORMAT, "lk_mnist_new: %s: %lld images but %lld labels", folder,
-                            (long long)x->shape[0], (long long)y->shape[0]);
+        return lk_error_set(err, LK_EFORMAT, "lk_mnist_new: %s: %lld images but %lld labels",
+                            folder, (long long)x->shape[0], (long long)y->shape[0]);
     return true;
 }
 
@@ -68,7 +73,8 @@ Dataset *lk_mnist_new(const char *folder, bool train, Transform transform, Error
         return NULL;
     }
     bool there = find_file(folder, train, true, images) || not_found(folder, train, true, err);
-    there = there && (find_file(folder, train, false, labels) || not_found(folder, train, false, err));
+    there =
+        there && (find_file(folder, train, false, labels) || not_found(folder, train, false, err));
     Tensor *x = there ? lk_idx_images_new(images, err) : NULL;
     Tensor *y = x ? lk_idx_labels_new(labels, err) : NULL;
     if (y && check(folder, x, y, err)) return lk_dataset_new(x, y, transform, err);

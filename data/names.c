@@ -1,4 +1,5 @@
-/* names.c - lists of names, for reports and messages. Who makes them: data/safetensors_module.c, data/peft.c. */
+/* names.c - lists of names, for reports and messages. Who makes them: data/safetensors_module.c,
+ * data/peft.c. */
 #include "data/names.h"
 
 #include <stdarg.h>
@@ -38,7 +39,9 @@ static bool make_room(Names *names)
 
 bool lk_names_add(Names *names, Error *err, const char *format, ...)
 {
-    if (!names || !format) return lk_error_set(err, LK_EVALUE, "lk_names_add: the %s is NULL", names ? "format" : "list");
+    if (!names || !format)
+        return lk_error_set(err, LK_EVALUE, "lk_names_add: the %s is NULL",
+                            names ? "format" : "list");
     va_list args;
     va_start(args, format);
     int length = lk_vsnprintf(NULL, 0, format, args);
@@ -62,7 +65,8 @@ const char *lk_names_text(const Names *names, char *text, size_t size)
     if (!text || size == 0) return "";
     *text = '\0';
     for (int i = 0; names && i < names->count && length < size; i++)
-        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", names->items[i]);
+        length +=
+            (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", names->items[i]);
     if (length >= size) memcpy(text + size - sizeof more, more, sizeof more);
     return text;
 }

@@ -16,12 +16,13 @@
 #include "data/atomic_file.h"
 #include "data/atomic_folder.h"
 
-/* ---- the model without its adapters ---------------------------------------------------------------------------- */
+/* ---- the model without its adapters --------------------------------------------------------- */
 
 bool lk_peft_ends_with(const char *name, const char *end)
 {
     size_t all = strlen(name), last = strlen(end);
-    return all >= last && strcmp(name + all - last, end) == 0 && (all == last || name[all - last - 1] == '.');
+    return all >= last && strcmp(name + all - last, end) == 0 &&
+           (all == last || name[all - last - 1] == '.');
 }
 
 const Field *lk_peft_param(const Module *m, const Field *after)
@@ -78,10 +79,12 @@ bool lk_peft_next(PeftIter *it)
         Module *m = it->modules.module;
         it->wrapper = lk_as_linear_with_lora(m);
         if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
-        bool chains = lk_peft_ends_with(name, "parametrizations"); /* the base's own child has this name */
+        /* the base's own child has this name */
+        bool chains = lk_peft_ends_with(name, "parametrizations");
         it->skip_length = 0;
         if (it->wrapper || chains)
-            it->skip_length = (size_t)snprintf(it->skip, sizeof it->skip, "%s%s", name, *name ? "." : "");
+            it->skip_length =
+                (size_t)snprintf(it->skip, sizeof it->skip, "%s%s", name, *name ? "." : "");
         if (chains) continue;
         it->name = name;
         it->module = it->wrapper ? it->wrapper->linear : m;
@@ -124,7 +127,7 @@ bool lk_peft_next_place(ParamIter *p, const Module *m)
     return false;
 }
 
-/* ---- what is written ------------------------------------------------------------------------------------------- */
+/* ---- what is written ------------------------------------------------------------------------ */
 
 typedef struct Export {
     Module *module;
@@ -137,15 +140,17 @@ typedef struct Export {
 
 static bool fail(const Export *x, const char *name, const char *text)
 {
-    return lk_error_set(x->err, LK_EVALUE, "lk_save_peft: %.40s: %.200s%s%s", x->module->type->name, name,
-                        *name ? ": " : "", text);
+    return lk_error_set(x->err, LK_EVALUE, "lk_save_peft: %.40s: %.200s%s%s",
+                        x->module->type->name, name, *name ? ": " : "", text);
 }
 
 bool lk_peft_is_whole(const PeftOptions *o, const char *name)
 {
     for (int i = 0; i < o->save_count; i++) {
         size_t length = strlen(o->save[i]);
-        if (strncmp(name, o->save[i], length) == 0 && (name[length] == '\0' || name[length] == '.')) return true;
+        if (strncmp(name, o->save[i], length) == 0 &&
+            (name[length] == '\0' || name[length] == '.'))
+            return true;
     }
     return false;
 }
@@ -175,18 +180,26 @@ static bool add_adapter(Export *x, const PeftIter *it)
 {
     char other[LK_NAME_MAX];
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
-    if (it->foreign) return fail(x, it->name, "has an adapter that is not on the weight of a Linear, as PEFT's are");
+    if (it->foreign)
+        return fail(x, it->name,
+                    "has an adapter that is not on the weight of a Linear, as PEFT's are");
     if (!it->wrapper && !it->lora) return true;
-    if (it->wrapper && it->lora) return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");
-    if (it->wrapper && (!layer || !it->linear)) return fail(x, it->name, "its wrapper holds no Linear and LoRALayer");
+    if (it->wrapper && it->lora)
+        return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");
+    if (it->wrapper && (!layer || !it->linear))
+        return fail(x, it->name, "its wrapper holds no Linear and LoRALayer");
     Module *lora = layer ? &layer->base : &it->lora->base;
-    if (lk_is_parametrized(lora, NULL)) return fail(x, it->name, "A or B of its adapter are parametrized");
-    if (*it->name == '\0') return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
+    if (lk_is_parametrized(lora, NULL))
+        return fail(x, it->name, "A or B of its adapter are parametrized");
+    if (*it->name == '\0')
+        return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
 
     char text[2 * LK_NAME_MAX];
     if (!lk_peft_same_places(it, it->lora, other)) {
-        snprintf(text, sizeof text, "is at %.100s too, and PEFT adapts the first place of a "
-                 "module alone: give that one a wrapper, or save the state (lk_save_module)", other);
+        snprintf(text, sizeof text,
+                 "is at %.100s too, and PEFT adapts the first place of a "
+                 "module alone: give that one a wrapper, or save the state (lk_save_module)",
+                 other);
         return fail(x, it->name, text);
     }
     PeftLayer *l = &x->layers[x->count++];
@@ -197,23 +210,28 @@ static bool add_adapter(Export *x, const PeftIter *it)
     if (!isfinite(l->alpha)) {
         const char *quote = it->lora ? "\"" : "";
         const char *adapter = it->lora ? it->lora->adapter : "wrapper";
-        lk_snprintf(text, sizeof text, "its adapter %s%s%s has the strength %g and the rank %lld, "
-                    "and alpha %g cannot be in a file of settings", quote, adapter, quote, l->scale,
-                    (long long)l->rank, l->alpha);
+        lk_snprintf(text, sizeof text,
+                    "its adapter %s%s%s has the strength %g and the rank %lld, "
+                    "and alpha %g cannot be in a file of settings",
+                    quote, adapter, quote, l->scale, (long long)l->rank, l->alpha);
         return fail(x, it->name, text);
     }
-    Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A, B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;
+    Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A,
+           B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
 
-/* Reads what forward sees of a parameter, of a wrapped weight W + alpha (A B)ᵀ; a buffer is what it is. */
+/* Reads what forward sees of a parameter, of a wrapped weight W + alpha (A B)ᵀ; a buffer is what
+ * it is. */
 static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 {
     if (f->kind == LK_FIELD_BUFFER) return x;
     x = lk_read(t, it->module, f->name);
     if (!it->wrapper || strcmp(f->name, "weight") != 0) return x;
     LoRALayer *layer = lk_as_lora_layer(it->wrapper->lora);
-    if (!layer) return lk_fail(t, LK_EVALUE, "lk_save_peft: the wrapper %.200s holds no LoRALayer", it->name);
+    if (!layer)
+        return lk_fail(t, LK_EVALUE, "lk_save_peft: the wrapper %.200s holds no LoRALayer",
+                       it->name);
     Tensor *update = lk_matmul(t, lk_read(t, &layer->base, "A"), lk_read(t, &layer->base, "B"));
     return lk_add(t, x, lk_scale(t, lk_T(t, update), layer->alpha));
 }
@@ -260,12 +278,14 @@ static bool collect(Export *x)
     int modules = 0;
     PeftIter all = lk_peft_modules(x->module, o->adapter);
     while (lk_peft_next(&all)) modules++;
-    if (all.modules.failed) return fail(x, "", "is nested too deep, or has names that are too long");
+    if (all.modules.failed)
+        return fail(x, "", "is nested too deep, or has names that are too long");
     for (int i = 0; i < o->save_count; i++)
         if (!check_path(x, o->save[i])) return false;
     x->state = lk_state_dict_empty_new(x->err);
     x->layers = lk_mem_calloc((size_t)modules + 1, sizeof *x->layers);
-    if (!x->state || !x->layers) return lk_error_set(x->err, LK_EMEMORY, "lk_save_peft: no memory");
+    if (!x->state || !x->layers)
+        return lk_error_set(x->err, LK_EMEMORY, "lk_save_peft: no memory");
     for (PeftIter it = lk_peft_modules(x->module, o->adapter); lk_peft_next(&it);)
         if (!(lk_peft_is_whole(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it)))
             return false;
@@ -276,31 +296,34 @@ static bool collect(Export *x)
     return x->count > 0 || fail(x, "", text);
 }
 
-/* ---- two files as one ------------------------------------------------------------------------------------------ */
+/* ---- two files as one ----------------------------------------------------------------------- */
 
 typedef char Path[LK_PEFT_PATH_MAX];
 _Static_assert(LK_PEFT_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
 
 static bool cannot(const char *path, Error *err)
 {
-    return lk_error_set(err, LK_EIO, "lk_save_peft: %.200s: cannot be written: %s", path, strerror(errno));
+    return lk_error_set(err, LK_EIO, "lk_save_peft: %.200s: cannot be written: %s", path,
+                        strerror(errno));
 }
 
 static bool join(Path out, const char *folder, const char *name, Error *err)
 {
     errno = ENAMETOOLONG;
-    return snprintf(out, LK_PEFT_PATH_MAX, "%s/%s", folder, name) < LK_PEFT_PATH_MAX || cannot(folder, err);
+    return snprintf(out, LK_PEFT_PATH_MAX, "%s/%s", folder, name) < LK_PEFT_PATH_MAX ||
+           cannot(folder, err);
 }
 
 static bool write_text(const char *path, const char *text, Error *err)
 {
     AtomicFile f;
-    bool ok = lk_atomic_begin(&f, "lk_save_peft", path, err) && lk_atomic_write(&f, text, strlen(text));
+    bool ok =
+        lk_atomic_begin(&f, "lk_save_peft", path, err) && lk_atomic_write(&f, text, strlen(text));
     return lk_atomic_end(&f, ok);
 }
 
-/* File by file: the old ones aside, the new ones in their place. The settings go first and come last, so that they are
- * never there with other weights. */
+/* File by file: the old ones aside, the new ones in their place. The settings go first and come
+ * last, so that they are never there with other weights. */
 static bool move_files(const char *stage, const char *folder, Error *err)
 {
     enum { FILES = 2 };
@@ -313,7 +336,8 @@ static bool move_files(const char *stage, const char *folder, Error *err)
             return false;
     int gone = 0, missing = FILES;
     while (gone < FILES && (rename(old[gone], aside[gone]) == 0 || errno == ENOENT)) gone++;
-    while (gone == FILES && missing > 0 && rename(new[missing - 1], old[missing - 1]) == 0) missing--;
+    while (gone == FILES && missing > 0 && rename(new[missing - 1], old[missing - 1]) == 0)
+        missing--;
     if (missing == 0) return true;
     cannot(old[gone < FILES ? gone : missing - 1], err);
     for (int i = FILES; i-- > 0;) /* all back; what had no old file goes */
@@ -329,8 +353,8 @@ static bool make_stage(Path stage, const char *folder, bool inside)
     while (length > 1 && folder[length - 1] == '/') length--;
     errno = EEXIST;
     for (int i = 0; made != 0 && errno == EEXIST && i < ATTEMPTS; i++) {
-        int size = snprintf(stage, LK_PEFT_PATH_MAX, "%.*s%s.%ld-%d.tmp", length, folder, inside ? "/" : "",
-                            (long)getpid(), i);
+        int size = snprintf(stage, LK_PEFT_PATH_MAX, "%.*s%s.%ld-%d.tmp", length, folder,
+                            inside ? "/" : "", (long)getpid(), i);
         if (size >= LK_PEFT_PATH_MAX) errno = ENAMETOOLONG;
         else made = mkdir(stage, 0777);
     }
@@ -346,13 +370,16 @@ static bool write_files(const StateDict *state, const PeftTexts *texts, const ch
     Path stage, path, target;
     bool exists = stat(folder, &info) == 0;
     errno = ENOTDIR;
-    if (exists && (!S_ISDIR(info.st_mode) || access(folder, W_OK) != 0)) return cannot(folder, err);
-    /* Of a symbolic link it is the target that is replaced. "." and ".." keep their names: nobody swaps those. */
+    if (exists && (!S_ISDIR(info.st_mode) || access(folder, W_OK) != 0))
+        return cannot(folder, err);
+    /* Of a symbolic link it is the target that is replaced. "." and ".." keep their names: nobody
+     * swaps those. */
     if (exists && lstat(folder, &info) == 0 && S_ISLNK(info.st_mode)) {
         if (!realpath(folder, target)) return cannot(folder, err);
         folder = target;
     }
-    if (!make_stage(stage, folder, false) && !(exists && make_stage(stage, folder, true))) return cannot(folder, err);
+    if (!make_stage(stage, folder, false) && !(exists && make_stage(stage, folder, true)))
+        return cannot(folder, err);
     bool ok = join(path, stage, LK_PEFT_MODEL, err) &&
               lk_save_safetensors(state, texts->scales ? exact : plain, path, err) &&
               join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, texts->config, err) &&
@@ -366,8 +393,11 @@ static bool write_files(const StateDict *state, const PeftTexts *texts, const ch
 bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err)
 {
     if (!m || !folder || !*folder)
-        return lk_error_set(err, LK_EVALUE, "lk_save_peft: %s", m ? "the folder has no name" : "the module is NULL");
-    Export x = { .module = m, .options = options ? options : &(const PeftOptions){ 0 }, .err = err };
+        return lk_error_set(err, LK_EVALUE, "lk_save_peft: %s",
+                            m ? "the folder has no name" : "the module is NULL");
+    Export x = { .module = m,
+                 .options = options ? options : &(const PeftOptions){ 0 },
+                 .err = err };
     PeftTexts texts = { NULL, NULL };
     bool ok = collect(&x) && lk_peft_texts_new(&texts, m, x.options, x.layers, x.count, err) &&
               write_files(x.state, &texts, folder, err);

@@ -32,7 +32,7 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     return lk_error_set(r->err, code, "lk_load_peft: %.200s: %s", r->path, text);
 }
 
-/* ---- rules ----------------------------------------------------------------------------------------------------- */
+/* ---- rules ---------------------------------------------------------------------------------- */
 
 const char *lk_peft_setting_name(PeftSetting setting)
 {
@@ -71,8 +71,10 @@ static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
     if (!json_is_array(list) || (setting == PEFT_TARGET && json_array_size(list) == 0))
         return fail(r, LK_EFORMAT, "%s is no list of names%s", key,
                     setting == PEFT_SAVED ? "" : " and no regular expression");
-    json_array_foreach (list, i, item) {
-        if (json_string_length(item) == 0) return fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
+    json_array_foreach(list, i, item)
+    {
+        if (json_string_length(item) == 0)
+            return fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
         PeftRule rule = { .setting = setting, .text = json_string_value(item) };
         if (!add_rule(c, rule, NULL, r)) return false;
     }
@@ -87,7 +89,8 @@ static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
     bool of_rank = setting == PEFT_RANK;
     if (!object || json_is_null(object)) return true;
     if (!json_is_object(object)) return fail(r, LK_EFORMAT, "%s is no object", key);
-    json_object_foreach (object, text, value) {
+    json_object_foreach(object, text, value)
+    {
         if (of_rank ? !json_is_integer(value) || json_integer_value(value) <= 0
                     : !json_is_number(value))
             return fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, text,
@@ -159,13 +162,15 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
     *c = (PeftConfig){ .root = NULL };
     struct stat info; /* looks before it opens: a pipe would wait */
     if (stat(path, &info) != 0)
-        return fail(&r, LK_EIO, "cannot be opened: %s; no adapter, or saving one was interrupted", strerror(errno));
+        return fail(&r, LK_EIO, "cannot be opened: %s; no adapter, or saving one was interrupted",
+                    strerror(errno));
     if (!S_ISREG(info.st_mode)) return fail(&r, LK_EIO, "is not a regular file");
     json_error_t error;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (root) return lk_peft_config_read(c, root, path, err);
     switch (json_error_code(&error)) {
-    case json_error_cannot_open_file: return fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
+    case json_error_cannot_open_file:
+        return fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
     case json_error_unknown: /* jansson has no message of its own for this */
     case json_error_out_of_memory: return fail(&r, LK_EMEMORY, "no memory for it");
     default: return fail(&r, LK_EFORMAT, "is not JSON: %.160s (line %d)", error.text, error.line);
@@ -193,7 +198,7 @@ void lk_peft_config_free(PeftConfig *c)
     *c = (PeftConfig){ .root = NULL };
 }
 
-/* ---- what the rules say of a module ------------------------------------------------------------------------------ */
+/* ---- what the rules say of a module --------------------------------------------------------- */
 
 static bool fits(const PeftRule *rule, const char *name, bool linear)
 {
@@ -302,10 +307,7 @@ bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Er
     return true;
 }
 
-void lk_peft_config_free(PeftConfig *c)
-{
-    (void)c;
-}
+void lk_peft_config_free(PeftConfig *c) { (void)c; }
 
 bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it)
 {

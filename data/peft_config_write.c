@@ -43,7 +43,7 @@ static const PeftLayer *find_layer(const Writer *w, const char *name)
     return NULL;
 }
 
-/* ---- target_modules -------------------------------------------------------------------------------------------- */
+/* ---- target_modules ------------------------------------------------------------------------- */
 
 /* PEFT adapts every module whose name ends with a target. */
 static bool names_only_layers(const Writer *w, const char *end)
@@ -119,7 +119,7 @@ static json_t *targets(const Writer *w)
     return value;
 }
 
-/* ---- rank_pattern, alpha_pattern --------------------------------------------------------------------------------- */
+/* ---- rank_pattern, alpha_pattern ------------------------------------------------------------ */
 
 /* 16, not 16.0: most readers expect a whole number. */
 static json_t *number(double x)
@@ -173,7 +173,7 @@ static json_t *patterns(const Writer *w, PeftSetting setting)
     return object;
 }
 
-/* ---- the texts --------------------------------------------------------------------------------------------------- */
+/* ---- the texts ------------------------------------------------------------------------------ */
 
 static json_t *settings(const Writer *w)
 {
@@ -230,7 +230,8 @@ static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
         bool adapted = next < w->count && strcmp(w->layers[next].name, it.name) == 0;
         const PeftLayer *l = adapted ? &w->layers[next++] : NULL;
         if (lk_peft_is_saved(&c, it.name) != lk_peft_is_whole(w->options, it.name))
-            ok = fail(w, it.name, "PEFT takes it for one of modules_to_save, by the end of its "
+            ok = fail(w, it.name,
+                      "PEFT takes it for one of modules_to_save, by the end of its "
                       "name; save it too");
         else if (lk_peft_is_target(&c, &it) != adapted)
             ok = fail(w, it.name, "no target_modules can tell it from the others");

@@ -1,5 +1,6 @@
-/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing: data/peft.c. Settings:
- * data/peft_config.c. First everything is compared, then what can fail is made, then it is put in place. */
+/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing: data/peft.c.
+ * Settings: data/peft_config.c. First everything is compared, then what can fail is made, then it
+ * is put in place. */
 #include "data/peft_parts.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ typedef struct Adapter {
     const Tensor *A, *B; /* (r, in), (out, r), from the file */
     double scale;
     double alpha; /* of a parametrization: lora_alpha, or what stands for it with use_rslora */
-    Module *to;  /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
+    Module *to;   /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
     Module *made; /* what is new: the wrapper or the parametrization; NULL: nothing */
     bool registered; /* made is in the module's chain */
 } Adapter;
@@ -39,7 +40,7 @@ typedef struct Load {
     int adapter_count, whole_count, silenced_count;
 } Load;
 
-/* ---- comparing ------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------ */
 
 /* state["base_model.model.NAME.part"], which is missing if it is not there. */
 static bool find(Load *l, const char *name, const char *part, const Tensor **found)
@@ -56,15 +57,18 @@ static bool find(Load *l, const char *name, const char *part, const Tensor **fou
 }
 
 /* Reports x unless it is a floating tensor of this shape. */
-static bool check_shape(Load *l, const char *name, const char *part, const Tensor *x, int ndim, const int64_t *shape)
+static bool check_shape(Load *l, const char *name, const char *part, const Tensor *x, int ndim,
+                        const int64_t *shape)
 {
-    if (x->ndim == ndim && memcmp(x->shape, shape, (size_t)ndim * sizeof *shape) == 0 && lk_is_floating(x->dtype))
+    if (x->ndim == ndim && memcmp(x->shape, shape, (size_t)ndim * sizeof *shape) == 0 &&
+        lk_is_floating(x->dtype))
         return true;
     char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
     Tensor wanted = { .ndim = ndim };
     memcpy(wanted.shape, shape, (size_t)ndim * sizeof *shape);
-    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s", name, part, lk_shape_text(x, has),
-                        lk_dtype_name(x->dtype), lk_shape_text(&wanted, wants));
+    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s", name, part,
+                        lk_shape_text(x, has), lk_dtype_name(x->dtype),
+                        lk_shape_text(&wanted, wants));
 }
 
 /* A value that was computed once and for all would hide the new one. */
@@ -78,31 +82,41 @@ static bool compare_adapter(Load *l, const PeftIter *it)
 {
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
     Names *mismatched = &l->report->mismatched;
-    Adapter a = { .module = it->module, .slot = it->slot,
+    Adapter a = { .module = it->module,
+                  .slot = it->slot,
                   .scale = lk_peft_scale(&l->config, it->name),
-                  .to = layer ? &layer->base : it->lora ? &it->lora->base : NULL };
+                  .to = layer      ? &layer->base
+                        : it->lora ? &it->lora->base
+                                   : NULL };
     if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B))
         return false;
     if (it->foreign || !it->linear || (it->wrapper && !layer))
-        return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear", it->name, it->module->type->name);
+        return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear", it->name,
+                            it->module->type->name);
     if (it->wrapper && it->lora)
-        return lk_names_add(mismatched, l->err, "%s has a wrapper and a parametrization", it->name);
+        return lk_names_add(mismatched, l->err, "%s has a wrapper and a parametrization",
+                            it->name);
     if (!it->slot) return lk_names_add(mismatched, l->err, "the model itself is a Linear");
     char other[LK_NAME_MAX];
     bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
     if (!lk_peft_same_places(it, parametrized, other))
-        return lk_names_add(mismatched, l->err, "only a wrapper can adapt the first place of a "
-                            "module alone, as PEFT does: %s is at %s too", it->name, other);
-    if (is_merged(it)) return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
+        return lk_names_add(mismatched, l->err,
+                            "only a wrapper can adapt the first place of a "
+                            "module alone, as PEFT does: %s is at %s too",
+                            it->name, other);
+    if (is_merged(it))
+        return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
 
     a.alpha = l->config.rslora ? a.scale * (double)lk_peft_rank(&l->config, it->name)
                                : lk_peft_alpha(&l->config, it->name);
-    int64_t rank = lk_peft_rank(&l->config, it->name), in = it->linear->in_features, out = it->linear->out_features;
+    int64_t rank = lk_peft_rank(&l->config, it->name), in = it->linear->in_features,
+            out = it->linear->out_features;
     if (a.to && lk_is_parametrized(a.to, NULL))
         return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
     int64_t has = layer ? lk_size(layer->A, 1) : it->lora ? lk_size(it->lora->lora_A, 0) : rank;
-    if (has != rank && !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
-                                     (long long)has, (long long)rank))
+    if (has != rank &&
+        !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
+                      (long long)has, (long long)rank))
         return false;
     if (a.A && !check_shape(l, it->name, "lora_A.weight", a.A, LK_SHAPE(rank, in))) return false;
     if (a.B && !check_shape(l, it->name, "lora_B.weight", a.B, LK_SHAPE(out, rank))) return false;
@@ -111,23 +125,27 @@ static bool compare_adapter(Load *l, const PeftIter *it)
 }
 
 /* Reports x unless it can be copied into `to`: floating tensors are converted. */
-static bool check_fits(Load *l, const char *name, const char *part, const Tensor *x, const Tensor *to)
+static bool check_fits(Load *l, const char *name, const char *part, const Tensor *x,
+                       const Tensor *to)
 {
     if (lk_is_floating(to->dtype)) return check_shape(l, name, part, x, to->ndim, to->shape);
     char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
     if (lk_same_shape(x, to) && x->dtype == to->dtype) return true;
-    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s %s", name, part, lk_shape_text(x, has),
-                        lk_dtype_name(x->dtype), lk_shape_text(to, wants), lk_dtype_name(to->dtype));
+    return lk_names_add(&l->report->mismatched, l->err, "%s.%s is %s %s, not %s %s", name, part,
+                        lk_shape_text(x, has), lk_dtype_name(x->dtype), lk_shape_text(to, wants),
+                        lk_dtype_name(to->dtype));
 }
 
-/* Compares parameters and buffers that are in the file themselves; the adapter on them will add nothing. */
+/* Compares parameters and buffers that are in the file themselves; the adapter on them will add
+ * nothing. */
 static bool compare_whole(Load *l, const PeftIter *it)
 {
     for (ParamIter p = lk_peft_places(l->module); lk_peft_next_place(&p, it->module);)
         if (!lk_peft_is_saved(&l->config, p.name))
             return lk_names_add(&l->report->mismatched, l->err,
                                 "%s is at %s too, which is not loaded", it->name, p.name);
-    if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err, "%s is merged; lk_unmerge it first", it->name))
+    if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err,
+                                       "%s is merged; lk_unmerge it first", it->name))
         return false;
     Tensor *to;
     for (const Field *f = NULL; (f = lk_peft_tensor(it->module, f, &to));) {
@@ -135,7 +153,8 @@ static bool compare_whole(Load *l, const PeftIter *it)
         const Tensor *from;
         int expected = it->lora && strcmp(f->name, "weight") == 0;
         if (list && list->chain.count != expected &&
-            !lk_names_add(&l->report->mismatched, l->err, "%s.%s is parametrized", it->name, f->name))
+            !lk_names_add(&l->report->mismatched, l->err, "%s.%s is parametrized", it->name,
+                          f->name))
             return false;
         if (!find(l, it->name, f->name, &from)) return false;
         if (from && !check_fits(l, it->name, f->name, from, to)) return false;
@@ -166,7 +185,9 @@ static bool compare(Load *l)
             return false;
     }
     for (int i = 0; i < l->state->count; i++)
-        if (!l->used[i] && !lk_names_add(&l->report->unexpected, l->err, "%s", l->state->entries[i].name)) return false;
+        if (!l->used[i] &&
+            !lk_names_add(&l->report->unexpected, l->err, "%s", l->state->entries[i].name))
+            return false;
     return true;
 }
 
@@ -175,7 +196,8 @@ static const char *nearest(const Load *l, const char *key, Error *hint)
 {
     char path[LK_NAME_MAX];
     size_t prefix = strlen(LK_PEFT_PREFIX);
-    snprintf(path, sizeof path, "%s", strncmp(key, LK_PEFT_PREFIX, prefix) == 0 ? key + prefix : key);
+    snprintf(path, sizeof path, "%s",
+             strncmp(key, LK_PEFT_PREFIX, prefix) == 0 ? key + prefix : key);
     char *part = strstr(path, ".lora_");
     if (!part) part = strrchr(path, '.');
     if (part) *part = '\0';
@@ -190,15 +212,16 @@ static bool check_report(const Load *l)
     if (r->missing.count + r->unexpected.count + r->mismatched.count == 0) return true;
     char lists[3][140];
     Error hint = { 0 };
-    return lk_error_set(l->err, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
-                        "lk_load_peft: %.60s: %d missing (%s), %d unexpected (%s%.100s), %d mismatched (%s)", l->folder,
-                        r->missing.count, lk_names_text(&r->missing, lists[0], sizeof lists[0]), r->unexpected.count,
-                        lk_names_text(&r->unexpected, lists[1], sizeof lists[1]),
-                        r->unexpected.count > 0 ? nearest(l, r->unexpected.items[0], &hint) : "", r->mismatched.count,
-                        lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
+    return lk_error_set(
+        l->err, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
+        "lk_load_peft: %.60s: %d missing (%s), %d unexpected (%s%.100s), %d mismatched (%s)",
+        l->folder, r->missing.count, lk_names_text(&r->missing, lists[0], sizeof lists[0]),
+        r->unexpected.count, lk_names_text(&r->unexpected, lists[1], sizeof lists[1]),
+        r->unexpected.count > 0 ? nearest(l, r->unexpected.items[0], &hint) : "",
+        r->mismatched.count, lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
 }
 
-/* ---- making and putting in place ------------------------------------------------------------------------------- */
+/* ---- making and putting in place ------------------------------------------------------------ */
 
 static bool fill(const Adapter *a)
 {
@@ -206,7 +229,8 @@ static bool fill(const Adapter *a)
     LoRAParametrization *p = lk_as_lora_parametrization(a->to);
     Tensor A = *a->A, B = *a->B;
     if (layer) A = lk_peft_T(a->A), B = lk_peft_T(a->B);
-    bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) && lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
+    bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) &&
+              lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
     if (layer) {
         layer->alpha = a->scale;
     } else {
@@ -216,21 +240,25 @@ static bool fill(const Adapter *a)
     return ok;
 }
 
-/* The wrapper or the parametrization of a Linear that has none yet, filled. Whatever it draws is overwritten. */
+/* The wrapper or the parametrization of a Linear that has none yet, filled. Whatever it draws is
+ * overwritten. */
 static bool make(const Load *l, Adapter *a)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
     int64_t rank = a->A->shape[0];
     if (l->form == LK_PEFT_PARAMETRIZATION) {
-        a->made = lk_lora_parametrization_new(a->B->shape[0], a->A->shape[1], rank, 1, &rng, l->err);
-        if (!a->made || !lk_module_to(a->made, lk_original(a->module, "weight")->dtype, l->err)) return false;
+        a->made =
+            lk_lora_parametrization_new(a->B->shape[0], a->A->shape[1], rank, 1, &rng, l->err);
+        if (!a->made || !lk_module_to(a->made, lk_original(a->module, "weight")->dtype, l->err))
+            return false;
         strcpy(lk_as_lora_parametrization(a->made)->adapter, l->adapter);
         a->to = a->made;
     } else {
         Module *linear = lk_module_retain(a->module);
-        a->made = l->form == LK_PEFT_WRAPPER ? lk_linear_with_lora_new(linear, rank, 1, &rng, l->err)
-                                             : lk_linear_with_lora_merged_new(linear, rank, 1, &rng, l->err);
+        a->made = l->form == LK_PEFT_WRAPPER
+                      ? lk_linear_with_lora_new(linear, rank, 1, &rng, l->err)
+                      : lk_linear_with_lora_merged_new(linear, rank, 1, &rng, l->err);
         if (!a->made) return false;
         a->to = ((LinearWithLoRA *)a->made)->lora;
     }
@@ -245,7 +273,8 @@ static bool make_all(Load *l)
         Adapter *a = &l->adapters[i];
         if (!a->made || l->form != LK_PEFT_PARAMETRIZATION) continue;
         Module *p = lk_module_retain(a->made);
-        if (!lk_register_parametrization_as(a->module, "weight", p, LK_KEEP_ORIGINAL, l->err)) return false;
+        if (!lk_register_parametrization_as(a->module, "weight", p, LK_KEEP_ORIGINAL, l->err))
+            return false;
         a->registered = true;
     }
     return true;
@@ -259,9 +288,11 @@ static bool put(Load *l)
     for (int i = 0; i < l->adapter_count; i++) {
         Adapter *a = &l->adapters[i];
         if (!a->made) ok = fill(a) && ok;
-        else if (!a->registered) ok = lk_module_set(a->slot, lk_module_retain(a->made), NULL) && ok;
+        else if (!a->registered)
+            ok = lk_module_set(a->slot, lk_module_retain(a->made), NULL) && ok;
     }
-    for (int i = 0; i < l->whole_count; i++) ok = lk_copy_(l->wholes[i].to, l->wholes[i].from, NULL) && ok;
+    for (int i = 0; i < l->whole_count; i++)
+        ok = lk_copy_(l->wholes[i].to, l->wholes[i].from, NULL) && ok;
     for (int i = 0; i < l->silenced_count; i++) {
         Module *m = l->silenced[i];
         lk_fill_(lk_as_lora_layer(m) ? lk_original(m, "B") : lk_original(m, "lora_B"), 0);
@@ -276,7 +307,8 @@ static void undo(Load *l)
         const Adapter *a = &l->adapters[i];
         if (!a->registered) continue;
         int last = lk_parametrizations(a->module, "weight")->chain.count - 1;
-        if (!lk_remove_parametrization_at(a->module, "weight", last, NULL)) return; /* cannot be: it has just been added */
+        /* cannot be: it has just been added */
+        if (!lk_remove_parametrization_at(a->module, "weight", last, NULL)) return;
     }
 }
 
@@ -285,7 +317,8 @@ static bool load(Load *l)
     char config[LK_PEFT_PATH_MAX], model[LK_PEFT_PATH_MAX];
     if (snprintf(config, sizeof config, "%s/" LK_PEFT_CONFIG, l->folder) >= (int)sizeof config ||
         snprintf(model, sizeof model, "%s/" LK_PEFT_MODEL, l->folder) >= (int)sizeof model)
-        return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long", l->folder);
+        return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long",
+                            l->folder);
     if (!lk_peft_config_load(&l->config, config, l->err)) return false;
     int widened;
     SafeTensors *file = lk_safetensors_open(model, l->err);
@@ -301,8 +334,10 @@ static bool load(Load *l)
     for (; lk_peft_next(&it); modules++)
         for (const Field *f = NULL; (f = lk_peft_tensor(it.module, f, &tensor));) params++;
     if (it.modules.failed)
-        return lk_error_set(l->err, LK_EVALUE, "lk_load_peft: %.40s is nested too deep, or has names that are too long",
-                            l->module->type->name);
+        return lk_error_set(
+            l->err, LK_EVALUE,
+            "lk_load_peft: %.40s is nested too deep, or has names that are too long",
+            l->module->type->name);
     l->used = lk_mem_calloc((size_t)l->state->count + 1, sizeof *l->used);
     l->adapters = lk_mem_calloc(modules, sizeof *l->adapters);
     l->wholes = lk_mem_calloc(params, sizeof *l->wholes);
@@ -317,15 +352,23 @@ static bool load(Load *l)
     return ok;
 }
 
-bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter, LoadReport *report, Error *err)
+bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adapter,
+                  LoadReport *report, Error *err)
 {
-    if (!m || !folder) return lk_error_set(err, LK_EVALUE, "lk_load_peft: the %s is NULL", m ? "folder" : "module");
+    if (!m || !folder)
+        return lk_error_set(err, LK_EVALUE, "lk_load_peft: the %s is NULL",
+                            m ? "folder" : "module");
     if (adapter && strlen(adapter) >= LK_ADAPTER_NAME_MAX)
-        return lk_error_set(err, LK_EVALUE, "lk_load_peft: the adapter's name has more than %d bytes",
+        return lk_error_set(err, LK_EVALUE,
+                            "lk_load_peft: the adapter's name has more than %d bytes",
                             LK_ADAPTER_NAME_MAX - 1);
     LoadReport own = { 0 };
-    Load l = { .module = m, .folder = folder, .adapter = adapter ? adapter : "default", .form = form,
-               .report = report ? report : &own, .err = err };
+    Load l = { .module = m,
+               .folder = folder,
+               .adapter = adapter ? adapter : "default",
+               .form = form,
+               .report = report ? report : &own,
+               .err = err };
     bool ok = load(&l);
     for (int i = 0; i < l.adapter_count; i++) lk_module_free(l.adapters[i].made);
     lk_mem_free(l.adapters);

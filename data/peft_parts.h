@@ -11,11 +11,13 @@ enum { LK_PEFT_PATH_MAX = 4096 };
 #define LK_PEFT_MODEL "adapter_model.safetensors"
 #define LK_PEFT_CONFIG "adapter_config.json"
 #define LK_PEFT_PREFIX "base_model.model."
-/* The expression that PEFT makes of a key of rank_pattern or alpha_pattern, a format for printf. */
+/* The expression that PEFT makes of a key of rank_pattern or alpha_pattern, a format for
+ * printf. */
 #define LK_PEFT_KEY "(.*\\.)?(%s)$"
 
-/* The modules of a model as it was before there were adapters: a wrapper counts as the Linear in it, parametrizations
- * count for nothing. for (PeftIter it = lk_peft_modules(m, adapter); lk_peft_next(&it);) … (peft.c) */
+/* The modules of a model as it was before there were adapters: a wrapper counts as the Linear in
+ * it, parametrizations count for nothing. for (PeftIter it = lk_peft_modules(m, adapter);
+ * lk_peft_next(&it);) … (peft.c) */
 typedef struct PeftIter {
     const char *name;          /* "roberta.encoder.layer.0.attention.self.query" */
     Module *module;            /* never a wrapper */
@@ -32,7 +34,8 @@ typedef struct PeftIter {
 PeftIter lk_peft_modules(Module *m, const char *adapter);
 bool lk_peft_next(PeftIter *it);
 
-/* The parameters that a module itself has: for (const Field *f = NULL; (f = lk_peft_param(m, f));) … f->name … */
+/* The parameters that a module itself has: for (const Field *f = NULL; (f = lk_peft_param(m, f));)
+ * … f->name … */
 const Field *lk_peft_param(const Module *m, const Field *after);
 /* The same of all that is in its state dict: persistent buffers too, each with its tensor. */
 const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x);
@@ -51,7 +54,7 @@ bool lk_peft_next_place(ParamIter *p, const Module *m);
 /* Whether a dotted name is `end`, or ends with it after a dot. */
 bool lk_peft_ends_with(const char *name, const char *end);
 
-/* ---- settings -------------------------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------- */
 
 /* One adapted Linear. */
 typedef struct PeftLayer {
@@ -79,7 +82,11 @@ bool lk_peft_is_whole(const PeftOptions *options, const char *name);
 
 /* One name or regular expression of a setting, and what it says about the modules that it fits. */
 typedef enum PeftSetting {
-    PEFT_TARGET, PEFT_EXCLUDED, PEFT_RANK, PEFT_ALPHA, PEFT_SAVED
+    PEFT_TARGET,
+    PEFT_EXCLUDED,
+    PEFT_RANK,
+    PEFT_ALPHA,
+    PEFT_SAVED
 } PeftSetting;
 typedef struct PeftRule {
     PeftSetting setting;

@@ -1,4 +1,5 @@
-/* peft_settings.c - which settings of PEFT's LoraConfig Lorikeet can read. Used by data/peft_config.c. */
+/* peft_settings.c - which settings of PEFT's LoraConfig Lorikeet can read. Used by
+ * data/peft_config.c. */
 #include "data/peft_parts.h"
 
 #include <string.h>
@@ -91,7 +92,8 @@ static bool is_usual(const char *key, json_t *value)
 bool lk_peft_settings_known(const json_t *root, const char **key, const char **why)
 {
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)root, *key, value) {
+    json_object_foreach((json_t *)(uintptr_t)root, *key, value)
+    {
         size_t i = 0;
         const size_t count = sizeof settings / sizeof *settings;
         while (i < count && strcmp(settings[i].key, *key) != 0) i++;

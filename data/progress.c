@@ -1,4 +1,5 @@
-/* progress.c - the progress bar: first its text, then when it is written. What it looks like: progress.h. */
+/* progress.c - the progress bar: first its text, then when it is written. What it looks like:
+ * progress.h. */
 #include "data/progress.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 
 enum { LINE_MAX_BYTES = 2048, PART_BYTES = 256, PLAIN_CELLS = 10 };
 
-/* ---- the text ---------------------------------------------------------------------------------------------------- */
+/* ---- the text ------------------------------------------------------------------------------- */
 
 /* Places on the screen: the bytes that begin a character of UTF-8. */
 static int columns_of(const char *text)
@@ -26,7 +27,8 @@ static void put_interval(char text[32], double seconds)
     int64_t s = seconds < 1e15 ? (int64_t)seconds : 0; /* no time, or one that nobody waits for */
     if (s < 3600) snprintf(text, 32, "%02lld:%02lld", (long long)(s / 60), (long long)(s % 60));
     else
-        snprintf(text, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
+        snprintf(text, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60),
+                 (long long)(s % 60));
 }
 
 /* Steps a second, or seconds a step where that is more than one. */
@@ -45,7 +47,8 @@ static void put_value(char text[PART_BYTES], const Progress *p)
     char number[32];
     lk_snprintf(number, sizeof number, "%.3g", p->value);
     char *exponent = strchr(number, 'e');
-    if (exponent && exponent[2] == '0') memmove(exponent + 2, exponent + 3, strlen(exponent + 3) + 1);
+    if (exponent && exponent[2] == '0')
+        memmove(exponent + 2, exponent + 3, strlen(exponent + 3) + 1);
     snprintf(text, PART_BYTES, ", %s=%s", p->label, number);
 }
 
@@ -57,7 +60,8 @@ static void put_bar(char *text, double fraction, int cells)
         if (i < full) text = (char *)memcpy(text, "█", 3) + 3;
         else if (i == full && rest > 0) {
             text = (char *)memcpy(text, "▏", 3) + 3;
-            text[-1] = (char)(text[-1] - (rest - 1)); /* 0xE2 0x96 0x8F down to 0x89, seven eighths */
+            /* 0xE2 0x96 0x8F down to 0x89, seven eighths */
+            text[-1] = (char)(text[-1] - (rest - 1));
         } else *text++ = ' ';
     }
     *text = '\0';
@@ -81,24 +85,28 @@ static size_t cut(char *text, size_t size, const char *line, int columns)
 size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text, size_t size)
 {
     if (!p || !text) return 0;
-    char left[PART_BYTES + 64], right[PART_BYTES + 160], bar[LINE_MAX_BYTES / 2], line[LINE_MAX_BYTES];
+    char left[PART_BYTES + 64], right[PART_BYTES + 160], bar[LINE_MAX_BYTES / 2],
+        line[LINE_MAX_BYTES];
     char time_spent[32], time_left[32] = "?", rate_text[32], value[PART_BYTES];
-    const char *description = p->description ? p->description : "", *colon = description[0] ? ": " : "";
-    bool has_bar = p->total > 0 && p->count <= p->total; /* a loop that is longer than announced loses its bar */
+    const char *description = p->description ? p->description : "",
+               *colon = description[0] ? ": " : "";
+    /* a loop that is longer than announced loses its bar */
+    bool has_bar = p->total > 0 && p->count <= p->total;
     double rate = elapsed > 0 ? (double)p->count / elapsed : 0;
     put_interval(time_spent, elapsed);
     put_rate(rate_text, rate);
     put_value(value, p);
     if (!has_bar) {
-        snprintf(line, sizeof line, "%.*s%s%lldit [%s, %s%s]", PART_BYTES - 1, description, colon, (long long)p->count,
-                 time_spent, rate_text, value);
+        snprintf(line, sizeof line, "%.*s%s%lldit [%s, %s%s]", PART_BYTES - 1, description, colon,
+                 (long long)p->count, time_spent, rate_text, value);
         return cut(text, size, line, columns);
     }
     double fraction = (double)p->count / (double)p->total;
     if (rate > 0) put_interval(time_left, (double)(p->total - p->count) / rate);
-    lk_snprintf(left, sizeof left, "%.*s%s%3.0f%%|", PART_BYTES - 1, description, colon, 100 * fraction);
-    snprintf(right, sizeof right, "| %lld/%lld [%s<%s, %s%s]", (long long)p->count, (long long)p->total, time_spent,
-             time_left, rate_text, value);
+    lk_snprintf(left, sizeof left, "%.*s%s%3.0f%%|", PART_BYTES - 1, description, colon,
+                100 * fraction);
+    snprintf(right, sizeof right, "| %lld/%lld [%s<%s, %s%s]", (long long)p->count,
+             (long long)p->total, time_spent, time_left, rate_text, value);
     int cells = columns > 0 ? columns - columns_of(left) - columns_of(right) : PLAIN_CELLS;
     int most = (int)sizeof bar / 3 - 1;
     if (cells < 1) cells = 1;
@@ -107,7 +115,7 @@ size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *te
     return cut(text, size, line, columns);
 }
 
-/* ---- when it is written ------------------------------------------------------------------------------------------ */
+/* ---- when it is written --------------------------------------------------------------------- */
 
 static double monotonic_clock(void)
 {
@@ -118,7 +126,9 @@ static double monotonic_clock(void)
 
 Progress lk_progress(FILE *out, const char *description, int64_t total)
 {
-    Progress p = { .description = description, .total = total, .out = out, .clock = monotonic_clock, .look = 1 };
+    Progress p = {
+        .description = description, .total = total, .out = out, .clock = monotonic_clock, .look = 1
+    };
     p.terminal = out && fileno(out) >= 0 && isatty(fileno(out));
     p.interval = p.terminal ? 0.1 : 10;
     p.started = p.written = p.clock();
@@ -136,9 +146,10 @@ static void write_line(Progress *p, double now, bool last)
 {
     char text[LINE_MAX_BYTES];
     lk_progress_text(p, now - p->started, terminal_columns(p), text, sizeof text);
-    /* ESC [ K clears the old line, which may have been longer. It comes first: behind a line that ends in the last
-     * column a terminal would clear that column. */
-    fprintf(p->out, "%s%s%s", p->terminal ? "\r\033[K" : "", text, last || !p->terminal ? "\n" : "");
+    /* ESC [ K clears the old line, which may have been longer. It comes first: behind a line that
+     * ends in the last column a terminal would clear that column. */
+    fprintf(p->out, "%s%s%s", p->terminal ? "\r\033[K" : "", text,
+            last || !p->terminal ? "\n" : "");
     fflush(p->out);
     p->written = now;
 }

@@ -9,9 +9,10 @@
  *
  *     Epoch 1: 100%|██████████| 6000/6000 [00:18<00:00, 329.46it/s, loss=0.24]
  *
- * On a terminal the line is drawn over and over, at most ten times a second. Anywhere else there are whole lines: one
- * every ten seconds, and the one at the end. The rate is the mean since the beginning. Nothing is allocated, and a fast
- * loop is not slowed down: the clock is read about a hundred times a second, not in every step. */
+ * On a terminal the line is drawn over and over, at most ten times a second. Anywhere else there
+ * are whole lines: one every ten seconds, and the one at the end. The rate is the mean since the
+ * beginning. Nothing is allocated, and a fast loop is not slowed down: the clock is read about a
+ * hundred times a second, not in every step. */
 #ifndef LK_PROGRESS_H
 #define LK_PROGRESS_H
 
@@ -25,11 +26,12 @@ typedef struct Progress {
     const char *description; /* in front of the bar; borrowed */
     int64_t total;           /* steps expected; 0: unknown, then there is no bar */
     int64_t count;           /* steps done */
-    const char *label;       /* of a value shown at the end of the line, "loss"; NULL: none. Borrowed */
+    /* of a value shown at the end of the line, "loss"; NULL: none. Borrowed */
+    const char *label;
     double value;
-    FILE *out;        /* NULL: silent */
-    bool terminal;    /* draw over the line; at first, whether out is a terminal */
-    double interval;  /* seconds between two lines; at first 0.1 on a terminal, else 10 */
+    FILE *out;       /* NULL: silent */
+    bool terminal;   /* draw over the line; at first, whether out is a terminal */
+    double interval; /* seconds between two lines; at first 0.1 on a terminal, else 10 */
     ProgressClock *clock;
     double started, written; /* the rest is the bar's own: times of its clock … */
     int64_t look;            /* … and the count at which the clock is read next */
@@ -38,10 +40,13 @@ typedef struct Progress {
 /* The clock starts now; nothing is written yet. */
 LK_API Progress lk_progress(FILE *out, const char *description, int64_t total);
 LK_API void lk_progress_step(Progress *p); /* one more step is done */
-LK_API void lk_progress_end(Progress *p);  /* the last line, with a newline; also of a loop that ended early */
+/* the last line, with a newline; also of a loop that ended early */
+LK_API void lk_progress_end(Progress *p);
 
-/* The line that p shows after so many seconds, without a newline: as wide as columns says; 0: with a bar of ten cells.
- * Writes at most size bytes, the '\0' included, and returns the length of what it wrote. */
-LK_API size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text, size_t size);
+/* The line that p shows after so many seconds, without a newline: as wide as columns says; 0: with
+ * a bar of ten cells. Writes at most size bytes, the '\0' included, and returns the length of what
+ * it wrote. */
+LK_API size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text,
+                               size_t size);
 
 #endif

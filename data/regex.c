@@ -15,7 +15,10 @@ typedef enum Kind {
     TAKE,  /* one character that is in the set */
     SPLIT, /* go on at +a and at +b */
     JUMP,  /* go on at +a */
-    START, END, LAST, EDGE, /* ^ $ \Z \b: take nothing */
+    START,
+    END,
+    LAST,
+    EDGE, /* ^ $ \Z \b: take nothing */
 } Kind;
 
 typedef struct Step {
@@ -31,27 +34,18 @@ struct Regex {
     int *seen; /* the position of the text, from 1, at which a place was last reached */
 };
 
-/* ---- sets ------------------------------------------------------------------------------------------------------ */
+/* ---- sets ----------------------------------------------------------------------------------- */
 
-static void put(Step *s, int c)
-{
-    s->set[c / 32] |= 1u << c % 32;
-}
+static void put(Step *s, int c) { s->set[c / 32] |= 1u << c % 32; }
 
 static bool takes(const Step *s, char c)
 {
     return s->set[(unsigned char)c / 32] >> (unsigned char)c % 32 & 1;
 }
 
-static bool is_in(int c, const char *list)
-{
-    return c && strchr(list, c);
-}
+static bool is_in(int c, const char *list) { return c && strchr(list, c); }
 
-static bool is_digit(int c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool is_digit(int c) { return c >= '0' && c <= '9'; }
 
 static bool is_word(int c)
 {
@@ -81,7 +75,7 @@ static Step complement(const Step *s)
     return rest;
 }
 
-/* ---- reading an expression ------------------------------------------------------------------------------------- */
+/* ---- reading an expression ------------------------------------------------------------------ */
 
 enum { DEPTH_MAX = 100 };
 
@@ -313,7 +307,7 @@ void lk_regex_escape(const char *text, char *out)
     *out = '\0';
 }
 
-/* ---- matching -------------------------------------------------------------------------------------------------- */
+/* ---- matching ------------------------------------------------------------------------------- */
 
 static bool holds(Kind kind, const char *text, const char *at)
 {

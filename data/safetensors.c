@@ -5,7 +5,8 @@
  *     N bytes     JSON: {"__metadata__":{"format":"pt"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}
  *     the rest    the elements; sorted by their offsets the tensors cover all of it, without a hole or an overlap
  *
- * Nothing in a header is believed: every number is compared with what the file holds before anything is read by it. */
+ * Nothing in a header is believed: every number is compared with what the file holds before
+ * anything is read by it. */
 #include "data/safetensors.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@
 #include <jansson.h>
 #endif
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elements are copied as they lie in the file: little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "elements are copied as they lie in the file: little-endian");
 
 /* For messages: "lk_load_safetensors: PATH: …". */
 typedef struct Report {
@@ -43,18 +45,21 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
     return lk_error_set(r->err, code, "%s: %.200s: %s", r->caller, r->path, text);
 }
 
-/* The types of the format, with the bits of an element; those that Lorikeet has, or can have as float32, among them. */
+/* The types of the format, with the bits of an element; those that Lorikeet has, or can have as
+ * float32, among them. */
 typedef struct FileType {
     const char *name;
     int bits;
     int dtype; /* a DType, or NONE */
-    void (*widen)(float *to, const void *from, int64_t n); /* NULL: the elements are those of dtype */
+    /* NULL: the elements are those of dtype */
+    void (*widen)(float *to, const void *from, int64_t n);
 } FileType;
 
 static const FileType *find_type(const char *name)
 {
     enum { NONE = -1 };
     static const FileType types[] = {
+        /* clang-format off */
         { "F32", 32, LK_F32, NULL },       { "F64", 64, LK_F64, NULL },
         { "F16", 16, LK_F32, lk_widen_f16 }, { "BF16", 16, LK_F32, lk_widen_bf16 },
         { "I64", 64, LK_I64, NULL },       { "U8", 8, LK_U8, NULL },
@@ -66,20 +71,22 @@ static const FileType *find_type(const char *name)
         { "F8_E8M0", 8, NONE, NULL },      { "F8_E4M3FNUZ", 8, NONE, NULL },
         { "F8_E5M2FNUZ", 8, NONE, NULL },  { "F6_E2M3", 6, NONE, NULL },
         { "F6_E3M2", 6, NONE, NULL },      { "F4", 4, NONE, NULL },
+        /* clang-format on */
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(types[i].name, name) == 0) return &types[i];
     return NULL;
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 static bool open_file(SafeTensors *f, const Report *r)
 {
     /* Opening a pipe would wait for a writer; O_NONBLOCK changes nothing for files. */
     f->file = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat info;
-    if (f->file < 0 || fstat(f->file, &info) != 0) return fail(r, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (f->file < 0 || fstat(f->file, &info) != 0)
+        return fail(r, LK_EIO, "cannot be opened: %s", strerror(errno));
     if (S_ISDIR(info.st_mode)) return fail(r, LK_EIO, "is a folder, not a file");
     if (!S_ISREG(info.st_mode)) return fail(r, LK_EIO, "is not a regular file");
     f->size = info.st_size;
@@ -98,7 +105,7 @@ static bool read_at(const SafeTensors *f, void *out, int64_t size, int64_t offse
     return true;
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------------ */
+/* ---- the header ----------------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_JANSSON
 
@@ -109,20 +116,25 @@ static bool read_length(const SafeTensors *f, int64_t *length, const Report *r)
 {
     unsigned char bytes[LENGTH];
     if (f->size < LENGTH)
-        return fail(r, LK_EFORMAT, "has only %lld bytes; a safetensors file begins with 8, the length of its header",
-                    (long long)f->size);
+        return fail(
+            r, LK_EFORMAT,
+            "has only %lld bytes; a safetensors file begins with 8, the length of its header",
+            (long long)f->size);
     if (!read_at(f, bytes, LENGTH, 0, r)) return false;
     if (memcmp(bytes, "version ", LENGTH) == 0)
-        return fail(r, LK_EFORMAT, "is a pointer of Git LFS, not the file itself: fetch it with git lfs pull");
+        return fail(r, LK_EFORMAT,
+                    "is a pointer of Git LFS, not the file itself: fetch it with git lfs pull");
     uint64_t n = 0;
     for (int i = LENGTH; i-- > 0;) n = n << 8 | bytes[i];
     if (n > LK_SAFETENSORS_HEADER_MAX)
-        return fail(r, LK_EFORMAT, "announces a header of %llu bytes, above the limit of %d: no safetensors file",
+        return fail(r, LK_EFORMAT,
+                    "announces a header of %llu bytes, above the limit of %d: no safetensors file",
                     (unsigned long long)n, LK_SAFETENSORS_HEADER_MAX);
     if (n == 0) return fail(r, LK_EFORMAT, "announces a header of 0 bytes: no safetensors file");
     *length = (int64_t)n;
     if (*length > f->size - LENGTH)
-        return fail(r, LK_EFORMAT, "announces a header of %lld bytes, but has only %lld after its length",
+        return fail(r, LK_EFORMAT,
+                    "announces a header of %lld bytes, but has only %lld after its length",
                     (long long)*length, (long long)(f->size - LENGTH));
     return true;
 }
@@ -132,21 +144,29 @@ static bool bad_json(const json_error_t *e, const Report *r)
     switch (json_error_code(e)) {
     case json_error_unknown: /* jansson has no message of its own for this */
     case json_error_out_of_memory: return fail(r, LK_EMEMORY, "no memory for its header");
-    case json_error_invalid_utf8: return fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
-    case json_error_duplicate_key: return fail(r, LK_EFORMAT, "its header says something twice: %.160s", e->text);
-    case json_error_numeric_overflow: return fail(r, LK_EFORMAT, "a number in its header is huge: %.160s", e->text);
+    case json_error_invalid_utf8:
+        return fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
+    case json_error_duplicate_key:
+        return fail(r, LK_EFORMAT, "its header says something twice: %.160s", e->text);
+    case json_error_numeric_overflow:
+        return fail(r, LK_EFORMAT, "a number in its header is huge: %.160s", e->text);
     case json_error_null_character:
-    case json_error_null_byte_in_key: return fail(r, LK_EFORMAT, "a text in its header contains \\u0000");
-    default: return fail(r, LK_EFORMAT, "its header is not JSON: %.160s (byte %d)", e->text, e->position);
+    case json_error_null_byte_in_key:
+        return fail(r, LK_EFORMAT, "a text in its header contains \\u0000");
+    default:
+        return fail(r, LK_EFORMAT, "its header is not JSON: %.160s (byte %d)", e->text,
+                    e->position);
     }
 }
 
 static bool parse_header(SafeTensors *f, int64_t length, const Report *r)
 {
     char *text = lk_mem_alloc((size_t)length);
-    if (!text) return fail(r, LK_EMEMORY, "no memory for a header of %lld bytes", (long long)length);
+    if (!text)
+        return fail(r, LK_EMEMORY, "no memory for a header of %lld bytes", (long long)length);
     bool ok = read_at(f, text, length, LENGTH, r);
-    if (ok && text[0] != '{') ok = fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
+    if (ok && text[0] != '{')
+        ok = fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
     if (ok) {
         json_error_t error;
         f->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
@@ -161,21 +181,24 @@ static bool check_metadata(json_t *metadata, const Report *r)
     if (!json_is_object(metadata)) return fail(r, LK_EFORMAT, "__metadata__ is no object");
     const char *key;
     json_t *value;
-    json_object_foreach (metadata, key, value)
-        if (!json_is_string(value)) return fail(r, LK_EFORMAT, "__metadata__: \"%.100s\" is no text", key);
+    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return fail(
+        r, LK_EFORMAT, "__metadata__: \"%.100s\" is no text", key);
     return true;
 }
 
-/* Number i of a tensor's shape or data_offsets; -1, and the reason in err, when it is not whole or negative. */
-static int64_t read_size(const char *name, const char *field, json_t *list, size_t i, const Report *r)
+/* Number i of a tensor's shape or data_offsets; -1, and the reason in err, when it is not whole or
+ * negative. */
+static int64_t read_size(const char *name, const char *field, json_t *list, size_t i,
+                         const Report *r)
 {
     json_t *number = json_array_get(list, i);
     int64_t value = json_is_integer(number) ? json_integer_value(number) : -1;
     if (!json_is_integer(number))
-        fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is no whole number", name, i, field);
+        fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is no whole number", name, i,
+             field);
     else if (value < 0)
-        fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is negative: %lld", name, i, field,
-             (long long)value);
+        fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is negative: %lld", name, i,
+             field, (long long)value);
     return value < 0 ? -1 : value;
 }
 
@@ -185,23 +208,29 @@ static bool check_fields(const char *name, json_t *info, const Report *r)
     static const struct {
         const char *name, *kind;
         json_type type;
-    } fields[] = {
-        { "dtype", "text", JSON_STRING }, { "shape", "list", JSON_ARRAY }, { "data_offsets", "list", JSON_ARRAY }
-    };
+    } fields[] = { { "dtype", "text", JSON_STRING },
+                   { "shape", "list", JSON_ARRAY },
+                   { "data_offsets", "list", JSON_ARRAY } };
     enum { FIELDS = sizeof fields / sizeof *fields };
-    if (!json_is_object(info)) return fail(r, LK_EFORMAT, "tensor \"%.100s\" is described by no object", name);
+    if (!json_is_object(info))
+        return fail(r, LK_EFORMAT, "tensor \"%.100s\" is described by no object", name);
     for (int i = 0; i < FIELDS; i++) {
         json_t *field = json_object_get(info, fields[i].name);
-        if (!field) return fail(r, LK_EFORMAT, "tensor \"%.100s\" has no %s", name, fields[i].name);
+        if (!field)
+            return fail(r, LK_EFORMAT, "tensor \"%.100s\" has no %s", name, fields[i].name);
         if (json_typeof(field) != fields[i].type)
-            return fail(r, LK_EFORMAT, "tensor \"%.100s\": its %s is no %s", name, fields[i].name, fields[i].kind);
+            return fail(r, LK_EFORMAT, "tensor \"%.100s\": its %s is no %s", name, fields[i].name,
+                        fields[i].kind);
     }
     const char *key;
     json_t *value;
-    json_object_foreach (info, key, value) {
+    json_object_foreach(info, key, value)
+    {
         int i = 0;
         while (i < FIELDS && strcmp(key, fields[i].name) != 0) i++;
-        if (i == FIELDS) return fail(r, LK_EFORMAT, "tensor \"%.100s\" has an unknown field \"%.100s\"", name, key);
+        if (i == FIELDS)
+            return fail(r, LK_EFORMAT, "tensor \"%.100s\" has an unknown field \"%.100s\"", name,
+                        key);
     }
     return true;
 }
@@ -214,41 +243,50 @@ static bool check_size(const SafeTensor *e, const FileType *type, json_t *shape,
         int64_t size = read_size(e->name, "shape", shape, i, r);
         if (size < 0) return false;
         if (__builtin_mul_overflow(count, size, &count))
-            return fail(r, LK_EFORMAT, "tensor \"%.100s\": the product of its sizes overflows", e->name);
+            return fail(r, LK_EFORMAT, "tensor \"%.100s\": the product of its sizes overflows",
+                        e->name);
     }
     if (__builtin_mul_overflow(count, type->bits, &bits))
         return fail(r, LK_EFORMAT, "tensor \"%.100s\": its size in bits overflows", e->name);
     if (bits % 8 != 0)
-        return fail(r, LK_EFORMAT, "tensor \"%.100s\": %lld elements of %s do not fill whole bytes", e->name,
+        return fail(r, LK_EFORMAT,
+                    "tensor \"%.100s\": %lld elements of %s do not fill whole bytes", e->name,
                     (long long)count, type->name);
     return bits / 8 == e->bytes ||
-           fail(r, LK_EFORMAT, "tensor \"%.100s\": %lld elements of %s are %lld bytes, its data_offsets hold %lld",
-                e->name, (long long)count, type->name, (long long)(bits / 8), (long long)e->bytes);
+           fail(
+               r, LK_EFORMAT,
+               "tensor \"%.100s\": %lld elements of %s are %lld bytes, its data_offsets hold %lld",
+               e->name, (long long)count, type->name, (long long)(bits / 8), (long long)e->bytes);
 }
 
 /* data: where the elements begin in the file. */
-static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t data, const Report *r)
+static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t data,
+                       const Report *r)
 {
     if (!check_fields(name, info, r)) return false;
-    json_t *shape = json_object_get(info, "shape"), *offsets = json_object_get(info, "data_offsets");
+    json_t *shape = json_object_get(info, "shape"),
+           *offsets = json_object_get(info, "data_offsets");
     SafeTensor *e = &f->entries[f->count];
     *e = (SafeTensor){ .name = name, .dtype = json_string_value(json_object_get(info, "dtype")) };
     const FileType *type = find_type(e->dtype);
-    if (!type) return fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name, e->dtype);
+    if (!type)
+        return fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name, e->dtype);
     e->half = type->widen;
 
     if (json_array_size(offsets) != 2)
-        return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets are %zu numbers, not 2", name,
-                    json_array_size(offsets));
+        return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets are %zu numbers, not 2",
+                    name, json_array_size(offsets));
     int64_t begin = read_size(name, "data_offsets", offsets, 0, r), room = f->size - data;
     int64_t end = begin < 0 ? -1 : read_size(name, "data_offsets", offsets, 1, r);
     if (end < 0) return false;
     if (begin > end)
-        return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets [%lld, %lld] are reversed", name,
-                    (long long)begin, (long long)end);
+        return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets [%lld, %lld] are reversed",
+                    name, (long long)begin, (long long)end);
     if (end > room)
-        return fail(r, LK_EFORMAT, "tensor \"%.100s\": its data_offsets [%lld, %lld] go beyond the %lld bytes of data",
-                    name, (long long)begin, (long long)end, (long long)room);
+        return fail(
+            r, LK_EFORMAT,
+            "tensor \"%.100s\": its data_offsets [%lld, %lld] go beyond the %lld bytes of data",
+            name, (long long)begin, (long long)end, (long long)room);
     e->offset = data + begin;
     e->bytes = end - begin;
     if (!check_size(e, type, shape, r)) return false;
@@ -275,14 +313,16 @@ static bool check_cover(const SafeTensors *f, int64_t data, const Report *r)
     for (int i = 0; i < f->count; i++) {
         const SafeTensor *e = &f->entries[i];
         if (e->offset > covered)
-            return fail(r, LK_EFORMAT, "a hole: no tensor has the %lld bytes before tensor \"%.100s\"",
+            return fail(r, LK_EFORMAT,
+                        "a hole: no tensor has the %lld bytes before tensor \"%.100s\"",
                         (long long)(e->offset - covered), e->name);
         if (e->offset < covered)
-            return fail(r, LK_EFORMAT, "tensors \"%.100s\" and \"%.100s\" overlap", f->entries[i - 1].name, e->name);
+            return fail(r, LK_EFORMAT, "tensors \"%.100s\" and \"%.100s\" overlap",
+                        f->entries[i - 1].name, e->name);
         covered = e->offset + e->bytes;
     }
-    return covered == f->size ||
-           fail(r, LK_EFORMAT, "has %lld bytes after its last tensor", (long long)(f->size - covered));
+    return covered == f->size || fail(r, LK_EFORMAT, "has %lld bytes after its last tensor",
+                                      (long long)(f->size - covered));
 }
 
 static bool read_header(SafeTensors *f, const Report *r)
@@ -294,9 +334,11 @@ static bool read_header(SafeTensors *f, const Report *r)
     if (!f->entries) return fail(r, LK_EMEMORY, "no memory for %zu tensors", count);
     const char *key;
     json_t *value;
-    json_object_foreach (f->header, key, value) {
+    json_object_foreach(f->header, key, value)
+    {
         bool metadata = strcmp(key, "__metadata__") == 0;
-        if (!(metadata ? check_metadata(value, r) : read_entry(f, key, value, LENGTH + length, r))) return false;
+        if (!(metadata ? check_metadata(value, r) : read_entry(f, key, value, LENGTH + length, r)))
+            return false;
     }
     qsort(f->entries, (size_t)f->count, sizeof *f->entries, by_offset);
     return check_cover(f, LENGTH + length, r);
@@ -304,20 +346,20 @@ static bool read_header(SafeTensors *f, const Report *r)
 
 const char *lk_safetensors_metadata(const SafeTensors *file, const char *key)
 {
-    return file ? json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key)) : NULL;
+    return file ? json_string_value(
+                      json_object_get(json_object_get(file->header, "__metadata__"), key))
+                : NULL;
 }
 
-static void free_header(SafeTensors *f)
-{
-    json_decref(f->header);
-}
+static void free_header(SafeTensors *f) { json_decref(f->header); }
 
 #else
 
 static bool read_header(SafeTensors *f, const Report *r)
 {
     (void)f;
-    return fail(r, LK_ESTATE, "cannot be read: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
+    return fail(r, LK_ESTATE,
+                "cannot be read: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
 }
 
 const char *lk_safetensors_metadata(const SafeTensors *file, const char *key)
@@ -326,14 +368,11 @@ const char *lk_safetensors_metadata(const SafeTensors *file, const char *key)
     return NULL;
 }
 
-static void free_header(SafeTensors *f)
-{
-    (void)f;
-}
+static void free_header(SafeTensors *f) { (void)f; }
 
 #endif
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static SafeTensors *open_for(const char *caller, const char *path, Error *err)
 {
@@ -386,32 +425,35 @@ const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name)
     return NULL;
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 /* Whether a Tensor can be it. */
 static bool loadable(const SafeTensor *e, const Report *r)
 {
     if (find_type(e->dtype)->dtype < 0)
-        return fail(r, LK_EDTYPE,
-                    "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded", e->name,
-                    e->dtype);
+        return fail(
+            r, LK_EDTYPE,
+            "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded",
+            e->name, e->dtype);
     if (e->ndim > LK_MAX_DIMS)
-        return fail(r, LK_ESHAPE, "tensor \"%.100s\" has %d dimensions; 0 to %d are possible", e->name, e->ndim,
-                    LK_MAX_DIMS);
+        return fail(r, LK_ESHAPE, "tensor \"%.100s\" has %d dimensions; 0 to %d are possible",
+                    e->name, e->ndim, LK_MAX_DIMS);
     return true;
 }
 
 /* C's bool has two values; any other byte would not be one of them. */
-static bool check_bools(const SafeTensor *e, DType dtype, const unsigned char *bytes, const Report *r)
+static bool check_bools(const SafeTensor *e, DType dtype, const unsigned char *bytes,
+                        const Report *r)
 {
     for (int64_t i = 0; dtype == LK_BOOL && i < e->bytes; i++)
         if (bytes[i] > 1)
-            return fail(r, LK_EFORMAT, "tensor \"%.100s\": element %lld is %d; a BOOL is 0 or 1", e->name, (long long)i,
-                        bytes[i]);
+            return fail(r, LK_EFORMAT, "tensor \"%.100s\": element %lld is %d; a BOOL is 0 or 1",
+                        e->name, (long long)i, bytes[i]);
     return true;
 }
 
-/* The elements of e into x, which is empty. In half precision they are read into the second half of x. */
+/* The elements of e into x, which is empty. In half precision they are read into the second half
+ * of x. */
 static bool read_elements(SafeTensors *f, const SafeTensor *e, Tensor *x, const Report *r)
 {
     const FileType *type = find_type(e->dtype);
@@ -435,7 +477,8 @@ static Tensor *read_tensor(SafeTensors *f, const SafeTensor *e, const Report *r)
 
 static bool has(const SafeTensors *file, const SafeTensor *entry, const char *function, Error *err)
 {
-    return (file && entry) || lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, file ? "entry" : "file");
+    return (file && entry) ||
+           lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, file ? "entry" : "file");
 }
 
 Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entry, Error *err)
@@ -449,8 +492,10 @@ Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entry, Erro
 static bool map_file(SafeTensors *f, const Report *r)
 {
     if (f->map) return true;
-    void *map = mmap(NULL, (size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, f->file, 0);
-    if (map == MAP_FAILED) return fail(r, LK_EIO, "cannot be mapped into memory: %s", strerror(errno));
+    void *map = mmap(NULL, (size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                     f->file, 0);
+    if (map == MAP_FAILED)
+        return fail(r, LK_EIO, "cannot be mapped into memory: %s", strerror(errno));
     f->map = map;
     return true;
 }

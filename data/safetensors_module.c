@@ -1,5 +1,6 @@
-/* safetensors_module.c - modules from safetensors files and back: as copies or as views of the mapped file, under their
- * own names or under somebody else's. The files: data/safetensors.c, data/safetensors_write.c. */
+/* safetensors_module.c - modules from safetensors files and back: as copies or as views of the
+ * mapped file, under their own names or under somebody else's. The files: data/safetensors.c,
+ * data/safetensors_write.c. */
 #include <string.h>
 
 #include "core/memory.h"
@@ -7,7 +8,8 @@
 
 bool lk_save_module(Module *m, const char *path, Error *err)
 {
-    StateDict *state = lk_state_dict_shared_new(m, err); /* no copy: what is written is what the module holds */
+    /* no copy: what is written is what the module holds */
+    StateDict *state = lk_state_dict_shared_new(m, err);
     bool ok = state && lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err);
     lk_state_dict_free(state);
     return ok;
@@ -31,7 +33,7 @@ void lk_load_report_free(LoadReport *report)
     *report = (LoadReport){ 0 };
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static int stars_of(const char *pattern)
 {
@@ -57,8 +59,9 @@ static bool fill_in(const char *to, const NameStar *stars, char out[LK_NAME_MAX]
     return true;
 }
 
-/* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in their order. False: it
- * is ignored. What becomes too long is no module's name and stays as it is. */
+/* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in
+ * their order. False: it is ignored. What becomes too long is no module's name and stays as it
+ * is. */
 static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NAME_MAX])
 {
     snprintf(out, LK_NAME_MAX, "%s", name);
@@ -72,7 +75,7 @@ static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NA
     return true;
 }
 
-/* ---- which tensor goes where ----------------------------------------------------------------------------------- */
+/* ---- which tensor goes where ---------------------------------------------------------------- */
 
 typedef char Name[LK_NAME_MAX];
 
@@ -88,7 +91,7 @@ typedef struct Load {
     const LoadOptions *options;
     LoadReport *report;
     Error *err;
-    Name *names;   /* of the file's tensors, in the module; "" when it is ignored */
+    Name *names; /* of the file's tensors, in the module; "" when it is ignored */
     Place *places;
     int count;
 } Load;
@@ -105,9 +108,10 @@ static bool check_rules(const Load *l)
         const NameRule *rule = &l->options->rules[i];
         int from = rule->from ? stars_of(rule->from) : -1, to = rule->to ? stars_of(rule->to) : 0;
         if (to <= from && from <= LK_NAME_STARS) continue;
-        snprintf(text, sizeof text, "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, "
-                 "and `to` has no more", rule->from ? rule->from : "NULL",
-                 rule->to ? rule->to : "NULL", LK_NAME_STARS);
+        snprintf(text, sizeof text,
+                 "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, "
+                 "and `to` has no more",
+                 rule->from ? rule->from : "NULL", rule->to ? rule->to : "NULL", LK_NAME_STARS);
         return fail(l, LK_EVALUE, text);
     }
     return true;
@@ -133,8 +137,8 @@ static bool find_entry(const Load *l, const char *name, const SafeTensor **found
         if (strcmp(l->names[i], name) != 0) continue;
         char text[300];
         if (*found) {
-            snprintf(text, sizeof text, "both \"%.80s\" and \"%.80s\" are the module's \"%.80s\"", (*found)->name,
-                     e->name, name);
+            snprintf(text, sizeof text, "both \"%.80s\" and \"%.80s\" are the module's \"%.80s\"",
+                     (*found)->name, e->name, name);
             return fail(l, LK_EVALUE, text);
         }
         *found = e;
@@ -169,8 +173,9 @@ static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeT
     char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
     Tensor shape = { .ndim = e->ndim < LK_MAX_DIMS ? e->ndim : LK_MAX_DIMS };
     memcpy(shape.shape, e->shape, sizeof shape.shape);
-    return lk_names_add(&l->report->mismatched, l->err, "%s is %s %s, not %s %s", name, lk_shape_text(&shape, has),
-                        e->dtype, lk_shape_text(x, wants), file_dtype(x->dtype));
+    return lk_names_add(&l->report->mismatched, l->err, "%s is %s %s, not %s %s", name,
+                        lk_shape_text(&shape, has), e->dtype, lk_shape_text(x, wants),
+                        file_dtype(x->dtype));
 }
 
 static bool may_miss(const LoadOptions *o, const char *name)
@@ -180,8 +185,8 @@ static bool may_miss(const LoadOptions *o, const char *name)
     return false;
 }
 
-/* Fills places and the report; *missing counts the names that should be in the file. A shared parameter has several
- * names, any of which is enough. */
+/* Fills places and the report; *missing counts the names that should be in the file. A shared
+ * parameter has several names, any of which is enough. */
 static bool compare(Load *l, int *missing)
 {
     for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) {
@@ -189,7 +194,8 @@ static bool compare(Load *l, int *missing)
         if (!find_entry(l, it.name, &e)) return false;
         if (!e) continue;
         if (!same_kind(it.tensor, e) && !add_mismatch(l, it.name, it.tensor, e)) return false;
-        if (!place_of(l, it.tensor)) l->places[l->count++] = (Place){ lk_tensor_retain(it.tensor), NULL, e };
+        if (!place_of(l, it.tensor))
+            l->places[l->count++] = (Place){ lk_tensor_retain(it.tensor), NULL, e };
     }
     *missing = 0;
     ParamIter once = lk_state_tensors(l->module);
@@ -203,29 +209,33 @@ static bool compare(Load *l, int *missing)
         ParamIter it = lk_state_tensors(l->module);
         while (lk_params_next(&it) && strcmp(it.name, l->names[i]) != 0) continue;
         bool unexpected = !it.tensor && l->names[i][0];
-        if (unexpected && !lk_names_add(&l->report->unexpected, l->err, "%s", l->names[i])) return false;
+        if (unexpected && !lk_names_add(&l->report->unexpected, l->err, "%s", l->names[i]))
+            return false;
     }
     return true;
 }
 
-/* One message for all that does not fit; of the first name that the module has not, the nearest ones that it has. */
+/* One message for all that does not fit; of the first name that the module has not, the nearest
+ * ones that it has. */
 static bool check_report(const Load *l, int missing)
 {
     const LoadReport *r = l->report;
-    if (r->mismatched.count == 0 && (l->options->lax || missing + r->unexpected.count == 0)) return true;
+    if (r->mismatched.count == 0 && (l->options->lax || missing + r->unexpected.count == 0))
+        return true;
     char lists[3][100], text[420];
     const char *nearest = "";
     Error hint = { 0 };
     if (r->unexpected.count > 0 && !lk_param_at(l->module, r->unexpected.items[0], &hint))
         nearest = strstr(hint.message, "; nearest: ");
-    snprintf(text, sizeof text, "%d missing (%s), %d unexpected (%s%.120s), %d mismatched (%s)", missing,
-             missing ? lk_names_text(&r->missing, lists[0], sizeof lists[0]) : "", r->unexpected.count,
-             lk_names_text(&r->unexpected, lists[1], sizeof lists[1]), nearest ? nearest : "", r->mismatched.count,
+    snprintf(text, sizeof text, "%d missing (%s), %d unexpected (%s%.120s), %d mismatched (%s)",
+             missing, missing ? lk_names_text(&r->missing, lists[0], sizeof lists[0]) : "",
+             r->unexpected.count, lk_names_text(&r->unexpected, lists[1], sizeof lists[1]),
+             nearest ? nearest : "", r->mismatched.count,
              lk_names_text(&r->mismatched, lists[2], sizeof lists[2]));
     return fail(l, r->mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE, text);
 }
 
-/* ---- putting it there ------------------------------------------------------------------------------------------ */
+/* ---- putting it there ----------------------------------------------------------------------- */
 
 static bool make_views(Load *l)
 {
@@ -235,7 +245,8 @@ static bool make_views(Load *l)
         if (!p->value) return false;
         p->value->requires_grad = p->old->requires_grad;
         p->value->is_parameter = p->old->is_parameter;
-        p->value->storage->version = p->old->storage->version + 1; /* what was computed from the old one is stale */
+        /* what was computed from the old one is stale */
+        p->value->storage->version = p->old->storage->version + 1;
     }
     return true;
 }
@@ -250,7 +261,8 @@ static bool put(Load *l)
         *it.slot = lk_tensor_retain(p->value);
         lk_tensor_free(p->old);
     }
-    for (int i = 0; l->options->copy && i < l->count; i++) ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
+    for (int i = 0; l->options->copy && i < l->count; i++)
+        ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
     l->report->loaded = l->count;
     for (int i = 0; i < l->count; i++) l->report->widened += l->places[i].entry->half;
     return ok;
@@ -263,20 +275,25 @@ static bool load(Load *l)
     for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) params++;
     l->names = lk_mem_calloc((size_t)l->file->count + 1, sizeof *l->names);
     l->places = lk_mem_calloc((size_t)params + 1, sizeof *l->places);
-    if (!l->names || !l->places) return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
+    if (!l->names || !l->places)
+        return fail(l, LK_EMEMORY, "no memory for the names of its tensors");
     if (!check_rules(l) || !rename_all(l) || !compare(l, &missing)) return false;
     if (!check_report(l, missing) || !make_views(l)) return false;
     return put(l);
 }
 
-bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options, LoadReport *report, Error *err)
+bool lk_load_module_mapped(Module *m, const char *path, const LoadOptions *options,
+                           LoadReport *report, Error *err)
 {
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_load_module_mapped: the module is NULL");
     LoadReport own = { 0 };
     SafeTensors *file = lk_safetensors_open(path, err);
     if (!file) return false;
-    Load l = { .module = m, .file = file, .options = options ? options : &(const LoadOptions){ 0 },
-               .report = report ? report : &own, .err = err };
+    Load l = { .module = m,
+               .file = file,
+               .options = options ? options : &(const LoadOptions){ 0 },
+               .report = report ? report : &own,
+               .err = err };
     bool ok = load(&l);
     for (int i = 0; i < l.count; i++) {
         lk_tensor_free(l.places[i].old);

@@ -1,5 +1,6 @@
-/* safetensors_write.c - writes safetensors files, byte for byte as the reference implementation does. The format, and
- * reading it: data/safetensors.c. How a file is replaced: data/atomic_file.c. */
+/* safetensors_write.c - writes safetensors files, byte for byte as the reference implementation
+ * does. The format, and reading it: data/safetensors.c. How a file is replaced:
+ * data/atomic_file.c. */
 #include "data/safetensors.h"
 
 #include <stdarg.h>
@@ -30,7 +31,8 @@ static bool LK_PRINTF(3, 4) fail(const Job *job, ErrorCode code, const char *for
     return lk_error_set(job->err, code, "%s: %.200s: %s", job->caller, job->path, text);
 }
 
-/* Larger elements first, so that every tensor is aligned; among equal sizes in the reference's order. */
+/* Larger elements first, so that every tensor is aligned; among equal sizes in the reference's
+ * order. */
 static const struct {
     const char *name;
     int rank;
@@ -39,14 +41,15 @@ static const struct {
     [LK_U8] = { "U8", 3 },   [LK_BOOL] = { "BOOL", 4 },
 };
 
-/* ---- what may be saved ----------------------------------------------------------------------------------------- */
+/* ---- what may be saved ---------------------------------------------------------------------- */
 
 static bool check_metadata(const Job *job)
 {
     const Metadata *metadata = job->metadata;
     for (int i = 0; metadata && i < metadata->count; i++) {
         const MetadataEntry *e = &metadata->entries[i];
-        if (!e->key || !e->value) return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
+        if (!e->key || !e->value)
+            return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
         if (!lk_is_utf8(e->key) || !lk_is_utf8(e->value))
             return fail(job, LK_EVALUE, "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
         for (int j = 0; j < i; j++)
@@ -73,7 +76,8 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
 {
     for (int i = 0; i < state->count; i++) {
         const StateEntry *e = order[i] = &state->entries[i];
-        if (!e->name || !e->tensor) return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
+        if (!e->name || !e->tensor)
+            return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
         if (!lk_is_utf8(e->name))
             return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i,
                         e->name);
@@ -91,9 +95,10 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
     return true;
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------------ */
+/* ---- the header ----------------------------------------------------------------------------- */
 
-/* A text in the making. Without bytes it is only measured: the same code first finds its length, then writes it. */
+/* A text in the making. Without bytes it is only measured: the same code first finds its length,
+ * then writes it. */
 typedef struct Text {
     char *bytes;
     size_t length;
@@ -118,7 +123,7 @@ static void LK_PRINTF(2, 3) print(Text *t, const char *format, ...)
 /* A JSON string; what need not be escaped is not. */
 static void put_string(Text *t, const char *s)
 {
-    static const char escapes[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',  ['\f'] = 'f',
+    static const char escapes[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
                                     ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\' };
     put(t, "\"", 1);
     for (; *s; s++) {
@@ -166,17 +171,18 @@ static bool put_header(Text *t, const Job *job, int64_t *end)
     return true;
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 /* The length of the header and of all elements. */
 static bool measure(const Job *job, size_t *header, int64_t *elements)
 {
     Text text = { 0 };
-    if (!put_header(&text, job, elements)) return fail(job, LK_EVALUE, "the tensors are larger than any file");
+    if (!put_header(&text, job, elements))
+        return fail(job, LK_EVALUE, "the tensors are larger than any file");
     *header = text.length;
     return text.length <= LK_SAFETENSORS_HEADER_MAX ||
-           fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d", text.length,
-                LK_SAFETENSORS_HEADER_MAX);
+           fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d",
+                text.length, LK_SAFETENSORS_HEADER_MAX);
 }
 
 static bool write_header(AtomicFile *f, const Job *job)
@@ -199,7 +205,8 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
 {
     Tensor *copy = lk_is_contiguous(x) ? NULL : lk_clone(x, err);
     if (copy) x = copy;
-    bool ok = lk_is_contiguous(x) && lk_atomic_write(f, x->data, (size_t)lk_numel(x) * lk_dtype_size(x->dtype));
+    bool ok = lk_is_contiguous(x) &&
+              lk_atomic_write(f, x->data, (size_t)lk_numel(x) * lk_dtype_size(x->dtype));
     lk_tensor_free(copy);
     return ok;
 }
@@ -212,17 +219,21 @@ static bool begin(Job *job, const StateDict *state, const StateEntry ***order)
     return order_entries(job, state, *order) && check_metadata(job);
 }
 
-bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path, Error *err)
+bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const char *path,
+                         Error *err)
 {
     const char *caller = "lk_save_safetensors";
-    if (!state || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller, state ? "path" : "state");
+    if (!state || !path)
+        return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller,
+                            state ? "path" : "state");
     Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
     const StateEntry **order;
     AtomicFile f;
     bool ok = begin(&job, state, &order);
     if (ok) {
         ok = lk_atomic_begin(&f, caller, path, err) && write_header(&f, &job);
-        for (int i = 0; ok && i < job.count; i++) ok = write_elements(&f, job.order[i]->tensor, err);
+        for (int i = 0; ok && i < job.count; i++)
+            ok = write_elements(&f, job.order[i]->tensor, err);
         ok = lk_atomic_end(&f, ok);
     }
     lk_mem_free(order);

@@ -1,5 +1,5 @@
-/* sampler.c - the orders in which PyTorch and Hugging Face go through a dataset, number for number. Who asks for them:
- * data/loader.c, data/text.c. */
+/* sampler.c - the orders in which PyTorch and Hugging Face go through a dataset, number for
+ * number. Who asks for them: data/loader.c, data/text.c. */
 #include "data/sampler.h"
 
 #include <string.h>
@@ -11,19 +11,19 @@ void lk_sample_random(Rng *rng, int64_t n, int64_t *order)
     lk_random_perm(&sampler, n, order);
 }
 
-static int64_t length_of(const int64_t *offset, int64_t i)
-{
-    return offset[i + 1] - offset[i];
-}
+static int64_t length_of(const int64_t *offset, int64_t i) { return offset[i + 1] - offset[i]; }
 
-/* Longest first; what is equally long stays in its order, as with Python's sorted. Merges runs of 1, 2, 4, … */
+/* Longest first; what is equally long stays in its order, as with Python's sorted. Merges runs of
+ * 1, 2, 4, … */
 static void sort_by_length(int64_t n, const int64_t *offset, int64_t *order, int64_t *room)
 {
     for (int64_t run = 1; run < n; run *= 2) {
         for (int64_t begin = 0; begin < n; begin += 2 * run) {
-            int64_t middle = begin + run < n ? begin + run : n, end = middle + run < n ? middle + run : n;
+            int64_t middle = begin + run < n ? begin + run : n,
+                    end = middle + run < n ? middle + run : n;
             for (int64_t a = begin, b = middle, to = begin; to < end; to++) {
-                bool left = b == end || (a < middle && length_of(offset, order[a]) >= length_of(offset, order[b]));
+                bool left = b == end || (a < middle && length_of(offset, order[a]) >=
+                                                           length_of(offset, order[b]));
                 room[to] = order[left ? a++ : b++];
             }
         }
@@ -31,7 +31,8 @@ static void sort_by_length(int64_t n, const int64_t *offset, int64_t *order, int
     }
 }
 
-void lk_sample_by_length(Rng *rng, int64_t n, const int64_t *offset, int64_t batch_size, int64_t *order, int64_t *room)
+void lk_sample_by_length(Rng *rng, int64_t n, const int64_t *offset, int64_t batch_size,
+                         int64_t *order, int64_t *room)
 {
     enum { MOST = 50, PIECES = 4 };
     int64_t batches = n / batch_size / PIECES; /* in one mega-batch */

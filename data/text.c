@@ -1,4 +1,5 @@
-/* text.c - sentences as token ids, and batches of them. The order in which they come: data/sampler.c. */
+/* text.c - sentences as token ids, and batches of them. The order in which they come:
+ * data/sampler.c. */
 #include "data/text.h"
 
 #include <string.h>
@@ -6,9 +7,10 @@
 #include "core/memory.h"
 #include "data/sampler.h"
 
-/* ---- the sentences --------------------------------------------------------------------------------------------- */
+/* ---- the sentences -------------------------------------------------------------------------- */
 
-/* *array with space for `needed` numbers at least, and for twice as many as before: then adding costs a constant. */
+/* *array with space for `needed` numbers at least, and for twice as many as before: then adding
+ * costs a constant. */
 static bool grow(int64_t **array, int64_t used, int64_t *room, int64_t needed)
 {
     if (needed <= *room) return true;
@@ -46,7 +48,8 @@ static bool grow_rows(TextDataset *d)
 {
     if (d->count < d->room) return true;
     int64_t labels = d->room, offsets = d->room + 1, needed = d->room ? 2 * d->room : 64;
-    if (!grow(&d->labels, d->count, &labels, needed) || !grow(&d->offset, d->count + 1, &offsets, needed + 1))
+    if (!grow(&d->labels, d->count, &labels, needed) ||
+        !grow(&d->offset, d->count + 1, &offsets, needed + 1))
         return false;
     d->room = needed;
     return true;
@@ -55,10 +58,13 @@ static bool grow_rows(TextDataset *d)
 bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count, int64_t label, Error *err)
 {
     if (!d || !ids || count <= 0)
-        return lk_error_set(err, LK_EVALUE, "lk_text_add: %s", !d ? "the dataset is NULL" : "a sentence without ids");
+        return lk_error_set(err, LK_EVALUE, "lk_text_add: %s",
+                            !d ? "the dataset is NULL" : "a sentence without ids");
     int64_t used = d->offset[d->count], total;
-    if (__builtin_add_overflow(used, count, &total) || !grow(&d->ids, used, &d->ids_room, total) || !grow_rows(d))
-        return lk_error_set(err, LK_EMEMORY, "lk_text_add: no memory for sentence %lld of %lld ids",
+    if (__builtin_add_overflow(used, count, &total) || !grow(&d->ids, used, &d->ids_room, total) ||
+        !grow_rows(d))
+        return lk_error_set(err, LK_EMEMORY,
+                            "lk_text_add: no memory for sentence %lld of %lld ids",
                             (long long)d->count, (long long)count);
     memcpy(d->ids + used, ids, (size_t)count * sizeof *ids);
     d->labels[d->count++] = label;
@@ -76,31 +82,40 @@ int64_t lk_text_length(const TextDataset *d, int64_t i)
     return d && i >= 0 && i < d->count ? d->offset[i + 1] - d->offset[i] : -1;
 }
 
-/* ---- a loader -------------------------------------------------------------------------------------------------- */
+/* ---- a loader ------------------------------------------------------------------------------- */
 
 /* The room that the batches need: B and S of the largest. */
-static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, int64_t shape[2], Error *err)
+static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, int64_t shape[2],
+                  Error *err)
 {
     const char *caller = "lk_text_loader_new";
     if (!d || !o || !rng)
-        return lk_error_set(err, LK_EVALUE, "%s: %s is NULL", caller, !d ? "dataset" : !o ? "options" : "rng");
+        return lk_error_set(err, LK_EVALUE, "%s: %s is NULL", caller,
+                            !d   ? "dataset"
+                            : !o ? "options"
+                                 : "rng");
     if (d->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (o->batch_size <= 0 || o->length < 0 || o->group < 0)
-        return lk_error_set(err, LK_EVALUE, "%s: batch size %lld, length %lld, group %lld; the first must be positive, "
-                            "none negative", caller, (long long)o->batch_size, (long long)o->length,
-                            (long long)o->group);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: batch size %lld, length %lld, group %lld; the first must be positive, "
+            "none negative",
+            caller, (long long)o->batch_size, (long long)o->length, (long long)o->group);
     int64_t longest = 0;
     for (int64_t i = 1; i < d->count; i++)
         if (lk_text_length(d, i) > lk_text_length(d, longest)) longest = i;
     if (o->length > 0 && lk_text_length(d, longest) > o->length)
-        return lk_error_set(err, LK_EVALUE, "%s: sentence %lld has %lld ids, more than the length of %lld: truncate it",
-                            caller, (long long)longest, (long long)lk_text_length(d, longest), (long long)o->length);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: sentence %lld has %lld ids, more than the length of %lld: truncate it", caller,
+            (long long)longest, (long long)lk_text_length(d, longest), (long long)o->length);
     shape[0] = o->batch_size < d->count ? o->batch_size : d->count;
     shape[1] = o->length > 0 ? o->length : lk_text_length(d, longest);
     return true;
 }
 
-TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options, Rng *rng, Error *err)
+TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options, Rng *rng,
+                               Error *err)
 {
     int64_t shape[2];
     if (!check(dataset, options, rng, shape, err)) return NULL;
@@ -136,10 +151,11 @@ void lk_text_loader_free(TextLoader *l)
 int64_t lk_text_loader_len(const TextLoader *l)
 {
     if (!l) return -1;
-    return l->dataset->count / l->options.batch_size + (l->dataset->count % l->options.batch_size != 0);
+    return l->dataset->count / l->options.batch_size +
+           (l->dataset->count % l->options.batch_size != 0);
 }
 
-/* ---- a pass ---------------------------------------------------------------------------------------------------- */
+/* ---- a pass --------------------------------------------------------------------------------- */
 
 /* As in data/loader.c: a base seed now, what the order needs only with the first batch. */
 void lk_text_loader_begin(TextLoader *l)
@@ -171,7 +187,8 @@ bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
         draw_order(l, l->rng);
     }
     const int64_t *rows = l->order + l->at.next;
-    int64_t left = d->count - l->at.next, n = l->options.batch_size < left ? l->options.batch_size : left;
+    int64_t left = d->count - l->at.next,
+            n = l->options.batch_size < left ? l->options.batch_size : left;
     int64_t length = l->options.length;
     if (length == 0)
         for (int64_t i = 0; i < n; i++)
@@ -198,7 +215,7 @@ bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
     return true;
 }
 
-/* ---- resuming -------------------------------------------------------------------------------------------------- */
+/* ---- resuming ------------------------------------------------------------------------------- */
 
 TextPosition lk_text_loader_position(const TextLoader *l)
 {
@@ -208,14 +225,20 @@ TextPosition lk_text_loader_position(const TextLoader *l)
 bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err)
 {
     if (!l || !at)
-        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: the %s is NULL", l ? "position" : "loader");
+        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: the %s is NULL",
+                            l ? "position" : "loader");
     int64_t count = l->dataset->count;
-    bool possible = at->next == count || (at->next >= 0 && at->next < count && at->next % l->options.batch_size == 0);
+    bool possible = at->next == count ||
+                    (at->next >= 0 && at->next < count && at->next % l->options.batch_size == 0);
     int words = (int)(sizeof at->rng.word / sizeof *at->rng.word);
-    if (!possible || at->rng.next < 0 || at->rng.next > words || (!at->ordered && at->next > 0 && at->next < count))
-        return lk_error_set(err, LK_EVALUE, "lk_text_loader_restore: no position of this loader: sentence %lld of "
-                            "%lld, batches of %lld, %s", (long long)at->next, (long long)count,
-                            (long long)l->options.batch_size, at->ordered ? "in order" : "without an order");
+    if (!possible || at->rng.next < 0 || at->rng.next > words ||
+        (!at->ordered && at->next > 0 && at->next < count))
+        return lk_error_set(err, LK_EVALUE,
+                            "lk_text_loader_restore: no position of this loader: sentence %lld of "
+                            "%lld, batches of %lld, %s",
+                            (long long)at->next, (long long)count,
+                            (long long)l->options.batch_size,
+                            at->ordered ? "in order" : "without an order");
     l->at = *at;
     Rng rng = at->rng;
     if (at->ordered) draw_order(l, &rng);

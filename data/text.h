@@ -1,4 +1,5 @@
-/* text.h - sentences as token ids, and batches of them: padded, masked, in the order of PyTorch or of Hugging Face.
+/* text.h - sentences as token ids, and batches of them: padded, masked, in the order of PyTorch or
+ * of Hugging Face.
  *
  *     TextDataset *data = lk_text_dataset_new(&err);
  *     for (each sentence) lk_text_add(data, ids, count, label, &err);
@@ -13,46 +14,54 @@
 
 #include "core/tensor.h"
 
-/* ---- the sentences --------------------------------------------------------------------------------------------- */
+/* ---- the sentences -------------------------------------------------------------------------- */
 
 typedef struct TextDataset {
     int64_t *ids;    /* all of them, one sentence after the other */
     int64_t *offset; /* sentence i is ids[offset[i]] … ids[offset[i + 1] - 1] */
     int64_t *labels;
-    int64_t count;   /* sentences */
+    int64_t count;          /* sentences */
     int64_t room, ids_room; /* how many the arrays have space for */
 } TextDataset;
 
 LK_API TextDataset *lk_text_dataset_new(Error *err); /* without a sentence */
 LK_API void lk_text_dataset_free(TextDataset *d);    /* NULL allowed */
-/* Appends a copy of one sentence. Errors, nothing changed: LK_EVALUE for one without ids, LK_EMEMORY. */
-LK_API LK_MUST_CHECK bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count, int64_t label, Error *err);
+/* Appends a copy of one sentence. Errors, nothing changed: LK_EVALUE for one without ids,
+ * LK_EMEMORY. */
+LK_API LK_MUST_CHECK bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count,
+                                      int64_t label, Error *err);
 /* dataset.select(range(n)): forgets all after the first n. Not while a loader reads it. */
 LK_API void lk_text_keep(TextDataset *d, int64_t n);
-LK_API int64_t lk_text_length(const TextDataset *d, int64_t i); /* ids of sentence i; -1 for a bad i */
+/* ids of sentence i; -1 for a bad i */
+LK_API int64_t lk_text_length(const TextDataset *d, int64_t i);
 
-/* ---- batches of them ------------------------------------------------------------------------------------------- */
+/* ---- batches of them ------------------------------------------------------------------------ */
 
 typedef enum TextOrder {
     LK_IN_ORDER, /* torch's SequentialSampler: for evaluation */
     LK_SHUFFLED, /* torch's RandomSampler */
-    LK_GROUPED,  /* transformers' LengthGroupedSampler (group_by_length): similar lengths together, little padding */
+    /* transformers' LengthGroupedSampler (group_by_length): similar lengths together, little
+     * padding */
+    LK_GROUPED,
 } TextOrder;
 
 typedef struct TextOptions {
     int64_t batch_size;
     TextOrder order;
-    int64_t length; /* S of every batch (padding="max_length"); 0: the longest sentence of the batch */
-    int64_t pad;    /* the id that fills up shorter sentences; RoBERTa's is 1 */
-    int64_t group;  /* LK_GROUPED: samples of one optimizer step, batch_size · accumulation; 0: batch_size */
+    /* S of every batch (padding="max_length"); 0: the longest sentence of the batch */
+    int64_t length;
+    int64_t pad; /* the id that fills up shorter sentences; RoBERTa's is 1 */
+    /* LK_GROUPED: samples of one optimizer step, batch_size · accumulation; 0: batch_size */
+    int64_t group;
 } TextOptions;
 
 typedef struct TextBatch {
-    Tensor *ids;    /* (B, S) int64, padded on the right; the tensors belong to the loader, until its next batch */
-    Tensor *mask;   /* (B, S) bool: true where there is a token */
-    Tensor *labels; /* (B) int64 */
+    /* (B, S) int64, padded on the right; the tensors belong to the loader, until its next batch */
+    Tensor *ids;
+    Tensor *mask;        /* (B, S) bool: true where there is a token */
+    Tensor *labels;      /* (B) int64 */
     const int64_t *rows; /* which B sentences of the dataset they are */
-    int64_t first;  /* position of the first one in the order of this pass */
+    int64_t first;       /* position of the first one in the order of this pass */
 } TextBatch;
 
 /* Where a loader is: plain bytes, which may be written to a file and read again. */
@@ -71,19 +80,23 @@ typedef struct TextLoader {
     Tensor *ids, *mask, *labels; /* room for the largest batch */
 } TextLoader;
 
-/* Draws from rng what PyTorch's DataLoader does (data/loader.h); LK_GROUPED draws its permutation from rng itself. The
- * last batch may be smaller. No pass allocates anything. Errors: LK_EVALUE for an empty dataset, a batch size that is
- * not positive, a negative length or group, a sentence longer than length; LK_EMEMORY. */
-LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options, Rng *rng, Error *err);
-LK_API void lk_text_loader_free(TextLoader *l);              /* NULL allowed */
-LK_API int64_t lk_text_loader_len(const TextLoader *l);      /* batches in a pass */
-LK_API void lk_text_loader_begin(TextLoader *l);             /* iter(loader): before every pass, the first one too */
+/* Draws from rng what PyTorch's DataLoader does (data/loader.h); LK_GROUPED draws its permutation
+ * from rng itself. The last batch may be smaller. No pass allocates anything. Errors: LK_EVALUE
+ * for an empty dataset, a batch size that is not positive, a negative length or group, a sentence
+ * longer than length; LK_EMEMORY. */
+LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options,
+                                      Rng *rng, Error *err);
+LK_API void lk_text_loader_free(TextLoader *l);         /* NULL allowed */
+LK_API int64_t lk_text_loader_len(const TextLoader *l); /* batches in a pass */
+/* iter(loader): before every pass, the first one too */
+LK_API void lk_text_loader_begin(TextLoader *l);
 LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass is over */
 
-/* For resuming: a loader of the same dataset and options that is put where another one was goes on with the same
- * batches. Nothing is drawn from the generator; its own state is saved beside the position. Error, nothing changed:
- * LK_EVALUE for a position that no such loader can have. */
+/* For resuming: a loader of the same dataset and options that is put where another one was goes on
+ * with the same batches. Nothing is drawn from the generator; its own state is saved beside the
+ * position. Error, nothing changed: LK_EVALUE for a position that no such loader can have. */
 LK_API TextPosition lk_text_loader_position(const TextLoader *l);
-LK_API LK_MUST_CHECK bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err);
+LK_API LK_MUST_CHECK bool lk_text_loader_restore(TextLoader *l, const TextPosition *at,
+                                                 Error *err);
 
 #endif

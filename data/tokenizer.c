@@ -1,5 +1,5 @@
-/* tokenizer.c - text to ids and back: finds special tokens, cuts what is between into words (data/words.c), and has
- * each word merged (data/bpe.c). Its files: data/tokenizer_load.c. */
+/* tokenizer.c - text to ids and back: finds special tokens, cuts what is between into words
+ * (data/words.c), and has each word merged (data/bpe.c). Its files: data/tokenizer_load.c. */
 #include "data/tokenizer.h"
 
 #include <string.h>
@@ -16,12 +16,13 @@ void lk_tokenizer_free(Tokenizer *tok)
     lk_mem_free(tok); /* the Bpe is in the same block */
 }
 
-/* ---- growing arrays -------------------------------------------------------------------------------------------- */
+/* ---- growing arrays ------------------------------------------------------------------------- */
 
 bool lk_token_ids_reserve(TokenIds *ids, size_t more)
 {
     if ((size_t)(ids->room - ids->count) >= more) return true;
-    size_t room = (size_t)ids->count + more; /* LK_TEXT_MAX keeps `more` far below what could overflow */
+    /* LK_TEXT_MAX keeps `more` far below what could overflow */
+    size_t room = (size_t)ids->count + more;
     if (room < 2 * (size_t)ids->room) room = 2 * (size_t)ids->room;
     if (room < 64) room = 64;
     int64_t *items = room <= SIZE_MAX / sizeof *items ? lk_mem_alloc(room * sizeof *items) : NULL;
@@ -44,29 +45,35 @@ void lk_token_ids_free(TokenIds *ids)
 bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err)
 {
     if (!ids) return lk_error_set(err, LK_EVALUE, "lk_token_ids_add: the list is NULL");
-    if (!lk_token_ids_reserve(ids, 1)) return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
+    if (!lk_token_ids_reserve(ids, 1))
+        return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
     ids->items[ids->count++] = id;
     return true;
 }
 
-/* ---- text → ids ------------------------------------------------------------------------------------------------ */
+/* ---- text → ids ----------------------------------------------------------------------------- */
 
 /* The special token that the text begins with, and its bytes; -1: none. */
-static int64_t special_at(const Tokenizer *tok, const unsigned char *text, size_t size, size_t *length)
+static int64_t special_at(const Tokenizer *tok, const unsigned char *text, size_t size,
+                          size_t *length)
 {
     const int64_t specials[] = { tok->bos, tok->pad, tok->eos, tok->unk, tok->mask };
     for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
         const BpeToken *token = &tok->bpe->tokens[specials[i]];
         *length = token->size;
-        if (size >= token->size && memcmp(text, tok->bpe->names + token->bytes, token->size) == 0) return specials[i];
+        if (size >= token->size && memcmp(text, tok->bpe->names + token->bytes, token->size) == 0)
+            return specials[i];
     }
     return -1;
 }
 
-/* The first special token in the text: its id, where it begins and where it ends; -1: none, then both are `size`. */
-static int64_t find_special(const Tokenizer *tok, const unsigned char *text, size_t size, size_t *begin, size_t *end)
+/* The first special token in the text: its id, where it begins and where it ends; -1: none, then
+ * both are `size`. */
+static int64_t find_special(const Tokenizer *tok, const unsigned char *text, size_t size,
+                            size_t *begin, size_t *end)
 {
-    for (const unsigned char *at = text; (at = memchr(at, '<', size - (size_t)(at - text))); at++) {
+    for (const unsigned char *at = text; (at = memchr(at, '<', size - (size_t)(at - text)));
+         at++) {
         size_t length;
         *begin = (size_t)(at - text);
         int64_t id = special_at(tok, at, size - *begin, &length);
@@ -117,19 +124,25 @@ typedef struct Texts {
     bool pair; /* else b is not there */
 } Texts;
 
-static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t max_length, TokenIds *ids, Error *err)
+static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t max_length,
+                   TokenIds *ids, Error *err)
 {
     int extra = !specials ? 0 : x->pair ? 4 : 2;
     if (x->a_bytes > LK_TEXT_MAX || x->b_bytes > LK_TEXT_MAX)
-        return lk_error_set(err, LK_EVALUE, "%s: a text of %zu bytes; at most %d are possible", x->function,
-                            x->a_bytes > x->b_bytes ? x->a_bytes : x->b_bytes, LK_TEXT_MAX);
+        return lk_error_set(err, LK_EVALUE, "%s: a text of %zu bytes; at most %d are possible",
+                            x->function, x->a_bytes > x->b_bytes ? x->a_bytes : x->b_bytes,
+                            LK_TEXT_MAX);
     if (max_length < 0 || (max_length > 0 && max_length < extra))
-        return lk_error_set(err, LK_EVALUE, "%s: max_length is %lld; with %d special tokens it is at least %d, or "
-                            "0 for no limit", x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: max_length is %lld; with %d special tokens it is at least %d, or "
+                            "0 for no limit",
+                            x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
     int64_t before = ids->count;
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
     int64_t na = ids->count - before;
-    ok = ok && put_text(tok, x->b, x->b_bytes, ids) && lk_token_ids_reserve(ids, (size_t)extra + 1); /* never NULL */
+    /* never NULL */
+    ok =
+        ok && put_text(tok, x->b, x->b_bytes, ids) && lk_token_ids_reserve(ids, (size_t)extra + 1);
     int64_t nb = ids->count - before - na, cut_a = na, cut_b = nb;
     ids->count = before;
     if (!ok)
@@ -150,28 +163,30 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
     return true;
 }
 
-bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials, int64_t max_length,
-                         TokenIds *ids, Error *err)
+bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials,
+                         int64_t max_length, TokenIds *ids, Error *err)
 {
     const Texts x = { .function = "lk_tokenizer_encode", .a = text, .a_bytes = bytes };
     return encode(tok, &x, specials, max_length, ids, err);
 }
 
-bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
-                              bool specials, int64_t max_length, TokenIds *ids, Error *err)
+bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b,
+                              size_t b_bytes, bool specials, int64_t max_length, TokenIds *ids,
+                              Error *err)
 {
     const Texts x = { "lk_tokenizer_encode_pair", a, b, a_bytes, b_bytes, true };
     return encode(tok, &x, specials, max_length, ids, err);
 }
 
-/* ---- ids → text ------------------------------------------------------------------------------------------------ */
+/* ---- ids → text ----------------------------------------------------------------------------- */
 
 static bool is_special(const Tokenizer *tok, int64_t id)
 {
     return id == tok->bos || id == tok->pad || id == tok->eos || id == tok->unk || id == tok->mask;
 }
 
-/* Copies text with U+FFFD for what is not UTF-8, and returns the bytes of the copy; to NULL: only that. */
+/* Copies text with U+FFFD for what is not UTF-8, and returns the bytes of the copy; to NULL: only
+ * that. */
 static size_t repair(const char *text, size_t size, char *to)
 {
     size_t n = 0;
@@ -185,7 +200,8 @@ static size_t repair(const char *text, size_t size, char *to)
 }
 
 /* The bytes of all tokens, one after the other, and their number; to NULL: only that. */
-static size_t join(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials, char *to)
+static size_t join(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
+                   char *to)
 {
     size_t n = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -197,17 +213,20 @@ static size_t join(const Tokenizer *tok, const int64_t *ids, int64_t count, bool
     return n;
 }
 
-char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
-                              size_t *bytes, Error *err)
+char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count,
+                              bool skip_specials, size_t *bytes, Error *err)
 {
     if (!tok || (!ids && count > 0)) {
-        lk_error_set(err, LK_EVALUE, "lk_tokenizer_decode_new: the %s NULL", tok ? "ids are" : "tokenizer is");
+        lk_error_set(err, LK_EVALUE, "lk_tokenizer_decode_new: the %s NULL",
+                     tok ? "ids are" : "tokenizer is");
         return NULL;
     }
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= tok->size) {
-            lk_error_set(err, LK_EVALUE, "lk_tokenizer_decode_new: id %lld at %lld is no token's; ids are 0 to %lld",
-                         (long long)ids[i], (long long)i, (long long)tok->size - 1);
+            lk_error_set(
+                err, LK_EVALUE,
+                "lk_tokenizer_decode_new: id %lld at %lld is no token's; ids are 0 to %lld",
+                (long long)ids[i], (long long)i, (long long)tok->size - 1);
             return NULL;
         }
     size_t joined = join(tok, ids, count, skip_specials, NULL), size = 0;
@@ -221,15 +240,18 @@ char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t 
         repair(raw, joined, text);
         text[size] = '\0';
         if (bytes) *bytes = size;
-    } else lk_error_set(err, LK_EMEMORY, "lk_tokenizer_decode_new: no memory for the text of %lld ids",
-                        (long long)count);
+    } else
+        lk_error_set(err, LK_EMEMORY,
+                     "lk_tokenizer_decode_new: no memory for the text of %lld ids",
+                     (long long)count);
     lk_mem_free(raw);
     return text;
 }
 
 const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id)
 {
-    return tok && id >= 0 && id < tok->size ? tok->bpe->names + tok->bpe->tokens[id].spelling : NULL;
+    return tok && id >= 0 && id < tok->size ? tok->bpe->names + tok->bpe->tokens[id].spelling
+                                            : NULL;
 }
 
 int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token)

@@ -7,9 +7,10 @@
  *     lk_token_ids_free(&ids);
  *     lk_tokenizer_free(tok);
  *
- * The ids are those of Hugging Face's RobertaTokenizerFast (add_prefix_space=False). Text is UTF-8 and may contain any
- * character, U+0000 too. What is not UTF-8 is read as Python's errors="replace" does: each maximal part of a character
- * that breaks off, and each byte that begins none, is one U+FFFD. */
+ * The ids are those of Hugging Face's RobertaTokenizerFast (add_prefix_space=False). Text is UTF-8
+ * and may contain any character, U+0000 too. What is not UTF-8 is read as Python's
+ * errors="replace" does: each maximal part of a character that breaks off, and each byte that
+ * begins none, is one U+FFFD. */
 #ifndef LK_TOKENIZER_H
 #define LK_TOKENIZER_H
 
@@ -21,50 +22,57 @@ typedef struct Tokenizer {
     struct Bpe *bpe;                  /* vocabulary and merges, its own */
 } Tokenizer;
 
-/* Reads vocab.json and merges.txt in the folder. Errors, with the file and, where there is one, the line or token:
- * LK_EIO (cannot be read), LK_EMEMORY, and LK_EFORMAT for whatever is not right: a vocabulary that is no JSON object of
- * texts with ids, a token or id twice, an id that nobody has, a token with a character that stands for no byte, no
- * token for a byte, a special token missing; a merge that is not two tokens with one space between, makes no token or
- * is there twice; CR LF, byte order marks, empty files. LK_ESTATE: built without jansson or utf8proc. */
+/* Reads vocab.json and merges.txt in the folder. Errors, with the file and, where there is one,
+ * the line or token: LK_EIO (cannot be read), LK_EMEMORY, and LK_EFORMAT for whatever is not
+ * right: a vocabulary that is no JSON object of texts with ids, a token or id twice, an id that
+ * nobody has, a token with a character that stands for no byte, no token for a byte, a special
+ * token missing; a merge that is not two tokens with one space between, makes no token or is there
+ * twice; CR LF, byte order marks, empty files. LK_ESTATE: built without jansson or utf8proc. */
 LK_API Tokenizer *lk_tokenizer_new(const char *folder, Error *err);
 LK_API void lk_tokenizer_free(Tokenizer *tok); /* NULL allowed */
 
-/* ---- text → ids ------------------------------------------------------------------------------------------------ */
+/* ---- text → ids ----------------------------------------------------------------------------- */
 
-/* A growing array of ids, which starts as { 0 }. Used again it allocates nothing: set count to 0, keep the rest. */
+/* A growing array of ids, which starts as { 0 }. Used again it allocates nothing: set count to 0,
+ * keep the rest. */
 typedef struct TokenIds {
     int64_t *items;
     int64_t count, room;
     void *scratch; /* for merging long words */
     size_t scratch_bytes;
 } TokenIds;
-LK_API LK_MUST_CHECK bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err); /* appends one; error: LK_EMEMORY */
+/* appends one; error: LK_EMEMORY */
+LK_API LK_MUST_CHECK bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err);
 LK_API void lk_token_ids_free(TokenIds *ids); /* leaves { 0 } */
 
-/* Appends the ids of a text: with specials <s> … </s>, without them nothing but the text's own. Special tokens that are
- * written in the text are found ("<mask>" also takes the white space before it). Of more than max_length ids (0: any
- * number) the last ones of the text are left out, never the </s>. Threads may use one Tokenizer, each with its own ids.
- * Errors: LK_EMEMORY; LK_EVALUE for a text above LK_TEXT_MAX bytes, or a max_length that is negative or has no room for
- * the specials. On an error ids keeps what it had. */
+/* Appends the ids of a text: with specials <s> … </s>, without them nothing but the text's own.
+ * Special tokens that are written in the text are found ("<mask>" also takes the white space
+ * before it). Of more than max_length ids (0: any number) the last ones of the text are left out,
+ * never the </s>. Threads may use one Tokenizer, each with its own ids. Errors: LK_EMEMORY;
+ * LK_EVALUE for a text above LK_TEXT_MAX bytes, or a max_length that is negative or has no room
+ * for the specials. On an error ids keeps what it had. */
 enum { LK_TEXT_MAX = 1 << 29 };
-LK_API LK_MUST_CHECK bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes, bool specials, int64_t max_length,
-                                TokenIds *ids, Error *err);
+LK_API LK_MUST_CHECK bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes,
+                                              bool specials, int64_t max_length, TokenIds *ids,
+                                              Error *err);
 
-/* The same for two texts: <s> A </s></s> B </s>. Truncation is Hugging Face's longest_first: the longer one is cut
- * until both have half of the room (an odd id goes to the longer). */
-LK_API LK_MUST_CHECK bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
-                                     bool specials, int64_t max_length, TokenIds *ids, Error *err);
+/* The same for two texts: <s> A </s></s> B </s>. Truncation is Hugging Face's longest_first: the
+ * longer one is cut until both have half of the room (an odd id goes to the longer). */
+LK_API LK_MUST_CHECK bool lk_tokenizer_encode_pair(const Tokenizer *tok, const char *a,
+                                                   size_t a_bytes, const char *b, size_t b_bytes,
+                                                   bool specials, int64_t max_length,
+                                                   TokenIds *ids, Error *err);
 
-/* ---- ids → text ------------------------------------------------------------------------------------------------ */
+/* ---- ids → text ----------------------------------------------------------------------------- */
 
-/* The text of the ids, which ends with '\0' (and may contain others: *bytes, if not NULL, is its length without that
- * one). Bytes that are not UTF-8 together become U+FFFD as above. The caller frees it with lk_mem_free. Errors:
- * LK_EMEMORY, LK_EVALUE for an id that is no token's. */
-LK_API char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
-                                     size_t *bytes, Error *err);
+/* The text of the ids, which ends with '\0' (and may contain others: *bytes, if not NULL, is its
+ * length without that one). Bytes that are not UTF-8 together become U+FFFD as above. The caller
+ * frees it with lk_mem_free. Errors: LK_EMEMORY, LK_EVALUE for an id that is no token's. */
+LK_API char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count,
+                                     bool skip_specials, size_t *bytes, Error *err);
 
-/* A token as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer; NULL: no such id. And its id; -1:
- * no such token. */
+/* A token as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer; NULL: no such
+ * id. And its id; -1: no such token. */
 LK_API const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id);
 LK_API int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token);
 

@@ -1,5 +1,5 @@
-/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with others. What is done with them:
- * data/tokenizer.c, data/bpe.c.
+/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with others. What is
+ * done with them: data/tokenizer.c, data/bpe.c.
  *
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
  *     merges.txt    a line a merge, "Ġt he", the first ones first; line 1 may be a comment, "#version: 0.2" */
@@ -37,7 +37,7 @@ static bool LK_PRINTF(3, 4) fail(const File *f, ErrorCode code, const char *form
     return lk_error_set(f->err, code, "lk_tokenizer_new: %.160s: %s", f->path, text);
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 /* Room for all of it. Looked at before it is opened: opening a pipe would wait for a writer. */
 static bool find_file(File *f)
@@ -47,7 +47,8 @@ static bool find_file(File *f)
     if (!S_ISREG(info.st_mode)) return fail(f, LK_EIO, "is not a regular file");
     if (info.st_size == 0) return fail(f, LK_EFORMAT, "is empty");
     if (info.st_size > FILE_MAX)
-        return fail(f, LK_EFORMAT, "has %lld bytes, above the limit of %d", (long long)info.st_size, FILE_MAX);
+        return fail(f, LK_EFORMAT, "has %lld bytes, above the limit of %d",
+                    (long long)info.st_size, FILE_MAX);
     f->size = (size_t)info.st_size;
     f->text = lk_mem_alloc(f->size);
     return f->text || fail(f, LK_EMEMORY, "no memory for %zu bytes", f->size);
@@ -56,7 +57,8 @@ static bool find_file(File *f)
 static bool read_text(File *f, FILE *stream)
 {
     if (fread(f->text, 1, f->size, stream) != f->size)
-        return fail(f, LK_EIO, "cannot be read: %s", ferror(stream) ? strerror(errno) : "it was shortened");
+        return fail(f, LK_EIO, "cannot be read: %s",
+                    ferror(stream) ? strerror(errno) : "it was shortened");
     if (f->size >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0)
         return fail(f, LK_EFORMAT, "begins with a byte order mark; save it without one");
     return true;
@@ -74,19 +76,23 @@ static bool read_file(File *f, const char *folder, const char *name)
     return ok;
 }
 
-/* ---- vocab.json ------------------------------------------------------------------------------------------------ */
+/* ---- vocab.json ----------------------------------------------------------------------------- */
 
 static json_t *parse_json(const File *f)
 {
     json_error_t error;
     json_t *object = json_loadb(f->text, f->size, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(object) && json_object_size(object) > 0) return object;
-    if (object) fail(f, LK_EFORMAT, json_is_object(object) ? "has no tokens" : "is no JSON object");
+    if (object)
+        fail(f, LK_EFORMAT, json_is_object(object) ? "has no tokens" : "is no JSON object");
     else if (json_error_code(&error) == json_error_duplicate_key)
         fail(f, LK_EFORMAT, "has a token twice: %.160s, line %d", error.text, error.line);
-    else if (json_error_code(&error) == json_error_out_of_memory || json_error_code(&error) == json_error_unknown)
+    else if (json_error_code(&error) == json_error_out_of_memory ||
+             json_error_code(&error) == json_error_unknown)
         fail(f, LK_EMEMORY, "no memory for it"); /* jansson has no message of its own for this */
-    else fail(f, LK_EFORMAT, "is not JSON: %.160s, line %d, byte %d", error.text, error.line, error.position);
+    else
+        fail(f, LK_EFORMAT, "is not JSON: %.160s, line %d, byte %d", error.text, error.line,
+             error.position);
     json_decref(object);
     return NULL;
 }
@@ -95,26 +101,29 @@ static json_t *parse_json(const File *f)
 static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *value, size_t *used)
 {
     size_t length = strlen(spelling), size;
-    if (!json_is_integer(value)) return fail(f, LK_EFORMAT, "the id of token \"%.60s\" is no whole number", spelling);
+    if (!json_is_integer(value))
+        return fail(f, LK_EFORMAT, "the id of token \"%.60s\" is no whole number", spelling);
     json_int_t id = json_integer_value(value);
     if (id < 0 || id > INT32_MAX)
-        return fail(f, LK_EFORMAT, "token \"%.60s\" has id %lld; ids are 0 to %d", spelling, (long long)id,
-                    bpe->count - 1);
+        return fail(f, LK_EFORMAT, "token \"%.60s\" has id %lld; ids are 0 to %d", spelling,
+                    (long long)id, bpe->count - 1);
     if (id >= bpe->count) return true; /* so another id is missing, which is said later */
     BpeToken *token = &bpe->tokens[id];
     if (token->size > 0)
-        return fail(f, LK_EFORMAT, "tokens \"%.60s\" and \"%.60s\" have the same id %lld", bpe->names + token->spelling,
-                    spelling, (long long)id);
+        return fail(f, LK_EFORMAT, "tokens \"%.60s\" and \"%.60s\" have the same id %lld",
+                    bpe->names + token->spelling, spelling, (long long)id);
     token->spelling = (uint32_t)*used;
     memcpy(bpe->names + *used, spelling, length + 1);
     *used += length + 1;
     token->bytes = (uint32_t)*used;
     if (length == 0) return fail(f, LK_EFORMAT, "the token with id %lld is empty", (long long)id);
     if (length > LK_BPE_TOKEN_MAX)
-        return fail(f, LK_EFORMAT, "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible", spelling,
+        return fail(f, LK_EFORMAT,
+                    "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible", spelling,
                     (long long)id, length, LK_BPE_TOKEN_MAX);
     if (!lk_bpe_unspell(spelling, length, (unsigned char *)bpe->names + *used, &size))
-        return fail(f, LK_EFORMAT, "token \"%.60s\" (id %lld) has a character that stands for no byte", spelling,
+        return fail(f, LK_EFORMAT,
+                    "token \"%.60s\" (id %lld) has a character that stands for no byte", spelling,
                     (long long)id);
     token->size = (uint32_t)size;
     *used += size;
@@ -126,12 +135,14 @@ static bool check_tokens(const File *f, Bpe *bpe)
 {
     for (int32_t id = 0; id < bpe->count; id++)
         if (bpe->tokens[id].size == 0)
-            return fail(f, LK_EFORMAT, "no token has id %d; %d tokens have the ids 0 to %d, without a hole", id,
+            return fail(f, LK_EFORMAT,
+                        "no token has id %d; %d tokens have the ids 0 to %d, without a hole", id,
                         bpe->count, bpe->count - 1);
     for (int byte = 0; byte < 256; byte++) {
         bpe->of_byte[byte] = lk_bpe_find(bpe, &(unsigned char){ (unsigned char)byte }, 1);
         if (bpe->of_byte[byte] < 0)
-            return fail(f, LK_EFORMAT, "no token stands for the byte 0x%02X: not a byte-level vocabulary", byte);
+            return fail(f, LK_EFORMAT,
+                        "no token stands for the byte 0x%02X: not a byte-level vocabulary", byte);
     }
     return true;
 }
@@ -143,34 +154,34 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
     if (!object) return false;
     const char *spelling;
     size_t names = 0, used = 0;
-    json_object_foreach (object, spelling, value) names += 2 * strlen(spelling) + 1;
+    json_object_foreach(object, spelling, value) names += 2 * strlen(spelling) + 1;
     bool ok = lk_bpe_reserve(bpe, (int32_t)json_object_size(object), names, merges) ||
               fail(f, LK_EMEMORY, "no memory for %zu tokens", json_object_size(object));
-    if (ok) json_object_foreach (object, spelling, value) {
-        ok = put_token(f, bpe, spelling, value, &used);
-        if (!ok) break;
-    }
+    if (ok) json_object_foreach(object, spelling, value)
+        {
+            ok = put_token(f, bpe, spelling, value, &used);
+            if (!ok) break;
+        }
     json_decref(object);
     return ok && check_tokens(f, bpe);
 }
 
-/* ---- merges.txt ------------------------------------------------------------------------------------------------ */
+/* ---- merges.txt ----------------------------------------------------------------------------- */
 
 /* How much of a text is enough for a message. */
-static int shown(size_t length)
-{
-    return length < 60 ? (int)length : 60;
-}
+static int shown(size_t length) { return length < 60 ? (int)length : 60; }
 
 /* line: not terminated, without its end. */
-static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, const char *line, size_t length)
+static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, const char *line,
+                       size_t length)
 {
     const char *space = memchr(line, ' ', length), *end = line + length;
     if (length > 0 && end[-1] == '\r')
         return fail(f, LK_EFORMAT, "line %d ends with CR LF; save the file with LF alone", number);
-    if (!space || space == line || space + 1 == end || memchr(space + 1, ' ', (size_t)(end - space - 1)))
-        return fail(f, LK_EFORMAT, "line %d, \"%.*s\", is not two tokens with one space between", number, shown(length),
-                    line);
+    if (!space || space == line || space + 1 == end ||
+        memchr(space + 1, ' ', (size_t)(end - space - 1)))
+        return fail(f, LK_EFORMAT, "line %d, \"%.*s\", is not two tokens with one space between",
+                    number, shown(length), line);
     const char *spelling[2] = { line, space + 1 };
     const size_t lengths[2] = { (size_t)(space - line), (size_t)(end - space - 1) };
     int32_t id[2];
@@ -179,19 +190,20 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
     for (int i = 0; i < 2; i++) {
         id[i] = lk_bpe_find_spelling(bpe, spelling[i], lengths[i]);
         if (id[i] < 0)
-            return fail(f, LK_EFORMAT, "line %d names \"%.*s\", which is not in the vocabulary", number,
-                        shown(lengths[i]), spelling[i]);
+            return fail(f, LK_EFORMAT, "line %d names \"%.*s\", which is not in the vocabulary",
+                        number, shown(lengths[i]), spelling[i]);
         const BpeToken *token = &bpe->tokens[id[i]];
         memcpy(bytes + size, bpe->names + token->bytes, token->size);
         size += token->size;
     }
     int32_t token = lk_bpe_find(bpe, bytes, size);
     if (token < 0)
-        return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" make together is not in the vocabulary", number,
-                    shown(length), line);
+        return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" make together is not in the vocabulary",
+                    number, shown(length), line);
     BpeMerge *merge = lk_bpe_merge(bpe, id[0], id[1]);
     if (merge->left >= 0)
-        return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number, shown(length), line);
+        return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number,
+                    shown(length), line);
     *merge = (BpeMerge){ id[0], id[1], rank, token };
     return true;
 }
@@ -223,18 +235,22 @@ static bool read_merges(const File *f, Bpe *bpe)
     return rank > 0 || fail(f, LK_EFORMAT, "has no merges");
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------ */
+/* ---- both ----------------------------------------------------------------------------------- */
 
 static bool find_specials(const File *f, Tokenizer *tok)
 {
     const struct {
         const char *spelling;
         int64_t *id;
-    } specials[] = { { "<s>", &tok->bos }, { "<pad>", &tok->pad }, { "</s>", &tok->eos }, { "<unk>", &tok->unk },
+    } specials[] = { { "<s>", &tok->bos },
+                     { "<pad>", &tok->pad },
+                     { "</s>", &tok->eos },
+                     { "<unk>", &tok->unk },
                      { "<mask>", &tok->mask } };
     for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
         *specials[i].id = lk_tokenizer_id(tok, specials[i].spelling);
-        if (*specials[i].id < 0) return fail(f, LK_EFORMAT, "has no token \"%s\"", specials[i].spelling);
+        if (*specials[i].id < 0)
+            return fail(f, LK_EFORMAT, "has no token \"%s\"", specials[i].spelling);
     }
     return true;
 }
@@ -242,9 +258,10 @@ static bool find_specials(const File *f, Tokenizer *tok)
 static bool load(Tokenizer *tok, const char *folder, Error *err)
 {
     File vocabulary = { .err = err }, merges = { .err = err };
-    bool ok = read_file(&vocabulary, folder, "vocab.json") && read_file(&merges, folder, "merges.txt") &&
-              read_vocabulary(&vocabulary, tok->bpe, count_lines(&merges)) && find_specials(&vocabulary, tok) &&
-              read_merges(&merges, tok->bpe) &&
+    bool ok = read_file(&vocabulary, folder, "vocab.json") &&
+              read_file(&merges, folder, "merges.txt") &&
+              read_vocabulary(&vocabulary, tok->bpe, count_lines(&merges)) &&
+              find_specials(&vocabulary, tok) && read_merges(&merges, tok->bpe) &&
               (lk_bpe_finish(tok->bpe) || fail(&merges, LK_EMEMORY, "no memory for the merges"));
     tok->size = tok->bpe->count;
     lk_mem_free(vocabulary.text);
@@ -257,8 +274,11 @@ static bool load(Tokenizer *tok, const char *folder, Error *err)
 static bool load(Tokenizer *tok, const char *folder, Error *err)
 {
     (void)tok;
-    return lk_error_set(err, LK_ESTATE, "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without jansson "
-                        "or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)", folder);
+    return lk_error_set(
+        err, LK_ESTATE,
+        "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without jansson "
+        "or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
+        folder);
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* tsv.c - reads GLUE's tab-separated files and says what is wrong with the others. What becomes of the sentences:
- * data/text.c. */
+/* tsv.c - reads GLUE's tab-separated files and says what is wrong with the others. What becomes of
+ * the sentences: data/text.c. */
 #include "data/tsv.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *fo
     return lk_error_set(s->err, code, "lk_tsv_new: %.200s: %s%s", s->path, line, text);
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 static bool read_all(Source *s, Tsv *tsv)
 {
@@ -55,7 +55,7 @@ static bool read_all(Source *s, Tsv *tsv)
     return ok;
 }
 
-/* ---- a line ---------------------------------------------------------------------------------------------------- */
+/* ---- a line --------------------------------------------------------------------------------- */
 
 /* Some bytes of the file. */
 typedef struct Piece {
@@ -63,7 +63,8 @@ typedef struct Piece {
     int64_t length;
 } Piece;
 
-/* The next line, without what ends it. .at is NULL when there is none, or it cannot be one: the reason is in err. */
+/* The next line, without what ends it. .at is NULL when there is none, or it cannot be one: the
+ * reason is in err. */
 static Piece next_line(Source *s)
 {
     const Piece none = { NULL, 0 };
@@ -75,7 +76,8 @@ static Piece next_line(Source *s)
     if (stop > begin && stop[-1] == '\r') stop--;
     int64_t length = stop - begin;
     if (length > LK_TSV_LINE_MAX) {
-        fail(s, LK_EFORMAT, "has %lld bytes; at most %d are possible", (long long)length, LK_TSV_LINE_MAX);
+        fail(s, LK_EFORMAT, "has %lld bytes; at most %d are possible", (long long)length,
+             LK_TSV_LINE_MAX);
         return none;
     }
     const char *nul = memchr(begin, '\0', (size_t)length);
@@ -107,7 +109,8 @@ typedef struct Columns {
     int64_t count, sentence, label; /* label: -1 when it is not wanted */
 } Columns;
 
-/* The number of the column with this name; -1, and the reason in err, unless there is exactly one. */
+/* The number of the column with this name; -1, and the reason in err, unless there is exactly
+ * one. */
 static int64_t find_column(const Source *s, Piece line, int64_t count, const char *name)
 {
     int64_t found = -1, length = (int64_t)strlen(name);
@@ -121,15 +124,16 @@ static int64_t find_column(const Source *s, Piece line, int64_t count, const cha
         found = i;
     }
     if (found < 0)
-        fail(s, LK_EFORMAT, "no column is called \"%s\": %.*s", name, (int)(line.length < 100 ? line.length : 100),
-             line.at);
+        fail(s, LK_EFORMAT, "no column is called \"%s\": %.*s", name,
+             (int)(line.length < 100 ? line.length : 100), line.at);
     return found;
 }
 
 static bool read_header(Source *s, bool labels, Columns *columns)
 {
     Piece line = next_line(s);
-    if (!line.at) return fail(s, LK_EFORMAT, "is empty"); /* but for a byte order mark; any other reason came first */
+    /* but for a byte order mark; any other reason came first */
+    if (!line.at) return fail(s, LK_EFORMAT, "is empty");
     columns->count = count_columns(line);
     columns->sentence = find_column(s, line, columns->count, "sentence");
     columns->label = -1;
@@ -150,11 +154,11 @@ static bool read_label(const Source *s, Piece text, int64_t classes, int64_t *la
     }
     *label = value;
     return (ok && value < classes) ||
-           fail(s, LK_EFORMAT, "label \"%.*s\"; labels are 0 to %lld", (int)(text.length < 40 ? text.length : 40),
-                text.at, (long long)(classes - 1));
+           fail(s, LK_EFORMAT, "label \"%.*s\"; labels are 0 to %lld",
+                (int)(text.length < 40 ? text.length : 40), text.at, (long long)(classes - 1));
 }
 
-/* ---- all of them ----------------------------------------------------------------------------------------------- */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *tsv)
 {
@@ -172,12 +176,14 @@ static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *t
         if (!line.at) return false;
         int64_t count = count_columns(line);
         if (count != columns->count)
-            return fail(s, LK_EFORMAT, "has %lld columns; the first line has %lld", (long long)count,
-                        (long long)columns->count);
+            return fail(s, LK_EFORMAT, "has %lld columns; the first line has %lld",
+                        (long long)count, (long long)columns->count);
         Piece sentence = column(line, columns->sentence);
         TsvRow *row = &tsv->rows[tsv->count];
         *row = (TsvRow){ sentence.at, sentence.length, -1 };
-        if (columns->label >= 0 && !read_label(s, column(line, columns->label), classes, &row->label)) return false;
+        if (columns->label >= 0 &&
+            !read_label(s, column(line, columns->label), classes, &row->label))
+            return false;
     }
     return true;
 }
@@ -185,7 +191,8 @@ static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *t
 Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err)
 {
     if (!path || classes < 0) {
-        lk_error_set(err, LK_EVALUE, path ? "lk_tsv_new: %lld classes" : "lk_tsv_new: the path is NULL",
+        lk_error_set(err, LK_EVALUE,
+                     path ? "lk_tsv_new: %lld classes" : "lk_tsv_new: the path is NULL",
                      (long long)classes);
         return NULL;
     }
@@ -196,7 +203,8 @@ Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err)
         return NULL;
     }
     Columns columns = { 0 };
-    bool ok = read_all(&s, tsv) && read_header(&s, classes > 0, &columns) && read_rows(&s, &columns, classes, tsv);
+    bool ok = read_all(&s, tsv) && read_header(&s, classes > 0, &columns) &&
+              read_rows(&s, &columns, classes, tsv);
     if (ok) return tsv;
     lk_tsv_free(tsv);
     return NULL;

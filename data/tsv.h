@@ -1,4 +1,5 @@
-/* tsv.h - sentences and labels in GLUE's files: columns between tabs, their names in the first line.
+/* tsv.h - sentences and labels in GLUE's files: columns between tabs, their names in the first
+ * line.
  *
  *     Tsv *train = lk_tsv_new("sst2/train.tsv", 2, &err);
  *     for (int64_t i = 0; i < train->count; i++) … train->rows[i].sentence, .length, .label …
@@ -8,12 +9,14 @@
 
 #include "core/error.h"
 
-enum { LK_TSV_LINE_MAX = 1 << 20 }; /* bytes: a longer line is no sentence but another kind of file */
+/* bytes: a longer line is no sentence but another kind of file */
+enum { LK_TSV_LINE_MAX = 1 << 20 };
 
 typedef struct TsvRow {
-    const char *sentence; /* as it is in the file, byte for byte, a space at its end included; not terminated */
-    int64_t length;       /* bytes */
-    int64_t label;        /* 0 … classes-1; -1 when none was asked for */
+    /* as it is in the file, byte for byte, a space at its end included; not terminated */
+    const char *sentence;
+    int64_t length; /* bytes */
+    int64_t label;  /* 0 … classes-1; -1 when none was asked for */
 } TsvRow;
 
 typedef struct Tsv {
@@ -22,11 +25,11 @@ typedef struct Tsv {
     char *text; /* the whole file, which the rows point into */
 } Tsv;
 
-/* Reads columns `sentence` and, unless classes is 0 (test.tsv has none), `label`, wherever they are; others are
- * skipped. Lines end with LF or CR LF, quotes are bytes like others, a byte order mark is skipped. Errors, with file,
- * line and value: LK_EIO; LK_EFORMAT for an empty file, no rows, a column that is missing or there twice, a line with
- * more or fewer columns than the first, a label that is not one of the classes, a NUL byte, a line that is too long;
- * LK_EMEMORY. */
+/* Reads columns `sentence` and, unless classes is 0 (test.tsv has none), `label`, wherever they
+ * are; others are skipped. Lines end with LF or CR LF, quotes are bytes like others, a byte order
+ * mark is skipped. Errors, with file, line and value: LK_EIO; LK_EFORMAT for an empty file, no
+ * rows, a column that is missing or there twice, a line with more or fewer columns than the first,
+ * a label that is not one of the classes, a NUL byte, a line that is too long; LK_EMEMORY. */
 LK_API Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err);
 LK_API void lk_tsv_free(Tsv *tsv); /* NULL allowed */
 

@@ -10,15 +10,21 @@
 #define LK_UTF8_BROKEN UINT32_MAX
 #define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, what stands for it */
 
-/* The number of bytes (1 to 4) of the character at p, of which `room` > 0 may be read, and its code point. Shortest
- * form, no surrogates, nothing above U+10FFFF: the first byte says how many follow and what the second may be. Anything
- * else is LK_UTF8_BROKEN: as many bytes as could begin a character (the "maximal subpart" of the Unicode standard). */
+/* The number of bytes (1 to 4) of the character at p, of which `room` > 0 may be read, and its
+ * code point. Shortest form, no surrogates, nothing above U+10FFFF: the first byte says how many
+ * follow and what the second may be. Anything else is LK_UTF8_BROKEN: as many bytes as could begin
+ * a character (the "maximal subpart" of the Unicode standard). */
 static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code)
 {
     unsigned char first = p[0];
     *code = first;
     if (first < 0x80) return 1;
-    size_t size = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0, n = 1;
+    size_t size = first < 0xC2   ? 0
+                  : first < 0xE0 ? 2
+                  : first < 0xF0 ? 3
+                  : first < 0xF5 ? 4
+                                 : 0,
+           n = 1;
     unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
     uint32_t c = first & (0x7Fu >> size);

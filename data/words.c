@@ -2,8 +2,9 @@
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * A word is a run of characters of one class, with the space before it. Of a longer white space only the last character
- * can be that space, or a word of its own: \s+(?!\S) takes the rest. What becomes of the words: data/bpe.c. */
+ * A word is a run of characters of one class, with the space before it. Of a longer white space
+ * only the last character can be that space, or a word of its own: \s+(?!\S) takes the rest. What
+ * becomes of the words: data/bpe.c. */
 #include "data/words.h"
 
 #include <string.h>
@@ -14,9 +15,10 @@
 #include <utf8proc.h>
 #endif
 
-/* ---- classes --------------------------------------------------------------------------------------------------- */
+/* ---- classes -------------------------------------------------------------------------------- */
 
-/* What Unicode 15.1 and 16 added, for a utf8proc that does not know it: the reference has the classes of Unicode 16. */
+/* What Unicode 15.1 and 16 added, for a utf8proc that does not know it: the reference has the
+ * classes of Unicode 16. */
 static CharClass new_class(uint32_t code)
 {
     enum Kind { L, N };
@@ -24,14 +26,18 @@ static CharClass new_class(uint32_t code)
         uint32_t first, last;
         enum Kind kind;
     } added[] = {
-        { 0x1C89, 0x1C8A, L },   { 0xA7CB, 0xA7CD, L },   { 0xA7DA, 0xA7DC, L },   { 0x105C0, 0x105F3, L },
-        { 0x10D40, 0x10D49, N }, { 0x10D4A, 0x10D65, L }, { 0x10D6F, 0x10D85, L }, { 0x10EC2, 0x10EC4, L },
-        { 0x11380, 0x11389, L }, { 0x1138B, 0x1138B, L }, { 0x1138E, 0x1138E, L }, { 0x11390, 0x113B5, L },
-        { 0x113B7, 0x113B7, L }, { 0x113D1, 0x113D1, L }, { 0x113D3, 0x113D3, L }, { 0x116D0, 0x116E3, N },
-        { 0x11BC0, 0x11BE0, L }, { 0x11BF0, 0x11BF9, N }, { 0x13460, 0x143FA, L }, { 0x16100, 0x1611D, L },
-        { 0x16130, 0x16139, N }, { 0x16D40, 0x16D6C, L }, { 0x16D70, 0x16D79, N }, { 0x18CFF, 0x18CFF, L },
-        { 0x1CCF0, 0x1CCF9, N }, { 0x1E5D0, 0x1E5ED, L }, { 0x1E5F0, 0x1E5F0, L }, { 0x1E5F1, 0x1E5FA, N },
-        { 0x2EBF0, 0x2EE5D, L },
+        /* clang-format off */
+        { 0x1C89, 0x1C8A, L },     { 0xA7CB, 0xA7CD, L },     { 0xA7DA, 0xA7DC, L },
+        { 0x105C0, 0x105F3, L },   { 0x10D40, 0x10D49, N },   { 0x10D4A, 0x10D65, L },
+        { 0x10D6F, 0x10D85, L },   { 0x10EC2, 0x10EC4, L },   { 0x11380, 0x11389, L },
+        { 0x1138B, 0x1138B, L },   { 0x1138E, 0x1138E, L },   { 0x11390, 0x113B5, L },
+        { 0x113B7, 0x113B7, L },   { 0x113D1, 0x113D1, L },   { 0x113D3, 0x113D3, L },
+        { 0x116D0, 0x116E3, N },   { 0x11BC0, 0x11BE0, L },   { 0x11BF0, 0x11BF9, N },
+        { 0x13460, 0x143FA, L },   { 0x16100, 0x1611D, L },   { 0x16130, 0x16139, N },
+        { 0x16D40, 0x16D6C, L },   { 0x16D70, 0x16D79, N },   { 0x18CFF, 0x18CFF, L },
+        { 0x1CCF0, 0x1CCF9, N },   { 0x1E5D0, 0x1E5ED, L },   { 0x1E5F0, 0x1E5F0, L },
+        { 0x1E5F1, 0x1E5FA, N },   { 0x2EBF0, 0x2EE5D, L },
+        /* clang-format on */
     };
     for (size_t i = 0; i < sizeof added / sizeof *added && added[i].first <= code; i++)
         if (code <= added[i].last) return added[i].kind == L ? LK_CHAR_LETTER : LK_CHAR_NUMBER;
@@ -42,7 +48,8 @@ static CharClass new_class(uint32_t code)
 static bool is_space(uint32_t c)
 {
     return c == ' ' || (c >= 0x09 && c <= 0x0D) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
 }
 
 /* Categories L* and N*. Without utf8proc no tokenizer is made, so that nobody asks. */
@@ -50,8 +57,10 @@ static CharClass category_class(uint32_t code)
 {
 #ifdef LK_HAVE_UTF8PROC
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) return LK_CHAR_LETTER;
-    if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) return LK_CHAR_NUMBER;
+    if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO)
+        return LK_CHAR_LETTER;
+    if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO)
+        return LK_CHAR_NUMBER;
     if (category == UTF8PROC_CATEGORY_CN) return new_class(code);
 #else
     (void)code, (void)new_class;
@@ -69,7 +78,7 @@ CharClass lk_char_class(uint32_t code)
     return code < 0x80 || code == LK_UTF8_BROKEN ? LK_CHAR_OTHER : category_class(code);
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 typedef struct Char {
     size_t size; /* bytes */
@@ -87,9 +96,11 @@ static Char char_at(const unsigned char *text, size_t size)
 /* The bytes of 's, 't, … at an apostrophe; 0: none of them. */
 static size_t contraction(const unsigned char *text, size_t size)
 {
-    if (size > 1 && (text[1] == 's' || text[1] == 't' || text[1] == 'm' || text[1] == 'd')) return 2;
+    if (size > 1 && (text[1] == 's' || text[1] == 't' || text[1] == 'm' || text[1] == 'd'))
+        return 2;
     if (size < 3) return 0;
-    bool three = memcmp(text + 1, "re", 2) == 0 || memcmp(text + 1, "ve", 2) == 0 || memcmp(text + 1, "ll", 2) == 0;
+    bool three = memcmp(text + 1, "re", 2) == 0 || memcmp(text + 1, "ve", 2) == 0 ||
+                 memcmp(text + 1, "ll", 2) == 0;
     return three ? 3 : 0;
 }
 
@@ -99,7 +110,8 @@ size_t lk_word(const unsigned char *text, size_t size, bool *broken)
     size_t at = text[0] == '\'' ? contraction(text, size) : 0;
     if (at > 0) return at;
 
-    if (text[0] == ' ' && size > 1) at = 1; /* part of the run behind it, be that white space, too */
+    /* part of the run behind it, be that white space, too */
+    if (text[0] == ' ' && size > 1) at = 1;
     Char c = char_at(text + at, size - at);
     CharClass class = c.class;
     size_t last = at; /* where the last character of the run begins */
@@ -117,7 +129,8 @@ size_t lk_space_at_end(const unsigned char *text, size_t size)
     size_t end = size;
     while (end > 0) {
         size_t start = end - 1;
-        while (start > 0 && end - start < 3 && (text[start] & 0xC0) == 0x80) start--; /* no white space has 4 bytes */
+        /* no white space has 4 bytes */
+        while (start > 0 && end - start < 3 && (text[start] & 0xC0) == 0x80) start--;
         Char c = char_at(text + start, end - start);
         if (c.class != LK_CHAR_SPACE || c.size != end - start) break;
         end = start;

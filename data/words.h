@@ -1,4 +1,5 @@
-/* words.h - the pre-tokenizer of GPT-2: text → words, between which nothing is ever merged. For data/tokenizer.c. */
+/* words.h - the pre-tokenizer of GPT-2: text → words, between which nothing is ever merged. For
+ * data/tokenizer.c. */
 #ifndef LK_WORDS_H
 #define LK_WORDS_H
 
@@ -6,11 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Letters and numbers in any script, white space, and all else, LK_UTF8_BROKEN (data/utf8.h) included. */
+/* Letters and numbers in any script, white space, and all else, LK_UTF8_BROKEN (data/utf8.h)
+ * included. */
 typedef enum CharClass { LK_CHAR_OTHER, LK_CHAR_LETTER, LK_CHAR_NUMBER, LK_CHAR_SPACE } CharClass;
 CharClass lk_char_class(uint32_t code);
 
-/* The bytes of the word that the text begins with; size > 0. *broken: whether it contains what is not UTF-8. */
+/* The bytes of the word that the text begins with; size > 0. *broken: whether it contains what is
+ * not UTF-8. */
 size_t lk_word(const unsigned char *text, size_t size, bool *broken);
 
 /* The bytes of white space that the text ends with. */

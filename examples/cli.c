@@ -1,4 +1,5 @@
-/* cli.c - options from a table, errors in one line, where data are found. How to use it: examples/cli.h. */
+/* cli.c - options from a table, errors in one line, where data are found. How to use it:
+ * examples/cli.h. */
 #include "examples/cli.h"
 
 #include <ctype.h>
@@ -11,14 +12,11 @@
 
 #include "core/dot.h"
 
-/* ---- options --------------------------------------------------------------------------------------------------- */
+/* ---- options -------------------------------------------------------------------------------- */
 
 enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
-static void *member(void *options, const CliOption *o)
-{
-    return (char *)options + o->offset;
-}
+static void *member(void *options, const CliOption *o) { return (char *)options + o->offset; }
 
 LK_PRINTF(2, 3)
 static _Noreturn void usage_error(const CliProgram *program, const char *format, ...)
@@ -46,7 +44,8 @@ static void print_help(const CliProgram *program, void *options)
         const void *at = member(options, o);
         if (o->kind == CLI_KIND_INT) printf(" (default %lld)", (long long)*(const int64_t *)at);
         if (o->kind == CLI_KIND_DOUBLE) lk_printf(" (default %g)", *(const double *)at);
-        if (o->kind == CLI_KIND_TEXT && *(const char *const *)at) printf(" (default %s)", *(const char *const *)at);
+        if (o->kind == CLI_KIND_TEXT && *(const char *const *)at)
+            printf(" (default %s)", *(const char *const *)at);
         putchar('\n');
     }
     printf("  %-*s%s\n", column - 2, "-h, --help", "this text");
@@ -71,7 +70,8 @@ static double parse_double(const CliProgram *program, const CliOption *o, const 
     double x = lk_strtod(text, &end);
     /* strtod also takes "nan", "inf", hexadecimal numbers and white space in front */
     bool plain = text[strspn(text, "+-.0123456789eE")] == '\0';
-    if (!plain || end == text || *end != '\0') usage_error(program, "--%s: '%s' is not a number", o->name, text);
+    if (!plain || end == text || *end != '\0')
+        usage_error(program, "--%s: '%s' is not a number", o->name, text);
     if (!isfinite(x) || x < o->min || x > o->max)
         usage_error(program, "--%s: %s is outside %g to %g", o->name, text, o->min, o->max);
     return x;
@@ -95,12 +95,14 @@ static const CliOption *find_option(const CliProgram *program, const char *text,
     return NULL;
 }
 
-/* Whether --NAME or --NAME=VALUE is among the arguments. One that is a value begins with "--" for CLI_ANY_TEXT only. */
+/* Whether --NAME or --NAME=VALUE is among the arguments. One that is a value begins with "--" for
+ * CLI_ANY_TEXT only. */
 static bool is_given(int argc, char **argv, const char *name)
 {
     size_t n = strlen(name);
     for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n && strncmp(argv[i] + 2, name, n) == 0)
+        if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == n &&
+            strncmp(argv[i] + 2, name, n) == 0)
             return true;
     return false;
 }
@@ -110,13 +112,15 @@ static void check_exclusions(const CliProgram *program, int argc, char **argv)
     for (const CliExclusion *e = program->exclusions; e && e->option; e++)
         for (int i = 0; is_given(argc, argv, e->option) && i < CLI_OTHERS && e->others[i]; i++)
             if (is_given(argc, argv, e->others[i]))
-                usage_error(program, "--%s %s: --%s does not go with it", e->option, e->why, e->others[i]);
+                usage_error(program, "--%s %s: --%s does not go with it", e->option, e->why,
+                            e->others[i]);
 }
 
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
 {
 #ifdef SIGXFSZ
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow further is an error of writing, not the program's end */
+    /* a file that may not grow further is an error of writing, not the program's end */
+    signal(SIGXFSZ, SIG_IGN);
 #endif
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
@@ -124,7 +128,8 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
             print_help(program, options);
             exit(cli_exit(program, true, &(Error){ 0 }));
         }
-        if (strncmp(argument, "--", 2) != 0) usage_error(program, "unexpected argument '%s'", argument);
+        if (strncmp(argument, "--", 2) != 0)
+            usage_error(program, "unexpected argument '%s'", argument);
         size_t length = strcspn(argument + 2, "=");
         const CliOption *o = find_option(program, argument + 2, length);
         if (!o) usage_error(program, "unknown option --%.*s", (int)length, argument + 2);
@@ -137,7 +142,8 @@ void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
             /* `--json --seed 3`: a forgotten file name, not a file called --seed */
             bool any = o->kind == CLI_KIND_ANY_TEXT && i + 1 < argc;
             const char *value = i + 1 < argc ? argv[++i] : "--";
-            if (strncmp(value, "--", 2) == 0 && !any) usage_error(program, "--%s needs a value, %s", o->name, o->value);
+            if (strncmp(value, "--", 2) == 0 && !any)
+                usage_error(program, "--%s needs a value, %s", o->name, o->value);
             store(program, o, value, options);
         }
     }
@@ -149,7 +155,7 @@ void cli_set_threads(int64_t threads)
     if (threads > 0) lk_set_num_threads((int)threads);
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 bool cli_ok(const Tape *t, Error *err)
 {
@@ -167,7 +173,7 @@ int cli_exit(const CliProgram *program, bool ok, const Error *err)
     return ok && written && err->code == LK_OK ? EXIT_SUCCESS : STATUS_FAILED;
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 void cli_line(void)
 {
@@ -185,7 +191,7 @@ void cli_verify(bool *ok, bool holds, const char *format, ...)
     *ok = *ok && holds;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 const char *cli_thousands(int64_t n, char text[32])
 {
@@ -200,29 +206,34 @@ const char *cli_thousands(int64_t n, char text[32])
     return text;
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------------ */
+/* ---- data ----------------------------------------------------------------------------------- */
 
 /* root/middle/name, if that is a folder with what is looked for. */
-static bool holds_at(const char *root, const char *middle, const char *name, CliHolds *holds, char path[CLI_PATH_MAX])
+static bool holds_at(const char *root, const char *middle, const char *name, CliHolds *holds,
+                     char path[CLI_PATH_MAX])
 {
     if (!root || *root == '\0') return false;
     int length = snprintf(path, CLI_PATH_MAX, "%s/%s%s", root, middle, name);
     return length > 0 && length < CLI_PATH_MAX && holds(path);
 }
 
-bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX], Error *err)
+bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX],
+              Error *err)
 {
     if (data)
         return holds_at(data, "", name, holds, path) ||
-               lk_error_set(err, LK_EIO, "--data %s: no data in %s/%s; leave --data away to look in the usual places",
-                            data, data, name);
+               lk_error_set(
+                   err, LK_EIO,
+                   "--data %s: no data in %s/%s; leave --data away to look in the usual places",
+                   data, data, name);
     return holds_at(getenv("LORIKEET_DATA"), "", name, holds, path) ||
            holds_at(getenv("HOME"), ".cache/lorikeet/", name, holds, path);
 }
 
 bool cli_digits(const char *data, Transform transform, CliDigits *digits, Error *err)
 {
-    enum { TRAIN_COUNT = 60000, TEST_COUNT = 10000, TRAIN_SEED = 1, TEST_SEED = 2 }; /* as many as MNIST has */
+    /* as many as MNIST has */
+    enum { TRAIN_COUNT = 60000, TEST_COUNT = 10000, TRAIN_SEED = 1, TEST_SEED = 2 };
     *digits = (CliDigits){ 0 };
     if (cli_find(data, "mnist", lk_mnist_exists, digits->folder, err)) {
         digits->train = lk_mnist_new(digits->folder, true, transform, err);
@@ -231,13 +242,16 @@ bool cli_digits(const char *data, Transform transform, CliDigits *digits, Error 
         digits->rendered = true;
         digits->folder[0] = '\0';
         digits->train = lk_rendered_digits_new(TRAIN_COUNT, TRAIN_SEED, transform, err);
-        digits->test = digits->train ? lk_rendered_digits_new(TEST_COUNT, TEST_SEED, transform, err) : NULL;
+        digits->test =
+            digits->train ? lk_rendered_digits_new(TEST_COUNT, TEST_SEED, transform, err) : NULL;
     }
     if (!digits->test) {
         cli_digits_free(digits);
         return false;
     }
-    if (digits->rendered) printf("Data: rendered digits; no MNIST was found (sh examples/get_mnist.sh downloads it)\n");
+    if (digits->rendered)
+        printf(
+            "Data: rendered digits; no MNIST was found (sh examples/get_mnist.sh downloads it)\n");
     else printf("Data: MNIST from %s\n", digits->folder);
     printf("Images: %lld for training, %lld for testing\n", (long long)digits->train->count,
            (long long)digits->test->count);

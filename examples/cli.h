@@ -22,10 +22,15 @@
 #include "core/tape.h"
 #include "data/mnist.h"
 
-/* ---- options --------------------------------------------------------------------------------------------------- */
+/* ---- options -------------------------------------------------------------------------------- */
 
 typedef enum CliKind {
-    CLI_KIND_END, CLI_KIND_INT, CLI_KIND_DOUBLE, CLI_KIND_TEXT, CLI_KIND_ANY_TEXT, CLI_KIND_FLAG
+    CLI_KIND_END,
+    CLI_KIND_INT,
+    CLI_KIND_DOUBLE,
+    CLI_KIND_TEXT,
+    CLI_KIND_ANY_TEXT,
+    CLI_KIND_FLAG
 } CliKind;
 
 typedef struct CliOption {
@@ -39,7 +44,10 @@ typedef struct CliOption {
 
 /* A member of another C type than its kind says does not compile. */
 #define CLI_OPTION_(kind, name, T, field, ctype, value, min, max, help) \
-    { kind, name, value, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype: 1)), min, max, help }
+    { \
+        kind, name, value, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype : 1)), \
+            min, max, help \
+    }
 #define CLI_INT(name, T, field, value, min, max, help) \
     CLI_OPTION_(CLI_KIND_INT, name, T, field, int64_t, value, min, max, help)
 #define CLI_DOUBLE(name, T, field, value, min, max, help) \
@@ -50,17 +58,26 @@ typedef struct CliOption {
 #define CLI_ANY_TEXT(name, T, field, value, help) \
     CLI_OPTION_(CLI_KIND_ANY_TEXT, name, T, field, const char *, value, 0, 0, help)
 /* Without a value: --name makes a bool true. */
-#define CLI_FLAG(name, T, field, help) CLI_OPTION_(CLI_KIND_FLAG, name, T, field, bool, "", 0, 0, help)
-#define CLI_END { CLI_KIND_END, NULL, NULL, 0, 0, 0, NULL }
+#define CLI_FLAG(name, T, field, help) \
+    CLI_OPTION_(CLI_KIND_FLAG, name, T, field, bool, "", 0, 0, help)
+#define CLI_END \
+    { \
+        CLI_KIND_END, NULL, NULL, 0, 0, 0, NULL \
+    }
 
 /* The options that many programs have; the member carries the same name. */
-#define CLI_SEED(T) CLI_INT("seed", T, seed, "N", 0, UINT32_MAX, "seed of the random numbers, as torch.manual_seed")
-#define CLI_THREADS(T) CLI_INT("threads", T, threads, "N", 0, 1024, "threads; 0: $OMP_NUM_THREADS, or all processors")
+#define CLI_SEED(T) \
+    CLI_INT("seed", T, seed, "N", 0, UINT32_MAX, \
+            "seed of the random numbers, as torch.manual_seed")
+#define CLI_THREADS(T) \
+    CLI_INT("threads", T, threads, "N", 0, 1024, "threads; 0: $OMP_NUM_THREADS, or all processors")
 #define CLI_EPOCHS(T) CLI_INT("epochs", T, epochs, "N", 1, 1000, "passes over the training data")
-#define CLI_DATA(T) CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
+#define CLI_DATA(T) \
+    CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
 #define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
 
-/* An option that makes others void: they are refused beside it, lest their values be taken for what was done. */
+/* An option that makes others void: they are refused beside it, lest their values be taken for
+ * what was done. */
 enum { CLI_OTHERS = 10 };
 typedef struct CliExclusion {
     const char *option, *why; /* "full", "trains all weights" */
@@ -74,25 +91,26 @@ typedef struct CliProgram {
     const CliExclusion *exclusions; /* up to the first without an option; NULL: none */
 } CliProgram;
 
-/* Stores the values of argv in the struct that the table describes. --help or -h prints the table and ends the program
- * with status 0; what the table does not allow ends it with status 2 and one line on stderr that names option and
- * value. */
+/* Stores the values of argv in the struct that the table describes. --help or -h prints the table
+ * and ends the program with status 0; what the table does not allow ends it with status 2 and one
+ * line on stderr that names option and value. */
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
 
-/* The value of --threads. 0 changes nothing: OpenMP has made its choice, and OMP_NUM_THREADS works as for PyTorch. */
+/* The value of --threads. 0 changes nothing: OpenMP has made its choice, and OMP_NUM_THREADS works
+ * as for PyTorch. */
 void cli_set_threads(int64_t threads);
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
-/* False, with the tape's failure in err, when something failed: one check for a whole chain of constructors and
- * operations, `return cli_ok(t, err);`. */
+/* False, with the tape's failure in err, when something failed: one check for a whole chain of
+ * constructors and operations, `return cli_ok(t, err);`. */
 bool cli_ok(const Tape *t, Error *err);
 
-/* The status of main: 0 for ok without an error and with all output written, else 1 and one line on stderr that says
- * why: "name: message". */
+/* The status of main: 0 for ok without an error and with all output written, else 1 and one line
+ * on stderr that says why: "name: message". */
 int cli_exit(const CliProgram *program, bool ok, const Error *err);
 
-/* ---- checks ---------------------------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 void cli_line(void); /* a line of dashes: below it a program speaks about itself */
 /* Prints "PASS  …" or, when the check does not hold, "FAIL  …" and makes *ok false. */
@@ -101,16 +119,19 @@ void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
 /* "2,807,010", into a buffer that it returns; n >= 0. */
 const char *cli_thousands(int64_t n, char text[32]);
 
-/* ---- data ------------------------------------------------------------------------------------------------------ */
+/* ---- data ----------------------------------------------------------------------------------- */
 
 enum { CLI_PATH_MAX = 4096 };
 
-/* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only DATA/name will do,
- * and its absence is an error; without, it is the first of $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or false. */
+/* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only
+ * DATA/name will do, and its absence is an error; without, it is the first of $LORIKEET_DATA/name
+ * and ~/.cache/lorikeet/name, or false. */
 typedef bool CliHolds(const char *folder);
-bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX], Error *err);
+bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX],
+              Error *err);
 
-/* MNIST from where cli_find finds it, else 60,000 + 10,000 rendered digits; prints which. The caller owns both. */
+/* MNIST from where cli_find finds it, else 60,000 + 10,000 rendered digits; prints which. The
+ * caller owns both. */
 typedef struct CliDigits {
     Dataset *train, *test;
     bool rendered;

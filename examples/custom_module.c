@@ -1,8 +1,9 @@
 /* custom_module - a module of one's own: a residual block, y = x + scale · up(relu(down(x))).
  *
- * A struct, a forward and a table are all there is to write; the rest of this file uses the result: names, counts, the
- * printed tree, freezing, a deep copy, training, a gradient check. The notebooks do the same with class …(nn.Module).
- * More about it: nn/module.h. An operation of one's own: examples/custom_op.c. */
+ * A struct, a forward and a table are all there is to write; the rest of this file uses the
+ * result: names, counts, the printed tree, freezing, a deep copy, training, a gradient check. The
+ * notebooks do the same with class …(nn.Module). More about it: nn/module.h. An operation of one's
+ * own: examples/custom_op.c. */
 #include "core/ops.h"
 #include "examples/cli.h"
 #include "nn/activation.h"
@@ -11,7 +12,7 @@
 #include "nn/sequential.h"
 #include "optim/optimizer.h"
 
-/* ---- the module ------------------------------------------------------------------------------------------------- */
+/* ---- the module ----------------------------------------------------------------------------- */
 
 typedef struct Residual {
     Module base;
@@ -26,10 +27,13 @@ static Tensor *residual_forward(Tape *t, Module *self, Tensor *x)
     Tensor *inner = lk_relu(t, lk_forward(t, r->down, x));
     return lk_add(t, x, lk_mul(t, lk_param(t, self, &r->scale), lk_forward(t, r->up, inner)));
 }
-static const ModuleType residual_type = {
-    .name = "Residual", .size = sizeof(Residual), .forward = residual_forward, .repr = "width={width}",
-    .fields = LK_FIELDS(LK_PARAM(Residual, scale), LK_CHILD(Residual, down), LK_CHILD(Residual, up),
-                        LK_INT(Residual, width)) };
+static const ModuleType residual_type = { .name = "Residual",
+                                          .size = sizeof(Residual),
+                                          .forward = residual_forward,
+                                          .repr = "width={width}",
+                                          .fields = LK_FIELDS(
+                                              LK_PARAM(Residual, scale), LK_CHILD(Residual, down),
+                                              LK_CHILD(Residual, up), LK_INT(Residual, width)) };
 
 /* A constructor fills the slots; what is missing is freed with the rest. */
 static Module *residual_new(int64_t features, int64_t width, Rng *rng, Error *err)
@@ -45,7 +49,7 @@ static Module *residual_new(int64_t features, int64_t width, Rng *rng, Error *er
     return NULL;
 }
 
-/* ---- its use ---------------------------------------------------------------------------------------------------- */
+/* ---- its use -------------------------------------------------------------------------------- */
 
 typedef struct Options {
     int64_t seed, epochs;
@@ -69,7 +73,8 @@ static void print(Module *net)
 }
 
 /* The sum of squares of four numbers, learnt from 64 samples. */
-static bool train(Tape *t, Module *net, int64_t epochs, Rng *rng, double *first, double *last, Error *err)
+static bool train(Tape *t, Module *net, int64_t epochs, Rng *rng, double *first, double *last,
+                  Error *err)
 {
     Tensor *x = lk_clone(lk_randn(t, rng, LK_F32, LK_SHAPE(64, 4)), err);
     Tensor *y = x ? lk_clone(lk_sum(t, lk_mul(t, x, x), LK_DIMS(1), true), err) : NULL;
@@ -98,16 +103,18 @@ static bool run(Tape *t, const Options *o, Rng *rng, Error *err)
     lk_require_grad(net, "1.bias", false);
     bool ok = net && copy;
     if (ok) print(net);
-    ok = ok && train(t, net, o->epochs, rng, &first, &last, err) && lk_module_to(copy, LK_F64, err);
-    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(3, 4), err); /* owned: another tape than ours will use it */
+    ok =
+        ok && train(t, net, o->epochs, rng, &first, &last, err) && lk_module_to(copy, LK_F64, err);
+    /* owned: another tape than ours will use it */
+    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(3, 4), err);
     if (ok && x) {
         GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
         GradcheckReport report;
         lk_normal_(x, 0.0, 1.0, rng);
         lk_gradcheck_module(copy, x, &strict, &report);
         cli_line();
-        cli_verify(&ok, last < first, "%lld epochs: the loss falls from %.4f to %.4f", (long long)o->epochs, first,
-                   last);
+        cli_verify(&ok, last < first, "%lld epochs: the loss falls from %.4f to %.4f",
+                   (long long)o->epochs, first, last);
         cli_verify(&ok, report.ok, "gradcheck of the untrained copy: %s", report.message);
     }
     lk_free(x);

@@ -8,35 +8,34 @@
 #include "core/ops.h"
 #include "examples/cli.h"
 
-/* ---- the operation ---------------------------------------------------------------------------------------------- */
+/* ---- the operation -------------------------------------------------------------------------- */
 
 /* y = ln(1 + e^x), so dx += dy / (1 + e^-x) */
 static void softplus_backward(Tape *t, Node *n)
 {
-    Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0); /* dx is NULL when x is frozen */
+    /* dx is NULL when x is frozen */
+    Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
     if (!x || !dx) return;
     LK_WITH_REAL(x->dtype, /* compiled twice: real is float, real is double */
-        const real *in = x->data, *dy = n->grad->data;
-        real *to = dx->data;
-        for (int64_t i = 0; i < lk_numel(x); i++) to[i] += dy[i] / (1 + exp(-in[i]));
-    );
+                 const real *in = x->data, *dy = n->grad->data;
+                 real *to = dx->data;
+                 for (int64_t i = 0; i < lk_numel(x); i++) to[i] += dy[i] / (1 + exp(-in[i])););
 }
-static const Op SOFTPLUS = { "SoftplusBackward", softplus_backward, { LK_IN0 } }; /* dx is made from input 0 */
+/* dx is made from input 0 */
+static const Op SOFTPLUS = { "SoftplusBackward", softplus_backward, { LK_IN0 } };
 
 static Tensor *softplus(Tape *t, Tensor *x)
 {
-    if (!lk_check_floating(t, "softplus", 1, &x)) return NULL; /* NULL, stale, or integers: the reason is on the tape */
+    /* NULL, stale, or integers: the reason is on the tape */
+    if (!lk_check_floating(t, "softplus", 1, &x)) return NULL;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (!packed || !y) return NULL;
-    LK_WITH_REAL(x->dtype,
-        const real *in = packed->data;
-        real *out = y->data;
-        for (int64_t i = 0; i < lk_numel(x); i++) out[i] = log(1 + exp(in[i]));
-    );
+    LK_WITH_REAL(x->dtype, const real *in = packed->data; real *out = y->data;
+                 for (int64_t i = 0; i < lk_numel(x); i++) out[i] = log(1 + exp(in[i])););
     return lk_record(t, &SOFTPLUS, y, LK_INPUTS(x), NULL, 0);
 }
 
-/* ---- its use ---------------------------------------------------------------------------------------------------- */
+/* ---- its use -------------------------------------------------------------------------------- */
 
 /* Through a view, so that an input with other strides is checked too. */
 static Tensor *call(Tape *t, Tensor *const *in, void *user)
@@ -49,7 +48,8 @@ typedef struct Options {
     int64_t seed;
 } Options;
 static const CliOption options[] = { CLI_SEED(Options), CLI_END };
-static const CliProgram program = { .name = "custom_op", .about = "Defines an operation and checks its gradient.",
+static const CliProgram program = { .name = "custom_op",
+                                    .about = "Defines an operation and checks its gradient.",
                                     .options = options };
 
 static bool run(Tape *t, Rng *rng, Error *err)

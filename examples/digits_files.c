@@ -1,7 +1,9 @@
-/* digits_files.c - base and adapter in two files, so that one base can have many adapters. Format: data/safetensors.h.
+/* digits_files.c - base and adapter in two files, so that one base can have many adapters. Format:
+ * data/safetensors.h.
  *
  * The adapter's file is a thousandth of the base's, and names its tensors as the model does:
- * linear1.parametrizations.weight.0.lora_A. Its metadata hold what the tensors do not say: alpha. */
+ * linear1.parametrizations.weight.0.lora_A. Its metadata hold what the tensors do not say:
+ * alpha. */
 #include "examples/digits_files.h"
 
 #include <string.h>
@@ -17,7 +19,8 @@ static bool adapter_path(const char *path, char text[RESULTS_PATH_MAX], Error *e
 {
     static const char ending[] = ".safetensors";
     size_t length = strlen(path), stem = length;
-    if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0) stem -= strlen(ending);
+    if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0)
+        stem -= strlen(ending);
     int written = snprintf(text, RESULTS_PATH_MAX, "%.*s.lora%s", (int)stem, path, path + stem);
     return (written > 0 && written < RESULTS_PATH_MAX) ||
            lk_error_set(err, LK_EIO, "the name of the file to save is too long");
@@ -26,10 +29,11 @@ static bool adapter_path(const char *path, char text[RESULTS_PATH_MAX], Error *e
 bool digits_can_save(const char *path, Error *err)
 {
     char adapter[RESULTS_PATH_MAX];
-    return adapter_path(path, adapter, err) && results_writable(path, err) && results_writable(adapter, err);
+    return adapter_path(path, adapter, err) && results_writable(path, err) &&
+           results_writable(adapter, err);
 }
 
-/* ---- the base ---------------------------------------------------------------------------------------------------- */
+/* ---- the base ------------------------------------------------------------------------------- */
 
 bool digits_save_base(Module *model, const char *path, Error *err)
 {
@@ -45,12 +49,9 @@ bool digits_load_base(Module *model, const char *path, Error *err)
     return true;
 }
 
-/* ---- the adapter ------------------------------------------------------------------------------------------------- */
+/* ---- the adapter ---------------------------------------------------------------------------- */
 
-static bool is_of_adapter(const char *name)
-{
-    return strstr(name, ".lora_") != NULL;
-}
+static bool is_of_adapter(const char *name) { return strstr(name, ".lora_") != NULL; }
 
 /* The model's own lora_A and lora_B by name. */
 static StateDict *adapter_state(Module *model, Error *err)
@@ -58,7 +59,8 @@ static StateDict *adapter_state(Module *model, Error *err)
     StateDict *state = lk_state_dict_empty_new(err);
     bool ok = state;
     for (ParamIter it = lk_params(model); ok && lk_params_next(&it);)
-        if (is_of_adapter(it.name)) ok = lk_state_dict_add(state, it.name, lk_retain(it.tensor), err);
+        if (is_of_adapter(it.name))
+            ok = lk_state_dict_add(state, it.name, lk_retain(it.tensor), err);
     if (ok) return state;
     lk_state_dict_free(state);
     return NULL;
@@ -76,7 +78,8 @@ bool digits_save_adapter(Module *model, const char *path, Error *err)
 {
     char file[RESULTS_PATH_MAX], alpha[NUMBER_TEXT];
     StateDict *state = adapter_path(path, file, err) ? adapter_state(model, err) : NULL;
-    const Metadata *metadata = LK_METADATA({ "format", "pt" }, { "alpha", alpha_text(model, alpha) });
+    const Metadata *metadata =
+        LK_METADATA({ "format", "pt" }, { "alpha", alpha_text(model, alpha) });
     bool ok = state && lk_save_safetensors(state, metadata, file, err);
     lk_state_dict_free(state);
     if (ok) printf("Adapter saved in %s\n", file);
@@ -92,13 +95,15 @@ static bool same_alpha(Module *model, const char *file, Error *err)
     const char *there = lk_safetensors_metadata(opened, "alpha");
     bool same = there && strcmp(there, alpha_text(model, here)) == 0;
     if (!same)
-        lk_error_set(err, LK_EVALUE, "%s: its adapter was trained with alpha %.40s, this run has --alpha %s", file,
+        lk_error_set(err, LK_EVALUE,
+                     "%s: its adapter was trained with alpha %.40s, this run has --alpha %s", file,
                      there ? there : "unknown", here);
     lk_safetensors_close(opened);
     return same;
 }
 
-/* Exactly the adapter's names: lk_load_state_dict knows the base too, and would want it, too, if it were strict. */
+/* Exactly the adapter's names: lk_load_state_dict knows the base too, and would want it, too, if
+ * it were strict. */
 static bool same_names(Module *model, const StateDict *state, const char *file, Error *err)
 {
     int expected = 0;
@@ -109,7 +114,8 @@ static bool same_names(Module *model, const StateDict *state, const char *file, 
             return lk_error_set(err, LK_EVALUE, "%s: there is no %s", file, it.name);
     }
     return state->count == expected ||
-           lk_error_set(err, LK_EVALUE, "%s: it has %d tensors, the adapter %d", file, state->count, expected);
+           lk_error_set(err, LK_EVALUE, "%s: it has %d tensors, the adapter %d", file,
+                        state->count, expected);
 }
 
 bool digits_load_adapter(Module *model, const char *path, Error *err)
@@ -117,7 +123,8 @@ bool digits_load_adapter(Module *model, const char *path, Error *err)
     char file[RESULTS_PATH_MAX];
     if (!adapter_path(path, file, err) || !same_alpha(model, file, err)) return false;
     StateDict *state = lk_load_safetensors(file, err);
-    bool ok = state && same_names(model, state, file, err) && lk_load_state_dict(model, state, false, err);
+    bool ok = state && same_names(model, state, file, err) &&
+              lk_load_state_dict(model, state, false, err);
     lk_state_dict_free(state);
     if (ok) printf("Adapter loaded from %s\n", file);
     return ok;

@@ -1,4 +1,5 @@
-/* digits_files.h - --save and --load of digit9 and weak_digits: the base and the adapter, a safetensors file each. */
+/* digits_files.h - --save and --load of digit9 and weak_digits: the base and the adapter, a
+ * safetensors file each. */
 #ifndef DIGITS_FILES_H
 #define DIGITS_FILES_H
 
@@ -11,8 +12,9 @@ bool digits_can_save(const char *path, Error *err);
 bool digits_save_base(Module *model, const char *path, Error *err);
 bool digits_load_base(Module *model, const char *path, Error *err);
 
-/* lora_A and lora_B of every layer, in a file beside the base's: net.safetensors, net.lora.safetensors. Loading demands
- * exactly the tensors that the model's adapter has, and the same alpha. */
+/* lora_A and lora_B of every layer, in a file beside the base's: net.safetensors,
+ * net.lora.safetensors. Loading demands exactly the tensors that the model's adapter has, and the
+ * same alpha. */
 bool digits_save_adapter(Module *model, const char *path, Error *err);
 bool digits_load_adapter(Module *model, const char *path, Error *err);
 

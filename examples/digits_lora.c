@@ -1,8 +1,10 @@
-/* digits_lora.c - notebooks 2 and 3: train on all digits, adapt to some of them with LoRA, switch LoRA off again.
+/* digits_lora.c - notebooks 2 and 3: train on all digits, adapt to some of them with LoRA, switch
+ * LoRA off again.
  *
- * The order of statements is the notebooks', because all of them draw from one generator: the weights, the order of the
- * training pass, that of each test pass (the test set is shuffled too), the lora_A of each layer, the order of the
- * chosen digits. So the same seed gives PyTorch's numbers. Types and the other files: digits_lora.h. */
+ * The order of statements is the notebooks', because all of them draw from one generator: the
+ * weights, the order of the training pass, that of each test pass (the test set is shuffled too),
+ * the lora_A of each layer, the order of the chosen digits. So the same seed gives PyTorch's
+ * numbers. Types and the other files: digits_lora.h. */
 #include "examples/digits_lora.h"
 
 #include <stdlib.h>
@@ -26,15 +28,22 @@ static const CliOption options[] = {
     CLI_SEED(DigitsOptions),
     CLI_THREADS(DigitsOptions),
     CLI_EPOCHS(DigitsOptions),
-    CLI_INT("limit", DigitsOptions, limit, "N", 0, 1e9, "batches of the base training, over all its epochs; 0: all"),
-    CLI_TEXT("digits", DigitsOptions, digits, "LIST", "what LoRA learns; auto: the digits with more than 50 errors"),
-    CLI_INT("batches", DigitsOptions, batches, "N", 0, 1e6, "batches of the fine-tuning; 0: the adapter of --load"),
+    CLI_INT("limit", DigitsOptions, limit, "N", 0, 1e9,
+            "batches of the base training, over all its epochs; 0: all"),
+    CLI_TEXT("digits", DigitsOptions, digits, "LIST",
+             "what LoRA learns; auto: the digits with more than 50 errors"),
+    CLI_INT("batches", DigitsOptions, batches, "N", 0, 1e6,
+            "batches of the fine-tuning; 0: the adapter of --load"),
     CLI_INT("rank", DigitsOptions, rank, "N", 1, 512, "rank of lora_A and lora_B"),
-    CLI_DOUBLE("alpha", DigitsOptions, alpha, "X", 0, 1000, "LoRA's alpha; the scale is alpha / rank"),
+    CLI_DOUBLE("alpha", DigitsOptions, alpha, "X", 0, 1000,
+               "LoRA's alpha; the scale is alpha / rank"),
     CLI_DOUBLE("lr", DigitsOptions, lr, "X", 0, 1, "Adam's learning rate, of both trainings"),
-    CLI_TEXT("save", DigitsOptions, save, "FILE", "save the base in FILE, the adapter beside it (.lora.safetensors)"),
-    CLI_TEXT("load", DigitsOptions, load, "FILE", "load the base from FILE instead of training it"),
-    CLI_TEXT("report", DigitsOptions, report, "FILE", "write a page with pictures to FILE, as HTML"),
+    CLI_TEXT("save", DigitsOptions, save, "FILE",
+             "save the base in FILE, the adapter beside it (.lora.safetensors)"),
+    CLI_TEXT("load", DigitsOptions, load, "FILE",
+             "load the base from FILE instead of training it"),
+    CLI_TEXT("report", DigitsOptions, report, "FILE",
+             "write a page with pictures to FILE, as HTML"),
     CLI_JSON(DigitsOptions),
     CLI_END,
 };
@@ -57,7 +66,7 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- training ---------------------------------------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------------- */
 
 static bool train_step(Run *r, Optimizer *opt, const Batch *b, double *loss, Error *err)
 {
@@ -70,8 +79,8 @@ static bool train_step(Run *r, Optimizer *opt, const Batch *b, double *loss, Err
 }
 
 /* A pass over the loader, or what is left of `steps` batches. */
-static bool train_epoch(Run *r, DataLoader *loader, Optimizer *opt, int64_t epoch, int64_t steps, DigitsCurve *c,
-                        Error *err)
+static bool train_epoch(Run *r, DataLoader *loader, Optimizer *opt, int64_t epoch, int64_t steps,
+                        DigitsCurve *c, Error *err)
 {
     char description[32];
     Batch b;
@@ -99,11 +108,14 @@ static bool train_epoch(Run *r, DataLoader *loader, Optimizer *opt, int64_t epoc
 static bool train(Run *r, DataLoader *loader, int64_t steps, DigitsCurve *c, Error *err)
 {
     c->losses = calloc((size_t)steps, sizeof *c->losses);
-    if (!c->losses) return lk_error_set(err, LK_EMEMORY, "no memory for the losses of %lld batches", (long long)steps);
+    if (!c->losses)
+        return lk_error_set(err, LK_EMEMORY, "no memory for the losses of %lld batches",
+                            (long long)steps);
     double start = seconds_now();
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(r->model, err), r->o->lr, err);
     bool ok = opt;
-    for (int64_t epoch = 1; ok && c->count < steps; epoch++) ok = train_epoch(r, loader, opt, epoch, steps, c, err);
+    for (int64_t epoch = 1; ok && c->count < steps; epoch++)
+        ok = train_epoch(r, loader, opt, epoch, steps, c, err);
     lk_optimizer_zero_grad(opt);
     lk_optimizer_free(opt);
     c->seconds = seconds_now() - start;
@@ -117,14 +129,16 @@ static int64_t training_steps(const Run *r)
     return r->o->limit > 0 && r->o->limit < all ? r->o->limit : all;
 }
 
-/* After --load: draws what the training would have drawn, so that the fine-tuning is the same one. */
+/* After --load: draws what the training would have drawn, so that the fine-tuning is the same
+ * one. */
 static bool skip_training(Run *r, Error *err)
 {
     Batch b;
     int64_t length = lk_loader_len(r->train), passes = (training_steps(r) + length - 1) / length;
     for (int64_t i = 0; i < passes; i++) {
         lk_loader_begin(r->train);
-        if (!lk_loader_next(r->train, &b)) return lk_error_set(err, LK_ESTATE, "there is no batch to train with");
+        if (!lk_loader_next(r->train, &b))
+            return lk_error_set(err, LK_ESTATE, "there is no batch to train with");
     }
     return true;
 }
@@ -138,7 +152,7 @@ static bool prepare_base(Run *r, Error *err)
     return ok && (!o->save || digits_save_base(r->model, o->save, err));
 }
 
-/* ---- testing ----------------------------------------------------------------------------------------------------- */
+/* ---- testing -------------------------------------------------------------------------------- */
 
 /* One pass over the test set, without gradients; p shows it. */
 static bool evaluate(Run *r, DataLoader *loader, DigitsScore *s, Progress *p, Error *err)
@@ -175,16 +189,19 @@ static bool test(Run *r, DigitsScore *s, Error *err)
     return true;
 }
 
-/* Tests the adapter at scales from 0 to 1.5, in large batches and in the images' own order: it draws nothing. */
+/* Tests the adapter at scales from 0 to 1.5, in large batches and in the images' own order: it
+ * draws nothing. */
 static bool turn_dial(Run *r, Error *err)
 {
     DigitsOutcome *out = r->out;
     DataLoader *loader = lk_loader_new(out->test, DIAL_BATCH, false, &r->rng, err);
     uint8_t *answers = calloc((size_t)out->test->count, 1);
     bool ok = loader && answers;
-    if (loader && !answers) lk_error_set(err, LK_EMEMORY, "no memory for the answers to the test images");
+    if (loader && !answers)
+        lk_error_set(err, LK_EMEMORY, "no memory for the answers to the test images");
     cli_line();
-    Progress p = lk_progress(stdout, "Dial", ok ? (DIGITS_DIAL_STEPS + 1) * lk_loader_len(loader) : 0);
+    Progress p =
+        lk_progress(stdout, "Dial", ok ? (DIGITS_DIAL_STEPS + 1) * lk_loader_len(loader) : 0);
     ok = ok && lk_enable_lora(r->model, NULL, true, err) >= 0;
     for (int i = 0; ok && i <= DIGITS_DIAL_STEPS; i++) {
         DigitsScore s = { .predicted = answers };
@@ -192,7 +209,8 @@ static bool turn_dial(Run *r, Error *err)
         DigitsDial *d = &out->dial[i];
         d->scale = i / 10.0;
         ok = lk_scale_lora(r->model, NULL, d->scale, err) >= 0 && evaluate(r, loader, &s, &p, err);
-        for (int64_t k = 0; k < out->test->count; k++) targets += out->target[lk_dataset_label(out->test, k)];
+        for (int64_t k = 0; k < out->test->count; k++)
+            targets += out->target[lk_dataset_label(out->test, k)];
         d->accuracy = digits_accuracy(&s);
         d->target_accuracy = 1.0 - (double)digits_target_wrong(out, &s) / (double)targets;
     }
@@ -203,7 +221,7 @@ static bool turn_dial(Run *r, Error *err)
     return ok;
 }
 
-/* ---- LoRA -------------------------------------------------------------------------------------------------------- */
+/* ---- LoRA ----------------------------------------------------------------------------------- */
 
 /* "9", "3,6,8,9". False: not a list of digits. "auto" is true and chooses none yet. */
 static bool parse_digits(const char *text, bool target[DIGITS_CLASSES])
@@ -224,10 +242,13 @@ static bool choose_digits(Run *r, Error *err)
     if (!parse_digits(r->o->digits, out->target) || strcmp(r->o->digits, "auto") != 0) return true;
     bool any = false;
     char list[DIGITS_LIST_TEXT];
-    for (int d = 0; d < DIGITS_CLASSES; d++) any |= out->target[d] = out->base.wrong[d] > WEAK_ERRORS;
+    for (int d = 0; d < DIGITS_CLASSES; d++)
+        any |= out->target[d] = out->base.wrong[d] > WEAK_ERRORS;
     if (!any)
-        return lk_error_set(err, LK_ESTATE, "--digits auto: no digit has more than %d errors; name some, --digits 3,8",
-                            WEAK_ERRORS);
+        return lk_error_set(
+            err, LK_ESTATE,
+            "--digits auto: no digit has more than %d errors; name some, --digits 3,8",
+            WEAK_ERRORS);
     printf("Digits with more than %d errors: %s\n", WEAK_ERRORS, digits_list(out, list));
     return true;
 }
@@ -235,10 +256,12 @@ static bool choose_digits(Run *r, Error *err)
 static bool add_lora(Run *r, Error *err)
 {
     DigitsOutcome *out = r->out;
-    LoRAConfig config = { .rank = r->o->rank, .alpha = r->o->alpha }; /* no pattern: every Linear */
+    /* no pattern: every Linear */
+    LoRAConfig config = { .rank = r->o->rank, .alpha = r->o->alpha };
     if (lk_add_lora(r->model, &config, &r->rng, err) < 0) return false;
     out->lora_parameters = lk_count_parameters(r->model) - out->base_parameters;
-    for (AdapterIter it = lk_adapters(r->model); lk_adapters_next(&it) && out->layers < DIGITS_LAYERS_MAX;) {
+    for (AdapterIter it = lk_adapters(r->model);
+         lk_adapters_next(&it) && out->layers < DIGITS_LAYERS_MAX;) {
         DigitsDelta *d = &out->delta[out->layers++];
         *d = (DigitsDelta){ .A = it.lora->lora_A, .B = it.lora->lora_B, .scale = it.lora->scale };
         snprintf(d->layer, sizeof d->layer, "%s", it.name);
@@ -271,7 +294,7 @@ static bool fine_tune(Run *r, const Dataset *all, Error *err)
     return ok;
 }
 
-/* ---- the notebook, statement by statement ------------------------------------------------------------------------ */
+/* ---- the notebook, statement by statement --------------------------------------------------- */
 
 static bool notebook(Run *r, Error *err)
 {
@@ -296,7 +319,7 @@ static bool notebook(Run *r, Error *err)
     return lk_enable_lora(r->model, NULL, false, err) >= 0 && test(r, &out->off, err);
 }
 
-/* ---- the program ------------------------------------------------------------------------------------------------- */
+/* ---- the program ---------------------------------------------------------------------------- */
 
 /* What the notebook leaves to the reader: a table, the checks, the dial, the results in a file. */
 static bool conclude(Run *r, Error *err)
@@ -311,12 +334,17 @@ static bool conclude(Run *r, Error *err)
     return (!r->o->json || digits_write_json(out, err)) && ok;
 }
 
-static bool run(const DigitsNotebook *n, const DigitsOptions *o, const CliDigits *digits, Error *err)
+static bool run(const DigitsNotebook *n, const DigitsOptions *o, const CliDigits *digits,
+                Error *err)
 {
     int64_t tests = digits->test->count;
     uint8_t *answers = calloc((size_t)tests, 3);
-    if (!answers) return lk_error_set(err, LK_EMEMORY, "no memory for the answers to %lld images", (long long)tests);
-    DigitsOutcome out = { .notebook = n, .options = o, .test = digits->test, .rendered = digits->rendered };
+    if (!answers)
+        return lk_error_set(err, LK_EMEMORY, "no memory for the answers to %lld images",
+                            (long long)tests);
+    DigitsOutcome out = {
+        .notebook = n, .options = o, .test = digits->test, .rendered = digits->rendered
+    };
     out.base.predicted = answers;
     out.on.predicted = answers + tests;
     out.off.predicted = answers + 2 * tests;
@@ -344,15 +372,19 @@ static bool run(const DigitsNotebook *n, const DigitsOptions *o, const CliDigits
 int digits_main(const DigitsNotebook *n, int argc, char **argv)
 {
     const CliProgram program = { .name = n->name, .about = n->about, .options = options };
-    DigitsOptions o = { .digits = n->digits, .epochs = 1, .batches = 100, .rank = 1, .alpha = 1.0, .lr = 1e-3 };
+    DigitsOptions o = {
+        .digits = n->digits, .epochs = 1, .batches = 100, .rank = 1, .alpha = 1.0, .lr = 1e-3
+    };
     bool target[DIGITS_CLASSES];
     cli_parse(&program, argc, argv, &o);
     if (!parse_digits(o.digits, target)) {
-        fprintf(stderr, "%s: --digits: '%s' is neither auto nor a list of digits like 3,6,8,9\n", n->name, o.digits);
+        fprintf(stderr, "%s: --digits: '%s' is neither auto nor a list of digits like 3,6,8,9\n",
+                n->name, o.digits);
         return STATUS_USAGE;
     }
     if (o.batches == 0 && !o.load) {
-        fprintf(stderr, "%s: --batches 0 takes the adapter of --load FILE, which is not given\n", n->name);
+        fprintf(stderr, "%s: --batches 0 takes the adapter of --load FILE, which is not given\n",
+                n->name);
         return STATUS_USAGE;
     }
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
@@ -362,7 +394,8 @@ int digits_main(const DigitsNotebook *n, int argc, char **argv)
     if (o.report && !results_writable(o.report, &err)) return cli_exit(&program, false, &err);
     if (o.json && !results_writable(o.json, &err)) return cli_exit(&program, false, &err);
     if (o.save && !digits_can_save(o.save, &err)) return cli_exit(&program, false, &err);
-    if (!cli_digits(o.data, LK_MNIST_NORMALIZE, &digits, &err)) return cli_exit(&program, false, &err);
+    if (!cli_digits(o.data, LK_MNIST_NORMALIZE, &digits, &err))
+        return cli_exit(&program, false, &err);
     bool ok = run(n, &o, &digits, &err);
     cli_digits_free(&digits);
     return cli_exit(&program, ok, &err);

@@ -1,8 +1,10 @@
-/* digits_lora.h - what digit9 and weak_digits share: notebooks 2 and 3 are one course of events with two networks.
+/* digits_lora.h - what digit9 and weak_digits share: notebooks 2 and 3 are one course of events
+ * with two networks.
  *
- * A network is trained on all digits; LoRA (nn/adapter.h) is added to every layer, all else is frozen, and a hundred
- * batches of some digits train the adapter alone. It is tested before, with LoRA on, and with LoRA off again.
- * digits_lora.c is the course itself, digits_output.c prints, checks and writes, digits_files.c saves and loads. */
+ * A network is trained on all digits; LoRA (nn/adapter.h) is added to every layer, all else is
+ * frozen, and a hundred batches of some digits train the adapter alone. It is tested before, with
+ * LoRA on, and with LoRA off again. digits_lora.c is the course itself, digits_output.c prints,
+ * checks and writes, digits_files.c saves and loads. */
 #ifndef DIGITS_LORA_H
 #define DIGITS_LORA_H
 
@@ -21,7 +23,7 @@ typedef struct DigitsNotebook {
 /* The whole program: returns the status of main. */
 int digits_main(const DigitsNotebook *notebook, int argc, char **argv);
 
-/* ---- what a run leaves behind ------------------------------------------------------------------------------------ */
+/* ---- what a run leaves behind --------------------------------------------------------------- */
 
 typedef struct DigitsOptions {
     const char *data, *digits, *save, *load, *report, *json;
@@ -57,7 +59,8 @@ typedef struct DigitsDelta { /* ΔW = B A · scale of one layer */
 typedef struct DigitsCheck {
     const char *name;
     bool holds;
-    char detail[DIGITS_DETAIL_MAX]; /* what was compared, or, if it does not hold, where and how it differs */
+    /* what was compared, or, if it does not hold, where and how it differs */
+    char detail[DIGITS_DETAIL_MAX];
 } DigitsCheck;
 
 enum { DIGITS_CHECKS = 5 };
@@ -65,8 +68,8 @@ enum { DIGITS_CHECKS = 5 };
 typedef struct DigitsOutcome {
     const DigitsNotebook *notebook;
     const DigitsOptions *options;
-    const Dataset *test; /* its images: lk_dataset_row, lk_dataset_label */
-    bool rendered;       /* no MNIST was there */
+    const Dataset *test;         /* its images: lk_dataset_row, lk_dataset_label */
+    bool rendered;               /* no MNIST was there */
     bool target[DIGITS_CLASSES]; /* the digits that LoRA learns */
     int64_t base_parameters, lora_parameters;
     DigitsCurve training, tuning; /* training: empty after --load */

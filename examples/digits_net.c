@@ -1,4 +1,5 @@
-/* digits_net.c - two perceptrons with named layers: a struct, a forward and a table each. Used by digits_lora.c. */
+/* digits_net.c - two perceptrons with named layers: a struct, a forward and a table each. Used by
+ * digits_lora.c. */
 #include "examples/digits_net.h"
 
 #include "core/ops.h"
@@ -19,7 +20,7 @@ static Module *complete(Module *net, bool has_all)
     return NULL;
 }
 
-/* ---- RichBoyNet -------------------------------------------------------------------------------------------------- */
+/* ---- RichBoyNet ----------------------------------------------------------------------------- */
 
 static Tensor *rich_boy_net_forward(Tape *t, Module *self, Tensor *img)
 {
@@ -50,7 +51,7 @@ Module *rich_boy_net_new(Rng *rng, Error *err)
     return complete(&net->base, net->linear1 && net->linear2 && net->linear3 && net->relu);
 }
 
-/* ---- NeuralNetwork ----------------------------------------------------------------------------------------------- */
+/* ---- NeuralNetwork -------------------------------------------------------------------------- */
 
 static Tensor *neural_network_forward(Tape *t, Module *self, Tensor *img)
 {
@@ -80,5 +81,6 @@ Module *neural_network_new(Rng *rng, Error *err)
     net->linear3 = lk_linear_new(1500, 1300, true, rng, err);
     net->linear4 = lk_linear_new(1300, DIGITS_CLASSES, true, rng, err);
     net->relu = lk_relu_new(err);
-    return complete(&net->base, net->linear1 && net->linear2 && net->linear3 && net->linear4 && net->relu);
+    return complete(&net->base,
+                    net->linear1 && net->linear2 && net->linear3 && net->linear4 && net->relu);
 }

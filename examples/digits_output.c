@@ -1,4 +1,5 @@
-/* digits_output.c - tables, checks and results of digit9 and weak_digits. What is run: digits_lora.c. */
+/* digits_output.c - tables, checks and results of digit9 and weak_digits. What is run:
+ * digits_lora.c. */
 #include "examples/digits_output.h"
 
 #include <math.h>
@@ -10,12 +11,9 @@
 #include "examples/results.h"
 #include "nn/linear.h"
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
-double digits_accuracy(const DigitsScore *s)
-{
-    return (double)s->correct / (double)s->count;
-}
+double digits_accuracy(const DigitsScore *s) { return (double)s->correct / (double)s->count; }
 
 int64_t digits_target_wrong(const DigitsOutcome *o, const DigitsScore *s)
 {
@@ -30,17 +28,19 @@ const char *digits_list(const DigitsOutcome *o, char text[DIGITS_LIST_TEXT])
     text[0] = '\0';
     for (int d = 0; d < DIGITS_CLASSES; d++) {
         if (!o->target[d]) continue;
-        length += snprintf(text + length, (size_t)(DIGITS_LIST_TEXT - length), "%s%d", length ? ", " : "", d);
+        length += snprintf(text + length, (size_t)(DIGITS_LIST_TEXT - length), "%s%d",
+                           length ? ", " : "", d);
     }
     return text;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------ */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 void digits_print_score(const DigitsScore *s)
 {
     lk_printf("Accuracy: %.3f\n", digits_accuracy(s));
-    for (int d = 0; d < DIGITS_CLASSES; d++) printf("wrong counts for the digit %d: %lld\n", d, (long long)s->wrong[d]);
+    for (int d = 0; d < DIGITS_CLASSES; d++)
+        printf("wrong counts for the digit %d: %lld\n", d, (long long)s->wrong[d]);
 }
 
 /* " + B: torch.Size([1000])" */
@@ -78,7 +78,8 @@ void digits_print_layers(Module *model, int64_t base)
         return;
     }
     printf("Total number of parameters (original): %s\n", cli_thousands(base, text));
-    printf("Total number of parameters (original + LoRA): %s\n", cli_thousands(base + added, text));
+    printf("Total number of parameters (original + LoRA): %s\n",
+           cli_thousands(base + added, text));
     printf("Parameters introduced by LoRA: %s\n", cli_thousands(added, text));
     lk_printf("Parameters increment: %.3f%%\n", 100.0 * (double)added / (double)base);
 }
@@ -95,7 +96,8 @@ void digits_print_summary(const DigitsOutcome *o)
     };
     char list[DIGITS_LIST_TEXT];
     cli_line();
-    printf("%-33s  %-16s  errors on %s\n", "Model state", "overall accuracy", digits_list(o, list));
+    printf("%-33s  %-16s  errors on %s\n", "Model state", "overall accuracy",
+           digits_list(o, list));
     for (int i = 0; i < 3; i++)
         lk_printf("%-33s  %15.2f%%  %lld\n", rows[i].state, 100.0 * digits_accuracy(rows[i].score),
                   (long long)digits_target_wrong(o, rows[i].score));
@@ -103,7 +105,8 @@ void digits_print_summary(const DigitsOutcome *o)
 
 bool digits_both_better(const DigitsOutcome *o, int i)
 {
-    return o->dial[i].accuracy > o->dial[0].accuracy && o->dial[i].target_accuracy > o->dial[0].target_accuracy;
+    return o->dial[i].accuracy > o->dial[0].accuracy &&
+           o->dial[i].target_accuracy > o->dial[0].target_accuracy;
 }
 
 /* What a reader should not believe: that LoRA always makes the whole network better. */
@@ -119,18 +122,24 @@ void digits_print_dial(const DigitsOutcome *o)
     for (int i = 0; i <= DIGITS_DIAL_STEPS; i++) {
         const DigitsDial *d = &o->dial[i];
         bool both = digits_both_better(o, i);
-        lk_printf("%5.1f  %8.4f  %8.4f%s\n", d->scale, d->accuracy, d->target_accuracy, both ? "  both better" : "");
+        lk_printf("%5.1f  %8.4f  %8.4f%s\n", d->scale, d->accuracy, d->target_accuracy,
+                  both ? "  both better" : "");
         both_better += both;
         if (d->accuracy > best->accuracy) best = d;
     }
-    lk_printf("Both are better than the base at %d of %d scales; overall accuracy is best at %.1f: %.4f (%+.4f).\n",
-              both_better, DIGITS_DIAL_STEPS, best->scale, best->accuracy, best->accuracy - base->accuracy);
-    printf("LoRA has seen only %s here, and may pay for these with the other digits: that overall accuracy rises\n"
-           "with LoRA on, as in the notebook on 3, 6, 8, 9, is not what every seed gives. The dial shows what lies\n"
-           "between the two networks; other seeds show how far to trust it.\n", list);
+    lk_printf("Both are better than the base at %d of %d scales; overall accuracy is best at "
+              "%.1f: %.4f (%+.4f).\n",
+              both_better, DIGITS_DIAL_STEPS, best->scale, best->accuracy,
+              best->accuracy - base->accuracy);
+    printf("LoRA has seen only %s here, and may pay for these with the other digits: that overall "
+           "accuracy rises\n"
+           "with LoRA on, as in the notebook on 3, 6, 8, 9, is not what every seed gives. The "
+           "dial shows what lies\n"
+           "between the two networks; other seeds show how far to trust it.\n",
+           list);
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------------------ */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 /* Place i of a contiguous tensor as "(3, 5)". */
 static void put_place(char *text, size_t size, const Tensor *x, int64_t i)
@@ -139,7 +148,8 @@ static void put_place(char *text, size_t size, const Tensor *x, int64_t i)
     for (int d = x->ndim - 1; d >= 0; i /= x->shape[d--]) index[d] = i % x->shape[d];
     size_t length = (size_t)snprintf(text, size, "(");
     for (int d = 0; d < x->ndim && length < size; d++)
-        length += (size_t)snprintf(text + length, size - length, "%s%lld", d ? ", " : "", (long long)index[d]);
+        length += (size_t)snprintf(text + length, size - length, "%s%lld", d ? ", " : "",
+                                   (long long)index[d]);
     if (length < size) snprintf(text + length, size - length, ")");
 }
 
@@ -148,20 +158,24 @@ static double value_at(const Tensor *x, int64_t i)
     return x->dtype == LK_F64 ? ((const double *)x->data)[i] : (double)((const float *)x->data)[i];
 }
 
-bool digits_same(const char *name, const Tensor *expected, const Tensor *got, char detail[DIGITS_DETAIL_MAX])
+bool digits_same(const char *name, const Tensor *expected, const Tensor *got,
+                 char detail[DIGITS_DETAIL_MAX])
 {
     if (!expected || !got || !lk_same_shape(expected, got) || expected->dtype != got->dtype ||
         !lk_is_contiguous(expected) || !lk_is_contiguous(got)) {
-        snprintf(detail, DIGITS_DETAIL_MAX, "%s: there are no two tensors of one kind to compare", name);
+        snprintf(detail, DIGITS_DETAIL_MAX, "%s: there are no two tensors of one kind to compare",
+                 name);
         return false;
     }
     size_t size = lk_dtype_size(got->dtype);
     for (int64_t i = 0, n = lk_numel(got); i < n; i++) {
-        if (!memcmp((char *)got->data + (size_t)i * size, (char *)expected->data + (size_t)i * size, size)) continue;
+        if (!memcmp((char *)got->data + (size_t)i * size,
+                    (char *)expected->data + (size_t)i * size, size))
+            continue;
         char place[128];
         put_place(place, sizeof place, got, i);
-        lk_snprintf(detail, DIGITS_DETAIL_MAX, "%s %s is %.17g, expected %.17g", name, place, value_at(got, i),
-                    value_at(expected, i));
+        lk_snprintf(detail, DIGITS_DETAIL_MAX, "%s %s is %.17g, expected %.17g", name, place,
+                    value_at(got, i), value_at(expected, i));
         return false;
     }
     return true;
@@ -183,8 +197,8 @@ static void check_count(Module *model, DigitsOutcome *o, DigitsCheck *c)
     for (ParamIter it = lk_params(model); lk_params_next(&it);)
         if (!strstr(it.name, "lora")) count += lk_numel(it.tensor);
     c->holds = count == o->base_parameters;
-    snprintf(c->detail, sizeof c->detail, "%s parameters without LoRA, %s before", cli_thousands(count, now),
-             cli_thousands(o->base_parameters, before));
+    snprintf(c->detail, sizeof c->detail, "%s parameters without LoRA, %s before",
+             cli_thousands(count, now), cli_thousands(o->base_parameters, before));
 }
 
 static void check_originals(Module *model, const StateDict *originals, DigitsCheck *c, Error *err)
@@ -195,11 +209,14 @@ static void check_originals(Module *model, const StateDict *originals, DigitsChe
         c->holds = digits_same(e->name, e->tensor, original_of(model, e->name, err), c->detail);
     }
     if (c->holds)
-        snprintf(c->detail, sizeof c->detail, "the %d original tensors are unchanged, bit by bit", originals->count);
+        snprintf(c->detail, sizeof c->detail, "the %d original tensors are unchanged, bit by bit",
+                 originals->count);
 }
 
-/* Every weight that forward reads: with LoRA on, W + (B A) · scale; with LoRA off, the one from before LoRA. */
-static void check_weights(Tape *t, Module *model, bool on, const StateDict *originals, DigitsCheck *c)
+/* Every weight that forward reads: with LoRA on, W + (B A) · scale; with LoRA off, the one from
+ * before LoRA. */
+static void check_weights(Tape *t, Module *model, bool on, const StateDict *originals,
+                          DigitsCheck *c)
 {
     int count = 0;
     lk_enable_lora(model, NULL, on, NULL);
@@ -210,7 +227,8 @@ static void check_weights(Tape *t, Module *model, bool on, const StateDict *orig
         Tensor *expected = lk_state_dict_get(originals, name);
         if (on) {
             TapeMark mark = lk_tape_mark(t);
-            Tensor *update = lk_scale(t, lk_matmul(t, it.lora->lora_B, it.lora->lora_A), it.lora->scale);
+            Tensor *update =
+                lk_scale(t, lk_matmul(t, it.lora->lora_B, it.lora->lora_A), it.lora->scale);
             update = lk_tape_release(t, mark, update); /* B A is as large as the weight */
             expected = lk_add(t, lk_original(it.module, it.parameter), update);
         }
@@ -229,7 +247,8 @@ static void check_scores(const DigitsOutcome *o, DigitsCheck *c)
     for (int d = 0; c->holds && d < DIGITS_CLASSES; d++) {
         c->holds = o->off.wrong[d] == o->base.wrong[d];
         if (!c->holds)
-            snprintf(c->detail, sizeof c->detail, "wrong counts for the digit %d: %lld, expected %lld", d,
+            snprintf(c->detail, sizeof c->detail,
+                     "wrong counts for the digit %d: %lld, expected %lld", d,
                      (long long)o->off.wrong[d], (long long)o->base.wrong[d]);
     }
 }
@@ -238,7 +257,8 @@ bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutc
 {
     bool grad = lk_tape_set_grad(t, false);
     static const char *const names[DIGITS_CHECKS] = {
-        "parameter_count", "originals_unchanged", "effective_weights", "disabled_weights", "disabled_counts",
+        "parameter_count",  "originals_unchanged", "effective_weights",
+        "disabled_weights", "disabled_counts",
     };
     for (int i = 0; i < DIGITS_CHECKS; i++) o->checks[i].name = names[i];
     check_count(model, o, &o->checks[0]);
@@ -259,7 +279,7 @@ bool digits_print_checks(const DigitsOutcome *o)
     return ok;
 }
 
-/* ---- results ----------------------------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------------- */
 
 static double steps_per_second(const DigitsCurve *c)
 {
@@ -281,7 +301,8 @@ static void put_wrong(Results *f, const char *key, const DigitsScore *s)
 
 static void put_dial(Results *f, const DigitsOutcome *o)
 {
-    double scale[DIGITS_DIAL_STEPS + 1], accuracy[DIGITS_DIAL_STEPS + 1], target[DIGITS_DIAL_STEPS + 1];
+    double scale[DIGITS_DIAL_STEPS + 1], accuracy[DIGITS_DIAL_STEPS + 1],
+        target[DIGITS_DIAL_STEPS + 1];
     for (int i = 0; i <= DIGITS_DIAL_STEPS; i++) {
         scale[i] = o->dial[i].scale;
         accuracy[i] = o->dial[i].accuracy;
@@ -307,7 +328,8 @@ bool digits_write_json(const DigitsOutcome *o, Error *err)
     results_numbers(&f, "digits", count, digits);
     results_int(&f, "base_parameters", o->base_parameters);
     results_int(&f, "lora_parameters", o->lora_parameters);
-    results_number(&f, "increment_percent", 100.0 * (double)o->lora_parameters / (double)o->base_parameters);
+    results_number(&f, "increment_percent",
+                   100.0 * (double)o->lora_parameters / (double)o->base_parameters);
     results_object(&f, "accuracy");
     results_number(&f, "base", digits_accuracy(&o->base));
     results_number(&f, "lora_on", digits_accuracy(&o->on));
@@ -324,7 +346,8 @@ bool digits_write_json(const DigitsOutcome *o, Error *err)
     results_number(&f, "train_steps_per_second", steps_per_second(&o->training));
     results_number(&f, "lora_steps_per_second", steps_per_second(&o->tuning));
     results_object(&f, "checks");
-    for (int i = 0; i < DIGITS_CHECKS; i++) results_bool(&f, o->checks[i].name, o->checks[i].holds);
+    for (int i = 0; i < DIGITS_CHECKS; i++)
+        results_bool(&f, o->checks[i].name, o->checks[i].holds);
     results_object_end(&f);
     return results_close(&f, err);
 }

@@ -11,19 +11,24 @@ int64_t digits_target_wrong(const DigitsOutcome *o, const DigitsScore *s);
 enum { DIGITS_LIST_TEXT = 3 * DIGITS_CLASSES };
 const char *digits_list(const DigitsOutcome *o, char text[DIGITS_LIST_TEXT]);
 
-void digits_print_score(const DigitsScore *s);         /* accuracy and ten wrong counts */
-void digits_print_layers(Module *model, int64_t base); /* shapes and counts, with LoRA if it is there already */
-void digits_print_summary(const DigitsOutcome *o);     /* the three states in one table */
+void digits_print_score(const DigitsScore *s); /* accuracy and ten wrong counts */
+/* shapes and counts, with LoRA if it is there already */
+void digits_print_layers(Module *model, int64_t base);
+void digits_print_summary(const DigitsOutcome *o); /* the three states in one table */
 void digits_print_dial(const DigitsOutcome *o);
-/* Whether all digits and the learned ones are recognised better at place i of the dial than without LoRA. */
+/* Whether all digits and the learned ones are recognised better at place i of the dial than
+ * without LoRA. */
 bool digits_both_better(const DigitsOutcome *o, int i);
 
 /* Fills o->checks; originals is the network's state from before LoRA. */
-bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutcome *o, Error *err);
+bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutcome *o,
+                  Error *err);
 /* Prints the checks; whether all hold. */
 bool digits_print_checks(const DigitsOutcome *o);
-/* Whether both have the same bits; if not, detail names the tensor, the first element that differs, both values. */
-bool digits_same(const char *name, const Tensor *expected, const Tensor *got, char detail[DIGITS_DETAIL_MAX]);
+/* Whether both have the same bits; if not, detail names the tensor, the first element that
+ * differs, both values. */
+bool digits_same(const char *name, const Tensor *expected, const Tensor *got,
+                 char detail[DIGITS_DETAIL_MAX]);
 
 /* The file of --json. */
 bool digits_write_json(const DigitsOutcome *o, Error *err);

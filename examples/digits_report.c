@@ -11,7 +11,7 @@
 #include "examples/page.h"
 #include "examples/results.h"
 
-/* ---- states and errors ------------------------------------------------------------------------------------------- */
+/* ---- states and errors ---------------------------------------------------------------------- */
 
 static const char *const state_names[] = { "base", "LoRA on", "LoRA off" };
 
@@ -19,20 +19,32 @@ static void write_summary(FILE *out, const DigitsOutcome *o)
 {
     char digits[DIGITS_LIST_TEXT], added[32], base[32];
     bool several = strchr(digits_list(o, digits), ',') != NULL;
-    lk_fprintf(out, "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digit%s %s, with %s parameters "
+    lk_fprintf(out,
+               "<h1>%s</h1>\n<p>LoRA of rank %lld taught a trained network the digit%s %s, with "
+               "%s parameters "
                "beside "
-               "its %s (%.3f&nbsp;%%). ", o->notebook->name, (long long)o->options->rank, several ? "s" : "", digits,
+               "its %s (%.3f&nbsp;%%). ",
+               o->notebook->name, (long long)o->options->rank, several ? "s" : "", digits,
                cli_thousands(o->lora_parameters, added), cli_thousands(o->base_parameters, base),
                100.0 * (double)o->lora_parameters / (double)o->base_parameters);
     const DigitsScore *score[] = { &o->base, &o->on, &o->off };
     char wrong[3][32];
     for (int s = 0; s < 3; s++) cli_thousands(digits_target_wrong(o, score[s]), wrong[s]);
-    lk_fprintf(out, "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on all digits: "
-               "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n", several ? "them" : "it", wrong[0], wrong[1], wrong[2],
-               100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on), 100 * digits_accuracy(&o->off));
-    fprintf(out, "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: overall accuracy "
-            "usually falls at scale 1, and whether some scale improves both depends on the seed. The dial below shows "
-            "it.</p>\n", o->rendered ? "rendered digits (no MNIST was found)" : "MNIST", (long long)o->options->seed);
+    lk_fprintf(out,
+               "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on "
+               "all digits: "
+               "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n",
+               several ? "them" : "it", wrong[0], wrong[1], wrong[2],
+               100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on),
+               100 * digits_accuracy(&o->off));
+    fprintf(out,
+            "<p class=\"soft\">Trained and tested on %s; seed %lld. An expert pays elsewhere: "
+            "overall accuracy "
+            "usually falls at scale 1, and whether some scale improves both depends on the seed. "
+            "The dial below shows "
+            "it.</p>\n",
+            o->rendered ? "rendered digits (no MNIST was found)" : "MNIST",
+            (long long)o->options->seed);
 }
 
 static void write_wrong(FILE *out, const DigitsOutcome *o)
@@ -43,21 +55,26 @@ static void write_wrong(FILE *out, const DigitsOutcome *o)
     for (int d = 0; d < DIGITS_CLASSES; d++)
         for (int s = 0; s < 3; s++) value[d * 3 + s] = (double)score[s]->wrong[d];
     fputs("<h2>Wrong answers per digit</h2>\n", out);
-    chart_bars(out, "Wrong answers per digit, for the three states", "digit", DIGITS_CLASSES, 3, state_names, value);
+    chart_bars(out, "Wrong answers per digit, for the three states", "digit", DIGITS_CLASSES, 3,
+               state_names, value);
     fputs("<table><tr><th>digit</th>", out);
     for (int s = 0; s < 3; s++) fprintf(out, "<th>%s</th>", state_names[s]);
     fputs("</tr>\n", out);
     for (int d = 0; d < DIGITS_CLASSES; d++) {
-        fprintf(out, o->target[d] ? "<tr class=\"learned\"><td>%d, learned</td>" : "<tr><td>%d</td>", d);
-        for (int s = 0; s < 3; s++) fprintf(out, "<td>%s</td>", cli_thousands(score[s]->wrong[d], number));
+        fprintf(out,
+                o->target[d] ? "<tr class=\"learned\"><td>%d, learned</td>" : "<tr><td>%d</td>",
+                d);
+        for (int s = 0; s < 3; s++)
+            fprintf(out, "<td>%s</td>", cli_thousands(score[s]->wrong[d], number));
         fputs("</tr>\n", out);
     }
     fputs("<tr><td>accuracy</td>", out);
-    for (int s = 0; s < 3; s++) lk_fprintf(out, "<td>%.2f %%</td>", 100 * digits_accuracy(score[s]));
+    for (int s = 0; s < 3; s++)
+        lk_fprintf(out, "<td>%.2f %%</td>", 100 * digits_accuracy(score[s]));
     fputs("</tr></table>\n", out);
 }
 
-/* ---- the dial ---------------------------------------------------------------------------------------------------- */
+/* ---- the dial ------------------------------------------------------------------------------- */
 
 static void write_dial(FILE *out, const DigitsOutcome *o)
 {
@@ -71,21 +88,33 @@ static void write_dial(FILE *out, const DigitsOutcome *o)
         low = fmin(low, fmin(o->dial[i].accuracy, o->dial[i].target_accuracy));
         if (o->dial[i].accuracy > best->accuracy) best = &o->dial[i];
     }
-    const ChartLine lines[] = { { "all digits", 0, POINTS, x, all }, { "the learned digits", 1, POINTS, x, target } };
-    fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 (as trained) and "
-          "beyond. ", out);
-    if (best == &o->dial[0]) fputs("Here no scale improves the accuracy on all digits.</p>\n", out);
-    else lk_fprintf(out, "The accuracy on all digits is best at scale %.1f: %.2f&nbsp;%% instead of "
-                    "%.2f&nbsp;%%.</p>\n", best->scale, 100 * best->accuracy, 100 * o->dial[0].accuracy);
-    chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines, 100 * low, 100, " %");
-    fputs("<table><tr><th>scale</th><th>all digits</th><th>learned digits</th><th>both better</th></tr>\n", out);
+    const ChartLine lines[] = { { "all digits", 0, POINTS, x, all },
+                                { "the learned digits", 1, POINTS, x, target } };
+    fputs("<h2>The specialisation dial</h2>\n<p>The adapter's effect turned up from 0 (off) to 1 "
+          "(as trained) and "
+          "beyond. ",
+          out);
+    if (best == &o->dial[0])
+        fputs("Here no scale improves the accuracy on all digits.</p>\n", out);
+    else
+        lk_fprintf(out,
+                   "The accuracy on all digits is best at scale %.1f: %.2f&nbsp;%% instead of "
+                   "%.2f&nbsp;%%.</p>\n",
+                   best->scale, 100 * best->accuracy, 100 * o->dial[0].accuracy);
+    chart_lines(out, "Accuracy as the adapter's scale grows", "scale of the adapter", 2, lines,
+                100 * low, 100, " %");
+    fputs("<table><tr><th>scale</th><th>all digits</th><th>learned digits</th><th>both "
+          "better</th></tr>\n",
+          out);
     for (int i = 0; i < POINTS; i++)
-        lk_fprintf(out, "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td><td class=\"ok\">%s</td></tr>\n", x[i],
-                   all[i], target[i], digits_both_better(o, i) ? "✓" : "");
+        lk_fprintf(
+            out,
+            "<tr><td>%.1f</td><td>%.2f %%</td><td>%.2f %%</td><td class=\"ok\">%s</td></tr>\n",
+            x[i], all[i], target[i], digits_both_better(o, i) ? "✓" : "");
     fputs("</table>\n", out);
 }
 
-/* ---- losses ------------------------------------------------------------------------------------------------------ */
+/* ---- losses --------------------------------------------------------------------------------- */
 
 /* A curve of thousands of batches as at most 150 means. */
 static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int color)
@@ -103,24 +132,26 @@ static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int
         y[p] = sum / (double)(to - from);
         high = fmax(high, y[p]);
     }
-    lk_fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s batches in %.1f s; ", title, cli_thousands(c->count, batches),
-               c->seconds);
+    lk_fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s batches in %.1f s; ", title,
+               cli_thousands(c->count, batches), c->seconds);
     if (points == c->count) fputs("one point a batch.</p>\n", out);
     else fprintf(out, "each of %d points is the mean of its share.</p>\n", POINTS);
     const ChartLine line = { "loss", color, points, x, y };
     chart_lines(out, title, "batch", 1, &line, 0, high, "");
 }
 
-/* ---- images ------------------------------------------------------------------------------------------------------ */
+/* ---- images --------------------------------------------------------------------------------- */
 
 static void write_digit(FILE *out, const DigitsOutcome *o, int64_t i)
 {
     uint8_t rgb[DIGITS_PIXELS * 3];
     char text[96];
     int label = (int)lk_dataset_label(o->test, i);
-    const uint8_t *pixel = (const uint8_t *)o->test->x->data + lk_dataset_row(o->test, i) * DIGITS_PIXELS;
+    const uint8_t *pixel =
+        (const uint8_t *)o->test->x->data + lk_dataset_row(o->test, i) * DIGITS_PIXELS;
     for (int p = 0; p < DIGITS_PIXELS; p++) memset(rgb + 3 * p, pixel[p], 3);
-    snprintf(text, sizeof text, "a %d, base says %d, LoRA says %d", label, o->base.predicted[i], o->on.predicted[i]);
+    snprintf(text, sizeof text, "a %d, base says %d, LoRA says %d", label, o->base.predicted[i],
+             o->on.predicted[i]);
     fputs("<figure>", out);
     chart_image(out, 28, 28, rgb, text, "digit");
     fprintf(out, "<br>%d → <b>%d</b></figure>\n", o->base.predicted[i], o->on.predicted[i]);
@@ -137,8 +168,8 @@ static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
         found += fixed ? !was && is : was && !is;
     }
     char number[32];
-    fprintf(out, "<h2>%s by LoRA: %s image%s</h2>\n", fixed ? "Fixed" : "Broken", cli_thousands(found, number),
-            found == 1 ? "" : "s");
+    fprintf(out, "<h2>%s by LoRA: %s image%s</h2>\n", fixed ? "Fixed" : "Broken",
+            cli_thousands(found, number), found == 1 ? "" : "s");
     if (found > SHOWN) fprintf(out, "<p class=\"soft\">The first %d: ", SHOWN);
     else fputs("<p class=\"soft\">", out);
     fprintf(out, "the base's answer → <b>LoRA's</b>, which is %s.</p>\n<div class=\"cards\">\n",
@@ -153,11 +184,12 @@ static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
     fputs("</div>\n", out);
 }
 
-/* ---- ΔW ---------------------------------------------------------------------------------------------------------- */
+/* ---- ΔW ------------------------------------------------------------------------------------- */
 
 enum { RANK_MAX = 64 };
 
-/* Jacobi: turns the symmetric n × n matrix a into diagonal form; the columns of v are its eigenvectors. */
+/* Jacobi: turns the symmetric n × n matrix a into diagonal form; the columns of v are its
+ * eigenvectors. */
 static void diagonalize(int n, double a[RANK_MAX][RANK_MAX], double v[RANK_MAX][RANK_MAX])
 {
     for (int i = 0; i < n; i++)
@@ -182,22 +214,23 @@ static void diagonalize(int n, double a[RANK_MAX][RANK_MAX], double v[RANK_MAX][
             }
 }
 
-static double at(const Tensor *x, int64_t i, int64_t j)
-{
-    return lk_at(x, LK_INDEX(i, j));
-}
+static double at(const Tensor *x, int64_t i, int64_t j) { return lk_at(x, LK_INDEX(i, j)); }
 
-/* Singular values of scale · B A without forming it: with BᵀB = V D Vᵀ they are scale · √eig(√D Vᵀ A Aᵀ V √D). */
+/* Singular values of scale · B A without forming it: with BᵀB = V D Vᵀ they are scale · √eig(√D Vᵀ
+ * A Aᵀ V √D). */
 static int singular_values(const DigitsDelta *d, double sigma[RANK_MAX])
 {
-    static double g[RANK_MAX][RANK_MAX], v[RANK_MAX][RANK_MAX], h[RANK_MAX][RANK_MAX], m[RANK_MAX][RANK_MAX];
+    static double g[RANK_MAX][RANK_MAX], v[RANK_MAX][RANK_MAX], h[RANK_MAX][RANK_MAX],
+        m[RANK_MAX][RANK_MAX];
     int r = (int)d->A->shape[0];
     if (r > RANK_MAX) return 0;
     for (int i = 0; i < r; i++)
         for (int j = 0; j < r; j++) {
             g[i][j] = h[i][j] = 0;
-            for (int64_t k = 0; k < d->B->shape[0]; k++) g[i][j] += at(d->B, k, i) * at(d->B, k, j);
-            for (int64_t k = 0; k < d->A->shape[1]; k++) h[i][j] += at(d->A, i, k) * at(d->A, j, k);
+            for (int64_t k = 0; k < d->B->shape[0]; k++)
+                g[i][j] += at(d->B, k, i) * at(d->B, k, j);
+            for (int64_t k = 0; k < d->A->shape[1]; k++)
+                h[i][j] += at(d->A, i, k) * at(d->A, j, k);
         }
     diagonalize(r, g, v);
     for (int i = 0; i < r; i++)
@@ -240,16 +273,21 @@ static void write_heat_map(FILE *out, const DigitsDelta *d)
         }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < columns; j++) {
-            double x = value[i][j] / largest, far = sqrt(fabs(x)); /* the root shows small entries too */
+            /* the root shows small entries too */
+            double x = value[i][j] / largest, far = sqrt(fabs(x));
             static const double end[2][3] = { { 0, 114, 178 }, { 213, 94, 0 } };
             for (int c = 0; c < 3; c++)
-                rgb[(i * columns + j) * 3 + c] = (uint8_t)lround(250 + (end[x > 0][c] - 250) * far);
+                rgb[(i * columns + j) * 3 + c] =
+                    (uint8_t)lround(250 + (end[x > 0][c] - 250) * far);
         }
     char text[96];
     lk_snprintf(text, sizeof text, "change of %s.weight, largest entry %.3g", d->layer, largest);
     chart_image(out, columns, rows, rgb, text, "map");
-    lk_fprintf(out, "<p class=\"soft\">%d × %d of %s × %s entries; blue below 0, orange above, largest %.3g</p>\n",
-               rows, columns, cli_thousands(d->B->shape[0], text), cli_thousands(d->A->shape[1], text + 32), largest);
+    lk_fprintf(out,
+               "<p class=\"soft\">%d × %d of %s × %s entries; blue below 0, orange above, largest "
+               "%.3g</p>\n",
+               rows, columns, cli_thousands(d->B->shape[0], text),
+               cli_thousands(d->A->shape[1], text + 32), largest);
 }
 
 static void write_deltas(FILE *out, const DigitsOutcome *o)
@@ -267,7 +305,7 @@ static void write_deltas(FILE *out, const DigitsOutcome *o)
     fputs("</div>\n", out);
 }
 
-/* ---- the page ---------------------------------------------------------------------------------------------------- */
+/* ---- the page ------------------------------------------------------------------------------- */
 
 static void write_page(FILE *out, const DigitsOutcome *o)
 {

@@ -4,8 +4,8 @@
 
 #include "examples/digits_lora.h"
 
-/* One self-contained HTML file (inline SVG, no network, light and dark, readable on a phone). It is either complete or
- * not there. Errors: LK_EIO, LK_EMEMORY. */
+/* One self-contained HTML file (inline SVG, no network, light and dark, readable on a phone). It
+ * is either complete or not there. Errors: LK_EIO, LK_EMEMORY. */
 bool digits_report(const DigitsOutcome *o, const char *path, Error *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* ex1_lora_layer - exercise 1: LoRALayer, y = alpha (x A B).
  *
- * The notebook's class LoRALayer is in nn/lora.c. Its B is 0 at first, so the layer adds nothing until B is changed.
- * The notebook looks at one output; the check below recomputes it with plain loops, where every size differs and alpha
- * is not 1, and compares all gradients with central differences. The main is in examples/exercise.c. */
+ * The notebook's class LoRALayer is in nn/lora.c. Its B is 0 at first, so the layer adds nothing
+ * until B is changed. The notebook looks at one output; the check below recomputes it with plain
+ * loops, where every size differs and alpha is not 1, and compares all gradients with central
+ * differences. The main is in examples/exercise.c. */
 #include "examples/exercise.h"
 #include "nn/lora.h"
 
@@ -28,7 +29,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     return cli_ok(t, err) && ok;
 }
 
-/* ---- what the notebook's test leaves open ----------------------------------------------------------------------- */
+/* ---- what the notebook's test leaves open --------------------------------------------------- */
 
 enum { ROWS = 4, IN = 5, OUT = 3, RANK = 2 };
 static const double ALPHA = 0.5;
@@ -39,7 +40,8 @@ static double lora_by_loops(const LoRALayer *lora, const Tensor *x, int64_t i, i
     double sum = 0.0;
     for (int64_t k = 0; k < IN; k++)
         for (int64_t r = 0; r < RANK; r++)
-            sum += lk_at(x, LK_INDEX(i, k)) * lk_at(lora->A, LK_INDEX(k, r)) * lk_at(lora->B, LK_INDEX(r, j));
+            sum += lk_at(x, LK_INDEX(i, k)) * lk_at(lora->A, LK_INDEX(k, r)) *
+                   lk_at(lora->B, LK_INDEX(r, j));
     return ALPHA * sum;
 }
 
@@ -53,10 +55,12 @@ static bool check(Tape *t, Rng *rng, Error *err)
         lk_normal_(lora->B, 0.0, 1.0, rng);
         Tensor *y = lk_forward(t, m, x), *expected = lk_zeros(t, LK_F64, LK_SHAPE(ROWS, OUT));
         for (int64_t i = 0; expected && i < ROWS; i++)
-            for (int64_t j = 0; j < OUT; j++) ((double *)expected->data)[i * OUT + j] = lora_by_loops(lora, x, i, j);
+            for (int64_t j = 0; j < OUT; j++)
+                ((double *)expected->data)[i * OUT + j] = lora_by_loops(lora, x, i, j);
         double difference = largest_difference(t, y, expected);
         ok = true;
-        cli_verify(&ok, difference <= 1e-12, "B is not 0: the output is alpha (x A B) by plain loops (difference %.1g)",
+        cli_verify(&ok, difference <= 1e-12,
+                   "B is not 0: the output is alpha (x A B) by plain loops (difference %.1g)",
                    difference);
         verify_gradients(&ok, m, x);
     }
@@ -72,7 +76,4 @@ static const Exercise exercise = {
     .check = check,
 };
 
-int main(int argc, char **argv)
-{
-    return exercise_main(&exercise, argc, argv);
-}
+int main(int argc, char **argv) { return exercise_main(&exercise, argc, argv); }

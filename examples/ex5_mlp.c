@@ -1,9 +1,10 @@
-/* ex5_mlp - exercise 5: a three-layer MLP, and a deep copy of it whose Linears become LinearWithLoRAMerged.
+/* ex5_mlp - exercise 5: a three-layer MLP, and a deep copy of it whose Linears become
+ * LinearWithLoRAMerged.
  *
- * The notebook's class MultilayerPerceptron is in examples/mlp.c. The architecture is printed because the exercise asks
- * for it. The equal outputs that the notebook shows need no LoRA at all; the check below lets the B of one layer after
- * the other differ from 0, looks whether the original stays what it was, and compares with the same network in the form
- * of LinearWithLoRA. */
+ * The notebook's class MultilayerPerceptron is in examples/mlp.c. The architecture is printed
+ * because the exercise asks for it. The equal outputs that the notebook shows need no LoRA at all;
+ * the check below lets the B of one layer after the other differ from 0, looks whether the
+ * original stays what it was, and compares with the same network in the form of LinearWithLoRA. */
 #include "examples/exercise.h"
 #include "examples/mlp.h"
 #include "nn/lora.h"
@@ -13,13 +14,15 @@
 static bool add_lora(Module *layers, int i, int64_t rank, double alpha, Rng *rng, Error *err)
 {
     Module *linear = lk_retain(lk_sequential_at(layers, i, err));
-    return lk_sequential_set(layers, i, lk_linear_with_lora_merged_new(linear, rank, alpha, rng, err), err);
+    return lk_sequential_set(layers, i,
+                             lk_linear_with_lora_merged_new(linear, rank, alpha, rng, err), err);
 }
 
 static bool add_lora_to_all(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err)
 {
     Module *layers = mlp_layers(mlp);
-    return add_lora(layers, 0, rank, alpha, rng, err) && add_lora(layers, 2, rank, alpha, rng, err) &&
+    return add_lora(layers, 0, rank, alpha, rng, err) &&
+           add_lora(layers, 2, rank, alpha, rng, err) &&
            add_lora(layers, 4, rank, alpha, rng, err);
 }
 
@@ -40,18 +43,21 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     return cli_ok(t, err);
 }
 
-/* ---- what the notebook's test leaves open ----------------------------------------------------------------------- */
+/* ---- what the notebook's test leaves open --------------------------------------------------- */
 
 enum { ROWS = 4, IN = 5, OUT = 3 };
 
-/* A copy of the LoRA network in the other form: LinearWithLoRA around the same weights, A and B. */
+/* A copy of the LoRA network in the other form: LinearWithLoRA around the same weights, A and
+ * B. */
 static Module *unmerged_copy(Module *mlp_lora, Rng *rng, Error *err)
 {
     Module *copy = lk_deepcopy(mlp_lora, err), *layers = mlp_layers(copy);
     bool ok = copy;
     for (int i = 0; ok && i <= 4; i += 2) {
-        LinearWithLoRAMerged *merged = lk_as_linear_with_lora_merged(lk_sequential_at(layers, i, err));
-        Module *m = merged ? lk_linear_with_lora_new(lk_retain(merged->linear), 1, 1.0, rng, err) : NULL;
+        LinearWithLoRAMerged *merged =
+            lk_as_linear_with_lora_merged(lk_sequential_at(layers, i, err));
+        Module *m =
+            merged ? lk_linear_with_lora_new(lk_retain(merged->linear), 1, 1.0, rng, err) : NULL;
         ok = m && lk_module_set(&lk_as_linear_with_lora(m)->lora, lk_retain(merged->lora), err);
         ok = lk_sequential_set(layers, i, m, err) && ok; /* last: it frees merged */
     }
@@ -64,22 +70,27 @@ static bool check_copy(Tape *t, Module *mlp, Module *mlp_lora, Tensor *x, Rng *r
 {
     Tensor *before = lk_forward(t, mlp, x), *y = lk_forward(t, mlp_lora, x);
     bool ok = true;
-    cli_verify(&ok, before && y && lk_equal(before, y), "B = 0: the outputs are equal to the last bit");
+    cli_verify(&ok, before && y && lk_equal(before, y),
+               "B = 0: the outputs are equal to the last bit");
     for (int i = 0; i <= 4; i += 2) {
-        LinearWithLoRAMerged *layer = lk_as_linear_with_lora_merged(lk_sequential_at(mlp_layers(mlp_lora), i, err));
+        LinearWithLoRAMerged *layer =
+            lk_as_linear_with_lora_merged(lk_sequential_at(mlp_layers(mlp_lora), i, err));
         lk_normal_(lk_as_lora_layer(layer->lora)->B, 0.0, 1.0, rng);
         Tensor *changed = lk_forward(t, mlp_lora, x);
         double moved = largest_difference(t, y, changed);
-        cli_verify(&ok, moved > 1e-3, "B of layer %d is not 0 now: the output moves by up to %.2f", i, moved);
+        cli_verify(&ok, moved > 1e-3, "B of layer %d is not 0 now: the output moves by up to %.2f",
+                   i, moved);
         y = changed;
     }
     Tensor *after = lk_forward(t, mlp, x);
-    cli_verify(&ok, before && after && lk_equal(before, after), "the original is unchanged: the copy shares nothing");
+    cli_verify(&ok, before && after && lk_equal(before, after),
+               "the original is unchanged: the copy shares nothing");
 
     Module *other = unmerged_copy(mlp_lora, rng, err);
     double difference = largest_difference(t, y, lk_forward(t, other, x));
     lk_free(other);
-    cli_verify(&ok, difference <= 1e-12, "LinearWithLoRA with the same A and B gives the same (difference %.1g)",
+    cli_verify(&ok, difference <= 1e-12,
+               "LinearWithLoRA with the same A and B gives the same (difference %.1g)",
                difference);
     verify_gradients(&ok, mlp_lora, x);
     return ok;
@@ -104,7 +115,4 @@ static const Exercise exercise = {
     .check = check,
 };
 
-int main(int argc, char **argv)
-{
-    return exercise_main(&exercise, argc, argv);
-}
+int main(int argc, char **argv) { return exercise_main(&exercise, argc, argv); }

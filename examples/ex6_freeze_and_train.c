@@ -1,8 +1,9 @@
 /* ex6_freeze_and_train - exercise 6: freeze the Linears, train only A and B.
  *
- * Goes on with the network of exercise 5, as the notebook does: its draws come first, the test input of exercise 5
- * among them. lk_freeze_linears (nn/walk.c) is the notebook's freeze_linear_layers. Three epochs that lower the loss by
- * a hundredth prove little; the check below trains on, and compares every frozen weight with its original. */
+ * Goes on with the network of exercise 5, as the notebook does: its draws come first, the test
+ * input of exercise 5 among them. lk_freeze_linears (nn/walk.c) is the notebook's
+ * freeze_linear_layers. Three epochs that lower the loss by a hundredth prove little; the check
+ * below trains on, and compares every frozen weight with its original. */
 #include <string.h>
 
 #include "examples/exercise.h"
@@ -22,11 +23,13 @@ typedef struct Training {
 static bool training_new(Training *s, Tape *t, Rng *rng, Error *err)
 {
     *s = (Training){ .mlp = mlp_new(FEATURES, 8, 6, CLASSES, rng, err) };
-    lk_randn(t, rng, LK_F32, LK_SHAPE(1, FEATURES)); /* exercise 5's input: only its numbers are used up */
+    /* exercise 5's input: only its numbers are used up */
+    lk_randn(t, rng, LK_F32, LK_SHAPE(1, FEATURES));
     s->mlp_lora = lk_deepcopy(s->mlp, err);
     if (!mlp_add_lora(s->mlp_lora, 2, 1.0, rng, err)) return false;
     lk_freeze_linears(s->mlp_lora);
-    /* What an operation makes lives until the next lk_tape_reset; the samples have to outlive every step. */
+    /* What an operation makes lives until the next lk_tape_reset; the samples have to outlive
+     * every step. */
     s->x = lk_clone(lk_randn(t, rng, LK_F32, LK_SHAPE(SAMPLES, FEATURES)), err);
     s->y = lk_clone(lk_randint(t, rng, 0, CLASSES, LK_SHAPE(SAMPLES)), err);
     s->optimizer = lk_adam_new(lk_trainable_parameters(s->mlp_lora, err), 0.01, err);
@@ -42,7 +45,8 @@ static void training_free(Training *s)
     lk_free(s->mlp);
 }
 
-/* One epoch: all samples in one batch. Returns the loss before the step; the gradients stay for who wants to look. */
+/* One epoch: all samples in one batch. Returns the loss before the step; the gradients stay for
+ * who wants to look. */
 static bool train_epoch(Training *s, Tape *t, double *loss, Error *err)
 {
     lk_tape_reset(t);
@@ -72,7 +76,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     return cli_ok(t, err) && ok;
 }
 
-/* ---- what the notebook's test leaves open ----------------------------------------------------------------------- */
+/* ---- what the notebook's test leaves open --------------------------------------------------- */
 
 static int64_t count_correct(Training *s, Tape *t)
 {
@@ -82,7 +86,8 @@ static int64_t count_correct(Training *s, Tape *t)
     return right ? lk_count(right) : -1;
 }
 
-/* After the very first backward: frozen parameters have no gradient; that of A is x^T (dy B^T) = 0 as long as B is. */
+/* After the very first backward: frozen parameters have no gradient; that of A is x^T (dy B^T) = 0
+ * as long as B is. */
 static void check_first_gradients(bool *ok, Module *mlp_lora)
 {
     bool frozen = true, at_b = true, at_a = true;
@@ -94,7 +99,8 @@ static void check_first_gradients(bool *ok, Module *mlp_lora)
         else at_a = at_a && gradient && lk_count(gradient) == 0;
     }
     cli_verify(ok, frozen, "no frozen parameter gets a gradient");
-    cli_verify(ok, at_b && at_a, "with B = 0 the gradient of every B is not 0, that of every A is");
+    cli_verify(ok, at_b && at_a,
+               "with B = 0 the gradient of every B is not 0, that of every A is");
 }
 
 /* Every Linear of the copy still equals its original to the last bit, and every B has left 0. */
@@ -105,13 +111,15 @@ static void check_weights(bool *ok, Training *s, Error *err)
         char path[LK_NAME_MAX];
         snprintf(path, sizeof path, "layers.%d", 2 * i);
         const Linear *linear = lk_as_linear(lk_module_at(s->mlp, path, err));
-        const LinearWithLoRAMerged *m = lk_as_linear_with_lora_merged(lk_module_at(s->mlp_lora, path, err));
+        const LinearWithLoRAMerged *m =
+            lk_as_linear_with_lora_merged(lk_module_at(s->mlp_lora, path, err));
         const Linear *frozen = m ? lk_as_linear(m->linear) : NULL;
         if (!linear || !frozen) continue;
         equal += lk_equal(linear->weight, frozen->weight) && lk_equal(linear->bias, frozen->bias);
         moved += lk_count(lk_as_lora_layer(m->lora)->B) > 0;
     }
-    cli_verify(ok, equal == LAYERS, "the weights and biases of %lld of %d Linears are unchanged, bit by bit",
+    cli_verify(ok, equal == LAYERS,
+               "the weights and biases of %lld of %d Linears are unchanged, bit by bit",
                (long long)equal, LAYERS);
     cli_verify(ok, moved == LAYERS, "%lld of %d B have left 0", (long long)moved, LAYERS);
 }
@@ -124,11 +132,13 @@ static bool check(Tape *t, Rng *rng, Error *err)
     int64_t correct = ok ? count_correct(&s, t) : 0;
     if (ok && train_epoch(&s, t, &first, err)) {
         check_first_gradients(&ok, s.mlp_lora);
-        for (int epoch = 1; err->code == LK_OK && epoch < MORE_EPOCHS; epoch++) train_epoch(&s, t, &loss, err);
+        for (int epoch = 1; err->code == LK_OK && epoch < MORE_EPOCHS; epoch++)
+            train_epoch(&s, t, &loss, err);
         check_weights(&ok, &s, err);
-        cli_verify(&ok, loss < 0.9 * first, "%d epochs: the loss falls from %.4f to %.4f", MORE_EPOCHS, first, loss);
-        printf("      accuracy on the %d samples: %lld right before, %lld after\n", SAMPLES, (long long)correct,
-               (long long)count_correct(&s, t));
+        cli_verify(&ok, loss < 0.9 * first, "%d epochs: the loss falls from %.4f to %.4f",
+                   MORE_EPOCHS, first, loss);
+        printf("      accuracy on the %d samples: %lld right before, %lld after\n", SAMPLES,
+               (long long)correct, (long long)count_correct(&s, t));
     }
     training_free(&s);
     return cli_ok(t, err) && ok;
@@ -141,7 +151,4 @@ static const Exercise exercise = {
     .check = check,
 };
 
-int main(int argc, char **argv)
-{
-    return exercise_main(&exercise, argc, argv);
-}
+int main(int argc, char **argv) { return exercise_main(&exercise, argc, argv); }

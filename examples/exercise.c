@@ -1,4 +1,5 @@
-/* exercise.c - the main of the six exercises and their helpers; the exercises themselves are ex1_… to ex6_…. */
+/* exercise.c - the main of the six exercises and their helpers; the exercises themselves are ex1_…
+ * to ex6_…. */
 #include "examples/exercise.h"
 
 #include <math.h>
@@ -12,7 +13,9 @@ static const CliOption options[] = { CLI_SEED(Options), CLI_END };
 
 int exercise_main(const Exercise *exercise, int argc, char **argv)
 {
-    const CliProgram program = { .name = exercise->name, .about = exercise->about, .options = options };
+    const CliProgram program = { .name = exercise->name,
+                                 .about = exercise->about,
+                                 .options = options };
     Options o = { .seed = 0 };
     cli_parse(&program, argc, argv, &o);
 
@@ -27,7 +30,8 @@ int exercise_main(const Exercise *exercise, int argc, char **argv)
     if (ok) {
         cli_line();
         ok = exercise->check(t, &rng, &err);
-        if (err.code == LK_OK) printf("%s: %s\n", exercise->name, ok ? "all checks passed" : "A CHECK FAILED");
+        if (err.code == LK_OK)
+            printf("%s: %s\n", exercise->name, ok ? "all checks passed" : "A CHECK FAILED");
     }
     lk_tape_free(t);
     return cli_exit(&program, ok, &err);
@@ -46,10 +50,11 @@ void verify_gradients(bool *ok, Module *m, Tensor *x)
     GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
     GradcheckReport r;
     if (lk_gradcheck_module(m, x, &strict, &r) && r.checked > 0)
-        cli_verify(ok, true, "%lld gradients equal central differences (worst error: %.1g of the tolerance, at %s)",
-                   (long long)r.checked, r.worst, r.name);
-    else
-        cli_verify(ok, false, "gradients: %s", r.message);
+        cli_verify(
+            ok, true,
+            "%lld gradients equal central differences (worst error: %.1g of the tolerance, at %s)",
+            (long long)r.checked, r.worst, r.name);
+    else cli_verify(ok, false, "gradients: %s", r.message);
 }
 
 double largest_difference(Tape *t, Tensor *a, Tensor *b)

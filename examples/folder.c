@@ -1,6 +1,6 @@
-/* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: whoever looks, and
- * whenever the machine stops, there is the old content or the new one. Who uses it: the Trainer's checkpoints,
- * roberta_sst2.c, roberta_pretrain.c. */
+/* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place:
+ * whoever looks, and whenever the machine stops, there is the old content or the new one. Who uses
+ * it: the Trainer's checkpoints, roberta_sst2.c, roberta_pretrain.c. */
 #include "examples/folder.h"
 
 #include <errno.h>
@@ -35,7 +35,8 @@ bool folder_make(const char *path, Error *err)
         mkdir(part, 0777); /* where this fails and has to work, the folder itself cannot be made */
         *c = '/';
     }
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) return folder_failed(path, "cannot be made", err);
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return folder_failed(path, "cannot be made", err);
     return (mkdtemp(probe) && rmdir(probe) == 0) || folder_failed(path, "cannot be written", err);
 }
 
@@ -53,7 +54,8 @@ bool folder_copy(const char *from, const char *to, const char *name, Error *err)
     FILE *in = fopen(source, "rb");
     if (!in) return folder_failed(source, "cannot be read", err);
     bool ok = lk_atomic_begin(&f, NULL, target, err);
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;) ok = lk_atomic_write(&f, buffer, n);
+    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;)
+        ok = lk_atomic_write(&f, buffer, n);
     if (ok && ferror(in)) ok = folder_failed(source, "cannot be read", err);
     fclose(in);
     return lk_atomic_end(&f, ok);
@@ -63,12 +65,14 @@ bool folder_copy(const char *from, const char *to, const char *name, Error *err)
 static bool put_in_place(const Folder *f, Error *err)
 {
     if (rename(f->temporary, f->path) == 0) return true;
-    if (errno != ENOTEMPTY && errno != EEXIST) return folder_failed(f->path, "cannot be written", err);
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return folder_failed(f->path, "cannot be written", err);
     if (lk_folder_replace(f->path, f->temporary)) {
         lk_folder_remove(f->temporary);
         return true;
     }
-    /* No swap here: the old one aside, and back if the new one cannot come. folder_begin ends what a kill left. */
+    /* No swap here: the old one aside, and back if the new one cannot come. folder_begin ends what
+     * a kill left. */
     if (rename(f->path, f->aside) != 0) return folder_failed(f->path, "cannot be replaced", err);
     if (rename(f->temporary, f->path) != 0) {
         folder_failed(f->path, "cannot be written", err);
@@ -90,7 +94,8 @@ bool folder_begin(Folder *f, const char *path, Error *err)
         snprintf(f->temporary, sizeof f->temporary, "%s.tmp", path) >= FOLDER_PATH_MAX ||
         snprintf(f->aside, sizeof f->aside, "%s.old.tmp", path) >= FOLDER_PATH_MAX)
         return lk_error_set(err, LK_EIO, "%.200s: %s", path, strerror(ENAMETOOLONG));
-    rename(f->aside, f->path); /* what a kill has left aside comes back, unless the new one was already there */
+    /* what a kill has left aside comes back, unless the new one was already there */
+    rename(f->aside, f->path);
     lk_folder_remove(f->aside);
     lk_folder_remove(f->temporary);
     return mkdir(f->temporary, 0777) == 0 || folder_failed(f->temporary, "cannot be made", err);

@@ -1,8 +1,10 @@
-/* lora_lab - the homework's last part, measured: full fine-tuning against LoRA, ranks, which Linears, seeds.
+/* lora_lab - the homework's last part, measured: full fine-tuning against LoRA, ranks, which
+ * Linears, seeds.
  *
- * Full fine-tuning comes first, with a base of its own for every seed. Then one frozen base is loaded and shared by all
- * adapters, one after the other: so no run's peak of memory has another one's base in it. JSON and page are written
- * after every run. What is measured is shown by examples/lora_lab_output.c. */
+ * Full fine-tuning comes first, with a base of its own for every seed. Then one frozen base is
+ * loaded and shared by all adapters, one after the other: so no run's peak of memory has another
+ * one's base in it. JSON and page are written after every run. What is measured is shown by
+ * examples/lora_lab_output.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,18 +27,23 @@ static const CliOption options[] = {
     CLI_MODEL(Options, task.model),
     CLI_SST2(Options, task.data),
     CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9,
-             "so many sentences of train.tsv, from its beginning; 0: all"),
+            "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
-    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "training sentences of a batch"),
-    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence; longer ones are cut"),
+    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536,
+            "training sentences of a batch"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20,
+            "tokens of a sentence; longer ones are cut"),
     CLI_INT("seeds", Options, seeds, "N", 1, LAB_SEEDS_MAX,
-             "runs of each kind of training; their seeds are --seed, --seed + 1, …"),
-    CLI_INT("rank", Options, rank, "N", 1, 32, "rank where ranks are not what is compared: 1, 2, 4, 8, 16 or 32"),
-    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "strength of LoRA, W + alpha A B: not divided by the rank"),
+            "runs of each kind of training; their seeds are --seed, --seed + 1, …"),
+    CLI_INT("rank", Options, rank, "N", 1, 32,
+            "rank where ranks are not what is compared: 1, 2, 4, 8, 16 or 32"),
+    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4,
+               "strength of LoRA, W + alpha A B: not divided by the rank"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of LoRA"),
-    CLI_DOUBLE("full-lr", Options, full_lr, "X", 0, 1, "highest learning rate of full fine-tuning"),
+    CLI_DOUBLE("full-lr", Options, full_lr, "X", 0, 1,
+               "highest learning rate of full fine-tuning"),
     CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1,
-             "part of the steps, 0 to 1, in which the learning rate rises; then it falls to 0"),
+               "part of the steps, 0 to 1, in which the learning rate rises; then it falls to 0"),
     CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX, "first seed"),
     CLI_THREADS(Options),
     CLI_JSON(Options),
@@ -45,7 +52,8 @@ static const CliOption options[] = {
 };
 static const CliProgram program = {
     .name = "lora_lab",
-    .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by group." SST2_PLACES,
+    .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by "
+             "group." SST2_PLACES,
     .options = options,
 };
 
@@ -53,14 +61,16 @@ static const int64_t all_ranks[] = { 1, 2, 4, 8, 16, 32 };
 static const LabMeasure groups[] = {
     { .name = "query, value", .targets = "query,value" },
     { .name = "all attention", .targets = "attention.*" },
-    { .name = "feed-forward", .targets = "intermediate.dense,output.dense,!attention.output.dense" },
+    { .name = "feed-forward",
+      .targets = "intermediate.dense,output.dense,!attention.output.dense" },
     { .name = "head", .targets = "classifier.*" },
 };
 enum { RANKS = sizeof all_ranks / sizeof all_ranks[0], GROUPS = sizeof groups / sizeof groups[0] };
 
-/* ---- peak memory ------------------------------------------------------------------------------------------------ */
+/* ---- peak memory ---------------------------------------------------------------------------- */
 
-/* Linux forgets the highest resident size when it is told so, and the next one is that of the next run. */
+/* Linux forgets the highest resident size when it is told so, and the next one is that of the next
+ * run. */
 static bool forget_peak(void)
 {
     FILE *f = fopen("/proc/self/clear_refs", "w");
@@ -77,7 +87,7 @@ static double peak_megabytes(void)
     return kilobytes / 1024;
 }
 
-/* ---- one run ---------------------------------------------------------------------------------------------------- */
+/* ---- one run -------------------------------------------------------------------------------- */
 
 /* The trained parameters as a file: what an adapter is, or a whole model. */
 static bool measure_file(Module *model, int64_t *bytes, Error *err)
@@ -85,14 +95,16 @@ static bool measure_file(Module *model, int64_t *bytes, Error *err)
     StateDict *trained = lk_state_dict_empty_new(err);
     bool ok = trained;
     for (ParamIter it = lk_params(model); ok && lk_params_next(&it);)
-        if (it.tensor->requires_grad) ok = lk_state_dict_add(trained, it.name, lk_retain(it.tensor), err);
+        if (it.tensor->requires_grad)
+            ok = lk_state_dict_add(trained, it.name, lk_retain(it.tensor), err);
     *bytes = ok ? lk_safetensors_size(trained, NULL, err) : -1;
     lk_state_dict_free(trained);
     return *bytes >= 0;
 }
 
 /* *rate: steps per second. */
-static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, double *rate, Error *err)
+static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, double *rate,
+                  Error *err)
 {
     Session s;
     TrainerLog log;
@@ -140,23 +152,25 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     Module *model = m->full ? base_new(task, o, err) : base;
     lk_manual_seed(&task->rng, (uint64_t)(o->task.seed + m->seeds));
     if (!model) return false;
-    bool ok = m->full || roberta_add_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
+    bool ok =
+        m->full || roberta_add_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
     m->parameters = lk_count_parameters(model);
     m->trainable = lk_count_trainable_parameters(model);
     m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
     double rate = 0;
     ok = ok && train(task, o, model, m, &rate, err);
-    m->peak_megabytes = forgotten ? peak_megabytes() : NAN; /* else it would be that of the largest run before */
+    /* else it would be that of the largest run before */
+    m->peak_megabytes = forgotten ? peak_megabytes() : NAN;
     if (m->full) lk_free(model);
     else roberta_remove_lora(model);
     if (ok)
         lk_printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
-                  (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1], m->loss[m->seeds - 1],
-                  rate);
+                  (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1],
+                  m->loss[m->seeds - 1], rate);
     return ok;
 }
 
-/* ---- the lab ---------------------------------------------------------------------------------------------------- */
+/* ---- the lab -------------------------------------------------------------------------------- */
 
 static void plan(const Options *o, Lab *lab)
 {
@@ -177,7 +191,8 @@ static void plan(const Options *o, Lab *lab)
 
 static bool write_results(const Options *o, const Lab *lab, Error *err)
 {
-    return (!o->json || lab_write_json(lab, o->json, err)) && (!o->report || lab_write_page(lab, o->report, err));
+    return (!o->json || lab_write_json(lab, o->json, err)) &&
+           (!o->report || lab_write_page(lab, o->report, err));
 }
 
 static void describe(const Task *task, const Options *o, Lab *lab)
@@ -220,9 +235,19 @@ static bool run(Task *task, const Options *o, Lab *lab, Error *err)
 
 int main(int argc, char **argv)
 {
-    Options o = { .task = { .padding = "grouped", .train_rows = 10000, .max_length = 512, .batch_size = 32,
-                            .eval_batch_size = 64, .seed = 42 },
-                  .epochs = 2, .seeds = 3, .rank = 8, .alpha = 16, .lr = 3e-5, .full_lr = 2e-4, .warmup = 0.1 };
+    Options o = { .task = { .padding = "grouped",
+                            .train_rows = 10000,
+                            .max_length = 512,
+                            .batch_size = 32,
+                            .eval_batch_size = 64,
+                            .seed = 42 },
+                  .epochs = 2,
+                  .seeds = 3,
+                  .rank = 8,
+                  .alpha = 16,
+                  .lr = 3e-5,
+                  .full_lr = 2e-4,
+                  .warmup = 0.1 };
     Error err = { 0 };
     Task task = { 0 };
     Lab lab = { 0 };
@@ -231,8 +256,10 @@ int main(int argc, char **argv)
     cli_set_threads(o.threads);
     plan(&o, &lab);
     bool ok =
-        lab.reference || lk_error_set(&err, LK_EVALUE, "--rank %lld is none of 1, 2, 4, 8, 16, 32", (long long)o.rank);
-    ok = ok && (!o.json || results_writable(o.json, &err)) && (!o.report || results_writable(o.report, &err));
+        lab.reference || lk_error_set(&err, LK_EVALUE, "--rank %lld is none of 1, 2, 4, 8, 16, 32",
+                                      (long long)o.rank);
+    ok = ok && (!o.json || results_writable(o.json, &err)) &&
+         (!o.report || results_writable(o.report, &err));
     ok = ok && run(&task, &o, &lab, &err);
     task_close(&task);
     return cli_exit(&program, ok, &err);

@@ -1,4 +1,5 @@
-/* lora_lab_output.c - tables, JSON and the page of lora_lab. What is measured: examples/lora_lab.c. */
+/* lora_lab_output.c - tables, JSON and the page of lora_lab. What is measured:
+ * examples/lora_lab.c. */
 #include "examples/lora_lab_output.h"
 
 #include <math.h>
@@ -24,15 +25,17 @@ double lab_deviation(const double *x, int n)
     return n > 1 ? sqrt(sum / (n - 1)) : 0;
 }
 
-/* ---- rows of the tables, as text or as HTML --------------------------------------------------------------------- */
+/* ---- rows of the tables, as text or as HTML ------------------------------------------------- */
 
 enum { COLUMNS = 9, CELL = 48 };
 static const char *const heads[COLUMNS] = {
     "", "accuracy %", "loss", "trained", "in %", "steps/s", "peak MB", "AdamW MB", "file MB",
 };
 static const char about[] =
-    "Accuracy and loss on all of dev.tsv: the mean of the seeds, ± their standard deviation. Trained: the parameters\n"
-    "that training changes, and their part of all. Steps/s: of the fastest seed. Peak: memory of the whole process, of\n"
+    "Accuracy and loss on all of dev.tsv: the mean of the seeds, ± their standard deviation. "
+    "Trained: the parameters\n"
+    "that training changes, and their part of all. Steps/s: of the fastest seed. Peak: memory of "
+    "the whole process, of\n"
     "the last seed. AdamW: its two moments. File: the trained parameters as safetensors.";
 
 /* Three digits that count, but no exponent, and two decimals at most. */
@@ -49,7 +52,8 @@ static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
     snprintf(cell[0], CELL, "%s", m->name);
     int length = lk_snprintf(cell[1], CELL, "%.2f", 100 * lab_mean(m->accuracy, m->seeds));
     if (m->seeds > 1)
-        lk_snprintf(cell[1] + length, (size_t)(CELL - length), " ± %.2f", 100 * lab_deviation(m->accuracy, m->seeds));
+        lk_snprintf(cell[1] + length, (size_t)(CELL - length), " ± %.2f",
+                    100 * lab_deviation(m->accuracy, m->seeds));
     lk_snprintf(cell[2], CELL, "%.4f", lab_mean(m->loss, m->seeds));
     cli_thousands(m->trainable, cell[3]);
     lk_snprintf(cell[4], CELL, "%.2f", 100.0 * (double)m->trainable / (double)m->parameters);
@@ -59,7 +63,8 @@ static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
     fill_number(cell[8], (double)m->file_bytes / million);
 }
 
-/* Columns in bytes would be shifted by "±": what follows a character's first byte takes no room. */
+/* Columns in bytes would be shifted by "±": what follows a character's first byte takes no
+ * room. */
 static int width_of(const char *text)
 {
     int n = 0;
@@ -92,7 +97,8 @@ static void table(FILE *page, const char *title, const Lab *lab, const int *whic
         fill_row(&lab->measures[which[i]], cell);
         for (int c = 0; c < COLUMNS; c++) row[c] = cell[c];
         if (!page) print_row(row);
-        for (int c = 0; page && c < COLUMNS; c++) fprintf(page, "%s<td>%s</td>", c ? "" : "<tr>", row[c]);
+        for (int c = 0; page && c < COLUMNS; c++)
+            fprintf(page, "%s<td>%s</td>", c ? "" : "<tr>", row[c]);
         if (page) fputs("</tr>\n", page);
     }
     if (page) fputs("</table></div>\n", page);
@@ -129,7 +135,7 @@ void lab_print(const Lab *lab)
     lk_printf("\n%s\nalways the more frequent label: %.2f %%\n", about, 100 * lab->majority);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 bool lab_write_json(const Lab *lab, const char *path, Error *err)
 {
@@ -161,7 +167,7 @@ bool lab_write_json(const Lab *lab, const char *path, Error *err)
     return results_close(&f, err);
 }
 
-/* ---- the page --------------------------------------------------------------------------------------------------- */
+/* ---- the page ------------------------------------------------------------------------------- */
 
 /* Mean accuracy over the ranks, with full fine-tuning as a level line. */
 static void rank_chart(FILE *out, const Lab *lab)
@@ -179,10 +185,12 @@ static void rank_chart(FILE *out, const Lab *lab)
     double ends[] = { x[0], x[lab->ranks - 1] }, levels[] = { level, level };
     const ChartLine lines[] = { { "full fine-tuning", 0, 2, ends, levels },
                                 { "LoRA on all Linears", 1, lab->ranks, x, y } };
-    chart_log_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5, fmax(high, level) + 0.5, " %");
+    chart_log_lines(out, "Accuracy and rank", "rank", 2, lines, fmin(low, level) - 0.5,
+                    fmax(high, level) + 0.5, " %");
 }
 
-/* Accuracy over the number of trained parameters, in thousands: what a group of Linears gives for its price. */
+/* Accuracy over the number of trained parameters, in thousands: what a group of Linears gives for
+ * its price. */
 static void price_chart(FILE *out, const Lab *lab)
 {
     double x[2][LAB_MEASURES_MAX], y[2][LAB_MEASURES_MAX], low = 100, high = 0;
@@ -192,7 +200,9 @@ static void price_chart(FILE *out, const Lab *lab)
         for (int i = 0; i < n; i++)
             order[i] = line == 0 ? 1 + i : i < lab->groups ? 1 + lab->ranks + i : lab->reference;
         for (int i = 1; i < n; i++) /* lines go from left to right */
-            for (int k = i; k > 0 && lab->measures[order[k]].trainable < lab->measures[order[k - 1]].trainable; k--) {
+            for (int k = i; k > 0 && lab->measures[order[k]].trainable <
+                                         lab->measures[order[k - 1]].trainable;
+                 k--) {
                 int swap = order[k];
                 order[k] = order[k - 1];
                 order[k - 1] = swap;
@@ -207,8 +217,8 @@ static void price_chart(FILE *out, const Lab *lab)
     }
     const ChartLine lines[] = { { "all Linears, rank by rank", 1, count[0], x[0], y[0] },
                                 { "groups of Linears", 2, count[1], x[1], y[1] } };
-    chart_log_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2, lines, low - 0.5,
-                    high + 0.5, " %");
+    chart_log_lines(out, "Accuracy and trained parameters", "thousand trained parameters", 2,
+                    lines, low - 0.5, high + 0.5, " %");
 }
 
 bool lab_write_page(const Lab *lab, const char *path, Error *err)
@@ -218,17 +228,25 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
     FILE *out = open_memstream(&text, &size);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     page_begin(out, "LoRA, measured");
-    lk_fprintf(out, "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of SST-2 from %s "
-               "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always the same answer has an "
-               "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest learning rate is %g for "
+    lk_fprintf(out,
+               "<h1>LoRA, measured</h1>\n<p>A RoBERTa of %s parameters learns the sentiment of "
+               "SST-2 from %s "
+               "sentences in %lld epoch%s. Every way of training is run with %d seed%s. Always "
+               "the same answer has an "
+               "accuracy of %.2f&nbsp;%%. All adapters share one frozen base; the highest "
+               "learning rate is %g for "
                "them, with alpha %g, and %g for full fine-tuning.</p>\n<p class=\"soft\">%s</p>\n",
-               cli_thousands(lab->base_parameters, parameters), cli_thousands(lab->train_rows, rows),
-               (long long)lab->epochs, lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
-               lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->alpha, lab->full_lr, about);
+               cli_thousands(lab->base_parameters, parameters),
+               cli_thousands(lab->train_rows, rows), (long long)lab->epochs,
+               lab->epochs == 1 ? "" : "s", lab->measures[0].seeds,
+               lab->measures[0].seeds == 1 ? "" : "s", 100 * lab->majority, lab->lr, lab->alpha,
+               lab->full_lr, about);
     full_table(out, lab);
     rank_table(out, lab);
-    bool ranks = lab->measures[lab->ranks].seeds > 0, all = lab->measures[lab->count - 1].seeds > 0;
-    if (lab->measures[lab->count - 1].seeds < lab->measures[0].seeds) fputs("<p>Not all has been run yet.</p>\n", out);
+    bool ranks = lab->measures[lab->ranks].seeds > 0,
+         all = lab->measures[lab->count - 1].seeds > 0;
+    if (lab->measures[lab->count - 1].seeds < lab->measures[0].seeds)
+        fputs("<p>Not all has been run yet.</p>\n", out);
     if (ranks) {
         fputs("<h2>Accuracy and rank</h2>\n", out);
         rank_chart(out, lab);

@@ -12,20 +12,23 @@ typedef struct LabMeasure {
     const char *targets; /* NULL: all Linears; of full fine-tuning: not used */
     bool full;
     int64_t rank;
-    int seeds;           /* runs so far */
+    int seeds; /* runs so far */
     double accuracy[LAB_SEEDS_MAX], loss[LAB_SEEDS_MAX];
     double steps_per_second; /* of the fastest run */
     double peak_megabytes;   /* of the last run; NaN where the system does not tell it */
-    int64_t parameters, trainable, optimizer_bytes, file_bytes; /* the file: what has to be kept of the training */
+    /* the file: what has to be kept of the training */
+    int64_t parameters, trainable, optimizer_bytes, file_bytes;
 } LabMeasure;
 
 typedef struct Lab {
     LabMeasure measures[LAB_MEASURES_MAX]; /* full; the ranks; the groups of targets */
-    int count, ranks, groups; /* measures[1 … ranks], and then the groups */
-    int reference;            /* the rank that stands for "LoRA on all" beside full fine-tuning and the groups */
-    int64_t train_rows, dev_rows, base_parameters, epochs, batch_size, seed; /* the first of the seeds */
+    int count, ranks, groups;              /* measures[1 … ranks], and then the groups */
+    /* the rank that stands for "LoRA on all" beside full fine-tuning and the groups */
+    int reference;
+    /* the first of the seeds */
+    int64_t train_rows, dev_rows, base_parameters, epochs, batch_size, seed;
     double lr, full_lr, alpha; /* the highest learning rates; of LoRA */
-    double majority;          /* accuracy of always saying the more frequent label */
+    double majority;           /* accuracy of always saying the more frequent label */
     const char *model;
 } Lab;
 

@@ -10,15 +10,19 @@ static bool is_special(const Tokenizer *k, int64_t id)
     return id == k->bos || id == k->pad || id == k->eos || id == k->unk || id == k->mask;
 }
 
-bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed, Error *err)
+bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed,
+                  Error *err)
 {
     int64_t count = 0, *place = calloc((size_t)tok->size, sizeof *place);
     *m = (Masking){ .tok = tok, .place = place };
     lk_manual_seed(&m->rng, seed);
-    if (!place) return lk_error_set(err, LK_EMEMORY, "no memory for %lld tokens", (long long)tok->size);
+    if (!place)
+        return lk_error_set(err, LK_EMEMORY, "no memory for %lld tokens", (long long)tok->size);
     for (int64_t i = 0; i < sentences->offset[sentences->count]; i++) place[sentences->ids[i]] = 1;
-    for (int64_t id = 0; id < tok->size; id++) place[id] = place[id] && !is_special(tok, id) ? count++ : -1;
-    if (count == 0) return lk_error_set(err, LK_EVALUE, "the sentences have no token that could be hidden");
+    for (int64_t id = 0; id < tok->size; id++)
+        place[id] = place[id] && !is_special(tok, id) ? count++ : -1;
+    if (count == 0)
+        return lk_error_set(err, LK_EVALUE, "the sentences have no token that could be hidden");
     m->tokens = lk_tensor_new(LK_I64, LK_SHAPE(count), err);
     for (int64_t id = 0; m->tokens && id < tok->size; id++)
         if (place[id] >= 0) ((int64_t *)m->tokens->data)[place[id]] = id;

@@ -1,5 +1,5 @@
-/* masking.h - what masked language modelling hides: Devlin et al. 2018, drawn anew for every batch as in Liu et al.
- * 2019.
+/* masking.h - what masked language modelling hides: Devlin et al. 2018, drawn anew for every batch
+ * as in Liu et al. 2019.
  *
  *     Masking mask;
  *     bool ok = masking_init(&mask, tok, train_set, seed, &err);
@@ -15,12 +15,15 @@
 
 typedef struct Masking {
     const Tokenizer *tok; /* borrowed */
-    Tensor *tokens; /* (V) int64: those that occur in the sentences, special ones left out, in the order of their ids */
+    /* (V) int64: those that occur in the sentences, special ones left out, in the order of their
+     * ids */
+    Tensor *tokens;
     int64_t *place; /* of each token of the vocabulary among them; -1: it is not */
     Rng rng;        /* what is hidden */
 } Masking;
 /* LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */
-bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed, Error *err);
+bool masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences, uint64_t seed,
+                  Error *err);
 void masking_free(Masking *m);
 
 typedef struct MaskedBatch {
@@ -28,8 +31,9 @@ typedef struct MaskedBatch {
     Tensor *rows;    /* (K): where something is hidden, counted over all rows of ids */
     Tensor *targets; /* (K): what stood there, as its place in `tokens` */
 } MaskedBatch;
-/* Chooses 15 % of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of `tokens`, 10 % stay.
- * ids: (B, S) int64, contiguous. False: nothing was chosen, or an error, which the tape has. */
+/* Chooses 15 % of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of
+ * `tokens`, 10 % stay. ids: (B, S) int64, contiguous. False: nothing was chosen, or an error,
+ * which the tape has. */
 bool masking_next(Masking *m, Tape *t, const Tensor *ids, MaskedBatch *b);
 
 #endif

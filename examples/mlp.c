@@ -1,4 +1,5 @@
-/* mlp.c - the notebook's MultilayerPerceptron as a module of the examples' own: a struct, a forward and a table. */
+/* mlp.c - the notebook's MultilayerPerceptron as a module of the examples' own: a struct, a
+ * forward and a table. */
 #include "examples/mlp.h"
 
 #include "nn/activation.h"
@@ -16,24 +17,24 @@ static const ModuleType mlp_type = {
     .fields = LK_FIELDS(LK_CHILD(MultilayerPerceptron, layers)),
 };
 
-Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng *rng, Error *err)
+Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng *rng,
+                Error *err)
 {
     MultilayerPerceptron *mlp = lk_module_new(&mlp_type, err);
     if (!mlp) return NULL;
-    /* One statement each: C does not say in which order the arguments of a call draw their numbers. */
+    /* One statement each: C does not say in which order the arguments of a call draw their
+     * numbers. */
     Module *first = lk_linear_new(features, hidden_1, true, rng, err);
     Module *second = lk_linear_new(hidden_1, hidden_2, true, rng, err);
     Module *third = lk_linear_new(hidden_2, classes, true, rng, err);
-    mlp->layers = lk_sequential_new(LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
+    mlp->layers = lk_sequential_new(
+        LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
     if (mlp->layers) return &mlp->base;
     lk_free(&mlp->base);
     return NULL;
 }
 
-Module *mlp_layers(Module *mlp)
-{
-    return mlp ? ((MultilayerPerceptron *)mlp)->layers : NULL;
-}
+Module *mlp_layers(Module *mlp) { return mlp ? ((MultilayerPerceptron *)mlp)->layers : NULL; }
 
 bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err)
 {

@@ -1,9 +1,11 @@
-/* mnist_lora - notebook 1's pipeline: train an MLP on MNIST, wrap a copy of it in LoRA, fine-tune A and B alone.
+/* mnist_lora - notebook 1's pipeline: train an MLP on MNIST, wrap a copy of it in LoRA, fine-tune
+ * A and B alone.
  *
- * Classes of the notebook: LoRALayer and LinearWithLoRAMerged (nn/lora.c), MultilayerPerceptron (examples/mlp.c). The
- * order of statements is the notebook's too, because all of them draw from one generator: the weights, the order of
- * every pass over the shuffled training set (accuracy passes among them), the base seed of every test pass, the A of
- * each layer. So the same seed gives PyTorch's losses. In the end the program checks that the original is untouched. */
+ * Classes of the notebook: LoRALayer and LinearWithLoRAMerged (nn/lora.c), MultilayerPerceptron
+ * (examples/mlp.c). The order of statements is the notebook's too, because all of them draw from
+ * one generator: the weights, the order of every pass over the shuffled training set (accuracy
+ * passes among them), the base seed of every test pass, the A of each layer. So the same seed
+ * gives PyTorch's losses. In the end the program checks that the original is untouched. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +19,15 @@
 #include "nn/linear.h"
 #include "optim/optimizer.h"
 
-enum { PIXELS = 28 * 28, HIDDEN_1 = 128, HIDDEN_2 = 64, CLASSES = 10, BATCH = 64, KEPT_LOSSES = 50, MAX_EPOCHS = 1000 };
+enum {
+    PIXELS = 28 * 28,
+    HIDDEN_1 = 128,
+    HIDDEN_2 = 64,
+    CLASSES = 10,
+    BATCH = 64,
+    KEPT_LOSSES = 50,
+    MAX_EPOCHS = 1000
+};
 
 typedef struct Options {
     const char *data, *json;
@@ -30,7 +40,8 @@ static const CliOption options[] = {
     CLI_SEED(Options),
     CLI_THREADS(Options),
     CLI_INT("epochs", Options, epochs, "N", 1, MAX_EPOCHS, "epochs of the MLP, and again of LoRA"),
-    CLI_INT("limit", Options, limit, "N", 0, 1e9, "batches of each epoch, of both trainings; 0: all"),
+    CLI_INT("limit", Options, limit, "N", 0, 1e9,
+            "batches of each epoch, of both trainings; 0: all"),
     CLI_INT("rank", Options, rank, "N", 1, 64, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1000, "LoRA's alpha; not divided by the rank"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "Adam's learning rate"),
@@ -39,7 +50,8 @@ static const CliOption options[] = {
 };
 static const CliProgram program = {
     .name = "mnist_lora",
-    .about = "Trains an MLP on MNIST (or on rendered digits, if there is no MNIST), then fine-tunes it with LoRA.",
+    .about = "Trains an MLP on MNIST (or on rendered digits, if there is no MNIST), then "
+             "fine-tunes it with LoRA.",
     .options = options,
 };
 
@@ -60,16 +72,14 @@ typedef struct History {
     double seconds;
 } History;
 
-/* Right answers of a pass over the test set, and every answer: "identical" means to the last image. */
+/* Right answers of a pass over the test set, and every answer: "identical" means to the last
+ * image. */
 typedef struct Score {
     int64_t correct, count;
     uint8_t *predicted; /* NULL: not kept */
 } Score;
 
-static double accuracy(const Score *s)
-{
-    return (double)s->correct / (double)s->count;
-}
+static double accuracy(const Score *s) { return (double)s->correct / (double)s->count; }
 
 static double seconds_now(void)
 {
@@ -78,7 +88,7 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- evaluation and training ------------------------------------------------------------------------------------- */
+/* ---- evaluation and training ---------------------------------------------------------------- */
 
 /* Batches of a pass over the training set. */
 static int64_t epoch_length(const Run *r)
@@ -93,7 +103,8 @@ static Tensor *logits_of(Run *r, Module *model, const Batch *b)
     return lk_forward(r->t, model, lk_view(r->t, b->x, LK_SHAPE(-1, PIXELS)));
 }
 
-/* compute_accuracy: no graph, no gradients. The pass draws its numbers even if it is a short one. */
+/* compute_accuracy: no graph, no gradients. The pass draws its numbers even if it is a short
+ * one. */
 static bool evaluate(Run *r, Module *model, DataLoader *loader, Score *s, Error *err)
 {
     Batch b;
@@ -116,7 +127,8 @@ static bool evaluate(Run *r, Module *model, DataLoader *loader, Score *s, Error 
     return cli_ok(r->t, err);
 }
 
-static bool train_step(Run *r, Module *model, Optimizer *opt, const Batch *b, double *loss, Error *err)
+static bool train_step(Run *r, Module *model, Optimizer *opt, const Batch *b, double *loss,
+                       Error *err)
 {
     Tensor *l = lk_cross_entropy(r->t, logits_of(r, model, b), b->y);
     lk_optimizer_zero_grad(opt);
@@ -126,7 +138,8 @@ static bool train_step(Run *r, Module *model, Optimizer *opt, const Batch *b, do
     return true;
 }
 
-static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, History *h, Error *err)
+static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, History *h,
+                        Error *err)
 {
     Batch b;
     int64_t batches = epoch_length(r);
@@ -137,14 +150,14 @@ static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, Hi
         if (!train_step(r, model, opt, &b, &loss, err)) return false;
         if (h->loss_count < KEPT_LOSSES) h->losses[h->loss_count++] = loss;
         if (i % 400 == 0)
-            lk_printf("Epoch %lld/%lld | Batch %lld/%lld | Loss: %.4f\n", (long long)epoch, (long long)r->o.epochs,
-                      (long long)i, (long long)batches, loss);
+            lk_printf("Epoch %lld/%lld | Batch %lld/%lld | Loss: %.4f\n", (long long)epoch,
+                      (long long)r->o.epochs, (long long)i, (long long)batches, loss);
     }
     Score s = { 0 };
     if (!evaluate(r, model, r->train, &s, err)) return false;
     h->accuracy[epoch - 1] = accuracy(&s);
-    lk_printf("Epoch %lld/%lld Training Accuracy: %.2f%%\n", (long long)epoch, (long long)r->o.epochs,
-              100.0 * h->accuracy[epoch - 1]);
+    lk_printf("Epoch %lld/%lld Training Accuracy: %.2f%%\n", (long long)epoch,
+              (long long)r->o.epochs, 100.0 * h->accuracy[epoch - 1]);
     return true;
 }
 
@@ -154,18 +167,20 @@ static bool train(Run *r, Module *model, History *h, Error *err)
     double start = seconds_now();
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(model, err), r->o.lr, err);
     bool ok = opt;
-    for (int64_t epoch = 1; ok && epoch <= r->o.epochs; epoch++) ok = train_epoch(r, model, opt, epoch, h, err);
+    for (int64_t epoch = 1; ok && epoch <= r->o.epochs; epoch++)
+        ok = train_epoch(r, model, opt, epoch, h, err);
     lk_optimizer_free(opt);
     h->seconds = seconds_now() - start;
     if (ok) lk_printf("Total Training Time: %.2f min\n", h->seconds / 60.0);
     return ok;
 }
 
-/* ---- what LoRA promises ------------------------------------------------------------------------------------------ */
+/* ---- what LoRA promises --------------------------------------------------------------------- */
 
 static bool same_answers(const Score *a, const Score *b)
 {
-    return a->correct == b->correct && a->count == b->count && !memcmp(a->predicted, b->predicted, (size_t)a->count);
+    return a->correct == b->correct && a->count == b->count &&
+           !memcmp(a->predicted, b->predicted, (size_t)a->count);
 }
 
 /* How many of the copy's six frozen tensors still equal the original's, bit by bit. */
@@ -188,20 +203,23 @@ static bool verify(Run *r, const Score *base, const Score *wrapped, const Score 
 {
     cli_line();
     bool ok = true;
-    cli_verify(&ok, same_answers(base, wrapped), "wrapping in LoRA changes none of the %lld test answers",
-               (long long)base->count);
-    cli_verify(&ok, same_answers(base, after), "fine-tuning the copy changes none of the original's answers");
-    cli_verify(&ok, count_equal(r, err) == 6, "the frozen weights and biases equal the original's, bit by bit");
+    cli_verify(&ok, same_answers(base, wrapped),
+               "wrapping in LoRA changes none of the %lld test answers", (long long)base->count);
+    cli_verify(&ok, same_answers(base, after),
+               "fine-tuning the copy changes none of the original's answers");
+    cli_verify(&ok, count_equal(r, err) == 6,
+               "the frozen weights and biases equal the original's, bit by bit");
     return ok;
 }
 
-/* ---- the notebook, statement by statement ------------------------------------------------------------------------ */
+/* ---- the notebook, statement by statement --------------------------------------------------- */
 
 typedef struct Outcome {
     bool rendered;
     int64_t base_parameters, lora_parameters;
     History base, lora;
-    Score before, wrapped, tuned, after; /* test set: the MLP, its copy in LoRA, that one fine-tuned, the MLP again */
+    /* test set: the MLP, its copy in LoRA, that one fine-tuned, the MLP again */
+    Score before, wrapped, tuned, after;
 } Outcome;
 
 static bool notebook(Run *r, Outcome *out, Error *err)
@@ -210,7 +228,8 @@ static bool notebook(Run *r, Outcome *out, Error *err)
     if (!r->model) return false;
     out->base_parameters = lk_count_parameters(r->model);
     printf("Training standard MLP...\n");
-    if (!train(r, r->model, &out->base, err) || !evaluate(r, r->model, r->test, &out->before, err)) return false;
+    if (!train(r, r->model, &out->base, err) || !evaluate(r, r->model, r->test, &out->before, err))
+        return false;
     lk_printf("Test Accuracy (Standard MLP): %.2f%%\n", 100.0 * accuracy(&out->before));
 
     r->model_lora = lk_deepcopy(r->model, err);
@@ -258,7 +277,9 @@ static bool run(Run *r, const CliDigits *digits, Outcome *out, Error *err)
 {
     int64_t tests = digits->test->count;
     uint8_t *answers = calloc((size_t)tests, 3);
-    if (!answers) return lk_error_set(err, LK_EMEMORY, "no memory for the answers to %lld images", (long long)tests);
+    if (!answers)
+        return lk_error_set(err, LK_EMEMORY, "no memory for the answers to %lld images",
+                            (long long)tests);
     out->before.predicted = answers;
     out->wrapped.predicted = answers + tests;
     out->after.predicted = answers + 2 * tests;

@@ -1,4 +1,5 @@
-/* results.c - JSON, made in memory and written when it is complete. How a file is replaced: data/atomic_file.c. */
+/* results.c - JSON, made in memory and written when it is complete. How a file is replaced:
+ * data/atomic_file.c. */
 #include "examples/results.h"
 
 #include <math.h>
@@ -7,7 +8,7 @@
 #include "core/dot.h"
 #include "data/atomic_file.h"
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 bool results_writable(const char *path, Error *err)
 {
@@ -22,7 +23,8 @@ bool results_put(FILE *stream, char **text, const size_t *size, const char *path
     AtomicFile f;
     bool complete = stream && !ferror(stream);
     if (stream && fclose(stream) != 0) complete = false;
-    if (!complete) lk_error_set(err, LK_EMEMORY, "no memory for what is to be written to %.200s", path);
+    if (!complete)
+        lk_error_set(err, LK_EMEMORY, "no memory for what is to be written to %.200s", path);
     bool ok = complete && lk_atomic_begin(&f, NULL, path, err);
     if (ok) ok = lk_atomic_end(&f, lk_atomic_write(&f, *text, *size));
     free(*text);
@@ -47,7 +49,7 @@ bool results_close(Results *r, Error *err)
     return results_put(file, &r->text, &r->size, r->path, err);
 }
 
-/* ---- members --------------------------------------------------------------------------------------------------- */
+/* ---- members -------------------------------------------------------------------------------- */
 
 static void put_text(FILE *file, const char *text)
 {

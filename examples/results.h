@@ -19,32 +19,37 @@ enum { RESULTS_PATH_MAX = 4096 };
 typedef struct Results {
     FILE *file; /* in memory; NULL after a failed results_open: nothing is written then */
     int count;  /* members so far */
-    bool inside; /* a member of the file's object, after results_object: count counts its members */
+    /* a member of the file's object, after results_object: count counts its members */
+    bool inside;
     const char *path; /* the caller's */
     char *text;       /* what is in the memory of `file` */
     size_t size;
 } Results;
 
-/* Whether a file can be written there: makes a temporary one in its folder and removes it again. Refused: a path that
- * exists and is neither a plain file nor a link to one. LK_EIO. */
+/* Whether a file can be written there: makes a temporary one in its folder and removes it again.
+ * Refused: a path that exists and is neither a plain file nor a link to one. LK_EIO. */
 bool results_writable(const char *path, Error *err);
 
 /* What a successful results_open began, results_close must end. LK_EMEMORY. */
 bool results_open(Results *r, const char *path, Error *err);
 void results_int(Results *r, const char *key, int64_t value);
-void results_number(Results *r, const char *key, double value); /* null for NaN and infinity: JSON has neither */
+/* null for NaN and infinity: JSON has neither */
+void results_number(Results *r, const char *key, double value);
 void results_numbers(Results *r, const char *key, int64_t count, const double *values);
 void results_text(Results *r, const char *key, const char *value); /* UTF-8 */
 void results_bool(Results *r, const char *key, bool value);
 
-/* "key": { … }: the members written until results_object_end are inside. Objects inside objects are not for results. */
+/* "key": { … }: the members written until results_object_end are inside. Objects inside objects
+ * are not for results. */
 void results_object(Results *r, const char *key);
 void results_object_end(Results *r);
 
-/* Puts the finished file in its place. False: nothing is there that was not there before. LK_EIO, LK_EMEMORY. */
+/* Puts the finished file in its place. False: nothing is there that was not there before. LK_EIO,
+ * LK_EMEMORY. */
 bool results_close(Results *r, Error *err);
 
-/* The same for any other text: closes what open_memstream(text, size) gave (NULL: it gave nothing) and frees *text. */
+/* The same for any other text: closes what open_memstream(text, size) gave (NULL: it gave nothing)
+ * and frees *text. */
 bool results_put(FILE *stream, char **text, const size_t *size, const char *path, Error *err);
 
 #endif

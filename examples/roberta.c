@@ -1,17 +1,18 @@
-/* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules: examples/roberta_modules.c; its
- * files: examples/roberta_files.c.
+/* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules:
+ * examples/roberta_modules.c; its files: examples/roberta_files.c.
  *
- * A module's forward takes one tensor, and here every layer needs the mask too: so functions of this file go from layer
- * to layer, called with lk_forward_with, and only the leaves (Linear, Embedding, LayerNorm) and whatever wraps them are
- * called through lk_forward. */
+ * A module's forward takes one tensor, and here every layer needs the mask too: so functions of
+ * this file go from layer to layer, called with lk_forward_with, and only the leaves (Linear,
+ * Embedding, LayerNorm) and whatever wraps them are called through lk_forward. */
 #include "examples/roberta.h"
 
 #include "core/ops.h"
 #include "examples/roberta_modules.h"
 
-/* ---- embeddings ------------------------------------------------------------------------------------------------- */
+/* ---- embeddings ----------------------------------------------------------------------------- */
 
-/* pad + 1, pad + 2, … for the real tokens of each row; pads keep the place `pad`, whose embedding is 0. */
+/* pad + 1, pad + 2, … for the real tokens of each row; pads keep the place `pad`, whose embedding
+ * is 0. */
 static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
 {
     int64_t rows = ids->shape[0], n = ids->shape[1], pad = e->padding_idx;
@@ -23,8 +24,11 @@ static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
         int64_t *place = (int64_t *)y->data + r * n, last = pad;
         for (int64_t i = 0; i < n; i++) place[i] = id[i] == pad ? pad : ++last;
         if (last >= room)
-            return lk_fail(t, LK_ESHAPE, "roberta: row %lld has %lld tokens, and there are positions for %lld only; "
-                           "truncate it", (long long)r, (long long)(last - pad), (long long)(room - pad - 1));
+            return lk_fail(
+                t, LK_ESHAPE,
+                "roberta: row %lld has %lld tokens, and there are positions for %lld only; "
+                "truncate it",
+                (long long)r, (long long)(last - pad), (long long)(room - pad - 1));
     }
     return y;
 }
@@ -40,23 +44,26 @@ static Tensor *embed(Tape *t, Module *self, Tensor *ids)
     return lk_dropout(t, lk_forward(t, e->LayerNorm, x), self->training ? e->dropout : 0);
 }
 
-/* ---- layers ----------------------------------------------------------------------------------------------------- */
+/* ---- layers --------------------------------------------------------------------------------- */
 
 /* LayerNorm(residual + dropout(dense(x))) */
 static Tensor *output_of(Tape *t, Module *self, Tensor *x, Tensor *residual)
 {
     RobertaOutput *o = (RobertaOutput *)self;
     LayerNorm *norm = (LayerNorm *)o->LayerNorm;
-    return lk_residual_norm(t, lk_forward(t, o->dense, x), residual, self->training ? o->dropout : 0,
-                            lk_param(t, o->LayerNorm, &norm->weight), lk_param(t, o->LayerNorm, &norm->bias),
-                            norm->eps);
+    return lk_residual_norm(t, lk_forward(t, o->dense, x), residual,
+                            self->training ? o->dropout : 0,
+                            lk_param(t, o->LayerNorm, &norm->weight),
+                            lk_param(t, o->LayerNorm, &norm->bias), norm->eps);
 }
 
-/* The attention of the first token alone, (B, 1, hidden): one query a sentence instead of one a token. */
+/* The attention of the first token alone, (B, 1, hidden): one query a sentence instead of one a
+ * token. */
 static Tensor *attend_first(Tape *t, Module *self, Tensor *first, Tensor *x, Tensor *mask)
 {
     MultiHeadAttention *a = (MultiHeadAttention *)self;
-    Tensor *q = lk_forward(t, a->query, first), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
+    Tensor *q = lk_forward(t, a->query, first), *k = lk_forward(t, a->key, x),
+           *v = lk_forward(t, a->value, x);
     return lk_attention(t, q, k, v, mask, a->num_heads, self->training ? a->dropout : 0);
 }
 
@@ -98,24 +105,27 @@ static Tensor *roberta_forward(Tape *t, Module *self, Tensor *ids, Tensor *mask,
     if (!ids) return NULL;
     if (ids->ndim != 2 || ids->dtype != LK_I64 || ids->shape[1] == 0) {
         char text[LK_SHAPE_TEXT];
-        return lk_fail(t, LK_ESHAPE, "roberta: ids are %s of %s; they must be (sentences, tokens) of int64",
+        return lk_fail(t, LK_ESHAPE,
+                       "roberta: ids are %s of %s; they must be (sentences, tokens) of int64",
                        lk_shape_text(ids, text), lk_dtype_name(ids->dtype));
     }
     if (!mask) mask = lk_ne(t, ids, lk_full(t, LK_I64, LK_SCALAR, (double)e->padding_idx));
-    /* From here on only x is kept, as long as nothing is recorded: in inference, and below the first trainable
-     * layer. */
+    /* From here on only x is kept, as long as nothing is recorded: in inference, and below the
+     * first trainable layer. */
     TapeMark mark = lk_tape_mark(t);
     Tensor *x = lk_tape_release(t, mark, embed(t, m->embeddings, ids));
     for (int i = 0; i < layers->count; i++) {
-        LayerCall call = { (RobertaLayer *)layers->items[i], mask, first_only && i == layers->count - 1 };
+        LayerCall call = { (RobertaLayer *)layers->items[i], mask,
+                           first_only && i == layers->count - 1 };
         bool again = encoder->recompute && lk_tape_grad(t);
-        x = again ? lk_recompute(t, layer_forward, &call, sizeof call, x) : layer_forward(t, &call, x);
+        x = again ? lk_recompute(t, layer_forward, &call, sizeof call, x)
+                  : layer_forward(t, &call, x);
         x = lk_tape_release(t, mark, x);
     }
     return x;
 }
 
-/* ---- heads ------------------------------------------------------------------------------------------------------ */
+/* ---- heads ---------------------------------------------------------------------------------- */
 
 /* out_proj(dropout(tanh(dense(dropout(x))))) of the first token */
 static Tensor *classify(Tape *t, Module *self, Tensor *x)
@@ -129,7 +139,8 @@ static Tensor *classify(Tape *t, Module *self, Tensor *x)
 static Roberta *expect(Tape *t, Module *model, const ModuleType *type, const char *function)
 {
     if (model && model->type == type) return (Roberta *)model;
-    return lk_fail(t, LK_EVALUE, "%s: takes a %s, not %s", function, type->name, model ? model->type->name : "NULL");
+    return lk_fail(t, LK_EVALUE, "%s: takes a %s, not %s", function, type->name,
+                   model ? model->type->name : "NULL");
 }
 
 /* The arguments of a whole model beside the ids. */
@@ -142,7 +153,8 @@ static Tensor *logits(Tape *t, const void *call, Tensor *ids)
 {
     const ModelCall *c = call;
     Tensor *x = roberta_forward(t, c->model->roberta, ids, c->mask, true);
-    return x ? classify(t, c->model->classifier, lk_view(t, x, LK_SHAPE(x->shape[0], x->shape[2]))) : NULL;
+    return x ? classify(t, c->model->classifier, lk_view(t, x, LK_SHAPE(x->shape[0], x->shape[2])))
+             : NULL;
 }
 
 Tensor *roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask)
@@ -156,7 +168,8 @@ Tensor *roberta_classifier_forward(Tape *t, Module *self, Tensor *ids)
     return roberta_logits(t, self, ids, NULL);
 }
 
-/* word_embeddings(LayerNorm(gelu(dense(x)))) + bias, the embedding used as a matrix (hidden → vocabulary) */
+/* word_embeddings(LayerNorm(gelu(dense(x)))) + bias, the embedding used as a matrix (hidden →
+ * vocabulary) */
 static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
 {
     const ModelCall *c = call;
@@ -164,10 +177,12 @@ static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
     Tensor *x = roberta_forward(t, m->roberta, ids, c->mask, false);
     if (!x) return NULL;
     RobertaLMHead *head = (RobertaLMHead *)m->lm_head;
-    Module *words = ((RobertaEmbeddings *)((RobertaModel *)m->roberta)->embeddings)->word_embeddings;
+    Module *words =
+        ((RobertaEmbeddings *)((RobertaModel *)m->roberta)->embeddings)->word_embeddings;
     x = lk_select_rows(t, lk_view(t, x, LK_SHAPE(-1, x->shape[2])), c->rows);
     x = lk_forward(t, head->layer_norm, lk_gelu(t, lk_forward(t, head->dense, x)));
-    Tensor *weight = lk_param(t, words, &((Embedding *)words)->weight), *bias = lk_param(t, m->lm_head, &head->bias);
+    Tensor *weight = lk_param(t, words, &((Embedding *)words)->weight),
+           *bias = lk_param(t, m->lm_head, &head->bias);
     if (c->tokens) {
         weight = lk_select_rows(t, weight, c->tokens);
         bias = lk_select_rows(t, bias, c->tokens);
@@ -175,17 +190,22 @@ static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
     return lk_linear(t, x, weight, bias);
 }
 
-Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens)
+Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows,
+                             Tensor *tokens)
 {
     Roberta *m = expect(t, masked_lm, &roberta_masked_lm_type, "roberta_token_logits");
-    return m ? lk_forward_with(t, masked_lm, token_logits, &(ModelCall){ m, mask, rows, tokens }, ids) : NULL;
+    return m ? lk_forward_with(t, masked_lm, token_logits, &(ModelCall){ m, mask, rows, tokens },
+                               ids)
+             : NULL;
 }
 
-/* ---- whole models ----------------------------------------------------------------------------------------------- */
+/* ---- whole models --------------------------------------------------------------------------- */
 
 static const Roberta *as_roberta(const Module *m)
 {
-    return m && (m->type == &roberta_classifier_type || m->type == &roberta_masked_lm_type) ? (const Roberta *)m : NULL;
+    return m && (m->type == &roberta_classifier_type || m->type == &roberta_masked_lm_type)
+               ? (const Roberta *)m
+               : NULL;
 }
 
 const RobertaConfig *roberta_config(const Module *model)

@@ -6,41 +6,49 @@
  *     roberta_fill(model, &rng, &err);                           -- draws the rest
  *     Tensor *logits = roberta_logits(t, model, ids, mask);
  *
- * Names and order of the parameters are those of the hub: roberta.embeddings.word_embeddings.weight, …,
- * roberta.encoder.layer.0.attention.self.query.weight, …, classifier.out_proj.bias. LoRA: examples/roberta_lora.h. */
+ * Names and order of the parameters are those of the hub:
+ * roberta.embeddings.word_embeddings.weight, …,
+ * roberta.encoder.layer.0.attention.self.query.weight, …, classifier.out_proj.bias. LoRA:
+ * examples/roberta_lora.h. */
 #ifndef ROBERTA_H
 #define ROBERTA_H
 
 #include "examples/roberta_config.h"
 #include "nn/module.h"
 
-/* RobertaForSequenceClassification: 201 tensors for the base's 12 layers. The weight matrices are hollow: they have a
- * shape, so that they are named, counted and loaded, but no elements before roberta_fill or a loader gives them some.
- * NULL: LK_EVALUE for a config that roberta_config_check refuses, LK_EMEMORY. */
+/* RobertaForSequenceClassification: 201 tensors for the base's 12 layers. The weight matrices are
+ * hollow: they have a shape, so that they are named, counted and loaded, but no elements before
+ * roberta_fill or a loader gives them some. NULL: LK_EVALUE for a config that roberta_config_check
+ * refuses, LK_EMEMORY. */
 Module *roberta_classifier_new(const RobertaConfig *c, Error *err);
-/* RobertaForMaskedLM: the decoder of its head is the word embedding itself, and no parameter of its own. */
+/* RobertaForMaskedLM: the decoder of its head is the word embedding itself, and no parameter of
+ * its own. */
 Module *roberta_masked_lm_new(const RobertaConfig *c, Error *err);
 
 /* The config that a model was made of, borrowed; NULL for any other module. */
 const RobertaConfig *roberta_config(const Module *model);
 
-/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order of the names, and
- * zeros to the padding row of an embedding: what transformers does with weights that a checkpoint lacks. (Biases are
- * 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
+/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order
+ * of the names, and zeros to the padding row of an embedding: what transformers does with weights
+ * that a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
 bool roberta_fill(Module *model, Rng *rng, Error *err);
 /* Whether a parameter has a shape only. */
 bool roberta_is_hollow(const Tensor *x);
 
-/* ids (B, S) int64, mask (B, S) bool, true for real tokens, NULL: all that are not pad_token_id → (B, num_labels).
- * Dropout is active in training mode. What the classifier does not look at is not computed: of the last layer only the
- * first token. Without gradients every layer runs in the memory of one. */
+/* ids (B, S) int64, mask (B, S) bool, true for real tokens, NULL: all that are not pad_token_id →
+ * (B, num_labels). Dropout is active in training mode. What the classifier does not look at is not
+ * computed: of the last layer only the first token. Without gradients every layer runs in the
+ * memory of one. */
 Tensor *roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
 
-/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's scores at those places.
- * tokens (V) int64, not NULL: only the scores of these, (K, V), which saves the rest of the products. */
-Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows, Tensor *tokens);
+/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's
+ * scores at those places. tokens (V) int64, not NULL: only the scores of these, (K, V), which
+ * saves the rest of the products. */
+Tensor *roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask, Tensor *rows,
+                             Tensor *tokens);
 
-/* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in backward. Off at first. */
+/* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in
+ * backward. Off at first. */
 void roberta_set_recompute(Module *model, bool on);
 
 #endif

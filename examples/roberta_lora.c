@@ -1,4 +1,5 @@
-/* roberta_lora.c - which Linears get LoRA, and the homework's lines about it. What LoRA computes: nn/lora.c. */
+/* roberta_lora.c - which Linears get LoRA, and the homework's lines about it. What LoRA computes:
+ * nn/lora.c. */
 #include "examples/roberta_lora.h"
 
 #include <math.h>
@@ -8,12 +9,12 @@
 #include "core/hash.h"
 #include "examples/cli.h"
 
-/* ---- targets ---------------------------------------------------------------------------------------------------- */
+/* ---- targets -------------------------------------------------------------------------------- */
 
 /* Calls for each target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
     const char *rest;
-    bool not; /* "!query": those that it matches are none */
+    bool not ;                  /* "!query": those that it matches are none */
     char text[LK_NAME_MAX + 2]; /* "*." and the target: the end of a name from a dot on */
 } Target;
 
@@ -21,9 +22,10 @@ static bool next_target(Target *it)
 {
     if (!it->rest || !*it->rest) return false;
     it->not = *it->rest == '!';
-    it->rest += it->not;
+    it->rest += it->not ;
     size_t n = strcspn(it->rest, ",");
-    snprintf(it->text, sizeof it->text, "*.%.*s", (int)(n < LK_NAME_MAX ? n : LK_NAME_MAX - 1), it->rest);
+    snprintf(it->text, sizeof it->text, "*.%.*s", (int)(n < LK_NAME_MAX ? n : LK_NAME_MAX - 1),
+             it->rest);
     it->rest += n + (it->rest[n] == ',');
     return true;
 }
@@ -37,7 +39,7 @@ static bool is_target(const char *targets, const char *name)
 {
     bool is = !targets || *targets == '!';
     for (Target it = { .rest = targets }; next_target(&it);)
-        if (matches(&it, name)) is = !it.not;
+        if (matches(&it, name)) is = !it.not ;
     return is;
 }
 
@@ -50,7 +52,8 @@ static int edit_distance(const char *a, const char *b)
         int diagonal = row[0];
         row[0] = i + 1;
         for (int j = 0; j < n; j++) {
-            int replaced = diagonal + (a[i] != b[j]), shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            int replaced = diagonal + (a[i] != b[j]),
+                shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
             diagonal = row[j + 1];
             row[j + 1] = replaced < shorter + 1 ? replaced : shorter + 1;
         }
@@ -90,16 +93,20 @@ static bool no_such_target(Module *model, const char *target, Error *err)
         strcpy(nearest[at], name);
         if (count < NEAREST) count++;
     }
-    return lk_error_set(err, LK_EVALUE, "LoRA: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s",
-                        target, nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
+    return lk_error_set(
+        err, LK_EVALUE,
+        "LoRA: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s", target,
+        nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
 }
 
 static bool check_targets(Module *model, const char *targets, Error *err)
 {
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);)
         if (lk_as_linear_with_lora(it.module))
-            return lk_error_set(err, LK_ESTATE, "LoRA: %.200s has LoRA already; remove it first", it.name);
-    if (targets && !*targets) return lk_error_set(err, LK_EVALUE, "LoRA: the list of targets is empty");
+            return lk_error_set(err, LK_ESTATE, "LoRA: %.200s has LoRA already; remove it first",
+                                it.name);
+    if (targets && !*targets)
+        return lk_error_set(err, LK_EVALUE, "LoRA: the list of targets is empty");
     for (Target target = { .rest = targets }; next_target(&target);) {
         bool found = false;
         for (ModuleIter it = lk_modules(model); lk_modules_next(&it);)
@@ -109,7 +116,7 @@ static bool check_targets(Module *model, const char *targets, Error *err)
     return true;
 }
 
-/* ---- wrapping --------------------------------------------------------------------------------------------------- */
+/* ---- wrapping ------------------------------------------------------------------------------- */
 
 /* Puts `by` into every place of `old` in the model but one. A module in several places stays
  * one. */
@@ -126,14 +133,16 @@ static bool replace(Module *model, const Module *old, Module *by, Module *const 
     return true;
 }
 
-int roberta_add_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng, Error *err)
+int roberta_add_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng,
+                     Error *err)
 {
     int wrapped = 0;
     if (!check_targets(model, targets, err)) return -1;
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         if (!lk_as_linear(it.module) || !it.slot || !is_target(targets, it.name)) continue;
         Module *lora = lk_linear_with_lora_new(lk_retain(it.module), rank, alpha, rng, err);
-        bool ok = lora && replace(model, it.module, lora, &lk_as_linear_with_lora(lora)->linear, err);
+        bool ok =
+            lora && replace(model, it.module, lora, &lk_as_linear_with_lora(lora)->linear, err);
         lk_module_free(lora);
         if (!ok) {
             roberta_remove_lora(model);
@@ -164,7 +173,8 @@ int roberta_remove_lora(Module *model)
     return removed;
 }
 
-/* Puts "encoder.layer.*.output.dense" for a name with a number into the list, if it is not there. */
+/* Puts "encoder.layer.*.output.dense" for a name with a number into the list, if it is not
+ * there. */
 static void add_target(char *list, size_t room, const char *name)
 {
     char text[LK_NAME_MAX];
@@ -200,19 +210,21 @@ LoraFacts roberta_lora_facts(Module *model)
     return f;
 }
 
-bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double alpha, bool train_head, Rng *rng,
-                        Error *err)
+bool roberta_apply_lora(Module *model, const char *targets, int64_t rank, double alpha,
+                        bool train_head, Rng *rng, Error *err)
 {
     char number[32];
     printf("Freezing original model parameters...\n");
     lk_require_grad(model, "*", false);
-    lk_printf("Original parameters frozen.\nPrepared LoRA wrapper with r=%lld, alpha=%g\n", (long long)rank, alpha);
+    lk_printf("Original parameters frozen.\nPrepared LoRA wrapper with r=%lld, alpha=%g\n",
+              (long long)rank, alpha);
     printf("Applying LoRA wrappers to target layers...\n");
     int wrapped = roberta_add_lora(model, targets, rank, alpha, rng, err);
     if (wrapped < 0) return false;
     printf("Target layers replaced.\n");
     if (train_head)
-        printf("Parameters of the head that are trained too: %d\n", lk_require_grad(model, "classifier.*", true));
+        printf("Parameters of the head that are trained too: %d\n",
+               lk_require_grad(model, "classifier.*", true));
     int64_t trainable = lk_count_trainable_parameters(model), total = lk_count_parameters(model);
     printf("\nTrainable params (LoRA A/B matrices%s): %s\n", train_head ? ", head" : "",
            cli_thousands(trainable, number));

@@ -1,5 +1,5 @@
-/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. What they compute:
- * examples/roberta.c.
+/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. What they
+ * compute: examples/roberta.c.
  *
  * Most have no forward of their own: every layer needs the mask beside its input. */
 #include "examples/roberta_modules.h"
@@ -8,39 +8,50 @@
 
 #include "core/memory.h"
 
-/* ---- tables ----------------------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 #define TYPE(type, T, ...) \
-    static const ModuleType type = { .name = #T, .size = sizeof(T), .fields = LK_FIELDS(__VA_ARGS__) }
+    static const ModuleType type = { .name = #T, \
+                                     .size = sizeof(T), \
+                                     .fields = LK_FIELDS(__VA_ARGS__) }
 
 TYPE(embeddings_type, RobertaEmbeddings, LK_CHILD(RobertaEmbeddings, word_embeddings),
-     LK_CHILD(RobertaEmbeddings, position_embeddings), LK_CHILD(RobertaEmbeddings, token_type_embeddings),
-     LK_CHILD(RobertaEmbeddings, LayerNorm));
-TYPE(attention_type, RobertaAttention, LK_CHILD(RobertaAttention, self), LK_CHILD(RobertaAttention, output));
+     LK_CHILD(RobertaEmbeddings, position_embeddings),
+     LK_CHILD(RobertaEmbeddings, token_type_embeddings), LK_CHILD(RobertaEmbeddings, LayerNorm));
+TYPE(attention_type, RobertaAttention, LK_CHILD(RobertaAttention, self),
+     LK_CHILD(RobertaAttention, output));
 TYPE(intermediate_type, RobertaIntermediate, LK_CHILD(RobertaIntermediate, dense));
-TYPE(layer_type, RobertaLayer, LK_CHILD(RobertaLayer, attention), LK_CHILD(RobertaLayer, intermediate),
-     LK_CHILD(RobertaLayer, output));
+TYPE(layer_type, RobertaLayer, LK_CHILD(RobertaLayer, attention),
+     LK_CHILD(RobertaLayer, intermediate), LK_CHILD(RobertaLayer, output));
 TYPE(encoder_type, RobertaEncoder, LK_CHILDREN(RobertaEncoder, layer));
-TYPE(model_type, RobertaModel, LK_CHILD(RobertaModel, embeddings), LK_CHILD(RobertaModel, encoder));
+TYPE(model_type, RobertaModel, LK_CHILD(RobertaModel, embeddings),
+     LK_CHILD(RobertaModel, encoder));
 TYPE(head_type, RobertaClassificationHead, LK_CHILD(RobertaClassificationHead, dense),
      LK_CHILD(RobertaClassificationHead, out_proj));
 TYPE(lm_head_type, RobertaLMHead, LK_PARAM(RobertaLMHead, bias), LK_CHILD(RobertaLMHead, dense),
      LK_CHILD(RobertaLMHead, layer_norm));
 
-static const Field output_fields[] = { LK_CHILD(RobertaOutput, dense), LK_CHILD(RobertaOutput, LayerNorm), LK_END };
-static const ModuleType output_type = { "RobertaOutput", sizeof(RobertaOutput), .fields = output_fields };
-static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(RobertaOutput), .fields = output_fields };
+static const Field output_fields[] = { LK_CHILD(RobertaOutput, dense),
+                                       LK_CHILD(RobertaOutput, LayerNorm), LK_END };
+static const ModuleType output_type = { "RobertaOutput", sizeof(RobertaOutput),
+                                        .fields = output_fields };
+static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(RobertaOutput),
+                                             .fields = output_fields };
 
 static const Field roberta_fields[] = { LK_CHILD(Roberta, roberta), LK_CHILD(Roberta, classifier),
                                         LK_CHILD(Roberta, lm_head), LK_END };
-const ModuleType roberta_classifier_type = { .name = "RobertaForSequenceClassification", .size = sizeof(Roberta),
-                                             .forward = roberta_classifier_forward, .fields = roberta_fields };
-const ModuleType roberta_masked_lm_type = { .name = "RobertaForMaskedLM", .size = sizeof(Roberta),
+const ModuleType roberta_classifier_type = { .name = "RobertaForSequenceClassification",
+                                             .size = sizeof(Roberta),
+                                             .forward = roberta_classifier_forward,
+                                             .fields = roberta_fields };
+const ModuleType roberta_masked_lm_type = { .name = "RobertaForMaskedLM",
+                                            .size = sizeof(Roberta),
                                             .fields = roberta_fields };
 
-/* ---- making one ------------------------------------------------------------------------------------------------- */
+/* ---- making one ----------------------------------------------------------------------------- */
 
-/* The end of every constructor: the module if all of it is there, else NULL and what is there is freed. */
+/* The end of every constructor: the module if all of it is there, else NULL and what is there is
+ * freed. */
 static Module *whole(Module *m, bool complete)
 {
     if (complete) return m;
@@ -99,10 +110,12 @@ static Module *embeddings_new(const RobertaConfig *c, Error *err)
     e->padding_idx = c->pad_token_id;
     e->dropout = c->hidden_dropout_prob;
     e->word_embeddings = embedding_new(c->vocab_size, c->hidden_size, c->pad_token_id, err);
-    e->position_embeddings = embedding_new(c->max_position_embeddings, c->hidden_size, c->pad_token_id, err);
+    e->position_embeddings =
+        embedding_new(c->max_position_embeddings, c->hidden_size, c->pad_token_id, err);
     e->token_type_embeddings = embedding_new(c->type_vocab_size, c->hidden_size, -1, err);
     e->LayerNorm = norm_new(c, err);
-    return whole(&e->base, e->word_embeddings && e->position_embeddings && e->token_type_embeddings && e->LayerNorm);
+    return whole(&e->base, e->word_embeddings && e->position_embeddings &&
+                               e->token_type_embeddings && e->LayerNorm);
 }
 
 static Module *output_new(const ModuleType *type, int64_t in, const RobertaConfig *c, Error *err)
@@ -119,9 +132,11 @@ static Module *attention_new(const RobertaConfig *c, Error *err)
 {
     RobertaAttention *a = lk_module_new(&attention_type, err);
     if (!a) return NULL;
-    Module *q = linear_new(c->hidden_size, c->hidden_size, err), *k = linear_new(c->hidden_size, c->hidden_size, err);
+    Module *q = linear_new(c->hidden_size, c->hidden_size, err),
+           *k = linear_new(c->hidden_size, c->hidden_size, err);
     Module *v = linear_new(c->hidden_size, c->hidden_size, err);
-    a->self = lk_multi_head_attention_new(q, k, v, NULL, c->num_attention_heads, c->attention_probs_dropout_prob, err);
+    a->self = lk_multi_head_attention_new(q, k, v, NULL, c->num_attention_heads,
+                                          c->attention_probs_dropout_prob, err);
     a->output = output_new(&self_output_type, c->hidden_size, c, err);
     return whole(&a->base, a->self && a->output);
 }
@@ -149,10 +164,12 @@ static Module *encoder_new(const RobertaConfig *c, Error *err)
     RobertaEncoder *e = lk_module_new(&encoder_type, err);
     Module **layers = e ? lk_mem_calloc((size_t)c->num_hidden_layers, sizeof *layers) : NULL;
     if (e && !layers)
-        lk_error_set(err, LK_EMEMORY, "roberta: no memory for %lld layers", (long long)c->num_hidden_layers);
+        lk_error_set(err, LK_EMEMORY, "roberta: no memory for %lld layers",
+                     (long long)c->num_hidden_layers);
     bool ok = layers;
     for (int64_t i = 0; ok && i < c->num_hidden_layers; i++) layers[i] = layer_new(c, err);
-    ok = ok && lk_module_array_init(&e->layer, (int)c->num_hidden_layers, layers, err); /* refuses a NULL */
+    /* refuses a NULL */
+    ok = ok && lk_module_array_init(&e->layer, (int)c->num_hidden_layers, layers, err);
     lk_mem_free(layers);
     return e ? whole(&e->base, ok) : NULL;
 }

@@ -1,6 +1,6 @@
-/* roberta_modules.h - what a RoBERTa is made of; shared by roberta_modules.c, which makes it, and roberta.c, which
- * runs it. Everybody else takes examples/roberta.h. The members are transformers' names, since parameters are called
- * by them. */
+/* roberta_modules.h - what a RoBERTa is made of; shared by roberta_modules.c, which makes it, and
+ * roberta.c, which runs it. Everybody else takes examples/roberta.h. The members are transformers'
+ * names, since parameters are called by them. */
 #ifndef ROBERTA_MODULES_H
 #define ROBERTA_MODULES_H
 

@@ -1,11 +1,12 @@
-/* roberta_pretrain - a small RoBERTa learns to fill in hidden words of SST-2's sentences: a base model for
- * roberta_sst2.
+/* roberta_pretrain - a small RoBERTa learns to fill in hidden words of SST-2's sentences: a base
+ * model for roberta_sst2.
  *
- * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen anew each time; of
- * these 80 % become <mask>, 10 % another token, 10 % stay, and the model is to say what stood there. Labels are not
- * looked at. The decoder is the word embedding (tied weights); it is applied at the chosen places only, and chooses
- * among the tokens that train.tsv has (a quarter of the vocabulary: the others are never an answer). The folder that
- * is written is a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
+ * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen
+ * anew each time; of these 80 % become <mask>, 10 % another token, 10 % stay, and the model is to
+ * say what stood there. Labels are not looked at. The decoder is the word embedding (tied
+ * weights); it is applied at the chosen places only, and chooses among the tokens that train.tsv
+ * has (a quarter of the vocabulary: the others are never an answer). The folder that is written is
+ * a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
 #include <unistd.h>
 
@@ -33,18 +34,22 @@ static const CliOption options[] = {
     CLI_TEXT("output", Options, output, "DIR", "folder to write the model to; needed"),
     CLI_INT("layers", Options, layers, "N", 1, 48, "number of layers"),
     CLI_INT("hidden", Options, hidden, "N", 2, 4096, "width of a layer"),
-    CLI_INT("heads", Options, heads, "N", 1, 256, "attention heads of a layer; they share its width"),
+    CLI_INT("heads", Options, heads, "N", 1, 256,
+            "attention heads of a layer; they share its width"),
     CLI_INT("intermediate", Options, intermediate, "N", 0, 16384,
             "width of the feed-forward part; 0: four times the width"),
     CLI_INT("batch-size", Options, batch, "N", 1, 65536, "sentences of a step"),
-    CLI_INT("steps", Options, steps, "N", 0, 1e9, "training steps; 0: as many as --minutes allows"),
+    CLI_INT("steps", Options, steps, "N", 0, 1e9,
+            "training steps; 0: as many as --minutes allows"),
     CLI_DOUBLE("minutes", Options, minutes, "X", 0, 1e5,
                "stop after so many minutes; 0: when --steps are made, without --steps after 12"),
-    CLI_INT("rows", Options, rows, "N", 0, 1e9, "so many sentences of train.tsv, from its beginning; 0: all"),
+    CLI_INT("rows", Options, rows, "N", 0, 1e9,
+            "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
-    CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1, "part of the training in which the learning rate rises"),
+    CLI_DOUBLE("warmup", Options, warmup, "X", 0, 1,
+               "part of the training in which the learning rate rises"),
     CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1,
-             "weight decay of AdamW; biases and LayerNorms have none"),
+               "weight decay of AdamW; biases and LayerNorms have none"),
     CLI_DOUBLE("init", Options, init, "X", 1e-4, 1, "standard deviation of new weights"),
     CLI_DOUBLE("dropout", Options, dropout, "X", 0, 0.9, "dropout, everywhere"),
     CLI_SEED(Options),
@@ -54,7 +59,8 @@ static const CliOption options[] = {
 };
 static const CliProgram program = {
     .name = "roberta_pretrain",
-    .about = "Pre-trains a small RoBERTa on the sentences of SST-2 by masked language modelling." SST2_PLACES,
+    .about = "Pre-trains a small RoBERTa on the sentences of SST-2 by masked language "
+             "modelling." SST2_PLACES,
     .options = options,
 };
 
@@ -75,9 +81,10 @@ typedef struct Run {
     double seconds, train_loss, dev_loss, dev_accuracy;
 } Run;
 
-/* ---- the folder ------------------------------------------------------------------------------------------------- */
+/* ---- the folder ----------------------------------------------------------------------------- */
 
-/* The weights come last, and an older model's go first: they are never there with another one's config.json. */
+/* The weights come last, and an older model's go first: they are never there with another one's
+ * config.json. */
 static bool write_folder(Run *r, Error *err)
 {
     char path[FOLDER_PATH_MAX];
@@ -85,13 +92,15 @@ static bool write_folder(Run *r, Error *err)
     if (!folder_join(path, to, "model.safetensors", err)) return false;
     if (!r->described) {
         unlink(path); /* where this fails and has to work, saving fails too */
-        r->described = folder_copy(r->folder, to, "vocab.json", err) && folder_copy(r->folder, to, "merges.txt", err) &&
-                       roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", to, err);
+        r->described =
+            folder_copy(r->folder, to, "vocab.json", err) &&
+            folder_copy(r->folder, to, "merges.txt", err) &&
+            roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", to, err);
     }
     return r->described && lk_save_module(r->model, path, err);
 }
 
-/* ---- evaluation and training ------------------------------------------------------------------------------------ */
+/* ---- evaluation and training ---------------------------------------------------------------- */
 
 enum { HIDING_SEED = 1 }; /* of dev.tsv, in every evaluation */
 
@@ -107,8 +116,10 @@ static bool can_evaluate(Run *r, Error *err)
         hidden = masking_next(&r->masking, r->t, b.ids, &m);
     r->masking.rng = before;
     if (!cli_ok(r->t, err)) return false;
-    return hidden || lk_error_set(err, LK_EVALUE, "dev.tsv: none of its tokens was hidden, so there is nothing to "
-                                  "evaluate; it needs more sentences, of words that train.tsv has");
+    return hidden ||
+           lk_error_set(err, LK_EVALUE,
+                        "dev.tsv: none of its tokens was hidden, so there is nothing to "
+                        "evaluate; it needs more sentences, of words that train.tsv has");
 }
 
 /* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
@@ -123,7 +134,8 @@ static bool evaluate(Run *r, Error *err)
     for (TextBatch b; lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t)) {
         MaskedBatch m;
         if (!masking_next(&r->masking, r->t, b.ids, &m)) continue;
-        Tensor *logits = roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
+        Tensor *logits =
+            roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
         Tensor *sum = lk_cross_entropy_with(r->t, logits, m.targets, -100, LK_SUM);
         Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), m.targets);
         if (!sum || !hits) break;
@@ -153,13 +165,16 @@ static bool train_step(Run *r, const TextBatch *b, double done, double *loss, Er
     enum { FINE = 1000000 }; /* the schedule counts steps: a millionth of the training each */
     const Schedule linear = { LK_SCHEDULE_LINEAR, (int64_t)(r->o->warmup * FINE), FINE };
     MaskedBatch m;
-    if (!masking_next(&r->masking, r->t, b->ids, &m)) return cli_ok(r->t, err); /* nothing was chosen: too few tokens */
-    Tensor *logits = roberta_token_logits(r->t, r->model, m.ids, b->mask, m.rows, r->masking.tokens);
+    /* nothing was chosen: too few tokens */
+    if (!masking_next(&r->masking, r->t, b->ids, &m)) return cli_ok(r->t, err);
+    Tensor *logits =
+        roberta_token_logits(r->t, r->model, m.ids, b->mask, m.rows, r->masking.tokens);
     Tensor *l = lk_cross_entropy(r->t, logits, m.targets);
     lk_optimizer_zero_grad(r->opt);
     if (!lk_backward(r->t, l)) return cli_ok(r->t, err);
     lk_clip_grad_norm_(&r->params, 1.0);
-    for (ParamGroup *g = r->opt; g; g = g->next) g->lr = r->o->lr * lk_schedule(&linear, (int64_t)(done * FINE));
+    for (ParamGroup *g = r->opt; g; g = g->next)
+        g->lr = r->o->lr * lk_schedule(&linear, (int64_t)(done * FINE));
     *loss = lk_item(l);
     return lk_step(r->opt, err);
 }
@@ -179,23 +194,25 @@ static bool train(Run *r, Error *err)
             done = progress(r, start);
             if (r->steps % LOG != 0) continue;
             double now = sst2_seconds();
-            lk_printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n", (long long)epoch,
-                      (long long)r->steps, sum / LOG, r->opt->lr, tokens / (now - shown));
+            lk_printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n",
+                      (long long)epoch, (long long)r->steps, sum / LOG, r->opt->lr,
+                      tokens / (now - shown));
             r->train_loss = sum / LOG;
             sum = tokens = 0;
             shown = now;
         }
         if (done >= 1 && r->steps % LOG != 0) r->train_loss = sum / (double)(r->steps % LOG);
         if (!evaluate(r, err)) return false;
-        lk_printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch, done < 1 ? "" : " (ended)",
-                  r->dev_loss, 100 * r->dev_accuracy);
-        if (!write_folder(r, err)) return false; /* whoever stops the program has the model of the last epoch */
+        lk_printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch,
+                  done < 1 ? "" : " (ended)", r->dev_loss, 100 * r->dev_accuracy);
+        /* whoever stops the program has the model of the last epoch */
+        if (!write_folder(r, err)) return false;
     }
     r->seconds = sst2_seconds() - start;
     return true;
 }
 
-/* ---- results ---------------------------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------------- */
 
 static bool write_json(const Run *r, Error *err)
 {
@@ -211,7 +228,7 @@ static bool write_json(const Run *r, Error *err)
     return results_close(&f, err);
 }
 
-/* ---- the run ---------------------------------------------------------------------------------------------------- */
+/* ---- the run -------------------------------------------------------------------------------- */
 
 static bool is_decayed(const ParamIter *it, void *user)
 {
@@ -219,10 +236,7 @@ static bool is_decayed(const ParamIter *it, void *user)
     return it->tensor->ndim == 2;
 }
 
-static bool is_not_decayed(const ParamIter *it, void *user)
-{
-    return !is_decayed(it, user);
-}
+static bool is_not_decayed(const ParamIter *it, void *user) { return !is_decayed(it, user); }
 
 static bool make_optimizer(Run *r, Error *err)
 {
@@ -230,7 +244,8 @@ static bool make_optimizer(Run *r, Error *err)
     if (!r->opt) return false;
     r->opt->beta2 = 0.98;
     r->opt->weight_decay = r->o->weight_decay;
-    ParamGroup *rest = lk_add_param_group(r->opt, lk_parameters_where(r->model, is_not_decayed, NULL, err), err);
+    ParamGroup *rest =
+        lk_add_param_group(r->opt, lk_parameters_where(r->model, is_not_decayed, NULL, err), err);
     r->params = lk_parameters(r->model, err);
     if (!rest || !r->params.count) return false;
     rest->weight_decay = 0;
@@ -254,8 +269,8 @@ static bool make_model(Run *r, Error *err)
     r->model = roberta_masked_lm_new(&c, err);
     char count[32];
     if (!r->model || !roberta_fill(r->model, &r->rng, err)) return false;
-    printf("Model: %lld layers of %lld, %s parameters\n", (long long)o->layers, (long long)o->hidden,
-           cli_thousands(lk_count_parameters(r->model), count));
+    printf("Model: %lld layers of %lld, %s parameters\n", (long long)o->layers,
+           (long long)o->hidden, cli_thousands(lk_count_parameters(r->model), count));
     return true;
 }
 
@@ -285,12 +300,17 @@ static bool prepare(Run *r, Error *err)
 
 static bool run(Run *r, Error *err)
 {
-    if (!sst2_model_folder(r->o->model, r->folder, err) || !folder_make(r->o->output, err)) return false;
+    if (!sst2_model_folder(r->o->model, r->folder, err) || !folder_make(r->o->output, err))
+        return false;
     if (folder_same(r->folder, r->o->output))
-        return lk_error_set(err, LK_EVALUE, "--output %.300s is the folder of --model, whose files would be replaced: "
-                            "another one is needed", r->o->output);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "--output %.300s is the folder of --model, whose files would be replaced: "
+            "another one is needed",
+            r->o->output);
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
-    bool ok = prepare(r, err) && can_evaluate(r, err) && train(r, err) && (!r->o->json || write_json(r, err));
+    bool ok = prepare(r, err) && can_evaluate(r, err) && train(r, err) &&
+              (!r->o->json || write_json(r, err));
     if (ok) printf("Written: %s, for --model of roberta_sst2\n", r->o->output);
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
@@ -308,15 +328,25 @@ static bool run(Run *r, Error *err)
 int main(int argc, char **argv)
 {
     enum { MINUTES = 12 };
-    Options o = { .layers = 4, .hidden = 256, .heads = 4, .batch = 64, .lr = 5e-4, .warmup = 0.05,
-                  .weight_decay = 0.01, .dropout = 0, .init = 0.02 };
+    Options o = { .layers = 4,
+                  .hidden = 256,
+                  .heads = 4,
+                  .batch = 64,
+                  .lr = 5e-4,
+                  .warmup = 0.05,
+                  .weight_decay = 0.01,
+                  .dropout = 0,
+                  .init = 0.02 };
     Run r = { .o = &o };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
     if (!o.steps && o.minutes <= 0) o.minutes = MINUTES;
-    if (!o.output) lk_error_set(&err, LK_EVALUE, "--output DIR is missing: where is the model to be written?");
-    else if (!o.json || results_writable(o.json, &err)) return cli_exit(&program, run(&r, &err), &err);
+    if (!o.output)
+        lk_error_set(&err, LK_EVALUE,
+                     "--output DIR is missing: where is the model to be written?");
+    else if (!o.json || results_writable(o.json, &err))
+        return cli_exit(&program, run(&r, &err), &err);
     return cli_exit(&program, false, &err);
 }

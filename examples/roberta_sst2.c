@@ -1,9 +1,11 @@
-/* roberta_sst2 - the homework: RoBERTa with LoRA on every Linear learns the sentiment of SST-2's sentences.
+/* roberta_sst2 - the homework: RoBERTa with LoRA on every Linear learns the sentiment of SST-2's
+ * sentences.
  *
- * In the homework's order and with its lines: the base model, LoRA, data, training with an evaluation and a
- * checkpoint after every epoch, the best weights saved, loaded into a fresh model and evaluated again. What it adds:
- * full fine-tuning (--full), the adapter as PEFT reads it, logits, results as JSON and as a page. The model and its
- * data: examples/roberta_task.c; training: examples/trainer.c. */
+ * In the homework's order and with its lines: the base model, LoRA, data, training with an
+ * evaluation and a checkpoint after every epoch, the best weights saved, loaded into a fresh model
+ * and evaluated again. What it adds: full fine-tuning (--full), the adapter as PEFT reads it,
+ * logits, results as JSON and as a page. The model and its data: examples/roberta_task.c;
+ * training: examples/trainer.c. */
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -28,51 +30,70 @@ static const CliOption options[] = {
     CLI_MODEL(Options, task.model),
     CLI_SST2(Options, task.data),
     CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
-    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4, "strength of LoRA, W + alpha A B: not divided by the rank"),
-    CLI_TEXT("targets", Options, targets, "LIST",
-             "Linears that get LoRA, like query,value or layer.1.*; !NAME takes some away; else all"),
-    CLI_FLAG("train-head", Options, train_head, "train the weights of the head (classifier) too, not only its LoRA"),
+    CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4,
+               "strength of LoRA, W + alpha A B: not divided by the rank"),
+    CLI_TEXT(
+        "targets", Options, targets, "LIST",
+        "Linears that get LoRA, like query,value or layer.1.*; !NAME takes some away; else all"),
+    CLI_FLAG("train-head", Options, train_head,
+             "train the weights of the head (classifier) too, not only its LoRA"),
     CLI_FLAG("full", Options, full, "full fine-tuning: no LoRA, all weights are trained"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
-    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536, "training sentences of a batch"),
+    CLI_INT("batch-size", Options, task.batch_size, "N", 1, 65536,
+            "training sentences of a batch"),
     CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "highest learning rate of AdamW"),
-    CLI_INT("warmup", Options, warmup, "N", 0, 1e9, "steps in which the learning rate rises; then it falls to 0"),
+    CLI_INT("warmup", Options, warmup, "N", 0, 1e9,
+            "steps in which the learning rate rises; then it falls to 0"),
     CLI_DOUBLE("weight-decay", Options, weight_decay, "X", 0, 1,
-             "weight decay of AdamW; biases and LayerNorms have none"),
+               "weight decay of AdamW; biases and LayerNorms have none"),
     CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9,
-             "so many sentences of train.tsv, from its beginning; 0: all"),
-    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20, "tokens of a sentence; longer ones are cut"),
+            "so many sentences of train.tsv, from its beginning; 0: all"),
+    CLI_INT("max-length", Options, task.max_length, "N", 2, 1 << 20,
+            "tokens of a sentence; longer ones are cut"),
     CLI_TEXT("padding", Options, task.padding, "HOW",
-             "longest of the batch, max (--max-length), or grouped: longest, in batches of similar length"),
-    CLI_INT("accumulate", Options, task.accumulate, "N", 1, 1e6, "batches whose gradients make one step"),
-    CLI_FLAG("recompute", Options, recompute, "of each layer keep only its input for backward: less memory, more time"),
-    CLI_TEXT("output", Options, output, "DIR", "folder for checkpoint-N, best_checkpoint and adapter"),
-    CLI_TEXT("resume", Options, resume, "DIR", "go on from this checkpoint-N, with the options it was made with"),
+             "longest of the batch, max (--max-length), or grouped: longest, in batches of "
+             "similar length"),
+    CLI_INT("accumulate", Options, task.accumulate, "N", 1, 1e6,
+            "batches whose gradients make one step"),
+    CLI_FLAG("recompute", Options, recompute,
+             "of each layer keep only its input for backward: less memory, more time"),
+    CLI_TEXT("output", Options, output, "DIR",
+             "folder for checkpoint-N, best_checkpoint and adapter"),
+    CLI_TEXT("resume", Options, resume, "DIR",
+             "go on from this checkpoint-N, with the options it was made with"),
     CLI_INT("stop-after", Options, stop_after, "N", 0, 1e9,
-             "stop after step N with a checkpoint, for --resume; 0: never"),
-    CLI_FLAG("eval-only", Options, task.eval_only, "no training: evaluate the model, or --adapter, on dev.tsv"),
-    CLI_TEXT("logits", Options, logits, "FILE", "write the logits of dev.tsv to FILE: row, label, logits"),
-    CLI_TEXT("adapter", Options, adapter, "DIR", "LoRA and head as this PEFT adapter has them, instead of new ones"),
+            "stop after step N with a checkpoint, for --resume; 0: never"),
+    CLI_FLAG("eval-only", Options, task.eval_only,
+             "no training: evaluate the model, or --adapter, on dev.tsv"),
+    CLI_TEXT("logits", Options, logits, "FILE",
+             "write the logits of dev.tsv to FILE: row, label, logits"),
+    CLI_TEXT("adapter", Options, adapter, "DIR",
+             "LoRA and head as this PEFT adapter has them, instead of new ones"),
     CLI_FLAG("progress", Options, progress, "show a progress bar on stderr"),
-    CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX, "seed of the random numbers, as torch.manual_seed"),
+    CLI_INT("seed", Options, task.seed, "N", 0, UINT32_MAX,
+            "seed of the random numbers, as torch.manual_seed"),
     CLI_THREADS(Options),
     CLI_JSON(Options),
-    CLI_TEXT("report", Options, report, "FILE", "write a page with the results and curves to FILE, as HTML"),
+    CLI_TEXT("report", Options, report, "FILE",
+             "write a page with the results and curves to FILE, as HTML"),
     CLI_END,
 };
 static const CliExclusion exclusions[] = {
     { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
-    { "adapter", "brings LoRA and a head of its own", { "rank", "alpha", "targets", "train-head" } },
-    { "eval-only", "trains nothing",
-      { "resume", "stop-after", "train-head", "epochs", "lr", "warmup", "weight-decay", "accumulate", "recompute",
-        "train-rows" } },
+    { "adapter",
+      "brings LoRA and a head of its own",
+      { "rank", "alpha", "targets", "train-head" } },
+    { "eval-only",
+      "trains nothing",
+      { "resume", "stop-after", "train-head", "epochs", "lr", "warmup", "weight-decay",
+        "accumulate", "recompute", "train-rows" } },
     { "stop-after", "ends before there are results", { "logits", "json", "report" } },
     { NULL, NULL, { NULL } },
 };
 static const CliProgram program = {
     .name = "roberta_sst2",
-    .about =
-        "Fine-tunes RoBERTa with LoRA, or fully, on SST-2: does a sentence praise a film (1) or not (0)?" SST2_PLACES,
+    .about = "Fine-tunes RoBERTa with LoRA, or fully, on SST-2: does a sentence praise a film (1) "
+             "or not (0)?" SST2_PLACES,
     .options = options,
     .exclusions = exclusions,
 };
@@ -87,7 +108,7 @@ typedef struct Run {
     char best[FOLDER_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
 } Run;
 
-/* ---- before the work -------------------------------------------------------------------------------------------- */
+/* ---- before the work ------------------------------------------------------------------------ */
 
 /* Where something is to be written is known to be writable before the work starts. */
 static bool can_write(const Options *o, Error *err)
@@ -105,11 +126,14 @@ static bool keeps_base(const Run *r, Error *err)
     if (r->o->full || r->o->task.eval_only) return true;
     return folder_join(best, r->o->output, "best_checkpoint", err) &&
            (!folder_same(best, r->task.folder) ||
-            lk_error_set(err, LK_EVALUE, "%.300s is the base model itself, and would be replaced: another --output is "
-                         "needed", best));
+            lk_error_set(
+                err, LK_EVALUE,
+                "%.300s is the base model itself, and would be replaced: another --output is "
+                "needed",
+                best));
 }
 
-/* ---- steps of the homework -------------------------------------------------------------------------------------- */
+/* ---- steps of the homework ------------------------------------------------------------------ */
 
 /* LoRA as a PEFT adapter has it: on the Linears that it names, and its own head. */
 static bool load_adapter(const Options *o, Module *model, Error *err)
@@ -121,7 +145,8 @@ static bool load_adapter(const Options *o, Module *model, Error *err)
     if (ok)
         printf("%s: LoRA for %d Linears, %s parameters\n", o->adapter, report.loaded,
                cli_thousands(lk_count_trainable_parameters(model), number));
-    if (ok && report.widened) printf("In half precision, so converted to float32: %d tensors\n", report.widened);
+    if (ok && report.widened)
+        printf("In half precision, so converted to float32: %d tensors\n", report.widened);
     lk_load_report_free(&report);
     return ok;
 }
@@ -134,13 +159,15 @@ static bool make_model(Run *r, Error *err)
     printf("Original model loaded.\n");
     const Options *o = r->o;
     bool ok = o->full || (o->adapter ? load_adapter(o, r->model, err)
-                                     : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha, o->train_head,
-                                                          &r->task.rng, err));
+                                     : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha,
+                                                          o->train_head, &r->task.rng, err));
     if (!ok) return false;
     r->lora = roberta_lora_facts(r->model);
     r->out.parameters = lk_count_parameters(r->model);
     r->out.trainable = lk_count_trainable_parameters(r->model);
-    if (o->full) printf("Full fine-tuning: all %s parameters are trained\n", cli_thousands(r->out.parameters, number));
+    if (o->full)
+        printf("Full fine-tuning: all %s parameters are trained\n",
+               cli_thousands(r->out.parameters, number));
     else printf("LoRA model created.\n");
     roberta_set_recompute(r->model, o->recompute);
     return true;
@@ -181,8 +208,10 @@ static bool train_and_evaluate(Run *r, Error *err)
     if (!r->o->task.eval_only) {
         int64_t steps = trainer_steps(tr);
         if (tr->args.warmup_steps >= steps)
-            printf("All %lld steps belong to the warm-up of %lld: the learning rate only rises, and stays small. A "
-                   "shorter --warmup may teach more.\n", (long long)steps, (long long)tr->args.warmup_steps);
+            printf("All %lld steps belong to the warm-up of %lld: the learning rate only rises, "
+                   "and stays small. A "
+                   "shorter --warmup may teach more.\n",
+                   (long long)steps, (long long)tr->args.warmup_steps);
         if (!trainer_train(tr, err)) return false;
     }
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
@@ -194,17 +223,23 @@ static bool save_best(Run *r, Error *err)
     Folder f;
     char path[FOLDER_PATH_MAX];
     const char *from = r->task.folder;
-    if (!folder_join(path, r->o->output, "best_checkpoint", err) || !folder_begin(&f, path, err)) return false;
-    bool ok = folder_copy(from, f.temporary, "vocab.json", err) && folder_copy(from, f.temporary, "merges.txt", err) &&
-              roberta_config_write(&r->task.config, "RobertaForSequenceClassification", f.temporary, err) &&
-              folder_join(path, f.temporary, "model.safetensors", err) && lk_save_module(r->model, path, err);
+    if (!folder_join(path, r->o->output, "best_checkpoint", err) || !folder_begin(&f, path, err))
+        return false;
+    bool ok = folder_copy(from, f.temporary, "vocab.json", err) &&
+              folder_copy(from, f.temporary, "merges.txt", err) &&
+              roberta_config_write(&r->task.config, "RobertaForSequenceClassification",
+                                   f.temporary, err) &&
+              folder_join(path, f.temporary, "model.safetensors", err) &&
+              lk_save_module(r->model, path, err);
     return folder_end(&f, ok, err) && folder_join(r->best, f.path, "model.safetensors", err);
 }
 
-/* Whether all LoRA is in the head, which PEFT's form has as a whole: then there is no adapter beside it. */
+/* Whether all LoRA is in the head, which PEFT's form has as a whole: then there is no adapter
+ * beside it. */
 static bool is_head_alone(const Run *r)
 {
-    for (const char *name = r->lora.targets; name; name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL)
+    for (const char *name = r->lora.targets; name;
+         name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL)
         if (strncmp(name, "classifier.", strlen("classifier.")) != 0) return false;
     return true;
 }
@@ -214,36 +249,40 @@ static bool save(Run *r, Error *err)
 {
     char folder[FOLDER_PATH_MAX];
     static const char *const head[] = { "classifier" };
-    const PeftOptions peft = { .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head };
+    const PeftOptions peft = {
+        .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head
+    };
     if (!save_best(r, err)) return false;
     if (r->o->full) return true;
     if (is_head_alone(r)) {
-        printf("LoRA is in the classifier alone: best_checkpoint has it, and there is no adapter\n");
+        printf(
+            "LoRA is in the classifier alone: best_checkpoint has it, and there is no adapter\n");
         return true;
     }
-    return folder_join(folder, r->o->output, "adapter", err) && lk_save_peft(r->model, folder, &peft, err);
+    return folder_join(folder, r->o->output, "adapter", err) &&
+           lk_save_peft(r->model, folder, &peft, err);
 }
 
 /* numpy.isclose */
-static bool is_close(double a, double b)
-{
-    return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b);
-}
+static bool is_close(double a, double b) { return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b); }
 
 /* A model of the same shape that has seen no training. */
 static Module *fresh_model(Run *r, Error *err)
 {
     const Options *o = r->o;
     Rng unused = r->task.rng;
-    Module *m = o->adapter ? task_model_new(&r->task, err) : roberta_classifier_new(&r->task.config, err);
+    Module *m =
+        o->adapter ? task_model_new(&r->task, err) : roberta_classifier_new(&r->task.config, err);
     bool ok = m && (o->full || (o->adapter ? load_adapter(o, m, err)
-                                           : roberta_add_lora(m, o->targets, o->rank, o->alpha, &unused, err) > 0));
+                                           : roberta_add_lora(m, o->targets, o->rank, o->alpha,
+                                                              &unused, err) > 0));
     if (ok) return m;
     lk_free(m);
     return NULL;
 }
 
-/* best_checkpoint in a fresh model: loss and accuracy are those that were measured after training. */
+/* best_checkpoint in a fresh model: loss and accuracy are those that were measured after
+ * training. */
 static bool reload(Run *r, Error *err)
 {
     lk_free(r->model);
@@ -252,19 +291,21 @@ static bool reload(Run *r, Error *err)
     r->session.trainer.model = r->model;
     r->session.trainer.user = r->model;
     Sst2Outcome *out = &r->out;
-    const char *what =
-        r->o->full ? "Evaluation results on loaded model" : "Evaluation results on loaded LoRA-trained model";
+    const char *what = r->o->full ? "Evaluation results on loaded model"
+                                  : "Evaluation results on loaded LoRA-trained model";
     if (!evaluate(r, what, &out->loaded_loss, &out->loaded_accuracy, err)) return false;
     out->reloaded = out->same = true;
     cli_line();
     cli_verify(&out->same, is_close(out->loss, out->loaded_loss),
-               "loss after training %.9g, of the reloaded model %.9g", out->loss, out->loaded_loss);
+               "loss after training %.9g, of the reloaded model %.9g", out->loss,
+               out->loaded_loss);
     cli_verify(&out->same, is_close(out->accuracy, out->loaded_accuracy),
-               "accuracy after training %.9g, of the reloaded model %.9g", out->accuracy, out->loaded_accuracy);
+               "accuracy after training %.9g, of the reloaded model %.9g", out->accuracy,
+               out->loaded_accuracy);
     return true;
 }
 
-/* ---- results ---------------------------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------------- */
 
 static void fill_outcome(Run *r, double start)
 {
@@ -290,12 +331,15 @@ static void fill_outcome(Run *r, double start)
 static bool homework(Run *r, double start, Error *err)
 {
     const Options *o = r->o;
-    if (!task_open(&r->task, &o->task, err) || !keeps_base(r, err) || !make_model(r, err)) return false;
+    if (!task_open(&r->task, &o->task, err) || !keeps_base(r, err) || !make_model(r, err))
+        return false;
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
     if (r->session.trainer.stopped) {
-        printf("Stopped after step %lld; with the same options, --resume %s/checkpoint-%lld goes on\n",
-               (long long)r->session.trainer.state.step, o->output, (long long)r->session.trainer.state.step);
+        printf("Stopped after step %lld; with the same options, --resume %s/checkpoint-%lld goes "
+               "on\n",
+               (long long)r->session.trainer.state.step, o->output,
+               (long long)r->session.trainer.state.step);
         return true;
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;

@@ -1,5 +1,5 @@
-/* roberta_task.h - SST-2, a RoBERTa that classifies its sentences, and a Trainer between the two: what roberta_sst2 and
- * lora_lab share.
+/* roberta_task.h - SST-2, a RoBERTa that classifies its sentences, and a Trainer between the two:
+ * what roberta_sst2 and lora_lab share.
  *
  *     Task task;                                              -- tokenizer, sentences, generator, tape
  *     Session s;                                              -- one training of a model
@@ -16,7 +16,8 @@
 
 typedef struct TaskOptions {
     const char *model, *data; /* folders, NULL: the usual places */
-    const char *padding;      /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
+    /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
+    const char *padding;
     int64_t train_rows, max_length, batch_size, eval_batch_size, seed;
     int64_t accumulate; /* batches whose gradients make one step; 0: 1 */
     bool eval_only;     /* train.tsv is not read, and need not be there */
@@ -28,14 +29,15 @@ typedef struct Task {
     RobertaConfig config;
     Tokenizer *tok;
     TextDataset *train, *dev; /* train NULL: o.eval_only */
-    Rng rng; /* weights that are missing, A of LoRA, the order of training: in this order, from o.seed */
+    /* weights that are missing, A of LoRA, the order of training: in this order, from o.seed */
+    Rng rng;
     Tape *t;
 } Task;
 bool task_open(Task *task, const TaskOptions *o, Error *err);
 void task_close(Task *task);
 
-/* The base model of the folder. What model.safetensors lacks, or all when there is no such file, is drawn from
- * task->rng, and a line says so. */
+/* The base model of the folder. What model.safetensors lacks, or all when there is no such file,
+ * is drawn from task->rng, and a line says so. */
 Module *task_model_new(Task *task, Error *err);
 
 /* Sentences for a Trainer, and which of them the present batch has. */
@@ -59,11 +61,12 @@ typedef struct Session {
     TaskScores scores;
     Rng dev_rng;
     char mark[2048]; /* of the Trainer: model, LoRA and data */
-} Session; /* stays where it was begun: its parts know each other */
+} Session;           /* stays where it was begun: its parts know each other */
 bool session_begin(Session *s, Task *task, Module *model, Error *err);
 void session_end(Session *s);
 
-/* Logits of the last evaluation: a line of names, then row, label and every logit with 9 digits, tabs between. */
+/* Logits of the last evaluation: a line of names, then row, label and every logit with 9 digits,
+ * tabs between. */
 bool task_write_logits(const Task *task, const Session *s, const char *path, Error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* sst2.c - finds the files, reads the sentences, makes ids of them (data/tokenizer.h, data/tsv.h). */
+/* sst2.c - finds the files, reads the sentences, makes ids of them (data/tokenizer.h,
+ * data/tsv.h). */
 #include "examples/sst2.h"
 
 #include <string.h>
@@ -40,25 +41,28 @@ static bool holds_sst2(const char *folder)
 bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err)
 {
     if (model) {
-        if (strlen(model) >= CLI_PATH_MAX) return lk_error_set(err, LK_EIO, "--model: the path is too long");
+        if (strlen(model) >= CLI_PATH_MAX)
+            return lk_error_set(err, LK_EIO, "--model: the path is too long");
         strcpy(path, model);
         return true; /* what is missing there is said by whoever reads it */
     }
     return cli_find(NULL, "roberta-base", holds_model, path, err) ||
            lk_error_set(err, LK_EIO,
-                        "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or ~/.cache/lorikeet");
+                        "no model: neither --model DIR nor roberta-base in $LORIKEET_DATA or "
+                        "~/.cache/lorikeet");
 }
 
 /* *cut: how many sentences were longer than max_length. */
-static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok, int64_t max_length,
-                     int64_t *cut, Error *err)
+static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok,
+                     int64_t max_length, int64_t *cut, Error *err)
 {
     TokenIds ids = { 0 };
     bool ok = true;
     for (int64_t i = 0; ok && i < tsv->count && (rows == 0 || i < rows); i++) {
         const TsvRow *row = &tsv->rows[i];
         ids.count = 0;
-        ok = lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, max_length, &ids, err) &&
+        ok = lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, max_length, &ids,
+                                 err) &&
              lk_text_add(d, ids.items, ids.count, row->label, err);
         if (!ok || ids.count < max_length) continue;
         ids.count = 0; /* as long as it may be: it was longer, or just fits */
@@ -73,14 +77,15 @@ bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Err
 {
     char folder[CLI_PATH_MAX];
     if (!cli_find(data, "sst2", holds_sst2, folder, err))
-        return lk_error_set(err, LK_EIO,
-                            "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
+        return lk_error_set(
+            err, LK_EIO,
+            "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
     snprintf(path, SST2_PATH_MAX, "%s/%s", folder, file);
     return true;
 }
 
-TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length, int64_t rows,
-                      Error *err)
+TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length,
+                      int64_t rows, Error *err)
 {
     enum { CLASSES = 2 };
     char path[SST2_PATH_MAX];
@@ -93,7 +98,7 @@ TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, 
     }
     lk_tsv_free(tsv);
     if (d && cut)
-        printf("%s: %lld of %lld sentences are cut to %lld tokens\n", file, (long long)cut, (long long)d->count,
-               (long long)max_length);
+        printf("%s: %lld of %lld sentences are cut to %lld tokens\n", file, (long long)cut,
+               (long long)d->count, (long long)max_length);
     return d;
 }

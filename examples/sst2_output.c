@@ -31,7 +31,7 @@ static bool curve_new(Curve *c, const TrainerHistory *history, const char *key, 
     return true;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
 {
@@ -63,7 +63,8 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
         }
         results_int(&f, "parameters", o->parameters);
         results_int(&f, "trainable_parameters", o->trainable);
-        results_number(&f, "trainable_percent", 100.0 * (double)o->trainable / (double)o->parameters);
+        results_number(&f, "trainable_percent",
+                       100.0 * (double)o->trainable / (double)o->parameters);
         results_int(&f, "steps", o->state->step);
         results_numbers(&f, "losses", loss.count, loss.y);
         results_number(&f, "eval_loss", o->loss);
@@ -81,7 +82,7 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
     return ok;
 }
 
-/* ---- the page --------------------------------------------------------------------------------------------------- */
+/* ---- the page ------------------------------------------------------------------------------- */
 
 /* What is logged, in units that keep the numbers short. */
 typedef struct Drawing {
@@ -90,8 +91,10 @@ typedef struct Drawing {
     int color;
 } Drawing;
 static const Drawing drawings[] = {
-    { "loss", "Loss", "Mean cross-entropy of the training sentences between two logs; a coin has 0.693.", 1, 1 },
-    { "grad_norm", "Norm of the gradient", "Of all trained parameters together, before it is clipped to 1.", 1, 0 },
+    { "loss", "Loss",
+      "Mean cross-entropy of the training sentences between two logs; a coin has 0.693.", 1, 1 },
+    { "grad_norm", "Norm of the gradient",
+      "Of all trained parameters together, before it is clipped to 1.", 1, 0 },
     { "learning_rate", "Learning rate, in millionths", NULL, 1e6, 0 },
 };
 
@@ -101,8 +104,10 @@ static void draw(FILE *out, const Sst2Outcome *o, const Drawing *d, Curve *c)
     if (c->count < 2) return;
     for (int64_t i = 0; i < c->count; i++) high = fmax(high, c->y[i] *= d->factor);
     const char *about = d->about;
-    if (!about) about = o->args->warmup_steps < o->state->step ? "It rises in the warm-up, and falls to 0 at the end."
-                                                               : "It only rises: all steps belong to the warm-up.";
+    if (!about)
+        about = o->args->warmup_steps < o->state->step
+                    ? "It rises in the warm-up, and falls to 0 at the end."
+                    : "It only rises: all steps belong to the warm-up.";
     const ChartLine line = { d->title, d->color, c->count, c->x, c->y };
     fprintf(out, "<h2>%s</h2>\n<p class=\"soft\">%s</p>\n", d->title, about);
     chart_lines(out, d->title, "step", 1, &line, 0, high, "");
@@ -120,37 +125,46 @@ static void summary(FILE *out, const Sst2Outcome *o)
     char trained[32], all[32], rows[32], steps[32], memory[32];
     fprintf(out, "<h1>SST-2 with %s</h1>\n<p>", what_of(o));
     if (o->reloaded)
-        lk_fprintf(out, "%s of %s parameters are trained (%.4f&nbsp;%%)", cli_thousands(o->trainable, trained),
-                   cli_thousands(o->parameters, all), 100.0 * (double)o->trainable / (double)o->parameters);
+        lk_fprintf(out, "%s of %s parameters are trained (%.4f&nbsp;%%)",
+                   cli_thousands(o->trainable, trained), cli_thousands(o->parameters, all),
+                   100.0 * (double)o->trainable / (double)o->parameters);
     else fprintf(out, "Nothing is trained here: %s parameters", cli_thousands(o->parameters, all));
     if (!o->full && o->rank > 0) fprintf(out, ", rank %lld", (long long)o->rank);
     if (!o->full && !isnan(o->alpha)) lk_fprintf(out, ", alpha %g", o->alpha);
     if (o->reloaded)
         fprintf(out, ", with %s sentence%s in %s step%s", cli_thousands(o->train_rows, rows),
-                o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps), o->state->step == 1 ? "" : "s");
-    lk_fprintf(out, ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The program took "
-               "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n", (long long)o->dev_rows, 100 * o->accuracy,
-               o->loss, o->seconds < 10, o->seconds, cli_thousands((int64_t)lround(o->peak_megabytes), memory),
+                o->train_rows == 1 ? "" : "s", cli_thousands(o->state->step, steps),
+                o->state->step == 1 ? "" : "s");
+    lk_fprintf(out,
+               ". Accuracy on the %lld sentences of dev.tsv: <b>%.2f&nbsp;%%</b>, loss %.4f. The "
+               "program took "
+               "%.*f&nbsp;s and at most %s&nbsp;MB; seed %lld.</p>\n",
+               (long long)o->dev_rows, 100 * o->accuracy, o->loss, o->seconds < 10, o->seconds,
+               cli_thousands((int64_t)lround(o->peak_megabytes), memory),
                (long long)o->task->seed);
 }
 
-/* One row for each time that the training was interrupted: what is evaluated after it has no later step. */
+/* One row for each time that the training was interrupted: what is evaluated after it has no later
+ * step. */
 static void evaluations(FILE *out, const Sst2Outcome *o)
 {
     const TrainerHistory *history = &o->state->history;
     int64_t last = 0;
     if (!o->reloaded) return;
-    fputs("<h2>Evaluations</h2>\n<p class=\"soft\">On all of dev.tsv. An epoch is one pass over the training "
+    fputs("<h2>Evaluations</h2>\n<p class=\"soft\">On all of dev.tsv. An epoch is one pass over "
+          "the training "
           "sentences. The weights with the lowest loss are kept.</p>\n"
-          "<table><tr><th>step</th><th>epoch</th><th>loss</th><th>accuracy</th></tr>\n", out);
+          "<table><tr><th>step</th><th>epoch</th><th>loss</th><th>accuracy</th></tr>\n",
+          out);
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
         double loss = trainer_log_get(log, "eval_loss");
         if (isnan(loss) || log->step <= last) continue;
         last = log->step;
         char step[32];
-        lk_fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n", cli_thousands(last, step),
-                   trainer_log_get(log, "epoch"), loss, 100 * trainer_log_get(log, "eval_accuracy"));
+        lk_fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n",
+                   cli_thousands(last, step), trainer_log_get(log, "epoch"), loss,
+                   100 * trainer_log_get(log, "eval_accuracy"));
     }
     fputs("</table>\n", out);
 }
@@ -158,11 +172,16 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
 static void checks(FILE *out, const Sst2Outcome *o)
 {
     if (!o->reloaded) return;
-    lk_fprintf(out, "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, best_checkpoint gives "
-               "loss %.9g and accuracy %.9g&nbsp;%%", o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
+    lk_fprintf(out,
+               "<h2>Checks</h2>\n<ul><li><b class=\"%s\">%s reloaded</b>: in a fresh model, "
+               "best_checkpoint gives "
+               "loss %.9g and accuracy %.9g&nbsp;%%",
+               o->same ? "ok" : "bad", o->same ? "✓" : "✗", o->loaded_loss,
                100 * o->loaded_accuracy);
     if (o->same) fputs(", as after the training", out);
-    else lk_fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss, 100 * o->accuracy);
+    else
+        lk_fprintf(out, "; after the training it was %.9g and %.9g&nbsp;%%", o->loss,
+                   100 * o->accuracy);
     fputs("</li></ul>\n", out);
 }
 

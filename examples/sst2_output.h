@@ -8,11 +8,12 @@ typedef struct Sst2Outcome {
     bool full; /* full fine-tuning: rank, alpha and targets mean nothing */
     const char *model, *targets;
     const char *adapter; /* where LoRA came from; NULL: it was new */
-    int64_t rank; /* -1: the Linears differ in it */
-    double alpha; /* NaN: they differ */
+    int64_t rank;        /* -1: the Linears differ in it */
+    double alpha;        /* NaN: they differ */
     int64_t linears, train_rows, dev_rows, parameters, trainable;
-    double loss, accuracy;               /* on dev.tsv, in the end */
-    bool reloaded;                       /* there was a training: its result was saved and loaded again */
+    double loss, accuracy; /* on dev.tsv, in the end */
+    /* there was a training: its result was saved and loaded again */
+    bool reloaded;
     double loaded_loss, loaded_accuracy; /* of what was loaded */
     bool same;                           /* they agree */
     double seconds, peak_megabytes;      /* of the whole program */

@@ -3,8 +3,8 @@
  *     tokenize --model roberta-base --tsv sst2/dev.tsv >ids
  *     tokenize --model roberta-base --lines ids --decode
  *
- * A line of ids for each sentence of a GLUE file, each line of a text file or of stdin, or one text. The tokenizer is
- * data/tokenizer.h. */
+ * A line of ids for each sentence of a GLUE file, each line of a text file or of stdin, or one
+ * text. The tokenizer is data/tokenizer.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,8 @@ static const CliOption options[] = {
     CLI_ANY_TEXT("text", Options, text, "TEXT", "tokenize one text, which may be empty"),
     CLI_TEXT("lines", Options, lines, "FILE",
              "tokenize each line of a file; without --tsv, --text and --lines: of stdin"),
-    CLI_FLAG("decode", Options, decode, "the other way: --text or lines are ids with a space between, and become text"),
+    CLI_FLAG("decode", Options, decode,
+             "the other way: --text or lines are ids with a space between, and become text"),
     CLI_END
 };
 static const CliProgram program = {
@@ -41,12 +42,13 @@ typedef struct Job {
     int64_t line; /* for messages */
 } Job;
 
-/* ---- one line -------------------------------------------------------------------------------------------------- */
+/* ---- one line ------------------------------------------------------------------------------- */
 
 static bool encode(Job *job, const char *text, size_t bytes, Error *err)
 {
     if (!lk_tokenizer_encode(job->tok, text, bytes, true, 0, &job->ids, err)) return false;
-    for (int64_t i = 0; i < job->ids.count; i++) printf("%s%lld", i ? " " : "", (long long)job->ids.items[i]);
+    for (int64_t i = 0; i < job->ids.count; i++)
+        printf("%s%lld", i ? " " : "", (long long)job->ids.items[i]);
     putchar('\n');
     return true;
 }
@@ -60,8 +62,9 @@ static bool parse_ids(Job *job, const char *text, size_t bytes, Error *err)
         char *stop;
         long long id = strtoll(text, &stop, 10); /* LLONG_MAX for what is larger: no id either */
         if (*text < '0' || *text > '9' || (stop < end && *stop != ' '))
-            return lk_error_set(err, LK_EFORMAT, "line %lld: '%.*s' is not ids with one space between",
-                                (long long)job->line, end - text < 40 ? (int)(end - text) : 40, text);
+            return lk_error_set(
+                err, LK_EFORMAT, "line %lld: '%.*s' is not ids with one space between",
+                (long long)job->line, end - text < 40 ? (int)(end - text) : 40, text);
         if (!lk_token_ids_add(&job->ids, id, err)) return false;
         text = stop + (stop < end);
     }
@@ -72,7 +75,8 @@ static bool decode(Job *job, const char *line, size_t bytes, Error *err)
 {
     if (!parse_ids(job, line, bytes, err)) return false;
     size_t size;
-    char *text = lk_tokenizer_decode_new(job->tok, job->ids.items, job->ids.count, true, &size, err);
+    char *text =
+        lk_tokenizer_decode_new(job->tok, job->ids.items, job->ids.count, true, &size, err);
     if (!text) return false;
     fwrite(text, 1, size, stdout);
     putchar('\n');
@@ -87,7 +91,7 @@ static bool put_line(Job *job, const char *text, size_t bytes, Error *err)
     return (job->decode ? decode : encode)(job, text, bytes, err);
 }
 
-/* ---- sources --------------------------------------------------------------------------------------------------- */
+/* ---- sources -------------------------------------------------------------------------------- */
 
 static bool put_tsv(Job *job, const char *path, Error *err)
 {
@@ -112,7 +116,8 @@ static bool put_lines(Job *job, const char *path, Error *err)
         ok = put_line(job, line, (size_t)n, err);
     }
     if (ok && !feof(file))
-        ok = lk_error_set(err, LK_EIO, "%s cannot be read: %s", path ? path : "stdin", strerror(errno));
+        ok = lk_error_set(err, LK_EIO, "%s cannot be read: %s", path ? path : "stdin",
+                          strerror(errno));
     free(line);
     if (path) fclose(file);
     return ok;
@@ -120,7 +125,9 @@ static bool put_lines(Job *job, const char *path, Error *err)
 
 static bool run(const Options *o, Error *err)
 {
-    if (!o->model) return lk_error_set(err, LK_EVALUE, "--model is needed: the folder of vocab.json and merges.txt");
+    if (!o->model)
+        return lk_error_set(err, LK_EVALUE,
+                            "--model is needed: the folder of vocab.json and merges.txt");
     if (!!o->tsv + !!o->text + !!o->lines > 1)
         return lk_error_set(err, LK_EVALUE, "only one of --tsv, --text and --lines is possible");
     if (o->tsv && o->decode) return lk_error_set(err, LK_EVALUE, "--decode reads ids, not --tsv");

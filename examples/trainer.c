@@ -1,5 +1,5 @@
-/* trainer.c - the training loop, evaluation and callbacks of Transformers' Trainer. Checkpoints: trainer_checkpoint.c;
- * the numbers that are reported: trainer_log.c. */
+/* trainer.c - the training loop, evaluation and callbacks of Transformers' Trainer. Checkpoints:
+ * trainer_checkpoint.c; the numbers that are reported: trainer_log.c. */
 #include "examples/trainer.h"
 
 #include <math.h>
@@ -16,16 +16,23 @@
 TrainerArgs trainer_defaults(void)
 {
     return (TrainerArgs){
-        .epochs = 3, .accumulation = 1, .learning_rate = 5e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-        .max_grad_norm = 1, .schedule = LK_SCHEDULE_LINEAR, .logging_steps = 500, .eval_steps = TRAINER_NEVER,
-        .save_steps = TRAINER_NEVER, .best_metric = "eval_loss", .seed = 42,
+        .epochs = 3,
+        .accumulation = 1,
+        .learning_rate = 5e-5,
+        .beta1 = 0.9,
+        .beta2 = 0.999,
+        .eps = 1e-8,
+        .max_grad_norm = 1,
+        .schedule = LK_SCHEDULE_LINEAR,
+        .logging_steps = 500,
+        .eval_steps = TRAINER_NEVER,
+        .save_steps = TRAINER_NEVER,
+        .best_metric = "eval_loss",
+        .seed = 42,
     };
 }
 
-void trainer_free(Trainer *tr)
-{
-    trainer_history_free(&tr->state.history);
-}
+void trainer_free(Trainer *tr) { trainer_history_free(&tr->state.history); }
 
 void trainer_print(void *user, const TrainerLog *log)
 {
@@ -47,11 +54,12 @@ static bool next_batch(const TrainerData *data, TrainerBatch *b, Error *err)
     Error reason = { 0 };
     if (data->next(data->loader, b, &reason)) return true;
     if (reason.code != LK_OK) return lk_error_set(err, reason.code, "%s", reason.message);
-    return lk_error_set(err, LK_EVALUE, "trainer: the data ended before the %lld batches that a pass should have",
+    return lk_error_set(err, LK_EVALUE,
+                        "trainer: the data ended before the %lld batches that a pass should have",
                         (long long)data->batches);
 }
 
-/* ---- logs and evaluation ----------------------------------------------------------------------------------------- */
+/* ---- logs and evaluation -------------------------------------------------------------------- */
 
 /* Completes the log, keeps it, and shows it. */
 static bool publish(Trainer *tr, TrainerLog *log, Error *err)
@@ -118,7 +126,7 @@ bool trainer_evaluate(Trainer *tr, TrainerLog *log, Error *err)
     return ok && publish(tr, log, err);
 }
 
-/* ---- what a run is made of --------------------------------------------------------------------------------------- */
+/* ---- what a run is made of ------------------------------------------------------------------ */
 
 typedef struct Run {
     Trainer *tr;
@@ -127,8 +135,8 @@ typedef struct Run {
     Schedule schedule;
     Progress bar;
     double started;
-    int64_t first;  /* the step it started from */
-    int64_t saved;  /* the last step that was saved with all that was to be done there; -1: none */
+    int64_t first; /* the step it started from */
+    int64_t saved; /* the last step that was saved with all that was to be done there; -1: none */
     double grad_norm, learning_rate; /* of the last step */
     Error *err;
 } Run;
@@ -147,23 +155,25 @@ int64_t trainer_steps(const Trainer *tr)
 static bool check_trainer(const Trainer *tr, Error *err)
 {
     const TrainerArgs *a = &tr->args;
-    const char *wrong = !tr->model || !tr->t || !tr->loss || !tr->train.next ? "model, t, loss and train must be set"
-                        : tr->train.batches <= 0                             ? "there is no data to train with"
-                        : a->accumulation <= 0                               ? "accumulation must be positive"
-                        : a->epochs <= 0 && a->max_steps <= 0                ? "epochs or max_steps must be positive"
-                        : a->warmup_steps < 0                                ? "warmup_steps must not be negative"
-                        : !(a->max_grad_norm >= 0)                           ? "max_grad_norm must not be negative"
-                        : a->load_best_at_end && (!a->output_dir || a->eval_steps == TRAINER_NEVER)
-                            ? "load_best_at_end needs an output_dir and evaluations"
-                        : a->save_steps != TRAINER_NEVER && !a->output_dir ? "save_steps needs an output_dir"
-                                                                           : NULL;
+    const char *wrong =
+        !tr->model || !tr->t || !tr->loss || !tr->train.next
+            ? "model, t, loss and train must be set"
+        : tr->train.batches <= 0              ? "there is no data to train with"
+        : a->accumulation <= 0                ? "accumulation must be positive"
+        : a->epochs <= 0 && a->max_steps <= 0 ? "epochs or max_steps must be positive"
+        : a->warmup_steps < 0                 ? "warmup_steps must not be negative"
+        : !(a->max_grad_norm >= 0)            ? "max_grad_norm must not be negative"
+        : a->load_best_at_end && (!a->output_dir || a->eval_steps == TRAINER_NEVER)
+            ? "load_best_at_end needs an output_dir and evaluations"
+        : a->save_steps != TRAINER_NEVER && !a->output_dir ? "save_steps needs an output_dir"
+                                                           : NULL;
     return !wrong || lk_error_set(err, LK_EVALUE, "trainer_train: %s", wrong);
 }
 
 static bool is_decayed(const ParamIter *it)
 {
-    return strcmp(it->modules.module->type->name, "LayerNorm") != 0 && !strstr(it->name, "LayerNorm") &&
-           !strstr(it->name, "bias");
+    return strcmp(it->modules.module->type->name, "LayerNorm") != 0 &&
+           !strstr(it->name, "LayerNorm") && !strstr(it->name, "bias");
 }
 
 static bool wants_decay(const ParamIter *it, void *user)
@@ -209,7 +219,7 @@ static Optimizer *optimizer_new(const Trainer *tr, Error *err)
     return NULL;
 }
 
-/* ---- one step ---------------------------------------------------------------------------------------------------- */
+/* ---- one step ------------------------------------------------------------------------------- */
 
 static bool backward_batch(Run *r, int64_t parts)
 {
@@ -229,11 +239,13 @@ static bool train_step(Run *r)
 {
     const TrainerArgs *a = &r->tr->args;
     TrainerState *s = &r->tr->state;
-    int64_t left = r->tr->train.batches - s->batches, parts = a->accumulation < left ? a->accumulation : left;
+    int64_t left = r->tr->train.batches - s->batches,
+            parts = a->accumulation < left ? a->accumulation : left;
     lk_optimizer_zero_grad(r->opt);
     for (int64_t i = 0; i < parts; i++)
         if (!backward_batch(r, parts)) return false;
-    r->grad_norm = lk_clip_grad_norm_(&r->params, a->max_grad_norm > 0 ? a->max_grad_norm : INFINITY);
+    r->grad_norm =
+        lk_clip_grad_norm_(&r->params, a->max_grad_norm > 0 ? a->max_grad_norm : INFINITY);
     r->learning_rate = a->learning_rate * lk_schedule(&r->schedule, s->step);
     for (ParamGroup *g = r->opt; g; g = g->next) g->lr = r->learning_rate;
     if (!lk_step(r->opt, r->err)) return false;
@@ -244,7 +256,7 @@ static bool train_step(Run *r)
     return true;
 }
 
-/* ---- what is done between steps ---------------------------------------------------------------------------------- */
+/* ---- what is done between steps ------------------------------------------------------------- */
 
 static bool log_step(Run *r)
 {
@@ -269,9 +281,11 @@ static bool evaluate_now(Run *r, bool *is_best)
     if (!trainer_evaluate(r->tr, &log, r->err)) return false;
     lk_train(r->tr->model, true);
     if (a->load_best_at_end && !trainer_log_find(&log, a->best_metric))
-        return lk_error_set(r->err, LK_EVALUE, "trainer: no evaluation gives \"%s\"", a->best_metric);
+        return lk_error_set(r->err, LK_EVALUE, "trainer: no evaluation gives \"%s\"",
+                            a->best_metric);
     double value = trainer_log_get(&log, a->best_metric);
-    bool better = s->best_step == 0 || (a->greater_is_better ? value > s->best_metric : value < s->best_metric);
+    bool better = s->best_step == 0 ||
+                  (a->greater_is_better ? value > s->best_metric : value < s->best_metric);
     *is_best = better && !isnan(value);
     if (!*is_best) return true;
     s->best_metric = value;
@@ -292,10 +306,7 @@ static bool evaluate_and_save(Run *r, bool evaluate, bool save)
     return !(save || (is_best && r->tr->args.load_best_at_end)) || save_now(r);
 }
 
-static bool is_due(int64_t every, int64_t step)
-{
-    return every > 0 && step % every == 0;
-}
+static bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
 static bool after_step(Run *r)
 {
@@ -314,7 +325,7 @@ static bool after_pass(Run *r)
     return evaluate_and_save(r, a->eval_steps == TRAINER_EPOCH, a->save_steps == TRAINER_EPOCH);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 /* The pass that the state is in: its first batches have been used already. */
 static bool begin_pass(Run *r)
@@ -349,7 +360,8 @@ static bool start(Run *r)
         int64_t stop = tr->args.stop_after;
         return checkpoint_load(tr, r->opt, tr->args.resume_from, r->err) &&
                (stop <= 0 || stop > tr->state.step ||
-                lk_error_set(r->err, LK_EVALUE, "trainer_train: stop_after is %lld, and %.200s is behind step %lld",
+                lk_error_set(r->err, LK_EVALUE,
+                             "trainer_train: stop_after is %lld, and %.200s is behind step %lld",
                              (long long)stop, tr->args.resume_from, (long long)tr->state.step));
     }
     if (tr->rng) lk_manual_seed(tr->rng, tr->args.seed);
@@ -396,9 +408,11 @@ static bool finish(Run *r)
     TrainerLog log = { 0 };
     trainer_log_add(&log, "train_runtime", seconds);
     trainer_log_add(&log, "train_samples_per_second",
-                    (double)steps * (double)tr->train.samples / (double)steps_of_pass(tr) / seconds);
+                    (double)steps * (double)tr->train.samples / (double)steps_of_pass(tr) /
+                        seconds);
     trainer_log_add(&log, "train_steps_per_second", (double)steps / seconds);
-    trainer_log_add(&log, "train_loss", (s->total_loss + s->loss_sum) / (double)(s->step > 0 ? s->step : 1));
+    trainer_log_add(&log, "train_loss",
+                    (s->total_loss + s->loss_sum) / (double)(s->step > 0 ? s->step : 1));
     return publish(tr, &log, r->err);
 }
 
@@ -411,7 +425,8 @@ bool trainer_train(Trainer *tr, Error *err)
     r.schedule = (Schedule){ tr->args.schedule, tr->args.warmup_steps, total };
     r.params = lk_trainable_parameters(tr->model, err);
     r.opt = r.params.count > 0 ? optimizer_new(tr, err) : NULL;
-    if (r.params.count == 0) lk_error_set(err, LK_EVALUE, "trainer_train: the model has no trainable parameter");
+    if (r.params.count == 0)
+        lk_error_set(err, LK_EVALUE, "trainer_train: the model has no trainable parameter");
     bool ok = r.opt && start(&r);
     if (ok) {
         r.first = tr->state.step;

@@ -1,5 +1,5 @@
-/* trainer_checkpoint.c - a run in a folder: written as a whole, read with suspicion. What is in it: the header; how it
- * is put in its place: folder.c. */
+/* trainer_checkpoint.c - a run in a folder: written as a whole, read with suspicion. What is in
+ * it: the header; how it is put in its place: folder.c. */
 #include "examples/trainer_checkpoint.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@
 
 static const char MODEL[] = "model.safetensors", STATE[] = "state.safetensors";
 
-/* ---- tensors ----------------------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 static Tensor *integers_new(int64_t rows, int64_t columns, const int64_t *values, Error *err)
 {
@@ -46,12 +46,14 @@ static bool add_generators(StateDict *state, const Trainer *tr, Error *err)
 {
     TapeRandom dropout = lk_tape_random(tr->t);
     const int64_t at[] = { (int64_t)dropout.seed, (int64_t)dropout.calls };
-    if (!lk_state_dict_add(state, "trainer.dropout", integers_new(1, 2, at, err), err)) return false;
+    if (!lk_state_dict_add(state, "trainer.dropout", integers_new(1, 2, at, err), err))
+        return false;
     if (!tr->rng) return true;
     int64_t numbers[2 * RNG_NUMBERS];
     pack_rng(tr->rng, numbers);
     pack_rng(&tr->state.pass_rng, numbers + RNG_NUMBERS);
-    return lk_state_dict_add(state, "trainer.rng", integers_new(2, RNG_NUMBERS, numbers, err), err);
+    return lk_state_dict_add(state, "trainer.rng", integers_new(2, RNG_NUMBERS, numbers, err),
+                             err);
 }
 
 /* The name of the parameter at *it; its moments are called after it. */
@@ -71,7 +73,8 @@ static bool add_optimizer(StateDict *state, const Trainer *tr, Optimizer *opt, E
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
         if (!find_name(tr->model, it.param, name)) continue;
         snprintf(key, sizeof key, "%s.step", name);
-        if (!lk_state_dict_add(state, key, integers_new(1, 1, &it.state->step, err), err)) return false;
+        if (!lk_state_dict_add(state, key, integers_new(1, 1, &it.state->step, err), err))
+            return false;
         for (int k = 0; k < 2; k++) {
             if (!it.state->moment[k]) continue;
             snprintf(key, sizeof key, "%s.%s", name, opt->type->moment_name[k]);
@@ -107,17 +110,20 @@ static StateDict *trained_weights_new(Module *m, Error *err)
     return NULL;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------ */
+/* ---- saving --------------------------------------------------------------------------------- */
 
 static bool write_files(const char *folder, const Trainer *tr, Optimizer *opt, Error *err)
 {
     char path[FOLDER_PATH_MAX];
     if (!trainer_state_write(tr, folder, err)) return false;
-    StateDict *weights = trained_weights_new(tr->model, err), *state = lk_state_dict_empty_new(err);
-    bool ok = weights && state && add_optimizer(state, tr, opt, err) && add_generators(state, tr, err);
+    StateDict *weights = trained_weights_new(tr->model, err),
+              *state = lk_state_dict_empty_new(err);
+    bool ok =
+        weights && state && add_optimizer(state, tr, opt, err) && add_generators(state, tr, err);
     ok = ok && folder_join(path, folder, MODEL, err) &&
          lk_save_safetensors(weights, LK_METADATA({ "format", "pt" }), path, err);
-    ok = ok && folder_join(path, folder, STATE, err) && lk_save_safetensors(state, NULL, path, err);
+    ok =
+        ok && folder_join(path, folder, STATE, err) && lk_save_safetensors(state, NULL, path, err);
     lk_state_dict_free(weights);
     lk_state_dict_free(state);
     return ok;
@@ -135,11 +141,13 @@ bool checkpoint_save(const Trainer *tr, Optimizer *opt, Error *err)
 {
     Folder f;
     char path[FOLDER_PATH_MAX];
-    if (!checkpoint_path(tr->args.output_dir, tr->state.step, path, err) || !folder_begin(&f, path, err)) return false;
+    if (!checkpoint_path(tr->args.output_dir, tr->state.step, path, err) ||
+        !folder_begin(&f, path, err))
+        return false;
     return folder_end(&f, write_files(f.temporary, tr, opt, err), err);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static bool state_error(const char *folder, const char *what, const char *name, Error *err)
 {
@@ -155,23 +163,25 @@ static bool has_all_files(const char *folder, Error *err)
     for (int i = 0; i < 3; i++) {
         if (!folder_join(path, folder, files[i], err)) return false;
         if (stat(path, &info) != 0)
-            return lk_error_set(err, LK_EIO, "%.300s is no complete checkpoint: %s is missing", folder, files[i]);
+            return lk_error_set(err, LK_EIO, "%.300s is no complete checkpoint: %s is missing",
+                                folder, files[i]);
     }
     return true;
 }
 
 /* The int64 tensor (rows, columns) of that name, as numbers; NULL with the reason. */
-static const int64_t *read_integers(const StateDict *state, const char *name, int64_t rows, int64_t columns,
-                                    const char *folder, Error *err)
+static const int64_t *read_integers(const StateDict *state, const char *name, int64_t rows,
+                                    int64_t columns, const char *folder, Error *err)
 {
     const Tensor *x = lk_state_dict_get(state, name);
-    if (x && x->dtype == LK_I64 && x->ndim == 2 && x->shape[0] == rows && x->shape[1] == columns) return x->data;
+    if (x && x->dtype == LK_I64 && x->ndim == 2 && x->shape[0] == rows && x->shape[1] == columns)
+        return x->data;
     state_error(folder, "has no or a damaged tensor", name, err);
     return NULL;
 }
 
-static bool read_generators(const StateDict *state, const char *folder, const Trainer *tr, TrainerState *s, Rng *rng,
-                            TapeRandom *dropout, Error *err)
+static bool read_generators(const StateDict *state, const char *folder, const Trainer *tr,
+                            TrainerState *s, Rng *rng, TapeRandom *dropout, Error *err)
 {
     const int64_t *at = read_integers(state, "trainer.dropout", 1, 2, folder, err);
     if (!at) return false;
@@ -184,7 +194,8 @@ static bool read_generators(const StateDict *state, const char *folder, const Tr
 }
 
 /* The moments are the dictionary's tensors, which the optimizer takes over. */
-static bool read_optimizer(const StateDict *state, const char *folder, const Trainer *tr, Optimizer *opt, Error *err)
+static bool read_optimizer(const StateDict *state, const char *folder, const Trainer *tr,
+                           Optimizer *opt, Error *err)
 {
     char name[LK_NAME_MAX], key[LK_NAME_MAX + 32];
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
@@ -212,33 +223,39 @@ static bool check_names(const StateDict *weights, const char *folder, Module *m,
     for (ParamIter it = changing(m); next_changing(&it);) {
         trained++;
         if (!lk_state_dict_get(weights, it.name))
-            return lk_error_set(err, LK_EVALUE, "%.200s was made of another model: it has no trained %.200s", folder,
-                                it.name);
+            return lk_error_set(err, LK_EVALUE,
+                                "%.200s was made of another model: it has no trained %.200s",
+                                folder, it.name);
     }
     return trained == weights->count ||
-           lk_error_set(err, LK_EVALUE, "%.200s was made of another model: it has %d trained parameters, this one %d",
-                        folder, weights->count, trained);
+           lk_error_set(
+               err, LK_EVALUE,
+               "%.200s was made of another model: it has %d trained parameters, this one %d",
+               folder, weights->count, trained);
 }
 
 static StateDict *read_weights(const char *folder, Module *m, Error *err)
 {
     char path[FOLDER_PATH_MAX];
-    StateDict *weights = folder_join(path, folder, MODEL, err) ? lk_load_safetensors(path, err) : NULL;
+    StateDict *weights =
+        folder_join(path, folder, MODEL, err) ? lk_load_safetensors(path, err) : NULL;
     if (weights && check_names(weights, folder, m, err)) return weights;
     lk_state_dict_free(weights);
     return NULL;
 }
 
-/* Where the weights of a step are: of one before this run went on, beside what it was resumed from; in output_dir there
- * may be another run's of that name. */
-static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char folder[FOLDER_PATH_MAX], Error *err)
+/* Where the weights of a step are: of one before this run went on, beside what it was resumed
+ * from; in output_dir there may be another run's of that name. */
+static bool find_step(const Trainer *tr, int64_t step, int64_t resumed,
+                      char folder[FOLDER_PATH_MAX], Error *err)
 {
     char parent[FOLDER_PATH_MAX];
     struct stat info;
     const char *from = tr->args.output_dir;
     if (step <= resumed && !folder_join(parent, tr->args.resume_from, "..", err)) return false;
     if (!checkpoint_path(step <= resumed ? parent : from, step, folder, err)) return false;
-    return stat(folder, &info) == 0 || folder_failed(folder, "the best weights so far are gone", err);
+    return stat(folder, &info) == 0 ||
+           folder_failed(folder, "the best weights so far are gone", err);
 }
 
 bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err)
@@ -249,10 +266,12 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
     TapeRandom dropout = { 0 };
     bool ok = has_all_files(folder, err) && trainer_state_read(tr, folder, &s, err);
     StateDict *weights = ok ? read_weights(folder, tr->model, err) : NULL, *state = NULL;
-    ok = weights && folder_join(path, folder, STATE, err) && (state = lk_load_safetensors(path, err));
+    ok = weights && folder_join(path, folder, STATE, err) &&
+         (state = lk_load_safetensors(path, err));
     ok = ok && read_generators(state, folder, tr, &s, &rng, &dropout, err);
     ok = ok && read_optimizer(state, folder, tr, opt, err);
-    if (ok && tr->args.load_best_at_end && s.best_step > 0) ok = find_step(tr, s.best_step, s.step, path, err);
+    if (ok && tr->args.load_best_at_end && s.best_step > 0)
+        ok = find_step(tr, s.best_step, s.step, path, err);
     /* The first change of something that was there before, and the last thing that can fail. */
     ok = ok && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
@@ -271,7 +290,9 @@ bool checkpoint_load(Trainer *tr, Optimizer *opt, const char *folder, Error *err
 bool checkpoint_load_weights(const Trainer *tr, int64_t step, Error *err)
 {
     char folder[FOLDER_PATH_MAX];
-    StateDict *weights = find_step(tr, step, tr->resumed, folder, err) ? read_weights(folder, tr->model, err) : NULL;
+    StateDict *weights = find_step(tr, step, tr->resumed, folder, err)
+                             ? read_weights(folder, tr->model, err)
+                             : NULL;
     bool ok = weights && lk_load_state_dict(tr->model, weights, false, err);
     lk_state_dict_free(weights);
     return ok;

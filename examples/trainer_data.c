@@ -1,9 +1,10 @@
-/* trainer_data.c - a DataLoader as a Trainer takes it, and accuracy as a metric. Who uses them: trainer.c. */
+/* trainer_data.c - a DataLoader as a Trainer takes it, and accuracy as a metric. Who uses them:
+ * trainer.c. */
 #include "examples/trainer_data.h"
 
 #include "core/ops.h"
 
-/* ---- batches ----------------------------------------------------------------------------------------------------- */
+/* ---- batches -------------------------------------------------------------------------------- */
 
 static bool loader_begin(void *loader, Error *err)
 {
@@ -23,11 +24,12 @@ static bool loader_next(void *loader, TrainerBatch *b, Error *err)
 
 TrainerData trainer_loader(DataLoader *loader)
 {
-    int64_t batches = lk_loader_len(loader), all = loader->dataset->count, full = batches * loader->batch_size;
+    int64_t batches = lk_loader_len(loader), all = loader->dataset->count,
+            full = batches * loader->batch_size;
     return (TrainerData){ loader, full < all ? full : all, batches, loader_begin, loader_next };
 }
 
-/* ---- accuracy ---------------------------------------------------------------------------------------------------- */
+/* ---- accuracy ------------------------------------------------------------------------------- */
 
 static void accuracy_begin(TrainerMetrics *self)
 {
@@ -40,8 +42,11 @@ static bool accuracy_add(TrainerMetrics *self, Tape *t, Tensor *logits, const Tr
     TrainerAccuracy *a = (TrainerAccuracy *)self;
     const Tensor *answers = lk_argmax(t, logits, -1, false);
     if (!answers) return false;
-    if (!lk_same_shape(answers, b->labels) || b->labels->dtype != LK_I64 || !lk_is_contiguous(b->labels))
-        return lk_fail(t, LK_ESHAPE, "trainer_accuracy: the labels are not one int64 for each row of logits") != NULL;
+    if (!lk_same_shape(answers, b->labels) || b->labels->dtype != LK_I64 ||
+        !lk_is_contiguous(b->labels))
+        return lk_fail(t, LK_ESHAPE,
+                       "trainer_accuracy: the labels are not one int64 for each row of logits") !=
+               NULL;
     const int64_t *answer = answers->data, *label = b->labels->data;
     for (int64_t i = 0; i < lk_numel(answers); i++) {
         if (label[i] < 0) continue;

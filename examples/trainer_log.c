@@ -29,7 +29,8 @@ double trainer_log_get(const TrainerLog *log, const char *key)
     return value ? *value : NAN;
 }
 
-/* repr(value) of Python: the fewest digits that are this double again; with an exponent below 1e-4 and from 1e16 on. */
+/* repr(value) of Python: the fewest digits that are this double again; with an exponent below 1e-4
+ * and from 1e16 on. */
 static void print_number(FILE *out, double value)
 {
     char text[64];
@@ -77,7 +78,8 @@ bool trainer_history_add(TrainerHistory *history, const TrainerLog *log, Error *
     if (history->count == history->room) {
         int64_t room = history->room ? 2 * history->room : 64;
         TrainerLog *logs = realloc(history->logs, (size_t)room * sizeof *logs);
-        if (!logs) return lk_error_set(err, LK_EMEMORY, "no memory for %lld logs", (long long)room);
+        if (!logs)
+            return lk_error_set(err, LK_EMEMORY, "no memory for %lld logs", (long long)room);
         history->logs = logs;
         history->room = room;
     }

@@ -22,9 +22,10 @@ typedef struct TrainerLog {
 /* A value more. A log that is full stays as it is; a longer key is cut. */
 void trainer_log_add(TrainerLog *log, const char *key, double value);
 const double *trainer_log_find(const TrainerLog *log, const char *key); /* NULL: no such key */
-double trainer_log_get(const TrainerLog *log, const char *key); /* NaN: no such key */
+double trainer_log_get(const TrainerLog *log, const char *key);         /* NaN: no such key */
 
-/* print(log) of Python, with a newline: losses and times to 4 digits, rates to 3, the epoch to 2, the rest in full. */
+/* print(log) of Python, with a newline: losses and times to 4 digits, rates to 3, the epoch to 2,
+ * the rest in full. */
 void trainer_log_print(FILE *out, const TrainerLog *log);
 
 /* All logs of a run, in their order. */

@@ -28,9 +28,10 @@ bool trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, 
 #include "core/hash.h"
 #include "data/atomic_file.h"
 
-/* ---- what a run depends on --------------------------------------------------------------------------------------- */
+/* ---- what a run depends on ------------------------------------------------------------------ */
 
-/* A number for the frozen parameters, from a few elements of each: another base has another one. */
+/* A number for the frozen parameters, from a few elements of each: another base has another
+ * one. */
 static uint64_t base_mark(Module *m)
 {
     enum { SAMPLES = 16 };
@@ -47,7 +48,8 @@ static uint64_t base_mark(Module *m)
     return hash;
 }
 
-/* "epochs 3; max_steps 0; …; MARK": what decides the bits of a run. Free it; NULL without memory. */
+/* "epochs 3; max_steps 0; …; MARK": what decides the bits of a run. Free it; NULL without
+ * memory. */
 static char *arguments_text(const Trainer *tr)
 {
     static const char *const schedules[] = { "constant", "linear", "cosine" };
@@ -72,8 +74,10 @@ static char *arguments_text(const Trainer *tr)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        lk_snprintf(number, sizeof number, "%.15g", numbers[i].value); /* 0.1, but all digits where these are not it */
-        if (lk_strtod(number, NULL) != numbers[i].value) lk_snprintf(number, sizeof number, "%.17g", numbers[i].value);
+        /* 0.1, but all digits where these are not it */
+        lk_snprintf(number, sizeof number, "%.15g", numbers[i].value);
+        if (lk_strtod(number, NULL) != numbers[i].value)
+            lk_snprintf(number, sizeof number, "%.17g", numbers[i].value);
         fprintf(out, "%s %s; ", numbers[i].name, number);
     }
     fprintf(out, "schedule %s; seed %llu; %s", schedules[a->schedule], (unsigned long long)a->seed,
@@ -87,21 +91,26 @@ static char *arguments_text(const Trainer *tr)
 static bool same_arguments(const char *folder, const char *old, const char *now, Error *err)
 {
     if (strcmp(old, now) == 0) return true;
-    for (size_t n; n = strcspn(old, ";"), n > 0 && n == strcspn(now, ";") && memcmp(old, now, n) == 0;) {
+    for (size_t n;
+         n = strcspn(old, ";"), n > 0 && n == strcspn(now, ";") && memcmp(old, now, n) == 0;) {
         old += n, now += n;
         old += strspn(old, "; "), now += strspn(now, "; ");
     }
     enum { MOST = 140 };
     size_t n = strcspn(old, ";"), m = strcspn(now, ";"), same = 0, from = 0;
     for (; (n > MOST || m > MOST) && same < n && same < m && old[same] == now[same]; same++)
-        if (old[same] == ',') from = same + 1; /* of long lists what comes behind the last name in common */
+        /* of long lists what comes behind the last name in common */
+        if (old[same] == ',') from = same + 1;
     const char *dots = from ? "…" : "";
-    return lk_error_set(err, LK_EVALUE, "%.120s was made with '%s%.*s', and now it is '%s%.*s': a run goes on with what it "
-                        "began with only", folder, dots, (int)(n - from < MOST ? n - from : MOST), old + from, dots,
-                        (int)(m - from < MOST ? m - from : MOST), now + from);
+    return lk_error_set(
+        err, LK_EVALUE,
+        "%.120s was made with '%s%.*s', and now it is '%s%.*s': a run goes on with what it "
+        "began with only",
+        folder, dots, (int)(n - from < MOST ? n - from : MOST), old + from, dots,
+        (int)(m - from < MOST ? m - from : MOST), now + from);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static json_t *number(double value)
 {
@@ -134,12 +143,13 @@ static char *state_text(const Trainer *tr)
     if (!arguments) return NULL;
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
     json_t *history = history_json(&s->history);
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}", "global_step",
-                             (json_int_t)s->step, "pass", (json_int_t)s->pass, "batches", (json_int_t)s->batches,
-                             "train_batches", (json_int_t)tr->train.batches, "epoch", s->epoch, "loss_sum",
-                             number(s->loss_sum), "logged_step", (json_int_t)s->logged, "total_loss",
-                             number(s->total_loss), "best_metric", number(s->best_metric), "best_step",
-                             (json_int_t)s->best_step, "base", mark, "arguments", arguments, "log_history", history);
+    json_t *root = json_pack(
+        "{s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}", "global_step",
+        (json_int_t)s->step, "pass", (json_int_t)s->pass, "batches", (json_int_t)s->batches,
+        "train_batches", (json_int_t)tr->train.batches, "epoch", s->epoch, "loss_sum",
+        number(s->loss_sum), "logged_step", (json_int_t)s->logged, "total_loss",
+        number(s->total_loss), "best_metric", number(s->best_metric), "best_step",
+        (json_int_t)s->best_step, "base", mark, "arguments", arguments, "log_history", history);
     free(arguments);
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
@@ -161,11 +171,12 @@ bool trainer_state_write(const Trainer *tr, const char *folder, Error *err)
     return ok;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static bool wrong(const char *folder, const char *what, const char *why, Error *err)
 {
-    return lk_error_set(err, LK_EFORMAT, "%.200s/%s: %s %.200s", folder, TRAINER_STATE_FILE, what, why);
+    return lk_error_set(err, LK_EFORMAT, "%.200s/%s: %s %.200s", folder, TRAINER_STATE_FILE, what,
+                        why);
 }
 
 /* A number or null, which stands for NaN. */
@@ -179,9 +190,11 @@ static bool read_history(json_t *list, TrainerHistory *history, Error *err)
     size_t i;
     json_t *values, *value;
     const char *key;
-    json_array_foreach (list, i, values) {
+    json_array_foreach(list, i, values)
+    {
         TrainerLog log = { .step = json_integer_value(json_object_get(values, "step")) };
-        json_object_foreach (values, key, value) {
+        json_object_foreach(values, key, value)
+        {
             if (strcmp(key, "step") != 0) trainer_log_add(&log, key, read_number(value));
         }
         if (!trainer_history_add(history, &log, err)) return false;
@@ -199,27 +212,33 @@ bool trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, 
     if (!folder_join(path, folder, TRAINER_STATE_FILE, err)) return false;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
     if (!root) return wrong(folder, "cannot be read:", reason.text, err);
-    bool ok = json_unpack_ex(root, &reason, 0, "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}",
-                             "global_step", &step, "pass", &pass, "batches", &batches, "train_batches", &length,
-                             "epoch", &s->epoch, "loss_sum", &loss, "logged_step", &logged, "total_loss", &total,
-                             "best_metric", &metric, "best_step", &best, "base", &base, "arguments", &arguments,
-                             "log_history", &history) == 0 ||
-              wrong(folder, "is not what a Trainer writes:", reason.text, err);
+    bool ok =
+        json_unpack_ex(root, &reason, 0,
+                       "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}",
+                       "global_step", &step, "pass", &pass, "batches", &batches, "train_batches",
+                       &length, "epoch", &s->epoch, "loss_sum", &loss, "logged_step", &logged,
+                       "total_loss", &total, "best_metric", &metric, "best_step", &best, "base",
+                       &base, "arguments", &arguments, "log_history", &history) == 0 ||
+        wrong(folder, "is not what a Trainer writes:", reason.text, err);
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
-    if (ok && (step < 0 || pass < 0 || batches < 0 || batches > length || logged < 0 || logged > step || best < 0 ||
-               best > step || !json_is_array(history)))
+    if (ok && (step < 0 || pass < 0 || batches < 0 || batches > length || logged < 0 ||
+               logged > step || best < 0 || best > step || !json_is_array(history)))
         ok = wrong(folder, "is damaged: its numbers", "contradict each other", err);
     char *now = ok ? arguments_text(tr) : NULL;
     if (ok && !now) ok = lk_error_set(err, LK_EMEMORY, "no memory for the arguments");
     ok = ok && same_arguments(folder, arguments, now, err);
     free(now);
     if (ok && length != tr->train.batches)
-        ok = lk_error_set(err, LK_EVALUE, "%.200s was trained with %lld batches in a pass, and there are %lld now",
+        ok = lk_error_set(err, LK_EVALUE,
+                          "%.200s was trained with %lld batches in a pass, and there are %lld now",
                           folder, (long long)length, (long long)tr->train.batches);
     if (ok && strcmp(base, mark) != 0)
-        ok = lk_error_set(err, LK_EVALUE, "%.200s was trained on another base: the frozen parameters differ", folder);
+        ok = lk_error_set(err, LK_EVALUE,
+                          "%.200s was trained on another base: the frozen parameters differ",
+                          folder);
     s->step = step, s->pass = pass, s->batches = batches, s->logged = logged, s->best_step = best;
-    s->loss_sum = read_number(loss), s->total_loss = read_number(total), s->best_metric = read_number(metric);
+    s->loss_sum = read_number(loss), s->total_loss = read_number(total),
+    s->best_metric = read_number(metric);
     ok = ok && read_history(history, &s->history, err);
     json_decref(root);
     return ok;

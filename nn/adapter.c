@@ -1,4 +1,5 @@
-/* adapter.c - LoRA as a parametrization, and the adapters of a whole model. How a parametrization works: parametrize.c. */
+/* adapter.c - LoRA as a parametrization, and the adapters of a whole model. How a parametrization
+ * works: parametrize.c. */
 #include "nn/adapter.h"
 
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "nn/fields.h"
 #include "nn/linear.h"
 
-/* ---- the parametrization ------------------------------------------------------------------------------------------ */
+/* ---- the parametrization -------------------------------------------------------------------- */
 
 /* (B A) · scale */
 static Tensor *update(Tape *t, LoRAParametrization *p)
@@ -37,25 +38,30 @@ static LowRank lora_low_rank(Tape *t, Module *self)
 {
     LoRAParametrization *p = (LoRAParametrization *)self;
     if (!p->enabled) return (LowRank){ .A = NULL };
-    return (LowRank){ .A = lk_param(t, self, &p->lora_A), .B = lk_param(t, self, &p->lora_B), .scale = p->scale };
+    return (LowRank){ .A = lk_param(t, self, &p->lora_A),
+                      .B = lk_param(t, self, &p->lora_B),
+                      .scale = p->scale };
 }
 
 const ModuleType lk_lora_parametrization_type = {
     .name = "LoRAParametrization",
     .size = sizeof(LoRAParametrization),
     .forward = lora_forward,
-    .fields = LK_FIELDS(LK_PARAM(LoRAParametrization, lora_A), LK_PARAM(LoRAParametrization, lora_B),
-                        LK_INT(LoRAParametrization, rank), LK_DOUBLE(LoRAParametrization, alpha),
-                        LK_DOUBLE(LoRAParametrization, scale), LK_BOOL_FIELD(LoRAParametrization, enabled)),
+    .fields = LK_FIELDS(
+        LK_PARAM(LoRAParametrization, lora_A), LK_PARAM(LoRAParametrization, lora_B),
+        LK_INT(LoRAParametrization, rank), LK_DOUBLE(LoRAParametrization, alpha),
+        LK_DOUBLE(LoRAParametrization, scale), LK_BOOL_FIELD(LoRAParametrization, enabled)),
     .right_inverse = lora_right_inverse,
     .low_rank = lora_low_rank,
 };
 
-Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank, double alpha, Rng *rng,
-                                    Error *err)
+Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
+                                    double alpha, Rng *rng, Error *err)
 {
     if (out_features <= 0 || in_features <= 0 || rank <= 0) {
-        lk_error_set(err, LK_EVALUE, "lk_lora_parametrization_new: %lld outputs, %lld inputs, rank %lld; all must be positive",
+        lk_error_set(err, LK_EVALUE,
+                     "lk_lora_parametrization_new: %lld outputs, %lld inputs, rank %lld; all must "
+                     "be positive",
                      (long long)out_features, (long long)in_features, (long long)rank);
         return NULL;
     }
@@ -82,17 +88,15 @@ LoRAParametrization *lk_as_lora_parametrization(Module *m)
     return m && m->type == &lk_lora_parametrization_type ? (LoRAParametrization *)m : NULL;
 }
 
-/* ---- walking ------------------------------------------------------------------------------------------------------ */
+/* ---- walking -------------------------------------------------------------------------------- */
 
 static bool is_trainable(LoRAParametrization *p)
 {
-    return lk_original(&p->base, "lora_A")->requires_grad || lk_original(&p->base, "lora_B")->requires_grad;
+    return lk_original(&p->base, "lora_A")->requires_grad ||
+           lk_original(&p->base, "lora_B")->requires_grad;
 }
 
-AdapterIter lk_adapters(Module *m)
-{
-    return (AdapterIter){ .modules = lk_modules(m) };
-}
+AdapterIter lk_adapters(Module *m) { return (AdapterIter){ .modules = lk_modules(m) }; }
 
 bool lk_adapters_next(AdapterIter *it)
 {
@@ -125,7 +129,7 @@ static bool is_named(const LoRAParametrization *p, const char *adapter)
     return !adapter || strcmp(p->adapter, adapter) == 0;
 }
 
-/* ---- adding ------------------------------------------------------------------------------------------------------- */
+/* ---- adding --------------------------------------------------------------------------------- */
 
 /* The dotted names of all Linears of m, as many as fit, for a message. */
 static const char *list_linears(Module *m, char *text, size_t size)
@@ -134,7 +138,8 @@ static const char *list_linears(Module *m, char *text, size_t size)
     snprintf(text, size, "none");
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it) && length < size;)
         if (lk_as_linear(it.module))
-            length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "", it.name);
+            length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "",
+                                       it.name);
     return text;
 }
 
@@ -145,10 +150,7 @@ static bool matches_any(const LoRAConfig *config, const char *name)
     return config->count == 0;
 }
 
-static const char *name_of(const LoRAConfig *c)
-{
-    return c->adapter ? c->adapter : "default";
-}
+static const char *name_of(const LoRAConfig *c) { return c->adapter ? c->adapter : "default"; }
 
 /* Every place of every module: one that is in several comes several times. */
 static ModuleIter every_place(Module *m)
@@ -174,26 +176,35 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
     char text[360];
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the module is NULL");
     if (!c) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the config is NULL");
-    if (c->rank <= 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: rank %lld must be positive", (long long)c->rank);
+    if (c->rank <= 0)
+        return lk_error_set(err, LK_EVALUE, "lk_add_lora: rank %lld must be positive",
+                            (long long)c->rank);
     if (strlen(name_of(c)) >= LK_ADAPTER_NAME_MAX)
-        return lk_error_set(err, LK_EVALUE, "lk_add_lora: the adapter's name has more than %d bytes", LK_ADAPTER_NAME_MAX - 1);
+        return lk_error_set(err, LK_EVALUE,
+                            "lk_add_lora: the adapter's name has more than %d bytes",
+                            LK_ADAPTER_NAME_MAX - 1);
     if (!lk_walkable(m, "lk_add_lora", err)) return false;
     int linears = 0;
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) linears += lk_as_linear(it.module) != NULL;
-    if (linears == 0) return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has no Linear", m->type->name);
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        linears += lk_as_linear(it.module) != NULL;
+    if (linears == 0)
+        return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has no Linear", m->type->name);
     for (int i = 0; i < c->count; i++) {
         int matched = 0;
         for (ModuleIter it = every_place(m); lk_modules_next(&it);)
             matched += lk_as_linear(it.module) && lk_name_matches(c->patterns[i], it.name);
         if (matched == 0)
-            return lk_error_set(err, LK_EVALUE, "lk_add_lora: pattern \"%.80s\" matches no Linear; there are: %s",
+            return lk_error_set(err, LK_EVALUE,
+                                "lk_add_lora: pattern \"%.80s\" matches no Linear; there are: %s",
                                 c->patterns[i], list_linears(m, text, sizeof text));
     }
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         if (l && matches_any(c, it.name) && find_adapter(l, name_of(c)) >= 0)
-            return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has an adapter \"%s\" already; "
-                                "remove it or choose another name", it.name, name_of(c));
+            return lk_error_set(err, LK_EVALUE,
+                                "lk_add_lora: %s has an adapter \"%s\" already; "
+                                "remove it or choose another name",
+                                it.name, name_of(c));
     }
     return true;
 }
@@ -201,7 +212,8 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
 /* The new adapter of one Linear; NULL with the reason in err. It gets the weight's dtype. */
 static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error *err)
 {
-    Module *m = lk_lora_parametrization_new(l->out_features, l->in_features, c->rank, c->alpha, rng, err);
+    Module *m =
+        lk_lora_parametrization_new(l->out_features, l->in_features, c->rank, c->alpha, rng, err);
     if (!m) return NULL;
     strcpy(lk_as_lora_parametrization(m)->adapter, name_of(c));
     if (lk_module_to(m, lk_original(&l->base, "weight")->dtype, err)) return m;
@@ -216,7 +228,8 @@ static int undo(Module *m, const LoRAConfig *c)
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         int i = l && matches_any(c, it.name) ? find_adapter(l, name_of(c)) : -1;
-        if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break; /* not merged: cannot fail */
+        /* not merged: cannot fail */
+        if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break;
     }
     return -1;
 }
@@ -229,13 +242,14 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
         const Linear *l = lk_as_linear(it.module);
         if (!l || !matches_any(config, it.name) || find_adapter(l, name_of(config)) >= 0) continue;
         Module *p = adapter_for(l, config, rng, err);
-        if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err)) return undo(m, config);
+        if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err))
+            return undo(m, config);
         added++;
     }
     return added;
 }
 
-/* ---- switching, scaling, freezing, removing -------------------------------------------------------------------------- */
+/* ---- switching, scaling, freezing, removing ------------------------------------------------- */
 
 /* The names of all adapters of m, as many as fit, for a message. */
 static const char *list_adapters(Module *m, char *text, size_t size)
@@ -263,9 +277,10 @@ static bool may_change(const char *function, Module *m, const char *adapter, Err
         if (!is_named(it.lora, adapter)) continue;
         found = true;
         if (it.merged)
-            return lk_error_set(err, LK_ESTATE, "%s: %.200s.%s is merged, so nothing would change "
-                                "before it is unmerged; lk_unmerge it first", function, it.name,
-                                it.parameter);
+            return lk_error_set(err, LK_ESTATE,
+                                "%s: %.200s.%s is merged, so nothing would change "
+                                "before it is unmerged; lk_unmerge it first",
+                                function, it.name, it.parameter);
     }
     if (found) return true;
     return lk_error_set(err, LK_EVALUE, "%s: %.40s has no adapter \"%.80s\"; there are: %s",
@@ -314,8 +329,10 @@ int lk_train_only_lora(Module *m, const char *adapter, Error *err)
     if (!may_change("lk_train_only_lora", m, adapter, err)) return -1;
     AdapterIter any = lk_adapters(m);
     if (!lk_adapters_next(&any)) {
-        lk_error_set(err, LK_EVALUE, "lk_train_only_lora: %.40s has no adapter, and nothing of it "
-                     "would be trained; lk_add_lora comes first", m->type->name);
+        lk_error_set(err, LK_EVALUE,
+                     "lk_train_only_lora: %.40s has no adapter, and nothing of it "
+                     "would be trained; lk_add_lora comes first",
+                     m->type->name);
         return -1;
     }
     lk_require_grad(m, "*", false);
@@ -333,13 +350,15 @@ int lk_remove_lora(Module *m, const char *adapter, Error *err)
     if (!may_change("lk_remove_lora", m, adapter, err)) return -1;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
         ModuleArray lists = lk_lists_of(it.module);
-        for (int i = lists.count - 1; i >= 0; i--) { /* from the end: a list that becomes empty goes */
+        /* from the end: a list that becomes empty goes */
+        for (int i = lists.count - 1; i >= 0; i--) {
             ParametrizationList *list = (ParametrizationList *)lists.items[i];
             for (int k = list->chain.count - 1; k >= 0; k--) {
                 LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[k]);
                 if (!p || !is_named(p, adapter)) continue;
                 bool last = list->chain.count == 1;
-                removed += lk_remove_parametrization_at(it.module, list->field->name, k, NULL); /* not merged: it does */
+                /* not merged: it does */
+                removed += lk_remove_parametrization_at(it.module, list->field->name, k, NULL);
                 if (last) break;
             }
         }
@@ -347,13 +366,13 @@ int lk_remove_lora(Module *m, const char *adapter, Error *err)
     return removed;
 }
 
-/* ---- printing ----------------------------------------------------------------------------------------------------- */
+/* ---- printing ------------------------------------------------------------------------------- */
 
 void lk_print_adapters(FILE *out, Module *m)
 {
     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
-        lk_fprintf(out, "%s.%s: %s, rank %lld, scale %g, %s, %s%s\n", it.name, it.parameter, it.lora->adapter,
-                   (long long)it.lora->rank, it.lora->scale, it.active ? "on" : "off",
-                   it.trainable ? "trainable" : "frozen",
+        lk_fprintf(out, "%s.%s: %s, rank %lld, scale %g, %s, %s%s\n", it.name, it.parameter,
+                   it.lora->adapter, (long long)it.lora->rank, it.lora->scale,
+                   it.active ? "on" : "off", it.trainable ? "trainable" : "frozen",
                    it.merged ? ", merged" : "");
 }

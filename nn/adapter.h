@@ -1,9 +1,11 @@
-/* adapter.h - LoRA as a parametrization (Hu et al. 2021, section 4.1), and adapters of whole models.
+/* adapter.h - LoRA as a parametrization (Hu et al. 2021, section 4.1), and adapters of whole
+ * models.
  *
  *     W' = W + (B A) · alpha / rank
  *
- * Unlike the wrappers of nn/lora.h the Linear stays a Linear: its weight is parametrized (nn/parametrize.h), and the
- * adapter can be switched, scaled, merged and removed. Here alpha IS divided by the rank. */
+ * Unlike the wrappers of nn/lora.h the Linear stays a Linear: its weight is parametrized
+ * (nn/parametrize.h), and the adapter can be switched, scaled, merged and removed. Here alpha IS
+ * divided by the rank. */
 #ifndef LK_ADAPTER_H
 #define LK_ADAPTER_H
 
@@ -22,18 +24,20 @@ typedef struct LoRAParametrization {
 } LoRAParametrization;
 LK_API_DATA const ModuleType lk_lora_parametrization_type;
 
-/* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE (sizes), LK_EMEMORY. */
-LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank, double alpha, Rng *rng,
-                                           Error *err);
+/* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE
+ * (sizes), LK_EMEMORY. */
+LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
+                                           double alpha, Rng *rng, Error *err);
 LK_API LoRAParametrization *lk_as_lora_parametrization(Module *m);
 
-/* ---- adapters of a model ---------------------------------------------------------------------------------------- */
+/* ---- adapters of a model -------------------------------------------------------------------- */
 
 typedef struct LoRAConfig {
     const char *adapter; /* its name; NULL: "default" */
     int64_t rank;
     double alpha;
-    int count;                   /* patterns of the dotted names of Linears (`*`, `?`); 0: every Linear */
+    /* patterns of the dotted names of Linears (`*`, `?`); 0: every Linear */
+    int count;
     const char *const *patterns; /* "linear1", "layers.*" */
 } LoRAConfig;
 
@@ -61,20 +65,21 @@ LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
 /* What is adapted: one step for each LoRAParametrization. Merging: lk_merge (nn/parametrize.h).
  *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */
 typedef struct AdapterIter {
-    const char *name;          /* of the adapted module, "linear1" */
-    const char *parameter;     /* "weight" */
+    const char *name;      /* of the adapted module, "linear1" */
+    const char *parameter; /* "weight" */
     Module *module;
     LoRAParametrization *lora;
-    bool active;    /* enabled, and part of what forward reads */
-    bool merged;    /* forward reads the value from when it was merged */
-    bool trainable; /* lora_A or lora_B requires a gradient */
+    bool active;        /* enabled, and part of what forward reads */
+    bool merged;        /* forward reads the value from when it was merged */
+    bool trainable;     /* lora_A or lora_B requires a gradient */
     ModuleIter modules; /* the rest is the iterator's own */
     int list, item;
 } AdapterIter;
 LK_API AdapterIter lk_adapters(Module *m);
 LK_API bool lk_adapters_next(AdapterIter *it);
 
-/* One line for each adapted module: its name, its adapters with rank, scale, active or not, merged, trainable. */
+/* One line for each adapted module: its name, its adapters with rank, scale, active or not,
+ * merged, trainable. */
 LK_API void lk_print_adapters(FILE *out, Module *m);
 
 #endif

@@ -14,28 +14,36 @@ const ModuleType lk_multi_head_attention_type = {
     .name = "MultiHeadAttention",
     .size = sizeof(MultiHeadAttention),
     .forward = attention_forward,
-    .fields = LK_FIELDS(LK_CHILD(MultiHeadAttention, query), LK_CHILD(MultiHeadAttention, key),
-                        LK_CHILD(MultiHeadAttention, value), LK_CHILD(MultiHeadAttention, out_proj),
-                        LK_INT(MultiHeadAttention, num_heads), LK_DOUBLE(MultiHeadAttention, dropout),
-                        LK_BOOL_FIELD(MultiHeadAttention, causal)),
+    .fields =
+        LK_FIELDS(LK_CHILD(MultiHeadAttention, query), LK_CHILD(MultiHeadAttention, key),
+                  LK_CHILD(MultiHeadAttention, value), LK_CHILD(MultiHeadAttention, out_proj),
+                  LK_INT(MultiHeadAttention, num_heads), LK_DOUBLE(MultiHeadAttention, dropout),
+                  LK_BOOL_FIELD(MultiHeadAttention, causal)),
     .repr = "num_heads={num_heads}, dropout={dropout}, causal={causal}",
 };
 
-Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, Module *out_proj, int64_t num_heads,
-                                    double dropout, Error *err)
+Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, Module *out_proj,
+                                    int64_t num_heads, double dropout, Error *err)
 {
     MultiHeadAttention *a = NULL;
-    /* An out_proj that could not be made is NULL too; that it is not simply left out, only err knows. */
+    /* An out_proj that could not be made is NULL too; that it is not simply left out, only err
+     * knows. */
     bool failed = err && err->code != LK_OK;
     if (!query || !key || !value)
         lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL",
-                     !query ? "query" : !key ? "key" : "value");
+                     !query ? "query"
+                     : !key ? "key"
+                            : "value");
     else if (num_heads < 1 || !(dropout >= 0 && dropout <= 1))
-        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout "
-                     "from 0 to 1", (long long)num_heads, dropout);
+        lk_error_set(
+            err, LK_EVALUE,
+            "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout "
+            "from 0 to 1",
+            (long long)num_heads, dropout);
     else if (!failed) a = lk_module_new(&lk_multi_head_attention_type, err);
     if (!a) {
-        lk_module_free(query), lk_module_free(key), lk_module_free(value), lk_module_free(out_proj);
+        lk_module_free(query), lk_module_free(key), lk_module_free(value),
+            lk_module_free(out_proj);
         return NULL;
     }
     a->query = query, a->key = key, a->value = value, a->out_proj = out_proj;
@@ -44,10 +52,12 @@ Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, M
     return &a->base;
 }
 
-Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropout, bool out_proj, Rng *rng, Error *err)
+Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropout, bool out_proj,
+                              Rng *rng, Error *err)
 {
     if (num_heads < 1 || embed_dim % num_heads != 0) {
-        lk_error_set(err, LK_EVALUE, "lk_self_attention_new: embed_dim %lld is not a multiple of %lld heads",
+        lk_error_set(err, LK_EVALUE,
+                     "lk_self_attention_new: embed_dim %lld is not a multiple of %lld heads",
                      (long long)embed_dim, (long long)num_heads);
         return NULL;
     }
@@ -58,7 +68,8 @@ Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropo
         for (int j = 0; j < i; j++) lk_module_free(linear[j]);
         return NULL;
     }
-    return lk_multi_head_attention_new(linear[0], linear[1], linear[2], linear[3], num_heads, dropout, err);
+    return lk_multi_head_attention_new(linear[0], linear[1], linear[2], linear[3], num_heads,
+                                       dropout, err);
 }
 
 typedef struct Attend {
@@ -71,9 +82,11 @@ static Tensor *attend(Tape *t, const void *state, Tensor *x)
     const Attend *s = state;
     MultiHeadAttention *a = s->a;
     TapeMark mark = lk_tape_mark(t);
-    Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x), *v = lk_forward(t, a->value, x);
-    Tensor *y = lk_attention_with(t, q, k, v, s->mask, a->num_heads,
-                                  (AttentionOptions){ .dropout = a->base.training ? a->dropout : 0, .causal = a->causal });
+    Tensor *q = lk_forward(t, a->query, x), *k = lk_forward(t, a->key, x),
+           *v = lk_forward(t, a->value, x);
+    Tensor *y = lk_attention_with(
+        t, q, k, v, s->mask, a->num_heads,
+        (AttentionOptions){ .dropout = a->base.training ? a->dropout : 0, .causal = a->causal });
     if (a->out_proj) y = lk_forward(t, a->out_proj, y);
     return lk_tape_release(t, mark, y);
 }
@@ -84,7 +97,8 @@ Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
     if (!lk_check_operands(t, "lk_multi_head_attention", 1, &x)) return NULL;
     if (!lk_check_optional(t, "lk_multi_head_attention", "mask", mask)) return NULL;
     if (a) return lk_forward_with(t, m, attend, &(Attend){ a, mask }, x);
-    return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s", m ? m->type->name : "NULL");
+    return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s",
+                   m ? m->type->name : "NULL");
 }
 
 MultiHeadAttention *lk_as_multi_head_attention(Module *m)

@@ -22,12 +22,12 @@ typedef struct Look {
     FILE *out;
     Module *net;
     Optimizer *opt;
-    bool again;        /* there was a look before this one */
-    int64_t steps;     /* calls of lk_step since then */
+    bool again;    /* there was a look before this one */
+    int64_t steps; /* calls of lk_step since then */
     int params, trainable;
-    Found missing;     /* trainable, and not in the optimizer */
-    Found foreign;     /* in the optimizer, and not of the net */
-    Found idle;        /* of these: without a gradient */
+    Found missing;            /* trainable, and not in the optimizer */
+    Found foreign;            /* in the optimizer, and not of the net */
+    Found idle;               /* of these: without a gradient */
     Found merged, off, stuck; /* trainable, and cannot move as the adapters are */
     Found not_finite;
     /* Of the parameters that could move, trainable and in the optimizer: */
@@ -48,13 +48,12 @@ static void note(Found *f, const char *name)
 static double squares(const Tensor *a, const Tensor *b, double s)
 {
     double sum = 0;
-    LK_WITH_REAL(a->dtype,
-        const real *x = a->data, *y = b ? b->data : NULL;
+    LK_WITH_REAL(
+        a->dtype, const real *x = a->data, *y = b ? b->data : NULL;
         for (int64_t i = 0; i < lk_numel(a); i++) {
             double d = s * (double)x[i] - (y ? s * (double)y[i] : 0);
             sum += d * d;
-        }
-    );
+        });
     return sum;
 }
 
@@ -70,15 +69,9 @@ static double distance(const Tensor *a, const Tensor *b)
     return sqrt(squares(a, b, s)) / s;
 }
 
-static bool is_finite(const Tensor *x)
-{
-    return isfinite(squares(x, NULL, SMALL));
-}
+static bool is_finite(const Tensor *x) { return isfinite(squares(x, NULL, SMALL)); }
 
-static bool is_zero(const Tensor *x)
-{
-    return x && lk_count(x) == 0;
-}
+static bool is_zero(const Tensor *x) { return x && lk_count(x) == 0; }
 
 static bool has_param(Optimizer *opt, const Tensor *x)
 {
@@ -129,7 +122,8 @@ static void judge(Look *l, const ParamIter *it, const Tensor *now, bool in_optim
 {
     const Tensor *x = it->tensor;
     l->params++;
-    if ((now && !is_finite(now)) || (x->grad && !is_finite(x->grad))) note(&l->not_finite, it->name);
+    if ((now && !is_finite(now)) || (x->grad && !is_finite(x->grad)))
+        note(&l->not_finite, it->name);
     if (!x->requires_grad) return;
     l->trainable++;
     Found *held = held_by(l, it);
@@ -163,7 +157,9 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     const double moved = known ? distance(now, before) : NAN;
     fprintf(l->out, "%-*s  %-*s  %-9s  %-9s  %8s  %8s\n", names, it->name, shapes,
             lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen",
-            !l->opt ? "-" : in_optimizer ? "yes" : "no",
+            !l->opt        ? "-"
+            : in_optimizer ? "yes"
+                           : "no",
             number(a, gradient, x->grad ? NULL : "none"), number(b, moved, known ? NULL : "-"));
     judge(l, it, now, in_optimizer, gradient, moved);
 }
@@ -235,18 +231,22 @@ static void print_step_causes(const Look *l)
     const bool none = !some && (stood ? had || l->again : last == LK_STEP_NO_GRADIENT);
     const bool rate = !has_no_rate(l->opt), zero = some && l->zero.count == l->with_gradient.count;
     const bool made = l->again && !stood && last == LK_STEP_MADE && some && !zero && rate;
-    say_if(l, none && had, "The gradients were gone before lk_step: the order is "
-                           "lk_optimizer_zero_grad, lk_backward, lk_step.");
-    say_if(l, none && !had, "No gradient has reached the net: no lk_backward, or of a loss of "
-                            "another net, of a copy, or of lk_detach.");
-    say_if(l, stood && some, "There are gradients, and lk_step was not called: it comes behind "
-                             "lk_backward.");
+    say_if(l, none && had,
+           "The gradients were gone before lk_step: the order is "
+           "lk_optimizer_zero_grad, lk_backward, lk_step.");
+    say_if(l, none && !had,
+           "No gradient has reached the net: no lk_backward, or of a loss of "
+           "another net, of a copy, or of lk_detach.");
+    say_if(l, stood && some,
+           "There are gradients, and lk_step was not called: it comes behind "
+           "lk_backward.");
     say_if(l, !stood && last == LK_STEP_REFUSED,
            "The last lk_step returned false and changed nothing: its err says why.");
     say_if(l, !rate || (!stood && last == LK_STEP_LR_0),
            "The learning rate is 0: set opt->lr, or look at its schedule.");
-    say_if(l, zero, "All gradients are 0: are all ReLUs 0, are all labels ignored, is the loss "
-                    "multiplied by 0?");
+    say_if(l, zero,
+           "All gradients are 0: are all ReLUs 0, are all labels ignored, is the loss "
+           "multiplied by 0?");
     say_if(l, made && l->still.count == l->free,
            "Steps were made, and no value has changed: lr times the gradient is too small; raise "
            "opt->lr.");
@@ -275,21 +275,27 @@ static void print_causes(Look *l)
            "Everything is frozen: lk_require_grad(net, \"*\", true), or "
            "lk_train_only_lora(net, NULL).");
     if (l->foreign.count > 0 && l->missing.count + l->idle.count > 0)
-        fprintf(l->out, "! %d of the optimizer's parameters are not the net's: make it after "
-                "lk_deepcopy, lk_load_module_mapped and lk_module_set.\n", l->foreign.count);
+        fprintf(l->out,
+                "! %d of the optimizer's parameters are not the net's: make it after "
+                "lk_deepcopy, lk_load_module_mapped and lk_module_set.\n",
+                l->foreign.count);
     else
-        say(l, &l->missing, trainable, "are not in the optimizer: make it after lk_add_lora, or "
-                                       "lk_add_param_group.");
+        say(l, &l->missing, trainable,
+            "are not in the optimizer: make it after lk_add_lora, or "
+            "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
         say_if(l, it.module->unlisted && !lk_holds_param(l->net, it.module->unlisted),
                "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
     say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
-    say(l, &l->off, trainable, "belong to adapters that are off or scaled to 0: see "
-                               "lk_enable_lora, lk_scale_lora, alpha.");
-    say(l, &l->stuck, trainable, "are multiplied by the other factor of LoRA, which is 0 and "
-                                 "stays 0: unfreeze it, or fill it.");
-    say(l, &l->not_finite, "", "or their gradients are not finite: a smaller lr, "
-                               "lk_clip_grad_norm_; values stay NaN.");
+    say(l, &l->off, trainable,
+        "belong to adapters that are off or scaled to 0: see "
+        "lk_enable_lora, lk_scale_lora, alpha.");
+    say(l, &l->stuck, trainable,
+        "are multiplied by the other factor of LoRA, which is 0 and "
+        "stays 0: unfreeze it, or fill it.");
+    say(l, &l->not_finite, "",
+        "or their gradients are not finite: a smaller lr, "
+        "lk_clip_grad_norm_; values stay NaN.");
     if (l->free > 0 && l->not_finite.count == 0) print_step_causes(l);
 }
 

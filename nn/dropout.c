@@ -19,7 +19,9 @@ const ModuleType lk_dropout_type = {
 Module *lk_dropout_new(double p, Error *err)
 {
     if (!(p >= 0 && p <= 1)) { /* NaN too */
-        lk_error_set(err, LK_EVALUE, "lk_dropout_new: dropout probability has to be between 0 and 1, but got %g", p);
+        lk_error_set(err, LK_EVALUE,
+                     "lk_dropout_new: dropout probability has to be between 0 and 1, but got %g",
+                     p);
         return NULL;
     }
     Dropout *d = lk_module_new(&lk_dropout_type, err);

@@ -10,8 +10,9 @@ typedef struct Dropout {
 } Dropout;
 LK_API_DATA const ModuleType lk_dropout_type;
 
-/* nn.Dropout(p). The masks come from the stream of the tape it runs on (lk_tape_seed); in evaluation mode the result is x
- * itself and nothing is drawn. Errors: LK_EVALUE for a p outside 0 … 1. */
+/* nn.Dropout(p). The masks come from the stream of the tape it runs on (lk_tape_seed); in
+ * evaluation mode the result is x itself and nothing is drawn. Errors: LK_EVALUE for a p outside 0
+ * … 1. */
 LK_API Module *lk_dropout_new(double p, Error *err);
 
 /* isinstance(m, nn.Dropout): m as a Dropout, or NULL. */

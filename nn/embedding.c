@@ -21,7 +21,8 @@ const ModuleType lk_embedding_type = {
     .repr = "{num_embeddings}, {embedding_dim}[, padding_idx={padding_idx}]",
 };
 
-Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t padding_idx, Rng *rng, Error *err)
+Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t padding_idx,
+                         Rng *rng, Error *err)
 {
     if (num_embeddings <= 0 || embedding_dim <= 0) {
         lk_error_set(err, LK_EVALUE, "lk_embedding_new: %lld rows of %lld; both must be positive",
@@ -29,7 +30,8 @@ Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t 
         return NULL;
     }
     if (padding_idx < -1 || padding_idx >= num_embeddings) {
-        lk_error_set(err, LK_EVALUE, "lk_embedding_new: padding_idx %lld is none of the %lld rows; -1 is none",
+        lk_error_set(err, LK_EVALUE,
+                     "lk_embedding_new: padding_idx %lld is none of the %lld rows; -1 is none",
                      (long long)padding_idx, (long long)num_embeddings);
         return NULL;
     }
@@ -46,7 +48,8 @@ Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t 
     }
     lk_normal_(e->weight, 0, 1, rng);
     if (padding_idx >= 0)
-        memset((float *)e->weight->data + padding_idx * embedding_dim, 0, (size_t)embedding_dim * sizeof(float));
+        memset((float *)e->weight->data + padding_idx * embedding_dim, 0,
+               (size_t)embedding_dim * sizeof(float));
     return &e->base;
 }
 

@@ -60,9 +60,11 @@ static void trace(const Tape *t, Module *m, const Tensor *x, const Node *before)
     m->traced = true;
     m->unlisted = p;
     if (p && p->refs == 1 && lk_strict())
-        lk_strict_report(LK_ESTATE, "lk_forward: %s reads a parameter %s that no table of its "
+        lk_strict_report(LK_ESTATE,
+                         "lk_forward: %s reads a parameter %s that no table of its "
                          "fields lists: unless another module lists it, it is neither trained nor "
-                         "saved; add LK_PARAM(…)", m->type->name, lk_shape_text(p, text));
+                         "saved; add LK_PARAM(…)",
+                         m->type->name, lk_shape_text(p, text));
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */
@@ -95,9 +97,14 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
     t->scope = &here;
     Tensor *y = can_run(t, m, x) ? fn(t, state, x) : NULL;
     if (!y)
-        lk_fail(t, LK_ESTATE, "lk_forward: the forward of %s returned NULL without a reason; keep "
-                "one with lk_fail%s", m->type->name, m->parametrizations ? ", and read parametrized "
-                "parameters with lk_param(t, self, &self->…): their slots are empty" : "");
+        lk_fail(t, LK_ESTATE,
+                "lk_forward: the forward of %s returned NULL without a reason; keep "
+                "one with lk_fail%s",
+                m->type->name,
+                m->parametrizations
+                    ? ", and read parametrized "
+                      "parameters with lk_param(t, self, &self->…): their slots are empty"
+                    : "");
     if (y && !here.outer && !m->traced && t->last != before) trace(t, m, x, before);
     t->scope = here.outer;
     return y;

@@ -13,11 +13,12 @@ static Tensor *layer_norm_forward(Tape *t, Module *self, Tensor *x)
     memcpy(wanted.shape, sizes->size, sizeof wanted.shape);
     char is[LK_SHAPE_TEXT], should[LK_SHAPE_TEXT];
     /* Without a weight nobody else compares the sizes. */
-    if (x->ndim < sizes->ndim ||
-        memcmp(x->shape + x->ndim - sizes->ndim, sizes->size, (size_t)sizes->ndim * sizeof *sizes->size) != 0)
-        return lk_fail(t, LK_ESHAPE, "LayerNorm: x %s does not end with normalized_shape %s", lk_shape_text(x, is),
-                       lk_shape_text(&wanted, should));
-    return lk_layer_norm(t, x, sizes->ndim, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias), l->eps);
+    if (x->ndim < sizes->ndim || memcmp(x->shape + x->ndim - sizes->ndim, sizes->size,
+                                        (size_t)sizes->ndim * sizeof *sizes->size) != 0)
+        return lk_fail(t, LK_ESHAPE, "LayerNorm: x %s does not end with normalized_shape %s",
+                       lk_shape_text(x, is), lk_shape_text(&wanted, should));
+    return lk_layer_norm(t, x, sizes->ndim, lk_param(t, self, &l->weight),
+                         lk_param(t, self, &l->bias), l->eps);
 }
 
 const ModuleType lk_layer_norm_type = {
@@ -34,7 +35,8 @@ Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps,
     bool ok = ndim >= 1 && ndim <= LK_MAX_DIMS && normalized_shape;
     for (int d = 0; ok && d < ndim; d++) ok = normalized_shape[d] > 0;
     if (!ok) {
-        lk_error_set(err, LK_ESHAPE, "lk_layer_norm_new: normalized_shape needs 1 to %d sizes, all positive",
+        lk_error_set(err, LK_ESHAPE,
+                     "lk_layer_norm_new: normalized_shape needs 1 to %d sizes, all positive",
                      LK_MAX_DIMS);
         return NULL;
     }

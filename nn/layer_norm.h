@@ -1,4 +1,5 @@
-/* layer_norm.h - torch.nn.LayerNorm: y = (x - mean) / √(variance + eps) · weight + bias over the last dimensions. */
+/* layer_norm.h - torch.nn.LayerNorm: y = (x - mean) / √(variance + eps) · weight + bias over the
+ * last dimensions. */
 #ifndef LK_LAYER_NORM_H
 #define LK_LAYER_NORM_H
 
@@ -12,9 +13,11 @@ typedef struct LayerNorm {
 } LayerNorm;
 LK_API_DATA const ModuleType lk_layer_norm_type;
 
-/* nn.LayerNorm(normalized_shape, eps), lk_layer_norm_new(LK_SHAPE(768), 1e-5, err): weight 1, bias 0, float32; nothing
- * is drawn. Errors: LK_ESHAPE for no dimension, too many, or one that is not positive. */
-LK_API Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps, Error *err);
+/* nn.LayerNorm(normalized_shape, eps), lk_layer_norm_new(LK_SHAPE(768), 1e-5, err): weight 1, bias
+ * 0, float32; nothing is drawn. Errors: LK_ESHAPE for no dimension, too many, or one that is not
+ * positive. */
+LK_API Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps,
+                                 Error *err);
 
 /* isinstance(m, nn.LayerNorm): m as a LayerNorm, or NULL. */
 LK_API LayerNorm *lk_as_layer_norm(Module *m);

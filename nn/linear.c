@@ -11,7 +11,8 @@ static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
     Linear *l = (Linear *)self;
     LowRank w = lk_param_low_rank(t, self, &l->weight);
     Tensor *bias = lk_param(t, self, &l->bias);
-    return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale) : lk_linear(t, x, w.weight, bias);
+    return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale)
+               : lk_linear(t, x, w.weight, bias);
 }
 
 const ModuleType lk_linear_type = {
@@ -26,7 +27,8 @@ const ModuleType lk_linear_type = {
 Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng, Error *err)
 {
     if (in_features <= 0 || out_features <= 0) {
-        lk_error_set(err, LK_EVALUE, "lk_linear_new: %lld inputs and %lld outputs; both must be positive",
+        lk_error_set(err, LK_EVALUE,
+                     "lk_linear_new: %lld inputs and %lld outputs; both must be positive",
                      (long long)in_features, (long long)out_features);
         return NULL;
     }
@@ -41,15 +43,13 @@ Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng 
         lk_module_free(&l->base);
         return NULL;
     }
-    /* Kaiming's uniform bound with a = √5 is √3 · √(2/6) / √in: the same 1/√in for weight and bias. Nothing is drawn
-     * before every allocation has succeeded, so a failure leaves the generator where it was. */
+    /* Kaiming's uniform bound with a = √5 is √3 · √(2/6) / √in: the same 1/√in for weight and
+     * bias. Nothing is drawn before every allocation has succeeded, so a failure leaves the
+     * generator where it was. */
     double bound = 1.0 / sqrt((double)in_features);
     lk_uniform_(l->weight, -bound, bound, rng);
     if (bias) lk_uniform_(l->bias, -bound, bound, rng);
     return &l->base;
 }
 
-Linear *lk_as_linear(Module *m)
-{
-    return m && m->type == &lk_linear_type ? (Linear *)m : NULL;
-}
+Linear *lk_as_linear(Module *m) { return m && m->type == &lk_linear_type ? (Linear *)m : NULL; }

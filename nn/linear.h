@@ -12,9 +12,10 @@ typedef struct Linear {
 } Linear;
 LK_API_DATA const ModuleType lk_linear_type;
 
-/* nn.Linear(in, out, bias): weight, then bias drawn from U(-1/√in, 1/√in), PyTorch's bits for the same generator.
- * float32. Errors: LK_EVALUE for a size that is not positive. */
-LK_API Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng, Error *err);
+/* nn.Linear(in, out, bias): weight, then bias drawn from U(-1/√in, 1/√in), PyTorch's bits for the
+ * same generator. float32. Errors: LK_EVALUE for a size that is not positive. */
+LK_API Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng,
+                             Error *err);
 
 /* isinstance(m, nn.Linear): m as a Linear, or NULL. */
 LK_API Linear *lk_as_linear(Module *m);

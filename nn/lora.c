@@ -1,4 +1,5 @@
-/* lora.c - LoRA as the course's exercises write it: a layer, and two ways to put it beside a Linear. */
+/* lora.c - LoRA as the course's exercises write it: a layer, and two ways to put it beside a
+ * Linear. */
 #include "nn/lora.h"
 
 #include <math.h>
@@ -6,7 +7,7 @@
 #include "core/ops.h"
 #include "nn/fields.h"
 
-/* ---- exercise 1: LoRALayer ------------------------------------------------------------------------------------- */
+/* ---- exercise 1: LoRALayer ------------------------------------------------------------------ */
 
 /* alpha * (x @ A @ B), from the left: x A has only rank columns */
 static Tensor *lora_layer_forward(Tape *t, Module *self, Tensor *x)
@@ -20,14 +21,18 @@ const ModuleType lk_lora_layer_type = {
     .name = "LoRALayer",
     .size = sizeof(LoRALayer),
     .forward = lora_layer_forward,
-    .fields = LK_FIELDS(LK_PARAM(LoRALayer, A), LK_PARAM(LoRALayer, B), LK_DOUBLE(LoRALayer, alpha)),
+    .fields =
+        LK_FIELDS(LK_PARAM(LoRALayer, A), LK_PARAM(LoRALayer, B), LK_DOUBLE(LoRALayer, alpha)),
 };
 
-Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng, Error *err)
+Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng,
+                          Error *err)
 {
     if (in_dim <= 0 || out_dim <= 0 || rank <= 0) {
-        lk_error_set(err, LK_EVALUE, "lk_lora_layer_new: %lld inputs, %lld outputs, rank %lld; all must be positive",
-                     (long long)in_dim, (long long)out_dim, (long long)rank);
+        lk_error_set(
+            err, LK_EVALUE,
+            "lk_lora_layer_new: %lld inputs, %lld outputs, rank %lld; all must be positive",
+            (long long)in_dim, (long long)out_dim, (long long)rank);
         return NULL;
     }
     if (!lk_has_rng("lk_lora_layer_new", rng, err)) return NULL;
@@ -40,7 +45,8 @@ Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double 
         lk_module_free(&l->base);
         return NULL;
     }
-    /* A = randn(in, rank) * std: a product of floats, whose bits a division by √rank would not give. B stays 0. */
+    /* A = randn(in, rank) * std: a product of floats, whose bits a division by √rank would not
+     * give. B stays 0. */
     float std_dev = 1.0f / sqrtf((float)rank), *a = l->A->data;
     lk_normal_(l->A, 0.0, 1.0, rng);
     for (int64_t i = 0, n = lk_numel(l->A); i < n; i++) a[i] *= std_dev;
@@ -53,9 +59,10 @@ LoRALayer *lk_as_lora_layer(Module *m)
     return m && m->type == &lk_lora_layer_type ? (LoRALayer *)m : NULL;
 }
 
-/* ---- exercises 2 and 4: a Linear and a LoRALayer, side by side ------------------------------------------------- */
+/* ---- exercises 2 and 4: a Linear and a LoRALayer, side by side ------------------------------ */
 
-/* Children can be replaced at any time: forward may take them for what they must be only after this. */
+/* Children can be replaced at any time: forward may take them for what they must be only after
+ * this. */
 static bool check_pair(Tape *t, const LinearWithLoRA *m)
 {
     const char *name = m->base.type->name;
@@ -63,19 +70,24 @@ static bool check_pair(Tape *t, const LinearWithLoRA *m)
     const LoRALayer *lora = lk_as_lora_layer(m->lora);
     if (!linear || !lora) {
         lk_fail(t, LK_EVALUE, "%s: holds %s and %s, not a Linear and a LoRALayer", name,
-                m->linear ? m->linear->type->name : "NULL", m->lora ? m->lora->type->name : "NULL");
+                m->linear ? m->linear->type->name : "NULL",
+                m->lora ? m->lora->type->name : "NULL");
         return false;
     }
     /* Not left to the operations: broadcasting would accept an adapter with a single output. */
-    const Tensor *weight = lk_original(m->linear, "weight"), *A = lk_original(m->lora, "A"), *B = lk_original(m->lora, "B");
+    const Tensor *weight = lk_original(m->linear, "weight"), *A = lk_original(m->lora, "A"),
+                 *B = lk_original(m->lora, "B");
     int64_t in = lk_size(weight, 1), out = lk_size(weight, 0);
     if (lk_size(A, 0) == in && lk_size(B, 1) == out) return true;
-    lk_fail(t, LK_ESHAPE, "%s: a Linear from %lld to %lld and a LoRALayer from %lld to %lld; they must agree", name,
-            (long long)in, (long long)out, (long long)lk_size(A, 0), (long long)lk_size(B, 1));
+    lk_fail(t, LK_ESHAPE,
+            "%s: a Linear from %lld to %lld and a LoRALayer from %lld to %lld; they must agree",
+            name, (long long)in, (long long)out, (long long)lk_size(A, 0),
+            (long long)lk_size(B, 1));
     return false;
 }
 
-/* What the two forwards share: the pair's parameters, A and B turned to (rank, in) and (out, rank). */
+/* What the two forwards share: the pair's parameters, A and B turned to (rank, in) and (out,
+ * rank). */
 typedef struct Pair {
     Tensor *weight, *bias, *A, *B;
     double alpha;
@@ -86,7 +98,8 @@ static Pair read_pair(Tape *t, const LinearWithLoRA *m)
     Linear *linear = lk_as_linear(m->linear);
     LoRALayer *lora = lk_as_lora_layer(m->lora);
     return (Pair){ lk_param(t, m->linear, &linear->weight), lk_param(t, m->linear, &linear->bias),
-                   lk_T(t, lk_param(t, m->lora, &lora->A)), lk_T(t, lk_param(t, m->lora, &lora->B)), lora->alpha };
+                   lk_T(t, lk_param(t, m->lora, &lora->A)),
+                   lk_T(t, lk_param(t, m->lora, &lora->B)), lora->alpha };
 }
 
 /* linear(x) + lora(x), in one operation */
@@ -105,8 +118,9 @@ static Tensor *combine(Tape *t, const void *pair)
     return lk_add(t, p.weight, lk_scale(t, lk_matmul(t, p.B, p.A), p.alpha));
 }
 
-/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha x A B: the same function, its weights combined first. Where a gradient is
- * recorded they are combined on paper only: x Wᵀ + alpha (x A) B moves a fraction of the memory. */
+/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha x A B: the same function, its weights combined
+ * first. Where a gradient is recorded they are combined on paper only: x Wᵀ + alpha (x A) B moves
+ * a fraction of the memory. */
 static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
@@ -140,11 +154,13 @@ const ModuleType lk_linear_with_lora_merged_type = {
     .fields = linear_with_lora_fields,
 };
 
-static Module *wrap(const ModuleType *type, Module *linear, int64_t rank, double alpha, Rng *rng, Error *err)
+static Module *wrap(const ModuleType *type, Module *linear, int64_t rank, double alpha, Rng *rng,
+                    Error *err)
 {
     const Linear *l = lk_as_linear(linear);
     if (!l)
-        lk_error_set(err, LK_EVALUE, "%s: wraps a Linear, not %s", type->name, linear ? linear->type->name : "NULL");
+        lk_error_set(err, LK_EVALUE, "%s: wraps a Linear, not %s", type->name,
+                     linear ? linear->type->name : "NULL");
     LinearWithLoRA *m = l ? lk_module_new(type, err) : NULL;
     if (!m) {
         lk_module_free(linear);
@@ -152,7 +168,8 @@ static Module *wrap(const ModuleType *type, Module *linear, int64_t rank, double
     }
     m->linear = linear;
     m->lora = lk_lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
-    if (m->lora && lk_module_to(m->lora, lk_original(linear, "weight")->dtype, err)) return &m->base;
+    if (m->lora && lk_module_to(m->lora, lk_original(linear, "weight")->dtype, err))
+        return &m->base;
     lk_module_free(&m->base);
     return NULL;
 }
@@ -162,7 +179,8 @@ Module *lk_linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng 
     return wrap(&lk_linear_with_lora_type, linear, rank, alpha, rng, err);
 }
 
-Module *lk_linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err)
+Module *lk_linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng,
+                                       Error *err)
 {
     return wrap(&lk_linear_with_lora_merged_type, linear, rank, alpha, rng, err);
 }

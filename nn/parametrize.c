@@ -1,7 +1,8 @@
 /* parametrize.c - parameters that are computed each time they are read.
  *
- * The lists hang below m->parametrizations, a module whose children are named like the parameters: walking, copying,
- * freezing and printing (nn/module.c, walk.c, print.c) reach into them as into any other module. */
+ * The lists hang below m->parametrizations, a module whose children are named like the parameters:
+ * walking, copying, freezing and printing (nn/module.c, walk.c, print.c) reach into them as into
+ * any other module. */
 #include "nn/parametrize.h"
 
 #include <string.h>
@@ -12,11 +13,12 @@
 #include "core/ops.h"
 #include "nn/fields.h"
 
-/* ---- the two containers ----------------------------------------------------------------------------------------- */
+/* ---- the two containers --------------------------------------------------------------------- */
 
 typedef struct ModuleDict {
     Module base;
-    ModuleArray lists; /* one ParametrizationList for each parametrized parameter, in order of registration */
+    /* one ParametrizationList for each parametrized parameter, in order of registration */
+    ModuleArray lists;
 } ModuleDict;
 
 static const ModuleType dict_type = {
@@ -28,14 +30,16 @@ static const ModuleType dict_type = {
 const ModuleType lk_parametrization_list_type = {
     .name = "ParametrizationList",
     .size = sizeof(ParametrizationList),
-    .fields = LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
-                        LK_NON_PERSISTENT(ParametrizationList, merged),
-                        LK_NON_PERSISTENT(ParametrizationList, kept)),
+    .fields =
+        LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
+                  LK_NON_PERSISTENT(ParametrizationList, merged),
+                  LK_NON_PERSISTENT(ParametrizationList, kept)),
 };
 
 ModuleArray lk_lists_of(const Module *m)
 {
-    return m->parametrizations ? ((ModuleDict *)m->parametrizations)->lists : (ModuleArray){ NULL, 0 };
+    return m->parametrizations ? ((ModuleDict *)m->parametrizations)->lists
+                               : (ModuleArray){ NULL, 0 };
 }
 
 static ParametrizationList *list_of_field(const Module *m, const Field *f)
@@ -55,10 +59,7 @@ static const Field *find_param(const Module *m, const char *name)
     return NULL;
 }
 
-static Tensor **slot_of(const Module *m, const Field *f)
-{
-    return field_of(m, f);
-}
+static Tensor **slot_of(const Module *m, const Field *f) { return field_of(m, f); }
 
 ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot)
 {
@@ -89,7 +90,7 @@ Tensor *lk_original(const Module *m, const char *name)
     return list ? list->original : *slot_of(m, f);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
 {
@@ -100,7 +101,8 @@ static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
     return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* Its struct holds the settings, and which tensors and children it has; its base, besides, who uses it. */
+/* Its struct holds the settings, and which tensors and children it has; its base, besides, who
+ * uses it. */
 uint64_t lk_module_state(const Module *m, uint64_t start)
 {
     uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);
@@ -108,7 +110,8 @@ uint64_t lk_module_state(const Module *m, uint64_t start)
     hash = lk_hash(hash, m + 1, m->type->size - sizeof *m);
     for (const Field *f = first_field(m); f; f = next_field(f))
         if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
-    for (ChildIter it = lk_children(m); lk_children_next(&it);) hash = lk_module_state(it.module, hash);
+    for (ChildIter it = lk_children(m); lk_children_next(&it);)
+        hash = lk_module_state(it.module, hash);
     return hash;
 }
 
@@ -133,7 +136,8 @@ static Tensor *run_all(Tape *t, const ParametrizationList *list)
     return run_chain(t, list, list->chain.count);
 }
 
-Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute, const void *of)
+Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute,
+                const void *of)
 {
     if (*kept && *kept_state == state) return *kept;
     TapeMark mark = lk_tape_mark(t);
@@ -152,10 +156,7 @@ Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, Co
     return *kept;
 }
 
-static Tensor *compute_value(Tape *t, const void *list)
-{
-    return run_all(t, list);
-}
+static Tensor *compute_value(Tape *t, const void *list) { return run_all(t, list); }
 
 Tensor *lk_list_value(Tape *t, ParametrizationList *list)
 {
@@ -171,9 +172,12 @@ Tensor *lk_list_value(Tape *t, ParametrizationList *list)
 
 LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
 {
-    ParametrizationList *list = self && slot && self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
-    if (!list || list->merged || list->caches || !lk_tape_grad(t)) return (LowRank){ .weight = lk_param(t, self, slot) };
-    /* From the end: terms that add nothing are left out, the first one that adds something stays apart. */
+    ParametrizationList *list =
+        self && slot && self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
+    if (!list || list->merged || list->caches || !lk_tape_grad(t))
+        return (LowRank){ .weight = lk_param(t, self, slot) };
+    /* From the end: terms that add nothing are left out, the first one that adds something stays
+     * apart. */
     LowRank parts = { .A = NULL };
     int i = list->chain.count;
     while (i > 0 && !parts.A && list->chain.items[i - 1]->type->low_rank) {
@@ -186,9 +190,11 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
 
 Tensor *lk_read(Tape *t, Module *m, const char *name)
 {
-    if (!m || !name) return lk_fail(t, LK_EVALUE, "lk_read: the %s is NULL", m ? "name" : "module");
+    if (!m || !name)
+        return lk_fail(t, LK_EVALUE, "lk_read: the %s is NULL", m ? "name" : "module");
     const Field *f = find_param(m, name);
-    if (!f) return lk_fail(t, LK_EVALUE, "lk_read: %s has no parameter \"%s\"", m->type->name, name);
+    if (!f)
+        return lk_fail(t, LK_EVALUE, "lk_read: %s has no parameter \"%s\"", m->type->name, name);
     return lk_param(t, m, slot_of(m, f));
 }
 
@@ -199,7 +205,7 @@ void lk_set_cached(Module *m, bool on)
     for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_set_cached(it.module, on);
 }
 
-/* ---- registering ------------------------------------------------------------------------------------------------ */
+/* ---- registering ---------------------------------------------------------------------------- */
 
 /* A silent tape that records nothing, for one call. */
 static Tape *quiet_tape(Error *err)
@@ -211,23 +217,28 @@ static Tape *quiet_tape(Error *err)
     return t;
 }
 
-static bool same_kind(const Module *p, const char *what, const Tensor *value, const Tensor *result, Error *err)
+static bool same_kind(const Module *p, const char *what, const Tensor *value, const Tensor *result,
+                      Error *err)
 {
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
     if (lk_same_shape(value, result) && value->dtype == result->dtype) return true;
     return lk_error_set(err, lk_same_shape(value, result) ? LK_EDTYPE : LK_ESHAPE,
-                        "lk_register_parametrization: the %s of %s turns %s of %s into %s of %s; shape and dtype must stay",
-                        what, p->type->name, lk_shape_text(value, a), lk_dtype_name(value->dtype), lk_shape_text(result, b),
-                        lk_dtype_name(result->dtype));
+                        "lk_register_parametrization: the %s of %s turns %s of %s into %s of %s; "
+                        "shape and dtype must stay",
+                        what, p->type->name, lk_shape_text(value, a), lk_dtype_name(value->dtype),
+                        lk_shape_text(result, b), lk_dtype_name(result->dtype));
 }
 
-/* Tries p on the value that the parameter has now. *inverse: what original becomes, or NULL to leave it alone. */
-static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor **inverse, Error *err)
+/* Tries p on the value that the parameter has now. *inverse: what original becomes, or NULL to
+ * leave it alone. */
+static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor **inverse,
+                    Error *err)
 {
     *inverse = NULL;
     if (keep_value && p->type->right_inverse) {
         *inverse = p->type->right_inverse(t, p, value);
-        if (!*inverse) return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        if (!*inverse)
+            return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
         if (!same_kind(p, "right_inverse", value, *inverse, err)) return false;
     }
     Tensor *y = lk_forward(t, p, *inverse ? *inverse : value);
@@ -246,12 +257,14 @@ static bool append_slot(ModuleArray *array, Error *err)
     return true;
 }
 
-/* The list of a parameter, made and filled with the parameter if there is none. NULL, nothing changed, without memory. */
+/* The list of a parameter, made and filled with the parameter if there is none. NULL, nothing
+ * changed, without memory. */
 static ParametrizationList *list_for(Module *m, const Field *f, Error *err)
 {
     ParametrizationList *list = list_of_field(m, f);
     if (list) return list;
-    ModuleDict *dict = m->parametrizations ? (ModuleDict *)m->parametrizations : lk_module_new(&dict_type, err);
+    ModuleDict *dict =
+        m->parametrizations ? (ModuleDict *)m->parametrizations : lk_module_new(&dict_type, err);
     list = dict ? lk_module_new(&lk_parametrization_list_type, err) : NULL;
     if (!list || !append_slot(&dict->lists, err)) {
         if (list) lk_module_free(&list->base);
@@ -274,7 +287,8 @@ static void drop_list(Module *m, ParametrizationList *list)
     int i = 0;
     while (dict->lists.items[i] != &list->base) i++;
     dict->lists.count--;
-    memmove(dict->lists.items + i, dict->lists.items + i + 1, (size_t)(dict->lists.count - i) * sizeof *dict->lists.items);
+    memmove(dict->lists.items + i, dict->lists.items + i + 1,
+            (size_t)(dict->lists.count - i) * sizeof *dict->lists.items);
     *slot_of(m, list->field) = list->original;
     list->original = NULL;
     lk_module_free(&list->base);
@@ -287,12 +301,15 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
 {
     ParametrizationList *old = list_of_field(m, f);
     if (old && old->merged)
-        return lk_error_set(err, LK_ESTATE, "lk_register_parametrization: %s of %s is merged; lk_unmerge it first", f->name,
-                            m->type->name);
+        return lk_error_set(err, LK_ESTATE,
+                            "lk_register_parametrization: %s of %s is merged; lk_unmerge it first",
+                            f->name, m->type->name);
     Tape *t = quiet_tape(err);
     if (!t) return false;
     Tensor *value = lk_param(t, m, slot_of(m, f)), *inverse = NULL;
-    if (!value) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s of %s is NULL", f->name, m->type->name);
+    if (!value)
+        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s of %s is NULL", f->name,
+                     m->type->name);
     bool ok = value && try_out(t, p, value, !old && mode == LK_KEEP_VALUE, &inverse, err);
     ParametrizationList *list = ok ? list_for(m, f, err) : NULL;
     ok = list && append_slot(&list->chain, err);
@@ -306,14 +323,19 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
     return ok;
 }
 
-bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode, Error *err)
+bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode,
+                                    Error *err)
 {
     const Field *f = m && name ? find_param(m, name) : NULL;
     bool ok = false;
-    if (!p) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the parametrization is NULL");
-    else if (!m || !name) lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the %s is NULL", m ? "name" : "module");
+    if (!p)
+        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the parametrization is NULL");
+    else if (!m || !name)
+        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: the %s is NULL",
+                     m ? "name" : "module");
     else if (!f)
-        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s has no parameter \"%s\"", m->type->name, name);
+        lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s has no parameter \"%s\"",
+                     m->type->name, name);
     else ok = register_checked(m, f, p, mode, err);
     lk_module_free(p);
     return ok;
@@ -324,26 +346,30 @@ bool lk_register_parametrization(Module *m, const char *name, Module *p, Error *
     return lk_register_parametrization_as(m, name, p, LK_KEEP_VALUE, err);
 }
 
-/* ---- assigning and removing --------------------------------------------------------------------------------------- */
+/* ---- assigning and removing ----------------------------------------------------------------- */
 
 bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
 {
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
     Tensor *original = lk_original(m, name);
     if (!original || !value)
-        return lk_error_set(err, LK_EVALUE, "lk_assign: %s", original ? "the value is NULL" : "no such parameter");
+        return lk_error_set(err, LK_EVALUE, "lk_assign: %s",
+                            original ? "the value is NULL" : "no such parameter");
     if (lk_is_stale(value)) return lk_copy_(original, value, err); /* which says why not */
     if (!lk_same_shape(original, value) || original->dtype != value->dtype)
         return lk_error_set(err, lk_same_shape(original, value) ? LK_EDTYPE : LK_ESHAPE,
-                            "lk_assign: %s of %s is %s of %s, not %s of %s", name, m->type->name, lk_shape_text(original, a),
-                            lk_dtype_name(original->dtype), lk_shape_text(value, b), lk_dtype_name(value->dtype));
+                            "lk_assign: %s of %s is %s of %s, not %s of %s", name, m->type->name,
+                            lk_shape_text(original, a), lk_dtype_name(original->dtype),
+                            lk_shape_text(value, b), lk_dtype_name(value->dtype));
     ParametrizationList *list = lk_parametrizations(m, name);
     if (!list) return lk_copy_(original, value, err);
     if (list->merged)
-        return lk_error_set(err, LK_ESTATE, "lk_assign: %s of %s is merged; lk_unmerge it first", name, m->type->name);
+        return lk_error_set(err, LK_ESTATE, "lk_assign: %s of %s is merged; lk_unmerge it first",
+                            name, m->type->name);
     for (int i = list->chain.count - 1; i >= 0; i--)
         if (!list->chain.items[i]->type->right_inverse)
-            return lk_error_set(err, LK_ESTATE, "lk_assign: parametrization %s does not implement right_inverse.",
+            return lk_error_set(err, LK_ESTATE,
+                                "lk_assign: parametrization %s does not implement right_inverse.",
                                 list->chain.items[i]->type->name);
     Tape *t = quiet_tape(err);
     if (!t) return false;
@@ -355,8 +381,8 @@ bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
     bool ok = x && lk_same_shape(original, x);
     if (!x) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
     else if (!ok)
-        lk_error_set(err, LK_ESHAPE, "lk_assign: right_inverse gave %s instead of %s", lk_shape_text(x, b),
-                     lk_shape_text(original, a));
+        lk_error_set(err, LK_ESHAPE, "lk_assign: right_inverse gave %s instead of %s",
+                     lk_shape_text(x, b), lk_shape_text(original, a));
     ok = ok && lk_copy_(original, x, err);
     lk_tape_free(t);
     return ok;
@@ -366,7 +392,8 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
 {
     ParametrizationList *list = lk_parametrizations(m, name);
     if (!list)
-        return lk_error_set(err, LK_EVALUE, "lk_remove_parametrizations: %s has no parametrization of \"%s\"",
+        return lk_error_set(err, LK_EVALUE,
+                            "lk_remove_parametrizations: %s has no parametrization of \"%s\"",
                             m ? m->type->name : "NULL", name ? name : "NULL");
     if (leave_parametrized) {
         Tape *t = quiet_tape(err);
@@ -385,19 +412,24 @@ bool lk_remove_parametrization_at(Module *m, const char *name, int i, Error *err
 {
     ParametrizationList *list = lk_parametrizations(m, name);
     if (!list || i < 0 || i >= list->chain.count)
-        return lk_error_set(err, LK_EVALUE, "lk_remove_parametrization_at: %s of %s has %d parametrizations, and none at %d",
-                            name ? name : "NULL", m ? m->type->name : "NULL", list ? list->chain.count : 0, i);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "lk_remove_parametrization_at: %s of %s has %d parametrizations, and none at %d",
+            name ? name : "NULL", m ? m->type->name : "NULL", list ? list->chain.count : 0, i);
     if (list->merged)
-        return lk_error_set(err, LK_ESTATE, "lk_remove_parametrization_at: %s of %s is merged; lk_unmerge it first", name,
-                            m->type->name);
+        return lk_error_set(
+            err, LK_ESTATE,
+            "lk_remove_parametrization_at: %s of %s is merged; lk_unmerge it first", name,
+            m->type->name);
     lk_module_free(list->chain.items[i]);
     list->chain.count--;
-    memmove(list->chain.items + i, list->chain.items + i + 1, (size_t)(list->chain.count - i) * sizeof *list->chain.items);
+    memmove(list->chain.items + i, list->chain.items + i + 1,
+            (size_t)(list->chain.count - i) * sizeof *list->chain.items);
     if (list->chain.count == 0) drop_list(m, list);
     return true;
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------------------ */
+/* ---- merging -------------------------------------------------------------------------------- */
 
 static ParametrizationList *as_list(Module *m)
 {
@@ -441,7 +473,7 @@ bool lk_merge(Module *m, Error *err)
     return true;
 }
 
-/* ---- an example: symmetric matrices --------------------------------------------------------------------------------- */
+/* ---- an example: symmetric matrices --------------------------------------------------------- */
 
 typedef struct Symmetric {
     Module base;
@@ -454,7 +486,8 @@ static Tensor *upper_triangle(Tape *t, const Tensor *x, int64_t offset)
     if (x->ndim != 2 || x->shape[0] != x->shape[1])
         return lk_fail(t, LK_ESHAPE, "Symmetric: %s is no square matrix", lk_shape_text(x, text));
     int64_t n = x->shape[0];
-    Tensor *rows = lk_view(t, lk_arange(t, 0, n), LK_SHAPE(n, 1)), *columns = lk_arange(t, offset == 0 ? 0 : -offset, n - offset);
+    Tensor *rows = lk_view(t, lk_arange(t, 0, n), LK_SHAPE(n, 1)),
+           *columns = lk_arange(t, offset == 0 ? 0 : -offset, n - offset);
     return lk_to(t, lk_ge(t, columns, rows), x->dtype);
 }
 
@@ -462,7 +495,8 @@ static Tensor *upper_triangle(Tape *t, const Tensor *x, int64_t offset)
 static Tensor *symmetric_forward(Tape *t, Module *self, Tensor *x)
 {
     (void)self;
-    Tensor *upper = lk_mul(t, x, upper_triangle(t, x, 0)), *strict = lk_mul(t, x, upper_triangle(t, x, 1));
+    Tensor *upper = lk_mul(t, x, upper_triangle(t, x, 0)),
+           *strict = lk_mul(t, x, upper_triangle(t, x, 1));
     return lk_add(t, upper, lk_T(t, strict));
 }
 
@@ -472,11 +506,9 @@ static Tensor *symmetric_right_inverse(Tape *t, Module *self, Tensor *value)
     return lk_mul(t, value, upper_triangle(t, value, 0));
 }
 
-const ModuleType lk_symmetric_type = {
-    .name = "Symmetric", .size = sizeof(Symmetric), .forward = symmetric_forward, .right_inverse = symmetric_right_inverse
-};
+const ModuleType lk_symmetric_type = { .name = "Symmetric",
+                                       .size = sizeof(Symmetric),
+                                       .forward = symmetric_forward,
+                                       .right_inverse = symmetric_right_inverse };
 
-Module *lk_symmetric_new(Error *err)
-{
-    return lk_module_new(&lk_symmetric_type, err);
-}
+Module *lk_symmetric_new(Error *err) { return lk_module_new(&lk_symmetric_type, err); }

@@ -1,28 +1,34 @@
-/* parametrize.h - torch.nn.utils.parametrize: a parameter that is computed from another one each time it is read.
+/* parametrize.h - torch.nn.utils.parametrize: a parameter that is computed from another one each
+ * time it is read.
  *
- * Any parameter of any module can carry a chain of parametrizations: modules that map a tensor to a tensor of the same
- * shape and dtype. The parameter itself moves to `parametrizations.<name>.original`; reading it with lk_param runs the
- * chain, and gradients flow to the chain's parameters, and to the original if it wants them.
+ * Any parameter of any module can carry a chain of parametrizations: modules that map a tensor to
+ * a tensor of the same shape and dtype. The parameter itself moves to
+ * `parametrizations.<name>.original`; reading it with lk_param runs the chain, and gradients flow
+ * to the chain's parameters, and to the original if it wants them.
  *
  *     lk_register_parametrization(linear, "weight", lk_symmetric_new(&err), &err);
  *     Tensor *w = lk_read(t, linear, "weight");          -- linear.weight: symmetric now
  *     Tensor *original = lk_original(linear, "weight");  -- linear.parametrizations.weight.original
  *
- * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's do. */
+ * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's
+ * do. */
 #ifndef LK_PARAMETRIZE_H
 #define LK_PARAMETRIZE_H
 
 #include "nn/module.h"
 
-/* The chain of one parameter: a module, so that names, freezing, counting, copying and printing reach into it. */
+/* The chain of one parameter: a module, so that names, freezing, counting, copying and printing
+ * reach into it. */
 typedef struct ParametrizationList {
     Module base;
-    Tensor *original;  /* the parameter that was in the slot: the same tensor, gradient and requires_grad included */
-    ModuleArray chain; /* applied in this order, named "0", "1", … */
-    Tensor *merged;    /* lk_merge: the value that is read, computed once; NULL: not merged */
+    /* the parameter that was in the slot: the same tensor, gradient and requires_grad included */
+    Tensor *original;
+    ModuleArray chain;  /* applied in this order, named "0", "1", … */
+    Tensor *merged;     /* lk_merge: the value that is read, computed once; NULL: not merged */
     const Field *field; /* which parameter of the module it is */
-    /* The value that was read last, and the state of everything it was computed from. In no-grad mode it is copied to
-     * `kept`; while recording it lies on a tape, and is used again only if `caches` is on (lk_set_cached). */
+    /* The value that was read last, and the state of everything it was computed from. In no-grad
+     * mode it is copied to `kept`; while recording it lies on a tape, and is used again only if
+     * `caches` is on (lk_set_cached). */
     bool caches;
     Tensor *kept, *recorded;
     uint64_t kept_state, recorded_state;
@@ -31,52 +37,63 @@ LK_API_DATA const ModuleType lk_parametrization_list_type;
 
 /* What is done when the first parametrization of a parameter has a right_inverse. */
 typedef enum RegisterMode {
-    LK_KEEP_VALUE,    /* PyTorch: original = right_inverse(value), the value that is read stays what it was */
+    /* PyTorch: original = right_inverse(value), the value that is read stays what it was */
+    LK_KEEP_VALUE,
     LK_KEEP_ORIGINAL, /* original keeps its bits: what LoRA needs */
 } RegisterMode;
 
-/* register_parametrization(m, name, p): appends p, which is consumed, to the chain. Further ones never touch the original.
- * Errors, nothing changed: LK_EVALUE (m has no such parameter), LK_ESHAPE or LK_EDTYPE (p returns another shape or dtype),
- * LK_EMEMORY, and whatever p's forward reports. */
-LK_API LK_MUST_CHECK bool lk_register_parametrization(Module *m, const char *name, Module *p, Error *err);
-LK_API LK_MUST_CHECK bool lk_register_parametrization_as(Module *m, const char *name, Module *p, RegisterMode mode, Error *err);
+/* register_parametrization(m, name, p): appends p, which is consumed, to the chain. Further ones
+ * never touch the original. Errors, nothing changed: LK_EVALUE (m has no such parameter),
+ * LK_ESHAPE or LK_EDTYPE (p returns another shape or dtype), LK_EMEMORY, and whatever p's forward
+ * reports. */
+LK_API LK_MUST_CHECK bool lk_register_parametrization(Module *m, const char *name, Module *p,
+                                                      Error *err);
+LK_API LK_MUST_CHECK bool lk_register_parametrization_as(Module *m, const char *name, Module *p,
+                                                         RegisterMode mode, Error *err);
 
 /* is_parametrized(m, name); name NULL: any of m's parameters. */
 LK_API bool lk_is_parametrized(const Module *m, const char *name);
 /* The chain behind m.name, borrowed; NULL when it has none. */
 LK_API ParametrizationList *lk_parametrizations(const Module *m, const char *name);
-/* m.parametrizations.<name>.original; the parameter itself when it is not parametrized; NULL: no such parameter. */
+/* m.parametrizations.<name>.original; the parameter itself when it is not parametrized; NULL: no
+ * such parameter. */
 LK_API Tensor *lk_original(const Module *m, const char *name);
 
-/* m.<name>: the value that forward sees, by name. NULL, the reason on the tape, for a wrong name. */
+/* m.<name>: the value that forward sees, by name. NULL, the reason on the tape, for a wrong
+ * name. */
 LK_API Tensor *lk_read(Tape *t, Module *m, const char *name);
 
-/* m.<name> = value, under no_grad: the right_inverse functions run in reverse order and original gets the result. Without
- * parametrizations the value is copied. Errors, nothing changed: LK_ESTATE (a parametrization has no right_inverse),
- * LK_ESHAPE, LK_EDTYPE. */
+/* m.<name> = value, under no_grad: the right_inverse functions run in reverse order and original
+ * gets the result. Without parametrizations the value is copied. Errors, nothing changed:
+ * LK_ESTATE (a parametrization has no right_inverse), LK_ESHAPE, LK_EDTYPE. */
 LK_API LK_MUST_CHECK bool lk_assign(Module *m, const char *name, Tensor *value, Error *err);
 
-/* remove_parametrizations(m, name, leave_parametrized): the original goes back into its slot, with the value that was read
- * last (leave) or with its own bits. It stays the same tensor and keeps requires_grad. */
-LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametrized, Error *err);
-/* Takes the one at place i out of the chain (with the last one, the original goes back into its slot). */
-LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i, Error *err);
+/* remove_parametrizations(m, name, leave_parametrized): the original goes back into its slot, with
+ * the value that was read last (leave) or with its own bits. It stays the same tensor and keeps
+ * requires_grad. */
+LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name,
+                                                     bool leave_parametrized, Error *err);
+/* Takes the one at place i out of the chain (with the last one, the original goes back into its
+ * slot). */
+LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i,
+                                                       Error *err);
 
-/* Computes each parametrized parameter of m and its children once and for all: until lk_unmerge, that tensor is what
- * forward reads, at no cost. The originals keep their bits (the state dict too), and neither they nor the chains are
- * trained meanwhile. Merging again computes anew. */
+/* Computes each parametrized parameter of m and its children once and for all: until lk_unmerge,
+ * that tensor is what forward reads, at no cost. The originals keep their bits (the state dict
+ * too), and neither they nor the chains are trained meanwhile. Merging again computes anew. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
 
-/* with parametrize.cached(): while it is on for m, a parametrized parameter of m or its children is computed once and
- * read again as the same tensor. Unlike PyTorch's it is never stale: it is computed again when a value or setting that it
- * depends on has changed, the grad mode, or the tape's contents. In no-grad mode values are always kept like this: they
- * belong to the module and are valid until the parameter is read again. What a parametrization computes from must be in
- * its struct and its tensors; one that draws random numbers is not for no-grad mode. */
+/* with parametrize.cached(): while it is on for m, a parametrized parameter of m or its children
+ * is computed once and read again as the same tensor. Unlike PyTorch's it is never stale: it is
+ * computed again when a value or setting that it depends on has changed, the grad mode, or the
+ * tape's contents. In no-grad mode values are always kept like this: they belong to the module and
+ * are valid until the parameter is read again. What a parametrization computes from must be in its
+ * struct and its tensors; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
 
-/* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a symmetric matrix). Its
- * right_inverse is the upper triangle. */
+/* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a
+ * symmetric matrix). Its right_inverse is the upper triangle. */
 LK_API Module *lk_symmetric_new(Error *err);
 LK_API_DATA const ModuleType lk_symmetric_type;
 

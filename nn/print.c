@@ -6,10 +6,7 @@
 #include "core/dot.h"
 #include "nn/fields.h"
 
-static void new_line(FILE *out, int indent)
-{
-    fprintf(out, "\n%*s", indent, "");
-}
+static void new_line(FILE *out, int indent) { fprintf(out, "\n%*s", indent, ""); }
 
 /* repr(x) of Python: the fewest digits that give x back, "1e-05", "0.1", "2.0". */
 static void print_double(FILE *out, double x)
@@ -57,11 +54,14 @@ static void print_field(FILE *out, const Module *m, const char *p, size_t length
     case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); break;
     case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); break;
     case LK_FIELD_SIZES: print_sizes(out, member); break;
-    default: fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out); break;
+    default:
+        fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out);
+        break;
     }
 }
 
-/* Whether what stands in the brackets that open at p is left out: its field is a negative integer. */
+/* Whether what stands in the brackets that open at p is left out: its field is a negative
+ * integer. */
 static bool is_left_out(const Module *m, const char *p)
 {
     const char *open = strchr(p, '{'), *close = open ? strchr(open, '}') : NULL;
@@ -97,7 +97,8 @@ static void print_child(FILE *out, const ChildIter *it, int indent)
     print_tree(out, it->module, indent);
 }
 
-/* The children; those of one LK_CHILDREN stand in a ModuleList, which is there when it is empty too. */
+/* The children; those of one LK_CHILDREN stand in a ModuleList, which is there when it is empty
+ * too. */
 static void print_children(FILE *out, const Module *m, int indent)
 {
     ChildIter it = lk_children(m);
@@ -105,7 +106,8 @@ static void print_children(FILE *out, const Module *m, int indent)
     for (const Field *f = first_field(m); f; f = next_field(f)) {
         bool list = f->kind == LK_FIELD_CHILDREN, empty = !more || it.field != f;
         if (list) new_line(out, indent), fprintf(out, "(%s): ModuleList(", f->name);
-        for (; more && it.field == f; more = lk_children_next(&it)) print_child(out, &it, list ? indent + 2 : indent);
+        for (; more && it.field == f; more = lk_children_next(&it))
+            print_child(out, &it, list ? indent + 2 : indent);
         if (list && !empty) new_line(out, indent);
         if (list) fputc(')', out);
     }
@@ -119,7 +121,8 @@ static bool has_children(const Module *m)
     return lk_children_next(&it);
 }
 
-/* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and ). */
+/* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and
+ * ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
     if (lk_module_is_freed("lk_print_module", m, NULL)) return;

@@ -6,7 +6,8 @@ static Tensor *sequential_forward(Tape *t, Module *self, Tensor *x)
     const ModuleArray *modules = &((Sequential *)self)->modules;
     /* Without gradients each layer's input and temporaries go as soon as its output is there. */
     TapeMark mark = lk_tape_mark(t);
-    for (int i = 0; i < modules->count && x; i++) x = lk_tape_release(t, mark, lk_forward(t, modules->items[i], x));
+    for (int i = 0; i < modules->count && x; i++)
+        x = lk_tape_release(t, mark, lk_forward(t, modules->items[i], x));
     return x;
 }
 
@@ -37,7 +38,9 @@ Sequential *lk_as_sequential(Module *m)
 
 int lk_sequential_len(const Module *sequential)
 {
-    return sequential && sequential->type == &lk_sequential_type ? ((const Sequential *)sequential)->modules.count : 0;
+    return sequential && sequential->type == &lk_sequential_type
+               ? ((const Sequential *)sequential)->modules.count
+               : 0;
 }
 
 /* The slot of layers[i]; NULL with the reason in err. */
@@ -51,7 +54,8 @@ static Module **slot_at(const char *function, Module *sequential, int i, Error *
     }
     int count = s->modules.count, index = i < 0 ? i + count : i;
     if (index < 0 || index >= count) {
-        lk_error_set(err, LK_EVALUE, "%s: index %d is out of range for %d modules", function, i, count);
+        lk_error_set(err, LK_EVALUE, "%s: index %d is out of range for %d modules", function, i,
+                     count);
         return NULL;
     }
     return &s->modules.items[index];

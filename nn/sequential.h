@@ -11,8 +11,9 @@ typedef struct Sequential {
 LK_API_DATA const ModuleType lk_sequential_type;
 
 /* nn.Sequential(a, b, c):  lk_sequential_new(LK_MODULES(a, b, c), &err)
- * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net. Consumes all of them.
- * C leaves open which of a, b and c is made first: modules that draw their weights are made in statements before, so that
+ * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net.
+ * Consumes all of them. C leaves open which of a, b and c is made first: modules that draw their
+ * weights are made in statements before, so that
  * the numbers do not depend on the compiler:  Module *a = lk_linear_new(…, &rng, &err), *b = lk_linear_new(…, &rng, &err); */
 #define LK_MODULES(...) LK_LIST(Module *, __VA_ARGS__)
 LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);

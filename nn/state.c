@@ -1,5 +1,5 @@
-/* state.c - the state dict in memory: a snapshot of parameters and buffers, and putting one back. In files:
- * data/safetensors.c. */
+/* state.c - the state dict in memory: a snapshot of parameters and buffers, and putting one back.
+ * In files: data/safetensors.c. */
 #include "nn/state.h"
 
 #include <limits.h>
@@ -11,7 +11,7 @@
 #include "core/memory.h"
 #include "nn/fields.h"
 
-/* ---- making one ------------------------------------------------------------------------------------------------ */
+/* ---- making one ----------------------------------------------------------------------------- */
 
 StateDict *lk_state_dict_empty_new(Error *err)
 {
@@ -38,11 +38,17 @@ bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err
     size_t bytes = name ? strlen(name) + 1 : 0;
     char *copy = NULL;
     if (!state || !name || !x)
-        lk_error_set(err, LK_EVALUE, "lk_state_dict_add: the %s is NULL", !state ? "state" : name ? "tensor" : "name");
+        lk_error_set(err, LK_EVALUE, "lk_state_dict_add: the %s is NULL",
+                     !state ? "state"
+                     : name ? "tensor"
+                            : "name");
     else if (x->refs == 0)
-        lk_error_set(err, LK_ESTATE, "lk_state_dict_add: \"%.100s\" belongs to a tape; keep it with lk_clone", name);
+        lk_error_set(err, LK_ESTATE,
+                     "lk_state_dict_add: \"%.100s\" belongs to a tape; keep it with lk_clone",
+                     name);
     else if (!make_room(state) || !(copy = lk_mem_alloc(bytes)))
-        lk_error_set(err, LK_EMEMORY, "lk_state_dict_add: no memory for the name \"%.100s\"", name);
+        lk_error_set(err, LK_EMEMORY, "lk_state_dict_add: no memory for the name \"%.100s\"",
+                     name);
     if (!copy) {
         lk_tensor_free(x);
         return false;
@@ -98,7 +104,7 @@ Tensor *lk_state_dict_get(const StateDict *state, const char *name)
     return NULL;
 }
 
-/* ---- putting it back ------------------------------------------------------------------------------------------- */
+/* ---- putting it back ------------------------------------------------------------------------ */
 
 /* A list of names for a message: all of them are counted, those that fit are shown. */
 typedef struct NameList {
@@ -117,7 +123,8 @@ static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
     lk_vsnprintf(item, sizeof item, format, args);
     va_end(args);
     const char *comma = list->count ? ", " : "";
-    list->length += (size_t)snprintf(list->text + list->length, SIZE - list->length, "%s%s", comma, item);
+    list->length +=
+        (size_t)snprintf(list->text + list->length, SIZE - list->length, "%s%s", comma, item);
     if (list->length >= SIZE) {
         memcpy(list->text + SIZE - sizeof more, more, sizeof more);
         list->length = SIZE - 1;
@@ -126,7 +133,8 @@ static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
 }
 
 /* Every name that is not on both sides, every tensor that does not fit its parameter. */
-static void compare(Module *m, const StateDict *state, NameList *missing, NameList *unexpected, NameList *mismatched)
+static void compare(Module *m, const StateDict *state, NameList *missing, NameList *unexpected,
+                    NameList *mismatched)
 {
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *x = it.tensor, *value = lk_state_dict_get(state, it.name);
@@ -135,7 +143,8 @@ static void compare(Module *m, const StateDict *state, NameList *missing, NameLi
         } else if (!lk_same_shape(x, value) || x->dtype != value->dtype) {
             char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
             list_name(mismatched, "%s is %s %s, not %s %s", it.name, lk_shape_text(value, has),
-                      lk_dtype_name(value->dtype), lk_shape_text(x, wants), lk_dtype_name(x->dtype));
+                      lk_dtype_name(value->dtype), lk_shape_text(x, wants),
+                      lk_dtype_name(x->dtype));
         }
     }
     for (int i = 0; i < state->count; i++) {
@@ -148,21 +157,27 @@ static void compare(Module *m, const StateDict *state, NameList *missing, NameLi
 
 bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *err)
 {
-    if (!m || !state) return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: the %s is NULL", m ? "state" : "module");
+    if (!m || !state)
+        return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: the %s is NULL",
+                            m ? "state" : "module");
     if (!lk_walkable(m, "lk_load_state_dict", err)) return false;
     for (int i = 0; i < state->count; i++)
         for (int j = 0; j < i; j++)
             if (strcmp(state->entries[i].name, state->entries[j].name) == 0)
-                return lk_error_set(err, LK_EVALUE, "lk_load_state_dict: entries %d and %d of the state are both called "
-                                    "\"%.100s\"", j, i, state->entries[i].name);
+                return lk_error_set(
+                    err, LK_EVALUE,
+                    "lk_load_state_dict: entries %d and %d of the state are both called "
+                    "\"%.100s\"",
+                    j, i, state->entries[i].name);
 
     NameList missing = { 0 }, unexpected = { 0 }, mismatched = { 0 };
     compare(m, state, &missing, &unexpected, &mismatched);
     if (mismatched.count > 0 || (strict && missing.count + unexpected.count > 0))
-        return lk_error_set(err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
-                            "lk_load_state_dict: %.30s: %d missing (%s), %d unexpected (%s), %d mismatched (%s)",
-                            m->type->name, missing.count, missing.text, unexpected.count, unexpected.text,
-                            mismatched.count, mismatched.text);
+        return lk_error_set(
+            err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
+            "lk_load_state_dict: %.30s: %d missing (%s), %d unexpected (%s), %d mismatched (%s)",
+            m->type->name, missing.count, missing.text, unexpected.count, unexpected.text,
+            mismatched.count, mismatched.text);
 
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *value = lk_state_dict_get(state, it.name);

@@ -1,4 +1,5 @@
-/* state.h - the state dict: named copies of all parameters and persistent buffers, in memory (files: data/). */
+/* state.h - the state dict: named copies of all parameters and persistent buffers, in memory
+ * (files: data/). */
 #ifndef LK_STATE_H
 #define LK_STATE_H
 
@@ -9,7 +10,8 @@ typedef struct StateEntry {
     Tensor *tensor; /* the dictionary's own reference */
 } StateEntry;
 
-/* A module's entries are in PyTorch's order; a shared tensor appears under every one of its names. */
+/* A module's entries are in PyTorch's order; a shared tensor appears under every one of its
+ * names. */
 typedef struct StateDict {
     StateEntry *entries;
     int count;
@@ -17,20 +19,26 @@ typedef struct StateDict {
 
 /* {k: v.clone() for k, v in m.state_dict().items()}: a snapshot. NULL without memory. */
 LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
-/* m.state_dict(): the same names with m's own tensors, nothing copied. What trains later changes here too. */
+/* m.state_dict(): the same names with m's own tensors, nothing copied. What trains later changes
+ * here too. */
 LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 
-/* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed, on failure too; NULL
- * is the failure of whoever made it. LK_ESTATE for a tensor of a tape: lk_clone it. */
+/* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed,
+ * on failure too; NULL is the failure of whoever made it. LK_ESTATE for a tensor of a tape:
+ * lk_clone it. */
 LK_API StateDict *lk_state_dict_empty_new(Error *err);
-LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err);
+LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x,
+                                            Error *err);
 
 LK_API void lk_state_dict_free(StateDict *state);
-LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name); /* borrowed; NULL: no such name */
+/* borrowed; NULL: no such name */
+LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name);
 
-/* m.load_state_dict(state, strict): copies the values into m's parameters and buffers. With strict every name must be on
- * both sides; without, what is on one side only is skipped. Shapes and dtypes must agree, and no name is there twice.
- * On an error (one message lists missing, unexpected and mismatched names) nothing is changed. */
-LK_API LK_MUST_CHECK bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *err);
+/* m.load_state_dict(state, strict): copies the values into m's parameters and buffers. With strict
+ * every name must be on both sides; without, what is on one side only is skipped. Shapes and
+ * dtypes must agree, and no name is there twice. On an error (one message lists missing,
+ * unexpected and mismatched names) nothing is changed. */
+LK_API LK_MUST_CHECK bool lk_load_state_dict(Module *m, const StateDict *state, bool strict,
+                                             Error *err);
 
 #endif

@@ -11,20 +11,19 @@ const Field lk_base_fields[] = {
 static size_t size_of(FieldKind kind)
 {
     static const size_t sizes[] = {
+        /* clang-format off */
         [LK_FIELD_PARAM] = sizeof(Tensor *),       [LK_FIELD_CHILD] = sizeof(Module *),
         [LK_FIELD_CHILDREN] = sizeof(ModuleArray), [LK_FIELD_ITEMS] = sizeof(ModuleArray),
         [LK_FIELD_LISTS] = sizeof(ModuleArray),    [LK_FIELD_BUFFER] = sizeof(Tensor *),
         [LK_FIELD_NON_PERSISTENT] = sizeof(Tensor *), [LK_FIELD_INT] = sizeof(int64_t),
         [LK_FIELD_DOUBLE] = sizeof(double),        [LK_FIELD_BOOL] = sizeof(bool),
         [LK_FIELD_SIZES] = sizeof(ModuleSizes),
+        /* clang-format on */
     };
     return sizes[kind];
 }
 
-static bool is_number(const char *name)
-{
-    return name[strspn(name, "0123456789")] == '\0';
-}
+static bool is_number(const char *name) { return name[strspn(name, "0123456789")] == '\0'; }
 
 /* A field by itself; it is in the table of `type`. */
 static bool check_field(const ModuleType *type, const Field *f, const char *function, Error *err)
@@ -32,15 +31,19 @@ static bool check_field(const ModuleType *type, const Field *f, const char *func
     const int i = (int)(f - type->fields);
     const char *owner = type->name, *base = lk_base_fields->name;
     if ((unsigned)f->kind > LK_FIELD_SIZES || !f->name)
-        return lk_error_set(err, LK_EVALUE, "%s: field %d of %s is none; a table is written as "
-                            "LK_FIELDS(…), or ends with LK_END", function, i, owner);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: field %d of %s is none; a table is written as "
+                            "LK_FIELDS(…), or ends with LK_END",
+                            function, i, owner);
     if (*f->name == '\0' || strchr(f->name, '.') || strcmp(f->name, base) == 0)
-        return lk_error_set(err, LK_EVALUE, "%s: field %d of %s is called \"%.80s\"; a name is "
-                            "not empty, has no dot, and \"%s\" is every module's own", function, i,
-                            owner, f->name, base);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: field %d of %s is called \"%.80s\"; a name is "
+                            "not empty, has no dot, and \"%s\" is every module's own",
+                            function, i, owner, f->name, base);
     size_t end = f->offset + size_of(f->kind);
     if (f->offset < sizeof(Module) || end < f->offset || end > type->size)
-        return lk_error_set(err, LK_EVALUE, "%s: field \"%.80s\" of %s lies at byte %zu, and the "
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: field \"%.80s\" of %s lies at byte %zu, and the "
                             "struct has room from %zu to %zu; is the table another struct's?",
                             function, f->name, owner, f->offset, sizeof(Module), type->size);
     return true;
@@ -67,11 +70,14 @@ static bool check_pair(const ModuleType *type, const Field *a, const Field *b,
         return lk_error_set(err, LK_EVALUE, "%s: fields %d and %d of %s are both called \"%.80s\"",
                             function, i, j, owner, a->name);
     if (overlap(a, b))
-        return lk_error_set(err, LK_EVALUE, "%s: fields \"%.80s\" and \"%.80s\" of %s lie at the "
-                            "same place", function, a->name, b->name, owner);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: fields \"%.80s\" and \"%.80s\" of %s lie at the "
+                            "same place",
+                            function, a->name, b->name, owner);
     const Field *items = has_names_of(a, b) ? a : has_names_of(b, a) ? b : NULL;
     if (items)
-        return lk_error_set(err, LK_EVALUE, "%s: fields \"%.80s\" and \"%.80s\" of %s both have "
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: fields \"%.80s\" and \"%.80s\" of %s both have "
                             "the names \"0\", \"1\", …; LK_CHILDREN calls its modules \"%.80s.0\"",
                             function, a->name, b->name, owner, items->name);
     return true;

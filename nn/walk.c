@@ -8,7 +8,7 @@
 #include "nn/linear.h"
 #include "nn/parametrize.h"
 
-/* ---- children -------------------------------------------------------------------------------------------------- */
+/* ---- children ------------------------------------------------------------------------------- */
 
 ChildIter lk_children(const Module *m)
 {
@@ -27,7 +27,8 @@ bool lk_children_next(ChildIter *it)
             it->module = slots.items[i];
             it->list = f->kind == LK_FIELD_CHILDREN ? f->name : NULL;
             it->name = f->name;
-            if (f->kind == LK_FIELD_LISTS) it->name = ((const ParametrizationList *)it->module)->field->name;
+            if (f->kind == LK_FIELD_LISTS)
+                it->name = ((const ParametrizationList *)it->module)->field->name;
             if (f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_ITEMS) {
                 snprintf(it->number, sizeof it->number, "%d", i);
                 it->name = it->number;
@@ -41,9 +42,11 @@ bool lk_children_next(ChildIter *it)
     return false;
 }
 
-/* ---- what is shared --------------------------------------------------------------------------------------------
- * A module or tensor with one owner is in one place. One with more owners may be: then the tree is searched for its
- * first place, and any other is a duplicate. That needs no list of what was seen, hence no memory. */
+/* ---- what is shared ------------------------------------------------------------------------- */
+
+/* A module or tensor with one owner is in one place. One with more owners may be: then the tree is
+ * searched for its first place, and any other is a duplicate. That needs no list of what was seen,
+ * hence no memory. */
 
 static Module **first_slot_of_module(const Module *m, const Module *wanted, int depth)
 {
@@ -56,7 +59,8 @@ static Module **first_slot_of_module(const Module *m, const Module *wanted, int 
     return NULL;
 }
 
-static Tensor **first_slot_of_tensor(const Module *m, unsigned kinds, const Tensor *wanted, int depth)
+static Tensor **first_slot_of_tensor(const Module *m, unsigned kinds, const Tensor *wanted,
+                                     int depth)
 {
     if (depth > LK_DEPTH_MAX) return NULL;
     for (const Field *f = first_field(m); f; f = next_field(f)) {
@@ -81,7 +85,7 @@ bool lk_holds_module(const Module *m, const Module *wanted)
     return m == wanted || first_slot_of_module(m, wanted, 0);
 }
 
-/* ---- modules, parameters, buffers -------------------------------------------------------------------------------- */
+/* ---- modules, parameters, buffers ----------------------------------------------------------- */
 
 /* name = prefix.part, of which name may already hold the prefix; false when it is too long. */
 static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
@@ -93,10 +97,7 @@ static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
     return true;
 }
 
-ModuleIter lk_modules(Module *m)
-{
-    return (ModuleIter){ .root = m };
-}
+ModuleIter lk_modules(Module *m) { return (ModuleIter){ .root = m }; }
 
 static bool end_of_modules(ModuleIter *it, bool failed)
 {
@@ -134,7 +135,9 @@ bool lk_modules_next(ModuleIter *it)
             continue;
         }
         Module *m = children->module;
-        if (!it->with_duplicates && m->refs > 1 && first_slot_of_module(it->root, m, 0) != children->slot) continue;
+        if (!it->with_duplicates && m->refs > 1 &&
+            first_slot_of_module(it->root, m, 0) != children->slot)
+            continue;
         size_t length = it->stack[it->depth - 1].name_length;
         bool fits = !children->list || join(it->name, length, children->list);
         if (children->list && fits) length = strlen(it->name);
@@ -144,12 +147,13 @@ bool lk_modules_next(ModuleIter *it)
     return end_of_modules(it, false);
 }
 
-enum { PARAMS = 1 << LK_FIELD_PARAM, BUFFERS = 1 << LK_FIELD_BUFFER, REST = 1 << LK_FIELD_NON_PERSISTENT };
+enum {
+    PARAMS = 1 << LK_FIELD_PARAM,
+    BUFFERS = 1 << LK_FIELD_BUFFER,
+    REST = 1 << LK_FIELD_NON_PERSISTENT
+};
 
-ParamIter lk_params(Module *m)
-{
-    return (ParamIter){ .modules = lk_modules(m), .kinds = PARAMS };
-}
+ParamIter lk_params(Module *m) { return (ParamIter){ .modules = lk_modules(m), .kinds = PARAMS }; }
 
 ParamIter lk_buffers(Module *m)
 {
@@ -158,7 +162,8 @@ ParamIter lk_buffers(Module *m)
 
 ParamIter lk_state_tensors(Module *m)
 {
-    return (ParamIter){ .modules = lk_modules(m), .kinds = PARAMS | BUFFERS, .with_duplicates = true };
+    return (
+        ParamIter){ .modules = lk_modules(m), .kinds = PARAMS | BUFFERS, .with_duplicates = true };
 }
 
 /* The fields are gone through twice, for parameters and for buffers. */
@@ -180,7 +185,8 @@ static bool next_own_tensor(ParamIter *it, const Module *m)
         Tensor **slot = field_of(m, f);
         Tensor *x = *slot;
         if (!x) continue;
-        if (!it->with_duplicates && x->refs > 1 && first_slot_of_tensor(it->modules.root, it->kinds, x, 0) != slot)
+        if (!it->with_duplicates && x->refs > 1 &&
+            first_slot_of_tensor(it->modules.root, it->kinds, x, 0) != slot)
             continue;
         size_t length = strlen(it->modules.name);
         memcpy(it->name, it->modules.name, length);
@@ -217,17 +223,20 @@ bool lk_walkable(Module *m, const char *function, Error *err)
     if (lk_module_is_freed(function, m, err)) return false;
     ParamIter it = lk_state_tensors(m); /* every name there is */
     while (lk_params_next(&it)) continue;
-    if (it.modules.refused && err && lk_module_is_freed(function, it.modules.refused, err)) return false;
+    if (it.modules.refused && err && lk_module_is_freed(function, it.modules.refused, err))
+        return false;
     if (it.modules.refused) return lk_check_table(it.modules.refused->type, function, err);
     if (it.failed)
-        lk_error_set(err, LK_EVALUE, "%s: %s has modules nested more than %d deep, or a name of %d bytes or more",
+        lk_error_set(err, LK_EVALUE,
+                     "%s: %s has modules nested more than %d deep, or a name of %d bytes or more",
                      function, m->type->name, LK_DEPTH_MAX, LK_NAME_MAX);
     return !it.failed;
 }
 
-/* ---- access by path -------------------------------------------------------------------------------------------- */
+/* ---- access by path ------------------------------------------------------------------------- */
 
-/* Levenshtein's distance: insertions, deletions and replacements that turn a into b. One row of the table at a time. */
+/* Levenshtein's distance: insertions, deletions and replacements that turn a into b. One row of
+ * the table at a time. */
 static int edit_distance(const char *a, const char *b)
 {
     int row[LK_NAME_MAX + 1];
@@ -266,22 +275,25 @@ static void consider(Nearest *n, const char *wanted, const char *name)
     if (n->count < NEAREST) n->count++;
 }
 
-static void report_path(const char *function, const Module *m, const char *what, const char *path, const Nearest *n,
-                        Error *err)
+static void report_path(const char *function, const Module *m, const char *what, const char *path,
+                        const Nearest *n, Error *err)
 {
     char list[NEAREST * 100] = "";
     size_t length = 0;
     for (int i = 0; i < n->count && length < sizeof list; i++)
-        length += (size_t)snprintf(list + length, sizeof list - length, "%s\"%.80s\"", i ? ", " : "", n->name[i]);
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s\"%.80s\"",
+                                   i ? ", " : "", n->name[i]);
     if (n->count == 0) snprintf(list, sizeof list, "none: it has no %s", what);
-    lk_error_set(err, LK_EVALUE, "%s: %.40s has no %s \"%.80s\"; nearest: %s", function, m->type->name, what, path,
-                 list);
+    lk_error_set(err, LK_EVALUE, "%s: %.40s has no %s \"%.80s\"; nearest: %s", function,
+                 m->type->name, what, path, list);
 }
 
 /* Moves *it to the module at path; false with the reason in err. */
-static bool find_module(const char *function, Module *m, const char *path, ModuleIter *it, Error *err)
+static bool find_module(const char *function, Module *m, const char *path, ModuleIter *it,
+                        Error *err)
 {
-    if (!m || !path) return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, m ? "path" : "module");
+    if (!m || !path)
+        return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, m ? "path" : "module");
     if (lk_module_is_freed(function, m, err)) return false;
     *it = lk_modules(m);
     it->with_duplicates = true;
@@ -305,7 +317,8 @@ Module **lk_slot_at(Module *m, const char *path, Error *err)
 {
     ModuleIter it;
     if (!find_module("lk_slot_at", m, path, &it, err)) return NULL;
-    if (!it.slot) lk_error_set(err, LK_EVALUE, "lk_slot_at: \"\" is the root itself, which no module holds");
+    if (!it.slot)
+        lk_error_set(err, LK_EVALUE, "lk_slot_at: \"\" is the root itself, which no module holds");
     return it.slot;
 }
 
@@ -327,7 +340,7 @@ Tensor *lk_param_at(Module *m, const char *path, Error *err)
     return NULL;
 }
 
-/* ---- counting, freezing, lists --------------------------------------------------------------------------------- */
+/* ---- counting, freezing, lists -------------------------------------------------------------- */
 
 static int64_t count_elements(Module *m, bool trainable_only)
 {
@@ -338,17 +351,12 @@ static int64_t count_elements(Module *m, bool trainable_only)
     return it.failed ? -1 : count;
 }
 
-int64_t lk_count_parameters(Module *m)
-{
-    return count_elements(m, false);
-}
+int64_t lk_count_parameters(Module *m) { return count_elements(m, false); }
 
-int64_t lk_count_trainable_parameters(Module *m)
-{
-    return count_elements(m, true);
-}
+int64_t lk_count_trainable_parameters(Module *m) { return count_elements(m, true); }
 
-/* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character more. */
+/* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character
+ * more. */
 bool lk_name_stars(const char *pattern, const char *text, NameStar stars[LK_NAME_STARS])
 {
     if (!pattern || !text) return false;

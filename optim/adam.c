@@ -1,9 +1,10 @@
-/* adam.c - Adam (Kingma and Ba 2015, arXiv:1412.6980) and AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+/* adam.c - Adam (Kingma and Ba 2015, arXiv:1412.6980) and AdamW (Loshchilov and Hutter 2019,
+ * arXiv:1711.05101).
  *
  *     m = β₁ m + (1 - β₁) g        v = β₂ v + (1 - β₂) g²        p -= lr/(1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
  *
- * in the order of operations of PyTorch's _single_tensor_adam, so that float32 differs from it only where PyTorch's
- * kernels round a multiply-add once. */
+ * in the order of operations of PyTorch's _single_tensor_adam, so that float32 differs from it
+ * only where PyTorch's kernels round a multiply-add once. */
 #ifndef real
 #include "optim/optimizer.h"
 
@@ -18,7 +19,8 @@ typedef struct AdamStep { /* the scalars of one step, in double as in PyTorch */
 #define LK_REAL_SOURCE "optim/adam.c"
 #include "core/real.h"
 
-static void update(const Optimizer *opt, int64_t step, const OptimizerPiece *x, double shrink, double decay)
+static void update(const Optimizer *opt, int64_t step, const OptimizerPiece *x, double shrink,
+                   double decay)
 {
     const AdamStep s = {
         .beta1 = opt->beta1,
@@ -54,8 +56,12 @@ static int adam_moments(const Optimizer *opt)
     return 2;
 }
 
-static const OptimizerType adam_type = { "Adam", adam_update, adam_moments, { "exp_avg", "exp_avg_sq" } };
-static const OptimizerType adamw_type = { "AdamW", adamw_update, adam_moments, { "exp_avg", "exp_avg_sq" } };
+static const OptimizerType adam_type = {
+    "Adam", adam_update, adam_moments, { "exp_avg", "exp_avg_sq" }
+};
+static const OptimizerType adamw_type = {
+    "AdamW", adamw_update, adam_moments, { "exp_avg", "exp_avg_sq" }
+};
 
 Optimizer *lk_adam_new(TensorList params, double lr, Error *err)
 {
@@ -71,8 +77,8 @@ Optimizer *lk_adamw_new(TensorList params, double lr, Error *err)
 
 #else /* the arithmetic, for float and for double */
 
-static inline void F(adam)(const AdamStep *s, int64_t n, real *restrict p, const real *restrict grad,
-                           real *restrict m, real *restrict v)
+static inline void F(adam)(const AdamStep *s, int64_t n, real *restrict p,
+                           const real *restrict grad, real *restrict m, real *restrict v)
 {
     const real beta1 = (real)s->beta1, rest1 = (real)(1.0 - s->beta1);
     const real beta2 = (real)s->beta2, rest2 = (real)(1.0 - s->beta2);
@@ -88,8 +94,8 @@ static inline void F(adam)(const AdamStep *s, int64_t n, real *restrict p, const
 
 #ifdef __x86_64__
 /* The same with vectors of 32 bytes; each operation rounds alike, so these are the same bits. */
-__attribute__((target("avx2"), flatten)) static void F(adam_avx2)(const AdamStep *s, int64_t n, real *p,
-                                                                  const real *grad, real *m, real *v)
+__attribute__((target("avx2"), flatten)) static void
+F(adam_avx2)(const AdamStep *s, int64_t n, real *p, const real *grad, real *m, real *v)
 {
     F(adam)(s, n, p, grad, m, v);
 }

@@ -7,11 +7,12 @@
 
 #include "core/tensor.h"
 
-/* torch.nn.utils.clip_grad_norm_: with the norm √Σ g² over all gradients in the list, every g is multiplied by min(1,
- * max_norm / (norm + 1e-6)). Returns the norm before. Counted are the gradients that a step would use: those of
- * parameters with requires_grad. The sum is made in double and in one order: the same bits for any number of threads.
- * As in PyTorch, a norm that is infinite makes every finite gradient 0, and one that is NaN makes all NaN: look at the
- * norm before the step. max_norm INFINITY only measures. Allocates nothing. */
+/* torch.nn.utils.clip_grad_norm_: with the norm √Σ g² over all gradients in the list, every g is
+ * multiplied by min(1, max_norm / (norm + 1e-6)). Returns the norm before. Counted are the
+ * gradients that a step would use: those of parameters with requires_grad. The sum is made in
+ * double and in one order: the same bits for any number of threads. As in PyTorch, a norm that is
+ * infinite makes every finite gradient 0, and one that is NaN makes all NaN: look at the norm
+ * before the step. max_norm INFINITY only measures. Allocates nothing. */
 LK_API double lk_clip_grad_norm_(const TensorList *params, double max_norm);
 
 #endif

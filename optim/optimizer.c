@@ -1,4 +1,5 @@
-/* optimizer.c - what all optimizers share: groups, state, who is updated. The formulas: sgd.c, adam.c. */
+/* optimizer.c - what all optimizers share: groups, state, who is updated. The formulas: sgd.c,
+ * adam.c. */
 #include "optim/optimizer.h"
 
 #include <math.h>
@@ -9,7 +10,7 @@
 #include "core/memory.h"
 #include "core/tape.h"
 
-/* ---- made and freed -------------------------------------------------------------------------------------------- */
+/* ---- made and freed ------------------------------------------------------------------------- */
 
 static bool check_settings(const Optimizer *opt, const char *function, Error *err)
 {
@@ -17,14 +18,17 @@ static bool check_settings(const Optimizer *opt, const char *function, Error *er
         const char *name;
         double value, below;
     } settings[] = {
+        /* clang-format off */
         { "lr", opt->lr, INFINITY },       { "momentum", opt->momentum, INFINITY },
         { "beta1", opt->beta1, 1.0 },      { "beta2", opt->beta2, 1.0 },
         { "eps", opt->eps, INFINITY },     { "weight_decay", opt->weight_decay, INFINITY },
+        /* clang-format on */
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        if (!(settings[i].value >= 0.0 && settings[i].value < settings[i].below)) /* NaN fails too */
-            return lk_error_set(err, LK_EVALUE, "%s: %s of %s is %g; it must be at least 0 and %s", function,
-                                settings[i].name, opt->type->name, settings[i].value,
+        if (!(settings[i].value >= 0.0 &&
+              settings[i].value < settings[i].below)) /* NaN fails too */
+            return lk_error_set(err, LK_EVALUE, "%s: %s of %s is %g; it must be at least 0 and %s",
+                                function, settings[i].name, opt->type->name, settings[i].value,
                                 settings[i].below < 2.0 ? "below 1" : "finite");
     return true;
 }
@@ -35,15 +39,19 @@ static bool check_params(const char *name, const TensorList *list, Error *err)
         const Tensor *p = list->items[i];
         /* What an operation made has no owner, and goes with its tape. */
         if (!p || p->refs == 0 || p->node)
-            return lk_error_set(err, LK_EVALUE, "%s: parameter %d is %s; a parameter is a leaf made with _new", name, i,
-                                p ? "the result of an operation" : "NULL");
+            return lk_error_set(err, LK_EVALUE,
+                                "%s: parameter %d is %s; a parameter is a leaf made with _new",
+                                name, i, p ? "the result of an operation" : "NULL");
         if (!lk_is_floating(p->dtype) || !lk_is_contiguous(p))
-            return lk_error_set(err, LK_EVALUE, "%s: parameter %d is %s%s; it must be contiguous, float32 or float64",
-                                name, i, lk_dtype_name(p->dtype), lk_is_contiguous(p) ? "" : " and strided");
+            return lk_error_set(
+                err, LK_EVALUE,
+                "%s: parameter %d is %s%s; it must be contiguous, float32 or float64", name, i,
+                lk_dtype_name(p->dtype), lk_is_contiguous(p) ? "" : " and strided");
         for (int j = 0; j < i; j++)
             if (list->items[j] == p)
-                return lk_error_set(err, LK_EVALUE, "%s: parameters %d and %d are the same tensor; list it once", name,
-                                    j, i);
+                return lk_error_set(err, LK_EVALUE,
+                                    "%s: parameters %d and %d are the same tensor; list it once",
+                                    name, j, i);
     }
     return true;
 }
@@ -52,7 +60,8 @@ static bool check_trainable(const char *name, const TensorList *list, Error *err
 {
     for (int i = 0; i < list->count; i++)
         if (list->items[i] && list->items[i]->requires_grad) return true;
-    return lk_error_set(err, LK_EVALUE, "%s: none of %d parameters has requires_grad; nothing to train", name,
+    return lk_error_set(err, LK_EVALUE,
+                        "%s: none of %d parameters has requires_grad; nothing to train", name,
                         list->count);
 }
 
@@ -70,9 +79,11 @@ static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Erro
     group->params = params;
     group->next = NULL;
     group->seen.params = group->seen.values = (TensorList){ 0 };
-    group->state = lk_mem_calloc((size_t)params.count + 1, sizeof *group->state); /* an empty list is checked later */
+    /* an empty list is checked later */
+    group->state = lk_mem_calloc((size_t)params.count + 1, sizeof *group->state);
     if (!group->state)
-        lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name, params.count);
+        lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name,
+                     params.count);
     if (group->state && check_params(name, &params, err)) return group;
     lk_optimizer_free(group);
     return NULL;
@@ -85,9 +96,13 @@ Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double
         lk_tensor_list_free(&params);
         return NULL;
     }
-    const ParamGroup settings = { .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8 };
+    const ParamGroup settings = {
+        .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8
+    };
     Optimizer *opt = group_new(&settings, params, err);
-    if (opt && check_settings(opt, "lk_optimizer_new", err) && check_trainable(type->name, &params, err)) return opt;
+    if (opt && check_settings(opt, "lk_optimizer_new", err) &&
+        check_trainable(type->name, &params, err))
+        return opt;
     lk_optimizer_free(opt);
     return NULL;
 }
@@ -108,11 +123,13 @@ void lk_optimizer_free(Optimizer *opt)
 
 static bool check_new_here(Optimizer *opt, const TensorList *list, Error *err)
 {
-    if (list->count == 0) return lk_error_set(err, LK_EVALUE, "lk_add_param_group: the list is empty");
+    if (list->count == 0)
+        return lk_error_set(err, LK_EVALUE, "lk_add_param_group: the list is empty");
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
         for (int i = 0; i < list->count; i++)
             if (list->items[i] == it.param)
-                return lk_error_set(err, LK_EVALUE, "lk_add_param_group: parameter %d is in this %s already", i,
+                return lk_error_set(err, LK_EVALUE,
+                                    "lk_add_param_group: parameter %d is in this %s already", i,
                                     opt->type->name);
     return true;
 }
@@ -129,7 +146,7 @@ ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err)
     return last->next = group_new(opt, params, err);
 }
 
-/* ---- walking --------------------------------------------------------------------------------------------------- */
+/* ---- walking -------------------------------------------------------------------------------- */
 
 OptimizerIter lk_optimizer_states(Optimizer *opt)
 {
@@ -157,26 +174,31 @@ static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *
     const Tensor *p = it->param;
     char expected[LK_SHAPE_TEXT], got[LK_SHAPE_TEXT];
     if (step < 0)
-        return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller, it->index,
-                            (long long)step);
+        return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller,
+                            it->index, (long long)step);
     for (int k = 0; k < 2; k++) {
         const Tensor *m = moment[k];
         if (!m && step > 0 && k < it->group->type->moments(it->group))
-            return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made steps and lacks its %s", caller, it->index,
-                                name[k] ? name[k] : "moment");
-        if (m && (m->dtype != p->dtype || !lk_same_shape(m, p) || m->refs == 0 || !lk_is_contiguous(m)))
-            return lk_error_set(err, LK_ESHAPE, "%s: a moment of parameter %d is %s %s; it must be owned, %s %s",
+            return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made steps and lacks its %s",
+                                caller, it->index, name[k] ? name[k] : "moment");
+        if (m &&
+            (m->dtype != p->dtype || !lk_same_shape(m, p) || m->refs == 0 || !lk_is_contiguous(m)))
+            return lk_error_set(err, LK_ESHAPE,
+                                "%s: a moment of parameter %d is %s %s; it must be owned, %s %s",
                                 caller, it->index, lk_dtype_name(m->dtype), lk_shape_text(m, got),
                                 lk_dtype_name(p->dtype), lk_shape_text(p, expected));
     }
     return true;
 }
 
-bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second, Error *err)
+bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second,
+                            Error *err)
 {
     Tensor *moment[] = { first, second };
-    bool ok = it && it->state ? check_moments(it, step, moment, err)
-                              : lk_error_set(err, LK_EVALUE, "lk_optimizer_set_state: the iterator is at no parameter");
+    bool ok = it && it->state
+                  ? check_moments(it, step, moment, err)
+                  : lk_error_set(err, LK_EVALUE,
+                                 "lk_optimizer_set_state: the iterator is at no parameter");
     for (int k = 0; k < 2; k++) {
         lk_tensor_free(ok ? it->state->moment[k] : moment[k]);
         if (ok) it->state->moment[k] = moment[k];
@@ -187,13 +209,10 @@ bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first
     return true;
 }
 
-/* ---- steps ----------------------------------------------------------------------------------------------------- */
+/* ---- steps ---------------------------------------------------------------------------------- */
 
 /* Frozen means untouched, whatever gradient is left over from before: not even weight decay. */
-static bool is_updated(const Tensor *p)
-{
-    return p->requires_grad && p->grad;
-}
+static bool is_updated(const Tensor *p) { return p->requires_grad && p->grad; }
 
 /* Zeros for the moments that are needed and not there yet. */
 static bool prepare(const OptimizerIter *it, Error *err)
@@ -202,20 +221,24 @@ static bool prepare(const OptimizerIter *it, Error *err)
     OptimizerState *state = it->state;
     if (state->step == 0) state->dtype = p->dtype;
     if (state->dtype != p->dtype)
-        return lk_error_set(err, LK_ESTATE,
-                            "lk_step: parameter %d was %s at its first step and is %s now; make a new %s", it->index,
-                            lk_dtype_name(state->dtype), lk_dtype_name(p->dtype), it->group->type->name);
+        return lk_error_set(
+            err, LK_ESTATE,
+            "lk_step: parameter %d was %s at its first step and is %s now; make a new %s",
+            it->index, lk_dtype_name(state->dtype), lk_dtype_name(p->dtype),
+            it->group->type->name);
     for (int k = 0, needed = it->group->type->moments(it->group); k < needed; k++) {
         if (!state->moment[k]) state->moment[k] = lk_tensor_new(p->dtype, p->ndim, p->shape, NULL);
         if (!state->moment[k])
-            return lk_error_set(err, LK_EMEMORY, "lk_step: no memory for the state of parameter %d (%lld elements)",
+            return lk_error_set(err, LK_EMEMORY,
+                                "lk_step: no memory for the state of parameter %d (%lld elements)",
                                 it->index, (long long)lk_numel(p));
     }
     return true;
 }
 
-/* Moments of a unit that is never active shrink by β at every step until they are denormal numbers, which a processor
- * handles a hundred times slower. While parameters are updated, this thread takes them for 0. Returns what it was. */
+/* Moments of a unit that is never active shrink by β at every step until they are denormal
+ * numbers, which a processor handles a hundred times slower. While parameters are updated, this
+ * thread takes them for 0. Returns what it was. */
 static unsigned flush_denormals(void)
 {
 #ifdef __SSE2__
@@ -241,15 +264,18 @@ static void update_range(const ParamGroup *group, int i, int64_t first, int64_t 
     const Tensor *p = group->params.items[i];
     const OptimizerState *state = &group->state[i];
     size_t offset = (size_t)first * lk_dtype_size(p->dtype);
-    OptimizerPiece piece = { p->dtype, end - first, (char *)p->data + offset, (char *)p->grad->data + offset,
+    OptimizerPiece piece = { p->dtype,
+                             end - first,
+                             (char *)p->data + offset,
+                             (char *)p->grad->data + offset,
                              { NULL, NULL } };
     for (int k = 0; k < 2; k++)
         if (state->moment[k]) piece.moment[k] = (char *)state->moment[k]->data + offset;
     group->type->update(group, state->step, &piece);
 }
 
-/* Where part i begins when n elements are cut into so many: at whole cache lines, which two threads would else write in
- * turn. */
+/* Where part i begins when n elements are cut into so many: at whole cache lines, which two
+ * threads would else write in turn. */
 static int64_t cut(int64_t n, int parts, int i)
 {
     enum { LINE = 16 };
@@ -257,7 +283,8 @@ static int64_t cut(int64_t n, int parts, int i)
     return first < n ? first : n;
 }
 
-/* One pass over all parameters, each of them shared out to all threads, which wait for each other once, at its end. */
+/* One pass over all parameters, each of them shared out to all threads, which wait for each other
+ * once, at its end. */
 static void update_all(Optimizer *opt, int64_t total)
 {
     enum { WORTH_THREADS = 1 << 15 };
@@ -269,7 +296,8 @@ static void update_all(Optimizer *opt, int64_t total)
             if (!is_updated(it.param)) continue;
             int64_t n = lk_numel(it.param);
 #pragma omp for schedule(static) nowait
-            for (int i = 0; i < parts; i++) update_range(it.group, it.item, cut(n, parts, i), cut(n, parts, i + 1));
+            for (int i = 0; i < parts; i++)
+                update_range(it.group, it.item, cut(n, parts, i), cut(n, parts, i + 1));
         }
         restore_denormals(before);
     }
@@ -289,9 +317,11 @@ bool lk_step(Optimizer *opt, Error *err)
     int64_t total = 0;
     opt->last_step = LK_STEP_ALL_FROZEN;
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
-        if (it.param->requires_grad && opt->last_step == LK_STEP_ALL_FROZEN) opt->last_step = LK_STEP_NO_GRADIENT;
+        if (it.param->requires_grad && opt->last_step == LK_STEP_ALL_FROZEN)
+            opt->last_step = LK_STEP_NO_GRADIENT;
         if (!is_updated(it.param)) continue;
-        if (opt->last_step != LK_STEP_MADE) opt->last_step = it.group->lr > 0 ? LK_STEP_MADE : LK_STEP_LR_0;
+        if (opt->last_step != LK_STEP_MADE)
+            opt->last_step = it.group->lr > 0 ? LK_STEP_MADE : LK_STEP_LR_0;
         it.state->step++;
         total += lk_numel(it.param);
         lk_touch(it.param);
@@ -302,5 +332,6 @@ bool lk_step(Optimizer *opt, Error *err)
 
 void lk_optimizer_zero_grad(Optimizer *opt)
 {
-    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) lk_zero_grad_(it.param);
+    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);)
+        lk_zero_grad_(it.param);
 }

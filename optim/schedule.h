@@ -1,4 +1,5 @@
-/* schedule.h - how the learning rate changes from step to step, as the get_…_schedule_with_warmup of Transformers.
+/* schedule.h - how the learning rate changes from step to step, as the get_…_schedule_with_warmup
+ * of Transformers.
  *
  *     Schedule s = { LK_SCHEDULE_LINEAR, .warmup = 500, .total = 626 };
  *     for (int64_t step = 0; step < s.total; step++) {
@@ -11,12 +12,13 @@
 
 #include "core/api.h"
 
-/* Each begins with `warmup` steps in which the factor rises from 0 as step / warmup; warmup 0: without. Then, with
- * d = (step - warmup) / (total - warmup): */
+/* Each begins with `warmup` steps in which the factor rises from 0 as step / warmup; warmup 0:
+ * without. Then, with d = (step - warmup) / (total - warmup): */
 typedef enum ScheduleKind {
     LK_SCHEDULE_CONSTANT, /* 1: get_constant_schedule_with_warmup */
     LK_SCHEDULE_LINEAR,   /* 1 - d, and 0 from total on: get_linear_schedule_with_warmup */
-    LK_SCHEDULE_COSINE,   /* (1 + cos πd) / 2, and 0 from total on: get_cosine_schedule_with_warmup */
+    /* (1 + cos πd) / 2, and 0 from total on: get_cosine_schedule_with_warmup */
+    LK_SCHEDULE_COSINE,
 } ScheduleKind;
 
 typedef struct Schedule {

@@ -1,4 +1,5 @@
-/* check.c - the assertions, the counting allocator and the paths of check.h. Linked into every test program. */
+/* check.c - the assertions, the counting allocator and the paths of check.h. Linked into every
+ * test program. */
 #define _GNU_SOURCE /* mkdtemp, nftw */
 #include "tests/check.h"
 
@@ -11,14 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- assertions ------------------------------------------------------------------------------------------------ */
+/* ---- assertions ----------------------------------------------------------------------------- */
 
 static char message[2048];
 
-const char *check_message(void)
-{
-    return message;
-}
+const char *check_message(void) { return message; }
 
 static bool failed(const char *format, ...) LK_PRINTF(1, 2);
 static bool failed(const char *format, ...)
@@ -58,8 +56,8 @@ static bool has_elements(const char *text, const Tensor *x, int64_t n)
     char shape[LK_SHAPE_TEXT];
     if (!x) return failed("%s is NULL", text);
     if (lk_numel(x) == n) return true;
-    return failed("%s %s has %lld elements, expected %lld", text, lk_shape_text(x, shape), (long long)lk_numel(x),
-                  (long long)n);
+    return failed("%s %s has %lld elements, expected %lld", text, lk_shape_text(x, shape),
+                  (long long)lk_numel(x), (long long)n);
 }
 
 static bool same_shape(const char *text, const char *other, const Tensor *x, const Tensor *y)
@@ -68,7 +66,8 @@ static bool same_shape(const char *text, const char *other, const Tensor *x, con
     if (!x) return failed("%s is NULL", text);
     if (!y) return failed("%s is NULL", other);
     if (lk_same_shape(x, y)) return true;
-    return failed("%s %s and %s %s differ in shape", text, lk_shape_text(x, shape), other, lk_shape_text(y, shape_y));
+    return failed("%s %s and %s %s differ in shape", text, lk_shape_text(x, shape), other,
+                  lk_shape_text(y, shape_y));
 }
 
 static bool close_enough(double got, double expected, double tol)
@@ -79,7 +78,8 @@ static bool close_enough(double got, double expected, double tol)
 }
 
 /* expected: an array, or NULL for the elements of y. */
-static bool all_close(const char *text, const Tensor *x, const double *expected, const Tensor *y, double tol)
+static bool all_close(const char *text, const Tensor *x, const double *expected, const Tensor *y,
+                      double tol)
 {
     int64_t n = lk_numel(x), first = -1, count = 0;
     double first_got = 0, first_expected = 0;
@@ -95,10 +95,11 @@ static bool all_close(const char *text, const Tensor *x, const double *expected,
     char shape[LK_SHAPE_TEXT], where[LK_SHAPE_TEXT];
     int64_t at[LK_MAX_DIMS] = { 0 };
     index_of(x, first, at);
-    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + %g·|expected|); %lld of "
+    return failed("%s %s at %s: expected %.17g, got %.17g (difference %.3g, tolerance %g + "
+                  "%g·|expected|); %lld of "
                   "%lld elements differ",
-                  text, lk_shape_text(x, shape), index_text(x, at, where), first_expected, first_got,
-                  first_got - first_expected, tol, tol, (long long)count, (long long)n);
+                  text, lk_shape_text(x, shape), index_text(x, at, where), first_expected,
+                  first_got, first_got - first_expected, tol, tol, (long long)count, (long long)n);
 }
 
 bool check_close_(const char *text, const Tensor *x, const double *expected, int64_t n, double tol)
@@ -106,7 +107,8 @@ bool check_close_(const char *text, const Tensor *x, const double *expected, int
     return has_elements(text, x, n) && all_close(text, x, expected, NULL, tol);
 }
 
-bool check_close_to_(const char *text, const char *other, const Tensor *x, const Tensor *y, double tol)
+bool check_close_to_(const char *text, const char *other, const Tensor *x, const Tensor *y,
+                     double tol)
 {
     return same_shape(text, other, x, y) && all_close(text, x, NULL, y, tol);
 }
@@ -126,7 +128,8 @@ static const char *value_text(DType dtype, const void *element, char text[80])
     size_t size = lk_dtype_size(dtype);
     memcpy(bytes, element, size);
     int length = snprintf(text, 80, "%.17g [", value);
-    for (size_t i = size; i-- > 0;) length += snprintf(text + length, 80 - (size_t)length, "%02x", bytes[i]);
+    for (size_t i = size; i-- > 0;)
+        length += snprintf(text + length, 80 - (size_t)length, "%02x", bytes[i]);
     snprintf(text + length, 80 - (size_t)length, "]");
     return text;
 }
@@ -140,7 +143,8 @@ static bool all_equal(const char *text, const Tensor *x, const char *values, con
     for (int64_t i = 0; i < n; i++) {
         int64_t at[LK_MAX_DIMS] = { 0 };
         index_of(x, i, at);
-        const char *got = element_at(x, at), *want = values ? values + i * (int64_t)size : element_at(y, at);
+        const char *got = element_at(x, at),
+                   *want = values ? values + i * (int64_t)size : element_at(y, at);
         if (memcmp(got, want, size) == 0) continue;
         if (count++ > 0) continue;
         index_text(x, at, where);
@@ -148,15 +152,17 @@ static bool all_equal(const char *text, const Tensor *x, const char *values, con
         value_text(x->dtype, got, got_text);
     }
     if (count == 0) return true;
-    return failed("%s %s at %s: expected %s, got %s; %lld of %lld elements differ in their bits", text,
-                  lk_shape_text(x, shape), where, want_text, got_text, (long long)count, (long long)n);
+    return failed("%s %s at %s: expected %s, got %s; %lld of %lld elements differ in their bits",
+                  text, lk_shape_text(x, shape), where, want_text, got_text, (long long)count,
+                  (long long)n);
 }
 
 bool check_equal_(const char *text, const char *other, const Tensor *x, const Tensor *y)
 {
     if (!same_shape(text, other, x, y)) return false;
     if (x->dtype != y->dtype)
-        return failed("%s is %s, %s is %s", text, lk_dtype_name(x->dtype), other, lk_dtype_name(y->dtype));
+        return failed("%s is %s, %s is %s", text, lk_dtype_name(x->dtype), other,
+                      lk_dtype_name(y->dtype));
     return all_equal(text, x, NULL, y);
 }
 
@@ -172,28 +178,31 @@ bool check_shape_(const char *text, const Tensor *x, int ndim, const int64_t *sh
     for (int d = 0; d < ndim; d++) expected.shape[d] = shape[d];
     if (lk_same_shape(x, &expected)) return true;
     char got[LK_SHAPE_TEXT], want[LK_SHAPE_TEXT];
-    return failed("%s has shape %s, expected %s", text, lk_shape_text(x, got), lk_shape_text(&expected, want));
+    return failed("%s has shape %s, expected %s", text, lk_shape_text(x, got),
+                  lk_shape_text(&expected, want));
 }
 
-bool check_error_(const char *text, const Error *err, ErrorCode code, const char *name, const char *part)
+bool check_error_(const char *text, const Error *err, ErrorCode code, const char *name,
+                  const char *part)
 {
     if (!err) return failed("%s is NULL", text);
     if (err->code != code)
-        return failed("%s has code %d, expected %s (%d); its message: \"%s\"", text, (int)err->code, name, (int)code,
-                      err->code == LK_OK ? "" : err->message);
+        return failed("%s has code %d, expected %s (%d); its message: \"%s\"", text,
+                      (int)err->code, name, (int)code, err->code == LK_OK ? "" : err->message);
     if (code == LK_OK || strstr(err->message, part)) return true;
     return failed("%s: the message \"%s\" does not contain \"%s\"", text, err->message, part);
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
-Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const double *values, int ndim,
-                          const int64_t *shape)
+Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const double *values,
+                          int ndim, const int64_t *shape)
 {
     Error err = { 0 };
     Tensor *x = lk_tensor_new(dtype, ndim, shape, &err);
     cr_assert(x != NULL, "make_tensor: %s", err.message);
-    cr_assert(lk_numel(x) == n, "make_tensor: %lld numbers for %lld elements", (long long)n, (long long)lk_numel(x));
+    cr_assert(lk_numel(x) == n, "make_tensor: %lld numbers for %lld elements", (long long)n,
+              (long long)lk_numel(x));
     for (int64_t i = 0; i < n; i++) {
         switch (dtype) {
         case LK_F32: ((float *)x->data)[i] = (float)values[i]; break;
@@ -203,11 +212,13 @@ Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const doub
         case LK_BOOL: ((bool *)x->data)[i] = values[i] != 0; break;
         }
     }
-    if (requires_grad) cr_assert(lk_set_requires_grad(x, true), "make_param: %s has no gradient", lk_dtype_name(dtype));
+    if (requires_grad)
+        cr_assert(lk_set_requires_grad(x, true), "make_param: %s has no gradient",
+                  lk_dtype_name(dtype));
     return x;
 }
 
-/* ---- tapes ----------------------------------------------------------------------------------------------------- */
+/* ---- tapes ---------------------------------------------------------------------------------- */
 
 Tape *quiet_tape(void)
 {
@@ -217,10 +228,11 @@ Tape *quiet_tape(void)
     return t;
 }
 
-/* ---- memory: aligned_alloc and free as in core/memory.c, with counters that threads may raise at once ------------ */
+/* ---- memory: aligned_alloc and free as in core/memory.c, with counters that threads may raise at once ---- */
 
 static atomic_llong asked, allocated, freed, failures; /* asked: since the last check_fail_… */
-static long long fail_from, fail_to;                   /* requests number fail_from … fail_to - 1 fail */
+/* requests number fail_from … fail_to - 1 fail */
+static long long fail_from, fail_to;
 
 static void *counting_alloc(size_t bytes)
 {
@@ -248,20 +260,11 @@ void check_alloc_begin(void)
     lk_set_allocator(counting_alloc, counting_free);
 }
 
-int64_t check_alloc_count(void)
-{
-    return atomic_load(&allocated);
-}
+int64_t check_alloc_count(void) { return atomic_load(&allocated); }
 
-int64_t check_alloc_live(void)
-{
-    return atomic_load(&allocated) - atomic_load(&freed);
-}
+int64_t check_alloc_live(void) { return atomic_load(&allocated) - atomic_load(&freed); }
 
-int64_t check_alloc_failed(void)
-{
-    return atomic_load(&failures);
-}
+int64_t check_alloc_failed(void) { return atomic_load(&failures); }
 
 static void fail(long long from, long long to)
 {
@@ -271,17 +274,11 @@ static void fail(long long from, long long to)
     fail_to = to;
 }
 
-void check_fail_after(int64_t n)
-{
-    fail(n, n < 0 ? n : INT64_MAX);
-}
+void check_fail_after(int64_t n) { fail(n, n < 0 ? n : INT64_MAX); }
 
-void check_fail_once(int64_t n)
-{
-    fail(n, n < 0 ? n : n + 1);
-}
+void check_fail_once(int64_t n) { fail(n, n < 0 ? n : n + 1); }
 
-/* ---- files ----------------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 /* LORIKEET_SOURCE_DIR and LORIKEET_SCRATCH_DIR come from tests/CMakeLists.txt. */
 static const char *path(const char *format, const char *folder, const char *name)
@@ -299,12 +296,10 @@ const char *check_fixture(const char *name)
     return path("%s/tests/fixtures/%s", LORIKEET_SOURCE_DIR, name);
 }
 
-const char *check_source(const char *name)
-{
-    return path("%s/%s", LORIKEET_SOURCE_DIR, name);
-}
+const char *check_source(const char *name) { return path("%s/%s", LORIKEET_SOURCE_DIR, name); }
 
-/* Every test is a process of its own, and several run at once: each has its own folder, gone when it ends. */
+/* Every test is a process of its own, and several run at once: each has its own folder, gone when
+ * it ends. */
 static char scratch[] = LORIKEET_SCRATCH_DIR "/XXXXXX";
 
 static int remove_entry(const char *name, const struct stat *status, int kind, struct FTW *where)
@@ -313,10 +308,7 @@ static int remove_entry(const char *name, const struct stat *status, int kind, s
     return remove(name);
 }
 
-static void remove_scratch(void)
-{
-    nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
+static void remove_scratch(void) { nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
 
 const char *check_scratch(const char *name)
 {
@@ -334,6 +326,7 @@ const char *check_write(const char *name, const void *bytes, size_t size)
     const char *p = check_scratch(name);
     FILE *file = fopen(p, "wb");
     cr_assert(file != NULL, "%s: %s", p, strerror(errno));
-    cr_assert(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", p);
+    cr_assert(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written",
+              p);
     return p;
 }

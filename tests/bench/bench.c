@@ -1,9 +1,10 @@
 /* bench.c - measures workloads and writes JSON: the main program of bench and of blas_peer.
  *
- * The machine's limits are measured first, in the same run; what follows is held against them: `fraction` is the time
- * that the limits would allow (the larger of flops / peak and bytes / bandwidth) divided by the time it took.
- * The workloads are in limits.c, matmul.c, training.c and programs.c; the tables of a program in lorikeet.c or
- * blas_peer.c. run.sh runs both beside PyTorch and writes a table, instructions.sh counts instructions. */
+ * The machine's limits are measured first, in the same run; what follows is held against them:
+ * `fraction` is the time that the limits would allow (the larger of flops / peak and bytes /
+ * bandwidth) divided by the time it took. The workloads are in limits.c, matmul.c, training.c and
+ * programs.c; the tables of a program in lorikeet.c or blas_peer.c. run.sh runs both beside
+ * PyTorch and writes a table, instructions.sh counts instructions. */
 #include "tests/bench/bench.h"
 
 #include <fnmatch.h>
@@ -28,15 +29,17 @@ typedef struct Options {
 
 static const CliOption options[] = {
     CLI_FLAG("list", Options, list, "print the names of the workloads"),
-    CLI_INT("threads", Options, threads, "N", 0, 1024, "threads; 0: measure with one, and with one for each processor"),
+    CLI_INT("threads", Options, threads, "N", 0, 1024,
+            "threads; 0: measure with one, and with one for each processor"),
     CLI_INT("reps", Options, reps, "N", 1, REPS_MAX, "repetitions, of which the median counts"),
-    CLI_FLAG("once", Options, once, "one thread, one call after six others: for counting instructions"),
+    CLI_FLAG("once", Options, once,
+             "one thread, one call after six others: for counting instructions"),
     CLI_DATA(Options),
     CLI_JSON(Options),
     CLI_END,
 };
 
-/* ---- timing ------------------------------------------------------------------------------------------------------ */
+/* ---- timing --------------------------------------------------------------------------------- */
 
 double bench_now(void)
 {
@@ -60,14 +63,12 @@ static double time_calls(BenchCall *call, void *state, int64_t calls)
 
 /* What instructions.sh counts: it finds the function by its name. */
 __attribute__((noinline)) void bench_counted_call(BenchCall *call, void *state);
-void bench_counted_call(BenchCall *call, void *state)
-{
-    call(state);
-}
+void bench_counted_call(BenchCall *call, void *state) { call(state); }
 
 void bench_time(const Bench *b, BenchCall *call, void *state, Result *r)
 {
-    const double REP_SECONDS = 0.02, LONG = 0.5; /* a call as long as LONG is repeated less often */
+    /* a call as long as LONG is repeated less often */
+    const double REP_SECONDS = 0.02, LONG = 0.5;
     double first = time_calls(call, state, 1);
     /* buffers get their size in the first call, and are joined in the second */
     if (first < LONG) first = time_calls(call, state, 1);
@@ -76,7 +77,8 @@ void bench_time(const Bench *b, BenchCall *call, void *state, Result *r)
         bench_counted_call(call, state);
         return;
     }
-    /* Calls grow faster in the beginning, so their number is found by trying, which warms up as well. */
+    /* Calls grow faster in the beginning, so their number is found by trying, which warms up as
+     * well. */
     int64_t calls = 1;
     for (double taken = first; taken < REP_SECONDS; taken = time_calls(call, state, calls)) {
         double wanted = 1.1 * REP_SECONDS / (taken > 1e-6 ? taken : 1e-6) * (double)calls;
@@ -91,7 +93,7 @@ void bench_time(const Bench *b, BenchCall *call, void *state, Result *r)
     r->max = seconds[r->reps - 1];
 }
 
-/* ---- a process for each workload --------------------------------------------------------------------------------- */
+/* ---- a process for each workload ------------------------------------------------------------ */
 
 typedef struct Answer { /* what comes back through the pipe */
     bool ok;
@@ -134,15 +136,17 @@ static Answer run_in_process(const Bench *b, const Workload *w)
     close(ends[1]);
     bool answered = child > 0 && read_all(ends[0], &a, sizeof a);
     close(ends[0]);
-    if (child > 0 && wait4(child, &status, 0, &used) == child) a.result.peak_mb = (double)used.ru_maxrss * 1024e-6;
+    if (child > 0 && wait4(child, &status, 0, &used) == child)
+        a.result.peak_mb = (double)used.ru_maxrss * 1024e-6;
     if (!answered) {
         a.ok = false;
-        lk_error_set(&a.err, LK_ESTATE, "%s: its process could not be started, or ended before it was done", w->name);
+        lk_error_set(&a.err, LK_ESTATE,
+                     "%s: its process could not be started, or ended before it was done", w->name);
     }
     return a;
 }
 
-/* ---- limits and fractions ---------------------------------------------------------------------------------------- */
+/* ---- limits and fractions ------------------------------------------------------------------- */
 
 typedef struct Entry {
     const Workload *workload;
@@ -155,8 +159,9 @@ typedef struct Entries {
     int count;
 } Entries;
 
-/* The fastest reading, by so many threads, of the next smaller working set that was measured, or of larger ones. (Some of a
- * working set stays in a cache that is too small for all of it: the next larger one would promise too little.) */
+/* The fastest reading, by so many threads, of the next smaller working set that was measured, or
+ * of larger ones. (Some of a working set stays in a cache that is too small for all of it: the
+ * next larger one would promise too little.) */
 static double bandwidth_for(const Entries *all, double working_set, int threads)
 {
     double nearest = 0.0, bandwidth = 0.0;
@@ -165,13 +170,15 @@ static double bandwidth_for(const Entries *all, double working_set, int threads)
             const Entry *e = &all->entry[i];
             if (e->workload->limit != LIMIT_READ || e->threads != threads) continue;
             double size = e->r.working_set, speed = e->r.bytes / e->r.min;
-            if (pass == 0 && (nearest == 0.0 || (size <= working_set && size > nearest))) nearest = size;
+            if (pass == 0 && (nearest == 0.0 || (size <= working_set && size > nearest)))
+                nearest = size;
             if (pass == 1 && size >= nearest && speed > bandwidth) bandwidth = speed;
         }
     return bandwidth;
 }
 
-/* Limits are the best that was seen: a disturbed repetition would make all that follows look better than it is. */
+/* Limits are the best that was seen: a disturbed repetition would make all that follows look
+ * better than it is. */
 static double peak_of(const Entries *all, int threads)
 {
     double peak = 0.0;
@@ -187,17 +194,19 @@ static double peak_of(const Entries *all, int threads)
 static double bound_of(const Entries *all, const Result *r, int threads, const char **which)
 {
     double peak = peak_of(all, threads), bandwidth = bandwidth_for(all, r->working_set, threads);
-    double compute = peak > 0.0 ? r->flops / peak : 0.0, memory = bandwidth > 0.0 ? r->bytes / bandwidth : 0.0;
+    double compute = peak > 0.0 ? r->flops / peak : 0.0,
+           memory = bandwidth > 0.0 ? r->bytes / bandwidth : 0.0;
     *which = compute == 0.0 && memory == 0.0 ? NULL : compute > memory ? "fma" : "read";
     return compute > memory ? compute : memory;
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------------ */
+/* ---- output --------------------------------------------------------------------------------- */
 
 static void print_line(const Entry *e, double bound)
 {
     const Result *r = &e->r;
-    printf("%-32s %2d  %10.2f %10.2f %10.2f", e->workload->name, e->threads, r->median * 1e6, r->min * 1e6, r->max * 1e6);
+    printf("%-32s %2d  %10.2f %10.2f %10.2f", e->workload->name, e->threads, r->median * 1e6,
+           r->min * 1e6, r->max * 1e6);
     if (r->flops > 0.0) printf(" %8.2f", r->flops / r->median * 1e-9);
     else printf(" %8s", "");
     if (r->bytes > 0.0) printf(" %8.2f", r->bytes / r->median * 1e-9);
@@ -255,7 +264,9 @@ static bool write_json(const char *path, const Entries *all, Error *err)
     results_text(&f, "date", day);
     results_text(&f, "processor", processor(cpu));
     results_int(&f, "cores", sysconf(_SC_NPROCESSORS_ONLN));
-    results_text(&f, "compiler", (__VERSION__)[0] >= '0' && (__VERSION__)[0] <= '9' ? "gcc " __VERSION__ : __VERSION__);
+    results_text(&f, "compiler",
+                 (__VERSION__)[0] >= '0' && (__VERSION__)[0] <= '9' ? "gcc " __VERSION__
+                                                                    : __VERSION__);
     for (int i = 0; i < all->count; i++) {
         const Entry *e = &all->entry[i];
         double bound = bound_of(all, &e->r, e->threads, &which);
@@ -264,7 +275,7 @@ static bool write_json(const char *path, const Entries *all, Error *err)
     return results_close(&f, err);
 }
 
-/* ---- the program ------------------------------------------------------------------------------------------------- */
+/* ---- the program ---------------------------------------------------------------------------- */
 
 static bool is_chosen(const Workload *w, int count, char **patterns)
 {
@@ -279,8 +290,11 @@ static bool check_patterns(int count, char **patterns, Error *err)
     for (int i = 0; i < count; i++) {
         bool found = false;
         for (const Workload *const *table = bench_tables; *table; table++)
-            for (const Workload *w = *table; w->name; w++) found = found || is_chosen(w, 1, &patterns[i]);
-        if (!found) return lk_error_set(err, LK_EVALUE, "no workload is called %s; --list names them", patterns[i]);
+            for (const Workload *w = *table; w->name; w++)
+                found = found || is_chosen(w, 1, &patterns[i]);
+        if (!found)
+            return lk_error_set(err, LK_EVALUE, "no workload is called %s; --list names them",
+                                patterns[i]);
     }
     return true;
 }
@@ -292,15 +306,20 @@ static void list_workloads(int count, char **patterns)
             if (is_chosen(w, count, patterns)) printf("%-32s %s\n", w->name, w->about);
 }
 
-static bool run_table(const Workload *table, const Bench *b, int count, char **patterns, Entries *all, Error *err)
+static bool run_table(const Workload *table, const Bench *b, int count, char **patterns,
+                      Entries *all, Error *err)
 {
     for (const Workload *w = table; w->name; w++) {
         bool needed = w->limit != NO_LIMIT && !b->once; /* the others are held against it */
         if (!needed && !is_chosen(w, count, patterns)) continue;
-        if (all->count == RESULTS_MAX) return lk_error_set(err, LK_ESTATE, "more than %d results", RESULTS_MAX);
+        if (all->count == RESULTS_MAX)
+            return lk_error_set(err, LK_ESTATE, "more than %d results", RESULTS_MAX);
         Answer a = b->once ? run_here(b, w) : run_in_process(b, w);
-        if (!a.ok) return lk_error_set(err, a.err.code ? a.err.code : LK_ESTATE, "%s: %s", w->name, a.err.message);
-        if (b->once || a.result.reps == 0) continue; /* nothing was measured: this machine cannot do it */
+        if (!a.ok)
+            return lk_error_set(err, a.err.code ? a.err.code : LK_ESTATE, "%s: %s", w->name,
+                                a.err.message);
+        /* nothing was measured: this machine cannot do it */
+        if (b->once || a.result.reps == 0) continue;
         const char *which;
         Entry *e = &all->entry[all->count++];
         *e = (Entry){ w, b->threads, a.result };
@@ -313,12 +332,16 @@ static bool run(const Options *o, int count, char **patterns, Error *err)
 {
     static Entries all;
     int processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int first = o->threads > 0 ? (int)o->threads : 1, last = o->threads > 0 || o->once ? first : processors;
+    int first = o->threads > 0 ? (int)o->threads : 1,
+        last = o->threads > 0 || o->once ? first : processors;
     if (!o->once)
-        printf("%-32s %2s  %10s %10s %10s %8s %8s %5s %7s\n", "workload", "th", "median us", "min us", "max us", "GFLOP/s",
-               "GB/s", "fract", "peak MB");
+        printf("%-32s %2s  %10s %10s %10s %8s %8s %5s %7s\n", "workload", "th", "median us",
+               "min us", "max us", "GFLOP/s", "GB/s", "fract", "peak MB");
     for (int threads = first;; threads = last) {
-        Bench b = { .threads = o->once ? 1 : threads, .reps = (int)o->reps, .once = o->once, .data = o->data };
+        Bench b = { .threads = o->once ? 1 : threads,
+                    .reps = (int)o->reps,
+                    .once = o->once,
+                    .data = o->data };
         for (const Workload *const *table = bench_tables; *table; table++)
             if (!run_table(*table, &b, count, patterns, &all, err)) return false;
         if (threads == last) break;
@@ -330,7 +353,8 @@ int main(int argc, char **argv)
 {
     const CliProgram program = {
         .name = bench_name,
-        .about = "Measures workloads. Those to run are named in front of the options, with * and ? if wanted; else all:\n"
+        .about = "Measures workloads. Those to run are named in front of the options, with * and "
+                 "? if wanted; else all:\n"
                  "    bench 'W2_*' read_64M --threads 1",
         .options = options,
     };

@@ -1,5 +1,6 @@
-/* limits.c - what the machine can do at most: multiply-adds in registers, reading and streaming memory of several
- * sizes, and the time it takes to start and end an OpenMP region. The other workloads are held against these. */
+/* limits.c - what the machine can do at most: multiply-adds in registers, reading and streaming
+ * memory of several sizes, and the time it takes to start and end an OpenMP region. The other
+ * workloads are held against these. */
 #include "core/memory.h"
 #include "tests/bench/bench.h"
 
@@ -9,10 +10,11 @@
 #define TARGET(isa) __attribute__((target(isa)))
 #endif
 
-/* ---- multiply-adds ----------------------------------------------------------------------------------------------- */
+/* ---- multiply-adds -------------------------------------------------------------------------- */
 
-/* A multiply-add takes 4 or 5 cycles and two begin in each: as many chains as that, and some more. The empty statements
- * keep the chains in registers and make the compiler believe that they change. */
+/* A multiply-add takes 4 or 5 cycles and two begin in each: as many chains as that, and some more.
+ * The empty statements keep the chains in registers and make the compiler believe that they
+ * change. */
 enum { CHAINS = 12, FMA_ROUNDS = 100000 };
 #define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define KEEP(class) \
@@ -87,11 +89,12 @@ static bool run_fma(const Bench *b, const Workload *w, Result *r, Error *err)
     return true;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
+/* ---- memory --------------------------------------------------------------------------------- */
 
-/* Each instruction set has vectors of its own width, of gcc's and clang's making: wider ones would go through memory.
- * sum: eight sums, so that additions do not wait for each other, and four places at a time, as more of the processor's
- * prefetchers then work. triad: a = b + c / 2, as in McCalpin's STREAM. */
+/* Each instruction set has vectors of its own width, of gcc's and clang's making: wider ones would
+ * go through memory. sum: eight sums, so that additions do not wait for each other, and four
+ * places at a time, as more of the processor's prefetchers then work. triad: a = b + c / 2, as in
+ * McCalpin's STREAM. */
 enum { UNIT = 128 }; /* floats: eight of the widest vectors */
 #define FOR_ISA(isa, target, width) \
     target static float sum_##isa(float *x, int64_t n) \
@@ -160,7 +163,8 @@ static bool run_memory(const Bench *b, const Workload *w, Result *r, Error *err)
     Memory m = { .part = part, .threads = b->threads, .walk = walk_of(triad) };
     m.passes = bytes < 16 << 20 ? (16 << 20) / bytes : 1;
     m.data = lk_mem_alloc((size_t)bytes);
-    if (!m.data) return lk_error_set(err, LK_EMEMORY, "no memory for %lld bytes", (long long)bytes);
+    if (!m.data)
+        return lk_error_set(err, LK_EMEMORY, "no memory for %lld bytes", (long long)bytes);
 #pragma omp parallel for schedule(static, 1)
     for (int i = 0; i < b->threads; i++)
         for (int64_t j = 0; j < part; j++) m.data[i * part + j] = 1e-3f;
@@ -172,7 +176,7 @@ static bool run_memory(const Bench *b, const Workload *w, Result *r, Error *err)
     return true;
 }
 
-/* ---- threads ----------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 static void empty_region(void *state)
 {
@@ -189,16 +193,36 @@ static bool run_region(const Bench *b, const Workload *w, Result *r, Error *err)
     return true;
 }
 
-#define READ(name, kib) { "read_" name, "reading " name " bytes again and again", run_memory, LIMIT_READ, { kib }, 0 }
-#define TRIAD(name, kib) { "triad_" name, "a = b + c / 2, " name " bytes together", run_memory, NO_LIMIT, { kib }, 0 }
+#define READ(name, kib) \
+    { \
+        "read_" name, "reading " name " bytes again and again", run_memory, LIMIT_READ, { kib }, \
+            0 \
+    }
+#define TRIAD(name, kib) \
+    { \
+        "triad_" name, "a = b + c / 2, " name " bytes together", run_memory, NO_LIMIT, { kib }, 0 \
+    }
 
 const Workload bench_limits[] = {
     { "fma_avx512", "multiply-adds in registers, AVX-512", run_fma, LIMIT_FMA, { 0 }, 512 },
     { "fma_avx2", "multiply-adds in registers, AVX2", run_fma, LIMIT_FMA, { 0 }, 256 },
-    { "fma_sse", "multiplications and additions in registers, SSE2", run_fma, LIMIT_FMA, { 0 }, 128 },
-    READ("16K", 16), READ("256K", 256), READ("1M", 1 << 10), READ("4M", 4 << 10), READ("16M", 16 << 10), READ("32M", 32 << 10),
-    READ("64M", 64 << 10), READ("256M", 256 << 10),
-    TRIAD("1M", 1 << 10), TRIAD("16M", 16 << 10), TRIAD("256M", 256 << 10),
+    { "fma_sse",
+      "multiplications and additions in registers, SSE2",
+      run_fma,
+      LIMIT_FMA,
+      { 0 },
+      128 },
+    READ("16K", 16),
+    READ("256K", 256),
+    READ("1M", 1 << 10),
+    READ("4M", 4 << 10),
+    READ("16M", 16 << 10),
+    READ("32M", 32 << 10),
+    READ("64M", 64 << 10),
+    READ("256M", 256 << 10),
+    TRIAD("1M", 1 << 10),
+    TRIAD("16M", 16 << 10),
+    TRIAD("256M", 256 << 10),
     { "omp_region", "starting and ending an OpenMP region", run_region, NO_LIMIT, { 0 }, 0 },
     { .name = NULL },
 };

@@ -4,8 +4,10 @@
 #include "tests/bench/bench.h"
 
 const char *const bench_name = "bench";
-const Workload *const bench_tables[] = { bench_limits,      bench_matmul,    bench_training,
-                                         bench_transformer, bench_tokenizer, bench_programs, NULL };
+const Workload *const bench_tables[] = {
+    bench_limits,   bench_matmul, bench_training, bench_transformer, bench_tokenizer,
+    bench_programs, NULL
+};
 
 typedef struct Sizes {
     int64_t m, n, k;
@@ -29,12 +31,11 @@ void bench_product(const Product *p)
     Sizes s = sizes_of(p);
     Mat x = { p->x, p->in, 1 }, w = { p->w, p->in, 1 }, y = { p->y, p->out, 1 };
     Mat w_t = { p->w, 1, p->in }, y_t = { p->y, 1, p->out };
-    if (p->pass == FORWARD) lk_gemm(LK_F32, s.m, s.n, s.k, x, w_t, false, p->y, p->out, p->workspace);
+    if (p->pass == FORWARD)
+        lk_gemm(LK_F32, s.m, s.n, s.k, x, w_t, false, p->y, p->out, p->workspace);
     if (p->pass == GRAD_X) lk_gemm(LK_F32, s.m, s.n, s.k, y, w, false, p->x, p->in, p->workspace);
-    if (p->pass == GRAD_W) lk_gemm(LK_F32, s.m, s.n, s.k, y_t, x, false, p->w, p->in, p->workspace);
+    if (p->pass == GRAD_W)
+        lk_gemm(LK_F32, s.m, s.n, s.k, y_t, x, false, p->w, p->in, p->workspace);
 }
 
-void bench_product_threads(int n)
-{
-    lk_set_num_threads(n);
-}
+void bench_product_threads(int n) { lk_set_num_threads(n); }

@@ -1,8 +1,10 @@
-/* training.c - steps and evaluations written as a user would write them: W1, W2, W3, W5, W6, and the cost of an operation.
+/* training.c - steps and evaluations written as a user would write them: W1, W2, W3, W5, W6, and
+ * the cost of an operation.
  *
- * The images are MNIST's 10,000 test images (--data, or the usual places), else as many rendered digits. Speed does not
- * depend on which, except that Adam's moments of units that died fade into denormal numbers, slow on some processors,
- * after some 700 steps: the steps of a measurement are few enough to stay clear of that, as the peer's are. */
+ * The images are MNIST's 10,000 test images (--data, or the usual places), else as many rendered
+ * digits. Speed does not depend on which, except that Adam's moments of units that died fade into
+ * denormal numbers, slow on some processors, after some 700 steps: the steps of a measurement are
+ * few enough to stay clear of that, as the peer's are. */
 #include <stdlib.h>
 
 #include "core/ops.h"
@@ -55,9 +57,10 @@ static bool task_end(Task *k, Error *err)
     return ok && err->code == LK_OK;
 }
 
-/* ---- networks ---------------------------------------------------------------------------------------------------- */
+/* ---- networks ------------------------------------------------------------------------------- */
 
-/* Linear, ReLU, Linear, …, Linear; size[0] is the batch, then come the widths of the layers behind the input. */
+/* Linear, ReLU, Linear, …, Linear; size[0] is the batch, then come the widths of the layers behind
+ * the input. */
 static Module *net_new(const Workload *w, Rng *rng, Error *err)
 {
     Module *modules[2 * LAYERS_MAX];
@@ -66,7 +69,8 @@ static Module *net_new(const Workload *w, Rng *rng, Error *err)
     for (int i = 1; i <= LAYERS_MAX && w->size[i] > 0; i++) {
         if (i > 1) modules[count++] = lk_relu_new(err);
         modules[count] = lk_linear_new(in, w->size[i], true, rng, err);
-        if (w->kind == LORA_MERGED) modules[count] = lk_linear_with_lora_merged_new(modules[count], 4, 8.0, rng, err);
+        if (w->kind == LORA_MERGED)
+            modules[count] = lk_linear_with_lora_merged_new(modules[count], 4, 8.0, rng, err);
         count++;
         in = w->size[i];
     }
@@ -89,13 +93,14 @@ static bool load_images(const Bench *b, Task *k, int64_t batch, bool shuffle, Er
     if (!b->once && cli_find(b->data, "mnist", lk_mnist_exists, folder, err))
         k->images = lk_mnist_new(folder, false, LK_MNIST_NORMALIZE, err);
     else if (err->code == LK_OK)
-        k->images = lk_rendered_digits_new(b->once ? FEW_IMAGES : IMAGES, 1, LK_MNIST_NORMALIZE, err);
+        k->images =
+            lk_rendered_digits_new(b->once ? FEW_IMAGES : IMAGES, 1, LK_MNIST_NORMALIZE, err);
     k->loader = k->images ? lk_loader_new(k->images, batch, shuffle, &k->rng, err) : NULL;
     if (k->loader) lk_loader_begin(k->loader);
     return k->loader;
 }
 
-/* ---- a training step --------------------------------------------------------------------------------------------- */
+/* ---- a training step ------------------------------------------------------------------------ */
 
 static Tensor *logits_of(Task *k, const Batch *b)
 {
@@ -113,14 +118,15 @@ static void train_step(void *state)
     lk_tape_reset(k->t);
 }
 
-/* What a step cannot do without. Each weight is used once in forward, for dx (not in the first layer) and for dW (not
- * when it is frozen), and must be read for the first two; Adam reads and writes it and two moments, while its gradient
- * need not be stored. */
+/* What a step cannot do without. Each weight is used once in forward, for dx (not in the first
+ * layer) and for dW (not when it is frozen), and must be read for the first two; Adam reads and
+ * writes it and two moments, while its gradient need not be stored. */
 static void step_limits(const Workload *w, Result *r)
 {
     double batch = (double)w->size[0], in = PIXELS;
     for (int i = 1; i <= LAYERS_MAX && w->size[i] > 0; i++) {
-        double weights = in * (double)w->size[i], uses = (i > 1 ? 2.0 : 1.0), trained = w->kind == FULL ? 1.0 : 0.0;
+        double weights = in * (double)w->size[i], uses = (i > 1 ? 2.0 : 1.0),
+               trained = w->kind == FULL ? 1.0 : 0.0;
         r->flops += 2.0 * batch * weights * (uses + trained);
         r->bytes += 4.0 * weights * (uses + 6.0 * trained);
         r->working_set += 4.0 * weights * (1.0 + 2.0 * trained);
@@ -140,7 +146,7 @@ static bool run_step(const Bench *b, const Workload *w, Result *r, Error *err)
     return task_end(&k, err);
 }
 
-/* ---- an evaluation ----------------------------------------------------------------------------------------------- */
+/* ---- an evaluation -------------------------------------------------------------------------- */
 
 static void evaluate(void *state)
 {
@@ -158,7 +164,8 @@ static bool run_evaluation(const Bench *b, const Workload *w, Result *r, Error *
     Task k;
     if (task_begin(&k, err) && load_images(b, &k, w->size[0], false, err)) {
         k.net = net_new(w, &k.rng, err);
-        double weights = (double)(PIXELS * w->size[1] + w->size[1] * w->size[2] + w->size[2] * w->size[3]);
+        double weights =
+            (double)(PIXELS * w->size[1] + w->size[1] * w->size[2] + w->size[2] * w->size[3]);
         r->flops = 2.0 * weights * (double)k.images->count;
         r->bytes = 4.0 * weights * (double)lk_loader_len(k.loader);
         r->working_set = 4.0 * weights;
@@ -171,7 +178,7 @@ static bool run_evaluation(const Bench *b, const Workload *w, Result *r, Error *
     return task_end(&k, err);
 }
 
-/* ---- Adam, and one operation ------------------------------------------------------------------------------------- */
+/* ---- Adam, and one operation ---------------------------------------------------------------- */
 
 static void adam_step(void *state)
 {
@@ -188,7 +195,8 @@ static bool run_adam(const Bench *b, const Workload *w, Result *r, Error *err)
         Tensor *sum = k.net ? lk_scalar(k.t, LK_F32, 0.0) : NULL;
         if (k.net)
             for (ParamIter it = lk_params(k.net); lk_params_next(&it);)
-                sum = lk_add(k.t, sum, lk_sum(k.t, lk_mul(k.t, it.tensor, it.tensor), LK_ALL, false));
+                sum = lk_add(k.t, sum,
+                             lk_sum(k.t, lk_mul(k.t, it.tensor, it.tensor), LK_ALL, false));
         double count = k.net ? (double)lk_count_parameters(k.net) : 0.0;
         r->bytes = 28.0 * count; /* p, m, v read and written, g read */
         r->working_set = 16.0 * count;
@@ -224,17 +232,65 @@ static bool run_chain(const Bench *b, const Workload *w, Result *r, Error *err)
 }
 
 const Workload bench_training[] = {
-    { "W1_full", "784-128-64-10, batch 64: step of all parameters", run_step, NO_LIMIT, { 64, 128, 64, 10 }, FULL },
-    { "W1_lora", "the same net, LoRA in merged form, rank 4", run_step, NO_LIMIT, { 64, 128, 64, 10 }, LORA_MERGED },
-    { "W2_full", "784-1000-2000-10, batch 10: step of all parameters", run_step, NO_LIMIT, { 10, 1000, 2000, 10 }, FULL },
-    { "W2_lora", "the same net, parametrized LoRA, rank 1", run_step, NO_LIMIT, { 10, 1000, 2000, 10 }, LORA_PARAMETRIZED },
-    { "W3_full", "784-1000-1500-1300-10, batch 10: step of all parameters", run_step, NO_LIMIT,
-      { 10, 1000, 1500, 1300, 10 }, FULL },
-    { "W3_lora", "the same net, parametrized LoRA, rank 1", run_step, NO_LIMIT, { 10, 1000, 1500, 1300, 10 },
+    { "W1_full",
+      "784-128-64-10, batch 64: step of all parameters",
+      run_step,
+      NO_LIMIT,
+      { 64, 128, 64, 10 },
+      FULL },
+    { "W1_lora",
+      "the same net, LoRA in merged form, rank 4",
+      run_step,
+      NO_LIMIT,
+      { 64, 128, 64, 10 },
+      LORA_MERGED },
+    { "W2_full",
+      "784-1000-2000-10, batch 10: step of all parameters",
+      run_step,
+      NO_LIMIT,
+      { 10, 1000, 2000, 10 },
+      FULL },
+    { "W2_lora",
+      "the same net, parametrized LoRA, rank 1",
+      run_step,
+      NO_LIMIT,
+      { 10, 1000, 2000, 10 },
       LORA_PARAMETRIZED },
-    { "W5_base", "W2's net on 10,000 images, batch 10", run_evaluation, NO_LIMIT, { 10, 1000, 2000, 10 }, EVALUATE },
-    { "W5_lora", "the same with LoRA on", run_evaluation, NO_LIMIT, { 10, 1000, 2000, 10 }, EVALUATE_LORA },
-    { "W6_adam", "Adam alone on the 2.8 million parameters of W2", run_adam, NO_LIMIT, { 10, 1000, 2000, 10 }, FULL },
-    { "op", "one recorded operation on one element, forward and backward", run_chain, NO_LIMIT, { 0 }, 0 },
+    { "W3_full",
+      "784-1000-1500-1300-10, batch 10: step of all parameters",
+      run_step,
+      NO_LIMIT,
+      { 10, 1000, 1500, 1300, 10 },
+      FULL },
+    { "W3_lora",
+      "the same net, parametrized LoRA, rank 1",
+      run_step,
+      NO_LIMIT,
+      { 10, 1000, 1500, 1300, 10 },
+      LORA_PARAMETRIZED },
+    { "W5_base",
+      "W2's net on 10,000 images, batch 10",
+      run_evaluation,
+      NO_LIMIT,
+      { 10, 1000, 2000, 10 },
+      EVALUATE },
+    { "W5_lora",
+      "the same with LoRA on",
+      run_evaluation,
+      NO_LIMIT,
+      { 10, 1000, 2000, 10 },
+      EVALUATE_LORA },
+    { "W6_adam",
+      "Adam alone on the 2.8 million parameters of W2",
+      run_adam,
+      NO_LIMIT,
+      { 10, 1000, 2000, 10 },
+      FULL },
+    { "op",
+      "one recorded operation on one element, forward and backward",
+      run_chain,
+      NO_LIMIT,
+      { 0 },
+      0 },
     { .name = NULL },
 };

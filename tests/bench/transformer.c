@@ -1,5 +1,5 @@
-/* transformer.c - W4: steps and inference of RoBERTa-base (125 million parameters) with random weights, 32 sentences of
- * 32 tokens, as examples/roberta_sst2.c makes them. */
+/* transformer.c - W4: steps and inference of RoBERTa-base (125 million parameters) with random
+ * weights, 32 sentences of 32 tokens, as examples/roberta_sst2.c makes them. */
 #include <stdlib.h>
 
 #include "core/ops.h"
@@ -37,14 +37,17 @@ static void infer(void *state)
     lk_tape_reset(k->t);
 }
 
-/* The layers' products: forward, dx, and dW where weights are trained. Of the last layer only k and v need all tokens;
- * below the first one dx is not needed while the embeddings are frozen. */
+/* The layers' products: forward, dx, and dW where weights are trained. Of the last layer only k
+ * and v need all tokens; below the first one dx is not needed while the embeddings are frozen. */
 static double flops_of(Kind kind)
 {
     const RobertaConfig *c = &roberta_base;
-    double width = (double)c->hidden_size, wide = (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
-    double square = width * width, weights = 4.0 * square + 2.0 * width * wide, attention = 2.0 * TOKENS * width;
-    double forward = (layers - 1.0) * (weights + attention) + 2.0 * square + (weights - 2.0 * square + attention) / TOKENS;
+    double width = (double)c->hidden_size, wide = (double)c->intermediate_size,
+           layers = (double)c->num_hidden_layers;
+    double square = width * width, weights = 4.0 * square + 2.0 * width * wide,
+           attention = 2.0 * TOKENS * width;
+    double forward = (layers - 1.0) * (weights + attention) + 2.0 * square +
+                     (weights - 2.0 * square + attention) / TOKENS;
     double lora = 8.0 * layers * (8.0 * width + 2.0 * (width + wide)), multiply_adds = forward;
     if (kind == LORA) multiply_adds = 2.0 * forward - 3.0 * square + 3.0 * lora;
     if (kind == FULL) multiply_adds = 3.0 * forward;
@@ -58,7 +61,8 @@ static bool prepare(Task *k, Kind kind, Error *err)
     k->t = lk_tape_new(err);
     if (!k->t) return false;
     lk_tape_on_error(k->t, NULL, NULL);
-    k->ids = lk_clone(lk_randint(k->t, &rng, 5, roberta_base.vocab_size, LK_SHAPE(SENTENCES, TOKENS)), err);
+    k->ids = lk_clone(
+        lk_randint(k->t, &rng, 5, roberta_base.vocab_size, LK_SHAPE(SENTENCES, TOKENS)), err);
     k->labels = lk_clone(lk_randint(k->t, &rng, 0, 2, LK_SHAPE(SENTENCES)), err);
     k->model = k->labels ? roberta_classifier_new(&roberta_base, err) : NULL;
     if (!k->model || !roberta_fill(k->model, &rng, err)) return false;
@@ -93,7 +97,12 @@ static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
 }
 
 const Workload bench_transformer[] = {
-    { "W4_lora", "RoBERTa-base, 32 x 32 tokens: LoRA step, rank 8 on all 74 Linears", run, NO_LIMIT, { 0 }, LORA },
+    { "W4_lora",
+      "RoBERTa-base, 32 x 32 tokens: LoRA step, rank 8 on all 74 Linears",
+      run,
+      NO_LIMIT,
+      { 0 },
+      LORA },
     { "W4_full", "the same: step of all parameters", run, NO_LIMIT, { 0 }, FULL },
     { "W4_infer", "the same: logits, no gradients", run, NO_LIMIT, { 0 }, INFERENCE },
     { .name = NULL },

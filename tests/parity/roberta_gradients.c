@@ -3,9 +3,9 @@
  *
  *     roberta_gradients FOLDER RANK ALPHA
  *
- * Reads config.json, model.safetensors (the names of a model with LoRA on every Linear) and batch.safetensors (ids
- * and labels) from the folder and writes result.safetensors: logits, loss and, under its name, the gradient of every
- * A and B. */
+ * Reads config.json, model.safetensors (the names of a model with LoRA on every Linear) and
+ * batch.safetensors (ids and labels) from the folder and writes result.safetensors: logits, loss
+ * and, under its name, the gradient of every A and B. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +21,8 @@ static Tensor *read_tensor(SafeTensors *file, const char *name, Error *err)
     return entry ? lk_safetensors_read_new(file, entry, err) : NULL;
 }
 
-static bool write_result(const char *folder, Module *model, Tensor *logits, Tensor *loss, Error *err)
+static bool write_result(const char *folder, Module *model, Tensor *logits, Tensor *loss,
+                         Error *err)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/result.safetensors", folder);
@@ -29,13 +30,15 @@ static bool write_result(const char *folder, Module *model, Tensor *logits, Tens
     bool ok = result && lk_state_dict_add(result, "logits", lk_clone(logits, err), err) &&
               lk_state_dict_add(result, "loss", lk_clone(loss, err), err);
     for (ParamIter it = lk_params(model); ok && lk_params_next(&it);)
-        if (lk_grad(it.tensor)) ok = lk_state_dict_add(result, it.name, lk_clone(lk_grad(it.tensor), err), err);
+        if (lk_grad(it.tensor))
+            ok = lk_state_dict_add(result, it.name, lk_clone(lk_grad(it.tensor), err), err);
     ok = ok && lk_save_safetensors(result, NULL, path, err);
     lk_state_dict_free(result);
     return ok;
 }
 
-static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module **model, Error *err)
+static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module **model,
+                Error *err)
 {
     char path[4096];
     Rng rng;
@@ -55,8 +58,10 @@ static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module 
     bool ok = labels;
     if (ok) {
         lk_eval(*model);
-        Tensor *logits = roberta_logits(t, *model, ids, NULL), *loss = lk_cross_entropy(t, logits, labels);
-        ok = lk_backward(t, loss) || lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        Tensor *logits = roberta_logits(t, *model, ids, NULL),
+               *loss = lk_cross_entropy(t, logits, labels);
+        ok = lk_backward(t, loss) ||
+             lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
         ok = ok && write_result(folder, *model, logits, loss, err);
     }
     lk_free(labels);
@@ -74,7 +79,8 @@ int main(int argc, char **argv)
     }
     Module *model = NULL;
     Tape *t = lk_tape_new(&err);
-    bool ok = t && run(argv[1], strtoll(argv[2], NULL, 10), strtod(argv[3], NULL), t, &model, &err);
+    bool ok =
+        t && run(argv[1], strtoll(argv[2], NULL, 10), strtod(argv[3], NULL), t, &model, &err);
     if (!ok) fprintf(stderr, "roberta_gradients: %s\n", err.message);
     lk_tape_free(t);
     lk_free(model);

@@ -1,5 +1,6 @@
-/* small_roberta.h - for the tests of the programs of RoBERTa: a model of two layers of 16 with the tokenizer of
- * tests/fixtures, and sentences in which what is good is good and what is bad is bad: even such a model learns it. */
+/* small_roberta.h - for the tests of the programs of RoBERTa: a model of two layers of 16 with the
+ * tokenizer of tests/fixtures, and sentences in which what is good is good and what is bad is bad:
+ * even such a model learns it. */
 #ifndef SMALL_ROBERTA_H
 #define SMALL_ROBERTA_H
 
@@ -21,7 +22,8 @@ static inline void write_sentences(const char *name, int count)
 {
     static const char *const words[2][5] = { { "bad", "awful", "dull", "worst", "boring" },
                                              { "good", "great", "fine", "best", "moving" } };
-    static const char *const rest[] = { "the film is", "a plot so", "this is one of the", "it was" };
+    static const char *const rest[] = { "the film is", "a plot so", "this is one of the",
+                                        "it was" };
     char path[1200];
     print_to(path, sizeof path, "%s/sst2/%s", root, name);
     FILE *f = fopen(path, "wb");
@@ -29,15 +31,18 @@ static inline void write_sentences(const char *name, int count)
     fputs("sentence\tlabel\n", f);
     for (int i = 0; i < count; i++) {
         int label = (i * 7 / 3) % 2;
-        fprintf(f, "%s %s %s \t%d\n", rest[i % 4], words[label][i % 5], i % 3 ? "and well made" : "", label);
+        fprintf(f, "%s %s %s \t%d\n", rest[i % 4], words[label][i % 5],
+                i % 3 ? "and well made" : "", label);
     }
     check(fclose(f) == 0);
 }
 
 static const char config[] =
-    "{\"vocab_size\": 684, \"hidden_size\": 16, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+    "{\"vocab_size\": 684, \"hidden_size\": 16, \"num_hidden_layers\": 2, "
+    "\"num_attention_heads\": 2,"
     " \"intermediate_size\": 32, \"max_position_embeddings\": 40, \"pad_token_id\": null,"
-    " \"hidden_dropout_prob\": 0.0, \"attention_probs_dropout_prob\": 0.0, \"initializer_range\": 0.2}\n";
+    " \"hidden_dropout_prob\": 0.0, \"attention_probs_dropout_prob\": 0.0, \"initializer_range\": "
+    "0.2}\n";
 
 /* root/sst2/, and a model without weights. */
 static inline void prepare(void)
@@ -62,8 +67,10 @@ static inline void prepare(void)
 /* roberta_sst2 on these, with more options. */
 static inline Output sst2(const char *more)
 {
-    return run_program("./roberta_sst2 --model '%s' --data '%s' --output '%s' --threads 1 --max-length 38 "
-                       "--batch-size 16 %s", model, root, output, more);
+    return run_program(
+        "./roberta_sst2 --model '%s' --data '%s' --output '%s' --threads 1 --max-length 38 "
+        "--batch-size 16 %s",
+        model, root, output, more);
 }
 
 static inline Output sst2_ok(const char *more)

@@ -1,8 +1,10 @@
-/* test_digits_lora.c - digit9 and weak_digits begin with PyTorch's numbers: losses of both trainings, LoRA's gradients.
+/* test_digits_lora.c - digit9 and weak_digits begin with PyTorch's numbers: losses of both
+ * trainings, LoRA's gradients.
  *
- * On numbers drawn from the stream itself always; on MNIST, in the notebooks' order of draws, where the real files lie
- * beside the source tree or in $LORIKEET_DATA. What exactly was run: tests/fixtures/make_digits_lora.py. The programs
- * as their users see them: test_digits_programs.c. */
+ * On numbers drawn from the stream itself always; on MNIST, in the notebooks' order of draws,
+ * where the real files lie beside the source tree or in $LORIKEET_DATA. What exactly was run:
+ * tests/fixtures/make_digits_lora.py. The programs as their users see them:
+ * test_digits_programs.c. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,9 +19,10 @@
 
 enum { STEPS = 50, FEW_STEPS = 10, BATCH = 10, SUMMARY = 5 };
 #define F64_TOLERANCE 1e-9
-#define F32_TOLERANCE 2e-4 /* make_digits_lora.py says why it cannot be less, and why only 10 losses */
+#define F32_TOLERANCE \
+    2e-4 /* make_digits_lora.py says why it cannot be less, and why only 10 losses */
 
-/* ---- what is run ------------------------------------------------------------------------------------------------- */
+/* ---- what is run ---------------------------------------------------------------------------- */
 
 typedef struct Notebook {
     Module *(*net_new)(Rng *rng, Error *err);
@@ -54,9 +57,10 @@ static void next_batch(Parity *p, DataLoader *loader, Tensor **x, Tensor **y)
     }
 }
 
-/* Adam 1e-3 over what is trainable; each loss is compared. The gradients of the last batch stay. */
-static void check_training(Parity *p, DataLoader *loader, const char *what, int steps, const double *expected,
-                           double tolerance)
+/* Adam 1e-3 over what is trainable; each loss is compared. The gradients of the last batch
+ * stay. */
+static void check_training(Parity *p, DataLoader *loader, const char *what, int steps,
+                           const double *expected, double tolerance)
 {
     Error err = { 0 };
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(p->net, &err), 1e-3, &err);
@@ -67,10 +71,12 @@ static void check_training(Parity *p, DataLoader *loader, const char *what, int 
         next_batch(p, loader, &x, &y);
         Tensor *loss = lk_cross_entropy(p->t, lk_forward(p->t, p->net, x), y);
         lk_optimizer_zero_grad(opt);
-        check(lk_backward(p->t, loss) && lk_step(opt, &err), "%s%s", lk_tape_error(p->t)->message, err.message);
+        check(lk_backward(p->t, loss) && lk_step(opt, &err), "%s%s", lk_tape_error(p->t)->message,
+              err.message);
         double got = lk_item(loss);
-        check(fabs(got - expected[i]) <= tolerance, "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g",
-              what, p->seed, i, got, expected[i], got - expected[i]);
+        check(fabs(got - expected[i]) <= tolerance,
+              "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g", what, p->seed,
+              i, got, expected[i], got - expected[i]);
         lk_tape_reset(p->t);
     }
     lk_optimizer_free(opt);
@@ -102,7 +108,7 @@ static void end(Parity *p)
     lk_tape_free(p->t);
 }
 
-/* ---- comparisons ------------------------------------------------------------------------------------------------- */
+/* ---- comparisons ---------------------------------------------------------------------------- */
 
 static void check_base(Parity *p, int seed, const double *f64, const double *f32)
 {
@@ -115,7 +121,8 @@ static void check_base(Parity *p, int seed, const double *f64, const double *f32
 }
 
 /* 2-norm, a weighted sum, the first, the middle and the last element. */
-static void check_gradient(Parity *p, const char *layer, const char *name, const Tensor *x, const double *expected)
+static void check_gradient(Parity *p, const char *layer, const char *name, const Tensor *x,
+                           const double *expected)
 {
     const Tensor *grad = lk_grad(x);
     check(grad && grad->dtype == LK_F64, "%s of %s has no gradient in float64", name, layer);
@@ -129,8 +136,8 @@ static void check_gradient(Parity *p, const char *layer, const char *name, const
     double got[SUMMARY] = { sqrt(squares), sum, g[0], g[n / 2], g[n - 1] };
     for (int i = 0; i < SUMMARY; i++)
         check(fabs(got[i] - expected[i]) <= F64_TOLERANCE * (1.0 + fabs(expected[i])),
-              "seed %d, gradient of %s of %s, figure %d: %.17g, PyTorch %.17g", p->seed, name, layer, i, got[i],
-              expected[i]);
+              "seed %d, gradient of %s of %s, figure %d: %.17g, PyTorch %.17g", p->seed, name,
+              layer, i, got[i], expected[i]);
     check(expected[0] > 1e-6, "a gradient that is nearly 0 proves nothing");
 }
 
@@ -143,20 +150,23 @@ static void draw_pass(DataLoader *loader)
     check(lk_loader_next(loader, &b));
 }
 
-static void check_lora(Parity *p, int seed, const double *losses, const double *gradients, const double *first_A)
+static void check_lora(Parity *p, int seed, const double *losses, const double *gradients,
+                       const double *first_A)
 {
     Error err = { 0 };
     Rng generator;
     begin(p, seed, LK_F32);
     draw_pass(p->train);
     draw_pass(p->test);
-    check(lk_add_lora(p->net, &(LoRAConfig){ .rank = 1, .alpha = 1.0 }, &p->rng, &err) == p->notebook->layers, "%s",
-          err.message);
+    check(lk_add_lora(p->net, &(LoRAConfig){ .rank = 1, .alpha = 1.0 }, &p->rng, &err) ==
+              p->notebook->layers,
+          "%s", err.message);
     int layer = 0;
     for (AdapterIter it = lk_adapters(p->net); lk_adapters_next(&it); layer++) {
         double got = lk_at(it.lora->lora_A, LK_INDEX(0, 0));
-        check(fabs(got - first_A[layer]) <= 1e-6, "seed %d, %s: lora_A[0, 0] is %.9g, PyTorch's %.9g", seed, it.name,
-              got, first_A[layer]);
+        check(fabs(got - first_A[layer]) <= 1e-6,
+              "seed %d, %s: lora_A[0, 0] is %.9g, PyTorch's %.9g", seed, it.name, got,
+              first_A[layer]);
     }
     check(lk_module_to(p->net, LK_F64, &err), "%s", err.message);
     lk_manual_seed(&generator, 1000 + (uint64_t)seed);
@@ -177,13 +187,14 @@ static void check_lora(Parity *p, int seed, const double *losses, const double *
     end(p);
 }
 
-/* ---- without data ------------------------------------------------------------------------------------------------ */
+/* ---- without data --------------------------------------------------------------------------- */
 
 Test(digits_lora, rich_boy_net_from_the_stream)
 {
     Parity p = { .notebook = &rich_boy };
     check_base(&p, 0, stream_rich_boy_net_base_f64[0], stream_rich_boy_net_base_f32[0]);
-    check_lora(&p, 0, stream_rich_boy_net_lora[0], stream_rich_boy_net_gradients[0], stream_rich_boy_net_first_A[0]);
+    check_lora(&p, 0, stream_rich_boy_net_lora[0], stream_rich_boy_net_gradients[0],
+               stream_rich_boy_net_first_A[0]);
 }
 
 Test(digits_lora, neural_network_from_the_stream)
@@ -194,7 +205,7 @@ Test(digits_lora, neural_network_from_the_stream)
                stream_neural_network_first_A[0]);
 }
 
-/* ---- on MNIST ---------------------------------------------------------------------------------------------------- */
+/* ---- on MNIST ------------------------------------------------------------------------------- */
 
 /* Loads MNIST, if a folder has it: else the tests above, which need no files, are all. */
 static bool load_mnist(Parity *p)
@@ -209,7 +220,8 @@ static bool load_mnist(Parity *p)
         p->train_set = lk_mnist_new(folder, true, LK_MNIST_NORMALIZE, &err);
         p->test_set = lk_mnist_new(folder, false, LK_MNIST_NORMALIZE, &err);
         check_no_error(&err);
-        p->chosen_set = lk_filter_classes_new(p->train_set, p->notebook->digit_count, p->notebook->digits, &err);
+        p->chosen_set = lk_filter_classes_new(p->train_set, p->notebook->digit_count,
+                                              p->notebook->digits, &err);
         check_no_error(&err);
         return true;
     }
@@ -232,7 +244,8 @@ Test(digits_lora, rich_boy_net_on_mnist)
     check(p.chosen_set->count == 5949);
     for (int s = 0; s < SEEDS; s++) {
         check_base(&p, s, mnist_rich_boy_net_base_f64[s], mnist_rich_boy_net_base_f32[s]);
-        check_lora(&p, s, mnist_rich_boy_net_lora[s], mnist_rich_boy_net_gradients[s], mnist_rich_boy_net_first_A[s]);
+        check_lora(&p, s, mnist_rich_boy_net_lora[s], mnist_rich_boy_net_gradients[s],
+                   mnist_rich_boy_net_first_A[s]);
     }
     free_mnist(&p);
 }

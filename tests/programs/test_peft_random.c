@@ -26,7 +26,7 @@ int fsync(int file)
 
 #ifdef LK_HAVE_JANSSON
 
-/* ---- random nets --------------------------------------------------------------------------------------------------- */
+/* ---- random nets ---------------------------------------------------------------------------- */
 
 /* A pair of modules whose names are no words. */
 typedef struct Pair {
@@ -99,7 +99,7 @@ static Module *random_net(int seed, bool *tied)
     return net;
 }
 
-/* ---- random adapters ----------------------------------------------------------------------------------------------- */
+/* ---- random adapters ------------------------------------------------------------------------ */
 
 static double random_alpha(Rng *rng)
 {
@@ -146,8 +146,8 @@ static bool can_be_saved(Module *net, const char *path)
     return true;
 }
 
-/* The modules that are adapted, and those that are saved whole: random, but at least one Linear outside of that
- * is adapted. */
+/* The modules that are adapted, and those that are saved whole: random, but at least one Linear
+ * outside of that is adapted. */
 typedef struct Choice {
     bool mixed; /* forms differ */
     PeftForm form;
@@ -183,7 +183,7 @@ static Choice adapt_some(Module *net, int seed, bool tied)
     return c;
 }
 
-/* ---- the same adapters, the same function -------------------------------------------------------------------------- */
+/* ---- the same adapters, the same function --------------------------------------------------- */
 
 typedef struct Adapter {
     Tensor A, B; /* (r, in), (out, r) */
@@ -246,8 +246,8 @@ static bool same_function(Module *net, Module *other, int seed)
     return finite;
 }
 
-/* Writes the answers of tests/parity/peft_rule.py: "adapter NAME RANK SCALE", "linear NAME", "saved
- * NAME", "other NAME". */
+/* Writes the answers of tests/parity/peft_rule.py: "adapter NAME RANK SCALE", "linear NAME",
+ * "saved NAME", "other NAME". */
 static void write_expected(Module *net, const Choice *c, const char *folder)
 {
     char path[PATH_MAX + 16];
@@ -335,9 +335,6 @@ Test(peft_random, part_4, .timeout = 300) { check_part(4); }
 
 #else
 
-Test(peft_random, without_jansson)
-{
-    check(NETS > PARTS && WIDTH && LINEARS_MAX);
-}
+Test(peft_random, without_jansson) { check(NETS > PARTS && WIDTH && LINEARS_MAX); }
 
 #endif

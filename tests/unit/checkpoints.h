@@ -1,5 +1,5 @@
-/* checkpoints.h - runs of the toy Trainer that save checkpoints and go on from them; comparisons of
- * two such runs, bit for bit. */
+/* checkpoints.h - runs of the toy Trainer that save checkpoints and go on from them; comparisons
+ * of two such runs, bit for bit. */
 #ifndef CHECKPOINTS_H
 #define CHECKPOINTS_H
 
@@ -22,8 +22,8 @@ static inline void check_same_history(const TrainerHistory *a, const TrainerHist
         for (int k = 0; k < x->count; k++) {
             double u = x->values[k].value, v = y->values[k].value;
             check(strcmp(x->values[k].key, y->values[k].key) == 0);
-            check(is_measured(x->values[k].key) || memcmp(&u, &v, sizeof u) == 0, "step %d, %s: %.17g, not %.17g",
-                  (int)x->step, x->values[k].key, u, v);
+            check(is_measured(x->values[k].key) || memcmp(&u, &v, sizeof u) == 0,
+                  "step %d, %s: %.17g, not %.17g", (int)x->step, x->values[k].key, u, v);
         }
     }
 }
@@ -35,12 +35,14 @@ static inline void check_same_file(const char *folder, const char *other, const 
     print_to(path[1], FOLDER_PATH_MAX, "%s/%s", other, name);
     char *a = read_file(path[0]), *b = read_file(path[1]);
     struct stat info[2];
-    check(stat(path[0], &info[0]) == 0 && stat(path[1], &info[1]) == 0 && info[0].st_size == info[1].st_size);
+    check(stat(path[0], &info[0]) == 0 && stat(path[1], &info[1]) == 0 &&
+          info[0].st_size == info[1].st_size);
     check(memcmp(a, b, (size_t)info[0].st_size) == 0, "%s and %s differ", path[0], path[1]);
     free(a), free(b);
 }
 
-/* The folders "a" and "b" of the test have the same checkpoint: weights, moments, steps, generators. */
+/* The folders "a" and "b" of the test have the same checkpoint: weights, moments, steps,
+ * generators. */
 static inline void check_same_checkpoint(const char *a, const char *b, int64_t step)
 {
     char name[64];
@@ -67,13 +69,14 @@ static inline int count_entries(const char *folder, const char *text)
     int n = 0;
     DIR *d = opendir(folder);
     check(d, "%s", folder);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.' && strstr(e->d_name, text) != NULL;
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.' && strstr(e->d_name, text) != NULL;
     closedir(d);
     return n;
 }
 
-/* With dropout, evaluations in the middle of passes, logs that do not fall on steps where it stops, an accumulation
- * that does not divide a pass. */
+/* With dropout, evaluations in the middle of passes, logs that do not fall on steps where it
+ * stops, an accumulation that does not divide a pass. */
 static const struct ToyRun runs[] = {
     { 3, 0, 1, LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0, 0, NULL, { 0 } },
     { 3, 0, 4, LK_SCHEDULE_COSINE, 1, 0.05, 0.5, 3, 1, 0, NULL, { 0 } },
@@ -104,7 +107,8 @@ static inline int64_t last_checkpoint(const char *folder)
 }
 
 /* Goes on in the folder from the last checkpoint, or from the beginning. */
-static inline void resume(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden, const char *folder)
+static inline void resume(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden,
+                          const char *folder)
 {
     toy_trainer(toy, run, hidden, 0.3);
     toy->tr.args.output_dir = folder;

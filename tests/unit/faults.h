@@ -85,7 +85,7 @@ static inline bool faulty(bool removing)
     return true;
 }
 
-/* ---- libc's functions ---------------------------------------------------------------------- */
+/* ---- libc's functions ----------------------------------------------------------------------- */
 
 int open(const char *path, int flags, ...)
 {
@@ -150,14 +150,8 @@ int unlinkat(int folder, const char *path, int flags)
     return faulty(true) ? -1 : (int)syscall(SYS_unlinkat, folder, path, flags);
 }
 
-int unlink(const char *path)
-{
-    return unlinkat(AT_FDCWD, path, 0);
-}
+int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
 
-int rmdir(const char *path)
-{
-    return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
-}
+int rmdir(const char *path) { return unlinkat(AT_FDCWD, path, AT_REMOVEDIR); }
 
 #endif

@@ -1,4 +1,5 @@
-/* nets.h - the modules of tests/fixtures/make_modules.py in C, and texts to compare with; for the tests of nn. */
+/* nets.h - the modules of tests/fixtures/make_modules.py in C, and texts to compare with; for the
+ * tests of nn. */
 #ifndef NETS_H
 #define NETS_H
 
@@ -10,7 +11,7 @@
 #include "nn/sequential.h"
 #include "tests/check.h"
 
-/* ---- a perceptron of three layers ------------------------------------------------------------------------------ */
+/* ---- a perceptron of three layers ----------------------------------------------------------- */
 
 typedef struct Net {
     Module base;
@@ -21,18 +22,21 @@ static Tensor *net_forward(Tape *t, Module *self, Tensor *x)
 {
     return lk_forward(t, ((Net *)self)->layers, x);
 }
-static const ModuleType net_type = {
-    .name = "Net", .size = sizeof(Net), .forward = net_forward, .fields = LK_FIELDS(LK_CHILD(Net, layers))
-};
+static const ModuleType net_type = { .name = "Net",
+                                     .size = sizeof(Net),
+                                     .forward = net_forward,
+                                     .fields = LK_FIELDS(LK_CHILD(Net, layers)) };
 
-static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64_t out, Rng *rng, Error *err)
+static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64_t out, Rng *rng,
+                              Error *err)
 {
     Net *net = lk_module_new(&net_type, err);
     if (!net) return NULL;
     Module *first = lk_linear_new(in, hidden, true, rng, err);
     Module *second = lk_linear_new(hidden, hidden2, true, rng, err);
     Module *third = lk_linear_new(hidden2, out, true, rng, err);
-    net->layers = lk_sequential_new(LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
+    net->layers = lk_sequential_new(
+        LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
     if (net->layers) return &net->base;
     lk_module_free(&net->base);
     return NULL;
@@ -50,7 +54,7 @@ static inline bool net_add_lora(Module *net, int64_t rank, double alpha, Rng *rn
     return true;
 }
 
-/* ---- a Linear in two wrappers, a weight in two Linears, a parameter declared after a child --------------------- */
+/* ---- a Linear in two wrappers, a weight in two Linears, a parameter declared after a child ---- */
 
 typedef struct Tied {
     Module base;
@@ -65,8 +69,8 @@ typedef struct Tied {
 static const ModuleType tied_type = {
     .name = "Tied",
     .size = sizeof(Tied),
-    .fields = LK_FIELDS(LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain), LK_CHILD(Tied, first), LK_CHILD(Tied, second),
-                        LK_CHILD(Tied, decoder), LK_CHILD(Tied, act)),
+    .fields = LK_FIELDS(LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain), LK_CHILD(Tied, first),
+                        LK_CHILD(Tied, second), LK_CHILD(Tied, decoder), LK_CHILD(Tied, act)),
 };
 
 static inline Module *tied_new(Rng *rng, Error *err)
@@ -94,7 +98,7 @@ static inline Module *tied_new(Rng *rng, Error *err)
     return NULL;
 }
 
-/* ---- gradients and texts --------------------------------------------------------------------------------------- */
+/* ---- gradients and texts -------------------------------------------------------------------- */
 
 /* x.grad = values, as backward would have left it: x owns it. */
 static inline void set_grad(Tensor *x, const Tensor *values)

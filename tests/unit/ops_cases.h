@@ -1,10 +1,12 @@
-/* ops_cases.h - operations against the tables that tests/fixtures/make_ops.py made with PyTorch, and bad calls.
+/* ops_cases.h - operations against the tables that tests/fixtures/make_ops.py made with PyTorch,
+ * and bad calls.
  *
- * A case is one call: leaves, the forms in which the operation sees them, the result, and what backward leaves in each
- * leaf for the gradient `cotangents`. Values are computed in float64 from numbers that are exact in float32 too. The
- * tolerance is `ulps`·ε(1 + |expected|), with the ε of the dtype. It is 0 where only multiples of 1/8 are added and
- * multiplied: these results are exact in both dtypes, whatever the order of summation. Elsewhere it counts the
- * roundings on the way (half an ulp each, one for a function of the C library); PyTorch's own float32 keeps it. */
+ * A case is one call: leaves, the forms in which the operation sees them, the result, and what
+ * backward leaves in each leaf for the gradient `cotangents`. Values are computed in float64 from
+ * numbers that are exact in float32 too. The tolerance is `ulps`·ε(1 + |expected|), with the ε of
+ * the dtype. It is 0 where only multiples of 1/8 are added and multiplied: these results are exact
+ * in both dtypes, whatever the order of summation. Elsewhere it counts the roundings on the way
+ * (half an ulp each, one for a function of the C library); PyTorch's own float32 keeps it. */
 #ifndef OPS_CASES_H
 #define OPS_CASES_H
 
@@ -15,7 +17,7 @@
 #include "core/ops.h"
 #include "tests/check.h"
 
-/* ---- cases ----------------------------------------------------------------------------------------------------- */
+/* ---- cases ---------------------------------------------------------------------------------- */
 
 /* Views behind which a leaf is hidden, so that the operation sees other strides. */
 typedef enum Form {
@@ -33,7 +35,7 @@ typedef struct Shape {
 
 typedef struct Input {
     Form form;
-    Shape shape; /* as the operation sees it */
+    Shape shape;                 /* as the operation sees it */
     const double *values, *grad; /* of the leaf */
 } Input;
 
@@ -69,7 +71,8 @@ static inline Tensor *make_leaf(const Input *in, DType dtype)
     int64_t shape[5], n = 1;
     int last = in->shape.ndim - 1;
     memcpy(shape, in->shape.size, sizeof shape);
-    if (in->form == TRANSPOSED) shape[last] = in->shape.size[last - 1], shape[last - 1] = in->shape.size[last];
+    if (in->form == TRANSPOSED)
+        shape[last] = in->shape.size[last - 1], shape[last - 1] = in->shape.size[last];
     if (in->form == SWAPPED) shape[0] = in->shape.size[1], shape[1] = in->shape.size[0];
     if (in->form == STEPPED) shape[last] *= 2;
     if (in->form == EXPANDED) shape[0] = 1;
@@ -90,10 +93,12 @@ static inline Tensor *hide(Tape *t, Tensor *leaf, const Input *in)
 }
 
 #define CASE(condition, what) \
-    cr_assert(condition, "%s, case %d, %s, leaves %#x: %s", c->op, number, lk_dtype_name(dtype), wanted, what)
+    cr_assert(condition, "%s, case %d, %s, leaves %#x: %s", c->op, number, lk_dtype_name(dtype), \
+              wanted, what)
 
 /* The result when the leaves in `wanted` require a gradient. */
-static inline Tensor *call_case(Tape *t, const Case *c, const Caller *caller, Tensor **leaf, unsigned wanted)
+static inline Tensor *call_case(Tape *t, const Case *c, const Caller *caller, Tensor **leaf,
+                                unsigned wanted)
 {
     Tensor *x[3] = { NULL, NULL, NULL };
     for (int i = 0; i < c->inputs; i++) {
@@ -104,8 +109,8 @@ static inline Tensor *call_case(Tape *t, const Case *c, const Caller *caller, Te
 }
 
 /* The gradients of the leaves in `wanted` are `times` those of the table; the others have none. */
-static inline void check_case_gradients(const Case *c, int number, Tensor **leaf, unsigned wanted, int times,
-                                        double tol)
+static inline void check_case_gradients(const Case *c, int number, Tensor **leaf, unsigned wanted,
+                                        int times, double tol)
 {
     DType dtype = leaf[0]->dtype;
     for (int i = 0; i < c->inputs; i++) {
@@ -114,7 +119,8 @@ static inline void check_case_gradients(const Case *c, int number, Tensor **leaf
         Tensor *grad = lk_grad(leaf[i]);
         CASE(!grad == !(wanted >> i & 1), "only leaves that require one have a gradient");
         if (!grad) continue;
-        CASE(lk_same_shape(grad, leaf[i]) && grad->dtype == dtype, "the gradient is not like its leaf");
+        CASE(lk_same_shape(grad, leaf[i]) && grad->dtype == dtype,
+             "the gradient is not like its leaf");
         for (int64_t j = 0; j < n; j++) expected[j] = times * c->in[i].grad[j];
         CASE(check_close_("gradient", grad, expected, n, times * tol), check_message());
     }
@@ -130,20 +136,23 @@ static inline void run_case(const Case *c, int number, const Caller *caller, DTy
         leaf[i] = make_leaf(&c->in[i], dtype);
         before[i] = lk_clone(leaf[i], NULL);
     }
-    /* Without a gradient: nothing is recorded. Then every choice of leaves that want one, in a graph of its own. */
+    /* Without a gradient: nothing is recorded. Then every choice of leaves that want one, in a
+     * graph of its own. */
     Tensor *first = lk_clone(call_case(t, c, caller, leaf, wanted), NULL);
     CASE(lk_tape_error(t)->code == LK_OK, lk_tape_error(t)->message);
     CASE(check_shape_("result", first, c->shape.ndim, c->shape.size), check_message());
     CASE(check_close_("result", first, c->y, lk_numel(first), tol), check_message());
     for (wanted = 0; wanted <= all; wanted++) {
-        for (int times = 1; times <= 2; times++) { /* the second backward adds to what the first one left */
+        /* the second backward adds to what the first one left */
+        for (int times = 1; times <= 2; times++) {
             Tensor *y = call_case(t, c, caller, leaf, wanted);
             bool recorded = wanted && c->grad_fn;
             CASE(check_equal_("result", "result without leaves", y, first), check_message());
             CASE(y->requires_grad == recorded && !y->node == !recorded, "recorded or not");
             if (!recorded) continue;
             CASE(strcmp(lk_grad_fn(y), c->grad_fn) == 0, lk_grad_fn(y));
-            Tensor *dy = check_make_tensor(y->dtype, false, lk_numel(y), cotangents, y->ndim, y->shape);
+            Tensor *dy =
+                check_make_tensor(y->dtype, false, lk_numel(y), cotangents, y->ndim, y->shape);
             CASE(lk_backward_with(t, y, dy, false), lk_tape_error(t)->message);
             check_case_gradients(c, number, leaf, wanted, times, tol);
             lk_free(dy);
@@ -166,7 +175,8 @@ static inline void run_case(const Case *c, int number, const Caller *caller, DTy
 }
 
 /* Runs a whole table; every operation of it needs a caller, and every caller a case. */
-static inline void run_cases(const Case *cases, int count, const Caller *callers, int caller_count, DType dtype)
+static inline void run_cases(const Case *cases, int count, const Caller *callers, int caller_count,
+                             DType dtype)
 {
     bool used[32] = { false };
     for (int i = 0; i < count; i++) {
@@ -183,10 +193,16 @@ static inline void run_cases(const Case *cases, int count, const Caller *callers
 
 /* Test(suite, values_and_gradients_float32) and …_float64 over a table and its callers. */
 #define TEST_CASES(suite, cases, callers) \
-    Test(suite, values_and_gradients_float32) { run_cases(cases, LENGTH(cases), callers, LENGTH(callers), LK_F32); } \
-    Test(suite, values_and_gradients_float64) { run_cases(cases, LENGTH(cases), callers, LENGTH(callers), LK_F64); }
+    Test(suite, values_and_gradients_float32) \
+    { \
+        run_cases(cases, LENGTH(cases), callers, LENGTH(callers), LK_F32); \
+    } \
+    Test(suite, values_and_gradients_float64) \
+    { \
+        run_cases(cases, LENGTH(cases), callers, LENGTH(callers), LK_F64); \
+    }
 
-/* ---- bad calls ------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 static inline void count_errors(const Error *err, void *user)
 {
@@ -203,7 +219,8 @@ static inline Tape *counting_tape(int *reports)
     return t;
 }
 
-/* The call fails once, with this code and exactly this message, and the tape works on. `t` and `reports` as above. */
+/* The call fails once, with this code and exactly this message, and the tape works on. `t` and
+ * `reports` as above. */
 #define REFUSES(call, error_code, text) \
     do { \
         reports = 0; \
@@ -211,18 +228,20 @@ static inline Tape *counting_tape(int *reports)
         const Error *error_ = lk_tape_error(t); \
         cr_assert(result_ == NULL, "%s gave a result", #call); \
         cr_assert(error_->code == (error_code) && strcmp(error_->message, text) == 0, \
-                  "%s: expected code %d and\n    %s\n  got %d and\n    %s", #call, (int)(error_code), text, \
-                  (int)error_->code, error_->message); \
+                  "%s: expected code %d and\n    %s\n  got %d and\n    %s", #call, \
+                  (int)(error_code), text, (int)error_->code, error_->message); \
         cr_assert(reports == 1, "%s reported %d errors", #call, reports); \
         lk_tape_clear_error(t); \
     } while (0)
 
-/* With a NULL operand the call gives NULL and says so, unless the tape has a message already, which it keeps. */
+/* With a NULL operand the call gives NULL and says so, unless the tape has a message already,
+ * which it keeps. */
 #define PASSES_NULL(call) \
     do { \
         reports = 0; \
-        cr_assert((call) == NULL && reports == 1 && strstr(lk_tape_error(t)->message, " is NULL"), "%s says \"%s\"", \
-                  #call, lk_tape_error(t)->message); \
+        cr_assert((call) == NULL && reports == 1 && \
+                      strstr(lk_tape_error(t)->message, " is NULL"), \
+                  "%s says \"%s\"", #call, lk_tape_error(t)->message); \
         lk_tape_clear_error(t); \
         lk_fail(t, LK_EVALUE, "the first failure"); \
         cr_assert((call) == NULL && strcmp(lk_tape_error(t)->message, "the first failure") == 0, \

@@ -60,10 +60,12 @@ static inline Module *adapted_net(PeftForm form, int64_t rank, double alpha)
     } else {
         for (int i = 0; i < 5; i += 2) {
             Module *linear = lk_module_retain(lk_sequential_at(layers, i, NULL));
-            check(lk_sequential_set(layers, i, form == LK_PEFT_WRAPPER
-                                                   ? lk_linear_with_lora_new(linear, rank, alpha, &rng, NULL)
-                                                   : lk_linear_with_lora_merged_new(linear, rank, alpha, &rng, NULL),
-                                    NULL));
+            check(lk_sequential_set(
+                layers, i,
+                form == LK_PEFT_WRAPPER
+                    ? lk_linear_with_lora_new(linear, rank, alpha, &rng, NULL)
+                    : lk_linear_with_lora_merged_new(linear, rank, alpha, &rng, NULL),
+                NULL));
         }
     }
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
@@ -90,7 +92,7 @@ static inline void check_same_output(Module *a, Module *b, double tol)
     lk_tape_free(t);
 }
 
-/* ---- refused --------------------------------------------------------------------------------------------------- */
+/* ---- refused -------------------------------------------------------------------------------- */
 
 /* A folder with the reference's weights, and these settings. */
 static inline const char *with_config(const char *config)
@@ -109,12 +111,15 @@ static inline void check_refused(const char *folder, ErrorCode code, const char 
     Module *net = seeded_net(0), *untouched = seeded_net(0);
     for (int form = 0; form < 3; form++) {
         Error err = { 0 };
-        check(!lk_load_peft(net, folder, (PeftForm)form, NULL, NULL, &err), "read, but expected \"%s\"", text);
-        cr_assert(err.code == code && strstr(err.message, text), "expected code %d, \"%s\"; got %d, \"%s\"", (int)code,
-                  text, (int)err.code, err.message);
+        check(!lk_load_peft(net, folder, (PeftForm)form, NULL, NULL, &err),
+              "read, but expected \"%s\"", text);
+        cr_assert(err.code == code && strstr(err.message, text),
+                  "expected code %d, \"%s\"; got %d, \"%s\"", (int)code, text, (int)err.code,
+                  err.message);
     }
-    check_text(param_names(net, false), "layers.0.weight\nlayers.0.bias\nlayers.2.weight\nlayers.2.bias\n"
-                                        "layers.4.weight\nlayers.4.bias");
+    check_text(param_names(net, false),
+               "layers.0.weight\nlayers.0.bias\nlayers.2.weight\nlayers.2.bias\n"
+               "layers.4.weight\nlayers.4.bias");
     check_same_output(net, untouched, 0);
     lk_free(net);
     lk_free(untouched);

@@ -1,5 +1,5 @@
-/* planted.h - the frame of planted_ops.h: an operation has a right backward and several wrong ones,
- * by number, and can have each fault of the kinds that all operations share. */
+/* planted.h - the frame of planted_ops.h: an operation has a right backward and several wrong
+ * ones, by number, and can have each fault of the kinds that all operations share. */
 #ifndef PLANTED_H
 #define PLANTED_H
 
@@ -13,10 +13,10 @@
 
 typedef enum Fault {
     NONE,
-    ASSIGNS,         /* backward: = for += */
-    WRITES_INPUT,    /* forward */
-    WRITES_BACK,     /* backward writes to its input 0 */
-    RAW_FORWARD,     /* strides ignored */
+    ASSIGNS,      /* backward: = for += */
+    WRITES_INPUT, /* forward */
+    WRITES_BACK,  /* backward writes to its input 0 */
+    RAW_FORWARD,  /* strides ignored */
     RAW_BACKWARD,
     UNWRITTEN,       /* forward adds to lk_empty */
     UNWRITTEN_BACK,  /* backward adds what scratch holds */
@@ -24,12 +24,12 @@ typedef enum Fault {
     KEPT_IN_SCRATCH, /* forward leaves in scratch what backward needs */
     FEW_NEEDS,
     UNRECORDED,
-    DETACHED,        /* input 0 is recorded behind lk_detach */
-    FIRST_USE,       /* backward: an input that is input 0 too gets nothing */
-    GIVES_UP,        /* backward: nothing at all when input 0 is frozen */
-    DRAWS,           /* forward: an Rng that nothing sets back */
-    RESEEDS,         /* forward: another seed for the tape in each call */
-    DRAWS_BACK,      /* backward: a count that goes on */
+    DETACHED,   /* input 0 is recorded behind lk_detach */
+    FIRST_USE,  /* backward: an input that is input 0 too gets nothing */
+    GIVES_UP,   /* backward: nothing at all when input 0 is frozen */
+    DRAWS,      /* forward: an Rng that nothing sets back */
+    RESEEDS,    /* forward: another seed for the tape in each call */
+    DRAWS_BACK, /* backward: a count that goes on */
 } Fault;
 
 enum { OPERANDS = 3 };
@@ -93,8 +93,8 @@ static void run_backward(Tape *t, Node *n)
     for (int i = 0; i < n->inputs; i++) {
         Tensor *x = s->p.fault == RAW_BACKWARD ? n->in[i] : lk_packed(t, n->in[i]);
         bool fresh;
-        Tensor *dx = s->p.fault == IGNORES_FRESH ? lk_grad_in_fresh(t, n, i, &fresh)
-                                                 : lk_grad_in(t, n, i);
+        Tensor *dx =
+            s->p.fault == IGNORES_FRESH ? lk_grad_in_fresh(t, n, i, &fresh) : lk_grad_in(t, n, i);
         c.x[i] = x ? x->data : NULL;
         c.dx[i] =
             dx && !(s->p.fault == FIRST_USE && i > 0 && n->in[i] == n->in[0]) ? dx->data : NULL;

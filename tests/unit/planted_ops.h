@@ -1,5 +1,5 @@
-/* planted_ops.h - the operations of test_planted_bugs.c, each with a right backward and wrong ones by
- * number. The frame, and the faults that all of them can have: planted.h. */
+/* planted_ops.h - the operations of test_planted_bugs.c, each with a right backward and wrong ones
+ * by number. The frame, and the faults that all of them can have: planted.h. */
 #ifndef PLANTED_OPS_H
 #define PLANTED_OPS_H
 
@@ -32,14 +32,14 @@
 ELEMENTWISE(square, x *x + 1, 2 * x * dy, -2 * x * dy, x *dy, 4 * x * dy, 2 * x, 2 * dy * dy,
             2 * y * dy, 2 * dy, 2 * x * x * dy, 2 * x * (i < n - 1 ? dy : 0),
             2 * x * c->dy[i < n - 1 ? i + 1 : i], 2 * x * fabs(dy))
-ELEMENTWISE(exponential, exp(x), y * dy, x * dy, dy, -y * dy, y * y * dy, y, i > 0 ? y * dy : 0)
-ELEMENTWISE(softplus, x > 30 ? x : log1p(exp(x)), dy / (1 + exp(-x)), dy * exp(x) / (1 + exp(x)))
-ELEMENTWISE(hyperbolic, tanh(x), (1 - y * y) * dy, (1 - x * x) * dy, (1 - y) * dy, dy, y * dy)
-ELEMENTWISE(logistic, 1 / (1 + exp(-x)), y * (1 - y) * dy, y * dy, x * (1 - x) * dy, (1 - y) * dy)
+ELEMENTWISE(exponential, exp(x), y *dy, x *dy, dy, -y *dy, y *y *dy, y, i > 0 ? y * dy : 0)
+ELEMENTWISE(softplus, x > 30 ? x : log1p(exp(x)), dy / (1 + exp(-x)), dy *exp(x) / (1 + exp(x)))
+ELEMENTWISE(hyperbolic, tanh(x), (1 - y * y) * dy, (1 - x * x) * dy, (1 - y) * dy, dy, y *dy)
+ELEMENTWISE(logistic, 1 / (1 + exp(-x)), y *(1 - y) * dy, y *dy, x *(1 - x) * dy, (1 - y) * dy)
 ELEMENTWISE(rectified, x > 0 ? x : 0, x > 0 ? dy : 0, dy, x<0 ? dy : 0, x> 0 ? -dy : 0,
             x > 0 ? 1 : 0)
 ELEMENTWISE(magnitude, fabs(x), x > 0 ? dy : -dy, dy, x > 0 ? dy : 0, x > 0 ? -dy : dy)
-ELEMENTWISE(strengthened, 2.5 * x, alpha * dy, dy, alpha * alpha * dy, dy / alpha, -alpha * dy)
+ELEMENTWISE(strengthened, 2.5 * x, alpha *dy, dy, alpha *alpha *dy, dy / alpha, -alpha *dy)
 ELEMENTWISE(dropped, i % 3 ? 1.5 * x : 0, i % 3 ? 1.5 * dy : 0, 1.5 * dy, i % 3 ? dy : 0,
             i % 3 ? 0 : 1.5 * dy)
 
@@ -120,9 +120,11 @@ static void row_mean_backward(Call *c)
     double n = (double)c->columns, rows = (double)c->rows;
     for (int64_t k = 0; k < c->rows * c->columns; k++) {
         double dy = c->dy[k / c->columns];
+        /* clang-format off */
         const double gradient[] = { dy / n,       dy / rows, dy,
                                     dy / (n * n), 1 / n,     k % c->columns ? 0 : dy / n,
                                     -dy / n,      dy / n + 0.01 * c->x[0][k] * dy };
+        /* clang-format on */
         add(c, 0, k, gradient[c->p.bug]);
     }
 }

@@ -1,4 +1,5 @@
-/* programs.h - runs a program of examples/ and keeps what it writes; for the tests of these programs. */
+/* programs.h - runs a program of examples/ and keeps what it writes; for the tests of these
+ * programs. */
 #ifndef PROGRAMS_H
 #define PROGRAMS_H
 
@@ -42,12 +43,13 @@ typedef struct Output {
     char *out, *err; /* what it wrote to stdout and stderr */
 } Output;
 
-/* Runs a line of the shell in the folder of the example programs: run_program("./ex1_lora_layer --seed %d", 1). It sees
- * neither $LORIKEET_DATA nor a home folder, unless the line sets them. */
+/* Runs a line of the shell in the folder of the example programs: run_program("./ex1_lora_layer
+ * --seed %d", 1). It sees neither $LORIKEET_DATA nor a home folder, unless the line sets them. */
 static inline Output run_program(const char *format, ...) LK_PRINTF(1, 2);
 static inline Output run_program(const char *format, ...)
 {
-    static char out[1024], err[1024]; /* a test may run many programs: check_scratch's buffers are few */
+    /* a test may run many programs: check_scratch's buffers are few */
+    static char out[1024], err[1024];
     if (!out[0]) print_to(out, sizeof out, "%s", check_scratch("stdout"));
     if (!err[0]) print_to(err, sizeof err, "%s", check_scratch("stderr"));
     const char *build = getenv("LORIKEET_BUILD_DIR");
@@ -58,10 +60,12 @@ static inline Output run_program(const char *format, ...)
     int length = vsnprintf(line, sizeof line, format, args);
     va_end(args);
     check(length > 0 && length < (int)sizeof line);
-    print_to(command, sizeof command, "cd '%s/examples' && { unset LORIKEET_DATA; export HOME=; %s; } >'%s' 2>'%s'",
-             build, line, out, err);
+    print_to(command, sizeof command,
+             "cd '%s/examples' && { unset LORIKEET_DATA; export HOME=; %s; } >'%s' 2>'%s'", build,
+             line, out, err);
     int status = system(command);
-    return (Output){ WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err) };
+    return (Output){ WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out),
+                     read_file(err) };
 }
 
 static inline void output_free(Output *o)
@@ -70,7 +74,8 @@ static inline void output_free(Output *o)
     free(o->err);
 }
 
-/* A run that must fail: this status, nothing on stdout, one line on stderr that contains the text. */
+/* A run that must fail: this status, nothing on stdout, one line on stderr that contains the
+ * text. */
 static inline void check_refused(Output o, int status, const char *text)
 {
     const char *end = strchr(o.err, '\n');
@@ -88,7 +93,7 @@ static inline int count_text(const char *text, const char *part)
     return n;
 }
 
-/* ---- a small MNIST ----------------------------------------------------------------------------------------------- */
+/* ---- a small MNIST -------------------------------------------------------------------------- */
 
 enum { SMALL_TRAIN = 150, SMALL_TEST = 70 }; /* 15 and 7 images of each digit */
 
@@ -97,10 +102,14 @@ static inline void make_folder(const char *path)
     check(mkdir(path, 0755) == 0 || errno == EEXIST, "%s: %s", path, strerror(errno));
 }
 
-/* An IDX file: big-endian magic and sizes, then images of random bytes or the labels 0, 1, … 9, 0, 1 … */
-static inline void write_idx(const char *folder, const char *name, bool images, uint8_t count, Rng *rng)
+/* An IDX file: big-endian magic and sizes, then images of random bytes or the labels 0, 1, … 9, 0,
+ * 1 … */
+static inline void write_idx(const char *folder, const char *name, bool images, uint8_t count,
+                             Rng *rng)
 {
-    const uint8_t header[16] = { 0, 0, 8, images ? 3 : 1, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28 };
+    const uint8_t header[16] = {
+        0, 0, 8, images ? 3 : 1, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28
+    };
     char path[1200];
     print_to(path, sizeof path, "%s/%s", folder, name);
     FILE *f = fopen(path, "wb");

@@ -1,5 +1,5 @@
-/* roberta_net.h - a small RoBERTa, with all its matrices, and sentences for it; for the tests of the model. The model's
- * sources are part of the test, so that their memory is counted. */
+/* roberta_net.h - a small RoBERTa, with all its matrices, and sentences for it; for the tests of
+ * the model. The model's sources are part of the test, so that their memory is counted. */
 #ifndef ROBERTA_NET_H
 #define ROBERTA_NET_H
 
@@ -22,10 +22,22 @@
 
 enum { ROWS = 4, LENGTH = 8 };
 static const RobertaConfig small = {
-    .vocab_size = 50, .hidden_size = 16, .num_hidden_layers = 3, .num_attention_heads = 4, .intermediate_size = 24,
-    .max_position_embeddings = 14, .type_vocab_size = 1, .num_labels = 2, .pad_token_id = 1, .bos_token_id = 0,
-    .eos_token_id = 2, .hidden_dropout_prob = 0.1, .attention_probs_dropout_prob = 0.1, .layer_norm_eps = 1e-5,
-    .initializer_range = 0.02, .classifier_dropout = NAN,
+    .vocab_size = 50,
+    .hidden_size = 16,
+    .num_hidden_layers = 3,
+    .num_attention_heads = 4,
+    .intermediate_size = 24,
+    .max_position_embeddings = 14,
+    .type_vocab_size = 1,
+    .num_labels = 2,
+    .pad_token_id = 1,
+    .bos_token_id = 0,
+    .eos_token_id = 2,
+    .hidden_dropout_prob = 0.1,
+    .attention_probs_dropout_prob = 0.1,
+    .layer_norm_eps = 1e-5,
+    .initializer_range = 0.02,
+    .classifier_dropout = NAN,
 };
 
 /* What make_roberta.py's draw does: every parameter from one stream of uniform numbers. */
@@ -45,7 +57,8 @@ static inline Module *small_model(bool masked_lm, int64_t rank)
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *m = masked_lm ? roberta_masked_lm_new(&small, &err) : roberta_classifier_new(&small, &err);
+    Module *m =
+        masked_lm ? roberta_masked_lm_new(&small, &err) : roberta_classifier_new(&small, &err);
     check(m && roberta_fill(m, &rng, &err), "%s", err.message);
     if (rank) check(roberta_add_lora(m, NULL, rank, 1.75, &rng, &err) == 20, "%s", err.message);
     lk_eval(m);

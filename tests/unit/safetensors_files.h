@@ -24,19 +24,21 @@ static inline char *read_whole(const char *path, size_t *size)
     return bytes;
 }
 
-static inline void add(StateDict *state, const char *name, DType dtype, int ndim, const int64_t *shape,
-                       const void *values)
+static inline void add(StateDict *state, const char *name, DType dtype, int ndim,
+                       const int64_t *shape, const void *values)
 {
     Tensor *x = lk_tensor_from_new(dtype, ndim, shape, values, NULL);
     check(lk_state_dict_add(state, name, x, NULL));
 }
 
-/* The tensors of tests/fixtures/reference.safetensors, as tests/fixtures/make_safetensors.py lists them. */
+/* The tensors of tests/fixtures/reference.safetensors, as tests/fixtures/make_safetensors.py lists
+ * them. */
 static inline StateDict *reference_state(void)
 {
     StateDict *state = lk_state_dict_empty_new(NULL);
     float weights[6] = { 0.5f, -0.0f, INFINITY, -INFINITY, 0, 0 };
-    memcpy(weights + 4, (uint32_t[]){ 0x7fc12345, 1 }, 8); /* a NaN with a payload, the smallest number */
+    /* a NaN with a payload, the smallest number */
+    memcpy(weights + 4, (uint32_t[]){ 0x7fc12345, 1 }, 8);
     double doubles[2] = { 1.0 / 3, 0 };
     memcpy(doubles + 1, &(uint64_t){ 0xfff0000000000001 }, 8); /* a signalling NaN */
     add(state, "layers.10.weight", LK_F32, LK_SHAPE(2, 3), weights);

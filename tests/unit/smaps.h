@@ -1,4 +1,5 @@
-/* smaps.h - whether a process has written to the pages of a file that it maps; for the tests of mapped weights. */
+/* smaps.h - whether a process has written to the pages of a file that it maps; for the tests of
+ * mapped weights. */
 #ifndef SMAPS_H
 #define SMAPS_H
 
@@ -16,7 +17,8 @@ static inline long dirty(const char *name)
     long sum = -1;
     while (maps && fgets(line, sizeof line, maps)) {
         long kilobytes;
-        bool is_range = line[0] < 'A' || line[0] > 'Z'; /* "7f00…-7f01… rw-p … PATH", then "Size: …" and the like */
+        /* "7f00…-7f01… rw-p … PATH", then "Size: …" and the like */
+        bool is_range = line[0] < 'A' || line[0] > 'Z';
         if (is_range) inside = strstr(line, name);
         if (is_range && inside && sum < 0) sum = 0;
         if (inside && sscanf(line, "Private_Dirty: %ld kB", &kilobytes) == 1) sum += kilobytes;

@@ -1,5 +1,5 @@
-/* test_adapter.c - LoRA as a parametrization of whole models: adding, switching, scaling, freezing, merging,
- * removing. */
+/* test_adapter.c - LoRA as a parametrization of whole models: adding, switching, scaling,
+ * freezing, merging, removing. */
 #include "tests/check.h"
 
 #include <stdlib.h>
@@ -19,7 +19,8 @@ static Rng rng;
 static Module *net_of(void)
 {
     lk_manual_seed(&rng, 0);
-    Module *first = lk_linear_new(6, 5, true, &rng, NULL), *last = lk_linear_new(5, 3, true, &rng, NULL);
+    Module *first = lk_linear_new(6, 5, true, &rng, NULL),
+           *last = lk_linear_new(5, 3, true, &rng, NULL);
     return lk_sequential_new(LK_MODULES(first, lk_relu_new(NULL), last), NULL);
 }
 
@@ -27,7 +28,9 @@ static Module *adapted_net(void)
 {
     Module *net = net_of();
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 2, .alpha = 6 }, &rng, NULL) == 2);
-    for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);) lk_normal_(it.lora->lora_B, 0, 1, &rng); /* B ≠ 0 */
+    /* B ≠ 0 */
+    for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
+        lk_normal_(it.lora->lora_B, 0, 1, &rng);
     return net;
 }
 
@@ -36,7 +39,8 @@ static Tensor *output_of(Module *net)
 {
     Tape *t = lk_tape_new(NULL);
     lk_tape_set_grad(t, false);
-    Tensor *x = lk_full(t, LK_F32, LK_SHAPE(2, 6), 0.5), *y = lk_clone(lk_forward(t, net, x), NULL);
+    Tensor *x = lk_full(t, LK_F32, LK_SHAPE(2, 6), 0.5),
+           *y = lk_clone(lk_forward(t, net, x), NULL);
     lk_tape_free(t);
     check(y);
     return y;
@@ -49,7 +53,7 @@ static void check_output(Module *net, const Tensor *expected)
     lk_free(y);
 }
 
-/* ---- the formula ------------------------------------------------------------------------------------------------- */
+/* ---- the formula ---------------------------------------------------------------------------- */
 
 Test(adapter, effective_weight_is_the_sum)
 {
@@ -79,17 +83,19 @@ Test(adapter, gradients_equal_differences)
     GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
     GradcheckReport report;
     check(lk_gradcheck_module(net, x, &strict, &report), "%s", report.message);
-    check(report.checked == 2 * 6 + 5 * 2 + 2 * 5 + 3 * 2, "%lld elements", (long long)report.checked);
+    check(report.checked == 2 * 6 + 5 * 2 + 2 * 5 + 3 * 2, "%lld elements",
+          (long long)report.checked);
     lk_free(x);
     lk_free(net);
 }
 
-/* ---- adding ------------------------------------------------------------------------------------------------------ */
+/* ---- adding --------------------------------------------------------------------------------- */
 
 Test(adapter, added_in_order_and_without_effect)
 {
     Module *net = net_of();
-    Tensor *before = output_of(net), *w = lk_clone(lk_as_linear(lk_module_at(net, "0", NULL))->weight, NULL);
+    Tensor *before = output_of(net),
+           *w = lk_clone(lk_as_linear(lk_module_at(net, "0", NULL))->weight, NULL);
     Rng expected = rng;
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 3, .alpha = 3 }, &rng, NULL) == 2);
     check_output(net, before); /* B = 0 */
@@ -114,14 +120,17 @@ Test(adapter, patterns)
     check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL));
     check(lk_is_parametrized(lk_module_at(net, "2", NULL), "weight"));
     const char *patterns[] = { "0", "fc*" };
-    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 2, .patterns = patterns }, &rng, &err) == -1);
+    check(lk_add_lora(net,
+                      &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 2, .patterns = patterns },
+                      &rng, &err) == -1);
     check_error(&err, LK_EVALUE, "pattern \"fc*\" matches no Linear; there are: 0, 2");
     check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL), "nothing is half done");
     err = (Error){ 0 };
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1 }, &rng, &err) == -1);
     check_error(&err, LK_EVALUE, "2 has an adapter \"default\" already");
     err = (Error){ 0 };
-    check(lk_add_lora(net, &(LoRAConfig){ .rank = 0, .alpha = 1, .adapter = "b" }, &rng, &err) == -1);
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 0, .alpha = 1, .adapter = "b" }, &rng, &err) ==
+          -1);
     check_error(&err, LK_EVALUE, "rank 0 must be positive");
     lk_free(net);
 }
@@ -148,7 +157,7 @@ Test(adapter, every_allocation_may_fail_and_nothing_is_half_done)
     lk_free(net);
 }
 
-/* ---- several adapters -------------------------------------------------------------------------------------------- */
+/* ---- several adapters ----------------------------------------------------------------------- */
 
 Test(adapter, several_on_one_model_with_one_switch)
 {
@@ -156,7 +165,8 @@ Test(adapter, several_on_one_model_with_one_switch)
     Tensor *base = output_of(net), *out[2];
     const char *names[] = { "nine", "three" };
     for (int i = 0; i < 2; i++) {
-        check(lk_add_lora(net, &(LoRAConfig){ .adapter = names[i], .rank = 2, .alpha = 2 }, &rng, NULL) == 2);
+        check(lk_add_lora(net, &(LoRAConfig){ .adapter = names[i], .rank = 2, .alpha = 2 }, &rng,
+                          NULL) == 2);
         for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
             if (strcmp(it.lora->adapter, names[i]) == 0) lk_normal_(it.lora->lora_B, 0, 1, &rng);
         check(lk_switch_lora(net, names[i], NULL) == 2);
@@ -198,7 +208,7 @@ Test(adapter, scale_from_nothing_to_everything)
     lk_free(net);
 }
 
-/* ---- mistakes ---------------------------------------------------------------------------------------------------- */
+/* ---- mistakes ------------------------------------------------------------------------------- */
 
 /* Each of the five functions, on an adapter. */
 static int change(int which, Module *net, const char *adapter, Error *err)
@@ -325,7 +335,7 @@ Test(adapter, what_fails_takes_back_its_own_alone)
     lk_free(net);
 }
 
-/* ---- status, merging, training ----------------------------------------------------------------------------------- */
+/* ---- status, merging, training -------------------------------------------------------------- */
 
 Test(adapter, status)
 {
@@ -340,7 +350,8 @@ Test(adapter, status)
     lk_print_adapters(out, net);
     fclose(out);
     check(strcmp(text, "0.weight: default, rank 2, scale 3, off, trainable\n"
-                       "2.weight: default, rank 2, scale 3, off, trainable, merged\n") == 0, "%s", text);
+                       "2.weight: default, rank 2, scale 3, off, trainable, merged\n") == 0,
+          "%s", text);
     free(text);
     lk_free(net);
 }
@@ -348,7 +359,8 @@ Test(adapter, status)
 Test(adapter, merging_is_exact_and_undone_exactly)
 {
     Module *net = adapted_net();
-    Tensor *on = output_of(net), *w = lk_clone(lk_original(lk_module_at(net, "0", NULL), "weight"), NULL);
+    Tensor *on = output_of(net),
+           *w = lk_clone(lk_original(lk_module_at(net, "0", NULL), "weight"), NULL);
     check(lk_merge(net, NULL));
     check_output(net, on);
     lk_unmerge(net);
@@ -370,7 +382,8 @@ Test(adapter, training_touches_only_the_adapter)
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_full(t, LK_F32, LK_SHAPE(2, 6), 0.5);
     check(lk_backward(t, lk_mean(t, lk_forward(t, net, x), LK_ALL, false)) && lk_step(opt, NULL));
-    for (ParamIter a = lk_params(net), b = lk_params(copy); lk_params_next(&a) && lk_params_next(&b);)
+    for (ParamIter a = lk_params(net), b = lk_params(copy);
+         lk_params_next(&a) && lk_params_next(&b);)
         check(lk_equal(a.tensor, b.tensor) == !strstr(a.name, "lora"), "%s", a.name);
     Tensor *after = output_of(net);
     check(!lk_equal(before, after));

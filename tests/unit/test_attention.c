@@ -1,6 +1,6 @@
-/* test_attention.c - lk_attention (core/ops_attention.c) beside its literal form of seven operations: values,
- * gradients, the same dropout; masks, rows without any key, causal, strided operands, frozen inputs, threads,
- * memory, bad calls. */
+/* test_attention.c - lk_attention (core/ops_attention.c) beside its literal form of seven
+ * operations: values, gradients, the same dropout; masks, rows without any key, causal, strided
+ * operands, frozen inputs, threads, memory, bad calls. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -16,23 +16,27 @@ typedef struct Size {
 /* (B, S, E) as (B, heads, S, d). */
 static Tensor *heads_of(Tape *t, Tensor *x, int64_t heads)
 {
-    Tensor *split = lk_reshape(t, x, LK_SHAPE(x->shape[0], x->shape[1], heads, x->shape[2] / heads));
+    Tensor *split =
+        lk_reshape(t, x, LK_SHAPE(x->shape[0], x->shape[1], heads, x->shape[2] / heads));
     return lk_transpose(t, split, 1, 2);
 }
 
 /* Attention as a textbook writes it. It draws one mask of dropout, as the fused one does. */
-static Tensor *literal(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, AttentionOptions o)
+static Tensor *literal(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
+                       AttentionOptions o)
 {
     const double lowest = q->dtype == LK_F64 ? -DBL_MAX : -(double)FLT_MAX;
     Tensor *no = lk_tensor(t, LK_BOOL, LK_SCALAR, (bool[]){ false });
-    Tensor *scores = lk_matmul(t, heads_of(t, q, heads), lk_transpose(t, heads_of(t, k, heads), 2, 3));
+    Tensor *scores =
+        lk_matmul(t, heads_of(t, q, heads), lk_transpose(t, heads_of(t, k, heads), 2, 3));
     scores = lk_scale(t, scores, 1 / sqrt((double)(q->shape[2] / heads)));
     if (mask) {
         Tensor *hidden = lk_eq(t, mask, no);
         scores = lk_masked_fill(t, scores, lk_unsqueeze(t, lk_unsqueeze(t, hidden, 1), 1), lowest);
     }
     if (o.causal) {
-        Tensor *i = lk_unsqueeze(t, lk_arange(t, 0, q->shape[1]), 1), *j = lk_arange(t, 0, k->shape[1]);
+        Tensor *i = lk_unsqueeze(t, lk_arange(t, 0, q->shape[1]), 1),
+               *j = lk_arange(t, 0, k->shape[1]);
         scores = lk_masked_fill(t, scores, lk_gt(t, j, i), lowest);
     }
     Tensor *p = lk_dropout(t, lk_softmax(t, scores, -1), o.dropout);
@@ -40,7 +44,8 @@ static Tensor *literal(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, i
     return lk_reshape(t, y, q->ndim, q->shape);
 }
 
-typedef Tensor *Attend(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads, AttentionOptions o);
+typedef Tensor *Attend(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
+                       AttentionOptions o);
 
 static Tensor *random_leaf(DType dtype, int64_t batch, int64_t rows, int64_t width, Rng *rng)
 {
@@ -59,17 +64,19 @@ static Tensor *make_mask(Mask kind, const Size *z, Rng *rng)
     for (int64_t b = 0; b < z->batch; b++) {
         int64_t length = lk_random_int(rng, 1, z->columns + 1);
         for (int64_t j = 0; j < z->columns; j++)
-            on[b * z->columns + j] = kind == PADDING ? j < length : kind == SCATTERED && lk_random_int(rng, 0, 3) > 0;
+            on[b * z->columns + j] =
+                kind == PADDING ? j < length : kind == SCATTERED && lk_random_int(rng, 0, 3) > 0;
     }
-    if (kind == NOTHING && z->batch > 1) on[z->columns - 1] = true; /* the first sentence has one key */
+    /* the first sentence has one key */
+    if (kind == NOTHING && z->batch > 1) on[z->columns - 1] = true;
     return mask;
 }
 
 enum { RESULTS = 4 }; /* y, dq, dk, dv */
 
 /* y and the gradients of the wanted leaves (bits 0, 1, 2), cloned. */
-static void run(Attend *attend, Tensor *const leaf[3], Tensor *mask, int64_t heads, AttentionOptions o, unsigned wanted,
-                Tensor *result[RESULTS])
+static void run(Attend *attend, Tensor *const leaf[3], Tensor *mask, int64_t heads,
+                AttentionOptions o, unsigned wanted, Tensor *result[RESULTS])
 {
     Tape *t = lk_tape_new(NULL);
     Rng rng;
@@ -79,7 +86,8 @@ static void run(Attend *attend, Tensor *const leaf[3], Tensor *mask, int64_t hea
     Tensor *y = attend(t, leaf[0], leaf[1], leaf[2], mask, heads, o);
     check(y, "%s", lk_tape_error(t)->message);
     check(y->requires_grad == (wanted != 0));
-    if (wanted) check(lk_backward_with(t, y, lk_randn(t, &rng, y->dtype, y->ndim, y->shape), false));
+    if (wanted)
+        check(lk_backward_with(t, y, lk_randn(t, &rng, y->dtype, y->ndim, y->shape), false));
     result[0] = lk_clone(y, NULL);
     for (int i = 0; i < 3; i++) {
         check(!lk_grad(leaf[i]) == !(wanted >> i & 1), "leaf %d", i);
@@ -94,8 +102,9 @@ static void free_all(Tensor **x, int count)
     for (int i = 0; i < count; i++) lk_free(x[i]);
 }
 
-static const Size sizes[] = { { 1, 1, 1, 1, 1 }, { 2, 3, 3, 2, 4 },  { 3, 1, 9, 2, 8 },    { 2, 32, 32, 3, 64 },
-                              { 2, 17, 5, 1, 3 }, { 1, 67, 67, 2, 16 }, { 2, 300, 310, 1, 8 }, { 1, 9, 2100, 2, 4 } };
+static const Size sizes[] = { { 1, 1, 1, 1, 1 },     { 2, 3, 3, 2, 4 },   { 3, 1, 9, 2, 8 },
+                              { 2, 32, 32, 3, 64 },  { 2, 17, 5, 1, 3 },  { 1, 67, 67, 2, 16 },
+                              { 2, 300, 310, 1, 8 }, { 1, 9, 2100, 2, 4 } };
 
 static void compare(DType dtype, double tol)
 {
@@ -105,7 +114,8 @@ static void compare(DType dtype, double tol)
         const Size *z = &sizes[i];
         Tensor *leaf[3];
         for (int j = 0; j < 3; j++)
-            leaf[j] = random_leaf(dtype, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d, &rng);
+            leaf[j] =
+                random_leaf(dtype, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d, &rng);
         for (int kind = NO_MASK; kind <= NOTHING; kind++) {
             Tensor *mask = make_mask((Mask)kind, z, &rng);
             for (int option = 0; option < 4; option++) {
@@ -114,7 +124,8 @@ static void compare(DType dtype, double tol)
                 run(lk_attention_with, leaf, mask, z->heads, o, 7, fused);
                 run(literal, leaf, mask, z->heads, o, 7, plain);
                 for (int r = 0; r < RESULTS; r++) check_close_to(fused[r], plain[r], tol);
-                for (unsigned wanted = 0; wanted < 7; wanted++) { /* without the others the same bits */
+                /* without the others the same bits */
+                for (unsigned wanted = 0; wanted < 7; wanted++) {
                     run(lk_attention_with, leaf, mask, z->heads, o, wanted, alone);
                     for (int r = 0; r < RESULTS; r++)
                         if (alone[r]) check_equal(alone[r], fused[r]);
@@ -138,10 +149,16 @@ static void views_of(Tape *t, Tensor *x, int variant, Tensor *view[3])
     for (int i = 0; i < 3; i++) {
         switch (variant) {
         case 0: view[i] = x; break; /* one tensor three times */
-        case 1: view[i] = lk_transpose(t, x, 0, 1); break; /* (8, 2, 24) */
-        case 2: view[i] = lk_slice(t, x, -1, 8 * i, 8 * i + 8, 1); break; /* as one Linear makes them */
-        case 3: view[i] = lk_slice(t, lk_slice(t, x, -1, i, INT64_MAX, 2), -1, 0, 8, 1); break; /* even columns */
-        case 4: view[i] = lk_expand(t, lk_slice(t, x, 0, i % 2, i % 2 + 1, 1), LK_SHAPE(3, -1, -1)); break;
+        case 1:
+            view[i] = lk_transpose(t, x, 0, 1);
+            break; /* (8, 2, 24) */
+        /* as one Linear makes them */
+        case 2: view[i] = lk_slice(t, x, -1, 8 * i, 8 * i + 8, 1); break;
+        /* even columns */
+        case 3: view[i] = lk_slice(t, lk_slice(t, x, -1, i, INT64_MAX, 2), -1, 0, 8, 1); break;
+        case 4:
+            view[i] = lk_expand(t, lk_slice(t, x, 0, i % 2, i % 2 + 1, 1), LK_SHAPE(3, -1, -1));
+            break;
         default: view[i] = lk_permute(t, x, LK_DIMS(0, 2, 1)); /* (2, 24, 8) */
         }
     }
@@ -159,8 +176,10 @@ Test(attention, reads_views_in_place)
             Tensor *in[3];
             views_of(t, x, variant, in);
             AttentionOptions o = { .dropout = 0.2, .causal = variant == 2 };
-            Tensor *even = lk_expand(t, lk_tensor(t, LK_BOOL, LK_SHAPE(2), (bool[]){ true, false }), LK_SHAPE(1, 2));
-            Tensor *mask = variant == 1 ? lk_expand(t, even, LK_SHAPE(8, 2)) : NULL; /* not contiguous either */
+            Tensor *even = lk_expand(
+                t, lk_tensor(t, LK_BOOL, LK_SHAPE(2), (bool[]){ true, false }), LK_SHAPE(1, 2));
+            /* not contiguous either */
+            Tensor *mask = variant == 1 ? lk_expand(t, even, LK_SHAPE(8, 2)) : NULL;
             Tensor *y = (fused ? lk_attention_with : literal)(t, in[0], in[1], in[2], mask, 2, o);
             check(y, "%s", lk_tape_error(t)->message);
             check(lk_backward(t, lk_sum(t, lk_mul(t, y, y), LK_ALL, false)));
@@ -179,20 +198,24 @@ Test(attention, reads_views_in_place)
 
 Test(attention, has_the_same_bits_for_any_number_of_threads)
 {
-    static const Size shared[] = { { 8, 33, 40, 4, 16 }, { 1, 530, 530, 1, 32 }, { 1, 200, 200, 3, 32 } };
+    static const Size shared[] = { { 8, 33, 40, 4, 16 },
+                                   { 1, 530, 530, 1, 32 },
+                                   { 1, 200, 200, 3, 32 } };
     Rng rng;
     lk_manual_seed(&rng, 4);
     for (int i = 0; i < LENGTH(shared); i++) {
         const Size *z = &shared[i];
         Tensor *leaf[3];
         for (int j = 0; j < 3; j++)
-            leaf[j] = random_leaf(LK_F32, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d, &rng);
+            leaf[j] = random_leaf(LK_F32, z->batch, j == 0 ? z->rows : z->columns, z->heads * z->d,
+                                  &rng);
         Tensor *mask = make_mask(PADDING, z, &rng), *one[RESULTS], *more[RESULTS];
         lk_set_num_threads(1);
         run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7, one);
         for (int threads = 2; threads <= 3; threads++) {
             lk_set_num_threads(threads);
-            run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7, more);
+            run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7,
+                more);
             for (int r = 0; r < RESULTS; r++) check_equal(more[r], one[r]);
             free_all(more, RESULTS);
         }
@@ -208,7 +231,8 @@ Test(attention, does_not_look_behind_the_mask)
     Tape *t = lk_tape_new(NULL);
     Rng rng;
     lk_manual_seed(&rng, 5);
-    Tensor *x = lk_randn(t, &rng, LK_F64, LK_SHAPE(1, 20, 8)), *short_x = lk_slice(t, x, 1, 0, 7, 1);
+    Tensor *x = lk_randn(t, &rng, LK_F64, LK_SHAPE(1, 20, 8)),
+           *short_x = lk_slice(t, x, 1, 0, 7, 1);
     lk_fill_(lk_slice(t, x, 1, 7, 20, 1), 1e300);
     bool on[20] = { true, true, true, true, true, true, true };
     Tensor *mask = lk_tensor(t, LK_BOOL, LK_SHAPE(1, 20), on);
@@ -222,8 +246,10 @@ Test(attention, of_nothing)
 {
     Tape *t = lk_tape_new(NULL);
     for (int empty = 0; empty < 3; empty++) { /* no sentence, no query, no key */
-        Tensor *q = lk_param_new(LK_F32, LK_SHAPE(empty == 0 ? 0 : 2, empty == 1 ? 0 : 3, 4), NULL);
-        Tensor *k = lk_param_new(LK_F32, LK_SHAPE(empty == 0 ? 0 : 2, empty == 2 ? 0 : 5, 4), NULL);
+        Tensor *q =
+            lk_param_new(LK_F32, LK_SHAPE(empty == 0 ? 0 : 2, empty == 1 ? 0 : 3, 4), NULL);
+        Tensor *k =
+            lk_param_new(LK_F32, LK_SHAPE(empty == 0 ? 0 : 2, empty == 2 ? 0 : 5, 4), NULL);
         Tensor *y = lk_attention(t, q, k, k, NULL, 2, 0);
         check(y && lk_same_shape(y, q));
         check(lk_backward(t, lk_sum(t, y, LK_ALL, false)));
@@ -235,7 +261,8 @@ Test(attention, of_nothing)
     lk_tape_free(t);
 }
 
-/* PyTorch 2's name; and what it needs as it was: v for the gradients of q and k only, the mask for all. */
+/* PyTorch 2's name; and what it needs as it was: v for the gradients of q and k only, the mask for
+ * all. */
 Test(attention, notices_a_change_in_place)
 {
     for (int changed = 0; changed < 4; changed++)
@@ -261,7 +288,8 @@ Test(attention, notices_a_change_in_place)
         }
 }
 
-/* Neither forward nor backward asks for memory after the first steps, and never for the probabilities. */
+/* Neither forward nor backward asks for memory after the first steps, and never for the
+ * probabilities. */
 Test(attention, keeps_two_numbers_a_row)
 {
     check_alloc_begin();
@@ -272,7 +300,8 @@ Test(attention, keeps_two_numbers_a_row)
     for (int step = 0; step < 5; step++) {
         int64_t before = check_alloc_count();
         Tensor *y = lk_attention(t, x, x, x, NULL, 2, 0.1);
-        size_t used = lk_tape_mark(t).memory.used; /* y takes 32 KB, the numbers 32 KB; probabilities would be 32 MB */
+        /* y takes 32 KB, the numbers 32 KB; probabilities would be 32 MB */
+        size_t used = lk_tape_mark(t).memory.used;
         check(step < 2 || used < 66 << 10, "the graph has %zu bytes", used);
         check(lk_backward(t, lk_sum(t, y, LK_ALL, false)));
         lk_zero_grad_(x);
@@ -316,21 +345,25 @@ Test(attention, refuses_bad_operands)
     PASSES_NULL(lk_attention(t, q, NULL, k, mask, 2, 0));
     PASSES_NULL(lk_attention(t, q, k, NULL, mask, 2, 0));
     check(lk_attention(t, q, k, k, mask, 2, 0));
-    REFUSES(lk_attention(t, q, k, q, mask, 2, 0), LK_ESHAPE, "lk_attention: q (2, 3, 4), k (2, 5, 4) and v (2, 3, 4): "
+    REFUSES(lk_attention(t, q, k, q, mask, 2, 0), LK_ESHAPE,
+            "lk_attention: q (2, 3, 4), k (2, 5, 4) and v (2, 3, 4): "
             "they must be (B, S, E), (B, S2, E) and (B, S2, E)");
-    REFUSES(lk_attention(t, lk_select(t, q, 0, 0), k, k, mask, 2, 0), LK_ESHAPE, "lk_attention: q (3, 4), k (2, 5, 4) "
+    REFUSES(lk_attention(t, lk_select(t, q, 0, 0), k, k, mask, 2, 0), LK_ESHAPE,
+            "lk_attention: q (3, 4), k (2, 5, 4) "
             "and v (2, 5, 4): they must be (B, S, E), (B, S2, E) and (B, S2, E)");
     REFUSES(lk_attention(t, q, k, k, mask, 3, 0), LK_EVALUE,
             "lk_attention: the last size of q (2, 3, 4) is not a multiple of 3 heads");
     REFUSES(lk_attention(t, q, k, k, mask, 0, 0), LK_EVALUE,
             "lk_attention: the last size of q (2, 3, 4) is not a multiple of 0 heads");
-    REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_BOOL, LK_SHAPE(2, 3)), 2, 0), LK_ESHAPE, "lk_attention: the mask "
+    REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_BOOL, LK_SHAPE(2, 3)), 2, 0), LK_ESHAPE,
+            "lk_attention: the mask "
             "(2, 3) must have a value for each key: k (2, 5, 4) is (B, S2, E), so (B, S2)");
     REFUSES(lk_attention(t, q, k, k, lk_ones(t, LK_I64, LK_SHAPE(2, 5)), 2, 0), LK_EDTYPE,
             "lk_attention: the mask must be bool, not int64; lk_ne(t, mask, zero) makes one");
     REFUSES(lk_attention(t, q, k, k, mask, 2, 1.5), LK_EVALUE,
             "lk_attention: dropout probability has to be between 0 and 1, but got 1.5");
-    Tensor *endless = lk_expand(t, lk_ones(t, LK_F32, LK_SHAPE(2, 1, 4)), LK_SHAPE(2, (int64_t)1 << 41, 4));
+    Tensor *endless =
+        lk_expand(t, lk_ones(t, LK_F32, LK_SHAPE(2, 1, 4)), LK_SHAPE(2, (int64_t)1 << 41, 4));
     REFUSES(lk_attention(t, q, endless, endless, NULL, 2, 0), LK_EMEMORY,
             "lk_attention: a row of scores for k (2, 2199023255552, 4) is larger than any memory");
     REFUSES(lk_attention(t, lk_ones(t, LK_F64, LK_SHAPE(2, 3, 4)), k, k, mask, 2, 0), LK_EDTYPE,

@@ -1,5 +1,6 @@
-/* test_autograd.c - what backward means: who gets a gradient, what is added to it, and when it refuses. Everything here
- * is what PyTorch does, unless a comment says otherwise. Memory, errors and marks of a tape: test_tape.c. */
+/* test_autograd.c - what backward means: who gets a gradient, what is added to it, and when it
+ * refuses. Everything here is what PyTorch does, unless a comment says otherwise. Memory, errors
+ * and marks of a tape: test_tape.c. */
 #include <math.h>
 #include <string.h>
 
@@ -7,12 +8,9 @@
 #include "core/ops.h"
 #include "tests/check.h"
 
-static Tensor *total(Tape *t, Tensor *x)
-{
-    return lk_sum(t, x, LK_ALL, false);
-}
+static Tensor *total(Tape *t, Tensor *x) { return lk_sum(t, x, LK_ALL, false); }
 
-/* ---- what is added ---------------------------------------------------------------------------------------------- */
+/* ---- what is added -------------------------------------------------------------------------- */
 
 Test(autograd, two_backwards_accumulate)
 {
@@ -76,7 +74,8 @@ Test(autograd, deep_diamonds_are_gone_through_once)
 Test(autograd, one_tensor_many_times)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 2, 3), *h = lk_scale(t, x, 1), *y = lk_zeros(t, LK_F64, LK_SHAPE(2));
+    Tensor *x = make_param(LK_F64, LK_SHAPE(2), 2, 3), *h = lk_scale(t, x, 1),
+           *y = lk_zeros(t, LK_F64, LK_SHAPE(2));
     for (int i = 1; i <= 100; i++) y = lk_add(t, y, lk_scale(t, i % 2 ? x : h, i));
     check(lk_backward(t, total(t, y)));
     check_values(lk_grad(x), 0, 5050, 5050);
@@ -89,18 +88,19 @@ Test(autograd, one_tensor_as_both_operands)
     Tape *t = quiet_tape();
     Tensor *x = make_param(LK_F64, LK_SHAPE(2, 2), 1, 2, 3, 4);
     static const double expected[][4] = {
-        { 2, 4, 6, 8 },     /* x * x: 2x */
-        { 0, 0, 0, 0 },     /* x - x */
-        { 7, 11, 9, 13 },   /* x @ x: 1 xᵀ + xᵀ 1 */
-        { 8, 12, 8, 12 },   /* x xᵀ: 2 · column sums */
+        { 2, 4, 6, 8 },   /* x * x: 2x */
+        { 0, 0, 0, 0 },   /* x - x */
+        { 7, 11, 9, 13 }, /* x @ x: 1 xᵀ + xᵀ 1 */
+        { 8, 12, 8, 12 }, /* x xᵀ: 2 · column sums */
     };
     for (int leaf = 0; leaf < 2; leaf++)
         for (int i = 0; i < 4; i++) {
-            Tensor *h = leaf ? x : lk_scale(t, x, 1); /* matmul writes a gradient that nobody wrote yet, then adds */
-            Tensor *y = i == 0 ? lk_mul(t, h, h)
-                      : i == 1 ? lk_sub(t, h, h)
-                      : i == 2 ? lk_matmul(t, h, h)
-                               : lk_linear(t, h, h, NULL);
+            /* matmul writes a gradient that nobody wrote yet, then adds */
+            Tensor *h = leaf ? x : lk_scale(t, x, 1);
+            Tensor *y = i == 0   ? lk_mul(t, h, h)
+                        : i == 1 ? lk_sub(t, h, h)
+                        : i == 2 ? lk_matmul(t, h, h)
+                                 : lk_linear(t, h, h, NULL);
             lk_zero_grad_(x);
             check(lk_backward(t, total(t, y)), "%s", lk_tape_error(t)->message);
             check_close(lk_grad(x), expected[i], 4, 1e-14);
@@ -125,15 +125,17 @@ Test(autograd, what_the_loss_does_not_depend_on_gets_nothing)
 Test(autograd, nothing_has_a_gradient_of_nothing)
 {
     Tape *t = quiet_tape();
-    Tensor *x = lk_param_new(LK_F32, LK_SHAPE(0, 3), NULL), *w = make_param(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
-    check(lk_backward(t, total(t, lk_linear(t, lk_relu(t, x), w, NULL))), "%s", lk_tape_error(t)->message);
+    Tensor *x = lk_param_new(LK_F32, LK_SHAPE(0, 3), NULL),
+           *w = make_param(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
+    check(lk_backward(t, total(t, lk_linear(t, lk_relu(t, x), w, NULL))), "%s",
+          lk_tape_error(t)->message);
     check_shape(lk_grad(x), LK_SHAPE(0, 3));
     check_values(lk_grad(w), 0, 0, 0, 0, 0, 0, 0);
     lk_free(x), lk_free(w);
     lk_tape_free(t);
 }
 
-/* ---- where it starts -------------------------------------------------------------------------------------------- */
+/* ---- where it starts ------------------------------------------------------------------------ */
 
 Test(autograd, implicit_gradient_of_one_element)
 {
@@ -156,7 +158,8 @@ Test(autograd, given_gradient)
     Tape *t = quiet_tape();
     Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
     Tensor *v = make_tensor(LK_F64, LK_SHAPE(2, 3), 1, -1, 2, 0, 3, 0.5);
-    Tensor *turned = make_tensor(LK_F64, LK_SHAPE(3, 2), 1, 0, -1, 3, 2, 0.5); /* transposed: v, strided */
+    /* transposed: v, strided */
+    Tensor *turned = make_tensor(LK_F64, LK_SHAPE(3, 2), 1, 0, -1, 3, 2, 0.5);
     check(lk_backward_with(t, lk_mul(t, x, x), v, false));
     check_values(lk_grad(x), 0, 2, -4, 12, 0, 30, 6);
     lk_zero_grad_(x);
@@ -164,7 +167,8 @@ Test(autograd, given_gradient)
     check_values(lk_grad(x), 0, 2, -4, 12, 0, 30, 6);
     check(lk_backward_with(t, x, lk_T(t, turned), false), "from a leaf");
     check_values(lk_grad(x), 0, 3, -5, 14, 0, 33, 6.5);
-    check(lk_backward_with(t, lk_scale(t, x, 2), lk_grad(x), false), "the gradient itself, which changes meanwhile");
+    check(lk_backward_with(t, lk_scale(t, x, 2), lk_grad(x), false),
+          "the gradient itself, which changes meanwhile");
     check_values(lk_grad(x), 0, 9, -15, 42, 0, 99, 19.5);
     check_values(v, 0, 1, -1, 2, 0, 3, 0.5);
     lk_free(x), lk_free(v), lk_free(turned);
@@ -175,7 +179,8 @@ Test(autograd, refuses_to_start)
 {
     Tape *t = quiet_tape(), *other = quiet_tape();
     Tensor *x = make_param(LK_F32, LK_SHAPE(2), 1, 2), *c = make_tensor(LK_F32, LK_SHAPE(2), 1, 1);
-    Tensor *bad_shape = make_tensor(LK_F32, LK_SHAPE(2, 1), 1, 1), *bad_dtype = make_tensor(LK_F64, LK_SHAPE(2), 1, 1);
+    Tensor *bad_shape = make_tensor(LK_F32, LK_SHAPE(2, 1), 1, 1),
+           *bad_dtype = make_tensor(LK_F64, LK_SHAPE(2), 1, 1);
     Tensor *y = lk_scale(t, x, 2);
     const struct {
         Tensor *y;
@@ -188,8 +193,10 @@ Test(autograd, refuses_to_start)
         { lk_detach(t, y), c, LK_ESTATE, "does not require a gradient" },
         { y, NULL, LK_ESHAPE, "(2,) has 2 elements; only a scalar has an implicit gradient" },
         { x, NULL, LK_ESHAPE, "(2,) has 2 elements" },
-        { y, bad_shape, LK_ESHAPE, "gradient (2, 1) of float32 does not fit the tensor (2,) of float32" },
-        { y, bad_dtype, LK_ESHAPE, "gradient (2,) of float64 does not fit the tensor (2,) of float32" },
+        { y, bad_shape, LK_ESHAPE,
+          "gradient (2, 1) of float32 does not fit the tensor (2,) of float32" },
+        { y, bad_dtype, LK_ESHAPE,
+          "gradient (2,) of float64 does not fit the tensor (2,) of float32" },
         { lk_scale(other, x, 2), c, LK_ESTATE, "belongs to another tape" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -206,14 +213,17 @@ Test(autograd, refuses_to_start)
     lk_tape_free(other);
 }
 
-/* ---- who gets one ----------------------------------------------------------------------------------------------- */
+/* ---- who gets one --------------------------------------------------------------------------- */
 
 Test(autograd, frozen_leaf_gets_nothing)
 {
     Tape *t = quiet_tape();
     Tensor *in[] = { make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6),
-                     make_param(LK_F64, LK_SHAPE(2, 3), 1, 0, -1, 2, 1, 0), make_param(LK_F64, LK_SHAPE(2), 1, -1) };
-    static const double expected[3][6] = { { 3, 1, -1, 3, 1, -1 }, { 5, 7, 9, 5, 7, 9 }, { 2, 2 } };
+                     make_param(LK_F64, LK_SHAPE(2, 3), 1, 0, -1, 2, 1, 0),
+                     make_param(LK_F64, LK_SHAPE(2), 1, -1) };
+    static const double expected[3][6] = { { 3, 1, -1, 3, 1, -1 },
+                                           { 5, 7, 9, 5, 7, 9 },
+                                           { 2, 2 } };
     for (unsigned wanted = 1; wanted < 8; wanted++) {
         lk_tape_reset(t);
         for (int i = 0; i < 3; i++) {
@@ -259,7 +269,8 @@ Test(autograd, requires_grad_switched_between_forward_and_backward)
     y = total(t, lk_add(t, lk_mul(t, x, w), x)); /* x is frozen now */
     check(lk_set_requires_grad(x, true));
     check(lk_backward(t, y));
-    check(!lk_grad(x), "on after forward: nothing, rather than what some of the operations happened to record");
+    check(!lk_grad(x),
+          "on after forward: nothing, rather than what some of the operations happened to record");
     check_values(lk_grad(w), 0, 1, 2);
 
     y = total(t, lk_add(t, lk_mul(t, x, w), x));
@@ -290,7 +301,8 @@ Test(autograd, only_floating_leaves_can_switch)
 Test(autograd, detach_cuts_the_graph_and_shares_the_values)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F32, LK_SHAPE(2), 3, 4), *h = lk_scale(t, x, 2), *cut = lk_detach(t, h);
+    Tensor *x = make_param(LK_F32, LK_SHAPE(2), 3, 4), *h = lk_scale(t, x, 2),
+           *cut = lk_detach(t, h);
     check(!cut->requires_grad && !lk_grad_fn(cut) && cut->storage == h->storage);
     check(lk_backward(t, total(t, lk_mul(t, h, cut))));
     check_values(lk_grad(x), 0, 12, 16); /* d(2x · c)/dx = 2c, not 8x */
@@ -318,7 +330,7 @@ Test(autograd, no_grad_records_nothing)
     lk_tape_free(t);
 }
 
-/* ---- gradients of intermediates --------------------------------------------------------------------------------- */
+/* ---- gradients of intermediates ------------------------------------------------------------- */
 
 Test(autograd, retain_grad)
 {
@@ -362,10 +374,11 @@ Test(autograd, retained_gradients_survive_the_rest_of_backward)
     lk_tape_free(t);
 }
 
-/* ---- the same graph again --------------------------------------------------------------------------------------- */
+/* ---- the same graph again ------------------------------------------------------------------- */
 
 typedef Tensor *MapFn(Tape *t, Tensor *x);
-#define MAP(name, expression) static Tensor *name(Tape *t, Tensor *x) { return expression; }
+#define MAP(name, expression) \
+    static Tensor *name(Tape *t, Tensor *x) { return expression; }
 MAP(map_add, lk_add(t, x, x))
 MAP(map_add_scalar, lk_add_scalar(t, x, 2))
 MAP(map_neg, lk_neg(t, x))
@@ -393,19 +406,32 @@ Test(autograd, second_backward_complains_where_values_are_gone)
         MapFn *map;
         bool complains;
     } cases[] = {
-        { "add", map_add, false },       { "add_scalar", map_add_scalar, false }, { "neg", map_neg, false },
-        { "mean", map_mean, false },     { "T", map_T, false },                   { "slice", map_slice, false },
-        { "expand", map_expand, false }, { "contiguous", map_copy, false },       { "to", map_to, false },
-        { "mul", map_mul, true },        { "relu", map_relu, true },              { "exp", map_exp, true },
-        { "abs", map_abs, true },        { "pow_scalar", map_cube, true },        { "matmul", map_matmul, true },
-        { "softmax", map_softmax, true }, { "max_dim", map_max_dim, true },       { "select_rows", map_rows, true },
+        { "add", map_add, false },
+        { "add_scalar", map_add_scalar, false },
+        { "neg", map_neg, false },
+        { "mean", map_mean, false },
+        { "T", map_T, false },
+        { "slice", map_slice, false },
+        { "expand", map_expand, false },
+        { "contiguous", map_copy, false },
+        { "to", map_to, false },
+        { "mul", map_mul, true },
+        { "relu", map_relu, true },
+        { "exp", map_exp, true },
+        { "abs", map_abs, true },
+        { "pow_scalar", map_cube, true },
+        { "matmul", map_matmul, true },
+        { "softmax", map_softmax, true },
+        { "max_dim", map_max_dim, true },
+        { "select_rows", map_rows, true },
     };
     Tape *t = quiet_tape();
     Tensor *x = make_param(LK_F32, LK_SHAPE(3, 3), 1, 2, 3, 4, 5, 6, 7, 8, 9);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lk_zero_grad_(x);
         Tensor *loss = total(t, cases[i].map(t, x));
-        check(lk_backward_with(t, loss, NULL, true) && lk_backward(t, loss), "%s: the graph was kept", cases[i].name);
+        check(lk_backward_with(t, loss, NULL, true) && lk_backward(t, loss),
+              "%s: the graph was kept", cases[i].name);
         Tensor *twice = lk_clone(lk_grad(x), NULL);
         check(lk_backward(t, loss) == !cases[i].complains, "%s", cases[i].name);
         if (cases[i].complains) {

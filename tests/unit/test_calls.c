@@ -1,6 +1,8 @@
-/* test_calls.c - calls every public function with NULL for each of its pointers in turn, and with a stale tensor for each
- * of its tensors and arrays of tensors. The calls are made from the headers by tests/calls.awk, so no function can be forgotten; each is made
- * in a process of its own. A function must survive NULL; of a stale tensor it must say what happened, and give nothing. */
+/* test_calls.c - calls every public function with NULL for each of its pointers in turn, and with
+ * a stale tensor for each of its tensors and arrays of tensors. The calls are made from the
+ * headers by tests/calls.awk, so no function can be forgotten; each is made in a process of its
+ * own. A function must survive NULL; of a stale tensor it must say what happened, and give
+ * nothing. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
@@ -12,7 +14,7 @@
 
 #include "tests/check.h"
 
-/* ---- good arguments ---------------------------------------------------------------------------------------------- */
+/* ---- good arguments ------------------------------------------------------------------------- */
 
 /* Made anew in the process of each call, which may consume or break them. */
 static struct Good {
@@ -35,17 +37,31 @@ static struct Good {
 } good;
 
 static Tensor *itself(Tape *t, const void *state, Tensor *x) { return (void)t, (void)state, x; }
-static Tensor *square(Tape *t, Tensor *const *in, void *user) { return (void)user, lk_mul(t, in[0], in[0]); }
-static bool square_many(Tape *t, Tensor *const *in, Tensor **out, void *user) { return (*out = square(t, in, user)); }
-static void no_row(int64_t n, void *const *p, const int64_t *step, const void *arg) { (void)n, (void)p, (void)step, (void)arg; }
+static Tensor *square(Tape *t, Tensor *const *in, void *user)
+{
+    return (void)user, lk_mul(t, in[0], in[0]);
+}
+static bool square_many(Tape *t, Tensor *const *in, Tensor **out, void *user)
+{
+    return (*out = square(t, in, user));
+}
+static void no_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)n, (void)p, (void)step, (void)arg;
+}
 static bool every(const ParamIter *it, void *user) { return (void)it, (void)user, true; }
 static void ignore(const Error *err, void *user) { (void)err, (void)user; }
 static int no_moments(const ParamGroup *group) { return (void)group, 0; }
-static void no_update(const ParamGroup *group, int64_t step, const OptimizerPiece *piece) { (void)group, (void)step, (void)piece; }
+static void no_update(const ParamGroup *group, int64_t step, const OptimizerPiece *piece)
+{
+    (void)group, (void)step, (void)piece;
+}
 static void *no_memory(size_t bytes) { return (void)bytes, NULL; }
 static void no_free(void *block) { (void)block; }
 
-static const OptimizerType optimizer_type = { .name = "Still", .update = no_update, .moments = no_moments };
+static const OptimizerType optimizer_type = { .name = "Still",
+                                              .update = no_update,
+                                              .moments = no_moments };
 static const ModuleType module_type = { .name = "Empty", .size = sizeof(Module) };
 static const Op op = { "Backward0", NULL, { 0 } };
 static va_list no_arguments; /* for a format that reads none */
@@ -67,18 +83,20 @@ static void make_good(void)
     good.modules[0] = good.module;
     good.module = lk_sequential_new(1, good.modules, err);
     good.modules[0] = good.module;
-    good.dataset = lk_dataset_new(lk_tensor_new(LK_F32, LK_SHAPE(2, 1), err), lk_tensor_new(LK_I64, LK_SHAPE(2), err),
-                                  LK_TO_TENSOR, err);
+    good.dataset = lk_dataset_new(lk_tensor_new(LK_F32, LK_SHAPE(2, 1), err),
+                                  lk_tensor_new(LK_I64, LK_SHAPE(2), err), LK_TO_TENSOR, err);
     good.loader = lk_loader_new(good.dataset, 1, true, &good.rng, err);
     good.text = lk_text_dataset_new(err);
     check(lk_text_add(good.text, ones, 3, 0, err));
-    good.text_loader = lk_text_loader_new(good.text, &(TextOptions){ .batch_size = 1, .pad = 1 }, &good.rng, err);
+    good.text_loader =
+        lk_text_loader_new(good.text, &(TextOptions){ .batch_size = 1, .pad = 1 }, &good.rng, err);
     good.optimizer = lk_sgd_new(lk_parameters(good.module, err), 0.1, err);
     good.states = lk_optimizer_states(good.optimizer);
     check(lk_optimizer_states_next(&good.states));
     good.state = lk_state_dict_new(good.module, err);
     check_no_error(err);
-    good.tokenizer = lk_tokenizer_new(check_fixture("tokenizer"), NULL); /* NULL where it was built without it */
+    /* NULL where it was built without it */
+    good.tokenizer = lk_tokenizer_new(check_fixture("tokenizer"), NULL);
     good.file = lk_safetensors_open(check_fixture("reference.safetensors"), NULL);
 }
 
@@ -158,7 +176,7 @@ static void make_good(void)
 #define GOOD_SafeTensorsp good.file
 #define GOOD_SafeTensorp (good.file ? &good.file->entries[0] : NULL)
 
-/* ---- the calls --------------------------------------------------------------------------------------------------- */
+/* ---- the calls ------------------------------------------------------------------------------ */
 
 /* Whether a result is one that nobody can take for a value. */
 static bool nothing_double(double x) { return isnan(x); }
@@ -171,10 +189,14 @@ static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_te
     _Generic((x), double: nothing_double, float: nothing_double, int: nothing_int, int64_t: nothing_int, \
              bool: nothing_bool, size_t: nothing_length, char *: nothing_text, const char *: nothing_text, \
              default: nothing_pointer)(x)
-#define USE_RESULT(...) __auto_type result = (__VA_ARGS__); (void)result /* a cast alone would be warned of */
+#define USE_RESULT(...) \
+    __auto_type result = (__VA_ARGS__); \
+    (void)result /* a cast alone would be warned of */
 #define USE_NOTHING(...) __VA_ARGS__
 #define CHECK_RESULT(...) return IS_NOTHING(__VA_ARGS__)
-#define CHECK_NOTHING(...) __VA_ARGS__; return true
+#define CHECK_NOTHING(...) \
+    __VA_ARGS__; \
+    return true
 
 #define JOIN(a, b) a##b
 #define CALL(line) JOIN(call_, line)
@@ -182,7 +204,11 @@ static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_te
 #define STALE_Tensorpp ((void *)(Tensor *[]){ good.stale, good.stale })
 
 #define NULL_CALL(kind, function, parameter, call, arguments) \
-    static bool CALL(__LINE__)(void) { USE_##kind(call arguments); return true; }
+    static bool CALL(__LINE__)(void) \
+    { \
+        USE_##kind(call arguments); \
+        return true; \
+    }
 #define STALE_CALL(kind, function, parameter, call, arguments) \
     static bool CALL(__LINE__)(void) { CHECK_##kind(call arguments); }
 #include "calls.h"
@@ -195,8 +221,10 @@ typedef struct Call {
     bool (*run)(void); /* a stale tensor: whether the result is nothing */
 } Call;
 
-#define NULL_CALL(kind, function, parameter, call, arguments) { #function, #parameter, false, CALL(__LINE__) },
-#define STALE_CALL(kind, function, parameter, call, arguments) { #function, #parameter, true, CALL(__LINE__) },
+#define NULL_CALL(kind, function, parameter, call, arguments) \
+    { #function, #parameter, false, CALL(__LINE__) },
+#define STALE_CALL(kind, function, parameter, call, arguments) \
+    { #function, #parameter, true, CALL(__LINE__) },
 static const Call calls[] = {
 #include "calls.h"
 };
@@ -206,20 +234,26 @@ enum { CALLS = sizeof calls / sizeof *calls };
 static bool is_ruled_out(const Call *c)
 {
     static const char *const ruled_out[][2] = {
-        { "lk_loop", "row" }, { "lk_loop", "x" }, { "lk_loop_serial", "row" }, { "lk_loop_serial", "x" },
+        { "lk_loop", "row" },
+        { "lk_loop", "x" },
+        { "lk_loop_serial", "row" },
+        { "lk_loop_serial", "x" },
         { "lk_grad_in_fresh", "fresh" }, /* core/op.h */
     };
     for (size_t i = 0; !c->stale && i < sizeof ruled_out / sizeof *ruled_out; i++)
-        if (strcmp(c->function, ruled_out[i][0]) == 0 && strcmp(c->parameter, ruled_out[i][1]) == 0) return true;
+        if (strcmp(c->function, ruled_out[i][0]) == 0 &&
+            strcmp(c->parameter, ruled_out[i][1]) == 0)
+            return true;
     return false;
 }
 
-/* These leave a stale tensor alone by their nature: the question itself, giving back, text for messages, a result that is
- * recorded, whether one would be. One refuses something else first: the good module has no parameter "x". */
+/* These leave a stale tensor alone by their nature: the question itself, giving back, text for
+ * messages, a result that is recorded, whether one would be. One refuses something else first: the
+ * good module has no parameter "x". */
 static bool takes_stale(const Call *c)
 {
-    static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text", "lk_assign",
-                                             "lk_records" };
+    static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text",
+                                             "lk_assign", "lk_records" };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(c->function, functions[i]) == 0) return true;
     return strcmp(c->function, "lk_record") == 0 && strcmp(c->parameter, "y") == 0;
@@ -235,7 +269,8 @@ static int run_call(const Call *c)
     bool nothing = c->run();
     if (!c->stale || takes_stale(c)) return FINE;
     const char *said = lk_tape_error(good.tape)->code ? lk_tape_error(good.tape)->message
-                     : good.report.message[0]         ? good.report.message : good.err.message;
+                       : good.report.message[0]       ? good.report.message
+                                                      : good.err.message;
     if (!strstr(said, "lk_clone")) return SAID_NOTHING;
     return nothing ? FINE : GAVE_SOMETHING;
 }
@@ -259,22 +294,19 @@ static void run_calls(bool stale)
         check(waitpid(child, &status, 0) == child);
         if (WIFEXITED(status) && WEXITSTATUS(status) == FINE) continue;
         wrong++;
-        const char *fault = !WIFEXITED(status) ? "crashes" : WEXITSTATUS(status) == SAID_NOTHING ? "says nothing"
-                          : WEXITSTATUS(status) == GAVE_SOMETHING ? "gives a result" : "exits";
+        const char *fault = !WIFEXITED(status)                      ? "crashes"
+                            : WEXITSTATUS(status) == SAID_NOTHING   ? "says nothing"
+                            : WEXITSTATUS(status) == GAVE_SOMETHING ? "gives a result"
+                                                                    : "exits";
         if (length < sizeof faults)
-            length += (size_t)snprintf(faults + length, sizeof faults - length, "\n  %s(%s = %s) %s", c->function,
-                                       c->parameter, stale ? "stale" : "NULL", fault);
+            length +=
+                (size_t)snprintf(faults + length, sizeof faults - length, "\n  %s(%s = %s) %s",
+                                 c->function, c->parameter, stale ? "stale" : "NULL", fault);
     }
     check(wrong == 0, "%d of %d calls:%s", wrong, made, faults);
     check(made > 100, "only %d calls were made", made);
 }
 
-Test(calls, survive_null)
-{
-    run_calls(false);
-}
+Test(calls, survive_null) { run_calls(false); }
 
-Test(calls, refuse_stale_tensors)
-{
-    run_calls(true);
-}
+Test(calls, refuse_stale_tensors) { run_calls(true); }

@@ -1,11 +1,13 @@
-/* test_check.c - the assertions of tests/check.h fail when they should, and say what differs; the allocator counts. */
+/* test_check.c - the assertions of tests/check.h fail when they should, and say what differs; the
+ * allocator counts. */
 #include "tests/check.h"
 
 #include <math.h>
 #include <string.h>
 
 /* The assertion behind a macro does not hold, and its message contains the text. */
-#define check_fails(assertion, text) check(!(assertion) && strstr(check_message(), text), "%s", check_message())
+#define check_fails(assertion, text) \
+    check(!(assertion) && strstr(check_message(), text), "%s", check_message())
 
 Test(check, close)
 {
@@ -14,7 +16,8 @@ Test(check, close)
     check_values(x, 0.1, 1.1, 2, 3, 4, 5, 6.6);
 
     const double wrong[] = { 1, 2, 3, -4, 5, 7 };
-    check_fails(check_close_("x->grad", x, wrong, 6, 1e-3), "x->grad (2, 3) at (1, 0): expected -4, got 4 (");
+    check_fails(check_close_("x->grad", x, wrong, 6, 1e-3),
+                "x->grad (2, 3) at (1, 0): expected -4, got 4 (");
     check_fails(check_close_("x", x, wrong, 6, 1e-3), "2 of 6 elements differ");
     check_fails(check_close_("x", x, wrong, 5, 1e-3), "x (2, 3) has 6 elements, expected 5");
     check_fails(check_close_("x", NULL, wrong, 6, 1e-3), "x is NULL");
@@ -25,10 +28,13 @@ Test(check, close_of_special_values)
 {
     Tensor *x = make_tensor(LK_F64, LK_SHAPE(3), NAN, INFINITY, 1);
     check_values(x, 1e-6, NAN, INFINITY, 1);
-    check_fails(check_close_("x", x, (double[]){ 0, INFINITY, 1 }, 3, 1e9), "at (0,): expected 0, got nan");
-    check_fails(check_close_("x", x, (double[]){ NAN, -INFINITY, 1 }, 3, 1e9), "expected -inf, got inf");
+    check_fails(check_close_("x", x, (double[]){ 0, INFINITY, 1 }, 3, 1e9),
+                "at (0,): expected 0, got nan");
+    check_fails(check_close_("x", x, (double[]){ NAN, -INFINITY, 1 }, 3, 1e9),
+                "expected -inf, got inf");
     check_fails(check_close_("x", x, (double[]){ NAN, 1, 1 }, 3, 1e9), "expected 1, got inf");
-    check_fails(check_close_("x", x, (double[]){ NAN, INFINITY, NAN }, 3, 1e9), "expected nan, got 1");
+    check_fails(check_close_("x", x, (double[]){ NAN, INFINITY, NAN }, 3, 1e9),
+                "expected nan, got 1");
     lk_free(x);
 }
 
@@ -45,13 +51,16 @@ Test(check, strided)
 
 Test(check, equal)
 {
-    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2), 0, NAN), *y = make_tensor(LK_F32, LK_SHAPE(2), -0.0, NAN);
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2), 0, NAN),
+           *y = make_tensor(LK_F32, LK_SHAPE(2), -0.0, NAN);
     Tensor *z = make_tensor(LK_F64, LK_SHAPE(2), 0, NAN);
     check_equal(x, x);
     check_close_to(x, y, 0);
-    check_fails(check_equal_("x", "y", x, y), "x (2,) at (0,): expected -0 [80000000], got 0 [00000000]; 1 of 2");
+    check_fails(check_equal_("x", "y", x, y),
+                "x (2,) at (0,): expected -0 [80000000], got 0 [00000000]; 1 of 2");
     check_fails(check_equal_("x", "z", x, z), "x is float32, z is float64");
-    check_fails(check_bits_("x", x, (float[]){ 1, NAN }, 2), "expected 1 [3f800000], got 0 [00000000]");
+    check_fails(check_bits_("x", x, (float[]){ 1, NAN }, 2),
+                "expected 1 [3f800000], got 0 [00000000]");
     lk_free(x);
     lk_free(y);
     lk_free(z);
@@ -73,11 +82,13 @@ Test(check, error)
 {
     Error err = { 0 };
     check_no_error(&err);
-    check_fails(check_error_("&err", &err, LK_ESHAPE, "LK_ESHAPE", ""), "&err has code 0, expected LK_ESHAPE (1)");
+    check_fails(check_error_("&err", &err, LK_ESHAPE, "LK_ESHAPE", ""),
+                "&err has code 0, expected LK_ESHAPE (1)");
     lk_error_set(&err, LK_EVALUE, "lk_name: %d is wrong", 3);
     check_error(&err, LK_EVALUE, "3 is wrong");
     check_fails(check_error_("&err", &err, LK_OK, "LK_OK", ""), "lk_name: 3 is wrong");
-    check_fails(check_error_("&err", &err, LK_EVALUE, "LK_EVALUE", "4 is"), "does not contain \"4 is\"");
+    check_fails(check_error_("&err", &err, LK_EVALUE, "LK_EVALUE", "4 is"),
+                "does not contain \"4 is\"");
 }
 
 static int allocate(int count) /* returns how many succeeded */

@@ -1,4 +1,5 @@
-/* test_clip.c - lk_clip_grad_norm_: PyTorch's norm and gradients, what counts, what is not finite, threads. */
+/* test_clip.c - lk_clip_grad_norm_: PyTorch's norm and gradients, what counts, what is not finite,
+ * threads. */
 #include <math.h>
 
 #include "optim/clip.h"
@@ -32,7 +33,8 @@ Test(clip, norms_and_gradients_are_pytorchs)
             check_close(p[0]->grad, row + 2, 3, tol);
             check_close(p[1]->grad, row + 5, 1, tol);
             check_close(p[2]->grad, row + 6, 2, tol);
-            check((p[0]->grad->storage->version == version) == (norm < row[0]), "max_norm %g", row[0]);
+            check((p[0]->grad->storage->version == version) == (norm < row[0]), "max_norm %g",
+                  row[0]);
             free_params(p);
         }
 }
@@ -52,7 +54,8 @@ Test(clip, only_what_a_step_uses_counts)
     free_params(p);
 }
 
-/* PyTorch's multiplications: 0 for what is finite beside an infinity, which becomes NaN, as 0 · ∞ is; NaN spreads. */
+/* PyTorch's multiplications: 0 for what is finite beside an infinity, which becomes NaN, as 0 · ∞
+ * is; NaN spreads. */
 Test(clip, infinity_and_nan)
 {
     Tensor *p[3];
@@ -80,8 +83,10 @@ Test(clip, neither_threads_nor_memory)
 {
     enum { LARGE = 3000001, MEDIUM = 70001 };
     check_alloc_begin();
-    Tensor *p[4] = { lk_param_new(LK_F32, LK_SHAPE(LARGE), NULL), lk_param_new(LK_F64, LK_SHAPE(MEDIUM), NULL),
-                     lk_param_new(LK_F32, LK_SHAPE(7), NULL), lk_param_new(LK_F32, LK_SHAPE(0), NULL) };
+    Tensor *p[4] = { lk_param_new(LK_F32, LK_SHAPE(LARGE), NULL),
+                     lk_param_new(LK_F64, LK_SHAPE(MEDIUM), NULL),
+                     lk_param_new(LK_F32, LK_SHAPE(7), NULL),
+                     lk_param_new(LK_F32, LK_SHAPE(0), NULL) };
     Tensor *first[4];
     double norms[2];
     for (int run = 0; run < 2; run++) {
@@ -104,8 +109,8 @@ Test(clip, neither_threads_nor_memory)
     for (int64_t i = 0; i < LARGE; i++) squares += pow(lk_at(p[0], &i), 2);
     for (int64_t i = 0; i < MEDIUM; i++) squares += pow(lk_at(p[1], &i), 2);
     for (int64_t i = 0; i < 7; i++) squares += pow(lk_at(p[2], &i), 2);
-    check(norms[0] == norms[1] && fabs(norms[0] / sqrt(squares) - 1) < 1e-12, "%.17g, %.17g, %.17g", norms[0], norms[1],
-          sqrt(squares));
+    check(norms[0] == norms[1] && fabs(norms[0] / sqrt(squares) - 1) < 1e-12,
+          "%.17g, %.17g, %.17g", norms[0], norms[1], sqrt(squares));
     for (int i = 0; i < 4; i++) lk_free(p[i]), lk_free(first[i]);
     check(check_alloc_live() == 0);
 }

@@ -1,5 +1,6 @@
-/* test_corners.c - every elementwise operation at ±0, ±infinity, NaN and subnormal numbers, in float32 and float64,
- * against PyTorch (fixtures/corners.h). A zero has its sign here: 1 / y tells -0 from 0. */
+/* test_corners.c - every elementwise operation at ±0, ±infinity, NaN and subnormal numbers, in
+ * float32 and float64, against PyTorch (fixtures/corners.h). A zero has its sign here: 1 / y tells
+ * -0 from 0. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -12,24 +13,28 @@
 #define LENGTH(array) ((int)(sizeof(array) / sizeof *(array)))
 enum { CORNERS = LENGTH(corners_f32), PAIRS = CORNERS * CORNERS };
 
-/* ---- the operations of the fixture, by name ----------------------------------------------------------------------- */
+/* ---- the operations of the fixture, by name ------------------------------------------------- */
 
 static Tensor *call(Tape *t, const char *op, Tensor *x, Tensor *b)
 {
     static const struct {
         const char *op;
         Tensor *(*call)(Tape *t, Tensor *x);
-    } one[] = { { "neg", lk_neg }, { "exp", lk_exp }, { "log", lk_log }, { "sqrt", lk_sqrt }, { "sigmoid", lk_sigmoid },
-                { "tanh", lk_tanh }, { "gelu", lk_gelu }, { "relu", lk_relu }, { "abs", lk_abs } };
+    } one[] = { { "neg", lk_neg },   { "exp", lk_exp },         { "log", lk_log },
+                { "sqrt", lk_sqrt }, { "sigmoid", lk_sigmoid }, { "tanh", lk_tanh },
+                { "gelu", lk_gelu }, { "relu", lk_relu },       { "abs", lk_abs } };
     static const struct {
         const char *op;
         Tensor *(*call)(Tape *t, Tensor *x, double c);
-    } constant[] = { { "scale by ", lk_scale }, { "add_scalar ", lk_add_scalar }, { "pow_scalar ", lk_pow_scalar } };
+    } constant[] = { { "scale by ", lk_scale },
+                     { "add_scalar ", lk_add_scalar },
+                     { "pow_scalar ", lk_pow_scalar } };
     static const struct {
         const char *op;
         Tensor *(*call)(Tape *t, Tensor *a, Tensor *b);
-    } two[] = { { "add", lk_add }, { "sub", lk_sub }, { "mul", lk_mul }, { "div", lk_div }, { "pow", lk_pow },
-                { "eq", lk_eq }, { "ne", lk_ne }, { "lt", lk_lt }, { "le", lk_le }, { "gt", lk_gt }, { "ge", lk_ge } };
+    } two[] = { { "add", lk_add }, { "sub", lk_sub }, { "mul", lk_mul }, { "div", lk_div },
+                { "pow", lk_pow }, { "eq", lk_eq },   { "ne", lk_ne },   { "lt", lk_lt },
+                { "le", lk_le },   { "gt", lk_gt },   { "ge", lk_ge } };
     for (int i = 0; i < LENGTH(one); i++)
         if (strcmp(op, one[i].op) == 0) return one[i].call(t, x);
     for (int i = 0; i < LENGTH(constant); i++)
@@ -41,28 +46,32 @@ static Tensor *call(Tape *t, const char *op, Tensor *x, Tensor *b)
     return lk_isclose(t, x, b, 1, 0);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ------------------------------------------------------------------------------ */
 
-/* 16 units in the last place, of which the gradient of PyTorch's gelu takes 11 in float32; zeros, infinities and NaN
- * exactly. Zeros of a result have their sign too; those of a gradient have not, since it is added to a zero. */
+/* 16 units in the last place, of which the gradient of PyTorch's gelu takes 11 in float32; zeros,
+ * infinities and NaN exactly. Zeros of a result have their sign too; those of a gradient have not,
+ * since it is added to a zero. */
 static bool same(DType d, double got, double expected, bool with_sign)
 {
     if (isnan(expected)) return isnan(got);
     if (isinf(expected)) return got == expected;
     if (expected == 0) return got == 0 && (!with_sign || !signbit(got) == !signbit(expected));
-    const double epsilon = d == LK_F64 ? DBL_EPSILON : (double)FLT_EPSILON, least = d == LK_F64 ? 0x1p-1074 : 0x1p-149;
+    const double epsilon = d == LK_F64 ? DBL_EPSILON : (double)FLT_EPSILON,
+                 least = d == LK_F64 ? 0x1p-1074 : 0x1p-149;
     return fabs(got - expected) <= fmax(16 * epsilon * fabs(expected), least);
 }
 
 /* what: "", or whose gradient x is. */
-static void check_corners(const char *op, const char *what, const Tensor *x, const double *expected, int n,
-                          const double *corner)
+static void check_corners(const char *op, const char *what, const Tensor *x,
+                          const double *expected, int n, const double *corner)
 {
     for (int i = 0; i < n; i++) {
-        const double got = lk_at(x, LK_INDEX(i)), a = corner[n == PAIRS ? i / CORNERS : i], b = corner[i % CORNERS];
+        const double got = lk_at(x, LK_INDEX(i)), a = corner[n == PAIRS ? i / CORNERS : i],
+                     b = corner[i % CORNERS];
         if (strcmp(op, "gelu") == 0 && isinf(a)) continue; /* PyTorch has NaN there */
-        check(same(x->dtype, got, expected[i], !*what), "%s%s of %g%s%.0g: expected %g, got %g", what, op, a,
-              n == PAIRS ? " and " : ", corner ", n == PAIRS ? b : i, expected[i], got);
+        check(same(x->dtype, got, expected[i], !*what), "%s%s of %g%s%.0g: expected %g, got %g",
+              what, op, a, n == PAIRS ? " and " : ", corner ", n == PAIRS ? b : i, expected[i],
+              got);
     }
 }
 
@@ -79,8 +88,8 @@ static Tensor *leaf_of(DType d, const double *corner, int n, bool second)
 }
 
 /* gradient[2][leaves][n], for dy = 1 and -1; NULL: a comparison */
-static void check_operation(DType d, const char *op, const double *corner, int leaves, int n, const double *y,
-                            const double *gradient)
+static void check_operation(DType d, const char *op, const double *corner, int leaves, int n,
+                            const double *y, const double *gradient)
 {
     Tape *t = lk_tape_new(NULL);
     Tensor *x[2] = { leaf_of(d, corner, n, false), leaf_of(d, corner, n, true) };
@@ -90,7 +99,8 @@ static void check_operation(DType d, const char *op, const double *corner, int l
         if (!gradient) continue;
         check(lk_backward_with(t, result, lk_full(t, d, LK_SHAPE(n), sign ? -1 : 1), false));
         for (int i = 0; i < leaves; i++) {
-            check_corners(op, i ? "db of " : "da of ", lk_grad(x[i]), gradient + (sign * leaves + i) * n, n, corner);
+            check_corners(op, i ? "db of " : "da of ", lk_grad(x[i]),
+                          gradient + (sign * leaves + i) * n, n, corner);
             lk_zero_grad_(x[i]);
         }
     }
@@ -101,7 +111,8 @@ static void check_operation(DType d, const char *op, const double *corner, int l
 
 #define CHECK_TABLE(dtype, table, corner, leaves) \
     for (int i = 0; i < LENGTH(table); i++) \
-        check_operation(dtype, table[i].op, corner, leaves, LENGTH(table[i].y), table[i].y, table[i].gradient[0][0])
+    check_operation(dtype, table[i].op, corner, leaves, LENGTH(table[i].y), table[i].y, \
+                    table[i].gradient[0][0])
 
 Test(corners, unary)
 {

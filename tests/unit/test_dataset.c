@@ -1,4 +1,5 @@
-/* test_dataset.c - datasets, subsets and class filters: what belongs to them, who owns it, what is refused. */
+/* test_dataset.c - datasets, subsets and class filters: what belongs to them, who owns it, what is
+ * refused. */
 #include "tests/check.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@ static void check_samples(const Dataset *d, int64_t count, const int64_t pairs[]
 {
     check(d->count == count, "%lld samples", (long long)d->count);
     for (int64_t i = 0; i < count; i++) {
-        check(lk_dataset_row(d, i) == pairs[i][0], "row %lld is %lld", (long long)i, (long long)lk_dataset_row(d, i));
+        check(lk_dataset_row(d, i) == pairs[i][0], "row %lld is %lld", (long long)i,
+              (long long)lk_dataset_row(d, i));
         check(lk_dataset_label(d, i) == pairs[i][1], "label %lld is %lld", (long long)i,
               (long long)lk_dataset_label(d, i));
     }
@@ -31,7 +33,9 @@ static void check_samples(const Dataset *d, int64_t count, const int64_t pairs[]
 
 Test(dataset, all_samples)
 {
-    static const int64_t pairs[][2] = { { 0, 3 }, { 1, 9 }, { 2, 3 }, { 3, 0 }, { 4, 9 }, { 5, 9 } };
+    static const int64_t pairs[][2] = {
+        { 0, 3 }, { 1, 9 }, { 2, 3 }, { 3, 0 }, { 4, 9 }, { 5, 9 }
+    };
     Dataset *bytes = six(LK_U8), *ints = six(LK_I64);
     check_samples(bytes, 6, pairs);
     check_samples(ints, 6, pairs);
@@ -86,10 +90,11 @@ Test(dataset, filter)
     }
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 /* Both tensors are consumed, although nothing comes of it. */
-static void check_refused(Tensor *x, Tensor *y, Transform transform, ErrorCode code, const char *text)
+static void check_refused(Tensor *x, Tensor *y, Transform transform, ErrorCode code,
+                          const char *text)
 {
     Error err = { 0 };
     check(lk_dataset_new(x, y, transform, &err) == NULL);
@@ -105,10 +110,14 @@ Test(dataset, errors)
     check_refused(make_tensor(LK_U8, LK_SHAPE(3, 1), 1, 2, 3), SOME_Y, LK_TO_TENSOR, LK_ESHAPE,
                   "(3, 1) and labels (2,)");
     check_refused(make_tensor(LK_U8, LK_SCALAR, 1), SOME_Y, LK_TO_TENSOR, LK_ESHAPE, "samples ()");
-    check_refused(SOME_X, make_tensor(LK_U8, LK_SHAPE(2, 1), 1, 2), LK_TO_TENSOR, LK_ESHAPE, "labels (2, 1)");
-    check_refused(make_tensor(LK_I64, LK_SHAPE(2, 1), 1, 2), SOME_Y, LK_TO_TENSOR, LK_EDTYPE, "not int64");
-    check_refused(make_tensor(LK_BOOL, LK_SHAPE(2, 1), 1, 0), SOME_Y, LK_TO_TENSOR, LK_EDTYPE, "not bool");
-    check_refused(SOME_X, make_tensor(LK_F32, LK_SHAPE(2), 1, 2), LK_TO_TENSOR, LK_EDTYPE, "not float32");
+    check_refused(SOME_X, make_tensor(LK_U8, LK_SHAPE(2, 1), 1, 2), LK_TO_TENSOR, LK_ESHAPE,
+                  "labels (2, 1)");
+    check_refused(make_tensor(LK_I64, LK_SHAPE(2, 1), 1, 2), SOME_Y, LK_TO_TENSOR, LK_EDTYPE,
+                  "not int64");
+    check_refused(make_tensor(LK_BOOL, LK_SHAPE(2, 1), 1, 0), SOME_Y, LK_TO_TENSOR, LK_EDTYPE,
+                  "not bool");
+    check_refused(SOME_X, make_tensor(LK_F32, LK_SHAPE(2), 1, 2), LK_TO_TENSOR, LK_EDTYPE,
+                  "not float32");
     check_refused(SOME_X, SOME_Y, (Transform){ 0, 0 }, LK_EVALUE, "std 0");
     check_refused(SOME_X, SOME_Y, (Transform){ NAN, 1 }, LK_EVALUE, "mean nan");
     check_refused(SOME_X, SOME_Y, (Transform){ 0, INFINITY }, LK_EVALUE, "std inf");
@@ -117,7 +126,8 @@ Test(dataset, errors)
 
     /* The transform means nothing to samples that are floats already. */
     Error err = { 0 };
-    Dataset *d = lk_dataset_new(make_tensor(LK_F32, LK_SHAPE(2, 1), 1, 2), SOME_Y, (Transform){ 0, 0 }, &err);
+    Dataset *d = lk_dataset_new(make_tensor(LK_F32, LK_SHAPE(2, 1), 1, 2), SOME_Y,
+                                (Transform){ 0, 0 }, &err);
     check_no_error(&err);
     lk_dataset_free(d);
     check(check_alloc_live() == 0);
@@ -167,7 +177,8 @@ Test(dataset, errors_of_subsets)
     /* What failed first stays: `lk_subset_new(lk_mnist_new(…, &err), …, &err)`. */
     err = (Error){ 0 };
     lk_error_set(&err, LK_EIO, "no such file");
-    check(lk_subset_new(NULL, LK_SHAPE(0), &err) == NULL && lk_filter_classes_new(NULL, LK_SHAPE(0), &err) == NULL);
+    check(lk_subset_new(NULL, LK_SHAPE(0), &err) == NULL &&
+          lk_filter_classes_new(NULL, LK_SHAPE(0), &err) == NULL);
     check_error(&err, LK_EIO, "no such file");
     lk_dataset_free(d);
 }
@@ -180,7 +191,8 @@ Test(dataset, out_of_memory)
     for (int64_t n = 0, failed = 1; failed; n++, tried++) {
         Error err = { 0 };
         check_fail_after(n);
-        Dataset *copy = lk_dataset_new(lk_tensor_retain(d->x), lk_tensor_retain(d->y), LK_TO_TENSOR, &err);
+        Dataset *copy =
+            lk_dataset_new(lk_tensor_retain(d->x), lk_tensor_retain(d->y), LK_TO_TENSOR, &err);
         Dataset *nines = lk_filter_classes_new(copy, LK_SHAPE(9), &err);
         Dataset *first = lk_subset_new(nines, LK_SHAPE(0), &err);
         failed = check_alloc_failed();
@@ -191,7 +203,8 @@ Test(dataset, out_of_memory)
         lk_dataset_free(first);
         check(check_alloc_live() == before);
     }
-    check(tried == 6); /* one block for the first, two for each of the others, and the run that succeeds */
+    /* one block for the first, two for each of the others, and the run that succeeds */
+    check(tried == 6);
     lk_dataset_free(d);
     check(check_alloc_live() == 0);
 }

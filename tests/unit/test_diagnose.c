@@ -90,22 +90,10 @@ static void put_head(Run *r, const ModuleType *type)
 
 /* ---- the mistakes --------------------------------------------------------------------------- */
 
-static void healthy(Run *r)
-{
-    r->opt = adam_of(r->net), step(r);
-}
-static void healthy_head(Run *r)
-{
-    put_head(r, &listed), healthy(r);
-}
-static void healthy_wrappers(Run *r)
-{
-    wrap_linears(r), healthy(r);
-}
-static void healthy_adapters(Run *r)
-{
-    add_adapters(r), healthy(r);
-}
+static void healthy(Run *r) { r->opt = adam_of(r->net), step(r); }
+static void healthy_head(Run *r) { put_head(r, &listed), healthy(r); }
+static void healthy_wrappers(Run *r) { wrap_linears(r), healthy(r); }
+static void healthy_adapters(Run *r) { add_adapters(r), healthy(r); }
 static void healthy_B_alone(Run *r)
 {
     add_adapters(r);
@@ -119,14 +107,8 @@ static void healthy_unmerged(Run *r)
     lk_unmerge(r->net);
     healthy(r);
 }
-static void zero_grad_at_the_end(Run *r)
-{
-    healthy(r), lk_optimizer_zero_grad(r->opt);
-}
-static void not_begun(Run *r)
-{
-    r->opt = adam_of(r->net);
-}
+static void zero_grad_at_the_end(Run *r) { healthy(r), lk_optimizer_zero_grad(r->opt); }
+static void not_begun(Run *r) { r->opt = adam_of(r->net); }
 static void a_second_net(Run *r) /* one optimizer for two nets, both trained */
 {
     TensorList both = lk_parameters(r->net, NULL), others;
@@ -300,10 +282,7 @@ static void infinite_values(Run *r)
     healthy(r);
     check(lk_fill_(lk_param_at(r->net, "layers.0.bias", NULL), INFINITY));
 }
-static void listed_nowhere(Run *r)
-{
-    put_head(r, &unlisted), healthy(r);
-}
+static void listed_nowhere(Run *r) { put_head(r, &unlisted), healthy(r); }
 static void tied_part(Run *r) /* called by itself, it reads what its owner lists */
 {
     put_head(r, &unlisted);
@@ -314,20 +293,11 @@ static void tied_part(Run *r) /* called by itself, it reads what its owner lists
     check(lk_forward(r->t, &part->base, r->x) && part->base.unlisted == part->gain);
     healthy(r);
 }
-static void never_read(Run *r)
-{
-    put_head(r, &without_shift), healthy(r);
-}
+static void never_read(Run *r) { put_head(r, &without_shift), healthy(r); }
 
 /* Causes that only the second look shows. */
-static void again_healthy(Run *r)
-{
-    step(r);
-}
-static void nothing(Run *r)
-{
-    (void)r;
-}
+static void again_healthy(Run *r) { step(r); }
+static void nothing(Run *r) { (void)r; }
 static void again_no_step(Run *r)
 {
     lk_optimizer_zero_grad(r->opt);

@@ -1,4 +1,5 @@
-/* test_digits.c - rendered digits: the same bits everywhere, all ten classes, neither empty nor too easy. */
+/* test_digits.c - rendered digits: the same bits everywhere, all ten classes, neither empty nor
+ * too easy. */
 #include "tests/check.h"
 
 #include <string.h>
@@ -31,17 +32,20 @@ static uint64_t hash_of(const Dataset *d)
     return fnv(fnv(0xcbf29ce484222325u, d->x->data, lk_numel(d->x)), d->y->data, d->count);
 }
 
-/* Made once with gcc 12 and clang 14, -O0 to -O3: a machine or a compiler that differs must be noticed. */
+/* Made once with gcc 12 and clang 14, -O0 to -O3: a machine or a compiler that differs must be
+ * noticed. */
 Test(digits, same_bits_on_every_machine)
 {
-    static const uint64_t expected[] = { 0x17f28016282b030fu, 0x3263c2ce454c4bd9u, 0x057ea170056cd49cu };
+    static const uint64_t expected[] = { 0x17f28016282b030fu, 0x3263c2ce454c4bd9u,
+                                         0x057ea170056cd49cu };
     static const uint8_t first_labels[] = { 4, 1, 6, 1, 5, 6, 9, 7, 7, 2, 3, 1, 8, 7, 8, 6 };
     for (uint64_t seed = 0; seed < 3; seed++) {
         Dataset *d = digits(500, seed);
         check_shape(d->x, LK_SHAPE(500, 28, 28));
         check_shape(d->y, LK_SHAPE(500));
         check(d->x->dtype == LK_U8 && d->y->dtype == LK_U8);
-        check(hash_of(d) == expected[seed], "seed %d: 0x%016llx", (int)seed, (unsigned long long)hash_of(d));
+        check(hash_of(d) == expected[seed], "seed %d: 0x%016llx", (int)seed,
+              (unsigned long long)hash_of(d));
         if (seed == 0) check(memcmp(d->y->data, first_labels, sizeof first_labels) == 0);
         lk_dataset_free(d);
     }
@@ -61,15 +65,13 @@ Test(digits, same_bits_for_every_number_of_threads)
 
     /* More digits are the same digits and then others. */
     Dataset *more = digits(300, 5);
-    check(memcmp(more->x->data, one->x->data, 257 * PIXELS) == 0 && memcmp(more->y->data, one->y->data, 257) == 0);
+    check(memcmp(more->x->data, one->x->data, 257 * PIXELS) == 0 &&
+          memcmp(more->y->data, one->y->data, 257) == 0);
     lk_dataset_free(more);
     lk_dataset_free(one);
 }
 
-static int compare_images(const void *a, const void *b)
-{
-    return memcmp(a, b, PIXELS);
-}
+static int compare_images(const void *a, const void *b) { return memcmp(a, b, PIXELS); }
 
 /* No image comes twice, neither in one seed nor in two; all 64 bits of the seed count. */
 Test(digits, all_different)
@@ -98,12 +100,14 @@ Test(digits, classes)
         counts[label]++;
         repeats += i > 0 && label == lk_dataset_label(d, i - 1);
     }
-    for (int c = 0; c < 10; c++) check(counts[c] > 850 && counts[c] < 1150, "%lld times %d", (long long)counts[c], c);
+    for (int c = 0; c < 10; c++)
+        check(counts[c] > 850 && counts[c] < 1150, "%lld times %d", (long long)counts[c], c);
     check(repeats > 850 && repeats < 1150, "%lld neighbours of one class", (long long)repeats);
     lk_dataset_free(d);
 }
 
-/* White strokes on black in the middle, as in MNIST, whose mean pixel is 0.1307 with a deviation of 0.3081. */
+/* White strokes on black in the middle, as in MNIST, whose mean pixel is 0.1307 with a deviation
+ * of 0.3081. */
 Test(digits, look_like_mnist)
 {
     enum { COUNT = 5000 };
@@ -125,7 +129,8 @@ Test(digits, look_like_mnist)
         check(ink > 15 && ink < 300, "image %lld has ink for %.1f pixels", (long long)i, ink);
         check(brightest >= 180, "image %lld: the brightest pixel is %d", (long long)i, brightest);
         check(x_mass / ink > 9 && x_mass / ink < 18, "image %lld lies to the side", (long long)i);
-        check(y_mass / ink > 9 && y_mass / ink < 18, "image %lld lies too high or low", (long long)i);
+        check(y_mass / ink > 9 && y_mass / ink < 18, "image %lld lies too high or low",
+              (long long)i);
         sum += ink;
     }
     double mean = sum / COUNT / PIXELS, deviation = squares / COUNT / PIXELS - mean * mean;
@@ -135,8 +140,8 @@ Test(digits, look_like_mnist)
     lk_dataset_free(d);
 }
 
-/* Comparing with the average image of each class is right for three quarters (MNIST: 0.82): the classes have a shape of
- * their own, but it takes more than a template to tell them apart. */
+/* Comparing with the average image of each class is right for three quarters (MNIST: 0.82): the
+ * classes have a shape of their own, but it takes more than a template to tell them apart. */
 Test(digits, neither_noise_nor_trivial)
 {
     enum { TRAIN = 4000, TEST = 2000 };

@@ -1,5 +1,5 @@
-/* test_fields.c - tables of fields: the names that they give, and those that are refused. Those that
- * the compiler refuses: test_compile_errors.sh. */
+/* test_fields.c - tables of fields: the names that they give, and those that are refused. Those
+ * that the compiler refuses: test_compile_errors.sh. */
 #include "core/strict.h"
 #include "nn/state.h"
 #include "tests/fixtures/modules.h"
@@ -213,10 +213,7 @@ static void check_refused_by_new(int first)
     }
 }
 
-Test(fields, a_wrong_field_is_refused_by_lk_module_new)
-{
-    check_refused_by_new(ALONE);
-}
+Test(fields, a_wrong_field_is_refused_by_lk_module_new) { check_refused_by_new(ALONE); }
 
 Test(fields, a_wrong_table_is_refused_by_lk_module_new_in_strict_mode)
 {

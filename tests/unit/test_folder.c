@@ -38,10 +38,7 @@ static void path_of(char path[FOLDER_PATH_MAX], const char *name)
     snprintf(path, FOLDER_PATH_MAX, "%s", check_scratch(name));
 }
 
-static bool exists(const char *name)
-{
-    return access(check_scratch(name), F_OK) == 0;
-}
+static bool exists(const char *name) { return access(check_scratch(name), F_OK) == 0; }
 
 Test(folder, is_replaced_and_keeps_what_else_is_in_it)
 {
@@ -63,10 +60,11 @@ Test(folder, is_replaced_where_folders_cannot_change_places)
     no_swap = true;
     path_of(path, "folder");
     check(replace(path, "one", &err) && replace(path, "two", &err), "%s", err.message);
-    check(strcmp(get(path, "text"), "two") == 0 && !exists("folder.tmp") && !exists("folder.old.tmp"));
+    check(strcmp(get(path, "text"), "two") == 0 && !exists("folder.tmp") &&
+          !exists("folder.old.tmp"));
 }
 
-/* ---- failures and kills -------------------------------------------------------------------- */
+/* ---- failures and kills --------------------------------------------------------------------- */
 
 /* Replaces the folder by one whose text is "new". */
 static bool replace_by_new(const char *path, Error *err)
@@ -81,15 +79,9 @@ static bool replace_by_new(const char *path, Error *err)
     return folder_end(&f, ok, err);
 }
 
-static bool replacing(void *path)
-{
-    return replace_by_new(path, NULL);
-}
+static bool replacing(void *path) { return replace_by_new(path, NULL); }
 
-static bool is_alone(void)
-{
-    return !exists("folder.tmp") && !exists("folder.old.tmp");
-}
+static bool is_alone(void) { return !exists("folder.tmp") && !exists("folder.old.tmp"); }
 
 static bool is_text(const char *path, const char *text)
 {

@@ -1,5 +1,5 @@
-/* test_fork.c - a child of fork() computes with threads of its own (core/tape.c): the results have the bits of the
- * parent's, and nothing waits for threads that the child has not. */
+/* test_fork.c - a child of fork() computes with threads of its own (core/tape.c): the results have
+ * the bits of the parent's, and nothing waits for threads that the child has not. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,9 +10,11 @@
 #include "optim/optimizer.h"
 #include "tests/check.h"
 
-enum { SIZE = 400, SECONDS = 300 }; /* large enough for threads; a child that waits in vain is ended then */
+/* large enough for threads; a child that waits in vain is ended then */
+enum { SIZE = 400, SECONDS = 300 };
 
-/* A product, a step of training with everything that has threads, and their loss: the same bits each time. */
+/* A product, a step of training with everything that has threads, and their loss: the same bits
+ * each time. */
 static Tensor *compute(void)
 {
     Rng rng;
@@ -21,8 +23,10 @@ static Tensor *compute(void)
     Tape *t = lk_tape_new(&err);
     Module *net = lk_linear_new(SIZE, SIZE, true, &rng, &err);
     Optimizer *opt = lk_adam_new(lk_parameters(net, &err), 1e-3, &err);
-    Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(SIZE, SIZE)), *w = lk_param_at(net, "weight", &err);
-    Tensor *y = lk_softmax(t, lk_layer_norm(t, lk_gelu(t, lk_forward(t, net, x)), 1, NULL, NULL, 1e-5), 1);
+    Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(SIZE, SIZE)),
+           *w = lk_param_at(net, "weight", &err);
+    Tensor *y =
+        lk_softmax(t, lk_layer_norm(t, lk_gelu(t, lk_forward(t, net, x)), 1, NULL, NULL, 1e-5), 1);
     bool ok = lk_backward(t, lk_mse_loss(t, y, lk_dropout(t, x, 0.5)));
     TensorList list = lk_parameters(net, &err);
     lk_clip_grad_norm_(&list, 0.1);
@@ -43,7 +47,8 @@ static bool computes_the_same(const Tensor *expected)
     return same;
 }
 
-/* Forks, and says whether the child did what it should: with the threads it finds, with others, in a child of its own. */
+/* Forks, and says whether the child did what it should: with the threads it finds, with others, in
+ * a child of its own. */
 static bool child_computes(const Tensor *expected, int generation)
 {
     pid_t child = fork();

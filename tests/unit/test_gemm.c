@@ -1,5 +1,6 @@
-/* test_gemm.c - lk_gemm against lk_gemm_reference, and both against integers: every set of kernels that this processor
- * has, both dtypes, sizes around the edges of tiles and blocks, all layouts of the operands, any number of threads. */
+/* test_gemm.c - lk_gemm against lk_gemm_reference, and both against integers: every set of kernels
+ * that this processor has, both dtypes, sizes around the edges of tiles and blocks, all layouts of
+ * the operands, any number of threads. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,19 +13,24 @@
 #include "core/gemm_kernels.h"
 #include "tests/check.h"
 
-/* ---- matrices in memory ---------------------------------------------------------------------------------------- */
+/* ---- matrices in memory --------------------------------------------------------------------- */
 
-/* How a matrix lies in memory; the gaps hold NaN, and the block ends with the last element, where ASan watches. */
-typedef enum Layout { ROWS, COLUMNS, NEITHER } Layout; /* elements of a row side by side, of a column, nothing is */
+/* How a matrix lies in memory; the gaps hold NaN, and the block ends with the last element, where
+ * ASan watches. */
+/* elements of a row side by side, of a column, nothing is */
+typedef enum Layout { ROWS, COLUMNS, NEITHER } Layout;
 
-/* What A and B look like in one product: N as in A B, T transposed, S with a step in both directions. */
+/* What A and B look like in one product: N as in A B, T transposed, S with a step in both
+ * directions. */
 typedef struct Layouts {
     const char *name;
     Layout a, b;
 } Layouts;
 static const Layouts layouts[] = {
+    /* clang-format off */
     { "NN", ROWS, ROWS },       { "NT", ROWS, COLUMNS },    { "TN", COLUMNS, ROWS },
     { "TT", COLUMNS, COLUMNS }, { "SN", NEITHER, ROWS },    { "TS", COLUMNS, NEITHER },
+    /* clang-format on */
 };
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
@@ -49,27 +55,31 @@ static void *new_elements(DType dtype, int64_t n)
 }
 
 /* The rows x cols matrix `values` (row by row) in the given layout; free its data. */
-static Mat place(DType dtype, int64_t rows, int64_t cols, const double *values, Layout layout, int64_t gap)
+static Mat place(DType dtype, int64_t rows, int64_t cols, const double *values, Layout layout,
+                 int64_t gap)
 {
     Mat x = { .row = cols + gap, .col = 1 };
     if (layout == COLUMNS) x = (Mat){ .row = 1, .col = rows + gap };
     if (layout == NEITHER) x = (Mat){ .row = 2 * cols + gap, .col = 2 };
     void *data = new_elements(dtype, (rows - 1) * x.row + (cols - 1) * x.col + 1);
     for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < cols; j++) put(dtype, data, i * x.row + j * x.col, values[i * cols + j]);
+        for (int64_t j = 0; j < cols; j++)
+            put(dtype, data, i * x.row + j * x.col, values[i * cols + j]);
     }
     x.data = data;
     return x;
 }
 
-/* ---- one product ------------------------------------------------------------------------------------------------- */
+/* ---- one product ---------------------------------------------------------------------------- */
 
-/* A B of given sizes with values that are exact in float32, and what it must be: computed once, compared many times. */
+/* A B of given sizes with values that are exact in float32, and what it must be: computed once,
+ * compared many times. */
 typedef struct Case {
     DType dtype;
     int64_t m, n, k;
-    double *a, *b, *c;          /* the operands, and C before */
-    double *result[2], *tol[2]; /* the product, and C + the product; how far from it an element may be */
+    double *a, *b, *c; /* the operands, and C before */
+    /* the product, and C + the product; how far from it an element may be */
+    double *result[2], *tol[2];
 } Case;
 
 static double *new_doubles(int64_t n)
@@ -93,13 +103,16 @@ static double *absolute(const double *x, int64_t n)
     return y;
 }
 
-/* Summing up k rounded products in any order, fused or not, gives at most (Higham, Accuracy and Stability, §3.1)
+/* Summing up k rounded products in any order, fused or not, gives at most (Higham, Accuracy and
+ * Stability, §3.1)
  *     |error| <= γ(k) Σ |a b|,   γ(k) = k u / (1 - k u),   u = eps / 2
- * and adding to C one rounding more, of a sum with |c| in it. Here k u < 1e-3, so (k + 3) u (|c| + Σ |a b|) is enough;
- * twice that for float64, where the reference rounds as much as the product. For float32 it sums up in double. */
+ * and adding to C one rounding more, of a sum with |c| in it. Here k u < 1e-3, so (k + 3) u (|c| +
+ * Σ |a b|) is enough; twice that for float64, where the reference rounds as much as the product.
+ * For float32 it sums up in double. */
 static Case new_case(DType dtype, int64_t m, int64_t n, int64_t k)
 {
-    Case s = { dtype, m, n, k, new_doubles(m * k), new_doubles(k * n), new_doubles(m * n), { NULL }, { NULL } };
+    Case s = { dtype,    m,       n, k, new_doubles(m * k), new_doubles(k * n), new_doubles(m * n),
+               { NULL }, { NULL } };
     uint64_t state = (uint64_t)(m * 1000003 + n * 1009 + k);
     for (int64_t i = 0; i < m * k; i++) s.a[i] = draw(&state);
     for (int64_t i = 0; i < k * n; i++) s.b[i] = draw(&state);
@@ -109,9 +122,11 @@ static Case new_case(DType dtype, int64_t m, int64_t n, int64_t k)
     for (int add = 0; add < 2; add++) {
         s.result[add] = new_doubles(m * n);
         memcpy(s.result[add], s.c, (size_t)(m * n) * sizeof(double));
-        lk_gemm_reference(LK_F64, m, n, k, (Mat){ s.a, k, 1 }, (Mat){ s.b, n, 1 }, add, s.result[add], n);
+        lk_gemm_reference(LK_F64, m, n, k, (Mat){ s.a, k, 1 }, (Mat){ s.b, n, 1 }, add,
+                          s.result[add], n);
         s.tol[add] = absolute(s.c, m * n);
-        lk_gemm_reference(LK_F64, m, n, k, (Mat){ abs_a, k, 1 }, (Mat){ abs_b, n, 1 }, add, s.tol[add], n);
+        lk_gemm_reference(LK_F64, m, n, k, (Mat){ abs_a, k, 1 }, (Mat){ abs_b, n, 1 }, add,
+                          s.tol[add], n);
         for (int64_t i = 0; i < m * n; i++) s.tol[add][i] *= (double)(k + 3) * u;
     }
     free(abs_a);
@@ -131,9 +146,11 @@ static void free_case(Case *s)
 }
 
 /* C (m x n, rows ldc apart) of the case by the given kernels; free it. */
-static void *product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap, bool add, int64_t ldc)
+static void *product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap,
+                     bool add, int64_t ldc)
 {
-    Mat a = place(s->dtype, s->m, s->k, s->a, l->a, gap), b = place(s->dtype, s->k, s->n, s->b, l->b, gap);
+    Mat a = place(s->dtype, s->m, s->k, s->a, l->a, gap),
+        b = place(s->dtype, s->k, s->n, s->b, l->b, gap);
     void *c = new_elements(s->dtype, (s->m - 1) * ldc + s->n);
     for (int64_t i = 0; add && i < s->m; i++) {
         for (int64_t j = 0; j < s->n; j++) put(s->dtype, c, i * ldc + j, s->c[i * s->n + j]);
@@ -151,12 +168,13 @@ static void *product(const Case *s, const GemmKernels *kernels, const Layouts *l
 static const char *describe(const Case *s, const GemmKernels *kernels, const Layouts *l)
 {
     static char text[128];
-    snprintf(text, sizeof text, "%s %s %s, m %lld n %lld k %lld", kernels->name, lk_dtype_name(s->dtype), l->name,
-             (long long)s->m, (long long)s->n, (long long)s->k);
+    snprintf(text, sizeof text, "%s %s %s, m %lld n %lld k %lld", kernels->name,
+             lk_dtype_name(s->dtype), l->name, (long long)s->m, (long long)s->n, (long long)s->k);
     return text;
 }
 
-static void check_product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap, bool add)
+static void check_product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap,
+                          bool add)
 {
     int64_t ldc = s->n + gap;
     void *c = product(s, kernels, l, gap, add, ldc);
@@ -164,11 +182,13 @@ static void check_product(const Case *s, const GemmKernels *kernels, const Layou
         for (int64_t j = 0; j < s->n; j++) {
             double got = get(s->dtype, c, i * ldc + j), expected = s->result[add][i * s->n + j];
             double tol = s->tol[add][i * s->n + j];
-            cr_assert(fabs(got - expected) <= tol, "%s, gap %d, add %d: C(%d, %d) is %.17g, expected %.17g +- %.3g",
+            cr_assert(fabs(got - expected) <= tol,
+                      "%s, gap %d, add %d: C(%d, %d) is %.17g, expected %.17g +- %.3g",
                       describe(s, kernels, l), (int)gap, add, (int)i, (int)j, got, expected, tol);
         }
         for (int64_t j = s->n; j < ldc && i < s->m - 1; j++) {
-            cr_assert(isnan(get(s->dtype, c, i * ldc + j)), "%s: wrote beyond row %d", describe(s, kernels, l), (int)i);
+            cr_assert(isnan(get(s->dtype, c, i * ldc + j)), "%s: wrote beyond row %d",
+                      describe(s, kernels, l), (int)i);
         }
     }
     free(c);
@@ -188,10 +208,10 @@ static void check_sizes(DType dtype, int64_t m, int64_t n, int64_t k)
     free_case(&s);
 }
 
-/* ---- the same as the reference ----------------------------------------------------------------------------------- */
+/* ---- the same as the reference -------------------------------------------------------------- */
 
-/* Tiles have up to 4, 6 or 14 rows and 4 to 32 columns, dot products 2, 3 or 6 rows and 4 columns, vectors 2 to 16
- * elements. */
+/* Tiles have up to 4, 6 or 14 rows and 4 to 32 columns, dot products 2, 3 or 6 rows and 4 columns,
+ * vectors 2 to 16 elements. */
 static const int64_t edges[] = { 1, 2, 7, 16, 17, 31, 64, 65, 130 };
 enum { EDGES = sizeof edges / sizeof *edges };
 
@@ -204,15 +224,9 @@ static void check_edges(DType dtype)
     }
 }
 
-Test(gemm, edges_float32)
-{
-    check_edges(LK_F32);
-}
+Test(gemm, edges_float32) { check_edges(LK_F32); }
 
-Test(gemm, edges_float64)
-{
-    check_edges(LK_F64);
-}
+Test(gemm, edges_float64) { check_edges(LK_F64); }
 
 /* Every height and width of a tile. */
 Test(gemm, tiles)
@@ -229,9 +243,9 @@ Test(gemm, tiles)
 Test(gemm, blocks)
 {
     static const int64_t sizes[][3] = {
-        { 70, 70, 1000 }, { 5, 40, 5000 }, { 40, 5, 5000 }, { 1, 1, 10000 }, { 2100, 40, 70 },
-        { 2100, 3, 130 }, { 5, 4200, 16 }, { 3, 4200, 70 }, { 2100, 80, 390 }, { 70, 4200, 20 }, { 300, 40, 900 },
-        { 50, 30, 1024 },
+        { 70, 70, 1000 },  { 5, 40, 5000 },  { 40, 5, 5000 },  { 1, 1, 10000 },
+        { 2100, 40, 70 },  { 2100, 3, 130 }, { 5, 4200, 16 },  { 3, 4200, 70 },
+        { 2100, 80, 390 }, { 70, 4200, 20 }, { 300, 40, 900 }, { 50, 30, 1024 },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_sizes(LK_F32, sizes[i][0], sizes[i][1], sizes[i][2]);
@@ -239,29 +253,37 @@ Test(gemm, blocks)
     }
 }
 
-/* Small integers: every sum is exact, in any order, so sums in int64 must come out, by the reference too. */
+/* Small integers: every sum is exact, in any order, so sums in int64 must come out, by the
+ * reference too. */
 static void check_integers(DType dtype, int64_t m, int64_t n, int64_t k)
 {
-    Case s = { .dtype = dtype, .m = m, .n = n, .k = k, .a = new_doubles(m * k), .b = new_doubles(k * n) };
+    Case s = {
+        .dtype = dtype, .m = m, .n = n, .k = k, .a = new_doubles(m * k), .b = new_doubles(k * n)
+    };
     for (int64_t i = 0; i < m * k; i++) s.a[i] = (double)(i * 7919 % 17 - 8);
     for (int64_t i = 0; i < k * n; i++) s.b[i] = (double)(i * 104729 % 19 - 9);
     int64_t *sum = calloc((size_t)(m * n), sizeof *sum);
     cr_assert_not_null(sum);
     for (int64_t i = 0; i < m; i++) {
         for (int64_t p = 0; p < k; p++) {
-            for (int64_t j = 0; j < n; j++) sum[i * n + j] += (int64_t)s.a[i * k + p] * (int64_t)s.b[p * n + j];
+            for (int64_t j = 0; j < n; j++)
+                sum[i * n + j] += (int64_t)s.a[i * k + p] * (int64_t)s.b[p * n + j];
         }
     }
     const GemmKernels *kernels;
     for (int which = 0; (kernels = lk_gemm_kernels(dtype, which)); which++) {
         for (int l = 0; l < LAYOUTS; l++) {
-            void *fast = product(&s, kernels, &layouts[l], 1, false, n), *plain = new_elements(dtype, m * n);
-            Mat a = place(dtype, m, k, s.a, layouts[l].a, 0), b = place(dtype, k, n, s.b, layouts[l].b, 1);
+            void *fast = product(&s, kernels, &layouts[l], 1, false, n),
+                 *plain = new_elements(dtype, m * n);
+            Mat a = place(dtype, m, k, s.a, layouts[l].a, 0),
+                b = place(dtype, k, n, s.b, layouts[l].b, 1);
             lk_gemm_reference(dtype, m, n, k, a, b, false, plain, n);
             for (int64_t i = 0; i < m * n; i++) {
-                cr_assert(get(dtype, fast, i) == (double)sum[i] && get(dtype, plain, i) == (double)sum[i],
-                          "%s: C(%d, %d) is %g, by the reference %g, expected %lld", describe(&s, kernels, &layouts[l]),
-                          (int)(i / n), (int)(i % n), get(dtype, fast, i), get(dtype, plain, i), (long long)sum[i]);
+                cr_assert(get(dtype, fast, i) == (double)sum[i] &&
+                              get(dtype, plain, i) == (double)sum[i],
+                          "%s: C(%d, %d) is %g, by the reference %g, expected %lld",
+                          describe(&s, kernels, &layouts[l]), (int)(i / n), (int)(i % n),
+                          get(dtype, fast, i), get(dtype, plain, i), (long long)sum[i]);
             }
             free((void *)a.data);
             free((void *)b.data);
@@ -275,18 +297,22 @@ static void check_integers(DType dtype, int64_t m, int64_t n, int64_t k)
 
 Test(gemm, integers_are_exact)
 {
-    static const int64_t sizes[][3] = { { 3, 5, 4 }, { 10, 33, 100 }, { 70, 66, 90 }, { 40, 3, 500 }, { 70, 65, 800 } };
+    static const int64_t sizes[][3] = {
+        { 3, 5, 4 }, { 10, 33, 100 }, { 70, 66, 90 }, { 40, 3, 500 }, { 70, 65, 800 }
+    };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_integers(LK_F32, sizes[i][0], sizes[i][1], sizes[i][2]);
         check_integers(LK_F64, sizes[i][0], sizes[i][1], sizes[i][2]);
     }
 }
 
-/* A stride of 0 repeats a row or a column, as lk_expand makes it; a negative one goes backwards. */
+/* A stride of 0 repeats a row or a column, as lk_expand makes it; a negative one goes
+ * backwards. */
 Test(gemm, repeated_and_reversed)
 {
     enum { M = 20, N = 30, K = 40 };
-    float a[K], b[K * N], c[M * N], expected[M * N], workspace[1 << 20] __attribute__((aligned(64)));
+    float a[K], b[K * N], c[M * N], expected[M * N],
+        workspace[1 << 20] __attribute__((aligned(64)));
     for (int i = 0; i < K; i++) a[i] = (float)(i % 5 - 2);
     for (int i = 0; i < K * N; i++) b[i] = (float)(i % 7 - 3);
     cr_assert(lk_gemm_workspace(LK_F32, M, N, K) <= sizeof workspace);
@@ -301,13 +327,15 @@ Test(gemm, repeated_and_reversed)
     cr_assert(memcmp(c, expected, sizeof c) == 0);
 }
 
-/* ---- values that are no numbers ---------------------------------------------------------------------------------- */
+/* ---- values that are no numbers ------------------------------------------------------------- */
 
-/* A NaN in A makes its row of C NaN; an infinity in B meets 0 in one row (NaN) and 1 in the others (infinite). Zeros
- * are not skipped, and nothing leaks into other rows and columns. */
+/* A NaN in A makes its row of C NaN; an infinity in B meets 0 in one row (NaN) and 1 in the others
+ * (infinite). Zeros are not skipped, and nothing leaks into other rows and columns. */
 Test(gemm, nan_and_infinity)
 {
-    static const int64_t sizes[][3] = { { 3, 5, 4 }, { 10, 40, 100 }, { 70, 70, 100 }, { 100, 3, 30 }, { 70, 33, 9 } };
+    static const int64_t sizes[][3] = {
+        { 3, 5, 4 }, { 10, 40, 100 }, { 70, 70, 100 }, { 100, 3, 30 }, { 70, 33, 9 }
+    };
     for (size_t t = 0; t < sizeof sizes / sizeof *sizes; t++) {
         int64_t m = sizes[t][0], n = sizes[t][1], k = sizes[t][2];
         Case s = new_case(LK_F32, m, n, k);
@@ -323,10 +351,10 @@ Test(gemm, nan_and_infinity)
                     for (int64_t j = 0; j < n; j++) {
                         float x = c[i * n + j];
                         bool ok = i == nan_row || (i == zero_row && j == inf_column) ? isnan(x)
-                                  : j == inf_column                                  ? isinf(x) && x > 0
-                                                                                     : isfinite(x);
-                        cr_assert(ok, "%s: C(%d, %d) is %g", describe(&s, kernels, &layouts[l]), (int)i, (int)j,
-                                  (double)x);
+                                  : j == inf_column ? isinf(x) && x > 0
+                                                    : isfinite(x);
+                        cr_assert(ok, "%s: C(%d, %d) is %g", describe(&s, kernels, &layouts[l]),
+                                  (int)i, (int)j, (double)x);
                     }
                 }
                 free(c);
@@ -336,7 +364,7 @@ Test(gemm, nan_and_infinity)
     }
 }
 
-/* ---- nothing to multiply ----------------------------------------------------------------------------------------- */
+/* ---- nothing to multiply -------------------------------------------------------------------- */
 
 Test(gemm, zero_sizes)
 {
@@ -351,12 +379,13 @@ Test(gemm, zero_sizes)
     lk_gemm(LK_F64, 2, 3, 0, none, none, true, c, 3, NULL); /* C += an empty sum */
     for (int i = 0; i < 6; i++) cr_assert(c[i] == i + 1);
 
-    lk_gemm(LK_F64, 2, 2, 0, none, none, false, c, 3, NULL); /* C = an empty sum, in two of three columns */
+    /* C = an empty sum, in two of three columns */
+    lk_gemm(LK_F64, 2, 2, 0, none, none, false, c, 3, NULL);
     static const double expected[6] = { 0, 0, 3, 0, 0, 6 };
     for (int i = 0; i < 6; i++) cr_assert(c[i] == expected[i], "c[%d] is %g", i, c[i]);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 static void use_threads(int n)
 {
@@ -367,11 +396,14 @@ static void use_threads(int n)
 #endif
 }
 
-/* Large enough to be shared: dot products, tiles in place, panels with rows that stay near and with more of them, few
- * columns, a few more, few steps, several blocks, dot products of whole pages. */
+/* Large enough to be shared: dot products, tiles in place, panels with rows that stay near and
+ * with more of them, few columns, a few more, few steps, several blocks, dot products of whole
+ * pages. */
 static const int64_t shared_sizes[][3] = {
+    /* clang-format off */
     { 10, 300, 500 }, { 130, 140, 150 }, { 600, 5, 300 }, { 400, 250, 10 },  { 70, 66, 800 },
     { 1, 900, 1100 }, { 350, 90, 400 },  { 300, 40, 500 }, { 200, 90, 16 }, { 40, 60, 1024 },
+    /* clang-format on */
 };
 enum { SHARED_SIZES = sizeof shared_sizes / sizeof *shared_sizes };
 
@@ -390,8 +422,8 @@ Test(gemm, same_bits_for_any_number_of_threads)
                         use_threads(threads);
                         void *again = product(&s, kernels, &layouts[l], 0, true, n);
                         cr_assert(memcmp(c, again, (size_t)(m * n) * lk_dtype_size(s.dtype)) == 0,
-                                  "%s: %d threads give other bits than one", describe(&s, kernels, &layouts[l]),
-                                  threads);
+                                  "%s: %d threads give other bits than one",
+                                  describe(&s, kernels, &layouts[l]), threads);
                         free(again);
                     }
                     free(c);
@@ -426,7 +458,8 @@ Test(gemm, inside_a_parallel_region)
     }
 }
 
-/* The workspace of a call stays enough when the number of threads changes, and is bounded for any sizes. */
+/* The workspace of a call stays enough when the number of threads changes, and is bounded for any
+ * sizes. */
 Test(gemm, workspace)
 {
     int64_t huge = INT64_C(1) << 40;
@@ -437,11 +470,12 @@ Test(gemm, workspace)
         use_threads(64);
         cr_assert(lk_gemm_workspace(dtype, 300, 400, 500) == bytes && bytes > 0);
         cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) < 16u << 20);
-        cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) >= lk_gemm_workspace(dtype, 5000, 5000, 5000));
+        cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) >=
+                  lk_gemm_workspace(dtype, 5000, 5000, 5000));
     }
 }
 
-/* ---- the sets of kernels ----------------------------------------------------------------------------------------- */
+/* ---- the sets of kernels -------------------------------------------------------------------- */
 
 /* There is at least the portable one, it is the last, and lk_gemm uses the first. */
 Test(gemm, kernels)
@@ -458,7 +492,8 @@ Test(gemm, kernels)
         void *c = product(&s, lk_gemm_kernels(dtype, 0), &layouts[0], 0, false, s.n);
         Mat a = place(dtype, s.m, s.k, s.a, ROWS, 0), b = place(dtype, s.k, s.n, s.b, ROWS, 0);
         void *chosen = new_elements(dtype, s.m * s.n);
-        void *workspace = new_elements(LK_F64, (int64_t)lk_gemm_workspace(dtype, s.m, s.n, s.k) / 8);
+        void *workspace =
+            new_elements(LK_F64, (int64_t)lk_gemm_workspace(dtype, s.m, s.n, s.k) / 8);
         lk_gemm(dtype, s.m, s.n, s.k, a, b, false, chosen, s.n, workspace);
         cr_assert(memcmp(c, chosen, (size_t)(s.m * s.n) * lk_dtype_size(dtype)) == 0);
         free((void *)a.data);

@@ -445,9 +445,9 @@ Test(gradcheck, hard_numerics)
  * one row of A and of one column of B are leaves; products with zeros and ones put them there,
  * exactly. */
 typedef struct Product {
-    Tensor *A, *B;           /* with zeros where the leaves go */
-    Tensor *row, *column;    /* (128, 1) and (1, 64): where row 5 and column 7 are */
-    Tensor *across, *down;   /* (32, 256) and (256, 32): every eighth place */
+    Tensor *A, *B;         /* with zeros where the leaves go */
+    Tensor *row, *column;  /* (128, 1) and (1, 64): where row 5 and column 7 are */
+    Tensor *across, *down; /* (32, 256) and (256, 32): every eighth place */
 } Product;
 
 static Tensor *large_product(Tape *t, Tensor *const *x, void *user)
@@ -464,8 +464,12 @@ Test(gradcheck, large_product_passes)
     Rng rng;
     lk_manual_seed(&rng, 4);
     Tensor *A = normal_param(&rng, 1, M, K), *B = normal_param(&rng, 1, K, N);
-    Product p = { A, B, lk_tensor_new(LK_F64, LK_SHAPE(M, 1), NULL), lk_tensor_new(LK_F64, LK_SHAPE(1, N), NULL),
-                  lk_tensor_new(LK_F64, LK_SHAPE(LEAVES, K), NULL), lk_tensor_new(LK_F64, LK_SHAPE(K, LEAVES), NULL) };
+    Product p = { A,
+                  B,
+                  lk_tensor_new(LK_F64, LK_SHAPE(M, 1), NULL),
+                  lk_tensor_new(LK_F64, LK_SHAPE(1, N), NULL),
+                  lk_tensor_new(LK_F64, LK_SHAPE(LEAVES, K), NULL),
+                  lk_tensor_new(LK_F64, LK_SHAPE(K, LEAVES), NULL) };
     Tensor *parts[] = { p.A, p.B, p.row, p.column, p.across, p.down };
     ((double *)p.row->data)[ROW] = ((double *)p.column->data)[COLUMN] = 1;
     for (int k = 0; k < K; k += EACH) {

@@ -151,7 +151,8 @@ Test(gradcheck_functions, a_recorded_copy_is_not_the_input)
     Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 0, 1, 2, 3, 4, 5);
     GradcheckReport r;
     check(!lk_gradcheck(records_a_copy, NULL, 1, &x, NULL, NULL, &r));
-    check(strcmp(r.mistake, "strided") == 0 && strstr(r.message, "records a copy"), "%s", r.message);
+    check(strcmp(r.mistake, "strided") == 0 && strstr(r.message, "records a copy"), "%s",
+          r.message);
     lk_free(x);
 }
 

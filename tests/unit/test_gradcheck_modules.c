@@ -1,5 +1,5 @@
-/* test_gradcheck_modules.c - lk_gradcheck_module: every class of modules passes, a wrong one is named
- * with its parameter and its own numbers (alpha, rank). */
+/* test_gradcheck_modules.c - lk_gradcheck_module: every class of modules passes, a wrong one is
+ * named with its parameter and its own numbers (alpha, rank). */
 #include <string.h>
 
 #include "core/op.h"
@@ -17,11 +17,12 @@
 
 static const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
 
-/* ---- every class ------------------------------------------------------------------------------- */
+/* ---- every class ---------------------------------------------------------------------------- */
 
 static Module *adapted_new(Rng *rng)
 {
-    Module *first = lk_linear_new(4, 4, true, rng, NULL), *last = lk_linear_new(4, 4, false, rng, NULL);
+    Module *first = lk_linear_new(4, 4, true, rng, NULL),
+           *last = lk_linear_new(4, 4, false, rng, NULL);
     Module *m = lk_sequential_new(LK_MODULES(first, last), NULL);
     check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 3 }, rng, NULL) == 2);
     return m;
@@ -35,7 +36,11 @@ static Module *symmetric_new(Rng *rng)
 }
 
 #define MAKER(name, expression) \
-    static Module *name(Rng *rng) { (void)rng; return expression; }
+    static Module *name(Rng *rng) \
+    { \
+        (void)rng; \
+        return expression; \
+    }
 MAKER(relu, lk_relu_new(NULL))
 MAKER(gelu, lk_gelu_new(NULL))
 MAKER(hyperbolic, lk_tanh_new(NULL))
@@ -116,7 +121,7 @@ Test(gradcheck_modules, a_frozen_input_and_a_frozen_parameter)
     lk_free(m), lk_free(ids);
 }
 
-/* ---- wrong ones -------------------------------------------------------------------------------- */
+/* ---- wrong ones ----------------------------------------------------------------------------- */
 
 /* y = x · alpha / rank, element by element; backward forgets one of them. */
 typedef struct Strength {

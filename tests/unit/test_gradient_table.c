@@ -1,5 +1,6 @@
-/* test_gradient_table.c - no operation without a checked gradient: what core/ops.h declares is a line of the table that
- * examples/gradcheck prints, with at least six cases, or named there as not differentiable; and nothing else is. */
+/* test_gradient_table.c - no operation without a checked gradient: what core/ops.h declares is a
+ * line of the table that examples/gradcheck prints, with at least six cases, or named there as not
+ * differentiable; and nothing else is. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ static bool has(const Names *names, const char *name)
 
 static void add(Names *names, const char *start, size_t length)
 {
-    check(names->count < MAX_NAMES && length > 0 && length < NAME, "a name of %zu characters", length);
+    check(names->count < MAX_NAMES && length > 0 && length < NAME, "a name of %zu characters",
+          length);
     char *name = names->name[names->count];
     memcpy(name, start, length);
     name[length] = '\0';
@@ -39,7 +41,8 @@ static void read_header(Names *declared)
         size_t length = strcspn(at, "(");
         add(declared, at, length);
     }
-    check(declared->count == count_text(text, "LK_API"), "a line of core/ops.h is not `LK_API Tensor *lk_name(…`");
+    check(declared->count == count_text(text, "LK_API"),
+          "a line of core/ops.h is not `LK_API Tensor *lk_name(…`");
     free(text);
 }
 
@@ -53,7 +56,8 @@ static void read_table(char *text, Names *checked, Names *others)
         char name[NAME];
         int cases, used = 0;
         double worst;
-        bool ok = sscanf(line, "%63s %d %lf%n", name, &cases, &worst, &used) == 3 && line[used] == '\0';
+        bool ok =
+            sscanf(line, "%63s %d %lf%n", name, &cases, &worst, &used) == 3 && line[used] == '\0';
         check(ok, "a line is: %s", line);
         check(cases >= CASES, "%s has only %d cases", name, cases);
         check(worst >= 0 && worst <= 1, "the error of %s is %g of the tolerance", name, worst);
@@ -61,7 +65,8 @@ static void read_table(char *text, Names *checked, Names *others)
     }
     check(line, "nothing is said about what is not differentiable");
     char *names = NULL;
-    for (char *name = strtok_r(line + sizeof end - 1, " ", &names); name; name = strtok_r(NULL, " ", &names))
+    for (char *name = strtok_r(line + sizeof end - 1, " ", &names); name;
+         name = strtok_r(NULL, " ", &names))
         add(others, name, strlen(name));
 }
 
@@ -74,17 +79,22 @@ Test(gradient_table, has_every_operation)
     check(o.err[0] == '\0', "%s", o.err);
     read_table(o.out, &checked, &others);
     output_free(&o);
-    check(declared.count > 50 && checked.count > 30, "%d operations, %d checked", declared.count, checked.count);
+    check(declared.count > 50 && checked.count > 30, "%d operations, %d checked", declared.count,
+          checked.count);
 
     for (int i = 0; i < declared.count; i++) {
         const char *name = declared.name[i];
-        check(has(&checked, name) || has(&others, name), "lk_%s of core/ops.h is not in examples/gradcheck.c", name);
-        check(!has(&checked, name) || !has(&others, name), "%s is differentiable, or it is not", name);
+        check(has(&checked, name) || has(&others, name),
+              "lk_%s of core/ops.h is not in examples/gradcheck.c", name);
+        check(!has(&checked, name) || !has(&others, name), "%s is differentiable, or it is not",
+              name);
     }
     for (int i = 0; i < checked.count; i++)
-        check(has(&declared, checked.name[i]), "%s of the table is not in core/ops.h", checked.name[i]);
+        check(has(&declared, checked.name[i]), "%s of the table is not in core/ops.h",
+              checked.name[i]);
     for (int i = 0; i < others.count; i++)
-        check(has(&declared, others.name[i]), "%s of the last line is not in core/ops.h", others.name[i]);
+        check(has(&declared, others.name[i]), "%s of the last line is not in core/ops.h",
+              others.name[i]);
 }
 
 /* The same with another seed: the table does not hold by chance. */
@@ -92,7 +102,8 @@ Test(gradient_table, holds_for_other_numbers)
 {
     for (int seed = 1; seed <= 3; seed++) {
         Output o = run_program("./gradcheck --seed %d", seed);
-        check(o.status == 0 && o.err[0] == '\0' && !strstr(o.out, "WRONG"), "seed %d: %s%s", seed, o.out, o.err);
+        check(o.status == 0 && o.err[0] == '\0' && !strstr(o.out, "WRONG"), "seed %d: %s%s", seed,
+              o.out, o.err);
         output_free(&o);
     }
 }

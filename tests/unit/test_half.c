@@ -1,5 +1,5 @@
-/* test_half.c - files in half precision: every number that there is, models, adapters. What PyTorch makes of them:
- * tests/fixtures/half.h. */
+/* test_half.c - files in half precision: every number that there is, models, adapters. What
+ * PyTorch makes of them: tests/fixtures/half.h. */
 #include "data/half.h"
 
 #include "core/hash.h"
@@ -9,11 +9,12 @@
 
 enum { PATTERNS = 1 << 16 };
 
-/* What the format's definition says, in double, not what data/half.c does: ± 2^(exponent - bias) (1 + fraction). NaNs
- * are written as the fixtures write them, so that only being one counts. */
+/* What the format's definition says, in double, not what data/half.c does: ± 2^(exponent - bias)
+ * (1 + fraction). NaNs are written as the fixtures write them, so that only being one counts. */
 static uint32_t defined(int word, int fraction_bits)
 {
-    int ones = (1 << (15 - fraction_bits)) - 1, exponent = word >> fraction_bits & ones, bias = ones / 2;
+    int ones = (1 << (15 - fraction_bits)) - 1, exponent = word >> fraction_bits & ones,
+        bias = ones / 2;
     double fraction = ldexp(word & ((1 << fraction_bits) - 1), -fraction_bits), value;
     if (exponent == ones) value = fraction > 0 ? NAN : INFINITY;
     else value = ldexp(exponent ? 1 + fraction : fraction, exponent ? exponent - bias : 1 - bias);
@@ -23,19 +24,23 @@ static uint32_t defined(int word, int fraction_bits)
     return isnan(value) ? 0x7fc00000 : bits;
 }
 
-/* bits: what became of all patterns. A NaN must have its sign and its payload; then it is made as good as any. */
+/* bits: what became of all patterns. A NaN must have its sign and its payload; then it is made as
+ * good as any. */
 static void check_all(uint32_t *bits, int fraction_bits, uint64_t expected_hash)
 {
     for (int i = 0; i < PATTERNS; i++) {
         uint32_t expected = defined(i, fraction_bits);
         if (expected == 0x7fc00000) {
             uint32_t payload = (uint32_t)i << (23 - fraction_bits) & 0x7fffff;
-            check(bits[i] == ((uint32_t)(i & 0x8000) << 16 | 0x7f800000 | payload), "0x%04x is 0x%08x", i, bits[i]);
+            check(bits[i] == ((uint32_t)(i & 0x8000) << 16 | 0x7f800000 | payload),
+                  "0x%04x is 0x%08x", i, bits[i]);
             bits[i] = expected;
         }
         check(bits[i] == expected, "0x%04x is 0x%08x, not 0x%08x", i, bits[i], expected);
     }
-    check(lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits) == expected_hash, "the hash is 0x%llx", (unsigned long long)lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits));
+    check(lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits) == expected_hash,
+          "the hash is 0x%llx",
+          (unsigned long long)lk_hash(LK_HASH_START, bits, PATTERNS * sizeof *bits));
 }
 
 static const struct {
@@ -43,7 +48,8 @@ static const struct {
     int fraction_bits;
     void (*widen)(float *to, const void *from, int64_t n);
     const uint64_t *hash;
-} kinds[] = { { "F16", 10, lk_widen_f16, &half_f16_hash }, { "BF16", 7, lk_widen_bf16, &half_bf16_hash } };
+} kinds[] = { { "F16", 10, lk_widen_f16, &half_f16_hash },
+              { "BF16", 7, lk_widen_bf16, &half_bf16_hash } };
 
 static uint16_t patterns[PATTERNS];
 static uint32_t wide[PATTERNS + 1];
@@ -72,17 +78,19 @@ Test(half, every_pattern)
 
 #ifdef LK_HAVE_JANSSON
 
-/* x: all patterns, (256, 256); end: none of them, (0, 3); before: one byte, or none, so that x is aligned or not. */
+/* x: all patterns, (256, 256); end: none of them, (0, 3); before: one byte, or none, so that x is
+ * aligned or not. */
 static const char *all_patterns_file(const char *dtype, int before)
 {
     static char bytes[512 + sizeof patterns];
     char header[256];
-    int length = snprintf(header, sizeof header,
-                          "{\"x\":{\"dtype\":\"%s\",\"shape\":[256,256],\"data_offsets\":[%d,%d]},"
-                          "\"end\":{\"dtype\":\"%s\",\"shape\":[0,3],\"data_offsets\":[%d,%d]},"
-                          "\"before\":{\"dtype\":\"U8\",\"shape\":[%d],\"data_offsets\":[0,%d]}}",
-                          dtype, before, before + (int)sizeof patterns, dtype, before + (int)sizeof patterns,
-                          before + (int)sizeof patterns, before, before);
+    int length =
+        snprintf(header, sizeof header,
+                 "{\"x\":{\"dtype\":\"%s\",\"shape\":[256,256],\"data_offsets\":[%d,%d]},"
+                 "\"end\":{\"dtype\":\"%s\",\"shape\":[0,3],\"data_offsets\":[%d,%d]},"
+                 "\"before\":{\"dtype\":\"U8\",\"shape\":[%d],\"data_offsets\":[0,%d]}}",
+                 dtype, before, before + (int)sizeof patterns, dtype,
+                 before + (int)sizeof patterns, before + (int)sizeof patterns, before, before);
     memset(bytes, 0, sizeof bytes);
     bytes[0] = (char)(length & 255), bytes[1] = (char)(length >> 8);
     memcpy(bytes + 8, header, (size_t)length);
@@ -107,10 +115,12 @@ Test(half, every_pattern_of_a_file)
             Error err = { 0 };
             SafeTensors *f = lk_safetensors_open(all_patterns_file(kinds[k].name, before), &err);
             check_no_error(&err);
-            const SafeTensor *e = lk_safetensors_find(f, "x"), *none = lk_safetensors_find(f, "end");
+            const SafeTensor *e = lk_safetensors_find(f, "x"),
+                             *none = lk_safetensors_find(f, "end");
             check(e->half && none->half && !lk_safetensors_find(f, "before")->half);
             check_text(e->dtype, kinds[k].name);
-            Tensor *read = lk_safetensors_read_new(f, e, &err), *view = lk_safetensors_view_new(f, e, &err);
+            Tensor *read = lk_safetensors_read_new(f, e, &err),
+                   *view = lk_safetensors_view_new(f, e, &err);
             Tensor *end = lk_safetensors_view_new(f, none, &err);
             check(end && end->dtype == LK_F32);
             check_shape(end, LK_SHAPE(0, 3));
@@ -133,7 +143,7 @@ Test(half, every_pattern_of_a_file)
     check(check_alloc_live() == 0);
 }
 
-/* ---- models ---------------------------------------------------------------------------------------------------- */
+/* ---- models --------------------------------------------------------------------------------- */
 
 Test(half, model)
 {
@@ -144,7 +154,8 @@ Test(half, model)
     check(lk_load_module_mapped(mapped, path, NULL, &report, &err), "%s", err.message);
     check(report.loaded == 6 && report.widened == 4);
     lk_load_report_free(&report);
-    check(lk_load_module_mapped(copied, path, &(LoadOptions){ .copy = true }, &report, &err), "%s", err.message);
+    check(lk_load_module_mapped(copied, path, &(LoadOptions){ .copy = true }, &report, &err), "%s",
+          err.message);
     check(report.loaded == 6 && report.widened == 4);
     check(lk_load_module(loaded, path, true, &err), "%s", err.message);
     check_output(mapped, half_output, 3);
@@ -155,7 +166,8 @@ Test(half, model)
     lk_free(loaded);
 }
 
-/* Only half precision becomes float32: a module in float64 takes no less than its own, nor float32 more. */
+/* Only half precision becomes float32: a module in float64 takes no less than its own, nor float32
+ * more. */
 Test(half, other_precisions_are_refused)
 {
     Module *net = seeded_net(0), *single = seeded_net(0);
@@ -192,7 +204,8 @@ Test(half, out_of_memory)
         LoadReport report = { 0 };
         Error err = { 0 };
         check_fail_after(n);
-        bool ok = lk_load_module_mapped(net, check_fixture("half/model.safetensors"), NULL, &report, &err);
+        bool ok = lk_load_module_mapped(net, check_fixture("half/model.safetensors"), NULL,
+                                        &report, &err);
         failed = check_alloc_failed() > 0;
         check_fail_after(-1);
         lk_load_report_free(&report);
@@ -208,7 +221,7 @@ Test(half, out_of_memory)
     check(check_alloc_live() == 0);
 }
 
-/* ---- adapters -------------------------------------------------------------------------------------------------- */
+/* ---- adapters ------------------------------------------------------------------------------- */
 
 Test(half, adapter)
 {
@@ -216,15 +229,18 @@ Test(half, adapter)
         Module *net = seeded_net(1);
         LoadReport report = { 0 };
         Error err = { 0 };
-        check(lk_load_module(net, check_fixture("half/model.safetensors"), true, &err), "%s", err.message);
-        check(lk_load_peft(net, check_fixture("half"), (PeftForm)form, NULL, &report, &err), "%s", err.message);
+        check(lk_load_module(net, check_fixture("half/model.safetensors"), true, &err), "%s",
+              err.message);
+        check(lk_load_peft(net, check_fixture("half"), (PeftForm)form, NULL, &report, &err), "%s",
+              err.message);
         check(report.loaded == 2 && report.widened == 6);
         check_output(net, half_peft_output, 3);
         lk_load_report_free(&report);
         lk_free(net);
 
         net = seeded_net(1); /* nothing is widened where nothing is in half precision */
-        check(lk_load_peft(net, check_fixture("peft"), (PeftForm)form, NULL, &report, &err), "%s", err.message);
+        check(lk_load_peft(net, check_fixture("peft"), (PeftForm)form, NULL, &report, &err), "%s",
+              err.message);
         check(report.loaded == 2 && report.widened == 0);
         lk_free(net);
     }

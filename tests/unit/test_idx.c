@@ -1,4 +1,5 @@
-/* test_idx.c - IDX files: what is read, and one refusal for every way in which a file can be wrong. */
+/* test_idx.c - IDX files: what is read, and one refusal for every way in which a file can be
+ * wrong. */
 #include "tests/check.h"
 
 #include <string.h>
@@ -11,11 +12,18 @@
 #endif
 
 /* Three images of 2 x 4 pixels, five labels. */
-static const uint8_t images[] = "\0\0\x08\x03" "\0\0\0\x03" "\0\0\0\x02" "\0\0\0\x04" "ABCDEFGHIJKLMNOPQRSTUVW\xff";
-static const uint8_t labels[] = "\0\0\x08\x01" "\0\0\0\x05" "\x07\0\x09\x03\x01";
+static const uint8_t images[] = "\0\0\x08\x03"
+                                "\0\0\0\x03"
+                                "\0\0\0\x02"
+                                "\0\0\0\x04"
+                                "ABCDEFGHIJKLMNOPQRSTUVW\xff";
+static const uint8_t labels[] = "\0\0\x08\x01"
+                                "\0\0\0\x05"
+                                "\x07\0\x09\x03\x01";
 enum { IMAGES = sizeof images - 1, LABELS = sizeof labels - 1 }; /* without the strings' own 0 */
 
-static Tensor *read_bytes(const char *name, bool as_images, const void *bytes, size_t size, Error *err)
+static Tensor *read_bytes(const char *name, bool as_images, const void *bytes, size_t size,
+                          Error *err)
 {
     const char *path = check_write(name, bytes, size);
     return as_images ? lk_idx_images_new(path, err) : lk_idx_labels_new(path, err);
@@ -37,13 +45,14 @@ static void check_reads(const char *name, bool as_images, const void *bytes, siz
 static void check_refused(bool as_images, const void *bytes, size_t size, const char *text)
 {
     Error err = { 0 };
-    check(read_bytes("refused", as_images, bytes, size, &err) == NULL, "read, but expected \"%s\"", text);
+    check(read_bytes("refused", as_images, bytes, size, &err) == NULL, "read, but expected \"%s\"",
+          text);
     check_error(&err, LK_EFORMAT, text);
     check_error(&err, LK_EFORMAT, as_images ? "lk_idx_images_new: " : "lk_idx_labels_new: ");
     check_error(&err, LK_EFORMAT, "/refused: ");
 }
 
-/* ---- plain files ----------------------------------------------------------------------------------------------- */
+/* ---- plain files ---------------------------------------------------------------------------- */
 
 Test(idx, plain)
 {
@@ -55,7 +64,12 @@ Test(idx, plain)
 Test(idx, nothing_in_it)
 {
     Error err = { 0 };
-    Tensor *none = read_bytes("none", true, "\0\0\x08\x03" "\0\0\0\0" "\0\0\0\x1c" "\0\0\0\x1c", 16, &err);
+    Tensor *none = read_bytes("none", true,
+                              "\0\0\x08\x03"
+                              "\0\0\0\0"
+                              "\0\0\0\x1c"
+                              "\0\0\0\x1c",
+                              16, &err);
     check_no_error(&err);
     check_shape(none, LK_SHAPE(0, 28, 28));
     lk_tensor_free(none);
@@ -66,7 +80,8 @@ Test(idx, not_a_file)
     Error err = { 0 };
     check(lk_idx_images_new(check_scratch("missing"), &err) == NULL);
     check_error(&err, LK_EIO, "missing: cannot be opened: No such file");
-    check(lk_idx_images_new(check_scratch("missing"), NULL) == NULL); /* nobody wants to know why */
+    /* nobody wants to know why */
+    check(lk_idx_images_new(check_scratch("missing"), NULL) == NULL);
 
     err = (Error){ 0 };
     check(lk_idx_labels_new(check_source("tests"), &err) == NULL);
@@ -83,10 +98,18 @@ Test(idx, something_else)
 {
     check_refused(true, "", 0, "is empty");
     check_refused(true, "\0\0\x08", 3, "has only 3 bytes, too short for IDX images");
-    check_refused(true, labels, LABELS, "holds labels (magic 0x00000801), not images (0x00000803)");
-    check_refused(false, images, IMAGES, "holds images (magic 0x00000803), not labels (0x00000801)");
-    check_refused(true, "\0\0\x0d\x03" "\0\0\0\x01", 8, "begins with 0x00000d03, not with 0x00000803");
-    check_refused(false, "\x01\x08\0\0" "\x05\0\0\0", 8, "begins with 0x01080000, not with 0x00000801");
+    check_refused(true, labels, LABELS,
+                  "holds labels (magic 0x00000801), not images (0x00000803)");
+    check_refused(false, images, IMAGES,
+                  "holds images (magic 0x00000803), not labels (0x00000801)");
+    check_refused(true,
+                  "\0\0\x0d\x03"
+                  "\0\0\0\x01",
+                  8, "begins with 0x00000d03, not with 0x00000803");
+    check_refused(false,
+                  "\x01\x08\0\0"
+                  "\x05\0\0\0",
+                  8, "begins with 0x01080000, not with 0x00000801");
     check_refused(true, "\x89PNG\r\n\x1a\n", 8, "begins with 0x89504e47");
     check_refused(true, "<!DOCTYPE html><html>", 21, "is an HTML page");
     check_refused(false, "\xef\xbb\xbf \r\n\t<html>", 13, "is an HTML page");
@@ -97,21 +120,46 @@ Test(idx, sizes_and_length)
 {
     check_refused(true, images, 15, "ends inside its header, after 15 of 16 bytes");
     check_refused(false, labels, 5, "ends inside its header, after 5 of 8 bytes");
-    check_refused(true, images, IMAGES - 1, "announces 3 x 2 x 4 = 24 bytes after its header, but has 23");
-    check_refused(true, images, IMAGES + 1, "announces 3 x 2 x 4 = 24 bytes after its header, but has 25");
+    check_refused(true, images, IMAGES - 1,
+                  "announces 3 x 2 x 4 = 24 bytes after its header, but has 23");
+    check_refused(true, images, IMAGES + 1,
+                  "announces 3 x 2 x 4 = 24 bytes after its header, but has 25");
     check_refused(false, labels, LABELS - 5, "announces 5 = 5 bytes after its header, but has 0");
 }
 
-/* 2^32 - 1 images of 2^32 - 1 squared, or of 28 x 28, are refused before anything is allocated for them. */
+/* 2^32 - 1 images of 2^32 - 1 squared, or of 28 x 28, are refused before anything is allocated for
+ * them. */
 Test(idx, absurd_sizes)
 {
     check_alloc_begin();
-    check_refused(true, "\0\0\x08\x03" "\xff\xff\xff\xff" "\xff\xff\xff\xff" "\xff\xff\xff\xff" "data", 20,
+    check_refused(true,
+                  "\0\0\x08\x03"
+                  "\xff\xff\xff\xff"
+                  "\xff\xff\xff\xff"
+                  "\xff\xff\xff\xff"
+                  "data",
+                  20,
                   "announces 4294967295 x 4294967295 x 4294967295 bytes: larger than any file");
-    check_refused(true, "\0\0\x08\x03" "\x80\0\0\0" "\x80\0\0\0" "\0\0\0\x02" "data", 20, "larger than any file");
-    check_refused(true, "\0\0\x08\x03" "\xff\xff\xff\xff" "\0\0\0\x1c" "\0\0\0\x1c" "data", 20,
-                  "announces 4294967295 x 28 x 28 = 3367254359280 bytes after its header, but has 4");
-    check_refused(false, "\0\0\x08\x01" "\xff\xff\xff\xff" "data", 12, "announces 4294967295 = 4294967295 bytes");
+    check_refused(true,
+                  "\0\0\x08\x03"
+                  "\x80\0\0\0"
+                  "\x80\0\0\0"
+                  "\0\0\0\x02"
+                  "data",
+                  20, "larger than any file");
+    check_refused(
+        true,
+        "\0\0\x08\x03"
+        "\xff\xff\xff\xff"
+        "\0\0\0\x1c"
+        "\0\0\0\x1c"
+        "data",
+        20, "announces 4294967295 x 28 x 28 = 3367254359280 bytes after its header, but has 4");
+    check_refused(false,
+                  "\0\0\x08\x01"
+                  "\xff\xff\xff\xff"
+                  "data",
+                  12, "announces 4294967295 = 4294967295 bytes");
     check(check_alloc_count() == 0);
 }
 
@@ -135,7 +183,7 @@ Test(idx, out_of_memory)
     check(check_alloc_live() == 0);
 }
 
-/* ---- gzip ------------------------------------------------------------------------------------------------------ */
+/* ---- gzip ----------------------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_ZLIB
 
@@ -168,7 +216,8 @@ Test(idx, gzip)
     check_reads("labels.gz", false, packed, size);
 }
 
-/* `cat a.gz b.gz` is a gzip file; here it is cut in the header, then before the last byte. An empty one may follow. */
+/* `cat a.gz b.gz` is a gzip file; here it is cut in the header, then before the last byte. An
+ * empty one may follow. */
 Test(idx, gzip_of_several_members)
 {
     uint8_t packed[512];
@@ -187,7 +236,10 @@ Test(idx, gzip_of_many_bytes)
     static uint8_t plain[8 + COUNT], packed[COUNT];
     Rng rng;
     lk_manual_seed(&rng, 0);
-    memcpy(plain, "\0\0\x08\x01" "\0\x04\x93\xe0", 8);
+    memcpy(plain,
+           "\0\0\x08\x01"
+           "\0\x04\x93\xe0",
+           8);
     for (int i = 0; i < COUNT; i++) plain[8 + i] = (uint8_t)lk_random_int(&rng, 0, 10);
     size_t size = gzip(plain, sizeof plain, packed, sizeof packed);
     check(size > 100000);
@@ -205,16 +257,23 @@ Test(idx, gzip_of_something_else)
     check_refused_gzip(true, labels, LABELS, "holds labels");
     check_refused_gzip(true, "<!DOCTYPE html><html>", 21, "is an HTML page");
     check_refused_gzip(true, images, 10, "ends inside its header, after 10 of 16 bytes");
-    check_refused_gzip(true, images, IMAGES - 1, "announces 24 bytes after its header, but has 23");
+    check_refused_gzip(true, images, IMAGES - 1,
+                       "announces 24 bytes after its header, but has 23");
     check_refused_gzip(true, images, IMAGES + 1, "has more than the 24 bytes that it announces");
-    check_refused_gzip(false, "\0\0\x08\x01" "\0\0\0\x02" "\x01\x0c", 10, "label 12 at position 1");
+    check_refused_gzip(false,
+                       "\0\0\x08\x01"
+                       "\0\0\0\x02"
+                       "\x01\x0c",
+                       10, "label 12 at position 1");
 }
 
-/* gzip and Python too accept zeros after a stream, here up to more than a buffer of idx.c holds; other bytes not. */
+/* gzip and Python too accept zeros after a stream, here up to more than a buffer of idx.c holds;
+ * other bytes not. */
 Test(idx, zeros_after_gzip)
 {
     unsigned char packed[1 << 16] = { 0 };
-    const size_t size = gzip(images, IMAGES, packed, sizeof packed), zeros[] = { 1, 512, (1 << 14) - size, 50000 };
+    const size_t size = gzip(images, IMAGES, packed, sizeof packed),
+                 zeros[] = { 1, 512, (1 << 14) - size, 50000 };
     for (int i = 0; i < 4; i++) check_reads("images.gz", true, packed, size + zeros[i]);
     memset(packed, 0, sizeof packed);
     gzip(images, 9, packed, 1000);
@@ -241,13 +300,15 @@ Test(idx, gzip_cut_at_every_byte)
     uint8_t packed[512];
     size_t size = gzip(images, IMAGES, packed, sizeof packed);
     check_alloc_begin();
-    for (size_t n = 2; n < size; n++) check_refused(true, packed, n, "is truncated: the gzip data end too early");
+    for (size_t n = 2; n < size; n++)
+        check_refused(true, packed, n, "is truncated: the gzip data end too early");
     for (size_t n = 0; n < IMAGES; n++) check_refused(true, images, n, "");
     check(check_alloc_live() == 0);
 }
 
-/* With any one bit changed the file is refused, or the change is none to the content: a time stamp, the bits that fill
- * up the last byte of the compressed data. The magic number, and the checksum at the end, are always looked at. */
+/* With any one bit changed the file is refused, or the change is none to the content: a time
+ * stamp, the bits that fill up the last byte of the compressed data. The magic number, and the
+ * checksum at the end, are always looked at. */
 Test(idx, gzip_with_every_bit_changed)
 {
     uint8_t packed[512];
@@ -277,21 +338,35 @@ static void *watch_alloc(size_t bytes)
     return aligned_alloc(64, bytes);
 }
 
-/* The same absurd sizes behind compression: 60 bytes of gzip cannot become 3 TB, and nobody asks for them. */
+/* The same absurd sizes behind compression: 60 bytes of gzip cannot become 3 TB, and nobody asks
+ * for them. */
 Test(idx, absurd_sizes_in_gzip)
 {
     lk_set_allocator(watch_alloc, free);
-    check_refused_gzip(true, "\0\0\x08\x03" "\xff\xff\xff\xff" "\xff\xff\xff\xff" "\xff\xff\xff\xff" "data", 20,
-                       "larger than any file");
-    check_refused_gzip(true, "\0\0\x08\x03" "\xff\xff\xff\xff" "\0\0\0\x1c" "\0\0\0\x1c" "data", 20,
-                       "announces 4294967295 x 28 x 28 = 3367254359280 bytes, more than");
+    check_refused_gzip(true,
+                       "\0\0\x08\x03"
+                       "\xff\xff\xff\xff"
+                       "\xff\xff\xff\xff"
+                       "\xff\xff\xff\xff"
+                       "data",
+                       20, "larger than any file");
+    check_refused_gzip(true,
+                       "\0\0\x08\x03"
+                       "\xff\xff\xff\xff"
+                       "\0\0\0\x1c"
+                       "\0\0\0\x1c"
+                       "data",
+                       20, "announces 4294967295 x 28 x 28 = 3367254359280 bytes, more than");
     check(largest > 0 && largest < 100000, "%zu bytes at once", largest);
     lk_set_allocator(NULL, NULL);
 
     /* The bound is not too narrow: a million equal bytes shrink about as far as possible. */
     enum { COUNT = 1000000 };
     uint8_t *plain = calloc(8 + COUNT, 1), packed[4096];
-    memcpy(plain, "\0\0\x08\x01" "\0\x0f\x42\x40", 8);
+    memcpy(plain,
+           "\0\0\x08\x01"
+           "\0\x0f\x42\x40",
+           8);
     size_t size = gzip(plain, 8 + COUNT, packed, sizeof packed);
     check(size < COUNT / 900);
     Error err = { 0 };
@@ -325,7 +400,8 @@ Test(idx, gzip_out_of_memory)
 
 Test(idx, gzip_without_zlib)
 {
-    check_refused(true, "\x1f\x8b\x08\0\0\0\0\0\0\x03", 10, "is gzip, but Lorikeet was built without zlib");
+    check_refused(true, "\x1f\x8b\x08\0\0\0\0\0\0\x03", 10,
+                  "is gzip, but Lorikeet was built without zlib");
     check_refused(false, "\x1f\x8b", 2, "is gzip, but Lorikeet was built without zlib");
 }
 

@@ -1,19 +1,18 @@
-/* test_in_place.c - a value that backward needs and that was changed since the forward is an error, before any gradient
- * is touched; one that it does not need may change. The table is PyTorch 1.13's, measured; notes say what differs. */
+/* test_in_place.c - a value that backward needs and that was changed since the forward is an
+ * error, before any gradient is touched; one that it does not need may change. The table is
+ * PyTorch 1.13's, measured; notes say what differs. */
 #include <string.h>
 
 #include "core/ops.h"
 #include "tests/check.h"
 
-static Tensor *total(Tape *t, Tensor *x)
-{
-    return lk_sum(t, x, LK_ALL, false);
-}
+static Tensor *total(Tape *t, Tensor *x) { return lk_sum(t, x, LK_ALL, false); }
 
-/* ---- operation by operation ------------------------------------------------------------------------------------- */
+/* ---- operation by operation ----------------------------------------------------------------- */
 
 typedef Tensor *OpFn(Tape *t, Tensor *const *x);
-#define OP(name, expression) static Tensor *name(Tape *t, Tensor *const *x) { return expression; }
+#define OP(name, expression) \
+    static Tensor *name(Tape *t, Tensor *const *x) { return expression; }
 OP(add, lk_add(t, x[0], x[1]))
 OP(sub, lk_sub(t, x[0], x[1]))
 OP(mul, lk_mul(t, x[0], x[1]))
@@ -51,15 +50,16 @@ OP(embedding, lk_embedding(t, x[0], x[1], -1))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
 OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
 OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
-OP(masked_fill, lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
+OP(masked_fill,
+   lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
 OP(drop, lk_dropout(t, x[0], 0.5))
 OP(bmm, lk_matmul(t, lk_unsqueeze(t, x[0], 0), lk_unsqueeze(t, x[1], 0)))
 OP(cross_entropy, lk_cross_entropy(t, x[0], x[1]))
 
 enum { MAX_INPUTS = 3, WANTED = 8 };
 
-/* expected[wanted], wanted a mask of the inputs that require a gradient: one character for each input and one for the
- * result, X where changing it is an error. NULL: not tried. */
+/* expected[wanted], wanted a mask of the inputs that require a gradient: one character for each
+ * input and one for the result, X where changing it is an error. NULL: not tried. */
 static const struct {
     const char *name;
     OpFn *op;
@@ -71,7 +71,8 @@ static const struct {
     { "sub", sub, 2, false, { NULL, "...", "...", "..." } },
     { "mul", mul, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "div", divide, 2, false, { NULL, ".X.", "XX.", "XX." } },
-    { "pow", power, 2, false, { NULL, "XX.", "XXX", "XXX" } }, /* PyTorch saves the result for the base alone, too */
+    /* PyTorch saves the result for the base alone, too */
+    { "pow", power, 2, false, { NULL, "XX.", "XXX", "XXX" } },
     { "neg", neg, 1, false, { NULL, ".." } },
     { "scale", scale, 1, false, { NULL, ".." } },
     { "add_scalar", add_scalar, 1, false, { NULL, ".." } },
@@ -85,7 +86,11 @@ static const struct {
     { "relu", relu, 1, false, { NULL, ".X" } },
     { "abs", absolute, 1, false, { NULL, "X." } },
     { "matmul", matmul, 2, false, { NULL, ".X.", "X..", "XX." } },
-    { "linear", linear, 3, false, { NULL, ".X..", "X...", "XX..", "....", ".X..", "X...", "XX.." } },
+    { "linear",
+      linear,
+      3,
+      false,
+      { NULL, ".X..", "X...", "XX..", "....", ".X..", "X...", "XX.." } },
     { "T", reversed, 1, false, { NULL, ".." } },
     { "reshape", reshape, 1, false, { NULL, ".." } },
     { "slice", slice, 1, false, { NULL, ".." } },
@@ -97,30 +102,37 @@ static const struct {
     { "max_dim", max_dim, 1, false, { NULL, ".." } },
     { "softmax", softmax, 1, false, { NULL, ".X" } },
     { "log_softmax", log_softmax, 1, false, { NULL, ".X" } },
-    { "layer_norm", layer_norm, 2, false, { NULL, "XX.", "X..", "XX." } }, /* PyTorch needs the weight for itself, too */
-    { "residual_norm", residual_norm, 3, false,
+    /* PyTorch needs the weight for itself, too */
+    { "layer_norm", layer_norm, 2, false, { NULL, "XX.", "X..", "XX." } },
+    { "residual_norm",
+      residual_norm,
+      3,
+      false,
       { NULL, "XXX.", "XXX.", "XXX.", "XX..", "XXX.", "XXX.", "XXX." } }, /* not in PyTorch */
     { "mse_loss", mse, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
     { "gather", gather, 2, true, { NULL, ".X." } },
     { "cat", cat, 2, false, { NULL, "...", "...", "..." } },
-    { "masked_fill", masked_fill, 2, true, { NULL, "..." } }, /* the mask itself: test_ops_index.c */
+    /* the mask itself: test_ops_index.c */
+    { "masked_fill", masked_fill, 2, true, { NULL, "..." } },
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */
     { "matmul, batched", bmm, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "embedding", embedding, 2, true, { NULL, ".X." } },
-    { "cross_entropy", cross_entropy, 2, true, { NULL, "XX." } }, /* PyTorch keeps a softmax instead of the logits */
+    /* PyTorch keeps a softmax instead of the logits */
+    { "cross_entropy", cross_entropy, 2, true, { NULL, "XX." } },
 };
 
-/* The operation, with inputs behind an operation each, one of them or the result changed before backward. */
+/* The operation, with inputs behind an operation each, one of them or the result changed before
+ * backward. */
 static void try_change(size_t i, unsigned wanted, int changed)
 {
     Tape *t = quiet_tape();
     Tensor *leaf[MAX_INPUTS], *x[MAX_INPUTS];
     for (int k = 0; k < cases[i].inputs; k++) {
         bool labels = cases[i].labels && k == cases[i].inputs - 1;
-        leaf[k] = labels ? make_tensor(LK_I64, LK_SHAPE(2), 0, 1)
-                : k == 2 ? make_tensor(LK_F32, LK_SHAPE(2), 1.5, 0.5)
-                         : make_tensor(LK_F32, LK_SHAPE(2, 2), 0.5, 1.5, 1.25, 0.75);
+        leaf[k] = labels   ? make_tensor(LK_I64, LK_SHAPE(2), 0, 1)
+                  : k == 2 ? make_tensor(LK_F32, LK_SHAPE(2), 1.5, 0.5)
+                           : make_tensor(LK_F32, LK_SHAPE(2, 2), 0.5, 1.5, 1.25, 0.75);
         if (!labels) lk_set_requires_grad(leaf[k], wanted >> k & 1);
         x[k] = labels ? leaf[k] : lk_scale(t, leaf[k], 1);
     }
@@ -130,12 +142,13 @@ static void try_change(size_t i, unsigned wanted, int changed)
     lk_fill_(changed == cases[i].inputs ? y : x[changed], 1);
 
     bool complains = cases[i].expected[wanted][changed] == 'X';
-    check(lk_backward(t, loss) == !complains, "%s, wanted %u, changed %d: %s", cases[i].name, wanted, changed,
-          lk_tape_error(t)->message);
+    check(lk_backward(t, loss) == !complains, "%s, wanted %u, changed %d: %s", cases[i].name,
+          wanted, changed, lk_tape_error(t)->message);
     if (complains) check_error(lk_tape_error(t), LK_ESTATE, "was changed in place");
     for (int k = 0; k < cases[i].inputs; k++) {
         bool has = !complains && (wanted >> k & 1);
-        check(!lk_grad(leaf[k]) == !has, "%s, wanted %u, changed %d: input %d", cases[i].name, wanted, changed, k);
+        check(!lk_grad(leaf[k]) == !has, "%s, wanted %u, changed %d: input %d", cases[i].name,
+              wanted, changed, k);
         lk_free(leaf[k]);
     }
     lk_tape_free(t);
@@ -147,13 +160,15 @@ Test(in_place, an_error_exactly_where_the_value_is_needed)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (unsigned wanted = 1; wanted < WANTED; wanted++) {
             if (!cases[i].expected[wanted]) continue;
-            check((int)strlen(cases[i].expected[wanted]) == cases[i].inputs + 1, "the table, %s", cases[i].name);
-            for (int changed = 0; changed <= cases[i].inputs; changed++, tried++) try_change(i, wanted, changed);
+            check((int)strlen(cases[i].expected[wanted]) == cases[i].inputs + 1, "the table, %s",
+                  cases[i].name);
+            for (int changed = 0; changed <= cases[i].inputs; changed++, tried++)
+                try_change(i, wanted, changed);
         }
     check(tried > 120, "%d tried", tried);
 }
 
-/* ---- how a change is noticed ------------------------------------------------------------------------------------ */
+/* ---- how a change is noticed ---------------------------------------------------------------- */
 
 Test(in_place, message_says_what_was_changed)
 {
@@ -162,7 +177,8 @@ Test(in_place, message_says_what_was_changed)
     Tensor *loss = total(t, lk_mul(t, x, x));
     lk_fill_(x, 0);
     check(!lk_backward(t, loss));
-    check_error(lk_tape_error(t), LK_ESTATE, "MulBackward0 needs its input (2, 3) as it was in the forward");
+    check_error(lk_tape_error(t), LK_ESTATE,
+                "MulBackward0 needs its input (2, 3) as it was in the forward");
     lk_tape_clear_error(t);
     Tensor *y = lk_exp(t, x);
     loss = total(t, y);
@@ -212,7 +228,8 @@ Test(in_place, a_refused_backward_uses_up_nothing)
 Test(in_place, a_change_through_any_view_counts)
 {
     enum { BASE, TRANSPOSED, PART, DETACHED, RAW, WAYS };
-    for (int used = 0; used < 3; used++) /* the operation sees the tensor, a view, or a detached view of it */
+    for (int used = 0; used < 3;
+         used++) /* the operation sees the tensor, a view, or a detached view of it */
         for (int way = 0; way < WAYS; way++) {
             Tape *t = quiet_tape();
             Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4);
@@ -223,7 +240,9 @@ Test(in_place, a_change_through_any_view_counts)
             case BASE: lk_fill_(x, 0); break;
             case TRANSPOSED: lk_fill_(lk_T(t, x), 0); break;
             case PART: lk_fill_(lk_slice(t, x, 0, 1, 2, 1), 0); break;
-            case DETACHED: check(lk_copy_(lk_detach(t, x), lk_zeros(t, LK_F32, LK_SCALAR), NULL)); break;
+            case DETACHED:
+                check(lk_copy_(lk_detach(t, x), lk_zeros(t, LK_F32, LK_SCALAR), NULL));
+                break;
             case RAW: ((float *)x->data)[3] = 0, lk_touch(x); break;
             }
             check(!lk_backward(t, loss), "used %d, way %d", used, way);
@@ -237,7 +256,8 @@ Test(in_place, a_change_through_any_view_counts)
 Test(in_place, a_copy_is_another_value)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4), *w = make_param(LK_F32, LK_SHAPE(2, 2), 1, 1, 1, 1);
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4),
+           *w = make_param(LK_F32, LK_SHAPE(2, 2), 1, 1, 1, 1);
     Tensor *copy = lk_clone(x, NULL), *turned = lk_contiguous(t, lk_T(t, x));
     Tensor *loss = total(t, lk_mul(t, turned, lk_mul(t, copy, w)));
     lk_fill_(x, 0);
@@ -255,14 +275,16 @@ Test(in_place, a_change_after_backward_is_a_training_step)
         lk_tape_reset(t);
         lk_zero_grad_(w);
         check(lk_backward(t, lk_mul(t, w, w)));
-        check(lk_copy_(w, lk_sub(t, lk_detach(t, w), lk_scale(t, lk_grad(w), 0.25)), NULL)); /* w -= 0.25 · 2w */
+        /* w -= 0.25 · 2w */
+        check(lk_copy_(w, lk_sub(t, lk_detach(t, w), lk_scale(t, lk_grad(w), 0.25)), NULL));
     }
     check_values(w, 0, 0.125);
     lk_free(w);
     lk_tape_free(t);
 }
 
-/* What a wanted gradient does not need may change, however deep: w is frozen, so x is not needed. */
+/* What a wanted gradient does not need may change, however deep: w is frozen, so x is not
+ * needed. */
 Test(in_place, what_only_a_frozen_gradient_needs_may_change)
 {
     Tape *t = quiet_tape();
@@ -276,9 +298,10 @@ Test(in_place, what_only_a_frozen_gradient_needs_may_change)
     lk_tape_free(t);
 }
 
-/* ---- a leaf that became another one ----------------------------------------------------------------------------- */
+/* ---- a leaf that became another one --------------------------------------------------------- */
 
-/* PyTorch converts the gradient; here it would be a gradient of values that the forward never saw. */
+/* PyTorch converts the gradient; here it would be a gradient of values that the forward never
+ * saw. */
 Test(in_place, converted_between_forward_and_backward)
 {
     OpFn *const ops[] = { add, mul, scale, reversed, sum, matmul };
@@ -289,9 +312,11 @@ Test(in_place, converted_between_forward_and_backward)
         Tensor *loss = total(t, ops[i](t, x));
         check(lk_convert_(x[0], LK_F64, NULL));
         check(!lk_backward(t, loss), "operation %zu", i);
-        check(lk_tape_error(t)->code == LK_ESTATE && !lk_grad(x[0]) && !lk_grad(x[1]), "operation %zu", i);
+        check(lk_tape_error(t)->code == LK_ESTATE && !lk_grad(x[0]) && !lk_grad(x[1]),
+              "operation %zu", i);
         if (ops[i] == add)
-            check_error(lk_tape_error(t), LK_ESTATE, "input 0 of AddBackward0 was float32 in the forward and is");
+            check_error(lk_tape_error(t), LK_ESTATE,
+                        "input 0 of AddBackward0 was float32 in the forward and is");
         lk_free(x[0]), lk_free(x[1]);
         lk_tape_free(t);
     }

@@ -1,5 +1,5 @@
-/* test_layers.c - the modules GELU, Dropout, LayerNorm and Embedding: what they print, start with and compute is PyTorch's
- * (fixtures/layers.h); modes, copies, bad sizes, no memory. */
+/* test_layers.c - the modules GELU, Dropout, LayerNorm and Embedding: what they print, start with
+ * and compute is PyTorch's (fixtures/layers.h); modes, copies, bad sizes, no memory. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -25,10 +25,12 @@ static Module *layers_new(Rng *rng, Error *err)
 {
     Module *e[3];
     for (int i = 0; i < 3; i++) e[i] = lk_embedding_new(10, 4, 1 - i, rng, err);
-    return lk_sequential_new(LK_MODULES(lk_gelu_new(err), lk_dropout_new(0.1, err), lk_dropout_new(0, err),
+    return lk_sequential_new(LK_MODULES(lk_gelu_new(err), lk_dropout_new(0.1, err),
+                                        lk_dropout_new(0, err),
                                         lk_layer_norm_new(LK_SHAPE(8), 1e-5, err),
-                                        lk_layer_norm_new(LK_SHAPE(3, 4), 1e-12, err), plain_norm(err), e[0], e[1],
-                                        e[2]), err);
+                                        lk_layer_norm_new(LK_SHAPE(3, 4), 1e-12, err),
+                                        plain_norm(err), e[0], e[1], e[2]),
+                             err);
 }
 
 Test(layers, print_and_names_are_pytorchs)
@@ -82,12 +84,14 @@ Test(layers, compute_what_pytorchs_compute)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Tape *t = lk_tape_new(NULL);
-    Module *first = lk_embedding_new(6, 4, 1, &rng, NULL), *norm = lk_layer_norm_new(LK_SHAPE(4), 1e-5, NULL);
+    Module *first = lk_embedding_new(6, 4, 1, &rng, NULL),
+           *norm = lk_layer_norm_new(LK_SHAPE(4), 1e-5, NULL);
     Module *net = lk_sequential_new(LK_MODULES(first, norm, lk_gelu_new(NULL)), NULL);
     check(lk_module_to(net, LK_F64, NULL));
     Embedding *e = lk_as_embedding(first);
     LayerNorm *l = lk_as_layer_norm(norm);
-    set_values(e->weight, net_table), set_values(l->weight, net_weight), set_values(l->bias, net_bias);
+    set_values(e->weight, net_table), set_values(l->weight, net_weight),
+        set_values(l->bias, net_bias);
     Tensor *ids = make_tensor(LK_I64, LK_SHAPE(2, 3), 3, 1, 5, 0, 3, 1);
     Tensor *y = lk_forward(t, net, ids), *v = lk_tensor(t, LK_F64, LK_SHAPE(2, 3, 4), net_v);
     check_close(y, net_y, 24, 1e-14);
@@ -101,7 +105,8 @@ Test(layers, compute_what_pytorchs_compute)
     lk_tape_free(t);
 }
 
-/* Evaluation mode is the identity and draws nothing; training is lk_dropout from the tape's stream. */
+/* Evaluation mode is the identity and draws nothing; training is lk_dropout from the tape's
+ * stream. */
 Test(layers, dropout_has_two_modes)
 {
     Tape *t = lk_tape_new(NULL);
@@ -128,7 +133,8 @@ static void check_gradients(Module *m, Tensor *x)
     GradcheckReport report;
     check(m && lk_module_to(m, LK_F64, NULL));
     check(lk_gradcheck_module(m, x, &strict, &report), "%s: %s", m->type->name, report.message);
-    check(report.checked == lk_count_trainable_parameters(m) + (x->requires_grad ? lk_numel(x) : 0));
+    check(report.checked ==
+          lk_count_trainable_parameters(m) + (x->requires_grad ? lk_numel(x) : 0));
     lk_free(m);
 }
 
@@ -179,24 +185,32 @@ Test(layers, refuse_bad_arguments)
         check(!(call)); \
         check_error(&err, code, text); \
     } while (0)
-    REFUSED(lk_dropout_new(-0.1, &err), LK_EVALUE, "dropout probability has to be between 0 and 1, but got -0.1");
+    REFUSED(lk_dropout_new(-0.1, &err), LK_EVALUE,
+            "dropout probability has to be between 0 and 1, but got -0.1");
     REFUSED(lk_dropout_new(NAN, &err), LK_EVALUE, "but got nan");
-    REFUSED(lk_layer_norm_new(LK_SCALAR, 1e-5, &err), LK_ESHAPE, "normalized_shape needs 1 to 8 sizes, all positive");
+    REFUSED(lk_layer_norm_new(LK_SCALAR, 1e-5, &err), LK_ESHAPE,
+            "normalized_shape needs 1 to 8 sizes, all positive");
     REFUSED(lk_layer_norm_new(LK_SHAPE(2, 0), 1e-5, &err), LK_ESHAPE, "normalized_shape");
-    REFUSED(lk_layer_norm_new(LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1, 1), 1e-5, &err), LK_ESHAPE, "normalized_shape");
-    REFUSED(lk_embedding_new(0, 4, -1, &rng, &err), LK_EVALUE, "lk_embedding_new: 0 rows of 4; both must be positive");
+    REFUSED(lk_layer_norm_new(LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1, 1), 1e-5, &err), LK_ESHAPE,
+            "normalized_shape");
+    REFUSED(lk_embedding_new(0, 4, -1, &rng, &err), LK_EVALUE,
+            "lk_embedding_new: 0 rows of 4; both must be positive");
     REFUSED(lk_embedding_new(4, -1, -1, &rng, &err), LK_EVALUE, "4 rows of -1");
-    REFUSED(lk_embedding_new(4, 3, 4, &rng, &err), LK_EVALUE, "padding_idx 4 is none of the 4 rows; -1 is none");
-    REFUSED(lk_embedding_new(4, 3, -2, &rng, &err), LK_EVALUE, "padding_idx -2 is none of the 4 rows");
+    REFUSED(lk_embedding_new(4, 3, 4, &rng, &err), LK_EVALUE,
+            "padding_idx 4 is none of the 4 rows; -1 is none");
+    REFUSED(lk_embedding_new(4, 3, -2, &rng, &err), LK_EVALUE,
+            "padding_idx -2 is none of the 4 rows");
     check(memcmp(&before, &rng, sizeof rng) == 0, "something was drawn");
 
     Tape *t = quiet_tape();
     Module *norm = plain_norm(NULL);
     check(!lk_forward(t, norm, lk_ones(t, LK_F32, LK_SHAPE(2, 7))));
-    check_error(lk_tape_error(t), LK_ESHAPE, "LayerNorm: x (2, 7) does not end with normalized_shape (8,)");
+    check_error(lk_tape_error(t), LK_ESHAPE,
+                "LayerNorm: x (2, 7) does not end with normalized_shape (8,)");
     lk_tape_clear_error(t);
     check(!lk_forward(t, norm, lk_ones(t, LK_F32, LK_SCALAR)));
-    check_error(lk_tape_error(t), LK_ESHAPE, "LayerNorm: x () does not end with normalized_shape (8,)");
+    check_error(lk_tape_error(t), LK_ESHAPE,
+                "LayerNorm: x () does not end with normalized_shape (8,)");
     lk_free(norm);
     lk_tape_free(t);
 }
@@ -211,7 +225,8 @@ Test(layers, without_memory)
         check_fail_after(n);
         Module *net = layers_new(&rng, &err);
         failed = check_alloc_failed();
-        check(!net == (failed > 0) && (net || err.code == LK_EMEMORY), "allocation %lld: %s", (long long)n, err.message);
+        check(!net == (failed > 0) && (net || err.code == LK_EMEMORY), "allocation %lld: %s",
+              (long long)n, err.message);
         lk_free(net);
         check(check_alloc_live() == 0, "allocation %lld", (long long)n);
     }

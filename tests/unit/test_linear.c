@@ -1,4 +1,5 @@
-/* test_linear.c - Linear, activations, Sequential: initial weights bit for bit, values, gradients, indexing. */
+/* test_linear.c - Linear, activations, Sequential: initial weights bit for bit, values, gradients,
+ * indexing. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -6,14 +7,15 @@
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
-/* ---- initial weights ------------------------------------------------------------------------------------------- */
+/* ---- initial weights ------------------------------------------------------------------------ */
 
 /* 64-bit FNV-1a of the elements' bytes. */
 static uint64_t checksum(const Tensor *x)
 {
     uint64_t h = 0xcbf29ce484222325u;
     const unsigned char *bytes = x->data;
-    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
+        h = (h ^ bytes[i]) * 0x100000001b3u;
     return h;
 }
 
@@ -60,7 +62,9 @@ Test(linear, without_bias_draws_the_weight_only)
 
 Test(linear, bad_sizes_are_errors_and_draw_nothing)
 {
-    const int64_t sizes[][2] = { { 0, 3 }, { 3, 0 }, { -1, 3 }, { INT64_MAX, INT64_MAX }, { INT64_MAX / 4, 1 } };
+    const int64_t sizes[][2] = {
+        { 0, 3 }, { 3, 0 }, { -1, 3 }, { INT64_MAX, INT64_MAX }, { INT64_MAX / 4, 1 }
+    };
     Rng rng, before;
     lk_manual_seed(&rng, 0);
     before = rng;
@@ -68,7 +72,8 @@ Test(linear, bad_sizes_are_errors_and_draw_nothing)
     for (int i = 0; i < 5; i++) {
         Error err = { 0 };
         check(!lk_linear_new(sizes[i][0], sizes[i][1], true, &rng, &err));
-        check_error(&err, i < 3 ? LK_EVALUE : LK_EMEMORY, i < 3 ? "both must be positive" : "tensor: ");
+        check_error(&err, i < 3 ? LK_EVALUE : LK_EMEMORY,
+                    i < 3 ? "both must be positive" : "tensor: ");
     }
     /* Memory for the weight, none for the bias. */
     for (int n = 0; n < 3; n++) {
@@ -81,7 +86,7 @@ Test(linear, bad_sizes_are_errors_and_draw_nothing)
     check(check_alloc_live() == 0);
 }
 
-/* ---- values and gradients -------------------------------------------------------------------------------------- */
+/* ---- values and gradients ------------------------------------------------------------------- */
 
 Test(linear, forward_of_known_numbers)
 {
@@ -89,7 +94,8 @@ Test(linear, forward_of_known_numbers)
     lk_manual_seed(&rng, 0);
     Module *m = lk_linear_new(3, 2, true, &rng, NULL);
     Linear *l = lk_as_linear(m);
-    Tensor *w = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, -1, 0, 1), *b = make_tensor(LK_F32, LK_SHAPE(2), 10, 20);
+    Tensor *w = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, -1, 0, 1),
+           *b = make_tensor(LK_F32, LK_SHAPE(2), 10, 20);
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 1, 1, 2, 0, -2);
     check(lk_copy_(l->weight, w, NULL));
     check(lk_copy_(l->bias, b, NULL));
@@ -116,7 +122,8 @@ Test(linear, gradients_of_a_whole_net)
     lk_manual_seed(&rng, 0);
     Module *net = net_new(5, 4, 6, 3, &rng, NULL);
     check(lk_module_to(net, LK_F64, NULL));
-    Module *m = lk_sequential_new(LK_MODULES(net, lk_tanh_new(NULL), lk_linear_new(3, 2, false, &rng, NULL)), NULL);
+    Module *m = lk_sequential_new(
+        LK_MODULES(net, lk_tanh_new(NULL), lk_linear_new(3, 2, false, &rng, NULL)), NULL);
     check(lk_module_to(m, LK_F64, NULL));
     Tensor *x = lk_param_new(LK_F64, LK_SHAPE(7, 5), NULL);
     lk_normal_(x, 0.0, 1.0, &rng);
@@ -146,7 +153,9 @@ static Tensor *wrong_forward(Tape *t, Module *self, Tensor *x)
     return lk_add(t, lk_scale(t, hidden, 2.0), lk_linear(t, x, l->weight, NULL));
 }
 static const ModuleType wrong_type = {
-    .name = "Wrong", .size = sizeof(Linear), .forward = wrong_forward,
+    .name = "Wrong",
+    .size = sizeof(Linear),
+    .forward = wrong_forward,
     .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias)),
 };
 
@@ -187,14 +196,15 @@ Test(linear, gradcheck_without_memory_is_a_report)
         check(ok == !failed, "allocation %d: %s", (int)n, report.message);
         check(!failed || report.message[0]);
         lk_module_zero_grad(m);
-        check(check_alloc_live() <= live + 2); /* backward's room for two gradients stays with the parameters */
+        /* backward's room for two gradients stays with the parameters */
+        check(check_alloc_live() <= live + 2);
     }
     lk_free(x);
     lk_free(m);
     check(check_alloc_live() == 0);
 }
 
-/* ---- Sequential ------------------------------------------------------------------------------------------------ */
+/* ---- Sequential ----------------------------------------------------------------------------- */
 
 Test(sequential, is_indexed_from_both_ends_and_replaced)
 {
@@ -202,7 +212,8 @@ Test(sequential, is_indexed_from_both_ends_and_replaced)
     lk_manual_seed(&rng, 0);
     check_alloc_begin();
     Error err = { 0 };
-    Module *s = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_tanh_new(NULL), lk_relu_new(NULL)), &err);
+    Module *s = lk_sequential_new(
+        LK_MODULES(lk_relu_new(NULL), lk_tanh_new(NULL), lk_relu_new(NULL)), &err);
     check(lk_sequential_len(s) == 3);
     check(lk_sequential_at(s, 1, &err)->type == &lk_tanh_type);
     check(lk_sequential_at(s, -2, &err) == lk_sequential_at(s, 1, &err));
@@ -222,7 +233,8 @@ Test(sequential, is_indexed_from_both_ends_and_replaced)
     err = (Error){ 0 };
     check(!lk_sequential_at(lk_sequential_at(s, 0, NULL), 0, &err));
     check_error(&err, LK_EVALUE, "not a Sequential but ReLU");
-    check(!lk_as_sequential(lk_sequential_at(s, 0, NULL)) && !lk_as_sequential(NULL) && lk_as_sequential(s));
+    check(!lk_as_sequential(lk_sequential_at(s, 0, NULL)) && !lk_as_sequential(NULL) &&
+          lk_as_sequential(s));
     check(lk_sequential_len(NULL) == 0);
     lk_free(s);
     check(check_alloc_live() == 0);
@@ -235,7 +247,8 @@ Test(sequential, a_missing_module_is_an_error_not_a_shorter_net)
     check_alloc_begin();
     Error err = { 0 };
     Module *s = lk_sequential_new(
-        LK_MODULES(lk_relu_new(&err), lk_linear_new(3, -3, true, &rng, &err), lk_tanh_new(&err)), &err);
+        LK_MODULES(lk_relu_new(&err), lk_linear_new(3, -3, true, &rng, &err), lk_tanh_new(&err)),
+        &err);
     check(!s);
     check_error(&err, LK_EVALUE, "lk_linear_new: 3 inputs and -3 outputs");
     err = (Error){ 0 };
@@ -284,7 +297,8 @@ Test(sequential, inference_needs_the_memory_of_one_layer)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *layers[LAYERS];
-    for (int i = 0; i < LAYERS; i++) { /* Sequential in Sequential: each level gives back its own */
+    /* Sequential in Sequential: each level gives back its own */
+    for (int i = 0; i < LAYERS; i++) {
         Module *linear = lk_linear_new(WIDTH, WIDTH, true, &rng, NULL);
         layers[i] = lk_sequential_new(LK_MODULES(linear, lk_tanh_new(NULL)), NULL);
     }
@@ -294,7 +308,8 @@ Test(sequential, inference_needs_the_memory_of_one_layer)
 
     Tape *recording = lk_tape_new(NULL), *inference = lk_tape_new(NULL);
     lk_tape_set_grad(inference, false);
-    lk_forward(inference, layers[0], x); /* both tapes have room for one layer, and for the workspace of a product */
+    /* both tapes have room for one layer, and for the workspace of a product */
+    lk_forward(inference, layers[0], x);
     lk_forward(recording, layers[0], x);
     lk_tape_reset(inference);
     lk_tape_reset(recording);
@@ -310,7 +325,8 @@ Test(sequential, inference_needs_the_memory_of_one_layer)
     /* 80 results are kept for backward; without it two or three are alive at once. */
     size_t result = ROWS * WIDTH * sizeof(float);
     check(with_grad >= LAYERS * result);
-    check(without_grad <= 4 * result, "%zu bytes more than for one layer; one result has %zu", without_grad, result);
+    check(without_grad <= 4 * result, "%zu bytes more than for one layer; one result has %zu",
+          without_grad, result);
     lk_tape_free(recording);
     lk_tape_free(inference);
     lk_free(x);

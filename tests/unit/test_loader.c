@@ -12,7 +12,8 @@
 static Dataset *numbered(int64_t n, Transform transform)
 {
     Error err = { 0 };
-    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(n, 2), &err), *y = lk_tensor_new(LK_I64, LK_SHAPE(n), &err);
+    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(n, 2), &err),
+           *y = lk_tensor_new(LK_I64, LK_SHAPE(n), &err);
     check_no_error(&err);
     for (int64_t i = 0; i < n; i++) {
         ((uint8_t *)x->data)[2 * i] = (uint8_t)(i % 256);
@@ -32,7 +33,7 @@ static DataLoader *loader_of(const Dataset *d, int64_t batch_size, bool shuffle,
     return l;
 }
 
-/* ---- PyTorch's order ------------------------------------------------------------------------------------------- */
+/* ---- PyTorch's order ------------------------------------------------------------------------ */
 
 typedef struct Seen { /* the indices that came out */
     int64_t count, index[512];
@@ -63,7 +64,8 @@ static void act(char action, DataLoader *loader, DataLoader *plain, Rng *rng, Se
     lk_loader_begin(l);
     if (action == 'w') lk_random_seed(rng);
     if (action == 'b' || action == 'w') see(l, seen);
-    if (action == 'p' || action == 'e') while (see(l, seen)) continue;
+    if (action == 'p' || action == 'e')
+        while (see(l, seen)) continue;
 }
 
 Test(loader, order_is_that_of_pytorch)
@@ -78,10 +80,11 @@ Test(loader, order_is_that_of_pytorch)
         loader->drop_last = c->drop_last;
         Seen seen = { 0 };
         for (const char *a = c->actions; *a; a++) act(*a, loader, plain, &rng, &seen);
-        check(seen.count == c->count, "case %zu: %lld indices, expected %d", k, (long long)seen.count, c->count);
+        check(seen.count == c->count, "case %zu: %lld indices, expected %d", k,
+              (long long)seen.count, c->count);
         for (int i = 0; i < c->count; i++)
-            check(seen.index[i] == c->index[i], "case %zu at %d: expected %d, got %lld", k, i, c->index[i],
-                  (long long)seen.index[i]);
+            check(seen.index[i] == c->index[i], "case %zu at %d: expected %d, got %lld", k, i,
+                  c->index[i], (long long)seen.index[i]);
         check(lk_random_seed(&rng) == c->after, "case %zu: another number of draws", k);
         lk_loader_free(loader);
         lk_loader_free(plain);
@@ -106,8 +109,8 @@ static void check_pass(DataLoader *l, int64_t limit, const LoaderPass *expected)
             int64_t index = ((int64_t *)b.y->data)[i];
             int64_t edge = count < EDGE ? count : count - expected->count + 2 * EDGE;
             if (count < EDGE || edge >= EDGE)
-                check(index == expected->edge[edge], "at %lld: expected %lld, got %lld", (long long)count,
-                      (long long)expected->edge[edge], (long long)index);
+                check(index == expected->edge[edge], "at %lld: expected %lld, got %lld",
+                      (long long)count, (long long)expected->edge[edge], (long long)index);
             hash = (hash ^ (uint64_t)index) * 0x100000001b3u;
         }
     }
@@ -117,18 +120,24 @@ static void check_pass(DataLoader *l, int64_t limit, const LoaderPass *expected)
 
 static void check_course_n1(uint64_t seed, const LoaderPass *expected)
 {
-    enum { MODEL = 785 * 128 + 129 * 64 + 65 * 10, ADAPTERS = (784 + 128 + 64) * 4, ALL = INT32_MAX };
+    enum {
+        MODEL = 785 * 128 + 129 * 64 + 65 * 10,
+        ADAPTERS = (784 + 128 + 64) * 4,
+        ALL = INT32_MAX
+    };
     Rng rng;
     lk_manual_seed(&rng, seed);
     Dataset *samples = numbered(60000, LK_TO_TENSOR), *tests = numbered(10000, LK_TO_TENSOR);
-    DataLoader *train = loader_of(samples, 64, true, &rng), *test = loader_of(tests, 64, false, &rng);
+    DataLoader *train = loader_of(samples, 64, true, &rng),
+               *test = loader_of(tests, 64, false, &rng);
     draw(&rng, MODEL);
     for (int adapters = 0; adapters < 2; adapters++) {
         if (adapters) {
             draw(&rng, ADAPTERS);
             lk_loader_begin(test);
         }
-        for (int pass = 0; pass < 4; pass++) check_pass(train, ALL, expected++); /* epoch, accuracy, epoch, accuracy */
+        /* epoch, accuracy, epoch, accuracy */
+        for (int pass = 0; pass < 4; pass++) check_pass(train, ALL, expected++);
         lk_loader_begin(test);
     }
     lk_loader_free(train);
@@ -146,12 +155,17 @@ Test(loader, course_of_n1)
 /* The test loader is shuffled too, and the pass over the nines is left after 100 batches. */
 Test(loader, course_of_n2)
 {
-    enum { MODEL = 785 * 1000 + 1001 * 2000 + 2001 * 10, ADAPTERS = 784 + (1000 + 16) + 2000, ALL = INT32_MAX };
+    enum {
+        MODEL = 785 * 1000 + 1001 * 2000 + 2001 * 10,
+        ADAPTERS = 784 + (1000 + 16) + 2000,
+        ALL = INT32_MAX
+    };
     Rng rng;
     lk_manual_seed(&rng, 0);
     Dataset *samples = numbered(60000, LK_TO_TENSOR), *tests = numbered(10000, LK_TO_TENSOR);
     Dataset *nines = numbered(5949, LK_TO_TENSOR);
-    DataLoader *train = loader_of(samples, 10, true, &rng), *test = loader_of(tests, 10, true, &rng);
+    DataLoader *train = loader_of(samples, 10, true, &rng),
+               *test = loader_of(tests, 10, true, &rng);
     DataLoader *fine_tune = loader_of(nines, 10, true, &rng);
     draw(&rng, MODEL);
     check_pass(train, ALL, &n2_seed_0[0]);
@@ -168,7 +182,7 @@ Test(loader, course_of_n2)
     lk_dataset_free(nines);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 /* Every byte through a batch, in both dtypes, bit for bit. */
 static void check_transform(Transform transform, const float expected[256])
@@ -182,7 +196,8 @@ static void check_transform(Transform transform, const float expected[256])
         check_no_error(&err);
         float singles[512];
         double doubles[512];
-        for (int i = 0; i < 512; i++) doubles[i] = singles[i] = expected[i % 2 ? 255 - i / 2 : i / 2];
+        for (int i = 0; i < 512; i++)
+            doubles[i] = singles[i] = expected[i % 2 ? 255 - i / 2 : i / 2];
         Batch b;
         lk_loader_begin(l);
         check(lk_loader_next(l, &b));
@@ -206,7 +221,8 @@ Test(loader, floats_are_not_transformed)
     for (int from = 0; from < 2; from++) {
         for (int to = 0; to < 2; to++) {
             Error err = { 0 };
-            Tensor *x = make_tensor(from ? LK_F64 : LK_F32, LK_SHAPE(3, 1, 2), 0.1, -2, 1e10, 0, 255, 1e-9);
+            Tensor *x = make_tensor(from ? LK_F64 : LK_F32, LK_SHAPE(3, 1, 2), 0.1, -2, 1e10, 0,
+                                    255, 1e-9);
             Tensor *y = make_tensor(LK_U8, LK_SHAPE(3), 7, 0, 255);
             Dataset *d = lk_dataset_new(x, y, LK_MNIST_NORMALIZE, &err);
             DataLoader *l = lk_loader_as_new(d, 2, false, to ? LK_F64 : LK_F32, &rng, &err);
@@ -250,14 +266,16 @@ Test(loader, subsets)
     lk_dataset_free(all);
 }
 
-/* ---- passes ---------------------------------------------------------------------------------------------------- */
+/* ---- passes --------------------------------------------------------------------------------- */
 
 Test(loader, length)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
-    static const int64_t cases[][4] = { /* samples, batch size, batches, full batches */
-        { 10, 10, 1, 1 }, { 10, 3, 4, 3 }, { 9, 3, 3, 3 }, { 2, 3, 1, 0 }, { 1, 1, 1, 1 }, { 5, INT64_MAX, 1, 0 },
+    static const int64_t cases[][4] = {
+        /* samples, batch size, batches, full batches */
+        { 10, 10, 1, 1 }, { 10, 3, 4, 3 }, { 9, 3, 3, 3 },
+        { 2, 3, 1, 0 },   { 1, 1, 1, 1 },  { 5, INT64_MAX, 1, 0 },
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         Dataset *d = numbered(cases[k][0], LK_TO_TENSOR);
@@ -276,7 +294,8 @@ Test(loader, length)
     }
 }
 
-/* There is nothing before begin and nothing after the end, however often one asks, and asking draws nothing. */
+/* There is nothing before begin and nothing after the end, however often one asks, and asking
+ * draws nothing. */
 Test(loader, outside_of_a_pass)
 {
     Rng rng, untouched;
@@ -312,7 +331,8 @@ Test(loader, passes_allocate_nothing)
     check(check_alloc_live() == 0);
 }
 
-/* The room of a batch is written again by the next one: a graph that still needs the old values must notice. */
+/* The room of a batch is written again by the next one: a graph that still needs the old values
+ * must notice. */
 Test(loader, a_refilled_batch_is_a_change_in_place)
 {
     Rng rng;
@@ -336,9 +356,10 @@ Test(loader, a_refilled_batch_is_a_change_in_place)
     lk_dataset_free(d);
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
-static void check_refused(const Dataset *d, int64_t batch_size, DType dtype, Rng *rng, ErrorCode code, const char *text)
+static void check_refused(const Dataset *d, int64_t batch_size, DType dtype, Rng *rng,
+                          ErrorCode code, const char *text)
 {
     Error err = { 0 };
     check(lk_loader_as_new(d, batch_size, true, dtype, rng, &err) == NULL);

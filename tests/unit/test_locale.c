@@ -1,5 +1,6 @@
-/* test_locale.c - numbers have a dot in everything that is printed, written, read or reported, also in a program that
- * called setlocale for a user who writes 0,25 (core/dot.h). Tensors: test_print.c. */
+/* test_locale.c - numbers have a dot in everything that is printed, written, read or reported,
+ * also in a program that called setlocale for a user who writes 0,25 (core/dot.h). Tensors:
+ * test_print.c. */
 #include "tests/unit/german.h"
 
 #include "core/dot.h"
@@ -82,7 +83,8 @@ Test(locale, what_is_read)
     typedef struct Options {
         double lr;
     } Options;
-    static const CliOption options[] = { CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "learning rate"), CLI_END };
+    static const CliOption options[] = { CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "learning rate"),
+                                         CLI_END };
     static const CliProgram program = { "test", "reads a number", options, NULL };
     char *argv[] = { (char[]){ "test" }, (char[]){ "--lr" }, (char[]){ "0.25" }, NULL };
     Options o = { 0 };
@@ -121,7 +123,8 @@ Test(locale, reports_of_the_examples)
     memory_begin(&m);
     chart_lines(m.out, "losses", "step", 1, &(ChartLine){ "loss", 0, 1, &half, &half }, 0, 1, "");
     fflush(m.out);
-    check(strstr(m.text, "y1=\"") && !strstr(m.text, ",0\""), "%s", m.text); /* y1="30.0", not "30,0" */
+    /* y1="30.0", not "30,0" */
+    check(strstr(m.text, "y1=\"") && !strstr(m.text, ",0\""), "%s", m.text);
     fclose(m.out);
     free(m.text);
 }
@@ -137,7 +140,8 @@ Test(locale, adapters_on_disk)
     lk_manual_seed(&rng, 0);
     Module *net = lk_linear_new(2, 2, true, &rng, &err);
     Module *model = lk_sequential_new(LK_MODULES(net), &err), *copy = lk_deepcopy(model, &err);
-    const char *folder = check_scratch("adapter"), *settings = check_scratch("adapter/adapter_config.json");
+    const char *folder = check_scratch("adapter"),
+               *settings = check_scratch("adapter/adapter_config.json");
     check(lk_add_lora(model, &(LoRAConfig){ .rank = 2, .alpha = 0.75 }, &rng, &err) == 1);
     check(lk_save_peft(model, folder, &(PeftOptions){ 0 }, &err), "%s", err.message);
     char text[4096] = { 0 };
@@ -145,7 +149,8 @@ Test(locale, adapters_on_disk)
     check(file && fread(text, 1, sizeof text - 1, file) > 0);
     fclose(file);
     check(strstr(text, "\"lora_alpha\": 0.75,"), "%s", text);
-    check(lk_load_peft(copy, folder, LK_PEFT_PARAMETRIZATION, NULL, NULL, &err), "%s", err.message);
+    check(lk_load_peft(copy, folder, LK_PEFT_PARAMETRIZATION, NULL, NULL, &err), "%s",
+          err.message);
     AdapterIter it = lk_adapters(copy);
     check(lk_adapters_next(&it) && it.lora->alpha == 0.75);
     lk_free(copy);

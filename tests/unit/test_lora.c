@@ -1,5 +1,6 @@
-/* test_lora.c - LoRA in the forms of exercises 1, 2 and 4: initial values, values and gradients against PyTorch with
- * B ≠ 0, in ≠ out ≠ rank, batch > 1 and alpha ≠ 1 (anything less lets wrong layers pass), sharing, freezing, errors. */
+/* test_lora.c - LoRA in the forms of exercises 1, 2 and 4: initial values, values and gradients
+ * against PyTorch with B ≠ 0, in ≠ out ≠ rank, batch > 1 and alpha ≠ 1 (anything less lets wrong
+ * layers pass), sharing, freezing, errors. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -7,14 +8,15 @@
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
-/* ---- initial values -------------------------------------------------------------------------------------------- */
+/* ---- initial values ------------------------------------------------------------------------- */
 
 Test(lora, A_is_drawn_as_pytorch_draws_it_and_B_is_zero)
 {
     /* randn itself agrees to 1e-6, the two ways of drawing fewer than 16 values and more. */
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *small = lk_lora_layer_new(4, 3, 2, 1.0, &rng, NULL), *large = lk_lora_layer_new(10, 3, 3, 1.0, &rng, NULL);
+    Module *small = lk_lora_layer_new(4, 3, 2, 1.0, &rng, NULL),
+           *large = lk_lora_layer_new(10, 3, 3, 1.0, &rng, NULL);
     LoRALayer *a = lk_as_lora_layer(small), *b = lk_as_lora_layer(large);
     check_shape(a->A, LK_SHAPE(4, 2));
     check_close(a->A, lora_A_4_2, 8, 1e-6);
@@ -35,7 +37,7 @@ Test(lora, A_is_drawn_as_pytorch_draws_it_and_B_is_zero)
     lk_free(large);
 }
 
-/* ---- values and gradients -------------------------------------------------------------------------------------- */
+/* ---- values and gradients ------------------------------------------------------------------- */
 
 typedef struct Expected {
     const double *y, *x, *weight, *bias, *A, *B;
@@ -47,7 +49,8 @@ static Tensor *f64_from(int ndim, const int64_t *shape, const double *values)
 }
 
 /* One form over one input: y, and dL/d(x, W, b, A, B) of L = Σ y v. */
-static void check_form(Module *form, Tensor *x, Tensor *v, const char *grad_fn, double tol, const Expected *e)
+static void check_form(Module *form, Tensor *x, Tensor *v, const char *grad_fn, double tol,
+                       const Expected *e)
 {
     LinearWithLoRA *m = (LinearWithLoRA *)form;
     Linear *linear = lk_as_linear(m->linear);
@@ -69,8 +72,9 @@ static void check_form(Module *form, Tensor *x, Tensor *v, const char *grad_fn, 
 }
 
 /* in 5, out 3, rank 2, alpha 1.5; both forms hold the same Linear and the same LoRALayer. */
-static void check_both(int ndim, const int64_t *shape, const double *x_values, const double *v_values,
-                       const double *const leaves[4], const char *const grad_fns[3], const Expected *wrapped,
+static void check_both(int ndim, const int64_t *shape, const double *x_values,
+                       const double *v_values, const double *const leaves[4],
+                       const char *const grad_fns[3], const Expected *wrapped,
                        const Expected *merged)
 {
     static const struct {
@@ -94,7 +98,8 @@ static void check_both(int ndim, const int64_t *shape, const double *x_values, c
         static const char *const names[4] = { "linear.weight", "linear.bias", "lora.A", "lora.B" };
         check(lk_module_to(a, LK_F64, NULL));
         for (int i = 0; i < 4; i++) {
-            Tensor *p = lk_param_at(a, names[i], NULL), *value = f64_from(p->ndim, p->shape, leaves[i]);
+            Tensor *p = lk_param_at(a, names[i], NULL),
+                   *value = f64_from(p->ndim, p->shape, leaves[i]);
             check(lk_copy_(p, value, NULL));
             lk_free(value);
         }
@@ -117,20 +122,20 @@ static void check_both(int ndim, const int64_t *shape, const double *x_values, c
 Test(lora, both_forms_have_pytorchs_values_and_gradients)
 {
     const double *const leaves[4] = { flat_weight, flat_bias, flat_A, flat_B };
-    const Expected wrapped = { flat_wrapped_y, flat_wrapped_dx, flat_wrapped_dweight, flat_wrapped_dbias,
-                               flat_wrapped_dA, flat_wrapped_dB };
-    const Expected merged = { flat_merged_y, flat_merged_dx, flat_merged_dweight, flat_merged_dbias,
-                              flat_merged_dA, flat_merged_dB };
+    const Expected wrapped = { flat_wrapped_y,     flat_wrapped_dx, flat_wrapped_dweight,
+                               flat_wrapped_dbias, flat_wrapped_dA, flat_wrapped_dB };
+    const Expected merged = { flat_merged_y,     flat_merged_dx, flat_merged_dweight,
+                              flat_merged_dbias, flat_merged_dA, flat_merged_dB };
     check_both(LK_SHAPE(4, 5), flat_x, flat_v, leaves, flat_grad_fns, &wrapped, &merged);
 }
 
 Test(lora, both_forms_take_inputs_of_three_dimensions)
 {
     const double *const leaves[4] = { deep_weight, deep_bias, deep_A, deep_B };
-    const Expected wrapped = { deep_wrapped_y, deep_wrapped_dx, deep_wrapped_dweight, deep_wrapped_dbias,
-                               deep_wrapped_dA, deep_wrapped_dB };
-    const Expected merged = { deep_merged_y, deep_merged_dx, deep_merged_dweight, deep_merged_dbias,
-                              deep_merged_dA, deep_merged_dB };
+    const Expected wrapped = { deep_wrapped_y,     deep_wrapped_dx, deep_wrapped_dweight,
+                               deep_wrapped_dbias, deep_wrapped_dA, deep_wrapped_dB };
+    const Expected merged = { deep_merged_y,     deep_merged_dx, deep_merged_dweight,
+                              deep_merged_dbias, deep_merged_dA, deep_merged_dB };
     check_both(LK_SHAPE(2, 2, 5), deep_x, deep_v, leaves, deep_grad_fns, &wrapped, &merged);
 }
 
@@ -179,7 +184,8 @@ Test(lora, gradients_pass_the_check_and_the_frozen_linear_gets_none)
     lk_manual_seed(&rng, 0);
     Module *net = net_new(5, 6, 4, 3, &rng, NULL);
     net_add_lora(net, 2, 3.0, &rng, NULL);
-    Module *first = lk_module_retain(lk_module_at(net, "layers.0.linear", NULL)); /* one of the other form too */
+    /* one of the other form too */
+    Module *first = lk_module_retain(lk_module_at(net, "layers.0.linear", NULL));
     Module *other = lk_linear_with_lora_new(first, 3, 0.5, &rng, NULL);
     check(lk_module_set(lk_slot_at(net, "layers.0", NULL), other, NULL));
     check(lk_module_to(net, LK_F64, NULL));
@@ -206,7 +212,7 @@ Test(lora, gradients_pass_the_check_and_the_frozen_linear_gets_none)
     lk_free(net);
 }
 
-/* ---- sharing --------------------------------------------------------------------------------------------------- */
+/* ---- sharing -------------------------------------------------------------------------------- */
 
 Test(lora, two_wrappers_share_one_linear)
 {
@@ -227,7 +233,8 @@ Test(lora, two_wrappers_share_one_linear)
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(5, 4));
     check_close_to(lk_forward(t, a, x), lk_forward(t, b, x), 1e-6);
-    lk_fill_(lk_param_at(b, "linear.bias", NULL), 100.0); /* one Linear: seen through the other wrapper */
+    /* one Linear: seen through the other wrapper */
+    lk_fill_(lk_param_at(b, "linear.bias", NULL), 100.0);
     check(lk_at(lk_forward(t, a, x), LK_INDEX(0, 0)) > 50.0);
     lk_free(a);
     check(linear->refs == 1);
@@ -254,7 +261,7 @@ Test(lora, the_adapter_of_a_double_linear_is_double)
     lk_free(m);
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 Test(lora, bad_arguments_are_errors_and_are_consumed)
 {
@@ -275,7 +282,8 @@ Test(lora, bad_arguments_are_errors_and_are_consumed)
     check(!lk_linear_with_lora_new(lk_relu_new(NULL), 2, 1.0, &rng, &err));
     check_error(&err, LK_EVALUE, "LinearWithLoRA: wraps a Linear, not ReLU");
     err = (Error){ 0 };
-    check(!lk_linear_with_lora_merged_new(lk_linear_new(0, 1, true, &rng, &err), 2, 1.0, &rng, &err));
+    check(!lk_linear_with_lora_merged_new(lk_linear_new(0, 1, true, &rng, &err), 2, 1.0, &rng,
+                                          &err));
     check_error(&err, LK_EVALUE, "lk_linear_new: 0 inputs"); /* the inner reason */
     err = (Error){ 0 };
     check(!lk_linear_with_lora_merged_new(NULL, 2, 1.0, &rng, &err));
@@ -283,7 +291,8 @@ Test(lora, bad_arguments_are_errors_and_are_consumed)
     check(memcmp(&rng, &before, sizeof rng) == 0);
     check(!lk_linear_with_lora_new(lk_linear_new(2, 2, true, &rng, NULL), 0, 1.0, &rng, NULL));
     check(check_alloc_live() == 0);
-    check(!lk_as_lora_layer(NULL) && !lk_as_linear_with_lora(NULL) && !lk_as_linear_with_lora_merged(NULL));
+    check(!lk_as_lora_layer(NULL) && !lk_as_linear_with_lora(NULL) &&
+          !lk_as_linear_with_lora_merged(NULL));
 }
 
 Test(lora, children_that_do_not_fit_are_an_error_in_forward)
@@ -293,21 +302,24 @@ Test(lora, children_that_do_not_fit_are_an_error_in_forward)
     Tape *t = lk_tape_new(NULL);
     lk_tape_on_error(t, NULL, NULL);
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 4));
-    Module *(*const wrap[])(Module *, int64_t, double, Rng *, Error *) = { lk_linear_with_lora_new,
-                                                                           lk_linear_with_lora_merged_new };
+    Module *(*const wrap[])(Module *, int64_t, double, Rng *,
+                            Error *) = { lk_linear_with_lora_new, lk_linear_with_lora_merged_new };
     for (int form = 0; form < 2; form++) {
         Module *m = wrap[form](lk_linear_new(4, 3, true, &rng, NULL), 2, 1.0, &rng, NULL);
         const char *name = m->type->name;
         char expected[128];
-        check(lk_module_set(lk_slot_at(m, "lora", NULL), lk_lora_layer_new(4, 1, 2, 1.0, &rng, NULL), NULL));
+        check(lk_module_set(lk_slot_at(m, "lora", NULL),
+                            lk_lora_layer_new(4, 1, 2, 1.0, &rng, NULL), NULL));
         check(!lk_forward(t, m, x)); /* one output would broadcast over three */
-        snprintf(expected, sizeof expected, "%s: a Linear from 4 to 3 and a LoRALayer from 4 to 1", name);
+        snprintf(expected, sizeof expected, "%s: a Linear from 4 to 3 and a LoRALayer from 4 to 1",
+                 name);
         check_error(lk_tape_error(t), LK_ESHAPE, expected);
         lk_tape_clear_error(t);
 
         check(lk_module_set(lk_slot_at(m, "lora", NULL), lk_relu_new(NULL), NULL));
         check(!lk_forward(t, m, x));
-        snprintf(expected, sizeof expected, "%s: holds Linear and ReLU, not a Linear and a LoRALayer", name);
+        snprintf(expected, sizeof expected,
+                 "%s: holds Linear and ReLU, not a Linear and a LoRALayer", name);
         check_error(lk_tape_error(t), LK_EVALUE, expected);
         lk_tape_clear_error(t);
         lk_free(m);

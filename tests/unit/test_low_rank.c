@@ -1,5 +1,5 @@
-/* test_low_rank.c - LoRA's short way (lk_linear_lora) against the literal one: a Linear that trains without forming
- * W + scale B A has the values and gradients of one that forms it. */
+/* test_low_rank.c - LoRA's short way (lk_linear_lora) against the literal one: a Linear that
+ * trains without forming W + scale B A has the values and gradients of one that forms it. */
 #include <stdlib.h>
 
 #include "core/ops.h"
@@ -17,23 +17,21 @@ static Tensor *random_param(DType dtype, int ndim, const int64_t *shape)
     return x;
 }
 
-/* ---- the operations ---------------------------------------------------------------------------------------------- */
+/* ---- the operations ------------------------------------------------------------------------- */
 
 typedef struct Leaves {
     Tensor *x, *w, *b, *A, *B;
 } Leaves;
 
-static Tensor *const *all_of(const Leaves *l)
-{
-    return &l->x;
-}
+static Tensor *const *all_of(const Leaves *l) { return &l->x; }
 
 static Leaves leaves_new(DType dtype, int ndim)
 {
     lk_manual_seed(&rng, 5);
     int64_t shape[4] = { 2, 3, ROWS, IN };
-    return (Leaves){ random_param(dtype, ndim, shape + 4 - ndim), random_param(dtype, LK_SHAPE(OUT, IN)),
-                     random_param(dtype, LK_SHAPE(OUT)), random_param(dtype, LK_SHAPE(RANK, IN)),
+    return (Leaves){ random_param(dtype, ndim, shape + 4 - ndim),
+                     random_param(dtype, LK_SHAPE(OUT, IN)), random_param(dtype, LK_SHAPE(OUT)),
+                     random_param(dtype, LK_SHAPE(RANK, IN)),
                      random_param(dtype, LK_SHAPE(OUT, RANK)) };
 }
 
@@ -63,7 +61,8 @@ static void check_same(DType dtype, int ndim, bool with_bias, unsigned frozen, d
         lk_zero_grad_(x);
     }
     for (int form = 0; form < 2; form++) {
-        Tensor *z = (form ? lk_linear_plus_lora : lk_linear_lora)(t, l.x, l.w, bias, l.A, l.B, -0.75);
+        Tensor *z =
+            (form ? lk_linear_plus_lora : lk_linear_lora)(t, l.x, l.w, bias, l.A, l.B, -0.75);
         check_close_to(z, y, tol);
         check_text(lk_grad_fn(z), form ? "AddBackward0" : lk_grad_fn(y));
         check(lk_backward_with(t, z, v, false));
@@ -81,7 +80,8 @@ static void check_same(DType dtype, int ndim, bool with_bias, unsigned frozen, d
 
 Test(low_rank, values_and_gradients_are_those_of_the_formed_weight)
 {
-    /* float64 sums of at most 42 products of numbers around 1; float32 rounds each 2^29 times as coarsely. */
+    /* float64 sums of at most 42 products of numbers around 1; float32 rounds each 2^29 times as
+     * coarsely. */
     for (int ndim = 1; ndim <= 4; ndim++)
         for (int with_bias = 0; with_bias < 2; with_bias++) {
             check_same(LK_F64, ndim, with_bias, 0, 1e-13);
@@ -109,12 +109,14 @@ Test(low_rank, the_output_keeps_nothing_without_a_gradient)
 
 Test(low_rank, a_value_changed_before_backward_is_an_error)
 {
-    /* dx needs W, A and B; dW and dA need x; dA needs B. db and dB are made of what the forward kept. */
+    /* dx needs W, A and B; dW and dA need x; dA needs B. db and dB are made of what the forward
+     * kept. */
     const struct {
         int wants, changed;
         bool refused;
-    } cases[] = { { 0, 1, true },  { 0, 3, true },  { 0, 4, true },  { 1, 0, true },  { 1, 4, false }, { 2, 0, false },
-                  { 2, 1, false }, { 3, 0, true },  { 3, 4, true },  { 3, 1, false }, { 4, 0, false }, { 4, 3, false } };
+    } cases[] = { { 0, 1, true },  { 0, 3, true },  { 0, 4, true },  { 1, 0, true },
+                  { 1, 4, false }, { 2, 0, false }, { 2, 1, false }, { 3, 0, true },
+                  { 3, 4, true },  { 3, 1, false }, { 4, 0, false }, { 4, 3, false } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Leaves l = leaves_new(LK_F64, 2);
         Tensor *const *all = all_of(&l);
@@ -149,13 +151,14 @@ Test(low_rank, shapes_that_do_not_fit_are_errors)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check(!lk_linear_lora(t, cases[i].x, cases[i].w, NULL, cases[i].A, cases[i].B, 1));
-        check(strstr(lk_tape_error(t)->message, cases[i].message), "%s", lk_tape_error(t)->message);
+        check(strstr(lk_tape_error(t)->message, cases[i].message), "%s",
+              lk_tape_error(t)->message);
         lk_tape_clear_error(t);
     }
     lk_tape_free(t);
 }
 
-/* ---- the modules ------------------------------------------------------------------------------------------------- */
+/* ---- the modules ---------------------------------------------------------------------------- */
 
 /* A Linear with adapters "one" and "two", B ≠ 0. */
 static Module *adapted_linear(void)
@@ -163,9 +166,12 @@ static Module *adapted_linear(void)
     lk_manual_seed(&rng, 1);
     Module *m = lk_linear_new(IN, OUT, true, &rng, NULL);
     check(lk_module_to(m, LK_F64, NULL));
-    check(lk_add_lora(m, &(LoRAConfig){ .adapter = "one", .rank = 2, .alpha = 3 }, &rng, NULL) == 1);
-    check(lk_add_lora(m, &(LoRAConfig){ .adapter = "two", .rank = 1, .alpha = 0.5 }, &rng, NULL) == 1);
-    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) lk_normal_(it.lora->lora_B, 0, 1, &rng);
+    check(lk_add_lora(m, &(LoRAConfig){ .adapter = "one", .rank = 2, .alpha = 3 }, &rng, NULL) ==
+          1);
+    check(lk_add_lora(m, &(LoRAConfig){ .adapter = "two", .rank = 1, .alpha = 0.5 }, &rng, NULL) ==
+          1);
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
+        lk_normal_(it.lora->lora_B, 0, 1, &rng);
     return m;
 }
 
@@ -178,7 +184,8 @@ static void check_linear(Module *m)
     Tensor *v = lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, OUT));
     check(lk_backward_with(t, y, v, true)); /* a cached weight serves both */
     int n = 0;
-    for (ParamIter it = lk_params(m); lk_params_next(&it); n++) expected[n] = lk_clone(lk_grad(it.tensor), NULL);
+    for (ParamIter it = lk_params(m); lk_params_next(&it); n++)
+        expected[n] = lk_clone(lk_grad(it.tensor), NULL);
     lk_module_zero_grad(m);
     Tensor *z = lk_forward(t, m, x);
     check_close_to(z, y, 1e-13);
@@ -219,7 +226,8 @@ Test(low_rank, other_links_of_the_chain_are_computed)
     Module *before = lk_symmetric_new(NULL), *after = lk_symmetric_new(NULL);
     check(lk_register_parametrization(m, "weight", before, NULL));
     check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 3 }, &rng, NULL) == 1);
-    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) lk_normal_(it.lora->lora_B, 0, 1, &rng);
+    for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);)
+        lk_normal_(it.lora->lora_B, 0, 1, &rng);
     for (int links = 2; links <= 3; links++) { /* LoRA last, then in the middle */
         Tape *t = lk_tape_new(NULL);
         Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(ROWS, IN));
@@ -230,7 +238,7 @@ Test(low_rank, other_links_of_the_chain_are_computed)
     lk_free(m);
 }
 
-/* ---- what is not there ------------------------------------------------------------------------------------------- */
+/* ---- what is not there ---------------------------------------------------------------------- */
 
 static size_t largest; /* bytes of the largest block that was asked for */
 static void *noting_alloc(size_t bytes)
@@ -258,7 +266,8 @@ Test(low_rank, a_step_makes_nothing_as_large_as_the_weight)
     for (int form = 0; form < 3; form++) {
         Module *m = lk_linear_new(SIDE, SIDE, true, &rng, NULL);
         lk_require_grad(m, "*", false);
-        if (form == 0) check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 2 }, &rng, NULL) == 1);
+        if (form == 0)
+            check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 2 }, &rng, NULL) == 1);
         if (form == 1) m = lk_linear_with_lora_new(m, 2, 2, &rng, NULL);
         if (form == 2) m = lk_linear_with_lora_merged_new(m, 2, 2, &rng, NULL);
         size_t bytes = largest_block(m, SIDE);
@@ -271,7 +280,7 @@ Test(low_rank, a_step_makes_nothing_as_large_as_the_weight)
     }
 }
 
-/* ---- no-grad mode: the combined weight, kept --------------------------------------------------------------------- */
+/* ---- no-grad mode: the combined weight, kept ------------------------------------------------ */
 
 static Tensor *output_without_grad(Module *m, Tape *t, Tensor *x)
 {
@@ -285,7 +294,8 @@ static Tensor *output_without_grad(Module *m, Tape *t, Tensor *x)
 Test(low_rank, the_merged_form_keeps_its_weight_until_something_changes)
 {
     lk_manual_seed(&rng, 0);
-    Module *m = lk_linear_with_lora_merged_new(lk_linear_new(IN, OUT, true, &rng, NULL), 2, 1.5, &rng, NULL);
+    Module *m = lk_linear_with_lora_merged_new(lk_linear_new(IN, OUT, true, &rng, NULL), 2, 1.5,
+                                               &rng, NULL);
     LinearWithLoRA *pair = lk_as_linear_with_lora_merged(m);
     LoRALayer *lora = lk_as_lora_layer(pair->lora);
     Linear *linear = lk_as_linear(pair->linear);

@@ -1,4 +1,5 @@
-/* test_mark.c - lk_tape_mark and lk_tape_release: everything made since a mark is given back, and the result moves. */
+/* test_mark.c - lk_tape_mark and lk_tape_release: everything made since a mark is given back, and
+ * the result moves. */
 #include <math.h>
 #include <string.h>
 
@@ -7,10 +8,7 @@
 #include "tests/check.h"
 
 /* Bytes in use of the arena's current chunk. */
-static size_t used(Tape *t)
-{
-    return lk_tape_mark(t).memory.used;
-}
+static size_t used(Tape *t) { return lk_tape_mark(t).memory.used; }
 
 static Tensor *counting(Tape *t, int64_t rows, int64_t columns)
 {
@@ -40,10 +38,12 @@ Test(mark, a_result_moves_down)
     check(z == y && (const char *)z->data < from && z->storage->data == z->data);
     overwrite(t, 10000);
     check_shape(z, LK_SHAPE(10, 10));
-    check(lk_at(z, LK_INDEX(9, 9)) == 693 && lk_at(z, LK_INDEX(0, 1)) == 7 && lk_at(x, LK_INDEX(9, 9)) == 99);
+    check(lk_at(z, LK_INDEX(9, 9)) == 693 && lk_at(z, LK_INDEX(0, 1)) == 7 &&
+          lk_at(x, LK_INDEX(9, 9)) == 99);
     check_close_to(z, lk_scale(t, x, 7), 0);
 
-    /* A second time around there is nothing but y's own size between the mark and the next tensor. */
+    /* A second time around there is nothing but y's own size between the mark and the next
+     * tensor. */
     z = lk_tape_release(t, mark, lk_scale(t, x, 3));
     check(used(t) - before <= 800 + 512, "%zu bytes for 800", used(t) - before);
     check(lk_at(z, LK_INDEX(9, 9)) == 297);
@@ -83,7 +83,8 @@ Test(mark, what_was_there_before_does_not_move)
     check(lk_scale(t, x, 2));
     check(lk_tape_release(t, mark, owned) == owned && used(t) == before);
     check(lk_scale(t, x, 2));
-    check(lk_tape_release(t, mark, NULL) == NULL && used(t) == before, "a failed layer gives its memory back too");
+    check(lk_tape_release(t, mark, NULL) == NULL && used(t) == before,
+          "a failed layer gives its memory back too");
     overwrite(t, 1000);
     check_values(x, 0, 0, 1, 2, 3);
     check_values(owned, 0, 1, 2);
@@ -111,7 +112,8 @@ Test(mark, a_view_of_memory_behind_the_mark_takes_it_along)
 {
     Tape *t = quiet_tape();
     Tensor *x = counting(t, 4, 6), *expected = lk_slice(t, lk_T(t, lk_scale(t, x, 2)), 0, 1, 6, 2);
-    for (int lead = 0; lead < 3; lead++) { /* what it is a view of lies at the mark, near it, or far */
+    /* what it is a view of lies at the mark, near it, or far */
+    for (int lead = 0; lead < 3; lead++) {
         TapeMark mark = lk_tape_mark(t);
         if (lead > 0) check(lk_tape_alloc(t, lead == 1 ? 64 : 5000));
         Tensor *y = lk_tape_release(t, mark, lk_slice(t, lk_T(t, lk_scale(t, x, 2)), 0, 1, 6, 2));
@@ -140,7 +142,8 @@ Test(mark, results_in_other_chunks)
         y = lk_tape_release(t, empty, y);
         overwrite(t, (size_t)rows * 70);
         for (int64_t i = 0; i < rows * 7; i++)
-            check(((double *)y->data)[i] == (double)i + 1, "%lld rows, element %lld", (long long)rows, (long long)i);
+            check(((double *)y->data)[i] == (double)i + 1, "%lld rows, element %lld",
+                  (long long)rows, (long long)i);
         lk_tape_free(t);
     }
 }
@@ -202,7 +205,8 @@ Test(mark, nested)
     lk_tape_free(t);
 }
 
-/* Blocks in which gradients passed are used again, but not after the memory under them was given back. */
+/* Blocks in which gradients passed are used again, but not after the memory under them was given
+ * back. */
 Test(mark, gradients_do_not_return_to_released_memory)
 {
     Tape *t = quiet_tape();
@@ -223,8 +227,8 @@ Test(mark, gradients_do_not_return_to_released_memory)
     lk_tape_free(t);
 }
 
-/* A graph from before the mark leaves gradients behind it, which must outlive the release: of a leaf of the tape, and of
- * an intermediate. */
+/* A graph from before the mark leaves gradients behind it, which must outlive the release: of a
+ * leaf of the tape, and of an intermediate. */
 Test(mark, nothing_is_released_when_a_backward_ran)
 {
     Tape *t = quiet_tape();
@@ -234,7 +238,8 @@ Test(mark, nothing_is_released_when_a_backward_ran)
     TapeMark outer = lk_tape_mark(t), inner = lk_tape_mark(t);
     check(lk_backward(t, y));
     size_t before = used(t);
-    check(!lk_tape_release(t, inner, NULL) && !lk_tape_release(t, outer, NULL) && used(t) == before);
+    check(!lk_tape_release(t, inner, NULL) && !lk_tape_release(t, outer, NULL) &&
+          used(t) == before);
     overwrite(t, 5000);
     check_values(lk_grad(x), 0, 3, 4);
     check_values(lk_grad(h), 0, 1, 1);
@@ -256,7 +261,8 @@ Test(mark, nothing_is_released_when_a_backward_ran)
 Test(mark, a_refused_backward_keeps_no_memory)
 {
     Tape *t = quiet_tape();
-    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4), *y = lk_sum(t, lk_mul(t, w, w), LK_ALL, false);
+    Tensor *w = make_param(LK_F64, LK_SHAPE(2), 3, 4),
+           *y = lk_sum(t, lk_mul(t, w, w), LK_ALL, false);
     lk_fill_(w, 1);
     TapeMark mark = lk_tape_mark(t);
     size_t before = used(t);

@@ -9,7 +9,8 @@
 enum { SIZE = 100, ROWS = 64, LENGTH = 50 };
 static const Tokenizer tok = { .size = SIZE, .bos = 0, .pad = 1, .eos = 2, .unk = 3, .mask = 99 };
 
-/* Sentences of the tokens 10 … 59 between <s> and </s>; of the others nobody ever is hidden or put in. */
+/* Sentences of the tokens 10 … 59 between <s> and </s>; of the others nobody ever is hidden or put
+ * in. */
 static TextDataset *sentences(void)
 {
     Error err = { 0 };
@@ -30,7 +31,8 @@ Test(masking, parts)
     TextDataset *d = sentences();
     Masking m;
     check(masking_init(&m, &tok, d, 3, &err), "%s", err.message);
-    check(m.tokens->shape[0] == 50 && lk_at(m.tokens, LK_INDEX(0)) == 10 && m.place[59] == 49 && m.place[60] == -1);
+    check(m.tokens->shape[0] == 50 && lk_at(m.tokens, LK_INDEX(0)) == 10 && m.place[59] == 49 &&
+          m.place[60] == -1);
     Tape *t = lk_tape_new(&err);
     Tensor *ids = lk_tensor_from_new(LK_I64, LK_SHAPE(ROWS, LENGTH), d->ids, &err);
     double chosen = 0, masked = 0, other = 0;
@@ -42,7 +44,8 @@ Test(masking, parts)
         check_shape(b.targets, LK_SHAPE(count));
         for (int64_t i = 0; i < ROWS * LENGTH; i++) {
             bool here = next < count && row[next] == i;
-            check(here || now[i] == d->ids[i], "element %lld changed and is no target", (long long)i);
+            check(here || now[i] == d->ids[i], "element %lld changed and is no target",
+                  (long long)i);
             if (!here) continue;
             check(m.place[d->ids[i]] == target[next++], "target of element %lld", (long long)i);
             check(now[i] == tok.mask || m.place[now[i]] >= 0);
@@ -55,8 +58,10 @@ Test(masking, parts)
     /* Of a binomial distribution's standard deviations, 4 */
     double n = (double)BATCHES * ROWS * (LENGTH - 2);
     check(fabs(chosen / n - 0.15) < 4 * sqrt(0.15 * 0.85 / n), "%g of all", chosen / n);
-    check(fabs(masked / chosen - 0.8) < 4 * sqrt(0.8 * 0.2 / chosen), "%g masked", masked / chosen);
-    check(fabs(other / chosen - 0.098) < 4 * sqrt(0.098 * 0.902 / chosen), "%g replaced", other / chosen);
+    check(fabs(masked / chosen - 0.8) < 4 * sqrt(0.8 * 0.2 / chosen), "%g masked",
+          masked / chosen);
+    check(fabs(other / chosen - 0.098) < 4 * sqrt(0.098 * 0.902 / chosen), "%g replaced",
+          other / chosen);
     lk_free(ids);
     lk_tape_free(t);
     masking_free(&m);

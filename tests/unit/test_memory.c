@@ -1,5 +1,5 @@
-/* test_memory.c - the heap functions and their hooks, and the arena: alignment, growth, marks, what happens when memory
- * is short. */
+/* test_memory.c - the heap functions and their hooks, and the arena: alignment, growth, marks,
+ * what happens when memory is short. */
 #include "core/memory.h"
 
 #include <stdlib.h>
@@ -8,12 +8,9 @@
 #include "core/rng.h"
 #include "tests/check.h"
 
-static bool is_aligned(const void *p)
-{
-    return (uintptr_t)p % 64 == 0;
-}
+static bool is_aligned(const void *p) { return (uintptr_t)p % 64 == 0; }
 
-/* ---- the heap --------------------------------------------------------------------------------------------------- */
+/* ---- the heap ------------------------------------------------------------------------------- */
 
 /* Hooks that say what they were asked for; a block larger than `limit` is refused. */
 static size_t asked_bytes, limit = SIZE_MAX;
@@ -60,7 +57,8 @@ Test(memory, hooks_see_every_block_and_can_be_taken_back)
     lk_set_allocator(recording_alloc, recording_free);
     void *block = lk_mem_alloc(65);
     check(block && asked_times == 1);
-    check(asked_bytes == 128, "65 bytes are asked for as %zu: aligned_alloc wants a multiple of the alignment",
+    check(asked_bytes == 128,
+          "65 bytes are asked for as %zu: aligned_alloc wants a multiple of the alignment",
           asked_bytes);
     lk_mem_free(block);
     check(freed_block == block);
@@ -84,7 +82,7 @@ Test(memory, impossible_sizes_are_refused_before_the_hook)
 {
     lk_set_allocator(recording_alloc, recording_free);
     check(!lk_mem_alloc(0));
-    check(!lk_mem_alloc(SIZE_MAX));      /* rounding up would make it 0 */
+    check(!lk_mem_alloc(SIZE_MAX)); /* rounding up would make it 0 */
     check(!lk_mem_alloc(SIZE_MAX - 62));
     check(!lk_mem_calloc(0, 8));
     check(!lk_mem_calloc(8, 0));
@@ -102,7 +100,7 @@ Test(memory, no_memory_is_null)
     check(check_alloc_failed() == 2 && check_alloc_live() == 0);
 }
 
-/* ---- the arena -------------------------------------------------------------------------------------------------- */
+/* ---- the arena ------------------------------------------------------------------------------ */
 
 Test(arena, blocks_do_not_overlap)
 {
@@ -120,7 +118,8 @@ Test(arena, blocks_do_not_overlap)
     }
     for (int i = 0; i < COUNT; i++)
         for (size_t k = 0; k < size[i]; k++)
-            check(block[i][k] == i % 251, "byte %zu of block %d was overwritten with %d", k, i, block[i][k]);
+            check(block[i][k] == i % 251, "byte %zu of block %d was overwritten with %d", k, i,
+                  block[i][k]);
     lk_arena_free(&a);
 }
 
@@ -139,8 +138,10 @@ Test(arena, grows_in_few_allocations)
     check(lk_arena_bytes(&a) == 0);
     for (int i = 0; i < 100000; i++) check(lk_arena_alloc(&a, 1000));
     check(lk_arena_bytes(&a) >= (size_t)100000 * 1000);
-    check(lk_arena_bytes(&a) <= (size_t)100000 * 1024 * 3, "%zu bytes are held", lk_arena_bytes(&a));
-    check(check_alloc_count() <= 16, "100 MB took %lld allocations", (long long)check_alloc_count());
+    check(lk_arena_bytes(&a) <= (size_t)100000 * 1024 * 3, "%zu bytes are held",
+          lk_arena_bytes(&a));
+    check(check_alloc_count() <= 16, "100 MB took %lld allocations",
+          (long long)check_alloc_count());
     lk_arena_free(&a);
     check(lk_arena_bytes(&a) == 0 && check_alloc_live() == 0);
     check(lk_arena_alloc(&a, 10)); /* free does not end its life */
@@ -193,7 +194,8 @@ Test(arena, release_goes_back_to_the_mark)
         if (round == 0) before = check_alloc_count();
     }
     check(check_alloc_count() == before);
-    for (int i = 0; i < 1000; i++) check(kept[i] == 7, "what was there before the mark was overwritten");
+    for (int i = 0; i < 1000; i++)
+        check(kept[i] == 7, "what was there before the mark was overwritten");
     lk_arena_free(&a);
 }
 
@@ -218,14 +220,17 @@ Test(arena, since_knows_both_sides_of_a_mark)
     ArenaMark start = lk_arena_mark(&a);
     char *before = lk_arena_alloc(&a, 100);
     ArenaMark mark = lk_arena_mark(&a);
-    char *after = lk_arena_alloc(&a, 100), *far = lk_arena_alloc(&a, 1 << 20); /* far: in another chunk */
+    /* far: in another chunk */
+    char *after = lk_arena_alloc(&a, 100), *far = lk_arena_alloc(&a, 1 << 20);
     int elsewhere;
-    check(lk_arena_since(&a, start, before) && lk_arena_since(&a, start, after) && lk_arena_since(&a, start, far));
+    check(lk_arena_since(&a, start, before) && lk_arena_since(&a, start, after) &&
+          lk_arena_since(&a, start, far));
     check(!lk_arena_since(&a, mark, before) && !lk_arena_since(&a, mark, before + 99));
     check(lk_arena_since(&a, mark, after) && lk_arena_since(&a, mark, after + 99));
     check(lk_arena_since(&a, mark, far) && lk_arena_since(&a, mark, far + (1 << 20) - 1));
     ArenaMark late = lk_arena_mark(&a);
-    check(!lk_arena_since(&a, late, before) && !lk_arena_since(&a, late, after) && !lk_arena_since(&a, late, far));
+    check(!lk_arena_since(&a, late, before) && !lk_arena_since(&a, late, after) &&
+          !lk_arena_since(&a, late, far));
     check(!lk_arena_since(&a, start, &elsewhere));
     lk_arena_free(&a);
 }
@@ -270,12 +275,13 @@ Test(arena, random_marks_and_releases)
         if (step % 100 != 0) continue;
         for (int i = 0; i < blocks; i++)
             for (size_t k = 0; k < block[i].size; k += 61)
-                check(block[i].at[k] == block[i].fill, "step %d: block %d of %d is damaged", step, i, blocks);
+                check(block[i].at[k] == block[i].fill, "step %d: block %d of %d is damaged", step,
+                      i, blocks);
     }
     lk_arena_free(&a);
 }
 
-/* ---- short of memory -------------------------------------------------------------------------------------------- */
+/* ---- short of memory ------------------------------------------------------------------------ */
 
 Test(arena, failed_growth_leaves_everything_as_it_was)
 {

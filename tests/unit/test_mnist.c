@@ -1,5 +1,5 @@
-/* test_mnist.c - MNIST's files in a folder: every name, every way in which they do not belong together; the real ones
- * too, when they lie beside the source tree. */
+/* test_mnist.c - MNIST's files in a folder: every name, every way in which they do not belong
+ * together; the real ones too, when they lie beside the source tree. */
 #include "tests/check.h"
 
 #include <errno.h>
@@ -16,9 +16,10 @@
 /* An empty folder; what the test put there before is removed. */
 static const char *fresh_folder(const char *name)
 {
-    static const char *const left[] = { "train-images-idx3-ubyte", "train-images.idx3-ubyte", "train-labels-idx1-ubyte",
-                                        "train-labels.idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-images.idx3-ubyte",
-                                        "t10k-labels-idx1-ubyte", "t10k-labels.idx1-ubyte" };
+    static const char *const left[] = { "train-images-idx3-ubyte", "train-images.idx3-ubyte",
+                                        "train-labels-idx1-ubyte", "train-labels.idx1-ubyte",
+                                        "t10k-images-idx3-ubyte",  "t10k-images.idx3-ubyte",
+                                        "t10k-labels-idx1-ubyte",  "t10k-labels.idx1-ubyte" };
     const char *folder = check_scratch(name);
     check(mkdir(folder, 0755) == 0 || errno == EEXIST, "%s: %s", folder, strerror(errno));
     for (size_t i = 0; i < 2 * sizeof left / sizeof *left; i++) {
@@ -46,9 +47,11 @@ static void put(const char *folder, const char *name, const void *bytes, size_t 
 }
 
 /* The first n images (or labels) of d as an IDX file with `rows` rows of 784 / rows pixels. */
-static void put_images(const char *folder, const char *name, const Dataset *d, uint8_t n, uint8_t rows)
+static void put_images(const char *folder, const char *name, const Dataset *d, uint8_t n,
+                       uint8_t rows)
 {
-    uint8_t bytes[16 + 16 * 784] = { 0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, rows, 0, 0, 0, (uint8_t)(784 / rows) };
+    uint8_t bytes[16 + 16 * 784] = { 0, 0, 8, 3,    0, 0, 0, n,
+                                     0, 0, 0, rows, 0, 0, 0, (uint8_t)(784 / rows) };
     memcpy(bytes + 16, d->x->data, n * 784u);
     put(folder, name, bytes, 16 + n * 784u);
 }
@@ -95,7 +98,8 @@ Test(mnist, every_name)
             Error err = { 0 };
             Dataset *m = lk_mnist_new(folder, train, LK_MNIST_NORMALIZE, &err);
             check_no_error(&err);
-            check(m->count == 12 && m->index == NULL && m->transform.mean == 0.1307f && m->transform.std == 0.3081f);
+            check(m->count == 12 && m->index == NULL && m->transform.mean == 0.1307f &&
+                  m->transform.std == 0.3081f);
             check_equal(m->x, d->x);
             check_equal(m->y, d->y);
             lk_dataset_free(m);
@@ -119,18 +123,22 @@ Test(mnist, missing)
     check_alloc_begin();
     check(!lk_mnist_exists(NULL) && !lk_mnist_exists(check_scratch("nowhere")));
     check_refused(NULL, true, LK_EVALUE, "folder is NULL");
-    check_refused(check_scratch("nowhere"), true, LK_EIO, "nowhere cannot be opened: No such file");
+    check_refused(check_scratch("nowhere"), true, LK_EIO,
+                  "nowhere cannot be opened: No such file");
     check_refused(check_source("README.md"), true, LK_EIO, "README.md");
     const char *folder = fresh_folder("missing");
     check_refused(folder, true, LK_EIO, folder);
-    check_refused(folder, true, LK_EIO, "holds no training images; tried train-images-idx3-ubyte, "
-                  "train-images-idx3-ubyte.gz, train-images.idx3-ubyte, train-images.idx3-ubyte.gz");
+    check_refused(
+        folder, true, LK_EIO,
+        "holds no training images; tried train-images-idx3-ubyte, "
+        "train-images-idx3-ubyte.gz, train-images.idx3-ubyte, train-images.idx3-ubyte.gz");
     check_refused(folder, false, LK_EIO, "holds no test images; tried t10k-images-idx3-ubyte, ");
     char file[1200], long_name[6000];
     put(folder, "a file", "", 0);
     snprintf(file, sizeof file, "%s/a file", folder);
     check_refused(file, true, LK_EIO, "a file is not a folder");
-    for (size_t i = 0; i < sizeof long_name; i++) long_name[i] = "./"[i % 2]; /* every beginning of it exists */
+    /* every beginning of it exists */
+    for (size_t i = 0; i < sizeof long_name; i++) long_name[i] = "./"[i % 2];
     long_name[sizeof long_name - 1] = 0;
     check(!lk_mnist_exists(long_name));
     check_refused(long_name, true, LK_EIO, "lk_mnist_new: ./././");
@@ -142,7 +150,8 @@ Test(mnist, files_that_do_not_belong_together)
     const char *folder = fresh_folder("together");
     check_alloc_begin();
     put_images(folder, "train-images-idx3-ubyte", d, 12, 28);
-    check_refused(folder, true, LK_EIO, "holds no training labels; tried train-labels-idx1-ubyte, ");
+    check_refused(folder, true, LK_EIO,
+                  "holds no training labels; tried train-labels-idx1-ubyte, ");
     put_labels(folder, "train-labels-idx1-ubyte", d, 11);
     check_refused(folder, true, LK_EFORMAT, "12 images but 11 labels");
     put_images(folder, "train-labels-idx1-ubyte", d, 12, 28);
@@ -185,7 +194,7 @@ Test(mnist, out_of_memory)
     check(tried == 4);
 }
 
-/* ---- the real files, where they are at hand --------------------------------------------------------------------- */
+/* ---- the real files, where they are at hand ------------------------------------------------- */
 
 #ifdef LK_HAVE_ZLIB
 

@@ -1,10 +1,11 @@
-/* test_module.c - trees of modules: names, order, printing, replacing, sharing, copying, use, memory. */
+/* test_module.c - trees of modules: names, order, printing, replacing, sharing, copying, use,
+ * memory. */
 #include "core/ops.h"
 
 #include "tests/fixtures/modules.h"
 #include "tests/unit/nets.h"
 
-/* ---- names, order, printing ------------------------------------------------------------------------------------ */
+/* ---- names, order, printing ----------------------------------------------------------------- */
 
 Test(module, names_and_tree_of_a_net_are_pytorchs)
 {
@@ -64,7 +65,9 @@ static const Field odd_fields[] = {
 static const ModuleType odd_type = {
     .name = "Odd", .size = sizeof(Odd), .fields = odd_fields, .repr = "n={n}, on={on}\nx={x}"
 };
-static const ModuleType number_type = { .name = "Number", .size = sizeof(Odd), .fields = odd_fields, .repr = "{x}" };
+static const ModuleType number_type = {
+    .name = "Number", .size = sizeof(Odd), .fields = odd_fields, .repr = "{x}"
+};
 
 Test(module, extra_repr_prints_as_pytorchs)
 {
@@ -82,7 +85,8 @@ Test(module, extra_repr_prints_as_pytorchs)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *linear = lk_linear_new(4, 3, false, &rng, NULL);
-    Module *row = lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_tanh_new(NULL), linear), NULL);
+    Module *row =
+        lk_sequential_new(LK_MODULES(lk_relu_new(NULL), lk_tanh_new(NULL), linear), NULL);
     check_text(tree_of(row), activations);
     lk_free(row);
     check_text(tree_of(NULL), "None");
@@ -100,7 +104,7 @@ Test(module, doubles_print_as_pythons_repr)
     lk_module_free(&m->base);
 }
 
-/* ---- slots and copies ------------------------------------------------------------------------------------------ */
+/* ---- slots and copies ----------------------------------------------------------------------- */
 
 Test(module, a_slot_is_replaced_or_kept)
 {
@@ -110,7 +114,8 @@ Test(module, a_slot_is_replaced_or_kept)
     check_alloc_begin();
     Module *net = net_new(6, 5, 4, 3, &rng, &err);
     Module **slot = lk_slot_at(net, "layers.2", &err);
-    check(lk_module_set(slot, lk_linear_with_lora_new(lk_retain(*slot), 2, 1.0, &rng, &err), &err));
+    check(
+        lk_module_set(slot, lk_linear_with_lora_new(lk_retain(*slot), 2, 1.0, &rng, &err), &err));
     check(lk_as_linear_with_lora(*slot));
 
     /* The inner error stays; the slot keeps what it has; what is handed over is freed. */
@@ -140,9 +145,12 @@ Test(module, a_place_without_a_reference_is_refused)
     check_alloc_begin();
     Module *net = net_new(6, 5, 4, 3, &rng, &err);
     Module **slot = lk_slot_at(net, "layers.2", &err), *before = *slot;
-    check(!lk_module_set(slot, lk_linear_with_lora_new(*slot, 2, 1.0, &rng, &err), &err)); /* lk_retain is missing */
-    check_error(&err, LK_EVALUE, "lk_module_set: the new LinearWithLoRA holds the Linear that is in the slot, without a "
-                                 "reference of its own; give it lk_retain(*slot)");
+    /* lk_retain is missing */
+    check(!lk_module_set(slot, lk_linear_with_lora_new(*slot, 2, 1.0, &rng, &err), &err));
+    check_error(
+        &err, LK_EVALUE,
+        "lk_module_set: the new LinearWithLoRA holds the Linear that is in the slot, without a "
+        "reference of its own; give it lk_retain(*slot)");
     check(*slot == before && before->refs == 1);
     err = (Error){ 0 };
     check(lk_module_set(slot, *slot, &err)); /* net.layers[2] = net.layers[2] */
@@ -153,7 +161,9 @@ Test(module, a_place_without_a_reference_is_refused)
     /* The same module twice, in an array. */
     Module *relu = lk_relu_new(&err), *tanh = lk_tanh_new(&err);
     check(!lk_sequential_new(LK_MODULES(relu, tanh, relu, relu), &err));
-    check_error(&err, LK_EVALUE, "lk_module_array_init: module 2 of 4, a ReLU, is there already; lk_retain it for each place");
+    check_error(&err, LK_EVALUE,
+                "lk_module_array_init: module 2 of 4, a ReLU, is there already; lk_retain it for "
+                "each place");
     err = (Error){ 0 };
     relu = lk_relu_new(&err);
     check(!lk_sequential_new(LK_MODULES(relu, NULL, relu), &err));
@@ -166,7 +176,8 @@ Test(module, a_place_without_a_reference_is_refused)
     /* A field that is filled keeps what it has. */
     ModuleArray *array = &lk_as_sequential(twice)->modules;
     check(!lk_module_array_init(array, LK_MODULES(lk_tanh_new(&err)), &err));
-    check_error(&err, LK_EVALUE, "the array holds 2 modules already; lk_module_array_free it first");
+    check_error(&err, LK_EVALUE,
+                "the array holds 2 modules already; lk_module_array_free it first");
     check(array->count == 2 && array->items[0] == relu);
     lk_module_array_free(array);
     err = (Error){ 0 };
@@ -201,18 +212,22 @@ Test(module, a_deep_copy_shares_nothing_and_keeps_ties)
     while (lk_params_next(&a) && lk_params_next(&b)) {
         check_equal(a.tensor, b.tensor);
         check(a.tensor != b.tensor && a.tensor->storage != b.tensor->storage);
-        check(a.tensor->requires_grad == b.tensor->requires_grad && b.tensor->is_parameter, "%s", a.name);
+        check(a.tensor->requires_grad == b.tensor->requires_grad && b.tensor->is_parameter, "%s",
+              a.name);
         check(!b.tensor->grad);
         lk_fill_(b.tensor, 5.0); /* must not be seen in the original */
     }
     for (a = lk_params(m); lk_params_next(&a);)
-        for (int64_t i = 0; i < lk_numel(a.tensor); i++) check(((float *)a.tensor->data)[i] < 5.0f);
+        for (int64_t i = 0; i < lk_numel(a.tensor); i++)
+            check(((float *)a.tensor->data)[i] < 5.0f);
     ModuleIter p = lk_modules(m), q = lk_modules(copy);
-    while (lk_modules_next(&p) && lk_modules_next(&q)) check(p.module != q.module && p.module->type == q.module->type);
+    while (lk_modules_next(&p) && lk_modules_next(&q))
+        check(p.module != q.module && p.module->type == q.module->type);
 
     /* References counted right: each outlives the other. */
     Tied *c = (Tied *)copy;
-    check(lk_as_linear_with_lora(c->first)->linear == lk_as_linear_with_lora_merged(c->second)->linear);
+    check(lk_as_linear_with_lora(c->first)->linear ==
+          lk_as_linear_with_lora_merged(c->second)->linear);
     check(lk_as_linear_with_lora(c->first)->linear->refs == 2);
     check(lk_as_linear(c->decoder)->weight->refs == 2);
     check(lk_as_linear(c->encoder)->weight->refs == 1);
@@ -251,7 +266,7 @@ Test(module, a_deep_copy_without_memory_leaks_nothing)
     check(check_alloc_live() == 0);
 }
 
-/* ---- modes, dtypes, use ---------------------------------------------------------------------------------------- */
+/* ---- modes, dtypes, use --------------------------------------------------------------------- */
 
 Test(module, train_and_eval_reach_every_module)
 {
@@ -261,7 +276,8 @@ Test(module, train_and_eval_reach_every_module)
     for (int on = 0; on < 2; on++) {
         if (on) lk_train(m, true);
         else lk_eval(m);
-        for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) check(it.module->training == on, "%s", it.name);
+        for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+            check(it.module->training == on, "%s", it.name);
     }
     lk_train(NULL, true);
     lk_free(m);
@@ -274,7 +290,8 @@ Test(module, to_double_and_back_keeps_the_values)
     Module *m = tied_new(&rng, NULL), *reference = lk_deepcopy(m, NULL);
     Error err = { 0 };
     check(lk_module_to(m, LK_F64, &err));
-    for (ParamIter it = lk_params(m); lk_params_next(&it);) check(it.tensor->dtype == LK_F64, "%s", it.name);
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        check(it.tensor->dtype == LK_F64, "%s", it.name);
     check_text(param_names(m, false), tied_params);
     check(lk_module_to(m, LK_F32, &err));
     check_no_error(&err);
@@ -315,11 +332,12 @@ Test(module, zero_grad_clears_every_gradient)
     Module *m = tied_new(&rng, NULL);
     for (ParamIter it = lk_params(m); lk_params_next(&it);) set_grad(it.tensor, it.tensor);
     lk_module_zero_grad(m);
-    for (ParamIter it = lk_params(m); lk_params_next(&it);) check(!lk_grad(it.tensor), "%s", it.name);
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        check(!lk_grad(it.tensor), "%s", it.name);
     lk_free(m);
 }
 
-/* ---- constructors without memory ------------------------------------------------------------------------------- */
+/* ---- constructors without memory ------------------------------------------------------------ */
 
 static Module *make_net(Rng *rng, Error *err)
 {

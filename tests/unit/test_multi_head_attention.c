@@ -1,5 +1,6 @@
-/* test_multi_head_attention.c - MultiHeadAttention: initial weights, tree, values and gradients of PyTorch, LoRA on its
- * projections, dropout in training only, memory without gradients, bad calls. */
+/* test_multi_head_attention.c - MultiHeadAttention: initial weights, tree, values and gradients of
+ * PyTorch, LoRA on its projections, dropout in training only, memory without gradients, bad
+ * calls. */
 #include <string.h>
 
 #include "core/ops.h"
@@ -24,7 +25,8 @@ static uint64_t checksum(const Tensor *x)
 {
     uint64_t h = 0xcbf29ce484222325u;
     const unsigned char *bytes = x->data;
-    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
+        h = (h ^ bytes[i]) * 0x100000001b3u;
     return h;
 }
 
@@ -35,7 +37,8 @@ Test(multi_head_attention, starts_and_prints_as_in_pytorch)
     char names[512] = "", tree[1024] = "";
     for (ParamIter it = lk_params(m); lk_params_next(&it); i++) {
         check(checksum(it.tensor) == attention_seed_3[i], "%s", it.name);
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? "\n" : "", it.name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? "\n" : "",
+                 it.name);
     }
     check(i == 8 && strcmp(names, attention_params) == 0, "%s", names);
     FILE *out = fmemopen(tree, sizeof tree, "w");
@@ -50,11 +53,13 @@ Test(multi_head_attention, starts_and_prints_as_in_pytorch)
 Test(multi_head_attention, values_and_gradients_are_pytorchs)
 {
     static const double *const expected[2][6] = {
-        { attention_y, attention_dx, attention_dquery, attention_dkey, attention_dvalue, attention_dout_proj },
+        { attention_y, attention_dx, attention_dquery, attention_dkey, attention_dvalue,
+          attention_dout_proj },
         { attention_causal_y, attention_causal_dx, attention_causal_dquery, attention_causal_dkey,
           attention_causal_dvalue, attention_causal_dout_proj },
     };
-    static const char *const projections[] = { "query.weight", "key.weight", "value.weight", "out_proj.weight" };
+    static const char *const projections[] = { "query.weight", "key.weight", "value.weight",
+                                               "out_proj.weight" };
     static const bool on[12] = { true, true, true, true, true, true };
     Module *m = new_attention(true);
     check(lk_module_to(m, LK_F64, NULL));
@@ -69,7 +74,8 @@ Test(multi_head_attention, values_and_gradients_are_pytorchs)
         check(lk_backward_with(t, y, v, false));
         check_close(lk_grad(x), expected[causal][1], 96, 1e-12);
         for (int i = 0; i < 4; i++)
-            check_close(lk_grad(lk_param_at(m, projections[i], NULL)), expected[causal][2 + i], 64, 1e-12);
+            check_close(lk_grad(lk_param_at(m, projections[i], NULL)), expected[causal][2 + i], 64,
+                        1e-12);
         lk_zero_grad_(x);
         lk_module_zero_grad(m);
     }
@@ -77,7 +83,8 @@ Test(multi_head_attention, values_and_gradients_are_pytorchs)
     lk_tape_free(t);
 }
 
-/* attention.self.query and its likes are slots like any other; the gradients of all parameters pass the check. */
+/* attention.self.query and its likes are slots like any other; the gradients of all parameters
+ * pass the check. */
 Test(multi_head_attention, takes_lora_on_each_projection)
 {
     Rng rng;
@@ -87,7 +94,8 @@ Test(multi_head_attention, takes_lora_on_each_projection)
     Module **slot[] = { &a->query, &a->key, &a->value };
     check(lk_freeze_linears(m) == 3);
     for (int i = 0; i < 3; i++)
-        check(lk_module_set(slot[i], lk_linear_with_lora_new(lk_retain(*slot[i]), 2, 4, &rng, NULL), NULL));
+        check(lk_module_set(slot[i],
+                            lk_linear_with_lora_new(lk_retain(*slot[i]), 2, 4, &rng, NULL), NULL));
     check(lk_module_at(m, "query.linear", NULL) && lk_param_at(m, "value.lora.A", NULL));
     check(lk_count_trainable_parameters(m) == 3 * 2 * 2 * 8);
     check(lk_module_to(m, LK_F64, NULL));
@@ -98,7 +106,8 @@ Test(multi_head_attention, takes_lora_on_each_projection)
     GradcheckReport report;
     check(lk_gradcheck_module(m, x, NULL, &report), "%s", report.message);
     Module *copy = lk_deepcopy(m, NULL);
-    check(lk_as_multi_head_attention(copy)->num_heads == 2 && lk_as_multi_head_attention(copy)->dropout == 0.1);
+    check(lk_as_multi_head_attention(copy)->num_heads == 2 &&
+          lk_as_multi_head_attention(copy)->dropout == 0.1);
     lk_free(copy), lk_free(x), lk_free(m);
 }
 
@@ -143,17 +152,20 @@ Test(multi_head_attention, refuses_and_frees)
     check_error(&err, LK_EVALUE, "lk_multi_head_attention_new: the key is NULL");
     err = (Error){ 0 };
     check(!lk_multi_head_attention_new(LINEAR(), LINEAR(), LINEAR(), NULL, 0, 0, &err));
-    check_error(&err, LK_EVALUE, "lk_multi_head_attention_new: 0 heads and dropout 0; at least one head");
+    check_error(&err, LK_EVALUE,
+                "lk_multi_head_attention_new: 0 heads and dropout 0; at least one head");
     err = (Error){ 0 };
     check(!lk_multi_head_attention_new(LINEAR(), LINEAR(), LINEAR(), NULL, 2, 1.5, &err));
     check_error(&err, LK_EVALUE, "2 heads and dropout 1.5");
     err = (Error){ 0 }; /* the fourth could not be made: not an attention without it */
     Module *q = LINEAR(), *k = LINEAR(), *v = LINEAR();
-    check(!lk_multi_head_attention_new(q, k, v, lk_linear_new(0, 4, true, &rng, &err), 2, 0, &err));
+    check(
+        !lk_multi_head_attention_new(q, k, v, lk_linear_new(0, 4, true, &rng, &err), 2, 0, &err));
     check_error(&err, LK_EVALUE, "lk_linear_new: 0 inputs");
     err = (Error){ 0 };
     check(!lk_self_attention_new(10, 3, 0, true, &rng, &err));
-    check_error(&err, LK_EVALUE, "lk_self_attention_new: embed_dim 10 is not a multiple of 3 heads");
+    check_error(&err, LK_EVALUE,
+                "lk_self_attention_new: embed_dim 10 is not a multiple of 3 heads");
     check(check_alloc_live() == 0);
 
     for (int64_t n = 0, failed = 1; failed; n++) {
@@ -172,10 +184,12 @@ Test(multi_head_attention, refuses_and_frees)
     Module *m = new_attention(true), *linear = LINEAR();
     Tensor *x = check_make_tensor(LK_F32, false, 96, attention_x, LK_SHAPE(3, 4, 8));
     check(!lk_multi_head_attention(t, linear, x, NULL));
-    check_error(lk_tape_error(t), LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but Linear");
+    check_error(lk_tape_error(t), LK_EVALUE,
+                "lk_multi_head_attention: not a MultiHeadAttention but Linear");
     lk_tape_clear_error(t);
     check(!lk_multi_head_attention(t, NULL, x, NULL));
-    check_error(lk_tape_error(t), LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but NULL");
+    check_error(lk_tape_error(t), LK_EVALUE,
+                "lk_multi_head_attention: not a MultiHeadAttention but NULL");
     lk_tape_clear_error(t);
     check(!lk_multi_head_attention(t, m, NULL, NULL));
     check_error(lk_tape_error(t), LK_EVALUE, "lk_multi_head_attention: the operand is NULL");

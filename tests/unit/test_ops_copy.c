@@ -1,5 +1,6 @@
-/* test_ops_copy.c - copies that autograd follows (core/ops_copy.c) against PyTorch (fixtures/ops_copy.h); copies in
- * place and conversions (core/tensor.c, core/tensor_values.c); and all of them called wrongly. */
+/* test_ops_copy.c - copies that autograd follows (core/ops_copy.c) against PyTorch
+ * (fixtures/ops_copy.h); copies in place and conversions (core/tensor.c, core/tensor_values.c);
+ * and all of them called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_copy.h"
@@ -20,12 +21,15 @@ CALLER(contiguous, lk_contiguous(t, x[0]))
 CALLER(to_the_other, lk_to(t, x[0], x[0]->dtype == LK_F32 ? LK_F64 : LK_F32))
 
 static const Caller callers[] = {
-    { "contiguous", contiguous }, { "to", to_the_other }, { "select_rows", chosen }, { "mask_rows", masked },
+    { "contiguous", contiguous },
+    { "to", to_the_other },
+    { "select_rows", chosen },
+    { "mask_rows", masked },
 };
 
 TEST_CASES(copy, copy_cases, callers)
 
-/* ---- copies ---------------------------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 /* As in PyTorch: nothing to do gives the tensor itself. */
 Test(copy, nothing_to_do_is_no_copy)
@@ -45,7 +49,8 @@ Test(copy, contiguous_moves_elements_of_every_dtype)
     for (DType d = LK_F32; d <= LK_BOOL; d++) {
         Tensor *x = make_tensor(d, LK_SHAPE(2, 3), 1, 0, 0, 1, 1, 0);
         Tensor *y = lk_contiguous(t, lk_T(t, x)), *z = lk_clone(lk_T(t, x), NULL);
-        check(y->dtype == d && lk_is_contiguous(y) && y->storage != x->storage && !y->requires_grad);
+        check(y->dtype == d && lk_is_contiguous(y) && y->storage != x->storage &&
+              !y->requires_grad);
         check_values(y, 0, 1, 1, 0, 1, 0, 0);
         check_equal(y, z);
         check(z->refs == 1);
@@ -67,22 +72,26 @@ Test(copy, clone_is_a_leaf_of_its_own)
     lk_tape_free(t);
 }
 
-/* ---- conversions ------------------------------------------------------------------------------------------------- */
+/* ---- conversions ---------------------------------------------------------------------------- */
 
-/* Rounded towards 0 into an integer; what an integer cannot hold becomes its nearest end, NaN 0. Not zero is true. */
+/* Rounded towards 0 into an integer; what an integer cannot hold becomes its nearest end, NaN 0.
+ * Not zero is true. */
 Test(copy, conversions)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = make_tensor(LK_F64, LK_SHAPE(9), 0, -0.0, 0.5, -1.75, 255.9, 300, INFINITY, -INFINITY, NAN);
+    Tensor *x = make_tensor(LK_F64, LK_SHAPE(9), 0, -0.0, 0.5, -1.75, 255.9, 300, INFINITY,
+                            -INFINITY, NAN);
     check_values(lk_to(t, x, LK_I64), 0, 0, 0, 0, -1, 255, 300, 0x1p63, -0x1p63, 0);
     check_values(lk_to(t, x, LK_U8), 0, 0, 0, 0, 0, 255, 255, 255, 0, 0);
     check_values(lk_to(t, x, LK_BOOL), 0, 0, 0, 1, 1, 1, 1, 1, 1, 1);
-    check_values(lk_to(t, x, LK_F32), 0, 0, 0, 0.5, -1.75, (double)255.9f, 300, INFINITY, -INFINITY, NAN);
+    check_values(lk_to(t, x, LK_F32), 0, 0, 0, 0.5, -1.75, (double)255.9f, 300, INFINITY,
+                 -INFINITY, NAN);
     Tensor *far = make_tensor(LK_F64, LK_SHAPE(4), 1e300, -1e300, 0x1p63, -0x1p63);
     const int64_t ends[] = { INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN };
     check_bits(lk_to(t, far, LK_I64), ends, 4);
     check_values(lk_to(t, far, LK_F32), 0, INFINITY, -INFINITY, 0x1p63, -0x1p63);
-    /* Just above half way between two floats, but half way as a double: one rounding goes up, two go down. */
+    /* Just above half way between two floats, but half way as a double: one rounding goes up, two
+     * go down. */
     const int64_t tie[] = { ((int64_t)1 << 60) + ((int64_t)1 << 36) + 1, 3 };
     check_values(lk_to(t, lk_tensor(t, LK_I64, LK_SHAPE(2), tie), LK_F32), 0, 0x1p60 + 0x1p37, 3);
     Tensor *bytes = make_tensor(LK_U8, LK_SHAPE(3), 0, 1, 255);
@@ -115,11 +124,12 @@ Test(copy, large_conversions_and_moves)
     check(lk_copy_(column, x, NULL));
     for (int64_t i = 0; i < N; i++) check(lk_at(spread, LK_INDEX(i, 1)) == (double)i);
     check(lk_count(spread) == N - 1);
-    check(lk_equal(lk_to(t, column, LK_I64), x) && lk_equal(lk_contiguous(t, column), lk_to(t, x, LK_F32)));
+    check(lk_equal(lk_to(t, column, LK_I64), x) &&
+          lk_equal(lk_contiguous(t, column), lk_to(t, x, LK_F32)));
     lk_tape_free(t);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 Test(copy, rows_of_every_dtype_by_a_strided_index)
 {
@@ -144,7 +154,7 @@ Test(copy, rows_of_every_dtype_by_a_strided_index)
     lk_tape_free(t);
 }
 
-/* ---- in place ---------------------------------------------------------------------------------------------------- */
+/* ---- in place ------------------------------------------------------------------------------- */
 
 Test(copy, copy_broadcasts_and_converts)
 {
@@ -152,8 +162,10 @@ Test(copy, copy_broadcasts_and_converts)
     Error err = { 0 };
     for (DType d = LK_F32; d <= LK_BOOL; d++)
         for (DType s = LK_F32; s <= LK_BOOL; s++) {
-            Tensor *dst = make_tensor(d, LK_SHAPE(2, 3), 1, 1, 1, 1, 1, 1), *row = make_tensor(s, LK_SHAPE(3), 0, 1, 0);
-            Tensor *column = make_tensor(s, LK_SHAPE(3, 1), 1, 0, 1), *one = make_tensor(s, LK_SCALAR, 0);
+            Tensor *dst = make_tensor(d, LK_SHAPE(2, 3), 1, 1, 1, 1, 1, 1),
+                   *row = make_tensor(s, LK_SHAPE(3), 0, 1, 0);
+            Tensor *column = make_tensor(s, LK_SHAPE(3, 1), 1, 0, 1),
+                   *one = make_tensor(s, LK_SCALAR, 0);
             uint32_t version = dst->storage->version;
             check(lk_copy_(dst, row, &err) && dst->storage->version != version);
             check_values(dst, 0, 0, 1, 0, 0, 1, 0);
@@ -186,7 +198,8 @@ Test(copy, fill)
         uint32_t version = x->storage->version;
         check(lk_fill_(lk_select(t, x, 1, 2), 1) && x->storage->version != version);
         check_values(x, 0, 0, 0, 1, 0, 0, 1);
-        check(lk_fill_(x, 0) && lk_fill_(lk_zeros(t, d, LK_SHAPE(0, 2)), 1) && lk_fill_(lk_zeros(t, d, LK_SCALAR), 1));
+        check(lk_fill_(x, 0) && lk_fill_(lk_zeros(t, d, LK_SHAPE(0, 2)), 1) &&
+              lk_fill_(lk_zeros(t, d, LK_SCALAR), 1));
         check_values(x, 0, 0, 0, 0, 0, 0, 0);
     }
     Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(2));
@@ -207,7 +220,8 @@ Test(copy, convert_in_place)
     uint32_t version = x->storage->version;
     check(lk_convert_(x, LK_F32, &err) && lk_grad(x)); /* nothing to do */
     check(lk_convert_(x, LK_F64, &err));
-    check(x->dtype == LK_F64 && x->requires_grad && x->refs == 1 && !lk_grad(x) && x->storage->version != version);
+    check(x->dtype == LK_F64 && x->requires_grad && x->refs == 1 && !lk_grad(x) &&
+          x->storage->version != version);
     check_values(x, 0, 1, 2.5, -3, (double)0.1f);
     check(lk_backward(t, lk_sum(t, lk_mul(t, x, x), LK_ALL, false)));
     check_values(lk_grad(x), 0, 2, 5, -6, 2 * (double)0.1f);
@@ -225,14 +239,15 @@ Test(copy, convert_in_place)
     lk_tape_free(t);
 }
 
-/* ---- bad calls --------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 Test(copy, refuses_bad_rows)
 {
     int reports;
     Tape *t = counting_tape(&reports);
     const int64_t far[] = { 1, 3 }, below[] = { -4 }, lowest[] = { INT64_MIN };
-    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(3, 2)), *scalar = lk_scalar(t, LK_F32, 1), *index = lk_arange(t, 0, 2);
+    Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(3, 2)), *scalar = lk_scalar(t, LK_F32, 1),
+           *index = lk_arange(t, 0, 2);
     Tensor *mask = lk_zeros(t, LK_BOOL, LK_SHAPE(3));
     PASSES_NULL(lk_contiguous(t, NULL));
     PASSES_NULL(lk_to(t, NULL, LK_F64));
@@ -240,7 +255,8 @@ Test(copy, refuses_bad_rows)
     PASSES_NULL(lk_select_rows(t, x, NULL));
     PASSES_NULL(lk_mask_rows(t, NULL, mask));
     PASSES_NULL(lk_mask_rows(t, x, NULL));
-    REFUSES(lk_select_rows(t, x, x), LK_EDTYPE, "lk_select_rows: the index must be int64, not float32");
+    REFUSES(lk_select_rows(t, x, x), LK_EDTYPE,
+            "lk_select_rows: the index must be int64, not float32");
     REFUSES(lk_select_rows(t, x, mask), LK_EDTYPE,
             "lk_select_rows: the index must be int64, not bool; lk_mask_rows takes a mask");
     REFUSES(lk_select_rows(t, scalar, index), LK_ESHAPE,
@@ -255,7 +271,8 @@ Test(copy, refuses_bad_rows)
             "lk_select_rows: index -9223372036854775808 at position 0 is out of range for (3, 2)");
     REFUSES(lk_select_rows(t, lk_ones(t, LK_F32, LK_SHAPE(0, 2)), index), LK_EVALUE,
             "lk_select_rows: index 0 at position 0 is out of range for (0, 2)");
-    REFUSES(lk_mask_rows(t, x, index), LK_EDTYPE, "lk_mask_rows: the mask must be bool, not int64");
+    REFUSES(lk_mask_rows(t, x, index), LK_EDTYPE,
+            "lk_mask_rows: the mask must be bool, not int64");
     REFUSES(lk_mask_rows(t, x, lk_zeros(t, LK_BOOL, LK_SHAPE(2))), LK_ESHAPE,
             "lk_mask_rows: mask (2,) does not have one value for each row of (3, 2)");
     REFUSES(lk_mask_rows(t, x, lk_zeros(t, LK_BOOL, LK_SHAPE(3, 2))), LK_ESHAPE,
@@ -270,7 +287,8 @@ Test(copy, refuses_absurd_copies)
 {
     int reports;
     Tape *t = counting_tape(&reports);
-    Tensor *x = lk_expand(t, lk_ones(t, LK_U8, LK_SHAPE(1)), LK_SHAPE((int64_t)1 << 31, (int64_t)1 << 30));
+    Tensor *x =
+        lk_expand(t, lk_ones(t, LK_U8, LK_SHAPE(1)), LK_SHAPE((int64_t)1 << 31, (int64_t)1 << 30));
     REFUSES(lk_to(t, x, LK_F64), LK_EMEMORY,
             "tensor: shape (2147483648, 1073741824) of float64 is larger than any memory");
     reports = 0;
@@ -285,12 +303,16 @@ Test(copy, refuses_absurd_copies)
 Test(copy, refuses_bad_copies_in_place)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *dst = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6), *row = make_tensor(LK_F32, LK_SHAPE(2), 7, 8);
+    Tensor *dst = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6),
+           *row = make_tensor(LK_F32, LK_SHAPE(2), 7, 8);
     Tensor *before = lk_clone(dst, NULL);
     uint32_t version = dst->storage->version;
     static const char *const wrong[] = {
-        "lk_copy_: src (2,) cannot be broadcast to dst (2, 3)", "lk_copy_: src (2, 3) cannot be broadcast to dst (2,)",
-        "lk_copy_: src (1, 2, 3) cannot be broadcast to dst (2, 3)", "lk_copy_: src is NULL", "lk_copy_: dst is NULL",
+        "lk_copy_: src (2,) cannot be broadcast to dst (2, 3)",
+        "lk_copy_: src (2, 3) cannot be broadcast to dst (2,)",
+        "lk_copy_: src (1, 2, 3) cannot be broadcast to dst (2, 3)",
+        "lk_copy_: src is NULL",
+        "lk_copy_: dst is NULL",
     };
     for (int i = 0; i < LENGTH(wrong); i++) {
         Tensor *to = i == 1 ? row : i == 4 ? NULL : dst;

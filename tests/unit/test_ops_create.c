@@ -1,5 +1,5 @@
-/* test_ops_create.c - tensors from nothing (core/ops_create.c): values, dtypes, empty ones, and bad calls. The numbers
- * that the generator draws: test_rng.c. */
+/* test_ops_create.c - tensors from nothing (core/ops_create.c): values, dtypes, empty ones, and
+ * bad calls. The numbers that the generator draws: test_rng.c. */
 #include "tests/unit/ops_cases.h"
 
 Test(create, constants_of_every_dtype)
@@ -11,7 +11,8 @@ Test(create, constants_of_every_dtype)
         const double value[] = { 0, 1, d == LK_BOOL ? 1 : 7, d == LK_BOOL ? 1 : 7 };
         for (int i = 0; i < 4; i++) {
             Tensor *x = made[i];
-            check(x->dtype == d && lk_is_contiguous(x) && x->refs == 0 && !x->requires_grad && !x->node && !x->grad);
+            check(x->dtype == d && lk_is_contiguous(x) && x->refs == 0 && !x->requires_grad &&
+                  !x->node && !x->grad);
             if (i < 3) check_shape(x, LK_SHAPE(2, 3));
             else check_shape(x, LK_SCALAR);
             Tensor *flat = lk_view(t, x, LK_SHAPE(-1));
@@ -19,7 +20,8 @@ Test(create, constants_of_every_dtype)
             check((uintptr_t)x->data % 64 == 0);
         }
         check_shape(lk_zeros(t, d, LK_SHAPE(3, 0, 2)), LK_SHAPE(3, 0, 2));
-        check_shape(lk_ones(t, d, LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)), LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1));
+        check_shape(lk_ones(t, d, LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)),
+                    LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1));
     }
     check_values(lk_full(t, LK_F32, LK_SHAPE(2), 0.1), 0, (double)0.1f, (double)0.1f);
     check_values(lk_full(t, LK_F64, LK_SHAPE(1), 0.1), 0, 0.1);
@@ -68,14 +70,17 @@ Test(create, arange)
     lk_tape_free(t);
 }
 
-/* The stream goes from one call to the next, and dtype and shape decide how much of it is taken. */
+/* The stream goes from one call to the next, and dtype and shape decide how much of it is
+ * taken. */
 Test(create, random)
 {
     Tape *t = lk_tape_new(NULL);
     Rng rng, other;
     lk_manual_seed(&rng, 0), lk_manual_seed(&other, 0);
-    Tensor *u = lk_rand(t, &rng, LK_F32, LK_SHAPE(2, 3)), *v = lk_rand(t, &rng, LK_F64, LK_SHAPE(3));
-    Tensor *n = lk_randn(t, &rng, LK_F32, LK_SHAPE(20)), *m = lk_randn(t, &rng, LK_F64, LK_SHAPE(3));
+    Tensor *u = lk_rand(t, &rng, LK_F32, LK_SHAPE(2, 3)),
+           *v = lk_rand(t, &rng, LK_F64, LK_SHAPE(3));
+    Tensor *n = lk_randn(t, &rng, LK_F32, LK_SHAPE(20)),
+           *m = lk_randn(t, &rng, LK_F64, LK_SHAPE(3));
     Tensor *k = lk_randint(t, &rng, -3, 4, LK_SHAPE(5, 2)), *p = lk_randperm(t, &rng, 9);
     check_shape(u, LK_SHAPE(2, 3));
     float normals[20];
@@ -98,7 +103,7 @@ Test(create, random)
     lk_tape_free(t);
 }
 
-/* ---- bad calls --------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 Test(create, refuses_bad_shapes)
 {
@@ -109,18 +114,21 @@ Test(create, refuses_bad_shapes)
     Tape *t = counting_tape(&reports);
     REFUSES(lk_zeros(t, LK_F32, 9, nine), LK_ESHAPE, "tensor: 9 dimensions; 0 to 8 are possible");
     REFUSES(lk_ones(t, LK_F32, -1, NULL), LK_ESHAPE, "tensor: -1 dimensions; 0 to 8 are possible");
-    REFUSES(lk_full(t, LK_F32, LK_SHAPE(2, -3), 1), LK_ESHAPE, "tensor: size -3 of dimension 1 is negative");
+    REFUSES(lk_full(t, LK_F32, LK_SHAPE(2, -3), 1), LK_ESHAPE,
+            "tensor: size -3 of dimension 1 is negative");
     REFUSES(lk_tensor(t, LK_F32, LK_SHAPE(INT64_MIN), NULL), LK_ESHAPE,
             "tensor: size -9223372036854775808 of dimension 0 is negative");
     REFUSES(lk_zeros(t, LK_F64, LK_SHAPE(huge, huge)), LK_EMEMORY,
             "tensor: shape (4294967296, 4294967296) of float64 is larger than any memory");
-    REFUSES(lk_zeros(t, LK_U8, LK_SHAPE(0, huge, huge)), LK_EMEMORY, /* its strides are no numbers */
+    /* its strides are no numbers */
+    REFUSES(lk_zeros(t, LK_U8, LK_SHAPE(0, huge, huge)), LK_EMEMORY,
             "tensor: shape (0, 4294967296, 4294967296) of uint8 is larger than any memory");
     REFUSES(lk_ones(t, LK_U8, LK_SHAPE(INT64_MAX)), LK_EMEMORY,
             "tensor: shape (9223372036854775807,) of uint8 is larger than any memory");
     REFUSES(lk_rand(t, &rng, LK_F32, LK_SHAPE(huge, huge)), LK_EMEMORY,
             "tensor: shape (4294967296, 4294967296) of float32 is larger than any memory");
-    REFUSES(lk_randn(t, &rng, LK_F32, LK_SHAPE(-1)), LK_ESHAPE, "tensor: size -1 of dimension 0 is negative");
+    REFUSES(lk_randn(t, &rng, LK_F32, LK_SHAPE(-1)), LK_ESHAPE,
+            "tensor: size -1 of dimension 0 is negative");
     REFUSES(lk_randint(t, &rng, 0, 2, LK_SHAPE(huge, huge)), LK_EMEMORY,
             "tensor: shape (4294967296, 4294967296) of int64 is larger than any memory");
     REFUSES(lk_randperm(t, &rng, -1), LK_ESHAPE, "tensor: size -1 of dimension 0 is negative");
@@ -131,7 +139,8 @@ Test(create, refuses_bad_shapes)
     REFUSES(lk_arange(t, INT64_MIN, INT64_MAX), LK_EVALUE,
             "lk_arange: -9223372036854775808 … 9223372036854775807 has too many values");
     reports = 0;
-    check(!lk_zeros(t, LK_F64, LK_SHAPE((int64_t)1 << 50)) && reports == 1); /* a number, but not of bytes that exist */
+    /* a number, but not of bytes that exist */
+    check(!lk_zeros(t, LK_F64, LK_SHAPE((int64_t)1 << 50)) && reports == 1);
     check_error(lk_tape_error(t), LK_EMEMORY, "no memory for 900719925474");
     lk_tape_clear_error(t);
     check(lk_random_u32(&rng) == 2357136044u); /* seed 0's first word: nothing was drawn */
@@ -146,11 +155,15 @@ Test(create, refuses_bad_generators_and_ranges)
     Tape *t = counting_tape(&reports);
     REFUSES(lk_rand(t, NULL, LK_F32, LK_SHAPE(2)), LK_EVALUE, "lk_rand: the generator is NULL");
     REFUSES(lk_randn(t, NULL, LK_F32, LK_SHAPE(2)), LK_EVALUE, "lk_randn: the generator is NULL");
-    REFUSES(lk_randint(t, NULL, 0, 2, LK_SHAPE(2)), LK_EVALUE, "lk_randint: the generator is NULL");
+    REFUSES(lk_randint(t, NULL, 0, 2, LK_SHAPE(2)), LK_EVALUE,
+            "lk_randint: the generator is NULL");
     REFUSES(lk_randperm(t, NULL, 2), LK_EVALUE, "lk_randperm: the generator is NULL");
-    REFUSES(lk_rand(t, &rng, LK_I64, LK_SHAPE(2)), LK_EDTYPE, "lk_rand: makes float32 or float64, not int64");
-    REFUSES(lk_randn(t, &rng, LK_BOOL, LK_SHAPE(2)), LK_EDTYPE, "lk_randn: makes float32 or float64, not bool");
-    REFUSES(lk_randint(t, &rng, 2, 2, LK_SHAPE(2)), LK_EVALUE, "lk_randint: low 2 must be below high 2");
+    REFUSES(lk_rand(t, &rng, LK_I64, LK_SHAPE(2)), LK_EDTYPE,
+            "lk_rand: makes float32 or float64, not int64");
+    REFUSES(lk_randn(t, &rng, LK_BOOL, LK_SHAPE(2)), LK_EDTYPE,
+            "lk_randn: makes float32 or float64, not bool");
+    REFUSES(lk_randint(t, &rng, 2, 2, LK_SHAPE(2)), LK_EVALUE,
+            "lk_randint: low 2 must be below high 2");
     REFUSES(lk_randint(t, &rng, INT64_MAX, INT64_MIN, LK_SHAPE(2)), LK_EVALUE,
             "lk_randint: low 9223372036854775807 must be below high -9223372036854775808");
     Tensor *whole = lk_zeros(t, LK_I64, LK_SHAPE(2));

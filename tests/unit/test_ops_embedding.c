@@ -1,5 +1,6 @@
-/* test_ops_embedding.c - lk_embedding (core/ops_embedding.c) against PyTorch (fixtures/ops_embedding.h), with a large
- * table, strided ids, for every number of threads, and called wrongly. */
+/* test_ops_embedding.c - lk_embedding (core/ops_embedding.c) against PyTorch
+ * (fixtures/ops_embedding.h), with a large table, strided ids, for every number of threads, and
+ * called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_embedding.h"
@@ -15,7 +16,8 @@ static const Caller callers[] = { { "embedding", embedding } };
 
 TEST_CASES(embedding, embedding_cases, callers)
 
-/* Repeated ids add up in one order, whatever the number of threads: the one that a loop over the ids has. */
+/* Repeated ids add up in one order, whatever the number of threads: the one that a loop over the
+ * ids has. */
 Test(embedding, large_table_any_number_of_threads)
 {
     enum { ROWS = 5000, D = 200, COUNT = 600 };
@@ -23,12 +25,15 @@ Test(embedding, large_table_any_number_of_threads)
     Rng rng;
     lk_manual_seed(&rng, 1);
     for (DType d = LK_F32; d <= LK_F64; d++) {
-        Tensor *w = lk_param_new(d, LK_SHAPE(ROWS, D), NULL), *dy = lk_tensor_new(d, LK_SHAPE(3, COUNT / 3, D), NULL);
+        Tensor *w = lk_param_new(d, LK_SHAPE(ROWS, D), NULL),
+               *dy = lk_tensor_new(d, LK_SHAPE(3, COUNT / 3, D), NULL);
         Tensor *expected = lk_tensor_new(d, LK_SHAPE(ROWS, D), NULL);
         lk_normal_(w, 0, 1, &rng), lk_normal_(dy, 0, 1, &rng);
         /* Few rows, many times each; strided: the ids are every second one of a larger tensor. */
-        Tensor *many = lk_randint(t, &rng, 4990, ROWS, LK_SHAPE(3, COUNT / 3, 2)), *ids = lk_select(t, many, 2, 1);
-        Tensor *flat = lk_reshape(t, ids, LK_SHAPE(COUNT)), *rows = lk_view(t, dy, LK_SHAPE(COUNT, D));
+        Tensor *many = lk_randint(t, &rng, 4990, ROWS, LK_SHAPE(3, COUNT / 3, 2)),
+               *ids = lk_select(t, many, 2, 1);
+        Tensor *flat = lk_reshape(t, ids, LK_SHAPE(COUNT)),
+               *rows = lk_view(t, dy, LK_SHAPE(COUNT, D));
         for (int64_t i = 0; i < COUNT; i++) {
             int64_t id = (int64_t)lk_at(flat, LK_INDEX(i));
             Tensor *row = lk_select(t, expected, 0, id);
@@ -38,7 +43,8 @@ Test(embedding, large_table_any_number_of_threads)
             lk_set_num_threads(threads);
             Tensor *y = lk_embedding(t, w, ids, 4993);
             check_shape(y, LK_SHAPE(3, COUNT / 3, D));
-            check_equal(lk_view(t, lk_detach(t, y), LK_SHAPE(COUNT, D)), lk_detach(t, lk_select_rows(t, w, flat)));
+            check_equal(lk_view(t, lk_detach(t, y), LK_SHAPE(COUNT, D)),
+                        lk_detach(t, lk_select_rows(t, w, flat)));
             check(lk_backward_with(t, y, dy, false), "%s", lk_tape_error(t)->message);
             check_equal(lk_grad(w), expected);
             lk_zero_grad_(w);
@@ -59,9 +65,11 @@ Test(embedding, refuses_bad_operands)
     PASSES_NULL(lk_embedding(t, NULL, ids, -1));
     PASSES_NULL(lk_embedding(t, w, NULL, -1));
     REFUSES(lk_embedding(t, w, ids, -1), LK_EVALUE,
-            "lk_embedding: index out of range: id 4 at position 2 of ids (2, 2), but weight (4, 3) has rows 0 … 3");
+            "lk_embedding: index out of range: id 4 at position 2 of ids (2, 2), but weight (4, "
+            "3) has rows 0 … 3");
     REFUSES(lk_embedding(t, w, lk_tensor(t, LK_I64, LK_SCALAR, (int64_t[]){ -1 }), -1), LK_EVALUE,
-            "lk_embedding: index out of range: id -1 at position 0 of ids (), but weight (4, 3) has rows 0 … 3");
+            "lk_embedding: index out of range: id -1 at position 0 of ids (), but weight (4, 3) "
+            "has rows 0 … 3");
     REFUSES(lk_embedding(t, w, good, 4), LK_EVALUE,
             "lk_embedding: padding_idx 4 is no row of weight (4, 3); -1 is none");
     REFUSES(lk_embedding(t, w, good, -2), LK_EVALUE,
@@ -72,8 +80,10 @@ Test(embedding, refuses_bad_operands)
             "lk_embedding: takes float32 or float64, not int64; lk_to converts");
     REFUSES(lk_embedding(t, lk_ones(t, LK_F32, LK_SHAPE(4)), good, -1), LK_ESHAPE,
             "lk_embedding: weight (4,) must have 2 dimensions and ids (1,) at most 7");
-    REFUSES(lk_embedding(t, w, lk_zeros(t, LK_I64, LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)), -1), LK_ESHAPE,
-            "lk_embedding: weight (4, 3) must have 2 dimensions and ids (1, 1, 1, 1, 1, 1, 1, 1) at most 7");
+    REFUSES(lk_embedding(t, w, lk_zeros(t, LK_I64, LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)), -1),
+            LK_ESHAPE,
+            "lk_embedding: weight (4, 3) must have 2 dimensions and ids (1, 1, 1, 1, 1, 1, 1, 1) "
+            "at most 7");
     check(lk_embedding(t, w, good, -1) && lk_tape_error(t)->code == LK_OK);
     lk_tape_free(t);
 }

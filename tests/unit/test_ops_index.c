@@ -1,5 +1,5 @@
-/* test_ops_index.c - lk_gather, lk_cat and lk_masked_fill (core/ops_index.c) against PyTorch (fixtures/ops_index.h), on
- * other dtypes, and called wrongly. */
+/* test_ops_index.c - lk_gather, lk_cat and lk_masked_fill (core/ops_index.c) against PyTorch
+ * (fixtures/ops_index.h), on other dtypes, and called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_index.h"
@@ -19,7 +19,9 @@ CALLER(gather, lk_gather(t, x[0], (int)c->arg[0], shaped(t, LK_I64, c->arg + 1))
 CALLER(cat, lk_cat(t, c->inputs, x, (int)c->arg[0]))
 CALLER(masked_fill, lk_masked_fill(t, x[0], shaped(t, LK_BOOL, c->arg), c->c))
 
-static const Caller callers[] = { { "gather", gather }, { "cat", cat }, { "masked_fill", masked_fill } };
+static const Caller callers[] = { { "gather", gather },
+                                  { "cat", cat },
+                                  { "masked_fill", masked_fill } };
 
 TEST_CASES(ops_index, index_cases, callers)
 
@@ -44,7 +46,8 @@ Test(ops_index, views_and_repeats)
 {
     Tape *t = lk_tape_new(NULL);
     Tensor *x = make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
-    Tensor *at = lk_T(t, lk_tensor(t, LK_I64, LK_SHAPE(2, 2), (int64_t[]){ 0, 2, 1, 2 })); /* 0 1, 2 2 */
+    /* 0 1, 2 2 */
+    Tensor *at = lk_T(t, lk_tensor(t, LK_I64, LK_SHAPE(2, 2), (int64_t[]){ 0, 2, 1, 2 }));
     Tensor *y = lk_gather(t, x, 1, at);
     check_values(y, 0, 1, 2, 6, 6);
     Tensor *mask = lk_T(t, lk_tensor(t, LK_BOOL, LK_SHAPE(3, 2), (bool[]){ 1, 0, 0, 0, 0, 1 }));
@@ -79,15 +82,20 @@ Test(ops_index, refuses_bad_operands)
     PASSES_NULL(lk_gather(t, x, 0, NULL));
     REFUSES(lk_gather(t, x, 0, x), LK_EDTYPE, "lk_gather: the index must be int64, not float32");
     REFUSES(lk_gather(t, x, 2, at), LK_ESHAPE, "lk_gather: dimension 2 is outside -2 … 1");
-    REFUSES(lk_gather(t, x, 0, lk_zeros(t, LK_I64, LK_SHAPE(2))), LK_ESHAPE, "lk_gather: the index (2,) must have as "
+    REFUSES(lk_gather(t, x, 0, lk_zeros(t, LK_I64, LK_SHAPE(2))), LK_ESHAPE,
+            "lk_gather: the index (2,) must have as "
             "many dimensions as x (2, 3), and be no larger except along dimension 0");
-    REFUSES(lk_gather(t, x, 1, lk_zeros(t, LK_I64, LK_SHAPE(3, 1))), LK_ESHAPE, "lk_gather: the index (3, 1) must have "
+    REFUSES(lk_gather(t, x, 1, lk_zeros(t, LK_I64, LK_SHAPE(3, 1))), LK_ESHAPE,
+            "lk_gather: the index (3, 1) must have "
             "as many dimensions as x (2, 3), and be no larger except along dimension 1");
     lk_fill_(at, 2);
-    REFUSES(lk_gather(t, x, 0, at), LK_EVALUE, "lk_gather: index 2 is out of bounds for dimension 0 of (2, 3)");
+    REFUSES(lk_gather(t, x, 0, at), LK_EVALUE,
+            "lk_gather: index 2 is out of bounds for dimension 0 of (2, 3)");
     lk_fill_(at, -1);
-    REFUSES(lk_gather(t, x, 1, at), LK_EVALUE, "lk_gather: index -1 is out of bounds for dimension 1 of (2, 3)");
-    REFUSES(lk_gather(t, lk_scalar(t, LK_F32, 1), 1, at), LK_ESHAPE, "lk_gather: dimension 1 is outside -1 … 0");
+    REFUSES(lk_gather(t, x, 1, at), LK_EVALUE,
+            "lk_gather: index -1 is out of bounds for dimension 1 of (2, 3)");
+    REFUSES(lk_gather(t, lk_scalar(t, LK_F32, 1), 1, at), LK_ESHAPE,
+            "lk_gather: dimension 1 is outside -1 … 0");
 
     PASSES_NULL(lk_cat(t, LK_TENSORS(x, NULL), 0));
     REFUSES(lk_cat(t, 0, NULL, 0), LK_EVALUE, "lk_cat: 0 tensors; there must be one at least");
@@ -98,7 +106,8 @@ Test(ops_index, refuses_bad_operands)
     REFUSES(lk_cat(t, LK_TENSORS(x, at), 0), LK_EDTYPE,
             "lk_cat: tensors of float32 and int64; lk_to makes them the same");
     REFUSES(lk_cat(t, LK_TENSORS(x, x), -3), LK_ESHAPE, "lk_cat: dimension -3 is outside -2 … 1");
-    REFUSES(lk_cat(t, LK_TENSORS(lk_scalar(t, LK_F32, 1)), 0), LK_ESHAPE, "lk_cat: a scalar has no dimension 0");
+    REFUSES(lk_cat(t, LK_TENSORS(lk_scalar(t, LK_F32, 1)), 0), LK_ESHAPE,
+            "lk_cat: a scalar has no dimension 0");
     Tensor *x8 = lk_expand(t, lk_ones(t, LK_U8, LK_SHAPE(1)), LK_SHAPE(INT64_MAX / 8 + 1));
     REFUSES(lk_cat(t, LK_TENSORS(x8, x8, x8, x8, x8, x8, x8, x8), 0), LK_EMEMORY,
             "lk_cat: dimension 0 is larger than any memory");
@@ -106,9 +115,11 @@ Test(ops_index, refuses_bad_operands)
     Tensor *mask = lk_ones(t, LK_BOOL, LK_SHAPE(2));
     PASSES_NULL(lk_masked_fill(t, NULL, mask, 0));
     PASSES_NULL(lk_masked_fill(t, x, NULL, 0));
-    REFUSES(lk_masked_fill(t, x, mask, 0), LK_ESHAPE, "lk_masked_fill: (2, 3) and the mask (2,) do not broadcast: aligned "
+    REFUSES(lk_masked_fill(t, x, mask, 0), LK_ESHAPE,
+            "lk_masked_fill: (2, 3) and the mask (2,) do not broadcast: aligned "
             "at the last dimension, sizes must be equal or 1");
-    REFUSES(lk_masked_fill(t, x, at, 0), LK_EDTYPE, "lk_masked_fill: the mask must be bool, not int64");
+    REFUSES(lk_masked_fill(t, x, at, 0), LK_EDTYPE,
+            "lk_masked_fill: the mask must be bool, not int64");
     REFUSES(lk_masked_fill(t, at, mask, 0), LK_EDTYPE,
             "lk_masked_fill: takes float32 or float64, not int64; lk_to converts");
     lk_tape_free(t);

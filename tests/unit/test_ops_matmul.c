@@ -1,5 +1,6 @@
-/* test_ops_matmul.c - lk_matmul and lk_linear (core/ops_matmul.c) against PyTorch (fixtures/ops_matmul.h), at sizes
- * that cross the blocks of the kernel, with infinities, and called wrongly. The kernel itself: test_gemm.c. */
+/* test_ops_matmul.c - lk_matmul and lk_linear (core/ops_matmul.c) against PyTorch
+ * (fixtures/ops_matmul.h), at sizes that cross the blocks of the kernel, with infinities, and
+ * called wrongly. The kernel itself: test_gemm.c. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_matmul.h"
@@ -11,9 +12,10 @@ static const Caller callers[] = { { "matmul", matmul }, { "linear", linear } };
 
 TEST_CASES(matmul, matmul_cases, callers)
 
-/* ---- beyond the table ------------------------------------------------------------------------------------------ */
+/* ---- beyond the table ----------------------------------------------------------------------- */
 
-/* Small whole numbers: every sum is exact in float32, so kernel and plain loops must agree to the last bit. */
+/* Small whole numbers: every sum is exact in float32, so kernel and plain loops must agree to the
+ * last bit. */
 static Tensor *whole_numbers(DType dtype, int64_t rows, int64_t columns, int64_t start)
 {
     Tensor *x = lk_param_new(dtype, LK_SHAPE(rows, columns), NULL);
@@ -26,11 +28,13 @@ static Tensor *whole_numbers(DType dtype, int64_t rows, int64_t columns, int64_t
 }
 
 /* Σ_k a(i, k) b(k, j) with either matrix transposed first. */
-static double dot(const Tensor *a, bool flip_a, int64_t i, const Tensor *b, bool flip_b, int64_t j, int64_t n)
+static double dot(const Tensor *a, bool flip_a, int64_t i, const Tensor *b, bool flip_b, int64_t j,
+                  int64_t n)
 {
     double sum = 0;
     for (int64_t k = 0; k < n; k++)
-        sum += lk_at(a, flip_a ? LK_INDEX(k, i) : LK_INDEX(i, k)) * lk_at(b, flip_b ? LK_INDEX(j, k) : LK_INDEX(k, j));
+        sum += lk_at(a, flip_a ? LK_INDEX(k, i) : LK_INDEX(i, k)) *
+               lk_at(b, flip_b ? LK_INDEX(j, k) : LK_INDEX(k, j));
     return sum;
 }
 
@@ -46,7 +50,8 @@ static void check_sizes(DType dtype, int64_t m, int64_t in, int64_t out)
         check(lk_backward_with(t, y, dy, false), "%s", lk_tape_error(t)->message);
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < out; j++)
-                check(lk_at(y, LK_INDEX(i, j)) == dot(x, false, i, w, true, j, in) + lk_at(bias, LK_INDEX(0, j)));
+                check(lk_at(y, LK_INDEX(i, j)) ==
+                      dot(x, false, i, w, true, j, in) + lk_at(bias, LK_INDEX(0, j)));
         for (int64_t i = 0; i < m; i++)
             for (int64_t k = 0; k < in; k++)
                 check(lk_at(lk_grad(x), LK_INDEX(i, k)) == dot(dy, false, i, w, false, k, out));
@@ -65,15 +70,17 @@ static void check_sizes(DType dtype, int64_t m, int64_t in, int64_t out)
 
 Test(matmul, odd_sizes_are_exact)
 {
-    static const int64_t sizes[][3] = { { 1, 1, 1 },   { 1, 67, 35 },  { 64, 33, 10 }, { 13, 1, 17 },
-                                        { 37, 129, 1 }, { 70, 65, 49 }, { 3, 300, 130 } };
+    static const int64_t sizes[][3] = { { 1, 1, 1 },    { 1, 67, 35 },  { 64, 33, 10 },
+                                        { 13, 1, 17 },  { 37, 129, 1 }, { 70, 65, 49 },
+                                        { 3, 300, 130 } };
     for (int i = 0; i < LENGTH(sizes); i++) {
         check_sizes(LK_F32, sizes[i][0], sizes[i][1], sizes[i][2]);
         check_sizes(LK_F64, sizes[i][0], sizes[i][1], sizes[i][2]);
     }
 }
 
-/* One infinity makes its row infinite and nothing else: padding inside the kernel must not leak as 0·inf = nan. */
+/* One infinity makes its row infinite and nothing else: padding inside the kernel must not leak as
+ * 0·inf = nan. */
 Test(matmul, infinities_and_nans_stay_in_their_rows_and_columns)
 {
     Tape *t = lk_tape_new(NULL);
@@ -86,32 +93,37 @@ Test(matmul, infinities_and_nans_stay_in_their_rows_and_columns)
             for (int64_t i = 0; i < n; i++)
                 for (int64_t j = 0; j < n; j++) {
                     double got = lk_at(y, LK_INDEX(i, j));
-                    check(j == 0 ? isnan(got) : got == (i == n - 1 ? INFINITY : (double)n), "n %d (%d, %d): %g", (int)n,
-                          (int)i, (int)j, got);
+                    check(j == 0 ? isnan(got) : got == (i == n - 1 ? INFINITY : (double)n),
+                          "n %d (%d, %d): %g", (int)n, (int)i, (int)j, got);
                 }
             lk_tape_reset(t);
         }
     lk_tape_free(t);
 }
 
-/* A batch is as good as its matrices one by one, whoever computes which, and where one serves all its gradient is the sum. */
+/* A batch is as good as its matrices one by one, whoever computes which, and where one serves all
+ * its gradient is the sum. */
 Test(matmul, batches_are_their_matrices)
 {
-    static const int64_t sizes[][4] = { { 24, 32, 64, 32 }, { 5, 67, 64, 67 }, { 3, 130, 64, 140 }, { 40, 1, 7, 3 } };
+    static const int64_t sizes[][4] = {
+        { 24, 32, 64, 32 }, { 5, 67, 64, 67 }, { 3, 130, 64, 140 }, { 40, 1, 7, 3 }
+    };
     for (int i = 0; i < LENGTH(sizes); i++) {
         const int64_t n = sizes[i][0], rows = sizes[i][1], k = sizes[i][2], columns = sizes[i][3];
         Tensor *grad[2][2], *value[2];
         for (int threads = 1; threads <= 2; threads++) {
             lk_set_num_threads(threads);
             Tape *t = lk_tape_new(NULL);
-            Tensor *a = whole_numbers(LK_F32, n * rows, k, 1), *b = whole_numbers(LK_F32, columns, k, 2);
+            Tensor *a = whole_numbers(LK_F32, n * rows, k, 1),
+                   *b = whole_numbers(LK_F32, columns, k, 2);
             Tensor *dy = whole_numbers(LK_F32, n * rows, columns, 4);
             Tensor *x = lk_view(t, a, LK_SHAPE(n, rows, k)), *w = lk_unsqueeze(t, lk_T(t, b), 0);
             Tensor *y = lk_matmul(t, x, w);
             check(lk_backward_with(t, y, lk_view(t, dy, LK_SHAPE(n, rows, columns)), false));
             Tensor *flat = lk_matmul(t, a, lk_T(t, b)); /* all rows at once */
             check_equal(y, lk_view(t, flat, LK_SHAPE(n, rows, columns)));
-            grad[threads - 1][0] = lk_clone(lk_grad(a), NULL), grad[threads - 1][1] = lk_clone(lk_grad(b), NULL);
+            grad[threads - 1][0] = lk_clone(lk_grad(a), NULL),
+                           grad[threads - 1][1] = lk_clone(lk_grad(b), NULL);
             value[threads - 1] = lk_clone(y, NULL);
             lk_zero_grad_(a), lk_zero_grad_(b);
             check(lk_backward_with(t, flat, dy, false));
@@ -132,8 +144,10 @@ Test(matmul, batches_are_their_matrices)
 Test(matmul, computed_weight)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = make_tensor(LK_F64, LK_SHAPE(1, 2), 1, 2), *w = make_tensor(LK_F64, LK_SHAPE(1, 2), 3, 4);
-    Tensor *a = make_param(LK_F64, LK_SHAPE(2, 1), 5, 6), *b = make_param(LK_F64, LK_SHAPE(1, 1), 7);
+    Tensor *x = make_tensor(LK_F64, LK_SHAPE(1, 2), 1, 2),
+           *w = make_tensor(LK_F64, LK_SHAPE(1, 2), 3, 4);
+    Tensor *a = make_param(LK_F64, LK_SHAPE(2, 1), 5, 6),
+           *b = make_param(LK_F64, LK_SHAPE(1, 1), 7);
     Tensor *merged = lk_add(t, w, lk_scale(t, lk_T(t, lk_matmul(t, a, b)), 2));
     Tensor *y = lk_linear(t, x, merged, NULL);
     check_values(y, 0, 3 + 8 + 2 * (35 + 2 * 42));
@@ -145,7 +159,7 @@ Test(matmul, computed_weight)
     lk_tape_free(t);
 }
 
-/* ---- bad calls ------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 Test(matmul, refuses_bad_operands)
 {
@@ -156,18 +170,25 @@ Test(matmul, refuses_bad_operands)
     Tensor *cube = lk_ones(t, LK_F32, LK_SHAPE(2, 7, 3));
     PASSES_NULL(lk_matmul(t, NULL, b));
     PASSES_NULL(lk_matmul(t, a, NULL));
-    REFUSES(lk_matmul(t, a, b), LK_ESHAPE, "lk_matmul: (2, 7) @ (4, 8): inner sizes 7 and 4 differ");
-    REFUSES(lk_matmul(t, row, b), LK_ESHAPE, "lk_matmul: (3,) @ (4, 8): inner sizes 3 and 4 differ");
-    REFUSES(lk_matmul(t, cube, b), LK_ESHAPE, "lk_matmul: (2, 7, 3) @ (4, 8): inner sizes 3 and 4 differ");
+    REFUSES(lk_matmul(t, a, b), LK_ESHAPE,
+            "lk_matmul: (2, 7) @ (4, 8): inner sizes 7 and 4 differ");
+    REFUSES(lk_matmul(t, row, b), LK_ESHAPE,
+            "lk_matmul: (3,) @ (4, 8): inner sizes 3 and 4 differ");
+    REFUSES(lk_matmul(t, cube, b), LK_ESHAPE,
+            "lk_matmul: (2, 7, 3) @ (4, 8): inner sizes 3 and 4 differ");
     REFUSES(lk_matmul(t, scalar, b), LK_ESHAPE,
             "lk_matmul: () @ (4, 8): both operands need at least 1 dimension");
-    REFUSES(lk_matmul(t, row, scalar), LK_ESHAPE, "lk_matmul: (3,) @ (): both operands need at least 1 dimension");
-    REFUSES(lk_matmul(t, cube, cube), LK_ESHAPE, "lk_matmul: (2, 7, 3) @ (2, 7, 3): inner sizes 3 and 7 differ");
-    REFUSES(lk_matmul(t, a, row), LK_ESHAPE, "lk_matmul: (2, 7) @ (3,): inner sizes 7 and 3 differ");
+    REFUSES(lk_matmul(t, row, scalar), LK_ESHAPE,
+            "lk_matmul: (3,) @ (): both operands need at least 1 dimension");
+    REFUSES(lk_matmul(t, cube, cube), LK_ESHAPE,
+            "lk_matmul: (2, 7, 3) @ (2, 7, 3): inner sizes 3 and 7 differ");
+    REFUSES(lk_matmul(t, a, row), LK_ESHAPE,
+            "lk_matmul: (2, 7) @ (3,): inner sizes 7 and 3 differ");
     REFUSES(lk_matmul(t, row, lk_ones(t, LK_F32, LK_SHAPE(4))), LK_ESHAPE,
             "lk_matmul: (3,) @ (4,): inner sizes 3 and 4 differ");
     REFUSES(lk_matmul(t, cube, lk_ones(t, LK_F32, LK_SHAPE(4, 3, 5))), LK_ESHAPE,
-            "lk_matmul: (2, 7, 3) @ (4, 3, 5): all dimensions but the last two must broadcast: aligned at the last of them, "
+            "lk_matmul: (2, 7, 3) @ (4, 3, 5): all dimensions but the last two must broadcast: "
+            "aligned at the last of them, "
             "sizes must be equal or 1");
     REFUSES(lk_matmul(t, a, lk_ones(t, LK_F64, LK_SHAPE(7, 2))), LK_EDTYPE,
             "lk_matmul: operands are float32 and float64; lk_to makes them the same");
@@ -179,18 +200,24 @@ Test(matmul, refuses_bad_operands)
     PASSES_NULL(lk_linear(t, a, NULL, bias));
     PASSES_NULL(lk_linear(t, NULL, NULL, NULL));
     REFUSES(lk_linear(t, row, w, bias), LK_ESHAPE,
-            "lk_linear: x (3,) and weight (4, 7): the last size of x must be the weight's in_features");
-    REFUSES(lk_linear(t, scalar, w, NULL), LK_ESHAPE,
-            "lk_linear: x () and weight (4, 7): the last size of x must be the weight's in_features");
-    REFUSES(lk_linear(t, row, row, NULL), LK_ESHAPE,
-            "lk_linear: x (3,) and weight (3,): the last size of x must be the weight's in_features, "
-            "and the weight 2-D");
+            "lk_linear: x (3,) and weight (4, 7): the last size of x must be the weight's "
+            "in_features");
+    REFUSES(
+        lk_linear(t, scalar, w, NULL), LK_ESHAPE,
+        "lk_linear: x () and weight (4, 7): the last size of x must be the weight's in_features");
+    REFUSES(
+        lk_linear(t, row, row, NULL), LK_ESHAPE,
+        "lk_linear: x (3,) and weight (3,): the last size of x must be the weight's in_features, "
+        "and the weight 2-D");
     REFUSES(lk_linear(t, a, w, row), LK_ESHAPE,
-            "lk_linear: bias (3,) does not fit weight (4, 7): it needs one value for each of 4 outputs");
+            "lk_linear: bias (3,) does not fit weight (4, 7): it needs one value for each of 4 "
+            "outputs");
     REFUSES(lk_linear(t, a, w, lk_ones(t, LK_F32, LK_SHAPE(1, 4))), LK_ESHAPE,
-            "lk_linear: bias (1, 4) does not fit weight (4, 7): it needs one value for each of 4 outputs");
-    REFUSES(lk_linear(t, a, w, scalar), LK_ESHAPE,
-            "lk_linear: bias () does not fit weight (4, 7): it needs one value for each of 4 outputs");
+            "lk_linear: bias (1, 4) does not fit weight (4, 7): it needs one value for each of 4 "
+            "outputs");
+    REFUSES(
+        lk_linear(t, a, w, scalar), LK_ESHAPE,
+        "lk_linear: bias () does not fit weight (4, 7): it needs one value for each of 4 outputs");
     REFUSES(lk_linear(t, a, lk_ones(t, LK_F64, LK_SHAPE(4, 7)), NULL), LK_EDTYPE,
             "lk_linear: operands are float32 and float64; lk_to makes them the same");
     REFUSES(lk_linear(t, a, w, lk_ones(t, LK_F64, LK_SHAPE(4))), LK_EDTYPE,

@@ -1,6 +1,6 @@
-/* test_ops_norm.c - lk_layer_norm and lk_residual_norm (core/ops_norm.c) against PyTorch (fixtures/ops_norm.h) and
- * against the operations they are made of, for every instruction set and number of threads, with frozen inputs, called
- * wrongly. */
+/* test_ops_norm.c - lk_layer_norm and lk_residual_norm (core/ops_norm.c) against PyTorch
+ * (fixtures/ops_norm.h) and against the operations they are made of, for every instruction set and
+ * number of threads, with frozen inputs, called wrongly. */
 #include "core/op.h"
 #include "core/simd.h"
 #include "tests/unit/ops_cases.h"
@@ -16,7 +16,7 @@ static const Caller callers[] = { { "layer_norm", layer_norm } };
 
 TEST_CASES(norm, norm_cases, callers)
 
-/* ---- beyond the table -------------------------------------------------------------------------------------------- */
+/* ---- beyond the table ----------------------------------------------------------------------- */
 
 enum { X, RESIDUAL, WEIGHT, BIAS, LEAVES };
 
@@ -31,7 +31,8 @@ static Block block_new(DType d, int64_t rows, int64_t n, unsigned wanted)
     Rng rng;
     lk_manual_seed(&rng, 7);
     for (int i = 0; i < LEAVES; i++) {
-        b.leaf[i] = i < WEIGHT ? lk_tensor_new(d, LK_SHAPE(rows, n), NULL) : lk_tensor_new(d, LK_SHAPE(n), NULL);
+        b.leaf[i] = i < WEIGHT ? lk_tensor_new(d, LK_SHAPE(rows, n), NULL)
+                               : lk_tensor_new(d, LK_SHAPE(n), NULL);
         lk_normal_(b.leaf[i], i == X ? 3 : 0, 2, &rng);
         lk_set_requires_grad(b.leaf[i], wanted >> i & 1);
     }
@@ -55,7 +56,8 @@ static Tensor *fused(Tape *t, const Block *b, double p)
 static Tensor *literal(Tape *t, const Block *b, double p)
 {
     Tensor *const *l = b->leaf;
-    return lk_layer_norm(t, lk_add(t, l[RESIDUAL], lk_dropout(t, l[X], p)), 1, l[WEIGHT], l[BIAS], 1e-5);
+    return lk_layer_norm(t, lk_add(t, l[RESIDUAL], lk_dropout(t, l[X], p)), 1, l[WEIGHT], l[BIAS],
+                         1e-5);
 }
 
 /* (x - mean) / √(variance + eps) w + b, operation by operation. */
@@ -87,9 +89,11 @@ static void check_and_free(Tensor *a[LEAVES], Tensor *b[LEAVES], double tol)
     }
 }
 
-static const int64_t sizes[][2] = { { 3, 1 }, { 5, 7 }, { 4, 64 }, { 33, 70 }, { 2, 1100 }, { 70, 768 }, { 1100, 50 } };
+static const int64_t sizes[][2] = { { 3, 1 },    { 5, 7 },    { 4, 64 },   { 33, 70 },
+                                    { 2, 1100 }, { 70, 768 }, { 1100, 50 } };
 
-/* The fused operation has the bits of the literal one, in values and in gradients, and leaves the stream there too. */
+/* The fused operation has the bits of the literal one, in values and in gradients, and leaves the
+ * stream there too. */
 Test(norm, residual_norm_is_the_literal_form)
 {
     Tape *t = lk_tape_new(NULL);
@@ -117,7 +121,8 @@ Test(norm, residual_norm_is_the_literal_form)
     lk_tape_free(t);
 }
 
-/* In float64 the gradients are those of the single operations; in float32 both are near float64. */
+/* In float64 the gradients are those of the single operations; in float32 both are near
+ * float64. */
 Test(norm, layer_norm_is_its_formula)
 {
     Tape *t = lk_tape_new(NULL);
@@ -145,7 +150,8 @@ Test(norm, a_large_mean_does_no_harm)
     check_values(lk_layer_norm(t, x, 1, NULL, NULL, 0), 1e-6, -1, 1, -1, 1);
     Tensor *far = make_tensor(LK_F32, LK_SHAPE(1, 3), 1e6, 1e6 + 1, 1e6 + 2);
     check_values(lk_layer_norm(t, far, 1, NULL, NULL, 0), 1e-6, -sqrt(1.5), 0, sqrt(1.5));
-    Tensor *same = make_param(LK_F32, LK_SHAPE(2, 3), 5, 5, 5, -1, -1, -1); /* variance 0: eps keeps it finite */
+    /* variance 0: eps keeps it finite */
+    Tensor *same = make_param(LK_F32, LK_SHAPE(2, 3), 5, 5, 5, -1, -1, -1);
     Tensor *y = lk_layer_norm(t, same, 1, NULL, NULL, 1e-5);
     check_values(y, 0, 0, 0, 0, 0, 0, 0);
     check(lk_backward_with(t, y, lk_ones(t, LK_F32, LK_SHAPE(2, 3)), false));
@@ -154,7 +160,8 @@ Test(norm, a_large_mean_does_no_harm)
     lk_tape_free(t);
 }
 
-/* Every instruction set within rounding of float64's, and each with the same bits for every number of threads. */
+/* Every instruction set within rounding of float64's, and each with the same bits for every number
+ * of threads. */
 Test(norm, every_instruction_set_and_number_of_threads)
 {
     Tape *t = lk_tape_new(NULL);
@@ -186,7 +193,8 @@ Test(norm, every_instruction_set_and_number_of_threads)
             check_close_to(first, lk_detach(t, y), d == LK_F64 ? 1e-14 : 2e-6);
             check(lk_backward_with(t, y, b.dy, false));
             for (int i = 0; i < LEAVES; i++) {
-                check_close_to(expected[i], lk_to(t, lk_grad(exact.leaf[i]), d), d == LK_F64 ? 1e-13 : 2e-5);
+                check_close_to(expected[i], lk_to(t, lk_grad(exact.leaf[i]), d),
+                               d == LK_F64 ? 1e-13 : 2e-5);
                 lk_zero_grad_(exact.leaf[i]);
                 lk_free(expected[i]);
             }
@@ -200,14 +208,15 @@ Test(norm, every_instruction_set_and_number_of_threads)
     lk_tape_free(t);
 }
 
-/* Rows that float sums get wrong: against the definition, in double. h' has 8 roundings of a float at most, for |h'| < 4,
- * and dx as many of 1 / std. */
+/* Rows that float sums get wrong: against the definition, in double. h' has 8 roundings of a float
+ * at most, for |h'| < 4, and dx as many of 1 / std. */
 static void check_row(const float *row, int64_t n)
 {
     enum { MOST = 64 };
     double mean = 0, variance = 0, normal[MOST], g = 0, gh = 0, gradient[MOST], dy[MOST];
     for (int64_t i = 0; i < n; i++) mean += (double)row[i] / (double)n;
-    for (int64_t i = 0; i < n; i++) variance += ((double)row[i] - mean) * ((double)row[i] - mean) / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        variance += ((double)row[i] - mean) * ((double)row[i] - mean) / (double)n;
     const double scale = 1 / sqrt(variance + 1e-5);
     for (int64_t i = 0; i < n; i++) {
         normal[i] = ((double)row[i] - mean) * scale;
@@ -215,23 +224,27 @@ static void check_row(const float *row, int64_t n)
         g += dy[i] / (double)n;
         gh += dy[i] * normal[i] / (double)n;
     }
-    for (int64_t i = 0; i < n; i++) gradient[i] = dy[i] - g - normal[i] * gh; /* without the factor `scale` */
+    /* without the factor `scale` */
+    for (int64_t i = 0; i < n; i++) gradient[i] = dy[i] - g - normal[i] * gh;
 
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = lk_tensor_from_new(LK_F32, LK_SHAPE(1, n), row, NULL), *zero = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
+    Tensor *x = lk_tensor_from_new(LK_F32, LK_SHAPE(1, n), row, NULL),
+           *zero = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
     Tensor *up = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
     lk_set_requires_grad(x, true);
     for (int64_t i = 0; i < n; i++) ((float *)up->data)[i] = (float)dy[i];
     for (SimdSet set = LK_SIMD_PORTABLE; set <= LK_SIMD_AVX512; set++)
         for (int form = 0; form < 2; form++) {
             lk_simd_limit(set);
-            Tensor *y = form ? lk_residual_norm(t, zero, x, 0, NULL, NULL, 1e-5) : lk_layer_norm(t, x, 1, NULL, NULL, 1e-5);
+            Tensor *y = form ? lk_residual_norm(t, zero, x, 0, NULL, NULL, 1e-5)
+                             : lk_layer_norm(t, x, 1, NULL, NULL, 1e-5);
             check_close(y, normal, n, 8 * 0x1p-24 * 4);
             check(lk_backward_with(t, y, up, false));
             for (int64_t i = 0; i < n; i++) {
-                const double got = lk_at(lk_grad(x), LK_INDEX(0, i)), limit = 8 * 0x1p-24 * 4 * scale;
-                check(fabs(got - gradient[i] * scale) <= limit, "dx at %d: expected %g, got %g", (int)i,
-                      gradient[i] * scale, got);
+                const double got = lk_at(lk_grad(x), LK_INDEX(0, i)),
+                             limit = 8 * 0x1p-24 * 4 * scale;
+                check(fabs(got - gradient[i] * scale) <= limit, "dx at %d: expected %g, got %g",
+                      (int)i, gradient[i] * scale, got);
             }
             lk_zero_grad_(x);
         }
@@ -244,7 +257,8 @@ Test(norm, huge_rows_and_rows_of_large_mean)
 {
     float near[64];
     const float huge[] = { 1e30f, -1e30f, 2e30f, 0 };
-    const float largest[] = { 3.4e38f, -3.4e38f, 3.4e38f, 0 }; /* the second is farther from the mean than FLT_MAX */
+    /* the second is farther from the mean than FLT_MAX */
+    const float largest[] = { 3.4e38f, -3.4e38f, 3.4e38f, 0 };
     for (int i = 0; i < 16; i++) near[i] = 1000 + (float)i * 1e-3f;
     check_row(huge, 4);
     check_row(largest, 4);
@@ -258,13 +272,15 @@ Test(norm, huge_rows_and_rows_of_large_mean)
     check(fabs(lk_at(y, LK_INDEX(0)) + 1.3415) < 5e-5);
     for (int i = 0; i < 64; i++) near[i] = i == 5 ? 1e6f : 1e6f + 0.0625f;
     check_row(near, 64);
-    for (int i = 0; i < 40; i++) near[i] = 0.1f; /* all equal: exactly 0, though float sums of 0.1 are rounded */
+    /* all equal: exactly 0, though float sums of 0.1 are rounded */
+    for (int i = 0; i < 40; i++) near[i] = 0.1f;
     y = lk_layer_norm(t, lk_tensor(t, LK_F32, LK_SHAPE(40), near), 1, NULL, NULL, 0x1p-40);
     check(lk_count(y) == 0);
     lk_tape_free(t);
 }
 
-/* Whatever is frozen, the rest gets what it always gets; also where a gradient is there already. */
+/* Whatever is frozen, the rest gets what it always gets; also where a gradient is there
+ * already. */
 Test(norm, frozen_inputs_and_gradients_that_add_up)
 {
     Tape *t = lk_tape_new(NULL);
@@ -310,7 +326,8 @@ Test(norm, one_tensor_as_several_inputs)
     lk_tape_free(t);
 }
 
-/* What is kept until backward: the result, two numbers a row and the record, but no sum and no mask. */
+/* What is kept until backward: the result, two numbers a row and the record, but no sum and no
+ * mask. */
 Test(norm, keeps_two_numbers_a_row)
 {
     enum { ROWS = 512, N = 96 };
@@ -322,7 +339,8 @@ Test(norm, keeps_two_numbers_a_row)
     size_t before = lk_tape_mark(t).memory.used;
     check(fused(t, &b, 0.1));
     size_t kept = lk_tape_mark(t).memory.used - before, result = ROWS * N * sizeof(float);
-    check(kept < result + ROWS * 2 * sizeof(double) + 1024, "%zu bytes for a result of %zu", kept, result);
+    check(kept < result + ROWS * 2 * sizeof(double) + 1024, "%zu bytes for a result of %zu", kept,
+          result);
     lk_tape_reset(t);
     lk_tape_set_grad(t, false);
     before = lk_tape_mark(t).memory.used;
@@ -333,7 +351,7 @@ Test(norm, keeps_two_numbers_a_row)
     lk_tape_free(t);
 }
 
-/* ---- bad calls ------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 Test(norm, refuses_bad_operands)
 {

@@ -1,5 +1,6 @@
-/* test_ops_pointwise.c - elementwise operations of one and two operands (core/ops_unary.c, core/ops_binary.c) against
- * PyTorch (fixtures/ops_pointwise.h), on large tensors, and called wrongly. */
+/* test_ops_pointwise.c - elementwise operations of one and two operands (core/ops_unary.c,
+ * core/ops_binary.c) against PyTorch (fixtures/ops_pointwise.h), on large tensors, and called
+ * wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_pointwise.h"
@@ -23,15 +24,28 @@ CALLER(relu, lk_relu(t, x[0]))
 CALLER(absolute, lk_abs(t, x[0]))
 
 static const Caller callers[] = {
-    { "add", add }, { "sub", sub }, { "mul", mul }, { "div", divide }, { "pow", power }, { "neg", neg },
-    { "scale", scale }, { "add_scalar", add_scalar }, { "pow_scalar", pow_scalar }, { "exp", exponential },
-    { "log", logarithm }, { "sqrt", root }, { "sigmoid", sigmoid }, { "tanh", hyperbolic }, { "gelu", gelu },
-    { "relu", relu }, { "abs", absolute },
+    { "add", add },
+    { "sub", sub },
+    { "mul", mul },
+    { "div", divide },
+    { "pow", power },
+    { "neg", neg },
+    { "scale", scale },
+    { "add_scalar", add_scalar },
+    { "pow_scalar", pow_scalar },
+    { "exp", exponential },
+    { "log", logarithm },
+    { "sqrt", root },
+    { "sigmoid", sigmoid },
+    { "tanh", hyperbolic },
+    { "gelu", gelu },
+    { "relu", relu },
+    { "abs", absolute },
 };
 
 TEST_CASES(pointwise, pointwise_cases, callers)
 
-/* ---- beyond the table ------------------------------------------------------------------------------------------ */
+/* ---- beyond the table ----------------------------------------------------------------------- */
 
 Test(pointwise, float32_overflows_and_sigmoid_does_not)
 {
@@ -87,8 +101,8 @@ Test(pointwise, one_tensor_as_both_operands)
     lk_tape_free(t);
 }
 
-/* More elements than one thread takes: every row must be what the same row gives alone, for every number of threads.
- * Multiples of 1/8 make the sums over the broadcast operands exact. */
+/* More elements than one thread takes: every row must be what the same row gives alone, for every
+ * number of threads. Multiples of 1/8 make the sums over the broadcast operands exact. */
 enum { ROWS = 301, COLUMNS = 257 };
 
 static Tensor *large(DType dtype, int64_t rows, int64_t columns)
@@ -110,7 +124,8 @@ static Tensor *formula(Tape *t, Tensor *a, Tensor *b, Tensor *c)
 static void check_large(DType dtype)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *a = large(dtype, COLUMNS, ROWS), *b = large(dtype, 1, COLUMNS), *c = large(dtype, ROWS, 1);
+    Tensor *a = large(dtype, COLUMNS, ROWS), *b = large(dtype, 1, COLUMNS),
+           *c = large(dtype, ROWS, 1);
     Tensor *kept[4] = { NULL };
     for (int threads = 1; threads <= 3; threads++) {
         lk_set_num_threads(threads);
@@ -125,7 +140,8 @@ static void check_large(DType dtype)
         lk_tape_reset(t);
     }
     for (int64_t i = 0; i < ROWS; i++) {
-        Tensor *row = lk_clone(lk_select(t, a, 1, i), NULL), *first = lk_clone(lk_select(t, c, 0, i), NULL);
+        Tensor *row = lk_clone(lk_select(t, a, 1, i), NULL),
+               *first = lk_clone(lk_select(t, c, 0, i), NULL);
         lk_set_requires_grad(row, true), lk_set_requires_grad(first, true);
         Tensor *y = formula(t, row, lk_detach(t, lk_select(t, b, 0, 0)), first);
         check(lk_backward(t, lk_sum(t, y, LK_ALL, false)));
@@ -150,7 +166,7 @@ static void check_large(DType dtype)
 Test(pointwise, large_tensors_float32) { check_large(LK_F32); }
 Test(pointwise, large_tensors_float64) { check_large(LK_F64); }
 
-/* ---- bad calls ------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 static Tensor *twice(Tape *t, Tensor *x) { return lk_scale(t, x, 2); }
 static Tensor *plus_one(Tape *t, Tensor *x) { return lk_add_scalar(t, x, 1); }
@@ -160,16 +176,18 @@ static const struct {
     const char *name;
     Tensor *(*call)(Tape *t, Tensor *x);
 } one_operand[] = {
-    { "lk_neg", lk_neg }, { "lk_scale", twice }, { "lk_add_scalar", plus_one }, { "lk_pow_scalar", square },
-    { "lk_exp", lk_exp }, { "lk_log", lk_log }, { "lk_sqrt", lk_sqrt }, { "lk_sigmoid", lk_sigmoid },
-    { "lk_tanh", lk_tanh }, { "lk_gelu", lk_gelu }, { "lk_relu", lk_relu }, { "lk_abs", lk_abs },
+    { "lk_neg", lk_neg },        { "lk_scale", twice },        { "lk_add_scalar", plus_one },
+    { "lk_pow_scalar", square }, { "lk_exp", lk_exp },         { "lk_log", lk_log },
+    { "lk_sqrt", lk_sqrt },      { "lk_sigmoid", lk_sigmoid }, { "lk_tanh", lk_tanh },
+    { "lk_gelu", lk_gelu },      { "lk_relu", lk_relu },       { "lk_abs", lk_abs },
 };
 
 static const struct {
     const char *name;
     Tensor *(*call)(Tape *t, Tensor *a, Tensor *b);
 } two_operands[] = {
-    { "lk_add", lk_add }, { "lk_sub", lk_sub }, { "lk_mul", lk_mul }, { "lk_div", lk_div }, { "lk_pow", lk_pow },
+    { "lk_add", lk_add }, { "lk_sub", lk_sub }, { "lk_mul", lk_mul },
+    { "lk_div", lk_div }, { "lk_pow", lk_pow },
 };
 
 static char *message(const char *format, ...) LK_PRINTF(1, 2);
@@ -193,7 +211,8 @@ Test(pointwise, refuses_bad_operands)
         PASSES_NULL(call(t, NULL));
         for (DType d = LK_I64; d <= LK_BOOL; d++)
             REFUSES(call(t, lk_zeros(t, d, LK_SHAPE(2))), LK_EDTYPE,
-                    message("%s: takes float32 or float64, not %s; lk_to converts", name, lk_dtype_name(d)));
+                    message("%s: takes float32 or float64, not %s; lk_to converts", name,
+                            lk_dtype_name(d)));
     }
     Tensor *a = lk_ones(t, LK_F32, LK_SHAPE(2, 3)), *wide = lk_ones(t, LK_F64, LK_SHAPE(2, 3));
     for (int i = 0; i < LENGTH(two_operands); i++) {
@@ -207,10 +226,12 @@ Test(pointwise, refuses_bad_operands)
         REFUSES(call(t, a, lk_ones(t, LK_I64, LK_SHAPE(2, 3))), LK_EDTYPE,
                 message("%s: takes float32 or float64, not int64; lk_to converts", name));
         REFUSES(call(t, a, lk_ones(t, LK_F32, LK_SHAPE(2))), LK_ESHAPE,
-                message("%s: (2, 3) and (2,) do not broadcast: aligned at the last dimension, sizes must be equal or 1",
+                message("%s: (2, 3) and (2,) do not broadcast: aligned at the last dimension, "
+                        "sizes must be equal or 1",
                         name));
         REFUSES(call(t, lk_ones(t, LK_F32, LK_SHAPE(0)), a), LK_ESHAPE,
-                message("%s: (0,) and (2, 3) do not broadcast: aligned at the last dimension, sizes must be equal or 1",
+                message("%s: (0,) and (2, 3) do not broadcast: aligned at the last dimension, "
+                        "sizes must be equal or 1",
                         name));
     }
     lk_tape_free(t);

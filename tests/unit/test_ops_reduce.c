@@ -1,5 +1,5 @@
-/* test_ops_reduce.c - sums, means, maxima and minima (core/ops_reduce.c) against PyTorch (fixtures/ops_reduce.h), their
- * ties, precision and large sizes, and called wrongly. */
+/* test_ops_reduce.c - sums, means, maxima and minima (core/ops_reduce.c) against PyTorch
+ * (fixtures/ops_reduce.h), their ties, precision and large sizes, and called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_reduce.h"
@@ -31,14 +31,21 @@ CALLER(argmax, lk_argmax(t, x[0], ALONG(c)))
 CALLER(argmin, lk_argmin(t, x[0], ALONG(c)))
 
 static const Caller callers[] = {
-    { "sum", sum }, { "mean", mean }, { "max", maximum }, { "min", minimum }, { "max_dim", max_dim },
-    { "min_dim", min_dim }, { "max_dim_index", max_index }, { "min_dim_index", min_index }, { "argmax", argmax },
+    { "sum", sum },
+    { "mean", mean },
+    { "max", maximum },
+    { "min", minimum },
+    { "max_dim", max_dim },
+    { "min_dim", min_dim },
+    { "max_dim_index", max_index },
+    { "min_dim_index", min_index },
+    { "argmax", argmax },
     { "argmin", argmin },
 };
 
 TEST_CASES(reduce, reduce_cases, callers)
 
-/* ---- ties and NaN ------------------------------------------------------------------------------------------------ */
+/* ---- ties and NaN --------------------------------------------------------------------------- */
 
 static void check_gradient(Tape *t, Tensor *x, Tensor *y, const double *expected)
 {
@@ -65,7 +72,8 @@ Test(reduce, equal_extremes_share_the_gradient_and_an_index_takes_it_all)
     lk_tape_free(t);
 }
 
-/* NaN wins and takes the gradient, as in x.max(). (PyTorch's amax over dimensions gives the whole row NaN instead.) */
+/* NaN wins and takes the gradient, as in x.max(). (PyTorch's amax over dimensions gives the whole
+ * row NaN instead.) */
 Test(reduce, nan_wins)
 {
     Tape *t = lk_tape_new(NULL);
@@ -90,14 +98,15 @@ Test(reduce, an_index_is_a_leaf_without_gradient)
 {
     Tape *t = lk_tape_new(NULL);
     Tensor *x = make_param(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4), *index;
-    check(lk_max_dim(t, x, 0, true, &index)->requires_grad && !index->requires_grad && index->dtype == LK_I64);
+    check(lk_max_dim(t, x, 0, true, &index)->requires_grad && !index->requires_grad &&
+          index->dtype == LK_I64);
     check_shape(index, LK_SHAPE(1, 2));
     check(!lk_argmax(t, x, 0, false)->requires_grad && lk_argmin(t, x, 0, false)->dtype == LK_I64);
     lk_free(x);
     lk_tape_free(t);
 }
 
-/* ---- precision and size ------------------------------------------------------------------------------------------ */
+/* ---- precision and size --------------------------------------------------------------------- */
 
 /* 2^24 + 1 + 1 + … loses every 1 in float32; sums are taken in double and rounded once. */
 Test(reduce, sums_in_double)
@@ -109,11 +118,13 @@ Test(reduce, sums_in_double)
     check_values(lk_sum(t, x, LK_ALL, false), 0, 0x1p25 + 2000);
     check_values(lk_sum(t, lk_T(t, x), LK_DIMS(1), true), 0, 0x1p24 + 1000, 0x1p24 + 1000);
     Tensor *huge = lk_full(t, LK_F32, LK_SHAPE(3), 3e38);
-    check_values(lk_mean(t, huge, LK_ALL, false), 0, INFINITY); /* the sum is rounded, then divided, as in PyTorch */
+    /* the sum is rounded, then divided, as in PyTorch */
+    check_values(lk_mean(t, huge, LK_ALL, false), 0, INFINITY);
     lk_tape_free(t);
 }
 
-/* The same values in any arrangement and with any number of threads: multiples of 1/8 have exact sums. */
+/* The same values in any arrangement and with any number of threads: multiples of 1/8 have exact
+ * sums. */
 Test(reduce, large_tensors)
 {
     enum { N = 301, M = 257 };
@@ -141,7 +152,8 @@ Test(reduce, large_tensors)
             lk_zero_grad_(x);
             Tensor *top = lk_max(t, x, LK_DIMS(0), false);
             check(lk_backward(t, lk_sum(t, top, LK_ALL, false)));
-            check(fabs(lk_item(lk_sum(t, lk_grad(x), LK_ALL, false)) - M) < 1e-4); /* shares add up to 1 a column */
+            /* shares add up to 1 a column */
+            check(fabs(lk_item(lk_sum(t, lk_grad(x), LK_ALL, false)) - M) < 1e-4);
             check(lk_count(lk_grad(x)) == lk_count(lk_eq(t, lk_detach(t, x), lk_detach(t, top))));
             lk_zero_grad_(x);
         }
@@ -151,26 +163,38 @@ Test(reduce, large_tensors)
     lk_tape_free(t);
 }
 
-/* ---- bad calls --------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 typedef Tensor *OverFn(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
 
-static Tensor *max_along(Tape *t, Tensor *x, int dim, bool keepdim) { return lk_max_dim(t, x, dim, keepdim, NULL); }
-static Tensor *min_along(Tape *t, Tensor *x, int dim, bool keepdim) { return lk_min_dim(t, x, dim, keepdim, NULL); }
+static Tensor *max_along(Tape *t, Tensor *x, int dim, bool keepdim)
+{
+    return lk_max_dim(t, x, dim, keepdim, NULL);
+}
+static Tensor *min_along(Tape *t, Tensor *x, int dim, bool keepdim)
+{
+    return lk_min_dim(t, x, dim, keepdim, NULL);
+}
 
 static const struct {
     const char *name;
     OverFn *call;
     bool takes_nothing;
 } over[] = {
-    { "lk_sum", lk_sum, true }, { "lk_mean", lk_mean, false }, { "lk_max", lk_max, false }, { "lk_min", lk_min, false },
+    { "lk_sum", lk_sum, true },
+    { "lk_mean", lk_mean, false },
+    { "lk_max", lk_max, false },
+    { "lk_min", lk_min, false },
 };
 
 static const struct {
     const char *name;
     Tensor *(*call)(Tape *t, Tensor *x, int dim, bool keepdim);
 } along[] = {
-    { "lk_max_dim", max_along }, { "lk_min_dim", min_along }, { "lk_argmax", lk_argmax }, { "lk_argmin", lk_argmin },
+    { "lk_max_dim", max_along },
+    { "lk_min_dim", min_along },
+    { "lk_argmax", lk_argmax },
+    { "lk_argmin", lk_argmin },
 };
 
 static const char *named(const char *function, const char *message)
@@ -191,30 +215,38 @@ Test(reduce, refuses_bad_dimensions)
         const char *name = over[i].name;
         PASSES_NULL(call(t, NULL, LK_ALL, false));
         PASSES_NULL(call(t, NULL, LK_DIMS(9), false));
-        REFUSES(call(t, x, LK_DIMS(2), false), LK_ESHAPE, named(name, "dimension 2 is outside -2 … 1"));
+        REFUSES(call(t, x, LK_DIMS(2), false), LK_ESHAPE,
+                named(name, "dimension 2 is outside -2 … 1"));
         REFUSES(call(t, x, LK_DIMS(0, INT64_MIN), false), LK_ESHAPE,
                 named(name, "dimension -9223372036854775808 is outside -2 … 1"));
-        REFUSES(call(t, x, LK_DIMS(1, -1), false), LK_ESHAPE, named(name, "dimension 1 is named twice"));
+        REFUSES(call(t, x, LK_DIMS(1, -1), false), LK_ESHAPE,
+                named(name, "dimension 1 is named twice"));
         REFUSES(call(t, x, LK_DIMS(0, 1, 0, 1, 0, 1, 0, 1, 0, 1), true), LK_ESHAPE,
                 named(name, "dimension 0 is named twice"));
-        REFUSES(call(t, x, -1, NULL, false), LK_ESHAPE, named(name, "-1 dimensions: name those to reduce, or LK_ALL"));
-        REFUSES(call(t, scalar, LK_DIMS(1), false), LK_ESHAPE, named(name, "dimension 1 is outside -1 … 0"));
-        REFUSES(call(t, scalar, LK_DIMS(0, -1), false), LK_ESHAPE, named(name, "dimension 0 is named twice"));
+        REFUSES(call(t, x, -1, NULL, false), LK_ESHAPE,
+                named(name, "-1 dimensions: name those to reduce, or LK_ALL"));
+        REFUSES(call(t, scalar, LK_DIMS(1), false), LK_ESHAPE,
+                named(name, "dimension 1 is outside -1 … 0"));
+        REFUSES(call(t, scalar, LK_DIMS(0, -1), false), LK_ESHAPE,
+                named(name, "dimension 0 is named twice"));
         REFUSES(call(t, whole, LK_ALL, false), LK_EDTYPE,
                 named(name, "takes float32 or float64, not int64; lk_to converts"));
     }
     for (int i = 0; i < LENGTH(along); i++) {
         const char *name = along[i].name;
         PASSES_NULL(along[i].call(t, NULL, 0, false));
-        REFUSES(along[i].call(t, x, 2, false), LK_ESHAPE, named(name, "dimension 2 is outside -2 … 1"));
+        REFUSES(along[i].call(t, x, 2, false), LK_ESHAPE,
+                named(name, "dimension 2 is outside -2 … 1"));
         REFUSES(along[i].call(t, x, INT32_MIN, false), LK_ESHAPE,
                 named(name, "dimension -2147483648 is outside -2 … 1"));
-        REFUSES(along[i].call(t, scalar, -2, false), LK_ESHAPE, named(name, "dimension -2 is outside -1 … 0"));
+        REFUSES(along[i].call(t, scalar, -2, false), LK_ESHAPE,
+                named(name, "dimension -2 is outside -1 … 0"));
         REFUSES(along[i].call(t, lk_zeros(t, LK_BOOL, LK_SHAPE(2)), 0, false), LK_EDTYPE,
                 named(name, "takes float32 or float64, not bool; lk_to converts"));
     }
     Tensor *index = x;
-    REFUSES(lk_max_dim(t, x, 2, false, &index), LK_ESHAPE, "lk_max_dim: dimension 2 is outside -2 … 1");
+    REFUSES(lk_max_dim(t, x, 2, false, &index), LK_ESHAPE,
+            "lk_max_dim: dimension 2 is outside -2 … 1");
     check(!index); /* never what it was before */
     lk_tape_free(t);
 }
@@ -234,7 +266,8 @@ Test(reduce, a_scalar_over_dimension_0)
                 check_values(lk_grad(x), 0, 1);
                 lk_zero_grad_(x);
             }
-            Tensor *max, *min, *top = lk_max_dim(t, x, dim, keepdim, &max), *low = lk_min_dim(t, x, dim, keepdim, &min);
+            Tensor *max, *min, *top = lk_max_dim(t, x, dim, keepdim, &max),
+                               *low = lk_min_dim(t, x, dim, keepdim, &min);
             check_values(max, 0, 0);
             check_values(min, 0, 0);
             check_values(lk_argmax(t, x, dim, keepdim), 0, 0);
@@ -247,13 +280,14 @@ Test(reduce, a_scalar_over_dimension_0)
     lk_tape_free(t);
 }
 
-/* 20,000,000 equal elements share a gradient of 1: counted in float32 they would be 2^24, and the shares 1.19 together.
- * A mean divides by the number itself. */
+/* 20,000,000 equal elements share a gradient of 1: counted in float32 they would be 2^24, and the
+ * shares 1.19 together. A mean divides by the number itself. */
 Test(reduce, more_ties_than_a_float_can_count)
 {
     enum { MANY = 20000000 };
     Tape *t = lk_tape_new(NULL);
-    Tensor *one = make_param(LK_F32, LK_SCALAR, 3), *x = lk_retain_grad(lk_expand(t, one, LK_SHAPE(MANY)));
+    Tensor *one = make_param(LK_F32, LK_SCALAR, 3),
+           *x = lk_retain_grad(lk_expand(t, one, LK_SHAPE(MANY)));
     check(lk_backward_with(t, lk_max(t, x, LK_ALL, false), NULL, true));
     check(lk_at(lk_grad(x), LK_INDEX(MANY - 1)) == (double)5e-8f);
     check_values(lk_grad(one), 1e-7, 1);
@@ -271,15 +305,18 @@ Test(reduce, refuses_nothing_but_sums)
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(2, 0, 3));
     for (int i = 0; i < LENGTH(over); i++) {
         if (over[i].takes_nothing) continue;
-        const char *text = named(over[i].name, "nothing to reduce in (2, 0, 3): a reduced dimension has size 0");
+        const char *text =
+            named(over[i].name, "nothing to reduce in (2, 0, 3): a reduced dimension has size 0");
         REFUSES(over[i].call(t, x, LK_ALL, false), LK_ESHAPE, text);
         REFUSES(over[i].call(t, x, LK_DIMS(1), true), LK_ESHAPE, text);
         REFUSES(over[i].call(t, x, LK_DIMS(0, 1), false), LK_ESHAPE, text);
-        check_shape(over[i].call(t, x, LK_DIMS(2), false), LK_SHAPE(2, 0)); /* there is no place for a result either */
+        /* there is no place for a result either */
+        check_shape(over[i].call(t, x, LK_DIMS(2), false), LK_SHAPE(2, 0));
     }
     for (int i = 0; i < LENGTH(along); i++) {
         REFUSES(along[i].call(t, x, 1, false), LK_ESHAPE,
-                named(along[i].name, "nothing to reduce in (2, 0, 3): a reduced dimension has size 0"));
+                named(along[i].name,
+                      "nothing to reduce in (2, 0, 3): a reduced dimension has size 0"));
         check_shape(along[i].call(t, x, 0, true), LK_SHAPE(1, 0, 3));
     }
     lk_tape_free(t);

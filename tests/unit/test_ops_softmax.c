@@ -1,5 +1,6 @@
 /* test_ops_softmax.c - softmax, log_softmax and the losses (core/ops_softmax.c) against PyTorch
- * (fixtures/ops_softmax.h), with logits that overflow exp, large tensors, ignored labels, and called wrongly. */
+ * (fixtures/ops_softmax.h), with logits that overflow exp, large tensors, ignored labels, and
+ * called wrongly. */
 #include "tests/unit/ops_cases.h"
 
 #include "tests/fixtures/ops_softmax.h"
@@ -24,7 +25,7 @@ static const Caller callers[] = {
 
 TEST_CASES(softmax, softmax_cases, callers)
 
-/* ---- beyond the table -------------------------------------------------------------------------------------------- */
+/* ---- beyond the table ----------------------------------------------------------------------- */
 
 /* e^1000 is infinite in both dtypes; shifted by the maximum it never is. */
 Test(softmax, large_logits)
@@ -34,7 +35,8 @@ Test(softmax, large_logits)
         Tensor *x = make_param(d, LK_SHAPE(2, 3), 1000, 1000, -1000, -1e30, -1e30, -1e30);
         Tensor *labels = make_tensor(LK_I64, LK_SHAPE(2), 2, 0);
         check_values(lk_softmax(t, x, 1), 1e-7, 0.5, 0.5, 0, 1.0 / 3, 1.0 / 3, 1.0 / 3);
-        check_values(lk_log_softmax(t, x, 1), 1e-7, -log(2), -log(2), -2000 - log(2), -log(3), -log(3), -log(3));
+        check_values(lk_log_softmax(t, x, 1), 1e-7, -log(2), -log(2), -2000 - log(2), -log(3),
+                     -log(3), -log(3));
         Tensor *loss = lk_cross_entropy_with(t, x, labels, -100, LK_SUM);
         check_values(loss, 1e-7, 2000 + log(2) + log(3));
         check(lk_backward(t, loss));
@@ -60,7 +62,8 @@ Test(softmax, cross_entropy_is_log_softmax_at_the_labels)
     lk_zero_grad_(x);
     Tensor *mask = lk_zeros(t, LK_F64, LK_SHAPE(N, C));
     for (int64_t i = 0; i < N; i++)
-        lk_fill_(lk_select(t, lk_select(t, mask, 0, i), 0, (int64_t)lk_at(labels, LK_INDEX(i))), -1.0 / N);
+        lk_fill_(lk_select(t, lk_select(t, mask, 0, i), 0, (int64_t)lk_at(labels, LK_INDEX(i))),
+                 -1.0 / N);
     Tensor *literal = lk_sum(t, lk_mul(t, log_p, mask), LK_ALL, false);
     check_close_to(loss, literal, 1e-15);
     check(lk_backward(t, literal));
@@ -69,7 +72,8 @@ Test(softmax, cross_entropy_is_log_softmax_at_the_labels)
     lk_tape_free(t);
 }
 
-/* Not even the NaN of an ignored row reaches the loss or a gradient. (PyTorch gives that row NaN gradients.) */
+/* Not even the NaN of an ignored row reaches the loss or a gradient. (PyTorch gives that row NaN
+ * gradients.) */
 Test(softmax, ignored_rows_count_nowhere)
 {
     Tape *t = lk_tape_new(NULL);
@@ -85,7 +89,8 @@ Test(softmax, ignored_rows_count_nowhere)
     lk_tape_free(t);
 }
 
-/* Rows above the size from which threads share the work: each is what it is alone, for every number of threads. */
+/* Rows above the size from which threads share the work: each is what it is alone, for every
+ * number of threads. */
 Test(softmax, large_tensors)
 {
     enum { N = 513, C = 130 };
@@ -94,7 +99,8 @@ Test(softmax, large_tensors)
     lk_manual_seed(&rng, 5);
     for (DType d = LK_F32; d <= LK_F64; d++)
         for (int log_form = 0; log_form < 2; log_form++) {
-            Tensor *x = lk_param_new(d, LK_SHAPE(N, C), NULL), *dy = lk_tensor_new(d, LK_SHAPE(N, C), NULL);
+            Tensor *x = lk_param_new(d, LK_SHAPE(N, C), NULL),
+                   *dy = lk_tensor_new(d, LK_SHAPE(N, C), NULL);
             Tensor *(*f)(Tape *, Tensor *, int) = log_form ? lk_log_softmax : lk_softmax;
             lk_normal_(x, 0, 2, &rng), lk_normal_(dy, 0, 1, &rng);
             lk_set_num_threads(1);
@@ -103,25 +109,29 @@ Test(softmax, large_tensors)
             Tensor *grad = lk_clone(lk_grad(x), NULL);
             lk_zero_grad_(x);
             lk_set_num_threads(3);
-            Tensor *again = f(t, lk_contiguous(t, lk_T(t, x)), 0); /* along the first dimension: the same, transposed */
+            /* along the first dimension: the same, transposed */
+            Tensor *again = f(t, lk_contiguous(t, lk_T(t, x)), 0);
             check_equal(lk_T(t, again), y);
             check(lk_backward_with(t, again, lk_contiguous(t, lk_T(t, dy)), false));
             check_equal(lk_grad(x), grad);
             for (int64_t i = 0; i < N; i += 37)
-                check_equal(f(t, lk_detach(t, lk_select(t, x, 0, i)), 0), lk_detach(t, lk_select(t, y, 0, i)));
+                check_equal(f(t, lk_detach(t, lk_select(t, x, 0, i)), 0),
+                            lk_detach(t, lk_select(t, y, 0, i)));
             lk_free(x), lk_free(dy), lk_free(grad);
             lk_tape_reset(t);
         }
     lk_tape_free(t);
 }
 
-/* Probabilities add up to 1, whatever is added to all logits; gradients along the dimension to 0. */
+/* Probabilities add up to 1, whatever is added to all logits; gradients along the dimension to
+ * 0. */
 Test(softmax, sums)
 {
     Tape *t = lk_tape_new(NULL);
     Rng rng;
     lk_manual_seed(&rng, 1);
-    Tensor *x = lk_param_new(LK_F64, LK_SHAPE(4, 3, 5), NULL), *dy = lk_tensor_new(LK_F64, LK_SHAPE(4, 3, 5), NULL);
+    Tensor *x = lk_param_new(LK_F64, LK_SHAPE(4, 3, 5), NULL),
+           *dy = lk_tensor_new(LK_F64, LK_SHAPE(4, 3, 5), NULL);
     lk_normal_(x, 0, 4, &rng), lk_normal_(dy, 0, 1, &rng);
     for (int dim = 0; dim < 3; dim++) {
         Tensor *y = lk_softmax(t, x, dim), *sum = lk_sum(t, y, LK_DIMS(dim), false);
@@ -129,7 +139,8 @@ Test(softmax, sums)
         check(lk_allclose(lk_softmax(t, lk_add_scalar(t, x, 64), dim), y, 1e-13, 0));
         check(lk_allclose(lk_exp(t, lk_log_softmax(t, x, dim)), y, 1e-13, 0));
         for (int log_form = 0; log_form < 2; log_form++) {
-            check(lk_backward_with(t, log_form ? lk_log_softmax(t, x, dim) : lk_softmax(t, x, dim), dy, false));
+            check(lk_backward_with(t, log_form ? lk_log_softmax(t, x, dim) : lk_softmax(t, x, dim),
+                                   dy, false));
             Tensor *flow = lk_sum(t, lk_grad(x), LK_DIMS(dim), false);
             check(lk_allclose(flow, lk_zeros(t, LK_F64, flow->ndim, flow->shape), 0, 1e-14));
             lk_zero_grad_(x);
@@ -139,25 +150,29 @@ Test(softmax, sums)
     lk_tape_free(t);
 }
 
-/* Means that round in float32 are still means of a double sum: 2^20 rows of one loss give that loss. */
+/* Means that round in float32 are still means of a double sum: 2^20 rows of one loss give that
+ * loss. */
 Test(softmax, mean_over_many_rows)
 {
     enum { N = 1 << 20 };
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(N, 2)), *labels = lk_zeros(t, LK_I64, LK_SHAPE(N));
     check_values(lk_cross_entropy(t, x, labels), 1e-7, log(2));
-    check_values(lk_mse_loss(t, lk_full(t, LK_F32, LK_SHAPE(N), 0.1f), lk_zeros(t, LK_F32, LK_SHAPE(N))), 1e-8, 0.01);
+    check_values(
+        lk_mse_loss(t, lk_full(t, LK_F32, LK_SHAPE(N), 0.1f), lk_zeros(t, LK_F32, LK_SHAPE(N))),
+        1e-8, 0.01);
     lk_tape_free(t);
 }
 
-/* ---- bad calls --------------------------------------------------------------------------------------------------- */
+/* ---- bad calls ------------------------------------------------------------------------------ */
 
 /* torch.tensor(3.).softmax(0) */
 Test(softmax, of_a_scalar)
 {
     Tape *t = lk_tape_new(NULL);
     for (int dim = -1; dim <= 0; dim++) {
-        Tensor *x = make_param(LK_F64, LK_SCALAR, 3), *y = lk_softmax(t, x, dim), *z = lk_log_softmax(t, x, dim);
+        Tensor *x = make_param(LK_F64, LK_SCALAR, 3), *y = lk_softmax(t, x, dim),
+               *z = lk_log_softmax(t, x, dim);
         check_shape(y, LK_SCALAR);
         check_values(y, 0, 1);
         check_values(z, 0, 0);
@@ -178,9 +193,11 @@ Test(softmax, refuses_bad_operands)
     PASSES_NULL(lk_log_softmax(t, NULL, 7));
     REFUSES(lk_softmax(t, x, 2), LK_ESHAPE, "lk_softmax: dimension 2 is outside -2 … 1");
     REFUSES(lk_softmax(t, scalar, 1), LK_ESHAPE, "lk_softmax: dimension 1 is outside -1 … 0");
-    REFUSES(lk_softmax(t, whole, 0), LK_EDTYPE, "lk_softmax: takes float32 or float64, not int64; lk_to converts");
+    REFUSES(lk_softmax(t, whole, 0), LK_EDTYPE,
+            "lk_softmax: takes float32 or float64, not int64; lk_to converts");
     REFUSES(lk_log_softmax(t, x, -3), LK_ESHAPE, "lk_log_softmax: dimension -3 is outside -2 … 1");
-    REFUSES(lk_log_softmax(t, scalar, -2), LK_ESHAPE, "lk_log_softmax: dimension -2 is outside -1 … 0");
+    REFUSES(lk_log_softmax(t, scalar, -2), LK_ESHAPE,
+            "lk_log_softmax: dimension -2 is outside -1 … 0");
     REFUSES(lk_log_softmax(t, whole, 0), LK_EDTYPE,
             "lk_log_softmax: takes float32 or float64, not int64; lk_to converts");
     PASSES_NULL(lk_mse_loss(t, NULL, x));
@@ -192,7 +209,8 @@ Test(softmax, refuses_bad_operands)
     REFUSES(lk_mse_loss(t, whole, whole), LK_EDTYPE,
             "lk_mse_loss: takes float32 or float64, not int64; lk_to converts");
     Tensor *empty = lk_ones(t, LK_F32, LK_SHAPE(0, 3));
-    REFUSES(lk_mse_loss(t, empty, empty), LK_ESHAPE, "lk_mse_loss: the mean over nothing: the shape is (0, 3)");
+    REFUSES(lk_mse_loss(t, empty, empty), LK_ESHAPE,
+            "lk_mse_loss: the mean over nothing: the shape is (0, 3)");
     lk_tape_free(t);
 }
 
@@ -214,16 +232,20 @@ Test(softmax, refuses_bad_labels)
             "lk_cross_entropy: Target 3 is out of bounds: row 1 of (2, 3) has 3 classes");
     REFUSES(lk_cross_entropy(t, x, labels_of(t, -1, 0)), LK_EVALUE,
             "lk_cross_entropy: Target -1 is out of bounds: row 0 of (2, 3) has 3 classes");
-    REFUSES(lk_cross_entropy_with(t, x, labels_of(t, 1, -100), 0, LK_SUM), LK_EVALUE, /* no longer the ignored one */
+    /* no longer the ignored one */
+    REFUSES(lk_cross_entropy_with(t, x, labels_of(t, 1, -100), 0, LK_SUM), LK_EVALUE,
             "lk_cross_entropy: Target -100 is out of bounds: row 1 of (2, 3) has 3 classes");
     REFUSES(lk_cross_entropy(t, x, labels_of(t, INT64_MAX, INT64_MIN)), LK_EVALUE,
-            "lk_cross_entropy: Target 9223372036854775807 is out of bounds: row 0 of (2, 3) has 3 classes");
+            "lk_cross_entropy: Target 9223372036854775807 is out of bounds: row 0 of (2, 3) has 3 "
+            "classes");
     REFUSES(lk_cross_entropy(t, lk_ones(t, LK_F32, LK_SHAPE(2, 0)), labels), LK_EVALUE,
             "lk_cross_entropy: Target 0 is out of bounds: row 0 of (2, 0) has 0 classes");
-    REFUSES(lk_cross_entropy(t, x, labels_of(t, -100, -100)), LK_ESHAPE,
-            "lk_cross_entropy: the mean over no row: none of the 2 labels counts, -100 is ignored");
-    REFUSES(lk_cross_entropy(t, none, lk_arange(t, 0, 0)), LK_ESHAPE,
-            "lk_cross_entropy: the mean over no row: none of the 0 labels counts, -100 is ignored");
+    REFUSES(
+        lk_cross_entropy(t, x, labels_of(t, -100, -100)), LK_ESHAPE,
+        "lk_cross_entropy: the mean over no row: none of the 2 labels counts, -100 is ignored");
+    REFUSES(
+        lk_cross_entropy(t, none, lk_arange(t, 0, 0)), LK_ESHAPE,
+        "lk_cross_entropy: the mean over no row: none of the 0 labels counts, -100 is ignored");
     REFUSES(lk_cross_entropy(t, x, lk_arange(t, 0, 3)), LK_ESHAPE,
             "lk_cross_entropy: logits (2, 3) and labels (3,): they must be (N, C) and (N)");
     REFUSES(lk_cross_entropy(t, x, lk_zeros(t, LK_I64, LK_SHAPE(2, 3))), LK_ESHAPE,

@@ -1,4 +1,5 @@
-/* test_optim.c - SGD, Adam, AdamW: PyTorch's numbers, what is frozen, what is refused, memory, threads. */
+/* test_optim.c - SGD, Adam, AdamW: PyTorch's numbers, what is frozen, what is refused, memory,
+ * threads. */
 #include <math.h>
 
 #include "optim/optimizer.h"
@@ -33,7 +34,7 @@ static Tensor *param_of(DType dtype, int64_t n, const double *values)
     return x;
 }
 
-/* ---- PyTorch's numbers ----------------------------------------------------------------------------------------- */
+/* ---- PyTorch's numbers ---------------------------------------------------------------------- */
 
 /* h (p - c) (1/2 + step % 3 / 2), in the dtype of p: the gradient of make_optim.py. */
 static void set_gradient(Tensor *p, const double *target, const double *curvature, int step)
@@ -55,10 +56,12 @@ static void check_run(const struct OptimRun *run, DType dtype, double tol)
 {
     static const int64_t first[] = { 0, 6, 9, OPTIM_ELEMENTS };
     Tensor *p[3];
-    for (int i = 0; i < 3; i++) p[i] = param_of(dtype, first[i + 1] - first[i], optim_start + first[i]);
+    for (int i = 0; i < 3; i++)
+        p[i] = param_of(dtype, first[i + 1] - first[i], optim_start + first[i]);
     Optimizer *opt = NULL;
     for (int k = 0; k < MAKERS; k++)
-        if (strcmp(makers[k].name, run->name) == 0) opt = makers[k].make(list_of(3, p), run->lr, NULL);
+        if (strcmp(makers[k].name, run->name) == 0)
+            opt = makers[k].make(list_of(3, p), run->lr, NULL);
     check(opt);
     if (run->momentum >= 0) opt->momentum = run->momentum;
     if (run->weight_decay >= 0) opt->weight_decay = run->weight_decay;
@@ -69,7 +72,8 @@ static void check_run(const struct OptimRun *run, DType dtype, double tol)
     for (int step = 1, row = 0; step <= OPTIM_STEPS; step++) {
         lk_optimizer_zero_grad(opt);
         set_gradient(p[0], optim_target, optim_curvature, step);
-        if (step >= 10) set_gradient(p[1], optim_target + first[1], optim_curvature + first[1], step);
+        if (step >= 10)
+            set_gradient(p[1], optim_target + first[1], optim_curvature + first[1], step);
         set_gradient(p[2], optim_target + first[2], optim_curvature + first[2], step);
         if (step == 60) lk_set_requires_grad(p[2], false); /* its gradient stays */
         check(lk_step(opt, NULL));
@@ -79,8 +83,8 @@ static void check_run(const struct OptimRun *run, DType dtype, double tol)
             for (int64_t j = 0; j < first[i + 1] - first[i]; j++) {
                 double got = lk_at(p[i], &j), want = expected[first[i] + j];
                 check(fabs(got - want) <= tol * fmax(fabs(want), 1e-3),
-                      "%s lr %g, step %d, parameter %d[%d]: %.17g, not %.17g", run->name, run->lr, step, i, (int)j, got,
-                      want);
+                      "%s lr %g, step %d, parameter %d[%d]: %.17g, not %.17g", run->name, run->lr,
+                      step, i, (int)j, got, want);
             }
         row++;
     }
@@ -90,14 +94,16 @@ static void check_run(const struct OptimRun *run, DType dtype, double tol)
 
 Test(optim, float64_steps_are_pytorchs)
 {
-    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++) check_run(&optim_runs[i], LK_F64, 1e-12);
+    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++)
+        check_run(&optim_runs[i], LK_F64, 1e-12);
 }
 
-/* PyTorch's vector kernels round a multiply-add once, the library twice: a last bit (6e-8) a step, which the pull of
- * the target does not let grow. */
+/* PyTorch's vector kernels round a multiply-add once, the library twice: a last bit (6e-8) a step,
+ * which the pull of the target does not let grow. */
 Test(optim, float32_steps_are_pytorchs_but_for_rounding)
 {
-    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++) check_run(&optim_runs[i], LK_F32, 1e-6);
+    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++)
+        check_run(&optim_runs[i], LK_F32, 1e-6);
 }
 
 Test(optim, a_net_learns)
@@ -106,7 +112,8 @@ Test(optim, a_net_learns)
         Rng rng;
         lk_manual_seed(&rng, 0);
         Module *net = net_new(4, 16, 16, 2, &rng, NULL);
-        Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(32, 4), NULL), *y = lk_tensor_new(LK_F32, LK_SHAPE(32, 2), NULL);
+        Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(32, 4), NULL),
+               *y = lk_tensor_new(LK_F32, LK_SHAPE(32, 2), NULL);
         lk_normal_(x, 0.0, 1.0, &rng);
         lk_normal_(y, 0.0, 1.0, &rng);
         Optimizer *opt = makers[k].make(lk_parameters(net, NULL), k == 0 ? 0.1 : 0.01, NULL);
@@ -131,13 +138,14 @@ Test(optim, a_net_learns)
     }
 }
 
-/* ---- what is left alone ---------------------------------------------------------------------------------------- */
+/* ---- what is left alone --------------------------------------------------------------------- */
 
 Test(optim, a_frozen_parameter_with_an_old_gradient_is_not_touched)
 {
     static const double values[] = { 1.5, -2.5, 0.25 };
     for (int k = 0; k < MAKERS; k++) {
-        Tensor *p[] = { param_of(LK_F32, 3, values), param_of(LK_F32, 3, values), param_of(LK_F32, 3, values) };
+        Tensor *p[] = { param_of(LK_F32, 3, values), param_of(LK_F32, 3, values),
+                        param_of(LK_F32, 3, values) };
         Tensor *before = lk_clone(p[0], NULL);
         Optimizer *opt = makers[k].make(list_of(3, p), 0.1, NULL);
         opt->weight_decay = 0.5;
@@ -179,7 +187,7 @@ Test(optim, zero_grad_forgets_gradients_and_keeps_their_memory)
     check(check_alloc_live() == 0);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 static void check_refused(TensorList params, double lr, const char *message)
 {
@@ -194,13 +202,16 @@ Test(optim, lists_that_cannot_be_trained_are_refused_and_freed)
     Tensor *p = param_of(LK_F32, 2, (const double[]){ 1.0, 2.0 });
     Tensor *frozen = param_of(LK_F32, 1, (const double[]){ 1.0 });
     lk_set_requires_grad(frozen, false);
-    check_refused((TensorList){ 0 }, 0.1, "Adam: none of 0 parameters has requires_grad; nothing to train");
+    check_refused((TensorList){ 0 }, 0.1,
+                  "Adam: none of 0 parameters has requires_grad; nothing to train");
     check_refused(list_of(1, &frozen), 0.1, "Adam: none of 1 parameters has requires_grad");
-    check_refused(list_of(2, (Tensor *[]){ p, p }), 0.1, "Adam: parameters 0 and 1 are the same tensor");
+    check_refused(list_of(2, (Tensor *[]){ p, p }), 0.1,
+                  "Adam: parameters 0 and 1 are the same tensor");
     check_refused(list_of(2, (Tensor *[]){ p, NULL }), 0.1, "Adam: parameter 1 is NULL");
 
     Tensor *labels = make_tensor(LK_I64, LK_SHAPE(2), 1, 2);
-    check_refused(list_of(2, (Tensor *[]){ p, labels }), 0.1, "parameter 1 is int64; it must be contiguous");
+    check_refused(list_of(2, (Tensor *[]){ p, labels }), 0.1,
+                  "parameter 1 is int64; it must be contiguous");
     Tensor *strided = lk_param_new(LK_F32, LK_SHAPE(2, 3), NULL);
     strided->stride[0] = 1;
     strided->stride[1] = 2;
@@ -260,12 +271,13 @@ Test(optim, a_parameter_converted_after_its_first_step_is_refused)
     set_grad(p, p);
     Error err = { 0 };
     check(!lk_step(opt, &err));
-    check_error(&err, LK_ESTATE, "parameter 0 was float64 at its first step and is float32 now; make a new Adam");
+    check_error(&err, LK_ESTATE,
+                "parameter 0 was float64 at its first step and is float32 now; make a new Adam");
     lk_optimizer_free(opt);
     lk_free(p);
 }
 
-/* ---- memory and threads ---------------------------------------------------------------------------------------- */
+/* ---- memory and threads --------------------------------------------------------------------- */
 
 Test(optim, steps_after_the_first_allocate_nothing)
 {
@@ -308,7 +320,8 @@ Test(optim, without_memory_nothing_changes_and_nothing_leaks)
     static const double values[] = { 1.0, 2.0 };
     for (int k = 0; k < MAKERS; k++) {
         check_alloc_begin();
-        Tensor *p[] = { param_of(LK_F32, 2, values), param_of(LK_F32, 2, values) }, *start = lk_clone(p[0], NULL);
+        Tensor *p[] = { param_of(LK_F32, 2, values), param_of(LK_F32, 2, values) },
+               *start = lk_clone(p[0], NULL);
         set_grad(p[0], p[0]);
         set_grad(p[1], p[1]);
         int64_t live = check_alloc_live();
@@ -326,7 +339,8 @@ Test(optim, without_memory_nothing_changes_and_nothing_leaks)
                 check_equal(p[0], start);
                 check_equal(p[1], start);
                 check_fail_after(-1);
-                check(!opt || lk_step(opt, NULL)); /* with memory again, the step that failed is made */
+                /* with memory again, the step that failed is made */
+                check(!opt || lk_step(opt, NULL));
                 check(lk_copy_(p[0], start, NULL));
                 check(lk_copy_(p[1], start, NULL));
             }
@@ -347,12 +361,15 @@ Test(optim, neither_threads_nor_pieces_change_a_bit)
     for (int k = 0; k < MAKERS; k++) {
         Rng rng;
         lk_manual_seed(&rng, 0);
-        Tensor *p = lk_param_new(LK_F32, LK_SHAPE(N), NULL), *g = lk_tensor_new(LK_F32, LK_SHAPE(N), NULL);
+        Tensor *p = lk_param_new(LK_F32, LK_SHAPE(N), NULL),
+               *g = lk_tensor_new(LK_F32, LK_SHAPE(N), NULL);
         lk_normal_(p, 0.0, 1.0, &rng);
         lk_normal_(g, 0.0, 1.0, &rng);
         Tensor *q = lk_clone(p, NULL);
-        Tensor *tail = lk_tensor_from_new(LK_F32, LK_SHAPE(TAIL), (float *)p->data + N - TAIL, NULL);
-        Tensor *tail_g = lk_tensor_from_new(LK_F32, LK_SHAPE(TAIL), (float *)g->data + N - TAIL, NULL);
+        Tensor *tail =
+            lk_tensor_from_new(LK_F32, LK_SHAPE(TAIL), (float *)p->data + N - TAIL, NULL);
+        Tensor *tail_g =
+            lk_tensor_from_new(LK_F32, LK_SHAPE(TAIL), (float *)g->data + N - TAIL, NULL);
         lk_set_requires_grad(q, true);
         lk_set_requires_grad(tail, true);
         set_grad(p, g);
@@ -368,7 +385,8 @@ Test(optim, neither_threads_nor_pieces_change_a_bit)
             check(lk_step(four, NULL));
         }
         check_equal(p, q);
-        check_bits(tail, (float *)p->data + N - TAIL, TAIL); /* as if it were a parameter of its own */
+        /* as if it were a parameter of its own */
+        check_bits(tail, (float *)p->data + N - TAIL, TAIL);
         lk_optimizer_free(one);
         lk_optimizer_free(four);
         lk_free(p);
@@ -379,7 +397,7 @@ Test(optim, neither_threads_nor_pieces_change_a_bit)
     }
 }
 
-/* ---- one's own ------------------------------------------------------------------------------------------------- */
+/* ---- one's own ------------------------------------------------------------------------------ */
 
 /* p -= lr sign(g) */
 static void sign_update(const Optimizer *opt, int64_t step, const OptimizerPiece *x)
@@ -410,7 +428,8 @@ Test(optim, denormal_moments_become_zero_and_the_program_keeps_its_denormals)
     check(lk_step(opt, NULL));
     for (int i = 0; i < N; i++)
         for (int k = 0; k < 2; k++)
-            check(((float *)opt->state[0].moment[k]->data)[i] == 0, "moment %d of element %d", k, i);
+            check(((float *)opt->state[0].moment[k]->data)[i] == 0, "moment %d of element %d", k,
+                  i);
     int lost = 0;
 #pragma omp parallel for reduction(+ : lost)
     for (int i = 0; i < 64; i++) {

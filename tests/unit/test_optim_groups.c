@@ -1,5 +1,5 @@
-/* test_optim_groups.c - parameter groups: PyTorch's numbers, what is refused, memory; and state that is taken out and
- * put into another optimizer. */
+/* test_optim_groups.c - parameter groups: PyTorch's numbers, what is refused, memory; and state
+ * that is taken out and put into another optimizer. */
 #include <math.h>
 
 #include "optim/clip.h"
@@ -22,7 +22,7 @@ static TensorList list_of(int count, Tensor *const *tensors)
     return list;
 }
 
-/* ---- PyTorch's numbers ----------------------------------------------------------------------------------------- */
+/* ---- PyTorch's numbers ---------------------------------------------------------------------- */
 
 /* As in test_optim.c, with parameters 0 and 2 in one group and 1 in another. */
 Test(optim_groups, steps_are_pytorchs)
@@ -31,7 +31,8 @@ Test(optim_groups, steps_are_pytorchs)
     for (int k = 0; k < MAKERS; k++) {
         Tensor *p[3];
         for (int i = 0; i < 3; i++) {
-            p[i] = lk_tensor_from_new(LK_F64, LK_SHAPE(first[i + 1] - first[i]), optim_start + first[i], NULL);
+            p[i] = lk_tensor_from_new(LK_F64, LK_SHAPE(first[i + 1] - first[i]),
+                                      optim_start + first[i], NULL);
             lk_set_requires_grad(p[i], true);
         }
         Optimizer *opt = makers[k](list_of(2, (Tensor *[]){ p[0], p[2] }), 0.02, NULL);
@@ -50,13 +51,15 @@ Test(optim_groups, steps_are_pytorchs)
                 set_grad(p[i], p[i]);
                 double *g = p[i]->grad->data;
                 for (int64_t j = 0; j < lk_numel(p[i]); j++)
-                    g[j] = optim_curvature[first[i] + j] * (g[j] - optim_target[first[i] + j]) * (0.5 + step % 3 / 2.0);
+                    g[j] = optim_curvature[first[i] + j] * (g[j] - optim_target[first[i] + j]) *
+                           (0.5 + step % 3 / 2.0);
             }
             if (step == 60) lk_set_requires_grad(p[2], false);
             check(lk_step(opt, NULL));
             if (step != optim_at[row]) continue;
             for (int i = 0; i < 3; i++)
-                check_close(p[i], optim_groups[k].f64[row] + first[i], first[i + 1] - first[i], 1e-12);
+                check_close(p[i], optim_groups[k].f64[row] + first[i], first[i + 1] - first[i],
+                            1e-12);
             row++;
         }
         lk_optimizer_free(opt);
@@ -72,7 +75,8 @@ Test(optim_groups, accumulated_gradients_are_those_of_the_whole_batch)
     Module *net = net_new(3, 5, 4, 2, &rng, NULL);
     check(lk_module_to(net, LK_F64, NULL));
     TensorList params = lk_parameters(net, NULL);
-    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(12, 3), NULL), *y = lk_tensor_new(LK_F64, LK_SHAPE(12, 2), NULL);
+    Tensor *x = lk_tensor_new(LK_F64, LK_SHAPE(12, 3), NULL),
+           *y = lk_tensor_new(LK_F64, LK_SHAPE(12, 2), NULL);
     lk_normal_(x, 0, 1, &rng), lk_normal_(y, 0, 1, &rng);
     Tape *t = lk_tape_new(NULL);
     check(lk_backward(t, lk_mse_loss(t, lk_forward(t, net, x), y)));
@@ -80,7 +84,8 @@ Test(optim_groups, accumulated_gradients_are_those_of_the_whole_batch)
     Tensor *expected = lk_clone(params.items[0]->grad, NULL);
     lk_module_zero_grad(net);
     for (int64_t i = 0; i < 3; i++) {
-        Tensor *part_x = lk_slice(t, x, 0, 4 * i, 4 * i + 4, 1), *part_y = lk_slice(t, y, 0, 4 * i, 4 * i + 4, 1);
+        Tensor *part_x = lk_slice(t, x, 0, 4 * i, 4 * i + 4, 1),
+               *part_y = lk_slice(t, y, 0, 4 * i, 4 * i + 4, 1);
         Tensor *loss = lk_mse_loss(t, lk_forward(t, net, part_x), part_y);
         check(lk_backward(t, lk_scale(t, loss, 1.0 / 3)));
         lk_tape_reset(t);
@@ -93,7 +98,7 @@ Test(optim_groups, accumulated_gradients_are_those_of_the_whole_batch)
     lk_free(net);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 Test(optim_groups, what_cannot_be_a_group_is_refused_and_freed)
 {
@@ -174,7 +179,7 @@ Test(optim_groups, without_memory_the_optimizer_stays_as_it_is)
     check(check_alloc_live() == 0);
 }
 
-/* ---- taken out and put back ------------------------------------------------------------------------------------ */
+/* ---- taken out and put back ----------------------------------------------------------------- */
 
 static void train(Optimizer *opt, int from, int to)
 {
@@ -183,7 +188,8 @@ static void train(Optimizer *opt, int from, int to)
             if (it.index == 1 && step < 3) continue; /* this one starts later */
             set_grad(it.param, it.param);
             float *g = it.param->grad->data;
-            for (int64_t i = 0; i < lk_numel(it.param); i++) g[i] *= 0.3f + 0.1f * (float)(step % 4);
+            for (int64_t i = 0; i < lk_numel(it.param); i++)
+                g[i] *= 0.3f + 0.1f * (float)(step % 4);
         }
         check(lk_step(opt, NULL));
         lk_optimizer_zero_grad(opt);

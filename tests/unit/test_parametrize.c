@@ -23,14 +23,16 @@
 #include "nn/state.h"
 #include "tests/fixtures/parametrize.h"
 
-/* ---- the modules of make_parametrize.py -------------------------------------------------------------------------- */
+/* ---- the modules of make_parametrize.py ----------------------------------------------------- */
 
 static Tensor *shift_forward(Tape *t, Module *self, Tensor *x)
 {
     (void)self;
     return lk_add_scalar(t, x, 1);
 }
-static const ModuleType shift_type = { .name = "Shift", .size = sizeof(Module), .forward = shift_forward };
+static const ModuleType shift_type = { .name = "Shift",
+                                       .size = sizeof(Module),
+                                       .forward = shift_forward };
 
 /* Gives one row less than it gets. */
 static Tensor *cut_forward(Tape *t, Module *self, Tensor *x)
@@ -38,7 +40,9 @@ static Tensor *cut_forward(Tape *t, Module *self, Tensor *x)
     (void)self;
     return lk_slice(t, x, 0, 1, INT64_MAX, 1);
 }
-static const ModuleType cut_type = { .name = "Cut", .size = sizeof(Module), .forward = cut_forward };
+static const ModuleType cut_type = { .name = "Cut",
+                                     .size = sizeof(Module),
+                                     .forward = cut_forward };
 
 static void fill(Tensor *x, const double *values)
 {
@@ -69,10 +73,7 @@ static Module *lora_of(int64_t outputs)
     return m;
 }
 
-static Module *shift(void)
-{
-    return lk_module_new(&shift_type, NULL);
-}
+static Module *shift(void) { return lk_module_new(&shift_type, NULL); }
 
 static Module *lora_linear(void)
 {
@@ -90,7 +91,8 @@ static void check_names(Module *m, const char *expected)
 {
     char names[1024] = "";
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? "\n" : "", it.name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? "\n" : "",
+                 it.name);
     check(strcmp(names, expected) == 0, "expected\n%s\ngot\n%s", expected, names);
 }
 
@@ -115,7 +117,7 @@ static void check_value(Module *m, const double *expected, int64_t n)
     lk_tape_free(t);
 }
 
-/* ---- registering ------------------------------------------------------------------------------------------------- */
+/* ---- registering ---------------------------------------------------------------------------- */
 
 Test(parametrize, first_registration_runs_right_inverse)
 {
@@ -128,7 +130,8 @@ Test(parametrize, first_registration_runs_right_inverse)
     check(state && state->count == 4);
     char names[256] = "";
     for (int i = 0; i < state->count; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? "\n" : "", state->entries[i].name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? "\n" : "",
+                 state->entries[i].name);
     check(strcmp(names, first_state) == 0, "%s", names);
     lk_state_dict_free(state);
 
@@ -136,7 +139,8 @@ Test(parametrize, first_registration_runs_right_inverse)
     check_close(lk_original(m, "weight"), second_original, 12, 0);
     check_value(m, second_value, 12);
     check_print(m, second_print);
-    check(lk_is_parametrized(m, "weight") && lk_is_parametrized(m, NULL) && !lk_is_parametrized(m, "bias"));
+    check(lk_is_parametrized(m, "weight") && lk_is_parametrized(m, NULL) &&
+          !lk_is_parametrized(m, "bias"));
     lk_free(m);
 }
 
@@ -210,7 +214,7 @@ Test(parametrize, refusals_leave_the_module_as_it_was)
     lk_free(m);
 }
 
-/* ---- assigning --------------------------------------------------------------------------------------------------- */
+/* ---- assigning ------------------------------------------------------------------------------ */
 
 Test(parametrize, assignment_runs_the_chain_backwards)
 {
@@ -236,17 +240,19 @@ Test(parametrize, assignment_runs_the_chain_backwards)
     lk_free(m);
 }
 
-/* ---- gradients --------------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------ */
 
 static Tensor *input(Tape *t)
 {
-    return lk_tensor(t, LK_F32, LK_SHAPE(2, 4), (float[]){ 0, 0.125f, 0.25f, 0.375f, 0.5f, 0.625f, 0.75f, 0.875f });
+    return lk_tensor(t, LK_F32, LK_SHAPE(2, 4),
+                     (float[]){ 0, 0.125f, 0.25f, 0.375f, 0.5f, 0.625f, 0.75f, 0.875f });
 }
 
 Test(parametrize, gradients_flow_through_the_chain)
 {
     Module *m = lora_linear();
-    LoRAParametrization *p = lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
+    LoRAParametrization *p =
+        lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
     Tape *t = lk_tape_new(NULL);
     check(lk_backward(t, lk_sum(t, lk_forward(t, m, input(t)), LK_ALL, false)));
     check_close(lk_grad(lk_original(m, "weight")), grad_original, 12, 0);
@@ -270,8 +276,9 @@ static Tensor *forgetful_forward(Tape *t, Module *self, Tensor *x)
 Test(parametrize, a_forward_that_does_not_read_with_lk_param_is_told)
 {
     static const Field fields[] = { LK_PARAM(Linear, weight), LK_END };
-    static const ModuleType type = { .name = "Forgetful", .size = sizeof(Linear), .forward = forgetful_forward,
-                                     .fields = fields };
+    static const ModuleType type = {
+        .name = "Forgetful", .size = sizeof(Linear), .forward = forgetful_forward, .fields = fields
+    };
     Linear *l = lk_module_new(&type, NULL);
     l->weight = lk_param_new(LK_F32, LK_SHAPE(4, 4), NULL);
     check(lk_register_parametrization(&l->base, "weight", shift(), NULL));
@@ -279,12 +286,13 @@ Test(parametrize, a_forward_that_does_not_read_with_lk_param_is_told)
     lk_tape_on_error(t, NULL, NULL);
     check(!lk_forward(t, &l->base, input(t)));
     check_error(lk_tape_error(t), LK_EVALUE, "lk_matmul: operand 2 is NULL: ");
-    check_error(lk_tape_error(t), LK_EVALUE, "a parametrized parameter that was not read with lk_param");
+    check_error(lk_tape_error(t), LK_EVALUE,
+                "a parametrized parameter that was not read with lk_param");
     lk_tape_free(t);
     lk_free(&l->base);
 }
 
-/* ---- removing ---------------------------------------------------------------------------------------------------- */
+/* ---- removing ------------------------------------------------------------------------------- */
 
 Test(parametrize, removal_leaves_the_value_or_restores_the_original)
 {
@@ -296,7 +304,8 @@ Test(parametrize, removal_leaves_the_value_or_restores_the_original)
     check(lk_as_linear(m)->weight == weight && !m->parametrizations);
     check_close(weight, left_value, 12, 0);
     check(weight->requires_grad == left_requires_grad);
-    check_names(m, "weight\nbias"); /* better than PyTorch, which now has them the other way round */
+    /* better than PyTorch, which now has them the other way round */
+    check_names(m, "weight\nbias");
     lk_free(m);
 
     m = linear_of(3, 4);
@@ -307,7 +316,7 @@ Test(parametrize, removal_leaves_the_value_or_restores_the_original)
     lk_free(m);
 }
 
-/* ---- cached ------------------------------------------------------------------------------------------------------ */
+/* ---- cached --------------------------------------------------------------------------------- */
 
 Test(parametrize, cached_is_one_object_and_never_stale)
 {
@@ -322,7 +331,8 @@ Test(parametrize, cached_is_one_object_and_never_stale)
     lk_fill_(lk_original(m, "weight"), 0);
     Tensor *b = lk_read(t, m, "weight");
     check(b != a && lk_at(b, LK_INDEX(0, 0)) == 1);
-    lk_tape_set_grad(t, false); /* a value without graph must not be read when the graph is wanted */
+    /* a value without graph must not be read when the graph is wanted */
+    lk_tape_set_grad(t, false);
     check(!lk_grad_fn(lk_read(t, m, "weight")));
     lk_tape_set_grad(t, true);
     check(lk_grad_fn(lk_read(t, m, "weight")));
@@ -342,31 +352,35 @@ Test(parametrize, cached_is_one_object_and_never_stale)
 Test(parametrize, without_recording_the_value_is_kept_until_something_changes)
 {
     Module *m = lora_linear();
-    LoRAParametrization *p = lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
+    LoRAParametrization *p =
+        lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
     Tape *t = lk_tape_new(NULL);
     lk_tape_set_grad(t, false);
     Tensor *a = lk_read(t, m, "weight");
     uint32_t version = a->storage->version;
-    check(lk_read(t, m, "weight") == a && a->storage->version == version, "nothing was computed again");
+    check(lk_read(t, m, "weight") == a && a->storage->version == version,
+          "nothing was computed again");
     p->scale = 0;
     check_close(lk_read(t, m, "weight"), first_original, 12, 0);
     p->scale = 0.5;
     lk_fill_(p->lora_B, 0);
     check_close(lk_read(t, m, "weight"), first_original, 12, 0);
     p->enabled = false;
-    check(lk_read(t, m, "weight") == lk_original(m, "weight"), "an adapter that is off costs nothing");
+    check(lk_read(t, m, "weight") == lk_original(m, "weight"),
+          "an adapter that is off costs nothing");
     lk_tape_free(t);
     lk_free(m);
 }
 
-/* ---- reaching through -------------------------------------------------------------------------------------------- */
+/* ---- reaching through ----------------------------------------------------------------------- */
 
 Test(parametrize, deep_copy_shares_nothing)
 {
     Module *net = net_of(), *copy = lk_deepcopy(net, NULL);
     check_print(copy, copy_print);
     check_names(copy, net_names);
-    for (ParamIter a = lk_params(net), b = lk_params(copy); lk_params_next(&a) && lk_params_next(&b);) {
+    for (ParamIter a = lk_params(net), b = lk_params(copy);
+         lk_params_next(&a) && lk_params_next(&b);) {
         check(a.tensor != b.tensor && a.tensor->storage != b.tensor->storage, "%s", a.name);
         check_equal(a.tensor, b.tensor);
     }
@@ -386,7 +400,8 @@ Test(parametrize, modes_and_freezing_reach_through)
     lk_train(net, true);
     check(p->training);
     check(lk_freeze_linears(net) == 2);
-    check(!lk_as_lora_parametrization(p)->lora_A->requires_grad, "a parametrized Linear is a Linear, as in PyTorch");
+    check(!lk_as_lora_parametrization(p)->lora_A->requires_grad,
+          "a parametrized Linear is a Linear, as in PyTorch");
     lk_free(net);
 }
 
@@ -403,13 +418,14 @@ Test(parametrize, a_parametrization_can_be_parametrized)
     lk_free(m);
 }
 
-/* ---- merging ----------------------------------------------------------------------------------------------------- */
+/* ---- merging -------------------------------------------------------------------------------- */
 
 Test(parametrize, merging_and_back)
 {
     Module *m = lora_linear();
     Tensor *before = lk_clone(lk_original(m, "weight"), NULL);
-    LoRAParametrization *p = lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
+    LoRAParametrization *p =
+        lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
     Error err = { 0 };
     check(lk_merge(m, &err));
     check_value(m, first_value, 12);
@@ -425,7 +441,7 @@ Test(parametrize, merging_and_back)
     lk_free(m);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 Test(parametrize, every_allocation_may_fail)
 {
@@ -436,15 +452,17 @@ Test(parametrize, every_allocation_may_fail)
         Error err = { 0 };
         check_fail_after(n);
         copy = lk_deepcopy(m, &err);
-        bool ok = copy && lk_register_parametrization(copy, "weight", lk_symmetric_new(&err), &err);
+        bool ok =
+            copy && lk_register_parametrization(copy, "weight", lk_symmetric_new(&err), &err);
         (void)ok; /* a 3 x 4 weight is no square: refused, and nothing may leak */
-        ok = copy && lk_register_parametrization(copy, "weight", lk_module_new(&shift_type, &err), &err);
+        ok = copy &&
+             lk_register_parametrization(copy, "weight", lk_module_new(&shift_type, &err), &err);
         ok = ok && lk_merge(copy, &err);
         failed = check_alloc_failed();
         check(failed || ok);
         lk_free(copy);
-        check(check_alloc_live() == 0, "%lld blocks are left after failure %lld", (long long)check_alloc_live(),
-              (long long)n);
+        check(check_alloc_live() == 0, "%lld blocks are left after failure %lld",
+              (long long)check_alloc_live(), (long long)n);
     }
     check_fail_after(-1);
     lk_free(m);

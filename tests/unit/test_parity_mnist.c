@@ -1,8 +1,10 @@
-/* test_parity_mnist.c - the same seed gives PyTorch's losses: 50 of the MLP, 50 of LoRA alone, for five seeds.
+/* test_parity_mnist.c - the same seed gives PyTorch's losses: 50 of the MLP, 50 of LoRA alone, for
+ * five seeds.
  *
- * On numbers drawn from the stream itself always, in float32 and float64; on MNIST, with the notebook's whole order of
- * draws, where the real files lie beside the source tree or in $LORIKEET_DATA. The expected losses, what exactly was
- * run and how far PyTorch agrees with itself: tests/fixtures/make_mnist_lora.py. */
+ * On numbers drawn from the stream itself always, in float32 and float64; on MNIST, with the
+ * notebook's whole order of draws, where the real files lie beside the source tree or in
+ * $LORIKEET_DATA. The expected losses, what exactly was run and how far PyTorch agrees with
+ * itself: tests/fixtures/make_mnist_lora.py. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -37,7 +39,8 @@ static void next_batch(Parity *p, Tensor **x, Tensor **y)
 }
 
 /* Adam 1e-3 over what is trainable; each loss is compared with the expected one. */
-static void check_training(Parity *p, Module *net, const char *what, int seed, const double *expected, double tolerance)
+static void check_training(Parity *p, Module *net, const char *what, int seed,
+                           const double *expected, double tolerance)
 {
     Error err = { 0 };
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(net, &err), 1e-3, &err);
@@ -48,10 +51,12 @@ static void check_training(Parity *p, Module *net, const char *what, int seed, c
         next_batch(p, &x, &y);
         Tensor *loss = lk_cross_entropy(p->t, lk_forward(p->t, net, x), y);
         lk_optimizer_zero_grad(opt);
-        check(lk_backward(p->t, loss) && lk_step(opt, &err), "%s%s", lk_tape_error(p->t)->message, err.message);
+        check(lk_backward(p->t, loss) && lk_step(opt, &err), "%s%s", lk_tape_error(p->t)->message,
+              err.message);
         double got = lk_item(loss);
-        check(fabs(got - expected[i]) <= tolerance, "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g",
-              what, seed, i, got, expected[i], got - expected[i]);
+        check(fabs(got - expected[i]) <= tolerance,
+              "%s, seed %d, batch %d: loss %.17g, PyTorch %.17g, difference %.2g", what, seed, i,
+              got, expected[i], got - expected[i]);
         lk_tape_reset(p->t);
     }
     lk_optimizer_free(opt);
@@ -65,7 +70,8 @@ static void draw_pass(DataLoader *loader)
     check(lk_loader_next(loader, &b));
 }
 
-static void check_parity(Parity *p, const double base[SEEDS][STEPS], const double lora[SEEDS][STEPS], double tolerance)
+static void check_parity(Parity *p, const double base[SEEDS][STEPS],
+                         const double lora[SEEDS][STEPS], double tolerance)
 {
     Error err = { 0 };
     p->t = lk_tape_new(&err);
@@ -83,7 +89,8 @@ static void check_parity(Parity *p, const double base[SEEDS][STEPS], const doubl
         check(p->lora && net_add_lora(p->lora, 4, 8.0, &p->rng, &err), "%s", err.message);
         if (p->test) draw_pass(p->test); /* accuracy of the copy */
         lk_freeze_linears(p->lora);
-        for (int i = 0; p->dtype == LK_F64 && i < 5; i += 2) { /* A anew in float64: see the fixture's script */
+        /* A anew in float64: see the fixture's script */
+        for (int i = 0; p->dtype == LK_F64 && i < 5; i += 2) {
             char name[32];
             snprintf(name, sizeof name, "layers.%d.lora.A", i);
             check(lk_normal_(lk_param_at(p->lora, name, &err), 0.0, 0.5, &p->rng));

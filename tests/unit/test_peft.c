@@ -1,5 +1,5 @@
-/* test_peft.c - adapters in PEFT's form: a reference there and back, all forms, which modules are meant, what is
- * refused. The files, and memory: test_peft_files.c. */
+/* test_peft.c - adapters in PEFT's form: a reference there and back, all forms, which modules are
+ * meant, what is refused. The files, and memory: test_peft_files.c. */
 #include "tests/unit/peft_nets.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -14,7 +14,7 @@ static void check_same_file(const char *a, const char *b)
     free(y);
 }
 
-/* ---- the reference --------------------------------------------------------------------------------------------- */
+/* ---- the reference -------------------------------------------------------------------------- */
 
 Test(peft, of_the_reference_there_and_back)
 {
@@ -24,15 +24,18 @@ Test(peft, of_the_reference_there_and_back)
         int64_t before = lk_count_parameters(net);
         LoadReport report = { 0 };
         Error err = { 0 };
-        check(lk_load_peft(net, check_fixture("peft"), (PeftForm)form, NULL, &report, &err), "%s", err.message);
-        check(report.loaded == 2 && report.missing.count + report.unexpected.count + report.mismatched.count == 0);
+        check(lk_load_peft(net, check_fixture("peft"), (PeftForm)form, NULL, &report, &err), "%s",
+              err.message);
+        check(report.loaded == 2 &&
+              report.missing.count + report.unexpected.count + report.mismatched.count == 0);
         check(lk_count_parameters(net) == before + 2 * (6 + 5) + 2 * (5 + 4));
         check_output(net, peft_output, 3);
 
         char folder[PATH_MAX];
         strcpy(folder, check_scratch("saved"));
         check_save(net, folder, &reference_options); /* a new folder, then an old one */
-        check_same_file(check_scratch("saved/adapter_config.json"), check_fixture("peft/adapter_config.json"));
+        check_same_file(check_scratch("saved/adapter_config.json"),
+                        check_fixture("peft/adapter_config.json"));
         check_same_file(check_scratch("saved/adapter_model.safetensors"),
                         check_fixture("peft/adapter_model.safetensors"));
         lk_free(net);
@@ -46,9 +49,11 @@ Test(peft, where_adapters_are_already)
         Module *net = adapted_net((PeftForm)form, 2, 5), *layers = ((Net *)net)->layers;
         int64_t before = lk_count_parameters(net);
         const Module *wrapper = lk_sequential_at(layers, 0, NULL);
-        check_load(net, check_fixture("peft"), LK_PEFT_WRAPPER); /* the form is for those that have none */
+        /* the form is for those that have none */
+        check_load(net, check_fixture("peft"), LK_PEFT_WRAPPER);
         check(lk_count_parameters(net) == before && lk_sequential_at(layers, 0, NULL) == wrapper);
-        check_output(net, peft_output, 3); /* the adapter on the head, which was saved whole, adds nothing */
+        /* the adapter on the head, which was saved whole, adds nothing */
+        check_output(net, peft_output, 3);
         lk_free(net);
     }
 }
@@ -59,29 +64,34 @@ Test(peft, one_of_several)
     Rng rng;
     lk_manual_seed(&rng, 1);
     Module *net = seeded_net(0);
-    check(lk_add_lora(net, &(LoRAConfig){ .adapter = "other", .rank = 3, .alpha = 1 }, &rng, NULL) == 3);
+    check(lk_add_lora(net, &(LoRAConfig){ .adapter = "other", .rank = 3, .alpha = 1 }, &rng,
+                      NULL) == 3);
     Error err = { 0 };
     check(!lk_load_peft(net, check_fixture("peft"), LK_PEFT_PARAMETRIZATION, "mine", NULL, &err));
     check_error(&err, LK_ESHAPE, "1 mismatched (layers.4.weight is parametrized)");
     check(lk_remove_parametrizations(lk_module_at(net, "layers.4", NULL), "weight", false, NULL));
     err = (Error){ 0 };
-    check(lk_load_peft(net, check_fixture("peft"), LK_PEFT_PARAMETRIZATION, "mine", NULL, &err), "%s", err.message);
+    check(lk_load_peft(net, check_fixture("peft"), LK_PEFT_PARAMETRIZATION, "mine", NULL, &err),
+          "%s", err.message);
     check(lk_enable_lora(net, "mine", true, NULL) == 2 &&
           lk_enable_lora(net, "other", true, NULL) == 2);
     check_output(net, peft_output, 3); /* B of the other one is 0 */
     PeftOptions options = reference_options;
     options.adapter = "mine";
     check_save(net, check_scratch("saved"), &options);
-    check_same_file(check_scratch("saved/adapter_model.safetensors"), check_fixture("peft/adapter_model.safetensors"));
+    check_same_file(check_scratch("saved/adapter_model.safetensors"),
+                    check_fixture("peft/adapter_model.safetensors"));
     options.adapter = "nobody's";
     check(!lk_save_peft(net, check_scratch("saved"), &options, &err));
-    check_error(&err, LK_EVALUE, "lk_save_peft: Net: has no adapter outside of the modules to save");
+    check_error(&err, LK_EVALUE,
+                "lk_save_peft: Net: has no adapter outside of the modules to save");
     lk_free(net);
 }
 
-/* ---- both forms ------------------------------------------------------------------------------------------------ */
+/* ---- both forms ----------------------------------------------------------------------------- */
 
-/* What one form wrote the other computes, with and without a head that is saved whole, in float64 too. */
+/* What one form wrote the other computes, with and without a head that is saved whole, in float64
+ * too. */
 Test(peft, from_each_form_to_each)
 {
     for (int from = 0; from < 3; from++)
@@ -133,7 +143,8 @@ Test(peft, patterns)
     static const double alphas[] = { 4, 4, 0.5 };
     static const char *const names[] = { "layers.0", "layers.2", "layers.4" };
     for (int i = 0; i < 3; i++)
-        check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], 1, &names[i] }, &rng, NULL) == 1);
+        check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], 1, &names[i] }, &rng,
+                          NULL) == 1);
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora")) lk_normal_(it.tensor, 0, 1, &rng);
     check_save(net, check_scratch("saved"), NULL);
@@ -156,7 +167,7 @@ Test(peft, patterns)
     lk_free(third);
 }
 
-/* ---- which modules --------------------------------------------------------------------------------------------- */
+/* ---- which modules -------------------------------------------------------------------------- */
 
 /* The names of a transformer. */
 typedef struct Pair {
@@ -165,8 +176,13 @@ typedef struct Pair {
 } Pair;
 #define PAIR(type_name, table, ...) \
     static const Field table[] = { __VA_ARGS__, LK_END }; \
-    static const ModuleType type_name = { .name = #type_name, .size = sizeof(Pair), .fields = table }
-#define SLOT(text, slot) { LK_FIELD_CHILD, text, offsetof(Pair, slot) }
+    static const ModuleType type_name = { .name = #type_name, \
+                                          .size = sizeof(Pair), \
+                                          .fields = table }
+#define SLOT(text, slot) \
+    { \
+        LK_FIELD_CHILD, text, offsetof(Pair, slot) \
+    }
 PAIR(Self, self_fields, SLOT("query", a), SLOT("key", b), SLOT("value", c));
 PAIR(Output, output_fields, SLOT("dense", a));
 PAIR(Attention, attention_fields, SLOT("self", a), SLOT("output", b));
@@ -187,7 +203,9 @@ typedef struct Table {
     Tensor *weight;
 } Table;
 static const Field table_fields[] = { LK_PARAM(Table, weight), LK_END };
-static const ModuleType table_type = { .name = "Table", .size = sizeof(Table), .fields = table_fields };
+static const ModuleType table_type = { .name = "Table",
+                                       .size = sizeof(Table),
+                                       .fields = table_fields };
 
 static Module *linear(void)
 {
@@ -200,7 +218,8 @@ static Module *layer_new(void)
 {
     Module *self = pair(&Self, linear(), linear(), linear());
     Module *attention = pair(&Attention, self, pair(&Output, linear(), NULL, NULL), NULL);
-    return pair(&Layer, attention, pair(&Output, linear(), NULL, NULL), pair(&Output, linear(), NULL, NULL));
+    return pair(&Layer, attention, pair(&Output, linear(), NULL, NULL),
+                pair(&Output, linear(), NULL, NULL));
 }
 
 static Module *transformer_new(void)
@@ -217,7 +236,8 @@ static void check_targets(int count, const char *const *patterns, bool whole, co
     lk_manual_seed(&rng, 0);
     Module *m = transformer_new(), *other = transformer_new();
     int adapted = lk_add_lora(m, &(LoRAConfig){ NULL, 1, 1, count, patterns }, &rng, NULL);
-    check_save(m, check_scratch("targets"), whole ? &(PeftOptions){ .save_count = 1, .save = classifier } : NULL);
+    check_save(m, check_scratch("targets"),
+               whole ? &(PeftOptions){ .save_count = 1, .save = classifier } : NULL);
     json_t *root = json_load_file(check_scratch("targets/adapter_config.json"), 0, NULL);
     char *text = json_dumps(json_object_get(root, "target_modules"), JSON_COMPACT);
     check_text(text, expected);
@@ -227,7 +247,8 @@ static void check_targets(int count, const char *const *patterns, bool whole, co
     /* Reading them gives the same Linears an adapter. */
     LoadReport report = { 0 };
     check(lk_load_peft(other, check_scratch("targets"), LK_PEFT_WRAPPER, NULL, &report, NULL));
-    check(report.loaded == adapted - (whole && adapted > 12 ? 2 : 0), "%d of %d", report.loaded, adapted);
+    check(report.loaded == adapted - (whole && adapted > 12 ? 2 : 0), "%d of %d", report.loaded,
+          adapted);
     lk_free(m);
     lk_free(other);
 }
@@ -236,16 +257,21 @@ Test(peft, target_modules)
 {
     check_targets(1, (const char *[]){ "*.query" }, false, "[\"query\"]");
     check_targets(2, (const char *[]){ "*.query", "*.value" }, true, "[\"query\",\"value\"]");
-    check_targets(1, (const char *[]){ "*attention.output.dense" }, false, "[\"attention.output.dense\"]");
+    check_targets(1, (const char *[]){ "*attention.output.dense" }, false,
+                  "[\"attention.output.dense\"]");
     check_targets(1, (const char *[]){ "*output.dense" }, false, "[\"output.dense\"]");
-    check_targets(1, (const char *[]){ "layer*dense" }, false, "[\"intermediate.dense\",\"output.dense\"]");
+    check_targets(1, (const char *[]){ "layer*dense" }, false,
+                  "[\"intermediate.dense\",\"output.dense\"]");
     check_targets(1, (const char *[]){ "*.1.*.key" }, false, "[\"1.attention.self.key\"]");
-    check_targets(1, (const char *[]){ "classifier*" }, false, "[\"classifier.dense\",\"out_proj\"]");
+    check_targets(1, (const char *[]){ "classifier*" }, false,
+                  "[\"classifier.dense\",\"out_proj\"]");
     check_targets(0, NULL, false, "[\"dense\",\"key\",\"out_proj\",\"query\",\"value\"]");
-    check_targets(0, NULL, true, "[\"intermediate.dense\",\"key\",\"output.dense\",\"query\",\"value\"]");
+    check_targets(0, NULL, true,
+                  "[\"intermediate.dense\",\"key\",\"output.dense\",\"query\",\"value\"]");
 }
 
-/* As in the homework: of all Linears with wrappers those of the head are merged, under the names it had before. */
+/* As in the homework: of all Linears with wrappers those of the head are merged, under the names
+ * it had before. */
 Test(peft, keys)
 {
     static const char *const classifier[] = { "classifier" };
@@ -266,16 +292,20 @@ Test(peft, keys)
     StateDict *state = lk_load_safetensors(check_scratch("saved/adapter_model.safetensors"), NULL);
     check(state->count == 2 * 12 + 4);
     for (int i = 0; i < 4; i++) {
-        static const char *const names[] = { "dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias" };
+        static const char *const names[] = { "dense.weight", "dense.bias", "out_proj.weight",
+                                             "out_proj.bias" };
         char key[100];
         snprintf(key, sizeof key, "base_model.model.classifier.%s", names[i]);
         check(lk_state_dict_get(state, key), "%s", key);
     }
-    Tensor *A = lk_state_dict_get(state, "base_model.model.layer.1.attention.self.query.lora_A.weight");
+    Tensor *A =
+        lk_state_dict_get(state, "base_model.model.layer.1.attention.self.query.lora_A.weight");
     check_shape(A, LK_SHAPE(2, 4));
-    const float *a = A->data, *own = lk_param_at(m, "layer.1.attention.self.query.lora.A", NULL)->data;
+    const float *a = A->data,
+                *own = lk_param_at(m, "layer.1.attention.self.query.lora.A", NULL)->data;
     for (int i = 0; i < 8; i++) check(a[i] == own[i % 4 * 2 + i / 4]);
-    const float *merged = lk_state_dict_get(state, "base_model.model.classifier.out_proj.weight")->data;
+    const float *merged =
+        lk_state_dict_get(state, "base_model.model.classifier.out_proj.weight")->data;
     const float *W = lk_param_at(m, "classifier.out_proj.linear.weight", NULL)->data;
     const float *x = lora->A->data, *y = lora->B->data;
     for (int i = 0; i < 16; i++) { /* row o, column k */
@@ -286,7 +316,7 @@ Test(peft, keys)
     lk_free(m);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 Test(peft, settings)
 {
@@ -376,29 +406,39 @@ Test(peft, settings)
 Test(peft, files_and_models_that_do_not_fit)
 {
     check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"0\",\"2\",\"dense\"],",
-                                          "\"modules_to_save\":[\"4\"]")), LK_EVALUE,
-                  "1 missing (a module for the target \"dense\"), 0 unexpected ()");
-    check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"0\"],", "\"modules_to_save\":[\"4\"]")), LK_EVALUE,
-                  "0 missing (), 2 unexpected (base_model.model.layers.2.lora_A.weight, ");
+                                          "\"modules_to_save\":[\"4\"]")),
+                  LK_EVALUE, "1 missing (a module for the target \"dense\"), 0 unexpected ()");
+    check_refused(
+        with_config(CONFIG_WITH("\"target_modules\":[\"0\"],", "\"modules_to_save\":[\"4\"]")),
+        LK_EVALUE, "0 missing (), 2 unexpected (base_model.model.layers.2.lora_A.weight, ");
     check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"0\",\"2\"]", "")), LK_EVALUE,
-                  "0 missing (), 2 unexpected (base_model.model.layers.4.bias, base_model.model.layers.4.weight), 0");
-    check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"0\",\"2\",\"4\"]", "")), LK_EVALUE,
-                  "2 missing (base_model.model.layers.4.lora_A.weight, base_model.model.layers.4.lora_B.weight), 2 ");
-    check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"1\",\"0\",\"2\"],", "\"modules_to_save\":[\"4\"]")),
+                  "0 missing (), 2 unexpected (base_model.model.layers.4.bias, "
+                  "base_model.model.layers.4.weight), 0");
+    check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"0\",\"2\",\"4\"]", "")),
+                  LK_EVALUE,
+                  "2 missing (base_model.model.layers.4.lora_A.weight, "
+                  "base_model.model.layers.4.lora_B.weight), 2 ");
+    check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"1\",\"0\",\"2\"],",
+                                          "\"modules_to_save\":[\"4\"]")),
                   LK_ESHAPE, "1 mismatched (layers.1 is a ReLU, not a Linear)");
     check_refused(with_config(CONFIG_WITH(RIGHT, ",\"rank_pattern\":{\"2\":1}")), LK_ESHAPE,
-                  "2 mismatched (layers.2.lora_A.weight is (2, 5) float32, not (1, 5), layers.2.lora_B.weight is (4, ");
+                  "2 mismatched (layers.2.lora_A.weight is (2, 5) float32, not (1, 5), "
+                  "layers.2.lora_B.weight is (4, ");
 
-    /* A model of other sizes, one that has another rank, one whose adapters are more than the file's, a merged one. */
+    /* A model of other sizes, one that has another rank, one whose adapters are more than the
+     * file's, a merged one. */
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *wider = net_new(6, 7, 4, 3, &rng, NULL), *ranked = adapted_net(LK_PEFT_WRAPPER, 3, 1);
     check(!lk_load_peft(wider, check_fixture("peft"), LK_PEFT_WRAPPER, NULL, NULL, &err));
-    check_error(&err, LK_ESHAPE, "2 mismatched (layers.0.lora_B.weight is (5, 2) float32, not (7, 2), layers.2.lora_");
+    check_error(
+        &err, LK_ESHAPE,
+        "2 mismatched (layers.0.lora_B.weight is (5, 2) float32, not (7, 2), layers.2.lora_");
     err = (Error){ 0 };
     check(!lk_load_peft(ranked, check_fixture("peft"), LK_PEFT_WRAPPER, NULL, NULL, &err));
-    check_error(&err, LK_ESHAPE, "2 mismatched (layers.0 has rank 3, not 2 as in the file, layers.2 has rank 3");
+    check_error(&err, LK_ESHAPE,
+                "2 mismatched (layers.0 has rank 3, not 2 as in the file, layers.2 has rank 3");
     lk_free(ranked);
     ranked = adapted_net(LK_PEFT_PARAMETRIZATION, 2, 1);
     check(lk_merge(ranked, NULL));
@@ -424,13 +464,16 @@ Test(peft, files_and_models_that_do_not_fit)
     memcpy(at, "leyars", 6);
     check(lk_save_safetensors(state, NULL, check_scratch("all/adapter_model.safetensors"), NULL));
     lk_state_dict_free(state);
-    check_refused(check_scratch("all"), LK_EVALUE, "unexpected (base_model.model.leyars.0.lora_A.weight; nearest: \"");
+    check_refused(check_scratch("all"), LK_EVALUE,
+                  "unexpected (base_model.model.leyars.0.lora_A.weight; nearest: \"");
 }
 
-static void check_not_saved(Module *m, const PeftOptions *options, ErrorCode code, const char *text)
+static void check_not_saved(Module *m, const PeftOptions *options, ErrorCode code,
+                            const char *text)
 {
     Error err = { 0 };
-    check(!lk_save_peft(m, check_scratch("not_saved"), options, &err), "saved, but expected \"%s\"", text);
+    check(!lk_save_peft(m, check_scratch("not_saved"), options, &err),
+          "saved, but expected \"%s\"", text);
     check_error(&err, code, text);
     check(access(check_scratch("not_saved"), F_OK) != 0);
 }
@@ -441,21 +484,28 @@ Test(peft, not_saved)
     check_not_saved(NULL, NULL, LK_EVALUE, "the module is NULL");
     check_not_saved(net, NULL, LK_EVALUE, "lk_save_peft: Net: has no adapter");
     static const char *const wrong[] = { "layers.5", "", "layers" };
-    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong }, LK_EVALUE, "no module \"layers.5\"; ");
-    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong + 1 }, LK_EVALUE, "the model itself can");
-    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong + 2 }, LK_EVALUE, "has no adapter outside");
+    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong }, LK_EVALUE,
+                    "no module \"layers.5\"; ");
+    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong + 1 }, LK_EVALUE,
+                    "the model itself can");
+    check_not_saved(wrapped, &(PeftOptions){ .save_count = 1, .save = wrong + 2 }, LK_EVALUE,
+                    "has no adapter outside");
     check_not_saved(wrapped, &(PeftOptions){ .base_model = "\xff" }, LK_EVALUE, "\" is not UTF-8");
     Rng rng;
     lk_manual_seed(&rng, 0);
     check(lk_register_parametrization_as(lk_module_at(wrapped, "layers.0.linear", NULL), "weight",
-                                         lk_lora_parametrization_new(5, 6, 1, 1, &rng, NULL), LK_KEEP_ORIGINAL, NULL));
+                                         lk_lora_parametrization_new(5, 6, 1, 1, &rng, NULL),
+                                         LK_KEEP_ORIGINAL, NULL));
     check_not_saved(wrapped, NULL, LK_EVALUE, "layers.0: has a wrapper and a parametrization");
 
-    Table *table = lk_module_new(&table_type, NULL); /* an adapter of something that is no Linear */
+    /* an adapter of something that is no Linear */
+    Table *table = lk_module_new(&table_type, NULL);
     table->weight = lk_param_new(LK_F32, LK_SHAPE(5, 6), NULL);
-    check(lk_register_parametrization_as(&table->base, "weight", lk_lora_parametrization_new(5, 6, 1, 1, &rng, NULL),
+    check(lk_register_parametrization_as(&table->base, "weight",
+                                         lk_lora_parametrization_new(5, 6, 1, 1, &rng, NULL),
                                          LK_KEEP_ORIGINAL, NULL));
-    check_not_saved(&table->base, NULL, LK_EVALUE, "Table: has an adapter that is not on the weight of a Linear");
+    check_not_saved(&table->base, NULL, LK_EVALUE,
+                    "Table: has an adapter that is not on the weight of a Linear");
     lk_module_free(&table->base);
 
     Error err = { 0 };
@@ -473,7 +523,7 @@ Test(peft, not_saved)
     lk_free(wrapped);
 }
 
-/* ---- buffers of modules_to_save ---------------------------------------------------------------------------------- */
+/* ---- buffers of modules_to_save ------------------------------------------------------------- */
 
 typedef struct Running {
     Module base;
@@ -486,8 +536,11 @@ static Tensor *running_forward(Tape *t, Module *self, Tensor *x)
     return lk_mul(t, lk_sub(t, x, r->mean), lk_param(t, self, &r->scale));
 }
 static const ModuleType running_type = {
-    .name = "Running", .size = sizeof(Running), .forward = running_forward,
-    .fields = LK_FIELDS(LK_PARAM(Running, scale), LK_BUFFER(Running, mean), LK_BUFFER(Running, batches)),
+    .name = "Running",
+    .size = sizeof(Running),
+    .forward = running_forward,
+    .fields =
+        LK_FIELDS(LK_PARAM(Running, scale), LK_BUFFER(Running, mean), LK_BUFFER(Running, batches)),
 };
 
 /* A Linear with LoRA, and running statistics behind it. */

@@ -1,5 +1,5 @@
-/* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit on the disk; and
- * memory that is short. What is in the files: test_peft.c. */
+/* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit
+ * on the disk; and memory that is short. What is in the files: test_peft.c. */
 #include "tests/unit/faults.h"
 
 #include "tests/unit/peft_nets.h"
@@ -14,7 +14,8 @@
 
 Test(peft_files, not_there)
 {
-    check_refused(check_scratch("missing"), LK_EIO, "missing/adapter_config.json: cannot be opened: No such file");
+    check_refused(check_scratch("missing"), LK_EIO,
+                  "missing/adapter_config.json: cannot be opened: No such file");
     check_refused(check_fixture("rng.h"), LK_EIO, "cannot be opened: Not a directory");
     const char *folder = with_config(CONFIG_WITH(RIGHT, ""));
     unlink(check_scratch("refused/adapter_model.safetensors"));
@@ -41,7 +42,7 @@ Test(peft_files, not_there)
     lk_free(net);
 }
 
-/* ---- whole or not at all --------------------------------------------------------------------------------------- */
+/* ---- whole or not at all -------------------------------------------------------------------- */
 
 static int entries_of(const char *path)
 {
@@ -63,11 +64,11 @@ static void set_values(Module *net, double value)
 {
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora")) lk_fill_(it.tensor, value);
-    for (int i = 0; i < 5; i += 2)
-        lora_of(net, i)->alpha = value;
+    for (int i = 0; i < 5; i += 2) lora_of(net, i)->alpha = value;
 }
 
-/* The value of a folder that set_values and lk_save_peft made, all of it; -1: there is no adapter in it. */
+/* The value of a folder that set_values and lk_save_peft made, all of it; -1: there is no adapter
+ * in it. */
 static double value_of(const char *folder)
 {
     Module *net = seeded_net(0);
@@ -78,7 +79,8 @@ static double value_of(const char *folder)
         value = lk_at(first->A, LK_INDEX(0, 0));
         for (ParamIter it = lk_params(net); lk_params_next(&it);)
             for (int64_t i = 0; strstr(it.name, "lora") && i < lk_numel(it.tensor); i++)
-                check(((float *)it.tensor->data)[i] == (float)value, "%g and %g", ((float *)it.tensor->data)[i], value);
+                check(((float *)it.tensor->data)[i] == (float)value, "%g and %g",
+                      ((float *)it.tensor->data)[i], value);
         check(first->alpha == value, "alpha %g, values %g", first->alpha, value);
     } else {
         check_error(&err, LK_EIO, "adapter_config.json: cannot be opened: No such file");
@@ -133,10 +135,7 @@ static void check_killed(void)
     lk_free(s.net);
 }
 
-Test(peft_files, killed_while_saving)
-{
-    check_killed();
-}
+Test(peft_files, killed_while_saving) { check_killed(); }
 
 Test(peft_files, killed_where_folders_cannot_be_swapped)
 {
@@ -185,7 +184,8 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
     char long_name[2000] = "";
     memset(long_name, 'n', sizeof long_name - 1);
     const PeftOptions options = { .base_model = long_name };
-    for (int bytes = 0; bytes < 2000; bytes += 500) { /* the weights do not fit; they do, but the settings do not */
+    /* the weights do not fit; they do, but the settings do not */
+    for (int bytes = 0; bytes < 2000; bytes += 500) {
         limit = before;
         limit.rlim_cur = (rlim_t)bytes;
         set_values(net, 4);
@@ -216,9 +216,11 @@ Test(peft_files, among_other_files)
     check(value_of(check_scratch("checkpoint")) == 5 && value_of(check_scratch("fresh")) == 5);
     check(entries_of(check_scratch("checkpoint")) == 3 && entries_of(check_scratch("fresh")) == 2);
 
-    /* With a folder in it; through a symbolic link; as the folder one is in, which nobody can swap. */
+    /* With a folder in it; through a symbolic link; as the folder one is in, which nobody can
+     * swap. */
     static const char *const names[] = { "checkpoint", "link", "." };
-    check(mkdir(check_scratch("checkpoint/inner"), 0700) == 0 && symlink("checkpoint", check_scratch("link")) == 0);
+    check(mkdir(check_scratch("checkpoint/inner"), 0700) == 0 &&
+          symlink("checkpoint", check_scratch("link")) == 0);
     check_write("checkpoint/inner/file", "text", 4);
     check(chdir(check_scratch("checkpoint")) == 0);
     for (int i = 0; i < 3; i++) {
@@ -235,11 +237,12 @@ Test(peft_files, among_other_files)
     lk_free(net);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 Test(peft_files, out_of_memory)
 {
-    json_set_alloc_funcs(lk_mem_alloc, lk_mem_free); /* jansson's memory fails, and is counted, too */
+    /* jansson's memory fails, and is counted, too */
+    json_set_alloc_funcs(lk_mem_alloc, lk_mem_free);
     check_alloc_begin();
     char folder[PATH_MAX], reference[PATH_MAX];
     strcpy(folder, check_scratch("saved"));
@@ -256,11 +259,14 @@ Test(peft_files, out_of_memory)
             check_fail_after(-1);
             lk_load_report_free(&report);
             check(ok == !failed, "%s", err.message);
-            check(!failed || err.code == LK_EMEMORY || strstr(err.message, "is not JSON"), "%s", err.message);
+            check(!failed || err.code == LK_EMEMORY || strstr(err.message, "is not JSON"), "%s",
+                  err.message);
             if (!failed) continue;
-            check(check_alloc_live() == live, "%lld blocks more", (long long)(check_alloc_live() - live));
-            check_text(param_names(net, false), "layers.0.weight\nlayers.0.bias\nlayers.2.weight\nlayers.2.bias\n"
-                                                "layers.4.weight\nlayers.4.bias");
+            check(check_alloc_live() == live, "%lld blocks more",
+                  (long long)(check_alloc_live() - live));
+            check_text(param_names(net, false),
+                       "layers.0.weight\nlayers.0.bias\nlayers.2.weight\nlayers.2.bias\n"
+                       "layers.4.weight\nlayers.4.bias");
             check_same_output(net, untouched, 0);
         }
         check(n > 100);
@@ -274,8 +280,8 @@ Test(peft_files, out_of_memory)
             failed = check_alloc_failed() > 0;
             check_fail_after(-1);
             check(ok == !failed && err.code == (failed ? LK_EMEMORY : LK_OK), "%s", err.message);
-            check(check_alloc_live() == live, "%lld blocks more after %lld", (long long)(check_alloc_live() - live),
-                  (long long)n);
+            check(check_alloc_live() == live, "%lld blocks more after %lld",
+                  (long long)(check_alloc_live() - live), (long long)n);
             check(entries_of(check_scratch(".")) == (form > 0 || ok), "a folder is left");
         }
         check(n > 50);

@@ -54,7 +54,7 @@ static char *settings_of(const char *folder)
     return text;
 }
 
-/* ---- written so that they fit exactly the modules meant ---------------------------------------------------------- */
+/* ---- written so that they fit exactly the modules meant ------------------------------------- */
 
 static void check_written(const int64_t *ranks, const double *alphas, const char *text)
 {
@@ -110,7 +110,7 @@ Test(peft_rules, every_choice_of_modules)
     }
 }
 
-/* ---- read as PEFT reads them ------------------------------------------------------------------------------------- */
+/* ---- read as PEFT reads them ---------------------------------------------------------------- */
 
 /* Adapters of rank 2 on all Linears of dotted_net, and these settings beside them. */
 static const char *with_settings(const char *more)
@@ -193,7 +193,7 @@ Test(peft_rules, what_fits_nothing_is_refused)
                    "mismatched ( is a Sequential, not a Linear, 0 is a Seq");
 }
 
-/* ---- strengths ----------------------------------------------------------------------------------------------------- */
+/* ---- strengths ------------------------------------------------------------------------------ */
 
 static LoRALayer *layer_at(Module *net, int i)
 {
@@ -250,7 +250,8 @@ Test(peft_rules, alphas_that_are_no_numbers)
         const char *message;
     } cases[] = {
         { LK_PEFT_WRAPPER, INFINITY,
-          "layers.0: its adapter wrapper has the strength inf and the rank 2, and alpha inf cannot" },
+          "layers.0: its adapter wrapper has the strength inf and the rank 2, and alpha inf "
+          "cannot" },
         { LK_PEFT_WRAPPER, 1e308,
           "has the strength 1e+308 and the rank 2, and alpha inf cannot be in a file" },
         { LK_PEFT_MERGED, NAN, "its adapter wrapper has the strength nan" },
@@ -266,7 +267,7 @@ Test(peft_rules, alphas_that_are_no_numbers)
     }
 }
 
-/* ---- modules in several places ------------------------------------------------------------------------------------- */
+/* ---- modules in several places -------------------------------------------------------------- */
 
 /* One Linear at 0 and 2. */
 static Module *tied_net(void)

@@ -22,18 +22,26 @@ typedef struct Row {
     int frozen; /* 1: input 0, 2: input 1 */
 } Row;
 
+/* clang-format off */
 #define ONE(rows, columns) { { rows, columns } }
 #define TWO(rows, columns, rows1, columns1) { { rows, columns }, { rows1, columns1 } }
 #define TWICE(rows, columns) { { rows, columns }, { 0, -1 } }
+/* clang-format on */
 #define FACTOR(number) "factor: the analytic gradient is " number " times what it should be"
 #define VALUE(ratio) \
     "value: element by element the analytic gradient is " ratio " times what it should be"
 
-#define BUG(f, shapes, bug, hint) { f, shapes, bug, NONE, hint, MIXED, 0 }
-#define FAULT(f, shapes, fault, hint) { f, shapes, 0, fault, hint, MIXED, 0 }
+#define BUG(f, shapes, bug, hint) \
+    { \
+        f, shapes, bug, NONE, hint, MIXED, 0 \
+    }
+#define FAULT(f, shapes, fault, hint) \
+    { \
+        f, shapes, 0, fault, hint, MIXED, 0 \
+    }
 
 static const Row planted[] = {
-    /* ---- elementwise */
+    /* ---- elementwise ------------------------------------------------------------------------ */
     BUG(square, ONE(2, 3), 1, "sign: "),
     BUG(square, ONE(2, 3), 2, FACTOR("0.5")),
     BUG(square, ONE(2, 5), 3,
@@ -86,7 +94,7 @@ static const Row planted[] = {
     { quotient, TWO(2, 3, 2, 3), 2, NONE, VALUE("input 1 / 1"), POSITIVE, 0 },
     { quotient, TWO(2, 3, 2, 3), 3, NONE, VALUE("input 1² / 1"), POSITIVE, 0 },
     { quotient, TWO(2, 3, 2, 3), 4, NONE, VALUE("input 1 / 1"), POSITIVE, 0 },
-    /* ---- broadcast */
+    /* ---- broadcast -------------------------------------------------------------------------- */
     BUG(biased, TWO(4, 3, 0, 3), 1, "sum: only the first of the results"),
     BUG(biased, TWO(4, 3, 0, 3), 2, "sum: only the last of the results"),
     BUG(biased, TWO(4, 3, 0, 3), 3,
@@ -94,7 +102,7 @@ static const Row planted[] = {
     BUG(biased, TWO(4, 3, 0, 3), 4, "sign: "),
     BUG(biased, TWO(4, 3, 0, 3), 5, "not connected: "),
     BUG(biased, TWO(4, 3, 0, 3), 6, "dy forgotten: "),
-    /* ---- reductions */
+    /* ---- reductions ------------------------------------------------------------------------- */
     BUG(row_mean, ONE(2, 5), 1, FACTOR("2.5")),
     BUG(row_mean, ONE(2, 5), 2, FACTOR("5") "; it is the size of its dimension 1"),
     BUG(row_mean, ONE(2, 5), 3, FACTOR("0.2") "; it is 1 / the size of its dimension 1"),
@@ -111,7 +119,7 @@ static const Row planted[] = {
     BUG(row_max, ONE(3, 4), 2, "sign: "),
     BUG(row_max, ONE(3, 4), 3, "mask inverted: "),
     BUG(row_max, ONE(3, 4), 4, "dy forgotten: "),
-    /* ---- matrices */
+    /* ---- matrices --------------------------------------------------------------------------- */
     BUG(matrices, TWO(3, 3, 3, 3), A_UNTRANSPOSED,
         "transposed: dy is multiplied by a matrix that must be transposed"),
     BUG(matrices, TWO(2, 3, 3, 4), A_TURNED,
@@ -127,7 +135,7 @@ static const Row planted[] = {
     BUG(matrices, TWO(2, 3, 3, 4), B_ALONE, "not connected: "),
     { matrices, TWO(2, 3, 3, 4), ONE_TERM, NONE, "sum: only the first of the results", MIXED, 2 },
     BUG(turned, ONE(2, 3), 1, "transposed: "),
-    /* ---- indexed */
+    /* ---- indexed ---------------------------------------------------------------------------- */
     BUG(rows_taken, ONE(5, 3), 1, "sum: only the last of the results"),
     BUG(rows_taken, ONE(5, 3), 2, "sum: only the first of the results"),
     BUG(rows_taken, ONE(5, 3), 3, "offset: the analytic gradient lies 3 elements too far"),
@@ -136,7 +144,7 @@ static const Row planted[] = {
     BUG(joined, TWO(0, 3, 0, 4), 1, "offset: dy is read -3 elements too far"),
     BUG(joined, TWO(0, 3, 0, 4), 2, "not connected: "),
     BUG(neighbours, ONE(0, 6), 1, ""),
-    /* ---- norms */
+    /* ---- norms ------------------------------------------------------------------------------ */
     BUG(row_softmax, ONE(2, 4), 1,
         "term: in each row the analytic gradient is off by a number times y"),
     BUG(row_softmax, ONE(2, 4), 2, "sign: "),
@@ -149,7 +157,7 @@ static const Row planted[] = {
     BUG(rms_norm, TWO(3, 5, 0, 5), 5, ""),
     BUG(rms_norm, TWO(3, 5, 0, 5), 6,
         "term: in each row the analytic gradient is off by a number times x"),
-    /* ---- of every operation */
+    /* ---- of every operation ----------------------------------------------------------------- */
     FAULT(square, ONE(2, 3), ASSIGNS,
           "overwritten: the backward of squareBackward does not add (= for +=)"),
     FAULT(product, TWICE(0, 5), ASSIGNS, "overwritten: "),

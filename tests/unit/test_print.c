@@ -1,4 +1,5 @@
-/* test_print.c - the text of tensors, byte for byte that of PyTorch (fixtures/print.h), into files and buffers. */
+/* test_print.c - the text of tensors, byte for byte that of PyTorch (fixtures/print.h), into files
+ * and buffers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 enum { COUNT_OF_CASES = sizeof printed / sizeof *printed, LONGEST = 16384 };
 
-/* ---- the tensors of the fixtures ------------------------------------------------------------------------------- */
+/* ---- the tensors of the fixtures ------------------------------------------------------------ */
 
 /* The memory of a case as a one-dimensional tensor. */
 static Tensor *memory_of(const Printed *p)
@@ -19,7 +20,8 @@ static Tensor *memory_of(const Printed *p)
     for (int64_t k = 0; k < p->count; k++) {
         const Formula *f = &p->formula;
         double value = p->values ? p->values[k] : 0;
-        if (!p->values && !p->words) value = (double)((k * f->factor + f->start) % f->modulus - f->shift) * f->scale;
+        if (!p->values && !p->words)
+            value = (double)((k * f->factor + f->start) % f->modulus - f->shift) * f->scale;
         switch (p->dtype) {
         case LK_F32: ((float *)x->data)[k] = (float)value; break;
         case LK_F64: ((double *)x->data)[k] = value; break;
@@ -68,7 +70,7 @@ static void check_text(const char *got, const char *expected, int number)
     check(strcmp(got, expected) == 0, "case %d: expected\n%s\ngot\n%s", number, expected, got);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------------------- */
+/* ---- tests ---------------------------------------------------------------------------------- */
 
 static void check_all_cases(void)
 {
@@ -78,7 +80,8 @@ static void check_all_cases(void)
         view_of(&printed[i], &v);
         size_t length = lk_tensor_str(&v.x, text, sizeof text);
         check_text(text, printed[i].text, i);
-        check(length == strlen(text), "case %d: the text has %zu bytes, %zu are returned", i, strlen(text), length);
+        check(length == strlen(text), "case %d: the text has %zu bytes, %zu are returned", i,
+              strlen(text), length);
         char *file = written(lk_print, &v.x);
         check_text(file, printed[i].text, i);
         free(file);
@@ -99,7 +102,8 @@ Test(print, as_pytorch_in_any_locale)
     check_all_cases();
 }
 
-/* As snprintf: the length is that of the whole text, what fits is there and ends in '\0', nothing lies behind it. */
+/* As snprintf: the length is that of the whole text, what fits is there and ends in '\0', nothing
+ * lies behind it. */
 Test(print, buffer_of_any_size)
 {
     static const char whole[] = "tensor([[1, 2],\n        [3, 4]])";
@@ -109,7 +113,9 @@ Test(print, buffer_of_any_size)
         memset(text, '#', sizeof text);
         check(lk_tensor_str(x, text, size) == sizeof whole - 1, "size %zu: wrong length", size);
         size_t fits = size > sizeof whole ? sizeof whole : size;
-        if (size > 0) check(memcmp(text, whole, fits - 1) == 0 && text[fits - 1] == '\0', "size %zu: %s", size, text);
+        if (size > 0)
+            check(memcmp(text, whole, fits - 1) == 0 && text[fits - 1] == '\0', "size %zu: %s",
+                  size, text);
         check(text[fits] == '#', "size %zu: a byte behind the end was written", size);
     }
     check(lk_tensor_str(x, NULL, 0) == sizeof whole - 1);
@@ -160,7 +166,8 @@ static void twice_backward(Tape *t, Node *n)
 }
 static const Op TWICE = { "TwiceBackward", twice_backward, { 0 } };
 
-/* Tensors as programs get them: a leaf, what an operation made of it, and its gradient before and after backward. */
+/* Tensors as programs get them: a leaf, what an operation made of it, and its gradient before and
+ * after backward. */
 Test(print, life_of_a_gradient)
 {
     Tape *t = lk_tape_new(NULL);

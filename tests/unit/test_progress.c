@@ -1,6 +1,7 @@
 /* test_progress.c - the progress bar: its text against tqdm's, and how often it is written.
  *
- * The expected lines are tqdm's own: those that the notebooks show, and those of tqdm's test of format_meter. */
+ * The expected lines are tqdm's own: those that the notebooks show, and those of tqdm's test of
+ * format_meter. */
 #define _GNU_SOURCE /* pseudo-terminals */
 #include "data/progress.h"
 
@@ -11,7 +12,7 @@
 
 #include "tests/check.h"
 
-/* ---- the text ---------------------------------------------------------------------------------------------------- */
+/* ---- the text ------------------------------------------------------------------------------- */
 
 static int width_of(const char *text)
 {
@@ -21,8 +22,8 @@ static int width_of(const char *text)
 }
 
 /* The line of a loop at this point, in a terminal of these columns (0: none). */
-static const char *line_at(const char *description, int64_t count, int64_t total, double elapsed, double loss,
-                           int columns)
+static const char *line_at(const char *description, int64_t count, int64_t total, double elapsed,
+                           double loss, int columns)
 {
     static char text[1024];
     Progress p = lk_progress(NULL, description, total);
@@ -48,25 +49,30 @@ Test(progress, lines_of_the_notebooks)
         const char *line;
     } lines[] = {
         { "Epoch 1", 6000, 6000, 329.46, 0.2391,
-          "Epoch 1: 100%|████████████████████████████████████████████████████████| 6000/6000 [00:18<00:00, 329.46it/s, "
+          "Epoch 1: 100%|████████████████████████████████████████████████████████| 6000/6000 "
+          "[00:18<00:00, 329.46it/s, "
           "loss=0.239]" },
         { "Testing", 1000, 1000, 563.06, -1,
-          "Testing: 100%|████████████████████████████████████████████████████████████████████| 1000/1000 [00:01<00:00, "
+          "Testing: 100%|████████████████████████████████████████████████████████████████████| "
+          "1000/1000 [00:01<00:00, "
           "563.06it/s]" },
         { "Epoch 1", 99, 100, 251.54, 0.12511,
-          "Epoch 1:  99%|██████████████████████████████████████████████████████████▍| 99/100 [00:00<00:00, 251.54it/s, "
+          "Epoch 1:  99%|██████████████████████████████████████████████████████████▍| 99/100 "
+          "[00:00<00:00, 251.54it/s, "
           "loss=0.125]" },
         { "Epoch 1", 6000, 6000, 13.77, 0.2774,
-          "Epoch 1: 100%|█████████████████████████████████████████████████████████| 6000/6000 [07:15<00:00, 13.77it/s, "
+          "Epoch 1: 100%|█████████████████████████████████████████████████████████| 6000/6000 "
+          "[07:15<00:00, 13.77it/s, "
           "loss=0.277]" },
         { "Testing", 1000, 1000, 93.01, -1,
-          "Testing: 100%|█████████████████████████████████████████████████████████████████████| 1000/1000 [00:10<00:00"
+          "Testing: 100%|█████████████████████████████████████████████████████████████████████| "
+          "1000/1000 [00:10<00:00"
           ", 93.01it/s]" },
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         double elapsed = (double)lines[i].count / lines[i].rate;
-        const char *got = line_at(lines[i].description, lines[i].count, lines[i].total, elapsed, lines[i].loss,
-                                  width_of(lines[i].line));
+        const char *got = line_at(lines[i].description, lines[i].count, lines[i].total, elapsed,
+                                  lines[i].loss, width_of(lines[i].line));
         check_line(got, lines[i].line);
     }
 }
@@ -76,19 +82,25 @@ Test(progress, lines_of_tqdm_itself)
     check_line(line_at("", 0, 1000, 13, -1, 0), "  0%|          | 0/1000 [00:13<?, ?it/s]");
     check_line(line_at("desc", 0, 1000, 13, -1, 68),
                "desc:   0%|                                | 0/1000 [00:13<?, ?it/s]");
-    check_line(line_at("", 231, 1000, 392, -1, 0), " 23%|██▎       | 231/1000 [06:32<21:44,  1.70s/it]");
+    check_line(line_at("", 231, 1000, 392, -1, 0),
+               " 23%|██▎       | 231/1000 [06:32<21:44,  1.70s/it]");
     check_line(line_at(NULL, 10000, 1000, 13, -1, 0), "10000it [00:13, 769.23it/s]");
     check_line(line_at("", 0, 10, 0, -1, 0), "  0%|          | 0/10 [00:00<?, ?it/s]");
 }
 
 Test(progress, times_and_values)
 {
-    check_line(line_at("", 1, 2, 6160, -1, 0), " 50%|█████     | 1/2 [1:42:40<1:42:40, 6160.00s/it]");
-    check_line(line_at("", 1, 1, 238113, -1, 0), "100%|██████████| 1/1 [66:08:33<00:00, 238113.00s/it]");
+    check_line(line_at("", 1, 2, 6160, -1, 0),
+               " 50%|█████     | 1/2 [1:42:40<1:42:40, 6160.00s/it]");
+    check_line(line_at("", 1, 1, 238113, -1, 0),
+               "100%|██████████| 1/1 [66:08:33<00:00, 238113.00s/it]");
     check_line(line_at("", 0, 0, 3, -1, 0), "0it [00:03, ?it/s]");
-    check_line(line_at("x", 1, 1, 1, 0.00001234, 0), "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1.23e-5]");
-    check_line(line_at("x", 1, 1, 1, 1e30, 0), "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1e+30]");
-    check_line(line_at("x", 1, 1, 1, 1234567, 0), "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1.23e+6]");
+    check_line(line_at("x", 1, 1, 1, 0.00001234, 0),
+               "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1.23e-5]");
+    check_line(line_at("x", 1, 1, 1, 1e30, 0),
+               "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1e+30]");
+    check_line(line_at("x", 1, 1, 1, 1234567, 0),
+               "x: 100%|██████████| 1/1 [00:01<00:00,  1.00it/s, loss=1.23e+6]");
 }
 
 /* All eight fillings of a cell: U+258F, one eighth, down to U+2588. */
@@ -97,8 +109,10 @@ Test(progress, eighths)
     static const char *const cells[] = { " ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█" };
     for (int i = 0; i <= 8; i++) {
         const char *got = line_at("", 8 + i, 80, 0, -1, 0), *bar = strchr(got, '|') + 1;
-        check(strncmp(bar, "█", 3) == 0 && strncmp(bar + 3, cells[i], strlen(cells[i])) == 0, "%d: %s", i, got);
-        check(width_of(got) == width_of("  0%|          | 16/80 [00:00<?, ?it/s]") - (8 + i < 10), "%s", got);
+        check(strncmp(bar, "█", 3) == 0 && strncmp(bar + 3, cells[i], strlen(cells[i])) == 0,
+              "%d: %s", i, got);
+        check(width_of(got) == width_of("  0%|          | 16/80 [00:00<?, ?it/s]") - (8 + i < 10),
+              "%s", got);
     }
 }
 
@@ -116,7 +130,8 @@ Test(progress, whatever_is_too_long)
     for (size_t size = 1; size < 80; size++) {
         memset(text, '#', sizeof text);
         size_t n = lk_progress_text(&p, 1, 0, text, size);
-        check(n < size && n + 3 >= (size <= length ? size - 1 : length), "%zu bytes: %zu", size, n);
+        check(n < size && n + 3 >= (size <= length ? size - 1 : length), "%zu bytes: %zu", size,
+              n);
         check(text[n] == '\0' && text[size] == '#' && memcmp(text, whole, n) == 0);
         check((whole[n] & 0xC0) != 0x80, "%zu bytes: '%s' is cut inside a character", size, text);
     }
@@ -131,7 +146,7 @@ Test(progress, whatever_is_too_long)
     check(lk_progress_text(&p, 1, 100000, line, sizeof line) < sizeof line);
 }
 
-/* ---- when it is written ------------------------------------------------------------------------------------------ */
+/* ---- when it is written --------------------------------------------------------------------- */
 
 static double fake_now;
 static int64_t fake_reads;
@@ -180,7 +195,8 @@ Test(progress, on_a_terminal)
     lk_progress_end(&p);
     fclose(out);
     check(count_char(text, '\r') == drawn + 1 && count_char(text, '\n') == 1);
-    check_line(strrchr(text, '\r'), "\r\033[KEpoch 1: 100%|██████████| 10240/10240 [00:10<00:00, 1024.00it/s]\n");
+    check_line(strrchr(text, '\r'),
+               "\r\033[KEpoch 1: 100%|██████████| 10240/10240 [00:10<00:00, 1024.00it/s]\n");
 }
 
 Test(progress, in_a_file)
@@ -218,7 +234,8 @@ Test(progress, the_clock_is_read_rarely)
     p.interval = 1e9;
     run_steps(&p, 2000000, 1e-6);
     check(fake_reads > 100 && fake_reads < 300, "%lld times in 2 seconds", (long long)fake_reads);
-    run_steps(&p, 100000, 0.01); /* the loop has become slow: the mean follows, and so do the looks */
+    /* the loop has become slow: the mean follows, and so do the looks */
+    run_steps(&p, 100000, 0.01);
     check(fake_reads > 2000, "%lld", (long long)fake_reads);
 }
 
@@ -236,9 +253,11 @@ Test(progress, silent)
 Test(progress, pseudo_terminal)
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
-    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) return; /* the fake one above is always tested */
+    /* the fake one above is always tested */
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) return;
     FILE *out = fopen(ptsname(master), "w");
-    check(out && ioctl(fileno(out), TIOCSWINSZ, &(struct winsize){ .ws_row = 24, .ws_col = 60 }) == 0);
+    check(out &&
+          ioctl(fileno(out), TIOCSWINSZ, &(struct winsize){ .ws_row = 24, .ws_col = 60 }) == 0);
     Progress p = lk_progress(out, "Epoch 1", 2);
     check(p.terminal && p.interval == 0.1);
     lk_progress_step(&p);

@@ -1,4 +1,5 @@
-/* test_recompute.c - lk_recompute: a segment computed twice gives the bits of one computed once, in less memory. */
+/* test_recompute.c - lk_recompute: a segment computed twice gives the bits of one computed once,
+ * in less memory. */
 #include "core/ops.h"
 #include "nn/linear.h"
 #include "nn/parametrize.h"
@@ -6,7 +7,8 @@
 
 enum { ROWS = 6, WIDTH = 16 };
 
-/* x + gelu(layer_norm(x) Wᵀ + b) through dropout: operations that keep values, and one that draws. */
+/* x + gelu(layer_norm(x) Wᵀ + b) through dropout: operations that keep values, and one that
+ * draws. */
 enum { PARAMETERS = 4 };
 typedef struct Block {
     Tensor *weight, *bias, *scale, *shift;
@@ -20,14 +22,17 @@ static Tensor *parameter(const Block *b, int i)
 static Tensor *block_forward(Tape *t, const void *state, Tensor *x)
 {
     const Block *b = state;
-    Tensor *y = lk_gelu(t, lk_linear(t, lk_layer_norm(t, x, 1, b->scale, b->shift, 1e-5), b->weight, b->bias));
+    Tensor *y = lk_gelu(
+        t, lk_linear(t, lk_layer_norm(t, x, 1, b->scale, b->shift, 1e-5), b->weight, b->bias));
     return lk_add(t, x, lk_dropout(t, y, 0.4));
 }
 
 static Block block_new(Rng *rng, DType dtype)
 {
-    Block b = { lk_param_new(dtype, LK_SHAPE(WIDTH, WIDTH), NULL), lk_param_new(dtype, LK_SHAPE(WIDTH), NULL),
-                lk_param_new(dtype, LK_SHAPE(WIDTH), NULL), lk_param_new(dtype, LK_SHAPE(WIDTH), NULL) };
+    Block b = { lk_param_new(dtype, LK_SHAPE(WIDTH, WIDTH), NULL),
+                lk_param_new(dtype, LK_SHAPE(WIDTH), NULL),
+                lk_param_new(dtype, LK_SHAPE(WIDTH), NULL),
+                lk_param_new(dtype, LK_SHAPE(WIDTH), NULL) };
     for (int i = 0; i < PARAMETERS; i++) check(lk_normal_(parameter(&b, i), 0, 0.3, rng));
     return b;
 }
@@ -39,7 +44,10 @@ static void block_free(Block b)
 
 typedef Tensor *ApplyFn(Tape *t, const Block *b, Tensor *x);
 static Tensor *plain(Tape *t, const Block *b, Tensor *x) { return block_forward(t, b, x); }
-static Tensor *again(Tape *t, const Block *b, Tensor *x) { return lk_recompute(t, block_forward, b, sizeof *b, x); }
+static Tensor *again(Tape *t, const Block *b, Tensor *x)
+{
+    return lk_recompute(t, block_forward, b, sizeof *b, x);
+}
 
 /* Two blocks, the second one on top of the first. */
 static Tensor *two_blocks(Tape *t, const void *state, Tensor *x)
@@ -47,13 +55,22 @@ static Tensor *two_blocks(Tape *t, const void *state, Tensor *x)
     const Block *b = state;
     return again(t, &b[1], again(t, &b[0], x));
 }
-static Tensor *nested(Tape *t, const Block *b, Tensor *x) { return lk_recompute(t, two_blocks, b, 2 * sizeof *b, x); }
-static Tensor *in_turn(Tape *t, const Block *b, Tensor *x) { return again(t, &b[1], again(t, &b[0], x)); }
-static Tensor *both_plain(Tape *t, const Block *b, Tensor *x) { return plain(t, &b[1], plain(t, &b[0], x)); }
+static Tensor *nested(Tape *t, const Block *b, Tensor *x)
+{
+    return lk_recompute(t, two_blocks, b, 2 * sizeof *b, x);
+}
+static Tensor *in_turn(Tape *t, const Block *b, Tensor *x)
+{
+    return again(t, &b[1], again(t, &b[0], x));
+}
+static Tensor *both_plain(Tape *t, const Block *b, Tensor *x)
+{
+    return plain(t, &b[1], plain(t, &b[0], x));
+}
 
 typedef struct Run {
     Tensor *y, *dx, *grads[2 * PARAMETERS]; /* owned copies; dx NULL when x is frozen */
-    uint64_t calls;            /* of the stream of dropout, in the end */
+    uint64_t calls;                         /* of the stream of dropout, in the end */
 } Run;
 
 static Run run(ApplyFn *apply, const Block *b, int blocks, Tensor *x, bool wanted)
@@ -63,7 +80,8 @@ static Run run(ApplyFn *apply, const Block *b, int blocks, Tensor *x, bool wante
     lk_tape_seed(t, 7);
     check(lk_set_requires_grad(x, wanted));
     Tensor *y = apply(t, b, x);
-    check(lk_backward(t, lk_sum(t, lk_mul(t, y, y), LK_ALL, false)), "%s", lk_tape_error(t)->message);
+    check(lk_backward(t, lk_sum(t, lk_mul(t, y, y), LK_ALL, false)), "%s",
+          lk_tape_error(t)->message);
     r.y = lk_clone(y, NULL);
     r.dx = lk_clone(lk_grad(x), NULL);
     r.calls = lk_tape_random(t).calls;
@@ -95,7 +113,8 @@ static void check_same(Run a, Run b)
     }
 }
 
-/* With a frozen x too: there torch's reentrant checkpoint loses the gradients of the parameters inside. */
+/* With a frozen x too: there torch's reentrant checkpoint loses the gradients of the parameters
+ * inside. */
 Test(recompute, bits_of_the_plain_run)
 {
     static const DType dtypes[] = { LK_F32, LK_F64 };
@@ -109,7 +128,8 @@ Test(recompute, bits_of_the_plain_run)
         check(lk_normal_(x, 0, 1, &rng));
         for (int wanted = 0; wanted < 2; wanted++) {
             Run expected = run(both_plain, b, 2, x, wanted);
-            check(expected.grads[0] && expected.grads[2 * PARAMETERS - 1] && !expected.dx == !wanted);
+            check(expected.grads[0] && expected.grads[2 * PARAMETERS - 1] &&
+                  !expected.dx == !wanted);
             for (int k = 0; k < 2; k++) {
                 Run got = run(applied[k], b, 2, x, wanted);
                 check_same(got, expected);
@@ -125,7 +145,10 @@ Test(recompute, bits_of_the_plain_run)
 
 /* The same block twice: its gradients add up. */
 static Tensor *twice(Tape *t, const Block *b, Tensor *x) { return again(t, b, again(t, b, x)); }
-static Tensor *twice_plain(Tape *t, const Block *b, Tensor *x) { return plain(t, b, plain(t, b, x)); }
+static Tensor *twice_plain(Tape *t, const Block *b, Tensor *x)
+{
+    return plain(t, b, plain(t, b, x));
+}
 
 Test(recompute, a_block_used_twice)
 {
@@ -142,7 +165,8 @@ Test(recompute, a_block_used_twice)
     block_free(b);
 }
 
-/* Reads a tensor of the tape that is not its argument: x y, for x y and the sum of both gradients. */
+/* Reads a tensor of the tape that is not its argument: x y, for x y and the sum of both
+ * gradients. */
 static Tensor *times_state(Tape *t, const void *state, Tensor *x)
 {
     return lk_mul(t, x, *(Tensor *const *)state);
@@ -163,8 +187,8 @@ Test(recompute, what_else_it_reads_gets_its_gradient)
     lk_tape_free(t);
 }
 
-/* A value that a module keeps on the tape is read by what comes before, by the segment, and by what follows; computed
- * again, the segment does not meet the value that is there by then. */
+/* A value that a module keeps on the tape is read by what comes before, by the segment, and by
+ * what follows; computed again, the segment does not meet the value that is there by then. */
 static Tensor *module_forward(Tape *t, const void *state, Tensor *x)
 {
     Module *m = *(Module *const *)state;
@@ -186,7 +210,8 @@ Test(recompute, a_parametrization_that_is_cached)
         Tensor *x = lk_forward(t, m, lk_randn(t, &data, LK_F32, LK_SHAPE(3, 4)));
         x = k ? lk_recompute(t, module_forward, &m, sizeof m, x) : module_forward(t, &m, x);
         x = lk_forward(t, m, x);
-        check(lk_backward(t, lk_sum(t, lk_mul(t, x, x), LK_ALL, false)), "%s", lk_tape_error(t)->message);
+        check(lk_backward(t, lk_sum(t, lk_mul(t, x, x), LK_ALL, false)), "%s",
+              lk_tape_error(t)->message);
         grad[k] = lk_clone(lk_grad(lk_original(m, "weight")), NULL);
         lk_zero_grad_(lk_original(m, "weight"));
         check(lk_grad_fn(lk_read(t, m, "weight")));
@@ -198,17 +223,19 @@ Test(recompute, a_parametrization_that_is_cached)
     lk_free(m);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 enum { DEEP = 12, TALL = 256 };
 
-/* Bytes that a tape needs for a deep stack; -1 allocations after two steps are counted in *later. */
+/* Bytes that a tape needs for a deep stack; -1 allocations after two steps are counted in
+ * *later. */
 static size_t bytes_of(ApplyFn *apply, const Block *b, Tensor *x, int64_t *later)
 {
     Tape *t = quiet_tape();
     int64_t before = 0;
     size_t peak = 0;
-    for (int step = 0; step < 7; step++) { /* headers of tensors wait for four steps before they serve again */
+    /* headers of tensors wait for four steps before they serve again */
+    for (int step = 0; step < 7; step++) {
         if (step == 6) before = check_alloc_count();
         Tensor *y = x;
         for (int i = 0; i < DEEP; i++) y = apply(t, b, y);
@@ -267,7 +294,7 @@ Test(recompute, an_allocation_that_fails)
     }
 }
 
-/* ---- what is refused, and what needs nothing --------------------------------------------------------------------- */
+/* ---- what is refused, and what needs nothing ------------------------------------------------ */
 
 Test(recompute, a_parameter_changed_in_between)
 {
@@ -275,7 +302,8 @@ Test(recompute, a_parameter_changed_in_between)
     lk_manual_seed(&rng, 0);
     Block b = block_new(&rng, LK_F32);
     Tape *t = quiet_tape();
-    Tensor *y = lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F32, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
+    Tensor *y =
+        lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F32, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
     check(lk_fill_(b.bias, 0));
     check(!lk_backward(t, y) && !lk_grad(b.weight));
     check_error(lk_tape_error(t), LK_ESTATE, "changed in place");
@@ -295,7 +323,8 @@ Test(recompute, a_segment_that_gives_something_else)
     Tape *t = quiet_tape();
     int calls = 0, *counter = &calls;
     Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4);
-    check(!lk_backward(t, lk_sum(t, lk_recompute(t, fickle, &counter, sizeof counter, x), LK_ALL, false)));
+    check(!lk_backward(
+        t, lk_sum(t, lk_recompute(t, fickle, &counter, sizeof counter, x), LK_ALL, false)));
     check_error(lk_tape_error(t), LK_ESTATE, "gave something else when it was computed again");
     lk_free(x);
     lk_tape_free(t);
@@ -315,7 +344,8 @@ static Tensor *refused(Tape *t, const void *state, Tensor *x)
 Test(recompute, nothing_to_do)
 {
     Tape *t = quiet_tape();
-    Tensor *x = make_param(LK_F64, LK_SHAPE(1, 2), 3, 4), *frozen = make_tensor(LK_F64, LK_SHAPE(1, 2), 5, 6);
+    Tensor *x = make_param(LK_F64, LK_SHAPE(1, 2), 3, 4),
+           *frozen = make_tensor(LK_F64, LK_SHAPE(1, 2), 5, 6);
     check(lk_recompute(t, itself, NULL, 0, x) == x);
     Tensor *y = lk_recompute(t, times_state, &frozen, sizeof frozen, frozen);
     check(y && !y->requires_grad && !y->node);
@@ -347,14 +377,16 @@ Test(recompute, backward_goes_through_once)
     lk_tape_free(t);
 }
 
-/* A graph that is kept gives the same again, with the mask it drew first; the mode of the tape does not matter then. */
+/* A graph that is kept gives the same again, with the mask it drew first; the mode of the tape
+ * does not matter then. */
 Test(recompute, backward_with_keep_graph)
 {
     Rng rng;
     lk_manual_seed(&rng, 2);
     Block b = block_new(&rng, LK_F64);
     Tape *t = quiet_tape();
-    Tensor *y = lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
+    Tensor *y =
+        lk_sum(t, again(t, &b, lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, WIDTH))), LK_ALL, false);
     Tensor *once[PARAMETERS];
     check(lk_backward_with(t, y, NULL, true));
     for (int i = 0; i < PARAMETERS; i++) {
@@ -373,12 +405,14 @@ Test(recompute, backward_with_keep_graph)
     block_free(b);
 }
 
-/* Frozen in the forward is frozen in backward, as without lk_recompute: a leaf of the tape, and one with an owner. */
+/* Frozen in the forward is frozen in backward, as without lk_recompute: a leaf of the tape, and
+ * one with an owner. */
 Test(recompute, a_leaf_that_is_unfrozen_in_between)
 {
     for (int owned = 0; owned < 2; owned++) {
         Tape *t = quiet_tape();
-        Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4), *mine = make_tensor(LK_F64, LK_SHAPE(2), 5, 6);
+        Tensor *x = make_param(LK_F64, LK_SHAPE(2), 3, 4),
+               *mine = make_tensor(LK_F64, LK_SHAPE(2), 5, 6);
         Tensor *y = owned ? mine : lk_full(t, LK_F64, LK_SHAPE(2), 7);
         Tensor *z = lk_sum(t, lk_recompute(t, times_state, &y, sizeof y, x), LK_ALL, false);
         check(lk_set_requires_grad(y, true));
@@ -415,7 +449,8 @@ static Tensor *the_state(Tape *t, const void *state, Tensor *x)
     return *(Tensor *const *)state;
 }
 
-/* What is recorded inside goes even if the result does not depend on it: what follows is as if it were not there. */
+/* What is recorded inside goes even if the result does not depend on it: what follows is as if it
+ * were not there. */
 Test(recompute, a_result_without_a_graph_of_its_own)
 {
     Tape *t = quiet_tape();

@@ -12,7 +12,8 @@ static int count_files(const char *folder)
     DIR *d = opendir(folder);
     check(d, "%s", folder);
     int n = 0;
-    for (struct dirent *e; (e = readdir(d));) n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    for (struct dirent *e; (e = readdir(d));)
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
     closedir(d);
     return n;
 }
@@ -29,7 +30,8 @@ Test(results, every_kind_of_member)
     Error err = { 0 };
     Results r;
     const char *path = check_scratch("kinds.json");
-    check(results_writable(path, &err) && access(path, F_OK) != 0, "it must not make the file: %s", err.message);
+    check(results_writable(path, &err) && access(path, F_OK) != 0, "it must not make the file: %s",
+          err.message);
     check(results_open(&r, path, &err), "%s", err.message);
     results_text(&r, "text", "a \"quoted\" \\ and\n\x01 Zürich");
     results_int(&r, "int", INT64_MIN);
@@ -83,7 +85,8 @@ Test(results, the_folder_disappears)
     const char *folder = fresh_folder();
     char path[1200];
     print_to(path, sizeof path, "%s/r.json", folder);
-    check(results_writable(path, &err) && results_open(&r, path, &err) && rmdir(folder) == 0, "%s", err.message);
+    check(results_writable(path, &err) && results_open(&r, path, &err) && rmdir(folder) == 0, "%s",
+          err.message);
     check(!results_close(&r, &err) && !r.text && !r.file);
     check_error(&err, LK_EIO, "r.json: cannot be written: No such file");
     err = (Error){ 0 };
@@ -113,7 +116,8 @@ Test(results, paths_that_cannot_be_written)
     check_path_refused(folder, "cannot be written: it is a folder");
     check_path_refused(link, "not a regular file");
     check_path_refused("/dev/null", "not a regular file");
-    check_path_refused(check_scratch("no/such/folder/r.json"), "cannot be written: No such file or directory");
+    check_path_refused(check_scratch("no/such/folder/r.json"),
+                       "cannot be written: No such file or directory");
     check_path_refused(too_long, "name too long");
     check(count_files(folder) == 1, "a temporary file is left");
 
@@ -121,6 +125,7 @@ Test(results, paths_that_cannot_be_written)
     Error err = { 0 };
     print_to(file, sizeof file, "%s/file", folder);
     fclose(fopen(file, "w"));
-    check(unlink(link) == 0 && symlink("file", link) == 0 && results_writable(link, &err), "%s", err.message);
+    check(unlink(link) == 0 && symlink("file", link) == 0 && results_writable(link, &err), "%s",
+          err.message);
     check(count_files(folder) == 2, "a temporary file is left");
 }

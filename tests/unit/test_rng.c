@@ -1,7 +1,8 @@
-/* test_rng.c - the number streams of PyTorch: known values one by one, then whole streams from fixtures/rng.h.
+/* test_rng.c - the number streams of PyTorch: known values one by one, then whole streams from
+ * fixtures/rng.h.
  *
- * Words, uniform numbers, integers and permutations are compared exactly; float64 normals to 1e-14 (the last bit is
- * libm's), float32 normals to 1e-6. */
+ * Words, uniform numbers, integers and permutations are compared exactly; float64 normals to 1e-14
+ * (the last bit is libm's), float32 normals to 1e-6. */
 #include <math.h>
 #include <string.h>
 
@@ -21,14 +22,14 @@ static Rng seeded(uint64_t seed)
 
 static void check_near(double got, double expected, double tolerance, const char *what, int64_t i)
 {
-    check(fabs(got - expected) <= tolerance, "%s, number %lld: expected %.17g, got %.17g", what, (long long)i, expected,
-          got);
+    check(fabs(got - expected) <= tolerance, "%s, number %lld: expected %.17g, got %.17g", what,
+          (long long)i, expected, got);
 }
 
 static void check_int(int64_t got, int64_t expected, const char *what, int64_t i)
 {
-    check(got == expected, "%s, number %lld: expected %lld, got %lld", what, (long long)i, (long long)expected,
-          (long long)got);
+    check(got == expected, "%s, number %lld: expected %lld, got %lld", what, (long long)i,
+          (long long)expected, (long long)got);
 }
 
 /* The next word of rng is the one that follows `words` words of the stream of `seed`. */
@@ -42,11 +43,12 @@ static void check_words_used(Rng *rng, uint64_t seed, int words, const char *wha
 static uint64_t fnv(const void *bytes, size_t size)
 {
     uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
     return hash;
 }
 
-/* ---- words and uniform numbers --------------------------------------------------------------------------------- */
+/* ---- words and uniform numbers -------------------------------------------------------------- */
 
 Test(rng, first_words)
 {
@@ -81,7 +83,8 @@ Test(rng, bits_of_uniform_numbers)
     Rng rng = seeded(1), words = rng;
     for (int i = 0; i < 1000; i++) {
         uint64_t high = lk_random_u32(&words), low = lk_random_u32(&words);
-        check(lk_random_u64(&rng) == (high << 32 | low), "number %d: the first word is the high half", i);
+        check(lk_random_u64(&rng) == (high << 32 | low),
+              "number %d: the first word is the high half", i);
     }
     for (int i = 0; i < 1000; i++) {
         double bits = lk_random_u32(&words) & 0xffffff;
@@ -93,19 +96,24 @@ Test(rng, bits_of_uniform_numbers)
     }
 }
 
-/* ---- integers -------------------------------------------------------------------------------------------------- */
+/* ---- integers ------------------------------------------------------------------------------- */
 
 Test(rng, integers_stay_in_range)
 {
     static const int64_t ranges[][2] = {
-        { -3, 4 }, { 0, 1 }, { 5, INT64_C(1) << 32 }, { -1, INT64_C(1) << 40 },
-        { INT64_MIN, INT64_MAX }, { INT64_MIN, INT64_MIN + 2 },
+        { -3, 4 },
+        { 0, 1 },
+        { 5, INT64_C(1) << 32 },
+        { -1, INT64_C(1) << 40 },
+        { INT64_MIN, INT64_MAX },
+        { INT64_MIN, INT64_MIN + 2 },
     };
     Rng rng = seeded(2);
     for (size_t r = 0; r < sizeof ranges / sizeof *ranges; r++) {
         for (int i = 0; i < 1000; i++) {
             int64_t low = ranges[r][0], high = ranges[r][1], n = lk_random_int(&rng, low, high);
-            check(n >= low && n < high, "%lld is not in [%lld, %lld)", (long long)n, (long long)low, (long long)high);
+            check(n >= low && n < high, "%lld is not in [%lld, %lld)", (long long)n,
+                  (long long)low, (long long)high);
         }
     }
 }
@@ -119,7 +127,8 @@ Test(rng, words_per_integer)
     lk_random_int(&rng, -1, UINT32_MAX);
     check_words_used(&rng, 3, 2, "a range of 2^32");
     rng = seeded(3);
-    check(lk_random_int(&rng, 4, 4) == 4 && lk_random_int(&rng, 5, -5) == 5, "an empty range gives its lower end");
+    check(lk_random_int(&rng, 4, 4) == 4 && lk_random_int(&rng, 5, -5) == 5,
+          "an empty range gives its lower end");
     check_words_used(&rng, 3, 0, "an empty range");
 }
 
@@ -134,7 +143,8 @@ Test(rng, permutations)
         lk_random_perm(&rng, n, order);
         for (int i = 0; i < n; i++) {
             int64_t item = order[i];
-            check(item >= 0 && item < n && !seen[item], "n = %d: order[%d] = %lld", n, i, (long long)item);
+            check(item >= 0 && item < n && !seen[item], "n = %d: order[%d] = %lld", n, i,
+                  (long long)item);
             seen[item] = true;
         }
         check_int(order[n], -7, "the place behind the end", n);
@@ -142,7 +152,7 @@ Test(rng, permutations)
     }
 }
 
-/* ---- normal numbers -------------------------------------------------------------------------------------------- */
+/* ---- normal numbers ------------------------------------------------------------------------- */
 
 Test(rng, second_normal_waits)
 {
@@ -166,9 +176,10 @@ Test(rng, second_normal_waits)
 
 Test(rng, seventeen_normals)
 {
-    static const double expected[17] = { -1.1258398, -1.6959312, 0.5666506,  0.7935084,  0.5988395, -1.5550951,
-                                         -0.3413604, 1.8530061,  0.4680964,  -0.5854976, -0.1733968, 0.1834779,
-                                         1.3893661,  1.5863342,  0.9462984,  -0.8436767, 0.9318266 };
+    static const double expected[17] = { -1.1258398, -1.6959312, 0.5666506, 0.7935084, 0.5988395,
+                                         -1.5550951, -0.3413604, 1.8530061, 0.4680964, -0.5854976,
+                                         -0.1733968, 0.1834779,  1.3893661, 1.5863342, 0.9462984,
+                                         -0.8436767, 0.9318266 };
     Rng rng = seeded(0);
     float x[17];
     lk_random_normals_f32(&rng, x, 17, 0, 1);
@@ -208,7 +219,8 @@ Test(rng, few_normals)
         double x[17];
         x[n] = 7;
         lk_random_normals_f64(&rng, x, n, 0.5, 2);
-        for (int i = 0; i < n; i++) check_near(x[i], lk_random_normal(&single) * 2 + 0.5, 1e-15, "few normals", i);
+        for (int i = 0; i < n; i++)
+            check_near(x[i], lk_random_normal(&single) * 2 + 0.5, 1e-15, "few normals", i);
         check_near(x[n], 7, 0, "the place behind the end", n);
         check_int(lk_random_u32(&rng), lk_random_u32(&single), "the word after few normals", n);
     }
@@ -220,19 +232,21 @@ Test(rng, angle_is_rounded_to_float)
     Rng rng = seeded(0);
     lk_random_normals_f32(&rng, x, HARD_NORMALS, 0, 1);
     for (size_t i = 0; i < sizeof hard_normals / sizeof *hard_normals; i++)
-        check_near(x[hard_normals[i].index], hard_normals[i].value, 1e-6, "randn(65536)", hard_normals[i].index);
+        check_near(x[hard_normals[i].index], hard_normals[i].value, 1e-6, "randn(65536)",
+                   hard_normals[i].index);
 }
 
-/* ---- whole streams --------------------------------------------------------------------------------------------- */
+/* ---- whole streams -------------------------------------------------------------------------- */
 
 static void check_ints(Rng *rng, const Step *step, const char *what)
 {
     int64_t order[64];
     if (step->draw == RANDPERM) lk_random_perm(rng, step->n, order);
     for (int i = 0; i < step->n; i++) {
-        int64_t got = step->draw == WORDS ? lk_random_u32(rng)
-                    : step->draw == SEEDS ? lk_random_seed(rng)
-                    : step->draw == RANDINT ? lk_random_int(rng, step->low, step->high) : order[i];
+        int64_t got = step->draw == WORDS     ? lk_random_u32(rng)
+                      : step->draw == SEEDS   ? lk_random_seed(rng)
+                      : step->draw == RANDINT ? lk_random_int(rng, step->low, step->high)
+                                              : order[i];
         check_int(got, step->ints[i], what, i);
     }
 }
@@ -252,7 +266,8 @@ static void check_reals(Rng *rng, const Step *step, const char *what)
     double tolerance = step->draw != NORMAL ? 0 : step->dtype == LK_F32 ? 1e-6 : 1e-14;
     for (int i = 0; i < step->n; i++) {
         double got = lk_at(x, LK_INDEX(i));
-        if (step->draw == RAND) got = step->dtype == LK_F32 ? (double)lk_random_f32(rng) : lk_random_f64(rng);
+        if (step->draw == RAND)
+            got = step->dtype == LK_F32 ? (double)lk_random_f32(rng) : lk_random_f64(rng);
         check_near(got, step->reals[i], tolerance, what, i);
     }
     lk_tensor_free(x);
@@ -280,24 +295,27 @@ Test(rng, copy_continues)
     for (int i = 0; i < 700; i++) lk_random_u32(&rng);
     lk_random_normal(&rng);
     Rng copy = rng;
-    for (int i = 0; i < 1001; i++) check_near(lk_random_normal(&copy), lk_random_normal(&rng), 0, "copy", i);
+    for (int i = 0; i < 1001; i++)
+        check_near(lk_random_normal(&copy), lk_random_normal(&rng), 0, "copy", i);
 }
 
-/* ---- what the notebooks draw ----------------------------------------------------------------------------------- */
+/* ---- what the notebooks draw ---------------------------------------------------------------- */
 
 /* Draws the weights and biases of 784-128-64-10 and, with hashes, compares them bit for bit. */
 static void draw_linears(Rng *rng, const uint64_t *hashes)
 {
-    static const int64_t shapes[6][2] = { { 128, 784 }, { 1, 128 }, { 64, 128 }, { 1, 64 }, { 10, 64 }, { 1, 10 } };
+    static const int64_t shapes[6][2] = { { 128, 784 }, { 1, 128 }, { 64, 128 },
+                                          { 1, 64 },    { 10, 64 }, { 1, 10 } };
     for (int i = 0; i < 6; i++) {
         Tensor *x = lk_tensor_new(LK_F32, 2, shapes[i], NULL);
         double bound = 1 / sqrt((double)shapes[i / 2 * 2][1]);
         check(lk_uniform_(x, -bound, bound, rng));
         if (hashes) {
             uint64_t hash = fnv(x->data, x->storage->bytes);
-            check(hash == hashes[i], "tensor %d: expected %016llx, got %016llx, its first values are %a %a", i,
-                  (unsigned long long)hashes[i], (unsigned long long)hash, (double)((float *)x->data)[0],
-                  (double)((float *)x->data)[1]);
+            check(hash == hashes[i],
+                  "tensor %d: expected %016llx, got %016llx, its first values are %a %a", i,
+                  (unsigned long long)hashes[i], (unsigned long long)hash,
+                  (double)((float *)x->data)[0], (double)((float *)x->data)[1]);
         }
         lk_tensor_free(x);
     }
@@ -318,7 +336,8 @@ Test(rng, linear_weights_bit_for_bit)
     lk_tensor_free(x);
 }
 
-/* One pass over a DataLoader: a base seed and, when it shuffles, the seed of a generator for the order alone. */
+/* One pass over a DataLoader: a base seed and, when it shuffles, the seed of a generator for the
+ * order alone. */
 static void check_pass(Rng *rng, int number)
 {
     enum { ITEMS = 60000 };
@@ -326,8 +345,10 @@ static void check_pass(Rng *rng, int number)
     lk_random_seed(rng);
     Rng own = seeded((uint64_t)lk_random_seed(rng));
     lk_random_perm(&own, ITEMS, order);
-    for (int i = 0; i < 4; i++) check_int(order[i], course_orders[number].start[i], "shuffled order", i);
-    check(fnv(order, sizeof order) == course_orders[number].hash, "order %d differs behind its start", number);
+    for (int i = 0; i < 4; i++)
+        check_int(order[i], course_orders[number].start[i], "shuffled order", i);
+    check(fnv(order, sizeof order) == course_orders[number].hash,
+          "order %d differs behind its start", number);
 }
 
 Test(rng, course_of_a_notebook)
@@ -339,7 +360,8 @@ Test(rng, course_of_a_notebook)
     for (int i = 0; i < 3; i++) {
         Tensor *a = lk_tensor_new(LK_F32, LK_SHAPE(i == 0 ? 784 : i == 1 ? 128 : 64, 4), NULL);
         check(lk_normal_(a, 0, 1, &rng));
-        for (int j = 0; j < 4; j++) check_near(lk_at(a, LK_INDEX(0, j)), course_adapters[i][j], 1e-6, "A", j);
+        for (int j = 0; j < 4; j++)
+            check_near(lk_at(a, LK_INDEX(0, j)), course_adapters[i][j], 1e-6, "A", j);
         lk_tensor_free(a);
     }
     lk_random_seed(&rng);

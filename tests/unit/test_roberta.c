@@ -1,8 +1,9 @@
-/* test_roberta.c - the model of the homework against PyTorch (tests/fixtures/make_roberta.py), its names and counts, and
- * padding. LoRA on it: test_roberta_lora.c. config.json: test_roberta_config.c. At full size: tests/parity/. */
+/* test_roberta.c - the model of the homework against PyTorch (tests/fixtures/make_roberta.py), its
+ * names and counts, and padding. LoRA on it: test_roberta_lora.c. config.json:
+ * test_roberta_config.c. At full size: tests/parity/. */
 #include "tests/unit/roberta_net.h"
 
-/* ---- names and counts ------------------------------------------------------------------------------------------- */
+/* ---- names and counts ----------------------------------------------------------------------- */
 
 Test(roberta, names_are_the_hubs)
 {
@@ -11,8 +12,8 @@ Test(roberta, names_are_the_hubs)
     int n = 0;
     for (ParamIter it = lk_params(m); lk_params_next(&it); n++) {
         check(n < (int)(sizeof roberta_names / sizeof roberta_names[0]));
-        check(strcmp(it.name, roberta_names[n]) == 0, "parameter %d is %s, in PyTorch %s", n, it.name,
-              roberta_names[n]);
+        check(strcmp(it.name, roberta_names[n]) == 0, "parameter %d is %s, in PyTorch %s", n,
+              it.name, roberta_names[n]);
     }
     check(n == 5 + 3 * 16 + 4);
     lk_free(m);
@@ -25,12 +26,14 @@ static int count_tensors(Module *m)
     return n;
 }
 
-/* The homework's numbers, for every rank of its last part. Nothing of the 500 MB is allocated: matrices are hollow. */
+/* The homework's numbers, for every rank of its last part. Nothing of the 500 MB is allocated:
+ * matrices are hollow. */
 Test(roberta, counts_at_full_size)
 {
     static const struct {
         int64_t rank, trainable;
-    } cases[] = { { 1, 168194 }, { 2, 336388 }, { 4, 672776 }, { 8, 1345552 }, { 16, 2691104 }, { 32, 5382208 } };
+    } cases[] = { { 1, 168194 },  { 2, 336388 },   { 4, 672776 },
+                  { 8, 1345552 }, { 16, 2691104 }, { 32, 5382208 } };
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 0);
@@ -53,10 +56,12 @@ Test(roberta, counts_at_full_size)
     lk_free(m);
 }
 
-/* ---- PyTorch ---------------------------------------------------------------------------------------------------- */
+/* ---- PyTorch -------------------------------------------------------------------------------- */
 
-/* |x - expected| within tol of the largest expected value: "relative", where single elements may be nearly 0. */
-static void check_near(const char *name, const Tensor *x, const double *expected, int64_t n, double tol)
+/* |x - expected| within tol of the largest expected value: "relative", where single elements may
+ * be nearly 0. */
+static void check_near(const char *name, const Tensor *x, const double *expected, int64_t n,
+                       double tol)
 {
     double largest = 0;
     check(x && lk_numel(x) == n, "%s has not %lld elements", name, (long long)n);
@@ -64,8 +69,8 @@ static void check_near(const char *name, const Tensor *x, const double *expected
     check(largest > 1e-6, "%s: numbers that are nearly 0 prove nothing", name);
     for (int64_t i = 0; i < n; i++) {
         double got = x->dtype == LK_F64 ? ((double *)x->data)[i] : (double)((float *)x->data)[i];
-        check(fabs(got - expected[i]) <= tol * largest, "%s, element %lld: %.17g, PyTorch %.17g", name, (long long)i,
-              got, expected[i]);
+        check(fabs(got - expected[i]) <= tol * largest, "%s, element %lld: %.17g, PyTorch %.17g",
+              name, (long long)i, got, expected[i]);
     }
 }
 
@@ -92,15 +97,18 @@ static void check_gradients(Module *m, double tol)
 {
     int n = 0, adapters = 0;
     for (ParamIter it = lk_params(m); lk_params_next(&it); n++) {
-        check(strcmp(it.name, roberta_gradients[n].name) == 0, "%s, in PyTorch %s", it.name, roberta_gradients[n].name);
+        check(strcmp(it.name, roberta_gradients[n].name) == 0, "%s, in PyTorch %s", it.name,
+              roberta_gradients[n].name);
         const Tensor *grad = lk_grad(it.tensor);
         check(grad, "%s has no gradient", it.name);
         bool full = strstr(it.name, ".lora.");
         adapters += full;
-        /* What a key's bias adds to the scores of a query is the same for every key: its gradient is 0 but for
-         * rounding. */
+        /* What a key's bias adds to the scores of a query is the same for every key: its gradient
+         * is 0 but for rounding. */
         if (strstr(it.name, "key.linear.bias")) continue;
-        if (full) check_near(it.name, grad, roberta_gradients[n].values, roberta_gradients[n].count, tol);
+        if (full)
+            check_near(it.name, grad, roberta_gradients[n].values, roberta_gradients[n].count,
+                       tol);
         else check_summary(it.name, grad, roberta_gradients[n].values, tol);
     }
     check(n == (int)(sizeof roberta_gradients / sizeof roberta_gradients[0]) && adapters == 40);
@@ -115,7 +123,8 @@ static void check_classifier(DType dtype, double tol, bool recompute)
     check(lk_module_to(m, dtype, &err));
     roberta_set_recompute(m, recompute);
     Tensor *ids = small_ids(), *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
-    Tensor *logits = roberta_logits(t, m, ids, mask_of(t, ids)), *loss = lk_cross_entropy(t, logits, labels);
+    Tensor *logits = roberta_logits(t, m, ids, mask_of(t, ids)),
+           *loss = lk_cross_entropy(t, logits, labels);
     check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
     check_near("logits", logits, roberta_logits_expected, ROWS * 2, tol);
     check_near("loss", loss, roberta_loss_expected, 1, tol);
@@ -151,8 +160,8 @@ static void check_masked_lm(DType dtype, double tol)
     check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
     check_near("loss", loss, roberta_masked_loss, 1, tol);
     check_near("gradient of the tied embedding",
-               lk_grad(lk_param_at(m, "roberta.embeddings.word_embeddings.weight", &err)), roberta_masked_words_grad,
-               small.vocab_size * small.hidden_size, tol);
+               lk_grad(lk_param_at(m, "roberta.embeddings.word_embeddings.weight", &err)),
+               roberta_masked_words_grad, small.vocab_size * small.hidden_size, tol);
     check_near("gradient of the decoder's bias", lk_grad(lk_param_at(m, "lm_head.bias", &err)),
                roberta_masked_bias_grad, small.vocab_size, tol);
     lk_free(ids);
@@ -184,7 +193,7 @@ Test(roberta, scores_of_some_tokens)
     lk_tape_free(t);
 }
 
-/* ---- what is computed, and what is not -------------------------------------------------------------------------- */
+/* ---- what is computed, and what is not ------------------------------------------------------ */
 
 /* Pads at the end, as many as there are positions for, change nothing. */
 Test(roberta, padding_does_not_matter)
@@ -195,9 +204,11 @@ Test(roberta, padding_does_not_matter)
     draw(m, 7);
     Tensor *ids = small_ids();
     int64_t padded[ROWS * LONG];
-    for (int i = 0; i < ROWS * LONG; i++) padded[i] = i % LONG < LENGTH ? roberta_ids[i / LONG * LENGTH + i % LONG] : 1;
+    for (int i = 0; i < ROWS * LONG; i++)
+        padded[i] = i % LONG < LENGTH ? roberta_ids[i / LONG * LENGTH + i % LONG] : 1;
     Tensor *longer = lk_tensor(t, LK_I64, LK_SHAPE(ROWS, LONG), padded);
-    Tensor *a = roberta_logits(t, m, ids, mask_of(t, ids)), *b = roberta_logits(t, m, longer, NULL);
+    Tensor *a = roberta_logits(t, m, ids, mask_of(t, ids)),
+           *b = roberta_logits(t, m, longer, NULL);
     check_close_to(a, b, 1e-5);
     for (int row = 0; row < ROWS; row++) { /* alone, without any pad */
         int64_t length = 0;
@@ -205,7 +216,8 @@ Test(roberta, padding_does_not_matter)
         Tensor *one = lk_tensor(t, LK_I64, LK_SHAPE(1, length), roberta_ids + row * LENGTH);
         Tensor *c = roberta_logits(t, m, one, NULL);
         check(c, "%s", lk_tape_error(t)->message);
-        for (int k = 0; k < 2; k++) check(fabs(lk_at(c, LK_INDEX(0, k)) - lk_at(a, LK_INDEX(row, k))) <= 1e-5);
+        for (int k = 0; k < 2; k++)
+            check(fabs(lk_at(c, LK_INDEX(0, k)) - lk_at(a, LK_INDEX(row, k))) <= 1e-5);
     }
     lk_free(ids);
     lk_free(m);
@@ -213,12 +225,13 @@ Test(roberta, padding_does_not_matter)
 }
 
 /* The sentences `rows` as one batch of `length` columns; each one's logits go to its place. */
-static void logits_of(Tape *t, Module *m, int count, const int *rows, int64_t length, const int64_t *lengths,
-                      const int64_t (*words)[512], double (*logits)[2])
+static void logits_of(Tape *t, Module *m, int count, const int *rows, int64_t length,
+                      const int64_t *lengths, const int64_t (*words)[512], double (*logits)[2])
 {
     Tensor *ids = lk_full(t, LK_I64, LK_SHAPE(count, length), 1);
     for (int i = 0; i < count; i++)
-        memcpy((int64_t *)ids->data + i * length, words[rows[i]], (size_t)lengths[rows[i]] * sizeof(int64_t));
+        memcpy((int64_t *)ids->data + i * length, words[rows[i]],
+               (size_t)lengths[rows[i]] * sizeof(int64_t));
     Tensor *y = roberta_logits(t, m, ids, mask_of(t, ids));
     check(y, "%s", lk_tape_error(t)->message);
     for (int i = 0; i < count; i++)
@@ -226,13 +239,15 @@ static void logits_of(Tape *t, Module *m, int count, const int *rows, int64_t le
     lk_tape_reset(t);
 }
 
-/* Alone, with the next one, with one of similar length, or all at 512: relative to their size the same logits. */
+/* Alone, with the next one, with one of similar length, or all at 512: relative to their size the
+ * same logits. */
 Test(roberta, the_three_paddings_agree_at_512)
 {
     enum { SENTENCES = 4, MAX = 512 };
     static const int64_t lengths[SENTENCES] = { 5, 200, 9, 31 };
     static int64_t words[SENTENCES][MAX];
-    double alone[SENTENCES][2], longest[SENTENCES][2], grouped[SENTENCES][2], max[SENTENCES][2], largest = 0;
+    double alone[SENTENCES][2], longest[SENTENCES][2], grouped[SENTENCES][2], max[SENTENCES][2],
+        largest = 0;
     RobertaConfig c = small;
     c.max_position_embeddings = MAX + 2;
     Rng rng;
@@ -243,12 +258,14 @@ Test(roberta, the_three_paddings_agree_at_512)
     lk_eval(m);
     for (int i = 0; i < SENTENCES; i++)
         for (int64_t k = 0; k < lengths[i]; k++)
-            words[i][k] = k == 0 ? 0 : k == lengths[i] - 1 ? 2 : lk_random_int(&rng, 3, small.vocab_size);
+            words[i][k] = k == 0                ? 0
+                          : k == lengths[i] - 1 ? 2
+                                                : lk_random_int(&rng, 3, small.vocab_size);
     Tape *t = lk_tape_new(NULL);
     lk_tape_set_grad(t, false);
 #define BATCH(length, out, ...) \
-    logits_of(t, m, sizeof((int[]){ __VA_ARGS__ }) / sizeof(int), (int[]){ __VA_ARGS__ }, length, lengths, \
-              (const int64_t(*)[512])words, out)
+    logits_of(t, m, sizeof((int[]){ __VA_ARGS__ }) / sizeof(int), (int[]){ __VA_ARGS__ }, length, \
+              lengths, (const int64_t(*)[512])words, out)
     for (int i = 0; i < SENTENCES; i++) BATCH(lengths[i], alone, i);
     BATCH(200, longest, 0, 1), BATCH(31, longest, 2, 3);
     BATCH(9, grouped, 0, 2), BATCH(200, grouped, 3, 1);
@@ -259,8 +276,8 @@ Test(roberta, the_three_paddings_agree_at_512)
         int s = i / 2, k = i % 2;
         double expected = alone[s][k], got[] = { longest[s][k], grouped[s][k], max[s][k] };
         for (int way = 0; way < 3; way++)
-            check(fabs(got[way] - expected) <= 1e-5 * largest, "sentence %d, way %d: %.9g, alone %.9g", s, way,
-                  got[way], expected);
+            check(fabs(got[way] - expected) <= 1e-5 * largest,
+                  "sentence %d, way %d: %.9g, alone %.9g", s, way, got[way], expected);
     }
     lk_free(m);
     lk_tape_free(t);
@@ -283,8 +300,8 @@ Test(roberta, frozen_parameters_get_no_gradient)
     lk_tape_free(t);
 }
 
-/* Dropout: active in training mode only, another mask for every call, the same after the same seed; the same gradients
- * when every layer is computed a second time in backward. */
+/* Dropout: active in training mode only, another mask for every call, the same after the same
+ * seed; the same gradients when every layer is computed a second time in backward. */
 Test(roberta, dropout_and_recomputation)
 {
     Tape *t = lk_tape_new(NULL);
@@ -298,12 +315,14 @@ Test(roberta, dropout_and_recomputation)
         lk_module_zero_grad(m);
         Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
         Tensor *logits = roberta_logits(t, m, ids, NULL);
-        check(lk_backward(t, lk_cross_entropy(t, logits, labels)), "%s", lk_tape_error(t)->message);
+        check(lk_backward(t, lk_cross_entropy(t, logits, labels)), "%s",
+              lk_tape_error(t)->message);
         Tensor *A = lk_param_at(m, "roberta.encoder.layer.0.attention.self.query.lora.A", NULL);
         if (run == 0) {
             first = lk_clone(logits, NULL);
             grad = lk_clone(lk_grad(A), NULL);
-            check(!lk_equal(roberta_logits(t, m, ids, NULL), first), "two calls have the same dropout");
+            check(!lk_equal(roberta_logits(t, m, ids, NULL), first),
+                  "two calls have the same dropout");
         } else {
             check_equal(logits, first);
             check_equal(lk_grad(A), grad);
@@ -317,7 +336,8 @@ Test(roberta, dropout_and_recomputation)
     lk_tape_free(t);
 }
 
-/* What drops out in training: with the probability of the config's own key in the head, or of all layers. */
+/* What drops out in training: with the probability of the config's own key in the head, or of all
+ * layers. */
 Test(roberta, the_head_has_its_own_dropout)
 {
     static const struct {
@@ -390,7 +410,8 @@ Test(roberta, inference_needs_the_memory_of_one_layer)
     check(needed[1] == needed[0], "%zu bytes for 2 layers, %zu for 24", needed[0], needed[1]);
 }
 
-/* Matrices that have no elements yet are drawn in the order of the names; the rest is what a new module has. */
+/* Matrices that have no elements yet are drawn in the order of the names; the rest is what a new
+ * module has. */
 Test(roberta, fill_draws_what_is_missing)
 {
     Error err = { 0 };
@@ -402,10 +423,12 @@ Test(roberta, fill_draws_what_is_missing)
     for (ParamIter it = lk_params(m); lk_params_next(&it);) {
         if (it.tensor->ndim != 2) {
             double expected = strstr(it.name, "LayerNorm.weight") ? 1 : 0;
-            for (int64_t i = 0; i < it.tensor->shape[0]; i++) check(lk_at(it.tensor, LK_INDEX(i)) == expected);
+            for (int64_t i = 0; i < it.tensor->shape[0]; i++)
+                check(lk_at(it.tensor, LK_INDEX(i)) == expected);
             continue;
         }
-        Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(it.tensor->shape[0], it.tensor->shape[1]), &err);
+        Tensor *x =
+            lk_tensor_new(LK_F32, LK_SHAPE(it.tensor->shape[0], it.tensor->shape[1]), &err);
         lk_normal_(x, 0, 0.02, &rng);
         bool pads = strstr(it.name, "word_") || strstr(it.name, "position_");
         if (pads) memset((float *)x->data + x->shape[1], 0, (size_t)x->shape[1] * sizeof(float));
@@ -415,7 +438,8 @@ Test(roberta, fill_draws_what_is_missing)
     lk_free(m);
 }
 
-/* Wherever memory ends, the reason is told, and all that was made is freed; a model that gets no LoRA is as it was. */
+/* Wherever memory ends, the reason is told, and all that was made is freed; a model that gets no
+ * LoRA is as it was. */
 Test(roberta, no_memory)
 {
     check_alloc_begin();
@@ -428,9 +452,11 @@ Test(roberta, no_memory)
         bool made = m && roberta_fill(m, &rng, &err);
         bool wrapped = made && roberta_add_lora(m, NULL, 2, 1, &rng, &err) == 20;
         failed = check_alloc_failed();
-        check(wrapped == !failed && (err.code == LK_EMEMORY) == (failed > 0), "%lld: %s", (long long)n, err.message);
+        check(wrapped == !failed && (err.code == LK_EMEMORY) == (failed > 0), "%lld: %s",
+              (long long)n, err.message);
         check_fail_after(-1);
-        if (made && !wrapped) check(roberta_remove_lora(m) == 0 && count_tensors(m) == 5 + 3 * 16 + 4);
+        if (made && !wrapped)
+            check(roberta_remove_lora(m) == 0 && count_tensors(m) == 5 + 3 * 16 + 4);
         lk_free(m);
         check(check_alloc_live() == 0);
     }
@@ -440,15 +466,18 @@ Test(roberta, bad_input)
 {
     Tape *t = quiet_tape();
     Module *m = small_model(false, 0), *lm = small_model(true, 0);
-    Tensor *ids = lk_full(t, LK_I64, LK_SHAPE(1, 13), 5), *flat = lk_full(t, LK_I64, LK_SHAPE(3), 5);
+    Tensor *ids = lk_full(t, LK_I64, LK_SHAPE(1, 13), 5),
+           *flat = lk_full(t, LK_I64, LK_SHAPE(3), 5);
     check(!roberta_logits(t, m, ids, NULL));
-    check_error(lk_tape_error(t), LK_ESHAPE, "row 0 has 13 tokens, and there are positions for 12 only");
+    check_error(lk_tape_error(t), LK_ESHAPE,
+                "row 0 has 13 tokens, and there are positions for 12 only");
     lk_tape_clear_error(t);
     check(!roberta_logits(t, m, flat, NULL));
     check_error(lk_tape_error(t), LK_ESHAPE, "ids are (3,) of int64");
     lk_tape_clear_error(t);
     check(!roberta_logits(t, lm, ids, NULL));
-    check_error(lk_tape_error(t), LK_EVALUE, "takes a RobertaForSequenceClassification, not RobertaForMaskedLM");
+    check_error(lk_tape_error(t), LK_EVALUE,
+                "takes a RobertaForSequenceClassification, not RobertaForMaskedLM");
     lk_tape_clear_error(t);
     check(!roberta_logits(t, m, lk_full(t, LK_I64, LK_SHAPE(1, 3), 50), NULL));
     check(lk_tape_error(t)->code == LK_EVALUE, "%s", lk_tape_error(t)->message);

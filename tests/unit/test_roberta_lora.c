@@ -1,5 +1,5 @@
-/* test_roberta_lora.c - LoRA on the model of the homework: which Linears get it, and that training it leaves the base's
- * file alone. The model itself: test_roberta.c. */
+/* test_roberta_lora.c - LoRA on the model of the homework: which Linears get it, and that training
+ * it leaves the base's file alone. The model itself: test_roberta.c. */
 #include "tests/unit/roberta_net.h"
 #include "tests/unit/smaps.h"
 
@@ -9,9 +9,18 @@ Test(roberta_lora, targets)
         const char *targets;
         int count;
     } cases[] = {
-        { "query", 3 }, { "query,value", 6 }, { "attention.output.dense", 3 }, { "output.dense", 6 }, { "*", 20 },
-        { "layer.2.*", 6 }, { "classifier.*", 2 }, { "roberta.encoder.layer.0.intermediate.dense,out_proj", 2 },
-        { "query,query", 3 }, { "!query", 17 }, { "query,value,!layer.0.*", 4 }, { "!layer.*", 2 },
+        { "query", 3 },
+        { "query,value", 6 },
+        { "attention.output.dense", 3 },
+        { "output.dense", 6 },
+        { "*", 20 },
+        { "layer.2.*", 6 },
+        { "classifier.*", 2 },
+        { "roberta.encoder.layer.0.intermediate.dense,out_proj", 2 },
+        { "query,query", 3 },
+        { "!query", 17 },
+        { "query,value,!layer.0.*", 4 },
+        { "!layer.*", 2 },
     };
     Error err = { 0 };
     Rng rng;
@@ -19,7 +28,8 @@ Test(roberta_lora, targets)
     Module *m = small_model(false, 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int n = roberta_add_lora(m, cases[i].targets, 2, 1, &rng, &err);
-        check(n == cases[i].count, "%s: %d, expected %d %s", cases[i].targets, n, cases[i].count, err.message);
+        check(n == cases[i].count, "%s: %d, expected %d %s", cases[i].targets, n, cases[i].count,
+              err.message);
         check(roberta_remove_lora(m) == n);
     }
     lk_free(m);
@@ -35,8 +45,9 @@ Test(roberta_lora, lora_facts_are_those_of_the_model)
     check(roberta_add_lora(m, "query,attention.output.dense,out_proj", 2, 0.5, &rng, &err) == 7);
     LoraFacts f = roberta_lora_facts(m), other;
     check(f.count == 7 && f.rank == 2 && f.alpha == 0.5);
-    check(strcmp(f.targets, "roberta.encoder.layer.*.attention.self.query,"
-                            "roberta.encoder.layer.*.attention.output.dense,classifier.out_proj") == 0);
+    check(strcmp(f.targets,
+                 "roberta.encoder.layer.*.attention.self.query,"
+                 "roberta.encoder.layer.*.attention.output.dense,classifier.out_proj") == 0);
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
         if (lk_as_lora_layer(it.module)) {
             lk_as_lora_layer(it.module)->alpha = 3;
@@ -74,7 +85,8 @@ Test(roberta_lora, wrong_targets_change_nothing)
         const char *targets, *message;
     } cases[] = {
         { "querry", "no Linear of the model is called 'querry'; nearest: query" },
-        { "query,atention.output.dense", "called 'atention.output.dense'; nearest: attention.output.dense" },
+        { "query,atention.output.dense",
+          "called 'atention.output.dense'; nearest: attention.output.dense" },
         { "query,", NULL },
         { "", "the list of targets is empty" },
         { "layer.9.*", "no Linear of the model is called 'layer.9.*'" },
@@ -98,7 +110,8 @@ Test(roberta_lora, wrong_targets_change_nothing)
     check(roberta_add_lora(m, "query", 0, 1, &rng, &err) == -1 && roberta_remove_lora(m) == 0);
     check(err.code == LK_EVALUE);
     err = (Error){ 0 };
-    check(roberta_add_lora(m, "query", 2, 1, &rng, &err) == 3 && roberta_add_lora(m, "value", 2, 1, &rng, &err) == -1);
+    check(roberta_add_lora(m, "query", 2, 1, &rng, &err) == 3 &&
+          roberta_add_lora(m, "value", 2, 1, &rng, &err) == -1);
     check_error(&err, LK_ESTATE, "has LoRA already");
     lk_free(m);
 }
@@ -113,7 +126,8 @@ Test(roberta_lora, training_writes_to_no_page_of_the_base)
     Module *saved = small_model(false, 0), *m = roberta_classifier_new(&small, &err);
     const char *path = check_scratch("base.safetensors");
     draw(saved, 8);
-    check(lk_save_module(saved, path, &err) && lk_load_module_mapped(m, path, NULL, NULL, &err), "%s", err.message);
+    check(lk_save_module(saved, path, &err) && lk_load_module_mapped(m, path, NULL, NULL, &err),
+          "%s", err.message);
     lk_require_grad(m, "*", false);
     check(roberta_add_lora(m, NULL, 2, 4, &rng, &err) == 20, "%s", err.message);
     Optimizer *opt = lk_adamw_new(lk_trainable_parameters(m, &err), 1e-2, &err);
@@ -130,9 +144,11 @@ Test(roberta_lora, training_writes_to_no_page_of_the_base)
     }
     check(last < first, "loss %g, then %g: nothing was learnt", first, last);
     Tensor *W = lk_param_at(m, "roberta.encoder.layer.0.attention.self.query.linear.weight", &err);
-    check_equal(W, lk_param_at(saved, "roberta.encoder.layer.0.attention.self.query.weight", &err));
+    check_equal(W,
+                lk_param_at(saved, "roberta.encoder.layer.0.attention.self.query.weight", &err));
     if (access("/proc/self/smaps", R_OK) == 0) {
-        check(dirty("base.safetensors") == 0, "%ld kB of the base were written", dirty("base.safetensors"));
+        check(dirty("base.safetensors") == 0, "%ld kB of the base were written",
+              dirty("base.safetensors"));
         lk_fill_(W, 1); /* this would be seen */
         check(dirty("base.safetensors") > 0);
     }

@@ -1,5 +1,5 @@
-/* test_safetensors_module.c - modules on the pages of a file: nothing copied, nothing written, names that differ, and
- * what is refused. Copies: test_safetensors_write.c. */
+/* test_safetensors_module.c - modules on the pages of a file: nothing copied, nothing written,
+ * names that differ, and what is refused. Copies: test_safetensors_write.c. */
 #include "data/safetensors.h"
 
 #include <unistd.h>
@@ -39,7 +39,7 @@ static const char *save_renamed(Module *m, const char *(*rename)(const char *nam
     return path;
 }
 
-/* ---- without a copy -------------------------------------------------------------------------------------------- */
+/* ---- without a copy ------------------------------------------------------------------------- */
 
 static size_t largest;
 
@@ -65,9 +65,11 @@ Test(safetensors_module, mapped)
     check(same_values(net, other));
     Tensor *frozen = lk_param_at(other, "layers.2.weight", NULL);
     Tensor *trained = lk_param_at(other, "layers.0.weight", NULL);
-    check(!frozen->requires_grad && trained->requires_grad && trained->is_parameter && trained->refs == 1);
+    check(!frozen->requires_grad && trained->requires_grad && trained->is_parameter &&
+          trained->refs == 1);
 
-    /* A training step, its gradients those of the copy; then the file is gone, the values are not. */
+    /* A training step, its gradients those of the copy; then the file is gone, the values are
+     * not. */
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(2, 6), NULL);
     lk_fill_(x, 0.5);
@@ -76,7 +78,8 @@ Test(safetensors_module, mapped)
     check_equal(lk_grad(trained), lk_grad(lk_param_at(net, "layers.0.weight", NULL)));
     check(!lk_grad(frozen));
     bool told = access("/proc/self/smaps", R_OK) == 0;
-    if (told) check(dirty("net.safetensors") == 0, "%ld kB were written", dirty("net.safetensors"));
+    if (told)
+        check(dirty("net.safetensors") == 0, "%ld kB were written", dirty("net.safetensors"));
     check(unlink(path) == 0);
     check(same_values(net, other));
 
@@ -92,11 +95,13 @@ Test(safetensors_module, mapped)
     lk_free(x);
     lk_free(net);
     lk_free(other);
-    check(dirty("net.safetensors") == -1, "a mapping is left"); /* the last one who used it is gone */
+    /* the last one who used it is gone */
+    check(dirty("net.safetensors") == -1, "a mapping is left");
     lk_free(third);
 }
 
-/* What is shared stays shared, and one of its names is enough; a chain of parametrizations is a module like others. */
+/* What is shared stays shared, and one of its names is enough; a chain of parametrizations is a
+ * module like others. */
 Test(safetensors_module, shared_and_parametrized)
 {
     check_alloc_begin();
@@ -105,7 +110,8 @@ Test(safetensors_module, shared_and_parametrized)
     Module *net = tied_new(&rng, NULL), *other = tied_new(&rng, NULL);
     Error err = { 0 };
     StateDict *state = lk_state_dict_empty_new(NULL);
-    for (ParamIter it = lk_params(net); lk_params_next(&it);) /* every tensor once, as Hugging Face writes them */
+    for (ParamIter it = lk_params(net);
+         lk_params_next(&it);) /* every tensor once, as Hugging Face writes them */
         check(lk_state_dict_add(state, it.name, lk_tensor_retain(it.tensor), NULL));
     const char *path = check_scratch("net.safetensors");
     check(lk_save_safetensors(state, NULL, path, NULL));
@@ -115,7 +121,8 @@ Test(safetensors_module, shared_and_parametrized)
     check(same_values(net, other) && report.loaded == 9, "%d", report.loaded);
     Tied *tied = (Tied *)other;
     Tensor *weight = lk_param_at(other, "first.linear.weight", NULL);
-    check(weight == lk_param_at(other, "second.linear.weight", NULL) && weight == lk_as_linear(tied->decoder)->weight);
+    check(weight == lk_param_at(other, "second.linear.weight", NULL) &&
+          weight == lk_as_linear(tied->decoder)->weight);
     check(weight->refs == 2); /* the shared Linear and the decoder */
     lk_load_report_free(&report);
     lk_free(net);
@@ -123,9 +130,11 @@ Test(safetensors_module, shared_and_parametrized)
 
     net = seeded_net(0, 5), other = seeded_net(1, 5);
     const LoRAConfig config = { .rank = 2, .alpha = 4 };
-    check(lk_add_lora(net, &config, &rng, NULL) == 3 && lk_add_lora(other, &config, &rng, NULL) == 3);
+    check(lk_add_lora(net, &config, &rng, NULL) == 3 &&
+          lk_add_lora(other, &config, &rng, NULL) == 3);
     check(lk_save_module(net, path, NULL) && lk_load_module_mapped(other, path, NULL, NULL, NULL));
-    check(same_values(net, other) && lk_original(lk_module_at(other, "layers.0", NULL), "weight")->refs == 1);
+    check(same_values(net, other) &&
+          lk_original(lk_module_at(other, "layers.0", NULL), "weight")->refs == 1);
     lk_free(net);
     lk_free(other);
     check(check_alloc_live() == 0);
@@ -170,7 +179,7 @@ Test(safetensors_module, copied)
     lk_free(other);
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static const char *old_name(const char *name) /* "layers.0.weight" is "0.gamma" */
 {
@@ -247,40 +256,44 @@ static const char *prefixed(const char *name)
     return text;
 }
 
-static bool has_name(const Names *names, const char *name)
-{
-    return lk_names_has(names, name);
-}
+static bool has_name(const Names *names, const char *name) { return lk_names_has(names, name); }
 
 Test(safetensors_module, ignored_and_optional)
 {
     static const NameRule rules[] = { { "head*", NULL } };
     static const char *const optional[] = { "layers.4.?eight", "layers.4.bias" };
-    LoadOptions options = { .rule_count = 1, .rules = rules, .optional_count = 1, .optional = optional };
-    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5), *untouched = lk_deepcopy(other, NULL);
+    LoadOptions options = {
+        .rule_count = 1, .rules = rules, .optional_count = 1, .optional = optional
+    };
+    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5),
+           *untouched = lk_deepcopy(other, NULL);
     const char *path = save_renamed(net, prefixed);
     LoadReport report = { 0 };
     Error err = { 0 };
     check(!lk_load_module_mapped(other, path, &options, &report, &err));
-    check_error(&err, LK_EVALUE, "net.safetensors: 1 missing (layers.4.weight, layers.4.bias), 0 unexpected ()");
+    check_error(&err, LK_EVALUE,
+                "net.safetensors: 1 missing (layers.4.weight, layers.4.bias), 0 unexpected ()");
     check(same_values(other, untouched) && report.loaded == 0);
     lk_load_report_free(&report);
 
     options.optional_count = 2;
     err = (Error){ 0 };
     check(lk_load_module_mapped(other, path, &options, &report, &err), "%s", err.message);
-    check(report.loaded == 4 && report.missing.count == 2 && has_name(&report.missing, "layers.4.bias"));
+    check(report.loaded == 4 && report.missing.count == 2 &&
+          has_name(&report.missing, "layers.4.bias"));
     check(report.ignored.count == 2 && has_name(&report.ignored, "headlayers.4.weight"));
     check(report.unexpected.count == 0 && report.mismatched.count == 0);
-    check_equal(lk_param_at(other, "layers.0.bias", NULL), lk_param_at(net, "layers.0.bias", NULL));
-    check_equal(lk_param_at(other, "layers.4.bias", NULL), lk_param_at(untouched, "layers.4.bias", NULL));
+    check_equal(lk_param_at(other, "layers.0.bias", NULL),
+                lk_param_at(net, "layers.0.bias", NULL));
+    check_equal(lk_param_at(other, "layers.4.bias", NULL),
+                lk_param_at(untouched, "layers.4.bias", NULL));
     lk_load_report_free(&report);
     lk_free(net);
     lk_free(other);
     lk_free(untouched);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 static const char *misspelt(const char *name)
 {
@@ -294,25 +307,34 @@ static const char *other_name(const char *name)
 
 Test(safetensors_module, refused)
 {
-    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5), *untouched = lk_deepcopy(other, NULL);
+    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5),
+           *untouched = lk_deepcopy(other, NULL);
     Module *wider = seeded_net(1, 7);
     Error err = { 0 };
     LoadReport report = { 0 };
     const char *path = save_renamed(net, misspelt);
     check(!lk_load_module_mapped(other, path, NULL, &report, &err));
     check_error(&err, LK_EVALUE, "lk_load_module_mapped: ");
-    check_error(&err, LK_EVALUE, "1 missing (layers.2.weight), 1 unexpected (layers.2.wieght; nearest: ");
+    check_error(&err, LK_EVALUE,
+                "1 missing (layers.2.weight), 1 unexpected (layers.2.wieght; nearest: ");
     check_error(&err, LK_EVALUE, "; nearest: \"layers.2.weight\", ");
-    check(has_name(&report.unexpected, "layers.2.wieght") && has_name(&report.missing, "layers.2.weight"));
+    check(has_name(&report.unexpected, "layers.2.wieght") &&
+          has_name(&report.missing, "layers.2.weight"));
     check(same_values(other, untouched));
     lk_load_report_free(&report);
-    check(lk_load_module_mapped(other, path, &(LoadOptions){ .lax = true }, NULL, NULL)); /* takes what fits */
-    check_equal(lk_param_at(other, "layers.0.weight", NULL), lk_param_at(net, "layers.0.weight", NULL));
-    check_equal(lk_param_at(other, "layers.2.weight", NULL), lk_param_at(untouched, "layers.2.weight", NULL));
+    /* takes what fits */
+    check(lk_load_module_mapped(other, path, &(LoadOptions){ .lax = true }, NULL, NULL));
+    check_equal(lk_param_at(other, "layers.0.weight", NULL),
+                lk_param_at(net, "layers.0.weight", NULL));
+    check_equal(lk_param_at(other, "layers.2.weight", NULL),
+                lk_param_at(untouched, "layers.2.weight", NULL));
 
     err = (Error){ 0 };
-    check(!lk_load_module_mapped(wider, path, &(LoadOptions){ .lax = true }, &report, &err)); /* but nothing else */
-    check_error(&err, LK_ESHAPE, "2 mismatched (layers.0.weight is (5, 6) F32, not (7, 6) F32, layers.0.bias is (5,) ");
+    /* but nothing else */
+    check(!lk_load_module_mapped(wider, path, &(LoadOptions){ .lax = true }, &report, &err));
+    check_error(
+        &err, LK_ESHAPE,
+        "2 mismatched (layers.0.weight is (5, 6) F32, not (7, 6) F32, layers.0.bias is (5,) ");
     check(report.mismatched.count == 2);
     lk_load_report_free(&report);
 
@@ -324,8 +346,10 @@ Test(safetensors_module, refused)
     static const NameRule rules[] = { { "other.*", "layers.0.*" } };
     path = save_renamed(net, other_name);
     err = (Error){ 0 };
-    check(!lk_load_module_mapped(other, path, &(LoadOptions){ .rule_count = 1, .rules = rules }, NULL, &err));
-    check_error(&err, LK_EVALUE, "both \"layers.0.bias\" and \"other.bias\" are the module's \"layers.0.bias\"");
+    check(!lk_load_module_mapped(other, path, &(LoadOptions){ .rule_count = 1, .rules = rules },
+                                 NULL, &err));
+    check_error(&err, LK_EVALUE,
+                "both \"layers.0.bias\" and \"other.bias\" are the module's \"layers.0.bias\"");
 
     err = (Error){ 0 };
     check(!lk_load_module_mapped(NULL, path, NULL, NULL, &err));
@@ -342,7 +366,8 @@ Test(safetensors_module, refused)
 /* I32 has no Tensor to be a view of. */
 Test(safetensors_module, other_dtypes)
 {
-    static const char header[] = "{\"weight\":{\"dtype\":\"I32\",\"shape\":[1,1],\"data_offsets\":[0,4]}}";
+    static const char header[] =
+        "{\"weight\":{\"dtype\":\"I32\",\"shape\":[1,1],\"data_offsets\":[0,4]}}";
     char bytes[8 + sizeof header + 3] = { sizeof header - 1 };
     memcpy(bytes + 8, header, sizeof header - 1);
     Rng rng;
@@ -360,8 +385,11 @@ Test(safetensors_module, out_of_memory)
     check_alloc_begin();
     static const NameRule rules[] = { { "head*", NULL } };
     static const char *const optional[] = { "layers.4.*" };
-    const LoadOptions options = { .rule_count = 1, .rules = rules, .optional_count = 1, .optional = optional };
-    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5), *untouched = lk_deepcopy(other, NULL);
+    const LoadOptions options = {
+        .rule_count = 1, .rules = rules, .optional_count = 1, .optional = optional
+    };
+    Module *net = seeded_net(0, 5), *other = seeded_net(1, 5),
+           *untouched = lk_deepcopy(other, NULL);
     const char *path = save_renamed(net, prefixed);
     int64_t live = check_alloc_live(), n = 0;
     for (bool failed = true; failed; n++) {
@@ -388,7 +416,8 @@ Test(safetensors_module, without_jansson)
 {
     Module *linear = lk_linear_new(1, 1, false, &(Rng){ .next = 0 }, NULL);
     Error err = { 0 };
-    check(!lk_load_module_mapped(linear, check_fixture("reference.safetensors"), NULL, NULL, &err));
+    check(
+        !lk_load_module_mapped(linear, check_fixture("reference.safetensors"), NULL, NULL, &err));
     check_error(&err, LK_ESTATE, "Lorikeet was built without jansson");
     lk_free(linear);
 }

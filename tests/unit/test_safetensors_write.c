@@ -1,5 +1,5 @@
-/* test_safetensors_write.c - the bytes that are written, what is refused, and that a file is never half there. Those
- * that read: test_safetensors.c. */
+/* test_safetensors_write.c - the bytes that are written, what is refused, and that a file is never
+ * half there. Those that read: test_safetensors.c. */
 #include "tests/unit/faults.h"
 
 #include "data/safetensors.h"
@@ -21,7 +21,8 @@ static void check_saved(const char *path, const char *header, const void *data, 
     memcpy(expected + 8 + length, data, size);
     size_t got;
     char *bytes = read_whole(path, &got);
-    check(got == 8 + (size_t)length + size && length < 256, "%zu bytes, not 8 + %d + %zu", got, length, size);
+    check(got == 8 + (size_t)length + size && length < 256, "%zu bytes, not 8 + %d + %zu", got,
+          length, size);
     check(memcmp(bytes, expected, got) == 0, "%.*s", (int)got - 8, bytes + 8);
     free(bytes);
 }
@@ -53,7 +54,7 @@ static bool save_filled(const char *path, int64_t n, double value, Error *err)
     return ok;
 }
 
-/* ---- bytes ----------------------------------------------------------------------------------------------------- */
+/* ---- bytes ---------------------------------------------------------------------------------- */
 
 Test(safetensors_write, bytes_are_those_of_the_reference)
 {
@@ -61,14 +62,17 @@ Test(safetensors_write, bytes_are_those_of_the_reference)
     Error err = { 0 };
     StateDict *state = reference_state();
     const char *path = check_scratch("saved");
-    check(lk_save_safetensors(state, LK_METADATA({ "n\u00f6te", "a \"word\"\n\x02" }), path, &err), "%s", err.message);
+    check(lk_save_safetensors(state, LK_METADATA({ "n\u00f6te", "a \"word\"\n\x02" }), path, &err),
+          "%s", err.message);
     size_t size, expected_size;
     char *bytes = read_whole(path, &size);
     char *expected = read_whole(check_fixture("reference.safetensors"), &expected_size);
     check(size == expected_size, "%zu bytes, not %zu", size, expected_size);
-    check(lk_safetensors_size(state, LK_METADATA({ "n\u00f6te", "a \"word\"\n\x02" }), &err) == (int64_t)size);
+    check(lk_safetensors_size(state, LK_METADATA({ "n\u00f6te", "a \"word\"\n\x02" }), &err) ==
+          (int64_t)size);
     check(lk_safetensors_size(state, NULL, &err) < (int64_t)size);
-    for (size_t i = 0; i < size; i++) check(bytes[i] == expected[i], "byte %zu: %d, not %d", i, bytes[i], expected[i]);
+    for (size_t i = 0; i < size; i++)
+        check(bytes[i] == expected[i], "byte %zu: %d, not %d", i, bytes[i], expected[i]);
     free(bytes);
     free(expected);
     lk_state_dict_free(state);
@@ -83,14 +87,17 @@ Test(safetensors_write, header)
     check_saved(path, "{}", "", 0);
     check(lk_save_safetensors(state, &(const Metadata){ NULL, 0 }, path, NULL));
     check_saved(path, "{\"__metadata__\":{}}", "", 0);
-    check(lk_save_safetensors(state, LK_METADATA({ "b", "1" }, { "a", "" }), path, NULL)); /* in the order given */
+    /* in the order given */
+    check(lk_save_safetensors(state, LK_METADATA({ "b", "1" }, { "a", "" }), path, NULL));
     check_saved(path, "{\"__metadata__\":{\"b\":\"1\",\"a\":\"\"}}", "", 0);
 
     check(lk_state_dict_add(state, "b", make_tensor(LK_U8, LK_SHAPE(2), 1, 2), NULL));
     check(lk_state_dict_add(state, "a", make_tensor(LK_BOOL, LK_SCALAR, 1), NULL));
     check(lk_save_safetensors(state, NULL, path, NULL));
-    check_saved(path, "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-                      "\"a\":{\"dtype\":\"BOOL\",\"shape\":[],\"data_offsets\":[2,3]}}", "\1\2\1", 3);
+    check_saved(path,
+                "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+                "\"a\":{\"dtype\":\"BOOL\",\"shape\":[],\"data_offsets\":[2,3]}}",
+                "\1\2\1", 3);
     lk_state_dict_free(state);
 }
 
@@ -103,7 +110,8 @@ Test(safetensors_write, a_view_is_saved_in_logical_order)
     const StateDict state = { &entry, 1 };
     const char *path = check_scratch("saved");
     check(lk_save_safetensors(&state, NULL, path, NULL));
-    check_saved(path, "{\"x\":{\"dtype\":\"U8\",\"shape\":[3,2],\"data_offsets\":[0,6]}}", "\1\4\2\5\3\6", 6);
+    check_saved(path, "{\"x\":{\"dtype\":\"U8\",\"shape\":[3,2],\"data_offsets\":[0,6]}}",
+                "\1\4\2\5\3\6", 6);
 
     check_alloc_begin();
     Error err = { 0 };
@@ -118,13 +126,15 @@ Test(safetensors_write, a_view_is_saved_in_logical_order)
     lk_free(x);
 }
 
-/* ---- what is refused, before anything is written --------------------------------------------------------------- */
+/* ---- what is refused, before anything is written -------------------------------------------- */
 
-static void check_refused(const StateEntry *entries, int count, const Metadata *metadata, const char *text)
+static void check_refused(const StateEntry *entries, int count, const Metadata *metadata,
+                          const char *text)
 {
     Error err = { 0 };
     const StateDict state = { (StateEntry *)(uintptr_t)entries, count };
-    check(!lk_save_safetensors(&state, metadata, check_scratch("refused"), &err), "saved, but expected \"%s\"", text);
+    check(!lk_save_safetensors(&state, metadata, check_scratch("refused"), &err),
+          "saved, but expected \"%s\"", text);
     check_error(&err, LK_EVALUE, text);
     check_error(&err, LK_EVALUE, "lk_save_safetensors: ");
     check(entries_of_scratch() == 0);
@@ -138,29 +148,56 @@ Test(safetensors_write, names)
 {
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1), 1), *y = make_tensor(LK_U8, LK_SHAPE(1), 1);
     char a[] = "a", b[] = "b", same[] = "a", metadata[] = "__metadata__";
-    check_refused((StateEntry[]){ { a, x }, { b, x }, { same, y } }, 3, NULL, "tensor \"a\" is there twice");
-    check_refused((StateEntry[]){ { metadata, x } }, 1, NULL, "a tensor cannot be called \"__metadata__\"");
+    check_refused((StateEntry[]){ { a, x }, { b, x }, { same, y } }, 3, NULL,
+                  "tensor \"a\" is there twice");
+    check_refused((StateEntry[]){ { metadata, x } }, 1, NULL,
+                  "a tensor cannot be called \"__metadata__\"");
     check_refused((StateEntry[]){ { a, x }, { NULL, x } }, 2, NULL, "entry 1 has no name");
     check_refused((StateEntry[]){ { a, NULL } }, 1, NULL, "entry 0 has no tensor");
-    check_refused(NULL, 0, LK_METADATA({ "a", "1" }, { "b", "1" }, { "a", "2" }), "metadata \"a\" is there twice");
+    check_refused(NULL, 0, LK_METADATA({ "a", "1" }, { "b", "1" }, { "a", "2" }),
+                  "metadata \"a\" is there twice");
     check_refused(NULL, 0, LK_METADATA({ "a", NULL }), "metadata entry 0 has a NULL in it");
-    check_refused(NULL, 0, LK_METADATA({ "a", "b" }, { "\xff", "b" }), "metadata entry 1, \"\xff\", is not UTF-8");
+    check_refused(NULL, 0, LK_METADATA({ "a", "b" }, { "\xff", "b" }),
+                  "metadata entry 1, \"\xff\", is not UTF-8");
     check_refused(NULL, 0, LK_METADATA({ "a", "\xff" }), "metadata entry 0, \"a\", is not UTF-8");
     lk_free(x);
     lk_free(y);
 }
 
-/* Each is what Unicode calls ill-formed; what is beside it in the second list is not, and can be read again. */
+/* Each is what Unicode calls ill-formed; what is beside it in the second list is not, and can be
+ * read again. */
 Test(safetensors_write, utf8)
 {
     static const char *const bad[] = {
-        "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xed\xbf\xbf",
-        "\xe2\x82", "\xe2\x82(", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf0\x9f\x90", "\xf5\x80\x80\x80", "\xfe",
+        "\x80",
+        "\xbf",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xc3",
+        "\xc3(",
+        "\xe0\x9f\xbf",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xe2\x82",
+        "\xe2\x82(",
+        "\xf0\x8f\xbf\xbf",
+        "\xf4\x90\x80\x80",
+        "\xf0\x9f\x90",
+        "\xf5\x80\x80\x80",
+        "\xfe",
         "ok\xff",
     };
     static const char *const good[] = {
-        "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
-        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa6z",
+        "\x7f",
+        "\xc2\x80",
+        "\xdf\xbf",
+        "\xe0\xa0\x80",
+        "\xed\x9f\xbf",
+        "\xee\x80\x80",
+        "\xef\xbf\xbf",
+        "\xf0\x90\x80\x80",
+        "\xf4\x8f\xbf\xbf",
+        "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa6z",
     };
     enum { BAD = sizeof bad / sizeof *bad, GOOD = sizeof good / sizeof *good };
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1), 1);
@@ -187,7 +224,8 @@ Test(safetensors_write, a_header_above_the_limit)
     memset(name, 'n', size);
     name[size] = '\0';
     Tensor *x = make_tensor(LK_F32, LK_SHAPE(1), 1);
-    check_refused((StateEntry[]){ { name, x } }, 1, NULL, "the names and sizes take 100000056 bytes; ");
+    check_refused((StateEntry[]){ { name, x } }, 1, NULL,
+                  "the names and sizes take 100000056 bytes; ");
     free(name);
     lk_free(x);
 }
@@ -203,13 +241,14 @@ Test(safetensors_write, null)
     err = (Error){ 0 };
     check(lk_safetensors_size(NULL, NULL, &err) == -1);
     check_error(&err, LK_EVALUE, "lk_safetensors_size: the state is NULL");
-    check(lk_safetensors_size(&(const StateDict){ 0 }, NULL, NULL) == 16); /* "{}", six spaces, the length of both */
+    /* "{}", six spaces, the length of both */
+    check(lk_safetensors_size(&(const StateDict){ 0 }, NULL, NULL) == 16);
     err = (Error){ 0 };
     check(!lk_save_module(NULL, "x", &err));
     check_error(&err, LK_EVALUE, "the module is NULL");
 }
 
-/* ---- whole or not at all --------------------------------------------------------------------------------------- */
+/* ---- whole or not at all -------------------------------------------------------------------- */
 
 Test(safetensors_write, where_nothing_can_be_saved)
 {
@@ -230,7 +269,8 @@ Test(safetensors_write, where_nothing_can_be_saved)
     check(!save_filled(pipe, 1, 1, &err));
     check_error(&err, LK_EIO, "it is not a regular file");
     struct stat info;
-    check(stat(pipe, &info) == 0 && S_ISFIFO(info.st_mode)); /* still there: /dev/null would be, too */
+    /* still there: /dev/null would be, too */
+    check(stat(pipe, &info) == 0 && S_ISFIFO(info.st_mode));
 
     err = (Error){ 0 };
     char path[2 * PATH_MAX];
@@ -253,7 +293,8 @@ static double value_of(const char *path, int64_t n)
     check_shape(x, LK_SHAPE(n));
     const float *values = x->data;
     double value = values[0];
-    for (int64_t i = 1; i < n; i++) check(values[i] == value, "%g at 0, %g at %lld", value, values[i], (long long)i);
+    for (int64_t i = 1; i < n; i++)
+        check(values[i] == value, "%g at 0, %g at %lld", value, values[i], (long long)i);
     lk_state_dict_free(state);
     return value;
 }
@@ -297,7 +338,8 @@ Test(safetensors_write, what_the_old_file_was_the_new_one_is)
     mode_t mask = umask(027);
     check(save_filled(check_scratch("new"), 5, 4, NULL));
     umask(mask);
-    check(stat(check_scratch("new"), &info) == 0 && (info.st_mode & 0777) == 0640, "%o", info.st_mode);
+    check(stat(check_scratch("new"), &info) == 0 && (info.st_mode & 0777) == 0640, "%o",
+          info.st_mode);
 }
 
 Test(safetensors_write, what_others_left_behind_is_no_obstacle)
@@ -312,10 +354,7 @@ Test(safetensors_write, what_others_left_behind_is_no_obstacle)
     check(entries_of_scratch() == 4);
 }
 
-static bool save_two(void *path)
-{
-    return save_filled(path, 100, 2, NULL);
-}
+static bool save_two(void *path) { return save_filled(path, 100, 2, NULL); }
 
 /* Wherever saving is killed or fails, all elements are of one save, and the next save works. */
 Test(safetensors_write, killed_while_saving)
@@ -351,7 +390,7 @@ Test(safetensors_write, a_failure_leaves_the_old_file)
     check(k > 8, "%d changes", k);
 }
 
-/* ---- modules --------------------------------------------------------------------------------------------------- */
+/* ---- modules -------------------------------------------------------------------------------- */
 
 static bool same_values(Module *a, Module *b)
 {
@@ -378,7 +417,8 @@ Test(safetensors_write, a_module_there_and_back)
 
     SafeTensors *f = lk_safetensors_open(path, NULL);
     check_text(lk_safetensors_metadata(f, "format"), "pt"); /* which transformers asks for */
-    check(lk_safetensors_find(f, "second.linear.weight") && lk_safetensors_find(f, "decoder.weight"));
+    check(lk_safetensors_find(f, "second.linear.weight") &&
+          lk_safetensors_find(f, "decoder.weight"));
     lk_safetensors_close(f);
 
     check(lk_module_to(net, LK_F64, NULL));
@@ -401,8 +441,9 @@ Test(safetensors_write, a_module_of_another_kind_is_not_touched)
     check(lk_save_module(other, path, NULL));
     Error err = { 0 };
     check(!lk_load_module(net, path, true, &err));
-    check_error(&err, LK_ESHAPE, "Net: 2 missing (layers.0.weight, layers.0.bias), 0 unexpected (), 2 mismatched "
-                                 "(layers.4.weight is (2, 4) float32, not (3, 4) float32, layers.4.bias is ");
+    check_error(&err, LK_ESHAPE,
+                "Net: 2 missing (layers.0.weight, layers.0.bias), 0 unexpected (), 2 mismatched "
+                "(layers.4.weight is (2, 4) float32, not (3, 4) float32, layers.4.bias is ");
     check(same_values(net, untouched));
 
     err = (Error){ 0 };
@@ -418,8 +459,10 @@ Test(safetensors_write, a_module_of_another_kind_is_not_touched)
     check(lk_sequential_set(((Net *)other)->layers, 0, lk_relu_new(NULL), NULL));
     check(lk_save_module(other, path, NULL));
     check(lk_load_module(net, path, false, NULL));
-    check(lk_equal(lk_param_at(net, "layers.4.weight", NULL), lk_param_at(other, "layers.4.weight", NULL)));
-    check(lk_equal(lk_param_at(net, "layers.0.weight", NULL), lk_param_at(untouched, "layers.0.weight", NULL)));
+    check(lk_equal(lk_param_at(net, "layers.4.weight", NULL),
+                   lk_param_at(other, "layers.4.weight", NULL)));
+    check(lk_equal(lk_param_at(net, "layers.0.weight", NULL),
+                   lk_param_at(untouched, "layers.0.weight", NULL)));
     lk_free(net);
     lk_free(untouched);
     lk_free(other);

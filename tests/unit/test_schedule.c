@@ -1,4 +1,5 @@
-/* test_schedule.c - factors of the learning rate: those of LambdaLR with Transformers' formulas, and the homework's. */
+/* test_schedule.c - factors of the learning rate: those of LambdaLR with Transformers' formulas,
+ * and the homework's. */
 #include <math.h>
 
 #include "optim/schedule.h"
@@ -12,8 +13,8 @@ Test(schedule, factors_are_those_of_transformers)
         const Schedule s = { run->kind, run->warmup, run->total };
         for (int k = 0; k < SCHEDULE_STEPS; k++) {
             double got = lk_schedule(&s, schedule_at[k]), want = run->factor[k];
-            check(want < 0 || fabs(got - want) <= 1e-16, "run %zu, step %d: %.17g, not %.17g", i, schedule_at[k], got,
-                  want);
+            check(want < 0 || fabs(got - want) <= 1e-16, "run %zu, step %d: %.17g, not %.17g", i,
+                  schedule_at[k], got, want);
         }
     }
 }
@@ -23,7 +24,8 @@ Test(schedule, behind_the_end)
     check(lk_schedule(&(const Schedule){ LK_SCHEDULE_CONSTANT, 2, 4 }, 1000) == 1);
     check(lk_schedule(&(const Schedule){ LK_SCHEDULE_LINEAR, 2, 4 }, 1000) == 0);
     check(lk_schedule(&(const Schedule){ LK_SCHEDULE_COSINE, 2, 4 }, 1000) == 0);
-    check(lk_schedule(&(const Schedule){ LK_SCHEDULE_LINEAR, 10, 4 }, 5) == 0.5); /* a warm-up that is never finished */
+    /* a warm-up that is never finished */
+    check(lk_schedule(&(const Schedule){ LK_SCHEDULE_LINEAR, 10, 4 }, 5) == 0.5);
 }
 
 Test(schedule, learning_rates_of_the_homework)

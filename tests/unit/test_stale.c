@@ -1,5 +1,6 @@
-/* test_stale.c - tensors that outlive their tape's reset: refused by name for three resets at least, in strict mode for
- * ever. Every operation and accessor is tried by test_calls.c; this file has the kinds of mistakes, and strict mode. */
+/* test_stale.c - tensors that outlive their tape's reset: refused by name for three resets at
+ * least, in strict mode for ever. Every operation and accessor is tried by test_calls.c; this file
+ * has the kinds of mistakes, and strict mode. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,8 @@ Test(stale, a_result_kept_over_a_reset)
     check(lk_is_stale(h));
     Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(3));
     check(!lk_add(t, h, x));
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_add: operand 1 (3,) was made before the last lk_tape_reset (tensor 1 of "
+    check_error(lk_tape_error(t), LK_ESTATE,
+                "lk_add: operand 1 (3,) was made before the last lk_tape_reset (tensor 1 of "
                 "that step): its elements are gone; keep a result with lk_clone");
     lk_tape_free(t);
 }
@@ -97,9 +99,11 @@ Test(stale, accessors_give_harmless_values)
     lk_tape_reset(t);
     char text[32];
     check(lk_numel(x) == -1 && lk_size(x, 0) == -1 && lk_count(x) == -1 && isnan(lk_item(x)));
-    check(isnan(lk_at(x, LK_INDEX(0, 0))) && !lk_grad(x) && !lk_grad_fn(x) && !lk_fill_(x, 1) && !lk_equal(x, x));
+    check(isnan(lk_at(x, LK_INDEX(0, 0))) && !lk_grad(x) && !lk_grad_fn(x) && !lk_fill_(x, 1) &&
+          !lk_equal(x, x));
     check(lk_tensor_str(x, text, sizeof text) == 7 && strcmp(text, "<stale>") == 0);
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_numel: (1, 1) was made " STALE); /* the first one */
+    /* the first one */
+    check_error(lk_tape_error(t), LK_ESTATE, "lk_numel: (1, 1) was made " STALE);
     Error err = { 0 };
     check(!lk_clone(x, &err));
     check_error(&err, LK_ESTATE, "lk_clone: (1, 1) was made " STALE);
@@ -114,10 +118,12 @@ Test(stale, what_lk_tape_release_gave_back)
     TapeMark mark = lk_tape_mark(t);
     Tensor *inner = lk_scale(t, x, 2), *y = lk_tape_release(t, mark, lk_scale(t, inner, 2));
     check(lk_is_stale(inner) && !lk_is_stale(y) && !lk_is_stale(x));
-    for (int i = 0; i < 512; i++) y = lk_tape_release(t, mark, lk_scale(t, x, i)); /* inference goes on */
+    /* inference goes on */
+    for (int i = 0; i < 512; i++) y = lk_tape_release(t, mark, lk_scale(t, x, i));
     check(lk_is_stale(inner));
     check(!lk_add(t, x, inner));
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_add: operand 2 (2,) was given back by lk_tape_release");
+    check_error(lk_tape_error(t), LK_ESTATE,
+                "lk_add: operand 2 (2,) was given back by lk_tape_release");
     check_values(y, 0, 511, 511);
     lk_tape_free(t);
 }
@@ -132,7 +138,8 @@ Test(stale, a_mark_behind_one_that_was_released)
     TapeMark inner = lk_tape_mark(t);
     Tensor *y = lk_tape_release(t, outer, lk_scale(t, x, 3));
     check(!lk_tape_release(t, inner, NULL));
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_tape_release: this mark lies behind an earlier one");
+    check_error(lk_tape_error(t), LK_ESTATE,
+                "lk_tape_release: this mark lies behind an earlier one");
     check_values(x, 0, 1, 1);
     check_values(y, 0, 3, 3);
     lk_tape_free(t);
@@ -147,7 +154,8 @@ Test(stale, views_and_gradients_go_too)
     Tensor *dh = lk_grad(h);
     check_values(dh, 0, 1, 1);
     lk_tape_reset(t);
-    check(lk_is_stale(view) && lk_is_stale(h) && lk_is_stale(dh) && !lk_is_stale(w) && !lk_is_stale(lk_grad(w)));
+    check(lk_is_stale(view) && lk_is_stale(h) && lk_is_stale(dh) && !lk_is_stale(w) &&
+          !lk_is_stale(lk_grad(w)));
     check(!lk_backward(t, h));
     check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: (2,) was made " STALE);
     lk_free(w);
@@ -162,13 +170,15 @@ Test(stale, an_input_of_the_graph)
     Tensor *y = lk_sum(t, lk_mul(t, w, x), LK_ALL, false);
     lk_tape_reset(other);
     check(!lk_backward(t, y) && !lk_grad(w));
-    check_error(lk_tape_error(t), LK_ESTATE, "lk_backward: an input of MulBackward0 (2,) was made " STALE);
+    check_error(lk_tape_error(t), LK_ESTATE,
+                "lk_backward: an input of MulBackward0 (2,) was made " STALE);
     lk_free(w);
     lk_tape_free(other);
     lk_tape_free(t);
 }
 
-/* An operation of one's own that reads no operand through the library is refused when it is recorded. */
+/* An operation of one's own that reads no operand through the library is refused when it is
+ * recorded. */
 Test(stale, an_operation_that_does_not_ask)
 {
     static const Op op = { "OwnBackward", NULL, { 0 } };
@@ -197,14 +207,15 @@ Test(stale, an_optional_operand_that_failed_is_a_failure)
 Test(stale, a_module_without_a_generator)
 {
     Error err[3] = { { 0 } };
-    check(!lk_linear_new(3, 3, true, NULL, &err[0]) && !lk_lora_layer_new(3, 3, 1, 1, NULL, &err[1]));
+    check(!lk_linear_new(3, 3, true, NULL, &err[0]) &&
+          !lk_lora_layer_new(3, 3, 1, 1, NULL, &err[1]));
     check_error(&err[0], LK_EVALUE, "lk_linear_new: the generator is NULL");
     check_error(&err[1], LK_EVALUE, "lk_lora_layer_new: the generator is NULL");
     check(!lk_embedding_new(3, 3, -1, NULL, &err[2]));
     check_error(&err[2], LK_EVALUE, "lk_embedding_new: the generator is NULL");
 }
 
-/* ---- strict mode ------------------------------------------------------------------------------------------------- */
+/* ---- strict mode ---------------------------------------------------------------------------- */
 
 static Error heard;
 static int reports;
@@ -249,7 +260,8 @@ Test(strict, raw_reads_find_nan)
 {
     be_strict();
     Tape *t = quiet_tape();
-    const float *small = lk_ones(t, LK_F32, LK_SHAPE(3))->data, *large = lk_ones(t, LK_F32, LK_SHAPE(1 << 20))->data;
+    const float *small = lk_ones(t, LK_F32, LK_SHAPE(3))->data,
+                *large = lk_ones(t, LK_F32, LK_SHAPE(1 << 20))->data;
     check(small[2] == 1 && large[12345] == 1);
     lk_tape_reset(t);
     check(isnan(small[2]) && isnan(large[12345]));

@@ -1,4 +1,5 @@
-/* test_state.c - the state dict in memory: PyTorch's names, isolation, strict loading, nothing changed on an error. */
+/* test_state.c - the state dict in memory: PyTorch's names, isolation, strict loading, nothing
+ * changed on an error. */
 #include "nn/state.h"
 
 #include "core/ops.h"
@@ -28,9 +29,11 @@ Test(state, names_are_pytorchs_every_name_of_a_tie_among_them)
     Module *m = tied_new(&rng, NULL);
     StateDict *state = lk_state_dict_new(m, NULL);
     char names[2048] = "";
-    for (int i = 0; i < state->count; i++) strcat(strcat(names, i ? "\n" : ""), state->entries[i].name);
+    for (int i = 0; i < state->count; i++)
+        strcat(strcat(names, i ? "\n" : ""), state->entries[i].name);
     check_text(names, tied_state);
-    check_equal(lk_state_dict_get(state, "decoder.weight"), lk_state_dict_get(state, "second.linear.weight"));
+    check_equal(lk_state_dict_get(state, "decoder.weight"),
+                lk_state_dict_get(state, "second.linear.weight"));
     check(!lk_state_dict_get(state, "decoder") && !lk_state_dict_get(NULL, "gain"));
     check(lk_load_state_dict(m, state, true, NULL));
     lk_state_dict_free(state);
@@ -54,7 +57,8 @@ Test(state, a_snapshot_is_isolated_and_loads_back)
     check(!same_values(net, other));
     check(lk_load_state_dict(other, state, true, NULL));
     check(same_values(net, other));
-    check(lk_param_at(other, "layers.0.weight", NULL)->storage->version != version); /* autograd sees the write */
+    /* autograd sees the write */
+    check(lk_param_at(other, "layers.0.weight", NULL)->storage->version != version);
 
     /* Neither the module nor what was loaded shares anything with the snapshot. */
     Module *copy = lk_deepcopy(net, NULL);
@@ -85,8 +89,10 @@ Test(state, names_on_one_side_only_are_listed)
     StateDict *state = lk_state_dict_new(lora, NULL);
     Error err = { 0 };
     check(!lk_load_state_dict(base, state, true, &err));
-    check_error(&err, LK_EVALUE, "lk_load_state_dict: Net: 6 missing (layers.0.weight, layers.0.bias, ");
-    check_error(&err, LK_EVALUE, "12 unexpected (layers.0.linear.weight, layers.0.linear.bias, layers.0.lora.A, ");
+    check_error(&err, LK_EVALUE,
+                "lk_load_state_dict: Net: 6 missing (layers.0.weight, layers.0.bias, ");
+    check_error(&err, LK_EVALUE,
+                "12 unexpected (layers.0.linear.weight, layers.0.linear.bias, layers.0.lora.A, ");
     check_error(&err, LK_EVALUE, "…), 0 mismatched ()");
     check(same_values(base, untouched));
 
@@ -101,11 +107,14 @@ Test(state, names_on_one_side_only_are_listed)
     check(lk_module_set(lk_slot_at(part, "layers.0", NULL), lk_relu_new(NULL), NULL));
     state = lk_state_dict_new(part, NULL);
     check(!lk_load_state_dict(base, state, true, &err));
-    check_error(&err, LK_EVALUE, "2 missing (layers.0.weight, layers.0.bias), 0 unexpected (), 0 mismatched ()");
+    check_error(&err, LK_EVALUE,
+                "2 missing (layers.0.weight, layers.0.bias), 0 unexpected (), 0 mismatched ()");
     check(same_values(base, untouched));
     check(lk_load_state_dict(base, state, false, NULL));
-    check(lk_equal(lk_param_at(base, "layers.2.weight", NULL), lk_param_at(part, "layers.2.weight", NULL)));
-    check(lk_equal(lk_param_at(base, "layers.0.weight", NULL), lk_param_at(untouched, "layers.0.weight", NULL)));
+    check(lk_equal(lk_param_at(base, "layers.2.weight", NULL),
+                   lk_param_at(part, "layers.2.weight", NULL)));
+    check(lk_equal(lk_param_at(base, "layers.0.weight", NULL),
+                   lk_param_at(untouched, "layers.0.weight", NULL)));
     lk_state_dict_free(state);
     lk_free(part);
     lk_free(base);
@@ -117,13 +126,16 @@ Test(state, shapes_and_dtypes_that_differ_are_listed_and_nothing_is_loaded)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *net = small_net(0), *untouched = small_net(0), *other = net_new(6, 5, 4, 2, &rng, NULL);
+    Module *net = small_net(0), *untouched = small_net(0),
+           *other = net_new(6, 5, 4, 2, &rng, NULL);
     StateDict *state = lk_state_dict_new(other, NULL);
     for (int strict = 0; strict < 2; strict++) {
         Error err = { 0 };
         check(!lk_load_state_dict(net, state, strict, &err));
-        check_error(&err, LK_ESHAPE, "0 missing (), 0 unexpected (), 2 mismatched (layers.4.weight is (2, 4) float32, "
-                                     "not (3, 4) float32, layers.4.bias is (2,) float32, not (3,) float32)");
+        check_error(
+            &err, LK_ESHAPE,
+            "0 missing (), 0 unexpected (), 2 mismatched (layers.4.weight is (2, 4) float32, "
+            "not (3, 4) float32, layers.4.bias is (2,) float32, not (3,) float32)");
         check(same_values(net, untouched)); /* the layers that fit neither */
     }
     lk_state_dict_free(state);
@@ -132,7 +144,8 @@ Test(state, shapes_and_dtypes_that_differ_are_listed_and_nothing_is_loaded)
     state = lk_state_dict_new(untouched, NULL);
     Error err = { 0 };
     check(!lk_load_state_dict(net, state, true, &err));
-    check_error(&err, LK_ESHAPE, "6 mismatched (layers.0.weight is (5, 6) float64, not (5, 6) float32, ");
+    check_error(&err, LK_ESHAPE,
+                "6 mismatched (layers.0.weight is (5, 6) float64, not (5, 6) float32, ");
     lk_state_dict_free(state);
     lk_free(net);
     lk_free(other);
@@ -163,11 +176,14 @@ Test(state, a_name_that_is_there_twice_is_refused)
 {
     Module *net = small_net(0), *untouched = small_net(0);
     StateDict *state = lk_state_dict_new(net, NULL);
-    check(lk_state_dict_add(state, "layers.2.bias", make_tensor(LK_F32, LK_SHAPE(4), 1, 2, 3, 4), NULL));
+    check(lk_state_dict_add(state, "layers.2.bias", make_tensor(LK_F32, LK_SHAPE(4), 1, 2, 3, 4),
+                            NULL));
     for (int strict = 0; strict < 2; strict++) {
         Error err = { 0 };
         check(!lk_load_state_dict(net, state, strict, &err));
-        check_error(&err, LK_EVALUE, "lk_load_state_dict: entries 3 and 6 of the state are both called \"layers.2.bias\"");
+        check_error(
+            &err, LK_EVALUE,
+            "lk_load_state_dict: entries 3 and 6 of the state are both called \"layers.2.bias\"");
         check(same_values(net, untouched));
     }
     lk_state_dict_free(state);
@@ -255,7 +271,8 @@ Test(state, shared_with_the_module)
         check(state->entries[i].tensor == lk_param_at(m, state->entries[i].name, NULL));
     }
     lk_free(m);
-    check_equal(lk_state_dict_get(state, "gain"), lk_state_dict_get(copy, "gain")); /* which outlives it */
+    /* which outlives it */
+    check_equal(lk_state_dict_get(state, "gain"), lk_state_dict_get(copy, "gain"));
     lk_state_dict_free(state);
     lk_state_dict_free(copy);
     check(check_alloc_live() == 0);

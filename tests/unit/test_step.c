@@ -1,5 +1,5 @@
-/* test_step.c - a training step allocates nothing after warm-up, and no allocation that fails does any harm: not in any
- * operation, not in backward, not in lk_gradcheck. */
+/* test_step.c - a training step allocates nothing after warm-up, and no allocation that fails does
+ * any harm: not in any operation, not in backward, not in lk_gradcheck. */
 #include <string.h>
 
 #include "core/gradcheck.h"
@@ -9,7 +9,7 @@
 #include "optim/optimizer.h"
 #include "tests/unit/nets.h"
 
-/* ---- no allocation after warm-up -------------------------------------------------------------------------------- */
+/* ---- no allocation after warm-up ------------------------------------------------------------ */
 
 enum { WARM_UP = 3 };
 
@@ -18,7 +18,8 @@ enum { WARM_UP = 3 };
     do { \
         int64_t before_ = check_alloc_count(); \
         __VA_ARGS__; \
-        check((step) < WARM_UP || check_alloc_count() == before_, "step %d: %lld allocations in %s", (int)(step), \
+        check((step) < WARM_UP || check_alloc_count() == before_, \
+              "step %d: %lld allocations in %s", (int)(step), \
               (long long)(check_alloc_count() - before_), #__VA_ARGS__); \
     } while (0)
 
@@ -28,10 +29,13 @@ Test(step, with_operations_alone)
     Tape *t = quiet_tape();
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Tensor *w[] = { lk_param_new(LK_F32, LK_SHAPE(100, 20), NULL), lk_param_new(LK_F32, LK_SHAPE(100), NULL),
-                    lk_param_new(LK_F32, LK_SHAPE(5, 100), NULL), lk_param_new(LK_F32, LK_SHAPE(5), NULL) };
+    Tensor *w[] = { lk_param_new(LK_F32, LK_SHAPE(100, 20), NULL),
+                    lk_param_new(LK_F32, LK_SHAPE(100), NULL),
+                    lk_param_new(LK_F32, LK_SHAPE(5, 100), NULL),
+                    lk_param_new(LK_F32, LK_SHAPE(5), NULL) };
     for (int i = 0; i < 4; i++) lk_uniform_(w[i], -0.1, 0.1, &rng);
-    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(64, 20), NULL), *labels = lk_tensor_new(LK_I64, LK_SHAPE(64), NULL);
+    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(64, 20), NULL),
+           *labels = lk_tensor_new(LK_I64, LK_SHAPE(64), NULL);
     double first = 0, last = 0;
     for (int step = 0; step < 10; step++) {
         lk_normal_(x, 0, 1, &rng);
@@ -47,7 +51,9 @@ Test(step, with_operations_alone)
         if (step == 0) first = last;
         lk_tape_set_grad(t, false); /* with torch.no_grad(): accuracy and w -= lr * w.grad */
         PHASE(step, lk_count(lk_eq(t, lk_argmax(t, y, 1, false), labels)));
-        for (int i = 0; i < 4; i++) PHASE(step, check(lk_copy_(w[i], lk_sub(t, w[i], lk_scale(t, lk_grad(w[i]), 0.5)), NULL)));
+        for (int i = 0; i < 4; i++)
+            PHASE(step,
+                  check(lk_copy_(w[i], lk_sub(t, w[i], lk_scale(t, lk_grad(w[i]), 0.5)), NULL)));
         lk_tape_set_grad(t, true);
         for (int i = 0; i < 4; i++) PHASE(step, lk_zero_grad_(w[i]));
         PHASE(step, lk_tape_reset(t));
@@ -64,13 +70,15 @@ static Dataset *images(void)
 {
     Rng rng;
     lk_manual_seed(&rng, 1);
-    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(100, 12), NULL), *y = lk_tensor_new(LK_I64, LK_SHAPE(100), NULL);
+    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(100, 12), NULL),
+           *y = lk_tensor_new(LK_I64, LK_SHAPE(100), NULL);
     for (int i = 0; i < 1200; i++) ((uint8_t *)x->data)[i] = (uint8_t)lk_random_int(&rng, 0, 256);
     for (int i = 0; i < 100; i++) ((int64_t *)y->data)[i] = ((uint8_t *)x->data)[i * 12] / 86;
     return lk_dataset_new(x, y, LK_MNIST_NORMALIZE, NULL);
 }
 
-/* Batches of 16, the last of an epoch with 4: for every optimizer, and in all three states of exercise 6. */
+/* Batches of 16, the last of an epoch with 4: for every optimizer, and in all three states of
+ * exercise 6. */
 static void train(Module *net, Optimizer *opt, const Dataset *dataset, Rng *rng, int epochs)
 {
     Tape *t = quiet_tape();
@@ -96,7 +104,9 @@ static void train(Module *net, Optimizer *opt, const Dataset *dataset, Rng *rng,
         int64_t correct = 0;
         PHASE(epoch * 100, lk_loader_begin(loader));
         for (Batch b; lk_loader_next(loader, &b);) {
-            PHASE(epoch * 100, correct += lk_count(lk_eq(t, lk_argmax(t, lk_forward(t, net, b.x), 1, false), b.y)));
+            PHASE(epoch * 100,
+                  correct +=
+                  lk_count(lk_eq(t, lk_argmax(t, lk_forward(t, net, b.x), 1, false), b.y)));
             PHASE(epoch * 100, lk_tape_reset(t));
         }
         check(correct >= 0 && correct <= 100);
@@ -110,8 +120,8 @@ Test(step, with_modules_loader_and_every_optimizer)
 {
     check_alloc_begin();
     Dataset *dataset = images();
-    for (int which = 0; which < 4; which++)
-        for (int state = 0; state < 3; state++) { /* plain; with LoRA; with LoRA and frozen Linears */
+    for (int which = 0; which < 4; which++) /* plain; with LoRA; with LoRA and frozen Linears */
+        for (int state = 0; state < 3; state++) {
             Rng rng;
             Error err = { 0 };
             lk_manual_seed(&rng, 2);
@@ -119,9 +129,9 @@ Test(step, with_modules_loader_and_every_optimizer)
             if (state > 0) check(net_add_lora(net, 2, 4, &rng, &err));
             if (state > 1) check(lk_freeze_linears(net) == 3);
             check_no_error(&err);
-            Optimizer *opt = which == 0 ? lk_adam_new(lk_parameters(net, &err), 1e-3, &err)
-                           : which == 1 ? lk_adamw_new(lk_parameters(net, &err), 1e-3, &err)
-                                        : lk_sgd_new(lk_parameters(net, &err), 1e-2, &err);
+            Optimizer *opt = which == 0   ? lk_adam_new(lk_parameters(net, &err), 1e-3, &err)
+                             : which == 1 ? lk_adamw_new(lk_parameters(net, &err), 1e-3, &err)
+                                          : lk_sgd_new(lk_parameters(net, &err), 1e-2, &err);
             check_no_error(&err);
             if (which == 3) opt->momentum = 0.9;
             train(net, opt, dataset, &rng, 3);
@@ -132,7 +142,7 @@ Test(step, with_modules_loader_and_every_optimizer)
     check(check_alloc_live() == 0);
 }
 
-/* ---- every allocation fails ------------------------------------------------------------------------------------- */
+/* ---- every allocation fails ----------------------------------------------------------------- */
 
 /* x (4, 3), w (3, 3), b (3), float64: a loss that goes through every differentiable operation. */
 static Tensor *every_operation(Tape *t, Tensor *const *in)
@@ -167,7 +177,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_gather(t, x, 1, lk_unsqueeze(t, labels, 1)),
         lk_cat(t, LK_TENSORS(x, w, x), 0),
         lk_masked_fill(t, x, lk_unsqueeze(t, mask, 1), -1),
-        lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL, 1, 0),
+        lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL,
+                     1, 0),
         lk_mean(t, x, LK_DIMS(0), true),
         lk_max(t, x, LK_DIMS(1), false),
         lk_min(t, lk_T(t, x), LK_ALL, false),
@@ -182,7 +193,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_mse_loss(t, x, lk_T(t, lk_contiguous(t, lk_T(t, positive)))),
     };
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
-        loss = lk_add(t, loss, lk_scale(t, lk_sum(t, terms[i], LK_ALL, false), 0.1 * (double)(i + 1)));
+        loss = lk_add(t, loss,
+                      lk_scale(t, lk_sum(t, terms[i], LK_ALL, false), 0.1 * (double)(i + 1)));
     lk_count(lk_eq(t, lk_argmax(t, x, 1, false), labels));
     lk_retain_grad(positive);
     return loss;
@@ -250,7 +262,8 @@ Test(no_memory, heap)
             bool ok = run(t, n.x);
             failed = check_alloc_failed();
             failures += !ok;
-            check(once ? ok || failed : ok == !failed, "allocation %lld: %s", (long long)at, lk_tape_error(t)->message);
+            check(once ? ok || failed : ok == !failed, "allocation %lld: %s", (long long)at,
+                  lk_tape_error(t)->message);
             check_recovers(t, &n, ok);
             lk_tape_free(t);
         }
@@ -260,7 +273,8 @@ Test(no_memory, heap)
     check(check_alloc_live() == 0);
 }
 
-/* Every single block of the arena fails once: the graph gets 64 bytes more each time, until it has enough. */
+/* Every single block of the arena fails once: the graph gets 64 bytes more each time, until it has
+ * enough. */
 Test(no_memory, arena)
 {
     enum { CHUNK = 1 << 20 };
@@ -270,7 +284,8 @@ Test(no_memory, arena)
     size_t room = 0;
     for (; !ok && room < CHUNK; room += 64) {
         Tape *t = quiet_tape();
-        for (int step = 0; step < 5; step++) { /* headers for the graph; no_memory::heap fails at each of theirs */
+        /* headers for the graph; no_memory::heap fails at each of theirs */
+        for (int step = 0; step < 5; step++) {
             for (int i = 0; i < 60; i++) check(lk_scalar(t, LK_F32, 0));
             lk_tape_reset(t);
         }
@@ -291,7 +306,7 @@ Test(no_memory, arena)
     check(check_alloc_live() == 0);
 }
 
-/* ---- lk_gradcheck ----------------------------------------------------------------------------------------------- */
+/* ---- lk_gradcheck --------------------------------------------------------------------------- */
 
 /* Strided, and too large for the first chunk of a tape. */
 static Tensor *stretched(Tape *t, Tensor *const *x, void *user)
@@ -312,7 +327,8 @@ static void gradcheck_without_memory(GradcheckFn *f)
     check_alloc_begin();
     Tape *t = quiet_tape();
     const double values[] = { 0.5, -2 };
-    Tensor *x[] = { make_param(LK_F64, LK_SHAPE(2), 0.5, -2), make_param(LK_F64, LK_SHAPE(2), 0.5, -2) };
+    Tensor *x[] = { make_param(LK_F64, LK_SHAPE(2), 0.5, -2),
+                    make_param(LK_F64, LK_SHAPE(2), 0.5, -2) };
     check(lk_backward(t, lk_sum(t, x[0], LK_ALL, false)));
     lk_tape_free(t);
     int64_t live = check_alloc_live();
@@ -325,8 +341,11 @@ static void gradcheck_without_memory(GradcheckFn *f)
             bool ok = lk_gradcheck(f, NULL, 2, x, NULL, NULL, &r);
             failed = check_alloc_failed();
             check_fail_after(-1);
-            check(once ? ok || failed : ok == !failed, "allocation %lld: %s", (long long)at, r.message);
-            if (!ok) check(strstr(r.message, "no memory"), "allocation %lld: %s", (long long)at, r.message);
+            check(once ? ok || failed : ok == !failed, "allocation %lld: %s", (long long)at,
+                  r.message);
+            if (!ok)
+                check(strstr(r.message, "no memory"), "allocation %lld: %s", (long long)at,
+                      r.message);
             failures += !ok;
             check(check_alloc_live() == live, "allocation %lld: %lld blocks leak", (long long)at,
                   (long long)(check_alloc_live() - live));

@@ -1,5 +1,5 @@
-/* test_tape.c - the tape itself: its first error, its memory, several tapes, deep graphs. What backward computes:
- * test_autograd.c; lk_tape_mark and lk_tape_release: test_mark.c. */
+/* test_tape.c - the tape itself: its first error, its memory, several tapes, deep graphs. What
+ * backward computes: test_autograd.c; lk_tape_mark and lk_tape_release: test_mark.c. */
 #include <string.h>
 
 #include "core/op.h"
@@ -8,12 +8,9 @@
 
 #include <criterion/redirect.h> /* after criterion.h, or cr_assert is another macro */
 
-static Tensor *total(Tape *t, Tensor *x)
-{
-    return lk_sum(t, x, LK_ALL, false);
-}
+static Tensor *total(Tape *t, Tensor *x) { return lk_sum(t, x, LK_ALL, false); }
 
-/* ---- errors ----------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 typedef struct Heard {
     int times;
@@ -32,21 +29,25 @@ Test(tape, the_first_error_is_kept_and_told_once)
     Tape *t = lk_tape_new(NULL);
     Heard heard = { 0 };
     lk_tape_on_error(t, hear, &heard);
-    Tensor *x = make_param(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6), *w = make_param(LK_F32, LK_SHAPE(2), 1, 2);
+    Tensor *x = make_param(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6),
+           *w = make_param(LK_F32, LK_SHAPE(2), 1, 2);
     check(lk_tape_error(t)->code == LK_OK && heard.times == 0);
 
     Tensor *bad = lk_matmul(t, x, x);
-    Tensor *loss = total(t, lk_mul(t, lk_relu(t, bad), x)); /* what is computed from nothing is nothing */
+    /* what is computed from nothing is nothing */
+    Tensor *loss = total(t, lk_mul(t, lk_relu(t, bad), x));
     check(!bad && !loss);
     check(!lk_add(t, x, lk_zeros(t, LK_F32, LK_SHAPE(5))) && !lk_fail(t, LK_EIO, "later"));
-    check_error(lk_tape_error(t), LK_ESHAPE, "lk_matmul: (2, 3) @ (2, 3): inner sizes 3 and 2 differ");
+    check_error(lk_tape_error(t), LK_ESHAPE,
+                "lk_matmul: (2, 3) @ (2, 3): inner sizes 3 and 2 differ");
     check(heard.times == 1 && heard.last.code == LK_ESHAPE);
     check(strcmp(heard.last.message, lk_tape_error(t)->message) == 0, "%s", heard.last.message);
 
     Tensor *good = total(t, lk_mul(t, w, w));
     check(good && lk_item(good) == 5, "operations still compute");
     check(!lk_backward(t, good) && !lk_grad(w), "but backward says that something was wrong");
-    check(!lk_backward(t, NULL) && !lk_backward_with(t, w, w, false) && !lk_grad(w), "not even of a leaf");
+    check(!lk_backward(t, NULL) && !lk_backward_with(t, w, w, false) && !lk_grad(w),
+          "not even of a leaf");
     lk_tape_reset(t);
     check_error(lk_tape_error(t), LK_ESHAPE, "lk_matmul"); /* a reset keeps the error */
 
@@ -107,7 +108,7 @@ Test(tape, new_and_free)
     check(check_alloc_live() == 0);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 Test(tape, reset_gives_the_same_memory_for_the_same_step)
 {
@@ -142,15 +143,18 @@ Test(tape, blocks_and_scratch)
     check_alloc_begin();
     Tape *t = quiet_tape();
     char *a = lk_tape_alloc(t, 10), *b = lk_tape_alloc(t, 10), *room = lk_tape_scratch(t, 1000);
-    check(a && b && a != b && (uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0 && (uintptr_t)room % 64 == 0);
-    check(lk_tape_scratch(t, 10) == room && lk_tape_scratch(t, 0) == room, "the same room every time");
+    check(a && b && a != b && (uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0 &&
+          (uintptr_t)room % 64 == 0);
+    check(lk_tape_scratch(t, 10) == room && lk_tape_scratch(t, 0) == room,
+          "the same room every time");
     lk_tape_reset(t);
     check(lk_tape_scratch(t, 1000) == room, "a reset keeps it");
     check(lk_tape_alloc(t, 10) == a);
     check(lk_tape_scratch(t, 100000) && lk_tape_error(t)->code == LK_OK);
 
     check(!lk_tape_alloc(t, SIZE_MAX));
-    check_error(lk_tape_error(t), LK_EMEMORY, "no memory for 18446744073709551615 bytes more than the 65536 it holds");
+    check_error(lk_tape_error(t), LK_EMEMORY,
+                "no memory for 18446744073709551615 bytes more than the 65536 it holds");
     lk_tape_clear_error(t);
     check(!lk_tape_scratch(t, SIZE_MAX));
     check_error(lk_tape_error(t), LK_EMEMORY, "bytes of scratch");
@@ -161,10 +165,7 @@ Test(tape, blocks_and_scratch)
 }
 
 /* Bytes in use; the arena is in one chunk once the tape was reset with all of it in use before. */
-static size_t used(Tape *t)
-{
-    return lk_tape_mark(t).memory.used;
-}
+static size_t used(Tape *t) { return lk_tape_mark(t).memory.used; }
 
 static Tensor *chain(Tape *t, Tensor *x, int length)
 {
@@ -172,7 +173,8 @@ static Tensor *chain(Tape *t, Tensor *x, int length)
     return total(t, x);
 }
 
-/* A long chain's gradients live one after the other: backward needs room for a few of them, not for all. */
+/* A long chain's gradients live one after the other: backward needs room for a few of them, not
+ * for all. */
 Test(tape, backward_uses_the_memory_of_gradients_again)
 {
     enum { N = 1000, LENGTH = 400, GRADIENT = N * sizeof(double) };
@@ -185,8 +187,10 @@ Test(tape, backward_uses_the_memory_of_gradients_again)
         const Chunk *chunk = lk_tape_mark(t).memory.chunk;
         check(lk_backward(t, loss));
         if (round > 0) {
-            check(forward > LENGTH * GRADIENT && chunk == lk_tape_mark(t).memory.chunk, "round %d", round);
-            check(used(t) - forward < 4 * GRADIENT, "backward of %d steps took %zu bytes, a gradient has %d", LENGTH,
+            check(forward > LENGTH * GRADIENT && chunk == lk_tape_mark(t).memory.chunk, "round %d",
+                  round);
+            check(used(t) - forward < 4 * GRADIENT,
+                  "backward of %d steps took %zu bytes, a gradient has %d", LENGTH,
                   used(t) - forward, GRADIENT);
         }
         lk_tape_reset(t);
@@ -197,7 +201,8 @@ Test(tape, backward_uses_the_memory_of_gradients_again)
 
 Test(tape, backward_of_many_sizes_uses_memory_again)
 {
-    /* Eight sizes in turn, 40 times over: eight blocks are alive at most, with their neighbours. */
+    /* Eight sizes in turn, 40 times over: eight blocks are alive at most, with their
+     * neighbours. */
     enum { ROUNDS = 40, SIZES = 8, WIDTH = 500 };
     Tape *t = quiet_tape();
     Tensor *x = lk_param_new(LK_F32, LK_SHAPE(SIZES * WIDTH), NULL);
@@ -206,7 +211,8 @@ Test(tape, backward_of_many_sizes_uses_memory_again)
         Tensor *y = x;
         for (int i = 0; i < ROUNDS; i++)
             for (int64_t n = SIZES; n > 0; n--) {
-                Tensor *part = lk_slice(t, y, 0, 0, n * WIDTH, 1); /* shorter and shorter, then long again */
+                /* shorter and shorter, then long again */
+                Tensor *part = lk_slice(t, y, 0, 0, n * WIDTH, 1);
                 Tensor *long_again = n > 1 ? NULL : lk_expand(t, part, LK_SHAPE(SIZES, WIDTH));
                 y = n > 1 ? lk_scale(t, part, 1) : lk_reshape(t, long_again, LK_SHAPE(-1));
             }
@@ -214,7 +220,8 @@ Test(tape, backward_of_many_sizes_uses_memory_again)
         size_t forward = used(t);
         check(lk_backward(t, loss));
         size_t backward = used(t) - forward;
-        check(round == 0 || backward < 4 * SIZES * SIZES * WIDTH * sizeof(float), "backward took %zu bytes", backward);
+        check(round == 0 || backward < 4 * SIZES * SIZES * WIDTH * sizeof(float),
+              "backward took %zu bytes", backward);
         lk_tape_reset(t);
     }
     lk_free(x);
@@ -226,7 +233,8 @@ Test(tape, deep_chain)
     enum { DEPTH = 100000 };
     Tape *t = quiet_tape();
     Tensor *x = make_param(LK_F64, LK_SCALAR, 0.25), *y = x;
-    for (int i = 0; i < DEPTH; i++) y = i % 2 ? lk_scale(t, y, i % 4 == 1 ? 2 : 0.5) : lk_add_scalar(t, y, 1);
+    for (int i = 0; i < DEPTH; i++)
+        y = i % 2 ? lk_scale(t, y, i % 4 == 1 ? 2 : 0.5) : lk_add_scalar(t, y, 1);
     check(lk_backward(t, y), "%s", lk_tape_error(t)->message);
     check_values(lk_grad(x), 0, 1);
     lk_tape_reset(t);
@@ -237,7 +245,7 @@ Test(tape, deep_chain)
     lk_tape_free(t);
 }
 
-/* ---- several tapes ---------------------------------------------------------------------------------------------- */
+/* ---- several tapes -------------------------------------------------------------------------- */
 
 Test(tape, parameters_may_be_used_on_several_tapes)
 {
@@ -269,14 +277,16 @@ Test(tape, results_of_another_tape)
     lk_tape_free(b);
 }
 
-/* Its gradient would lie on the tape of the operation, and be gone with that while the leaf is still there. */
+/* Its gradient would lie on the tape of the operation, and be gone with that while the leaf is
+ * still there. */
 Test(tape, leaves_of_another_tape)
 {
     Tape *a = quiet_tape(), *b = quiet_tape();
     Tensor *leaf = lk_full(a, LK_F32, LK_SHAPE(1), 3), *w = make_param(LK_F32, LK_SHAPE(1), 1);
     lk_set_requires_grad(leaf, true);
     check(!lk_backward(b, lk_mul(b, w, leaf)));
-    check_error(lk_tape_error(b), LK_ESTATE, "input 1 of MulBackward0 is a leaf of another tape; lk_clone it");
+    check_error(lk_tape_error(b), LK_ESTATE,
+                "input 1 of MulBackward0 is a leaf of another tape; lk_clone it");
     check(!lk_grad(leaf) && !lk_grad(w));
     lk_tape_clear_error(b);
     check(!lk_backward(b, leaf));
@@ -290,7 +300,7 @@ Test(tape, leaves_of_another_tape)
     lk_tape_free(b);
 }
 
-/* ---- threads ---------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 Test(tape, number_of_threads)
 {
@@ -336,7 +346,8 @@ Test(tape, memory_that_was_given_back_is_poisoned)
     check(!__asan_region_is_poisoned(z->data, 80) && !__asan_region_is_poisoned(x->data, 80));
     check(__asan_address_is_poisoned((char *)z->data + 128));
     lk_tape_reset(t);
-    check(__asan_address_is_poisoned(data) && lk_is_stale(x), "the header stays, to say what happened");
+    check(__asan_address_is_poisoned(data) && lk_is_stale(x),
+          "the header stays, to say what happened");
     Tensor *next = lk_ones(t, LK_F64, LK_SHAPE(10));
     check(next->data == data && !__asan_region_is_poisoned(next->data, 80));
     lk_tape_free(t);
@@ -349,7 +360,8 @@ Test(tape, a_refused_backward_does_not_stand_in_the_way)
     Tape *t = lk_tape_new(NULL);
     lk_tape_on_error(t, NULL, NULL);
     Tensor *w = make_param(LK_F64, LK_SHAPE(1), 2), *c = lk_full(t, LK_F64, LK_SHAPE(1), 3);
-    Tensor *h = lk_scale(t, w, 5), *changed = lk_mul(t, h, c), *refused = lk_neg(t, changed), *y = lk_scale(t, h, 7);
+    Tensor *h = lk_scale(t, w, 5), *changed = lk_mul(t, h, c), *refused = lk_neg(t, changed),
+           *y = lk_scale(t, h, 7);
     lk_fill_(c, 4);
     check(!lk_backward(t, refused));
     check_error(lk_tape_error(t), LK_ESTATE, "changed in place");

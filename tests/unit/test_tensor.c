@@ -1,5 +1,5 @@
-/* test_tensor.c - tensors that somebody owns: their layout and its limits, their owners, no memory for them. What is in
- * them: test_values.c. */
+/* test_tensor.c - tensors that somebody owns: their layout and its limits, their owners, no memory
+ * for them. What is in them: test_values.c. */
 #include "core/tensor.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@
 static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL };
 enum { DTYPES = sizeof all_dtypes / sizeof *all_dtypes };
 
-/* ---- layout ----------------------------------------------------------------------------------------------------- */
+/* ---- layout --------------------------------------------------------------------------------- */
 
 Test(tensor, dtypes)
 {
@@ -21,13 +21,15 @@ Test(tensor, dtypes)
         size_t size;
         bool floating;
     } expected[] = {
-        [LK_F32] = { "float32", 4, true }, [LK_F64] = { "float64", 8, true }, [LK_I64] = { "int64", 8, false },
-        [LK_U8] = { "uint8", 1, false },   [LK_BOOL] = { "bool", 1, false },
+        [LK_F32] = { "float32", 4, true }, [LK_F64] = { "float64", 8, true },
+        [LK_I64] = { "int64", 8, false },  [LK_U8] = { "uint8", 1, false },
+        [LK_BOOL] = { "bool", 1, false },
     };
     for (int i = 0; i < DTYPES; i++) {
         DType d = all_dtypes[i];
         check(strcmp(lk_dtype_name(d), expected[d].name) == 0, "%s", lk_dtype_name(d));
-        check(lk_dtype_size(d) == expected[d].size, "%s has %zu bytes", expected[d].name, lk_dtype_size(d));
+        check(lk_dtype_size(d) == expected[d].size, "%s has %zu bytes", expected[d].name,
+              lk_dtype_size(d));
         check(lk_is_floating(d) == expected[d].floating, "%s", expected[d].name);
     }
 }
@@ -55,9 +57,11 @@ Test(tensor, new_is_contiguous_zeros_for_every_dtype)
 
 Test(tensor, sizes_of_dimensions)
 {
-    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(2, 3, 4), NULL), *scalar = lk_tensor_new(LK_U8, LK_SCALAR, NULL);
+    Tensor *x = lk_tensor_new(LK_U8, LK_SHAPE(2, 3, 4), NULL),
+           *scalar = lk_tensor_new(LK_U8, LK_SCALAR, NULL);
     check(lk_size(x, 0) == 2 && lk_size(x, 2) == 4 && lk_size(x, -1) == 4 && lk_size(x, -3) == 2);
-    check(lk_size(x, 3) == -1 && lk_size(x, -4) == -1 && lk_size(scalar, 0) == -1 && lk_size(scalar, -1) == -1);
+    check(lk_size(x, 3) == -1 && lk_size(x, -4) == -1 && lk_size(scalar, 0) == -1 &&
+          lk_size(scalar, -1) == -1);
     check(lk_numel(scalar) == 1 && lk_is_contiguous(scalar) && scalar->storage->bytes == 1);
     lk_free(x);
     lk_free(scalar);
@@ -70,9 +74,11 @@ Test(tensor, sizes_of_zero)
     Tensor *y = lk_tensor_from_new(LK_F32, LK_SHAPE(0), NULL, &err);
     check_no_error(&err);
     check(lk_numel(x) == 0 && lk_is_contiguous(x) && x->storage->bytes == 0 && x->data);
-    check(x->stride[0] == 3 && x->stride[1] == 3 && x->stride[2] == 1, "PyTorch takes a size of 0 as 1");
+    check(x->stride[0] == 3 && x->stride[1] == 3 && x->stride[2] == 1,
+          "PyTorch takes a size of 0 as 1");
     check(lk_numel(y) == 0 && isnan(lk_item(y)) && lk_count(x) == 0);
-    check(lk_fill_(x, 1) && lk_copy_(x, x, &err) && lk_convert_(x, LK_F64, &err) && x->dtype == LK_F64);
+    check(lk_fill_(x, 1) && lk_copy_(x, x, &err) && lk_convert_(x, LK_F64, &err) &&
+          x->dtype == LK_F64);
     Tensor *copy = lk_clone(x, &err);
     check_equal(copy, x);
     check(lk_equal(copy, x) && lk_allclose(copy, x, 0, 0));
@@ -90,7 +96,8 @@ Test(tensor, contiguous_or_not)
     check(!lk_is_contiguous(lk_slice(t, x, 0, 0, 4, 2)));
     check(!lk_is_contiguous(lk_expand(t, lk_zeros(t, LK_F32, LK_SHAPE(1, 6)), LK_SHAPE(2, 6))));
     check(lk_is_contiguous(lk_slice(t, x, 0, 1, 3, 1)));
-    check(lk_is_contiguous(lk_slice(t, x, 0, 0, 1, 2)), "a dimension of size 1 has no next element");
+    check(lk_is_contiguous(lk_slice(t, x, 0, 0, 1, 2)),
+          "a dimension of size 1 has no next element");
     check(lk_is_contiguous(lk_T(t, lk_zeros(t, LK_F32, LK_SHAPE(1, 6)))));
     check(lk_is_contiguous(lk_T(t, lk_zeros(t, LK_F32, LK_SHAPE(3, 0)))), "nothing is contiguous");
     lk_tape_free(t);
@@ -120,7 +127,7 @@ Test(tensor, shape_text)
     check(strlen(lk_shape_text(&x, text)) == 8 * 20 + 7 * 2 + 2, "%s", text);
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------------- */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 Test(tensor, at_most_eight_dimensions)
 {
@@ -146,7 +153,8 @@ Test(tensor, negative_sizes)
     check_error(&err, LK_ESHAPE, "negative");
 }
 
-/* Products that overflow, wrap to 0 or to something small, or are only larger than any machine: never a small block. */
+/* Products that overflow, wrap to 0 or to something small, or are only larger than any machine:
+ * never a small block. */
 Test(tensor, absurd_sizes_are_refused_before_anything_is_allocated)
 {
     enum { ROWS = 9, COLUMNS = 8 };
@@ -156,11 +164,12 @@ Test(tensor, absurd_sizes_are_refused_before_anything_is_allocated)
     } absurd[ROWS] = {
         { 1, { INT64_MAX } },
         { 1, { INT64_MAX / 2 + 1 } },
-        { 2, { (int64_t)1 << 32, (int64_t)1 << 32 } },                  /* 2^64: wraps to 0 */
-        { 2, { ((int64_t)1 << 32) + 1, (int64_t)1 << 32 } },            /* wraps to 2^32 */
+        { 2, { (int64_t)1 << 32, (int64_t)1 << 32 } },       /* 2^64: wraps to 0 */
+        { 2, { ((int64_t)1 << 32) + 1, (int64_t)1 << 32 } }, /* wraps to 2^32 */
         { 4, { (int64_t)1 << 16, (int64_t)1 << 16, (int64_t)1 << 16, (int64_t)1 << 16 } },
         { 8, { 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1, 1, 1, 3 } },
-        { 3, { 0, INT64_MAX, INT64_MAX } },                             /* no element, but strides that overflow */
+        /* no element, but strides that overflow */
+        { 3, { 0, INT64_MAX, INT64_MAX } },
         { 3, { INT64_MAX, 2, 0 } },
         { 2, { 3, INT64_MAX } },
     };
@@ -171,9 +180,11 @@ Test(tensor, absurd_sizes_are_refused_before_anything_is_allocated)
     for (int i = 0; i < DTYPES; i++)
         for (int row = 0; row < ROWS; row++) {
             Error err = { 0 };
-            check(!lk_tensor_new(all_dtypes[i], absurd[row].ndim, absurd[row].shape, &err), "shape %d", row);
+            check(!lk_tensor_new(all_dtypes[i], absurd[row].ndim, absurd[row].shape, &err),
+                  "shape %d", row);
             check_error(&err, LK_EMEMORY, "larger than any memory");
-            check(!lk_zeros(t, all_dtypes[i], absurd[row].ndim, absurd[row].shape), "shape %d on a tape", row);
+            check(!lk_zeros(t, all_dtypes[i], absurd[row].ndim, absurd[row].shape),
+                  "shape %d on a tape", row);
             check_error(lk_tape_error(t), LK_EMEMORY, "larger than any memory");
             lk_tape_clear_error(t);
         }
@@ -193,7 +204,8 @@ Test(tensor, more_than_the_machine_has)
     Error err = { 0 };
     lk_set_allocator(limited_alloc, free);
     check(!lk_tensor_new(LK_F64, LK_SHAPE((int64_t)1 << 28, (int64_t)1 << 28), &err));
-    check_error(&err, LK_EMEMORY, "no memory for (268435456, 268435456) of float64 (576460752303423488 bytes)");
+    check_error(&err, LK_EMEMORY,
+                "no memory for (268435456, 268435456) of float64 (576460752303423488 bytes)");
     Tape *t = lk_tape_new(NULL);
     lk_tape_on_error(t, NULL, NULL);
     check(!lk_zeros(t, LK_F64, LK_SHAPE((int64_t)1 << 28, (int64_t)1 << 28)));
@@ -203,7 +215,7 @@ Test(tensor, more_than_the_machine_has)
     lk_tape_free(t);
 }
 
-/* ---- owners ----------------------------------------------------------------------------------------------------- */
+/* ---- owners --------------------------------------------------------------------------------- */
 
 Test(tensor, the_last_owner_frees)
 {
@@ -234,10 +246,7 @@ Test(tensor, the_last_owner_frees_the_gradient_too)
     check(check_alloc_live() == 0);
 }
 
-static void count_call(void *holder)
-{
-    ++*(int *)holder;
-}
+static void count_call(void *holder) { ++*(int *)holder; }
 
 Test(tensor, from_blob)
 {
@@ -267,7 +276,8 @@ Test(tensor, from_blob)
     lk_free(lk_from_blob_new(LK_F32, LK_SHAPE(2), values, NULL, NULL, NULL));
     Error err = { 0 };
     check_fail_after(0);
-    check(!lk_from_blob_new(LK_F32, LK_SHAPE(2), values, count_call, &released, &err) && released == 3);
+    check(!lk_from_blob_new(LK_F32, LK_SHAPE(2), values, count_call, &released, &err) &&
+          released == 3);
     check_error(&err, LK_EMEMORY, "no memory");
     check_fail_after(-1);
     check(!lk_from_blob_new(LK_F32, LK_SHAPE(-1), values, NULL, NULL, NULL));
@@ -337,7 +347,8 @@ Test(tensor, constructors_without_memory)
             case 4: done = lk_convert_(x, LK_F64, &err); break;
             }
             failed = check_alloc_failed();
-            check((made || done) == !failed, "constructor %d, allocation %lld", which, (long long)n);
+            check((made || done) == !failed, "constructor %d, allocation %lld", which,
+                  (long long)n);
             if (failed) check_error(&err, LK_EMEMORY, "no memory for");
             else check_no_error(&err);
             check_values(x, 0, 1, 2, 3); /* also what was to be converted */

@@ -1,4 +1,5 @@
-/* test_text.c - sentences as ids, and batches of them: transformers' order, padding, memory, resuming. */
+/* test_text.c - sentences as ids, and batches of them: transformers' order, padding, memory,
+ * resuming. */
 #include "data/text.h"
 
 #include <string.h>
@@ -12,7 +13,8 @@
 
 enum { PAD = -7 };
 
-/* Sentence i of tests/fixtures/make_text.py; its ids tell where they are: 1000 i, 1000 i + 1, … Its label is -i. */
+/* Sentence i of tests/fixtures/make_text.py; its ids tell where they are: 1000 i, 1000 i + 1, …
+ * Its label is -i. */
 static int64_t length_of(int64_t i, int64_t spread)
 {
     return 2 + (int64_t)((uint32_t)(i * 2654435761 + 12345) >> 8) % spread;
@@ -39,7 +41,8 @@ static TextLoader *loader_of(const TextDataset *d, TextOptions options, Rng *rng
     return l;
 }
 
-/* The batch is what its rows say, as wide as its longest sentence, or as wide as the options want. */
+/* The batch is what its rows say, as wide as its longest sentence, or as wide as the options
+ * want. */
 static void check_batch(const TextLoader *l, const TextBatch *b)
 {
     int64_t n = b->labels->shape[0], length = l->options.length, longest = 0;
@@ -58,13 +61,15 @@ static void check_batch(const TextLoader *l, const TextBatch *b)
         check(labels[i] == -b->rows[i]);
         for (int64_t k = 0; k < length; k++) {
             bool real = k < lk_text_length(l->dataset, b->rows[i]);
-            check(mask[i * length + k] == real && ids[i * length + k] == (real ? 1000 * b->rows[i] + k : PAD),
-                  "row %lld at %lld: %lld", (long long)b->rows[i], (long long)k, (long long)ids[i * length + k]);
+            check(mask[i * length + k] == real &&
+                      ids[i * length + k] == (real ? 1000 * b->rows[i] + k : PAD),
+                  "row %lld at %lld: %lld", (long long)b->rows[i], (long long)k,
+                  (long long)ids[i * length + k]);
         }
     }
 }
 
-/* ---- order ----------------------------------------------------------------------------------------------------- */
+/* ---- order ---------------------------------------------------------------------------------- */
 
 static void check_pass(TextLoader *l, const TextPass *expected)
 {
@@ -78,14 +83,16 @@ static void check_pass(TextLoader *l, const TextPass *expected)
         for (int64_t i = 0; i < b.labels->shape[0]; i++, count++) {
             int64_t last = count - n + 2 * TEXT_EDGE;
             if (count < TEXT_EDGE)
-                check(b.rows[i] == expected->edge[count], "at %lld: %lld, not %lld", (long long)count,
-                      (long long)b.rows[i], (long long)expected->edge[count]);
+                check(b.rows[i] == expected->edge[count], "at %lld: %lld, not %lld",
+                      (long long)count, (long long)b.rows[i], (long long)expected->edge[count]);
             if (last >= TEXT_EDGE) check(b.rows[i] == expected->edge[last]);
             hash = (hash ^ (uint64_t)b.rows[i]) * 0x100000001b3u;
         }
     }
-    check(count == n && hash == expected->hash, "the ends are right, but something in between differs");
-    check(padded == expected->padded, "%lld positions, not %lld", (long long)padded, (long long)expected->padded);
+    check(count == n && hash == expected->hash,
+          "the ends are right, but something in between differs");
+    check(padded == expected->padded, "%lld positions, not %lld", (long long)padded,
+          (long long)expected->padded);
 }
 
 Test(text, order_is_that_of_transformers)
@@ -95,7 +102,9 @@ Test(text, order_is_that_of_transformers)
         Rng rng;
         lk_manual_seed(&rng, c->seed);
         TextDataset *d = numbered(c->n, c->spread);
-        TextOptions options = { .batch_size = c->batch_size, .order = c->order, .group = c->group };
+        TextOptions options = { .batch_size = c->batch_size,
+                                .order = c->order,
+                                .group = c->group };
         TextLoader *l = loader_of(d, options, &rng);
         for (int pass = 0; pass < 2; pass++) check_pass(l, &c->pass[pass]);
         check(lk_random_seed(&rng) == c->after, "case %zu: another number of draws", k);
@@ -109,9 +118,11 @@ Test(text, length)
     Rng rng;
     lk_manual_seed(&rng, 0);
     TextDataset *d = numbered(10, 7);
-    static const int64_t cases[][2] = { { 1, 10 }, { 3, 4 }, { 5, 2 }, { 9, 2 }, { 10, 1 }, { INT64_MAX, 1 } };
+    static const int64_t cases[][2] = { { 1, 10 }, { 3, 4 },  { 5, 2 },
+                                        { 9, 2 },  { 10, 1 }, { INT64_MAX, 1 } };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        TextLoader *l = loader_of(d, (TextOptions){ .batch_size = cases[k][0], .order = LK_GROUPED }, &rng);
+        TextLoader *l =
+            loader_of(d, (TextOptions){ .batch_size = cases[k][0], .order = LK_GROUPED }, &rng);
         check(lk_text_loader_len(l) == cases[k][1]);
         int64_t batches = 0;
         TextBatch b;
@@ -130,7 +141,8 @@ Test(text, padded_to_a_fixed_length)
     lk_manual_seed(&rng, 0);
     TextDataset *d = numbered(10, 7); /* the longest has 8 */
     for (int64_t length = 8; length < 12; length++) {
-        TextLoader *l = loader_of(d, (TextOptions){ .batch_size = 4, .order = LK_SHUFFLED, .length = length }, &rng);
+        TextLoader *l = loader_of(
+            d, (TextOptions){ .batch_size = 4, .order = LK_SHUFFLED, .length = length }, &rng);
         lk_text_loader_begin(l);
         for (TextBatch b; lk_text_loader_next(l, &b);) check_batch(l, &b);
         lk_text_loader_free(l);
@@ -138,7 +150,7 @@ Test(text, padded_to_a_fixed_length)
     lk_text_dataset_free(d);
 }
 
-/* ---- the homework's sentences, where they are at hand ---------------------------------------------------------- */
+/* ---- the homework's sentences, where they are at hand --------------------------------------- */
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
 
@@ -157,7 +169,8 @@ static TextDataset *read_sst2(void)
     TokenIds ids = { 0 };
     for (int64_t i = 0; i < 10000; i++, ids.count = 0) {
         const TsvRow *row = &tsv->rows[i];
-        check(lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, 512, &ids, &err), "%s", err.message);
+        check(lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, 512, &ids, &err),
+              "%s", err.message);
         check(lk_text_add(d, ids.items, ids.count, row->label, &err), "%s", err.message);
     }
     lk_token_ids_free(&ids);
@@ -201,7 +214,7 @@ Test(text, positions_of_the_homework)
 
 #endif
 
-/* ---- resuming -------------------------------------------------------------------------------------------------- */
+/* ---- resuming ------------------------------------------------------------------------------- */
 
 /* The labels of the rest of this pass and of the next one. */
 static int64_t rest(TextLoader *l, int64_t *labels)
@@ -209,7 +222,8 @@ static int64_t rest(TextLoader *l, int64_t *labels)
     int64_t count = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (TextBatch b; lk_text_loader_next(l, &b);)
-            for (int64_t i = 0; i < b.labels->shape[0]; i++) labels[count++] = ((int64_t *)b.labels->data)[i];
+            for (int64_t i = 0; i < b.labels->shape[0]; i++)
+                labels[count++] = ((int64_t *)b.labels->data)[i];
         lk_text_loader_begin(l);
     }
     return count;
@@ -270,20 +284,22 @@ Test(text, positions_of_another_loader)
     lk_text_dataset_free(d);
 }
 
-/* ---- the sentences --------------------------------------------------------------------------------------------- */
+/* ---- the sentences -------------------------------------------------------------------------- */
 
 Test(text, dataset)
 {
     check_alloc_begin();
     TextDataset *d = numbered(1000, 60);
     check(check_alloc_count() < 40); /* arrays that double */
-    check(d->count == 1000 && lk_text_length(d, 999) == length_of(999, 60) && d->labels[999] == -999);
+    check(d->count == 1000 && lk_text_length(d, 999) == length_of(999, 60) &&
+          d->labels[999] == -999);
     check(lk_text_length(d, -1) == -1 && lk_text_length(d, 1000) == -1);
     lk_text_keep(d, 2000);
     lk_text_keep(d, -1);
     check(d->count == 1000);
     lk_text_keep(d, 10);
-    check(d->count == 10 && lk_text_length(d, 10) == -1 && lk_text_length(d, 9) == length_of(9, 60));
+    check(d->count == 10 && lk_text_length(d, 10) == -1 &&
+          lk_text_length(d, 9) == length_of(9, 60));
     check(lk_text_add(d, (int64_t[]){ 5, 6 }, 2, 3, NULL)); /* goes on where it ends */
     check(d->count == 11 && d->ids[d->offset[10] + 1] == 6 && d->labels[10] == 3);
 
@@ -317,7 +333,8 @@ Test(text, refused)
     check_not_made(d, (TextOptions){ .batch_size = -1 }, &rng, "batch size -1");
     check_not_made(d, (TextOptions){ .batch_size = 4, .group = -1 }, &rng, "group -1");
     check_not_made(d, (TextOptions){ .batch_size = 4, .length = -1 }, &rng, "length -1");
-    check_not_made(d, (TextOptions){ .batch_size = 4, .length = 7 }, &rng, "has 8 ids, more than the length of 7");
+    check_not_made(d, (TextOptions){ .batch_size = 4, .length = 7 }, &rng,
+                   "has 8 ids, more than the length of 7");
     Error err = { 0 };
     check(!lk_text_loader_new(d, NULL, &rng, &err));
     check_error(&err, LK_EVALUE, "options is NULL");
@@ -326,7 +343,7 @@ Test(text, refused)
     lk_text_dataset_free(empty);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 Test(text, passes_allocate_nothing)
 {
@@ -357,7 +374,8 @@ Test(text, out_of_memory)
         check_fail_after(tried);
         TextDataset *d = lk_text_dataset_new(&err);
         int64_t added = 0;
-        while (d && added < 100 && lk_text_add(d, (int64_t[]){ added, added + 1 }, 2, added, &err)) added++;
+        while (d && added < 100 && lk_text_add(d, (int64_t[]){ added, added + 1 }, 2, added, &err))
+            added++;
         for (int64_t i = 0; i < added; i++) check(d->ids[d->offset[i]] == i && d->labels[i] == i);
         check(!d || d->count == added);
         const TextOptions options = { .batch_size = 4, .order = LK_GROUPED };

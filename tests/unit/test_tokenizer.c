@@ -1,5 +1,5 @@
-/* test_tokenizer.c - text to ids and back: the reference's ids for hard texts, its classes of all characters, and what
- * must hold for any bytes. Files that are wrong: test_tokenizer_load.c. */
+/* test_tokenizer.c - text to ids and back: the reference's ids for hard texts, its classes of all
+ * characters, and what must hold for any bytes. Files that are wrong: test_tokenizer_load.c. */
 #include "tests/unit/tokenizer_files.h"
 
 #include "data/words.h"
@@ -8,12 +8,13 @@
 #include <utf8proc.h>
 #endif
 
-/* ---- words ----------------------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 /* A text, and the same with a bar where each of its words ends. */
 Test(tokenizer, words)
 {
     static const char *const cases[] = {
+        /* clang-format off */
         "it's 'tis", "it|'s| '|tis|",
         "we'll've'd", "we|'ll|'ve|'d|",
         "WE'LL 'r", "WE|'|LL| '|r|",
@@ -23,6 +24,7 @@ Test(tokenizer, words)
         "\nb\t\tc", "\n|b|\t|\t|c|",
         "   ", "   |",
         "", "",
+        /* clang-format on */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i += 2) {
         const char *text = cases[i];
@@ -39,7 +41,7 @@ Test(tokenizer, words)
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
 
-/* ---- the reference's cases: tests/fixtures/make_tokenizer.mjs --------------------------------------------------- */
+/* ---- the reference's cases: tests/fixtures/make_tokenizer.mjs ------------------------------- */
 
 typedef struct Bytes {
     unsigned char *data;
@@ -88,11 +90,13 @@ static uint32_t fnv(const TokenIds *ids)
 {
     uint32_t h = 0x811C9DC5;
     for (int64_t i = 0; i < ids->count; i++)
-        for (int k = 0; k < 4; k++) h = (h ^ (uint32_t)(ids->items[i] >> 8 * k & 255)) * 0x01000193;
+        for (int k = 0; k < 4; k++)
+            h = (h ^ (uint32_t)(ids->items[i] >> 8 * k & 255)) * 0x01000193;
     return h;
 }
 
-/* One kind of case (e, p or d) after the other. `each` gets the line behind its kind; returns how many there were. */
+/* One kind of case (e, p or d) after the other. `each` gets the line behind its kind; returns how
+ * many there were. */
 typedef void EachCase(const Tokenizer *tok, const char *line, TokenIds *ids, TokenIds *expected);
 static int for_cases(const char *folder, char kind, EachCase *each)
 {
@@ -147,7 +151,8 @@ static void pair_case(const Tokenizer *tok, const char *line, TokenIds *ids, Tok
     next_bar(&at);
     next_ids(&at, expected);
     check(lk_token_ids_add(ids, 7, NULL)); /* what was there stays */
-    check(lk_tokenizer_encode_pair(tok, (char *)a.data, a.size, (char *)b.data, b.size, specials, max, ids, &err));
+    check(lk_tokenizer_encode_pair(tok, (char *)a.data, a.size, (char *)b.data, b.size, specials,
+                                   max, ids, &err));
     check(ids->items[0] == 7);
     memmove(ids->items, ids->items + 1, (size_t)--ids->count * sizeof *ids->items);
     check_ids(ids, expected->items, expected->count, label(line));
@@ -172,7 +177,8 @@ static void decode_case(const Tokenizer *tok, const char *line, TokenIds *ids, T
     size_t bytes;
     char *decoded = lk_tokenizer_decode_new(tok, ids->items, ids->count, skip, &bytes, &err);
     check(decoded && bytes == text.size, "%s: got '%s'", label(line), decoded);
-    check(memcmp(decoded, text.data, bytes + 1) == 0, "%s: got '%s'", label(line), decoded); /* '\0' behind both */
+    /* '\0' behind both */
+    check(memcmp(decoded, text.data, bytes + 1) == 0, "%s: got '%s'", label(line), decoded);
     lk_mem_free(decoded);
     free(text.data);
 }
@@ -200,11 +206,13 @@ Test(tokenizer, hard_texts_with_the_real_vocabulary)
     if (!folder) return;
     check(for_cases(folder, 'e', real_case) > 1300);
     Tokenizer *tok = load_tokenizer(folder);
-    check(tok->size == 50265 && tok->bos == 0 && tok->pad == 1 && tok->eos == 2 && tok->unk == 3 && tok->mask == 50264);
+    check(tok->size == 50265 && tok->bos == 0 && tok->pad == 1 && tok->eos == 2 && tok->unk == 3 &&
+          tok->mask == 50264);
     lk_tokenizer_free(tok);
 }
 
-/* A newer utf8proc may give a class to what the reference takes for no character yet; nothing else may differ. */
+/* A newer utf8proc may give a class to what the reference takes for no character yet; nothing else
+ * may differ. */
 Test(tokenizer, classes_of_all_characters)
 {
     static const char names[] = "OLNS"; /* in the order of CharClass */
@@ -219,20 +227,22 @@ Test(tokenizer, classes_of_all_characters)
         }
         if (code >= 0xD800 && code < 0xE000) continue;
         char got = names[lk_char_class(code)];
-        check(got == expected || (newer && expected == 'O'), "U+%04X is %c, expected %c", code, got, expected);
+        check(got == expected || (newer && expected == 'O'), "U+%04X is %c, expected %c", code,
+              got, expected);
     }
     check(next == 0x110000 && *at == '\0');
     free(text);
 }
 
-/* ---- one rule each --------------------------------------------------------------------------------------------- */
+/* ---- one rule each -------------------------------------------------------------------------- */
 
-static void check_encoding(const Tokenizer *tok, const char *text, bool specials, int64_t max_length, int64_t count,
-                           const int64_t *expected)
+static void check_encoding(const Tokenizer *tok, const char *text, bool specials,
+                           int64_t max_length, int64_t count, const int64_t *expected)
 {
     Error err = { 0 };
     TokenIds ids = { 0 };
-    check(lk_tokenizer_encode(tok, text, strlen(text), specials, max_length, &ids, &err), "%s", err.message);
+    check(lk_tokenizer_encode(tok, text, strlen(text), specials, max_length, &ids, &err), "%s",
+          err.message);
     check_ids(&ids, expected, count, text);
     lk_token_ids_free(&ids);
 }
@@ -240,10 +250,13 @@ static void check_encoding(const Tokenizer *tok, const char *text, bool specials
 Test(tokenizer, tokens_and_ids)
 {
     Tokenizer *tok = small_tokenizer();
-    check(tok->size == 684 && tok->bos == 0 && tok->pad == 1 && tok->eos == 2 && tok->unk == 3 && tok->mask == 683);
-    for (int64_t id = 0; id < tok->size; id++) check(lk_tokenizer_id(tok, lk_tokenizer_token(tok, id)) == id);
+    check(tok->size == 684 && tok->bos == 0 && tok->pad == 1 && tok->eos == 2 && tok->unk == 3 &&
+          tok->mask == 683);
+    for (int64_t id = 0; id < tok->size; id++)
+        check(lk_tokenizer_id(tok, lk_tokenizer_token(tok, id)) == id);
     check(lk_tokenizer_token(tok, -1) == NULL && lk_tokenizer_token(tok, tok->size) == NULL);
-    check(lk_tokenizer_id(tok, "Ġ") >= 0 && lk_tokenizer_id(tok, " ") == -1 && lk_tokenizer_id(tok, "") == -1);
+    check(lk_tokenizer_id(tok, "Ġ") >= 0 && lk_tokenizer_id(tok, " ") == -1 &&
+          lk_tokenizer_id(tok, "") == -1);
     check(lk_tokenizer_id(tok, NULL) == -1 && lk_tokenizer_id(tok, "Ġaffections") >= 0);
     char long_name[10000];
     memset(long_name, 'a', sizeof long_name - 1);
@@ -272,10 +285,13 @@ Test(tokenizer, refused)
     Error err = { 0 };
     check(lk_token_ids_add(&ids, 5, &err));
     check(!lk_tokenizer_encode(tok, "a", 1, true, 1, &ids, &err));
-    check_error(&err, LK_EVALUE, "lk_tokenizer_encode: max_length is 1; with 2 special tokens it is at least 2");
+    check_error(&err, LK_EVALUE,
+                "lk_tokenizer_encode: max_length is 1; with 2 special tokens it is at least 2");
     err = (Error){ 0 };
     check(!lk_tokenizer_encode_pair(tok, "a", 1, "b", 1, true, 3, &ids, &err));
-    check_error(&err, LK_EVALUE, "lk_tokenizer_encode_pair: max_length is 3; with 4 special tokens it is at least 4");
+    check_error(
+        &err, LK_EVALUE,
+        "lk_tokenizer_encode_pair: max_length is 3; with 4 special tokens it is at least 4");
     err = (Error){ 0 };
     check(!lk_tokenizer_encode(tok, "a", 1, false, -1, &ids, &err));
     check_error(&err, LK_EVALUE, "max_length is -1; with 0 special tokens it is at least 1");
@@ -286,13 +302,15 @@ Test(tokenizer, refused)
     for (int i = 0; i < 2; i++) {
         err = (Error){ 0 };
         check(!lk_tokenizer_decode_new(tok, (int64_t[]){ 3, i ? 684 : -1 }, 2, false, NULL, &err));
-        check_error(&err, LK_EVALUE, i ? "id 684 at 1 is no token's; ids are 0 to 683" : "id -1 at 1 is no token's");
+        check_error(&err, LK_EVALUE,
+                    i ? "id 684 at 1 is no token's; ids are 0 to 683"
+                      : "id -1 at 1 is no token's");
     }
     lk_token_ids_free(&ids);
     lk_tokenizer_free(tok);
 }
 
-/* ---- what holds for any bytes ---------------------------------------------------------------------------------- */
+/* ---- what holds for any bytes --------------------------------------------------------------- */
 
 /* decode(encode(text)), in memory of its own. */
 static Bytes there_and_back(const Tokenizer *tok, Bytes text, TokenIds *ids)
@@ -300,7 +318,8 @@ static Bytes there_and_back(const Tokenizer *tok, Bytes text, TokenIds *ids)
     Error err = { 0 };
     Bytes back;
     encode_text(tok, text.data, text.size, ids);
-    back.data = (unsigned char *)lk_tokenizer_decode_new(tok, ids->items + 1, ids->count - 2, false, &back.size, &err);
+    back.data = (unsigned char *)lk_tokenizer_decode_new(tok, ids->items + 1, ids->count - 2,
+                                                         false, &back.size, &err);
     check_no_error(&err);
     return back;
 }
@@ -310,12 +329,13 @@ static bool same(Bytes a, Bytes b)
     return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
 }
 
-/* A random character, from a range that is not the whole one: words get longer, and merges are found. */
+/* A random character, from a range that is not the whole one: words get longer, and merges are
+ * found. */
 static void put_character(Bytes *to, Rng *rng)
 {
     static const uint32_t range[] = { 0x80, 0x80, 0x80, 0x250, 0x3100, 0x10000, 0x110000 };
     uint32_t c = (uint32_t)lk_random_int(rng, 0, range[lk_random_int(rng, 0, 7)]);
-    if (lk_random_int(rng, 0, 2)) c = (uint32_t)" aeinrst'0123\n"[lk_random_int(rng, 0, 14)];
+    if (lk_random_int(rng, 0, 2)) c = (uint32_t) " aeinrst'0123\n"[lk_random_int(rng, 0, 14)];
     if (c >= 0xD800 && c < 0xE000) c = '!';
     unsigned char *p = to->data + to->size;
     int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
@@ -352,7 +372,8 @@ Test(tokenizer, any_bytes)
     lk_manual_seed(&rng, 6);
     for (int i = 0; i < 20000; i++) {
         size_t size = (size_t)lk_random_int(&rng, 0, 60);
-        Bytes text = { malloc(size + 1), size }; /* of its own, so that AddressSanitizer sees its ends */
+        /* of its own, so that AddressSanitizer sees its ends */
+        Bytes text = { malloc(size + 1), size };
         for (size_t k = 0; k < size; k++)
             text.data[k] = lk_random_int(&rng, 0, 2) ? likely[lk_random_int(&rng, 0, 8)]
                                                      : (unsigned char)lk_random_int(&rng, 0, 256);
@@ -360,7 +381,8 @@ Test(tokenizer, any_bytes)
         Bytes back = there_and_back(tok, text, &ids), second = there_and_back(tok, back, &again);
         check(same(back, second), "text %d", i);
         check_ids(&again, ids.items, ids.count, "repaired text");
-        for (int64_t k = 0; k < ids.count; k++) check(ids.items[k] >= 0 && ids.items[k] < tok->size);
+        for (int64_t k = 0; k < ids.count; k++)
+            check(ids.items[k] >= 0 && ids.items[k] < tok->size);
         free(text.data);
         lk_mem_free(back.data);
         lk_mem_free(second.data);
@@ -370,7 +392,8 @@ Test(tokenizer, any_bytes)
     lk_tokenizer_free(tok);
 }
 
-/* A megabyte without a border, all merges alike or all kinds of them: n² steps would take hours. */
+/* A megabyte without a border, all merges alike or all kinds of them: n² steps would take
+ * hours. */
 Test(tokenizer, very_long_words)
 {
     enum { SIZE = 1 << 20 };
@@ -387,7 +410,8 @@ Test(tokenizer, very_long_words)
                                                        : 0xF0);
         Bytes back = there_and_back(tok, text, &ids);
         check(back.size == (kind == 3 ? 3 : 1) * (size_t)SIZE && (kind == 3 || same(text, back)));
-        if (kind == 0) check(ids.count == SIZE / 16 + 2, "%lld", (long long)ids.count); /* 16 a are a token */
+        /* 16 a are a token */
+        if (kind == 0) check(ids.count == SIZE / 16 + 2, "%lld", (long long)ids.count);
         lk_mem_free(back.data);
     }
     free(text.data);
@@ -398,7 +422,8 @@ Test(tokenizer, very_long_words)
 Test(tokenizer, threads_share_it)
 {
     Tokenizer *tok = small_tokenizer();
-    const char *text = "it 's a charming and often affecting journey that doesn't know where it's going 😀";
+    const char *text =
+        "it 's a charming and often affecting journey that doesn't know where it's going 😀";
     TokenIds expected = { 0 };
     encode_text(tok, text, strlen(text), &expected);
     int wrong = 0;
@@ -418,7 +443,7 @@ Test(tokenizer, threads_share_it)
     lk_tokenizer_free(tok);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 /* Words of all kinds: tokens, short ones that are merged, a long one, one with U+FFFD in it. */
 static Bytes all_kinds(void)
@@ -457,10 +482,13 @@ Test(tokenizer, out_of_memory)
         TokenIds ids = { 0 };
         check_fail_after(n);
         bool first = lk_token_ids_add(&ids, 9, &err);
-        bool ok = first && lk_tokenizer_encode(tok, (char *)text.data, text.size, true, 0, &ids, &err);
-        char *back = ok ? lk_tokenizer_decode_new(tok, ids.items, ids.count, false, NULL, &err) : NULL;
+        bool ok =
+            first && lk_tokenizer_encode(tok, (char *)text.data, text.size, true, 0, &ids, &err);
+        char *back =
+            ok ? lk_tokenizer_decode_new(tok, ids.items, ids.count, false, NULL, &err) : NULL;
         failed = check_alloc_failed();
-        check(!back == (failed > 0) && err.code == (failed ? LK_EMEMORY : LK_OK), "%s", err.message);
+        check(!back == (failed > 0) && err.code == (failed ? LK_EMEMORY : LK_OK), "%s",
+              err.message);
         if (first) check(ids.items[0] == 9 && (ok || ids.count == 1));
         lk_mem_free(back);
         lk_token_ids_free(&ids);

@@ -1,4 +1,5 @@
-/* test_tokenizer_load.c - vocab.json and merges.txt that are wrong, each in one way; what right ones may look like. */
+/* test_tokenizer_load.c - vocab.json and merges.txt that are wrong, each in one way; what right
+ * ones may look like. */
 #include "tests/unit/tokenizer_files.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -18,7 +19,8 @@ static void put_file(const char *folder, int file, const char *bytes, size_t siz
     check(f && fwrite(bytes, 1, size, f) == size && fclose(f) == 0);
 }
 
-/* A copy of the fixture's files, with `from` in one of them replaced by `to` (all of it: from = NULL). */
+/* A copy of the fixture's files, with `from` in one of them replaced by `to` (all of it: from =
+ * NULL). */
 static const char *changed_folder(int file, const char *from, const char *to)
 {
     static char folder[1024];
@@ -27,7 +29,8 @@ static const char *changed_folder(int file, const char *from, const char *to)
     for (int i = 0; i < 2; i++) {
         char name[64];
         print_to(name, sizeof name, "tokenizer/%s", file_names[i]);
-        char *text = read_file(check_fixture(name)), *at = i == file && from ? strstr(text, from) : NULL;
+        char *text = read_file(check_fixture(name)),
+             *at = i == file && from ? strstr(text, from) : NULL;
         if (i != file) put_file(folder, i, text, strlen(text));
         else if (!from) put_file(folder, i, to, strlen(to));
         else {
@@ -48,13 +51,13 @@ static void check_load_refused(const char *folder, ErrorCode code, const char *t
     Error err = { 0 };
     Tokenizer *tok = lk_tokenizer_new(folder, &err);
     check(!tok, "read, but expected \"%s\"", text);
-    check(err.code == code && strstr(err.message, text), "expected code %d, \"%s\"; got %d, \"%s\"", (int)code, text,
-          (int)err.code, err.message);
+    check(err.code == code && strstr(err.message, text),
+          "expected code %d, \"%s\"; got %d, \"%s\"", (int)code, text, (int)err.code, err.message);
     check(strncmp(err.message, "lk_tokenizer_new: ", 18) == 0, "%s", err.message);
     check(check_alloc_live() == 0);
 }
 
-/* ---- content --------------------------------------------------------------------------------------------------- */
+/* ---- content -------------------------------------------------------------------------------- */
 
 Test(tokenizer_load, wrong_content)
 {
@@ -77,12 +80,16 @@ Test(tokenizer_load, wrong_content)
         { VOCAB, "\"<s>\": 0", "\"<s>\": 0.0", "the id of token \"<s>\" is no whole number" },
         { VOCAB, "\"<s>\": 0", "\"<s>\": null", "the id of token \"<s>\" is no whole number" },
         { VOCAB, "\"<s>\": 0", "\"<s>\": -1", "token \"<s>\" has id -1; ids are 0 to 683" },
-        { VOCAB, "\"<s>\": 0", "\"<s>\": 4294967296", "token \"<s>\" has id 4294967296; ids are 0 to 683" },
+        { VOCAB, "\"<s>\": 0", "\"<s>\": 4294967296",
+          "token \"<s>\" has id 4294967296; ids are 0 to 683" },
         { VOCAB, "\"<s>\": 0", "\"<s>\": 1", "tokens \"<s>\" and \"<pad>\" have the same id 1" },
-        { VOCAB, "\"<s>\": 0", "\"<s>\": 684", "no token has id 0; 684 tokens have the ids 0 to 683, without a hole" },
-        { VOCAB, "\"<unk>\": 3,", "", "no token has id 3; 683 tokens have the ids 0 to 682, without a hole" },
+        { VOCAB, "\"<s>\": 0", "\"<s>\": 684",
+          "no token has id 0; 684 tokens have the ids 0 to 683, without a hole" },
+        { VOCAB, "\"<unk>\": 3,", "",
+          "no token has id 3; 683 tokens have the ids 0 to 682, without a hole" },
         { VOCAB, "\"never\"", "\"ne ver\"", "token \"ne ver\" (id " },
-        { VOCAB, "\"never\"", "\"nev\u0144r\"", ") has a character that stands for no byte" }, /* 256 + 68 */
+        /* 256 + 68 */
+        { VOCAB, "\"never\"", "\"nev\u0144r\"", ") has a character that stands for no byte" },
         { VOCAB, "\"never\"", "\"日本\"", "token \"日本\" (id " },
         { VOCAB, "\"never\"", "\"\"", "is empty" },
         { VOCAB, "\"Ā\"", "\"ĀĀĀ\"", "no token stands for the byte 0x00" },
@@ -100,17 +107,22 @@ Test(tokenizer_load, wrong_content)
         { MERGES, NULL, "#version: 0.2\nt h \n", "line 2, \"t h \", is not two tokens" },
         { MERGES, NULL, "#version: 0.2\nt h e", "line 2, \"t h e\", is not two tokens" },
         { MERGES, NULL, " ", "line 1, \" \", is not two tokens" },
-        { MERGES, NULL, "t h\n#version: 0.2\n", "line 2 names \"#version:\", which is not in the vocabulary" },
-        { MERGES, NULL, "#version: 0.2\nt h\nt qqq\n", "line 3 names \"qqq\", which is not in the vocabulary" },
+        { MERGES, NULL, "t h\n#version: 0.2\n",
+          "line 2 names \"#version:\", which is not in the vocabulary" },
+        { MERGES, NULL, "#version: 0.2\nt h\nt qqq\n",
+          "line 3 names \"qqq\", which is not in the vocabulary" },
         { MERGES, NULL, "t \xFF\n", "line 1 names \"\xFF\", which is not" },
-        { MERGES, NULL, "t h\nq q\n", "line 2: what \"q q\" make together is not in the vocabulary" },
+        { MERGES, NULL, "t h\nq q\n",
+          "line 2: what \"q q\" make together is not in the vocabulary" },
         { MERGES, NULL, "t h\nh e\nt h\n", "line 3: \"t h\" is there a second time" },
         { MERGES, NULL, "#version: 0.2\r\nt h\r\n", "line 2 ends with CR LF" },
-        { MERGES, NULL, "\xEF\xBB\xBF#version: 0.2\nt h\n", "merges.txt: begins with a byte order mark" },
+        { MERGES, NULL, "\xEF\xBB\xBF#version: 0.2\nt h\n",
+          "merges.txt: begins with a byte order mark" },
     };
     check_alloc_begin();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_load_refused(changed_folder(cases[i].file, cases[i].from, cases[i].to), LK_EFORMAT, cases[i].message);
+        check_load_refused(changed_folder(cases[i].file, cases[i].from, cases[i].to), LK_EFORMAT,
+                           cases[i].message);
 }
 
 Test(tokenizer_load, tokens_have_a_limit)
@@ -119,7 +131,8 @@ Test(tokenizer_load, tokens_have_a_limit)
     memset(text + 6, 'a', sizeof text - 8);
     text[sizeof text - 2] = '"';
     check_alloc_begin();
-    check_load_refused(changed_folder(VOCAB, "\"never\"", text), LK_EFORMAT, "has 4997 bytes; at most 4096");
+    check_load_refused(changed_folder(VOCAB, "\"never\"", text), LK_EFORMAT,
+                       "has 4997 bytes; at most 4096");
     memset(text, 'a', sizeof text - 1);
     text[sizeof text / 2] = ' ';
     check_load_refused(changed_folder(MERGES, NULL, text), LK_EFORMAT, "line 1 names \"aaaaaa");
@@ -131,8 +144,10 @@ Test(tokenizer_load, what_is_allowed)
     static const struct {
         int file;
         const char *from, *to;
-    } cases[] = { { MERGES, NULL, "t h" },          { MERGES, NULL, "#version: 0.2\nt h" },
-                  { MERGES, "#version: 0.2\n", "" }, { VOCAB, "{", "\r\n\t {" } };
+    } cases[] = { { MERGES, NULL, "t h" },
+                  { MERGES, NULL, "#version: 0.2\nt h" },
+                  { MERGES, "#version: 0.2\n", "" },
+                  { VOCAB, "{", "\r\n\t {" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Tokenizer *tok = load_tokenizer(changed_folder(cases[i].file, cases[i].from, cases[i].to));
         TokenIds ids = { 0 };
@@ -157,15 +172,17 @@ Test(tokenizer_load, merges_with_a_number_sign)
     lk_tokenizer_free(tok);
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 Test(tokenizer_load, files_that_are_not_there)
 {
     char path[1200], other[1200];
     check_alloc_begin();
     check_load_refused(NULL, LK_EVALUE, "folder is NULL");
-    check_load_refused(check_scratch("nowhere"), LK_EIO, "nowhere/vocab.json: cannot be opened: No such file");
-    check_load_refused(check_source("README.md"), LK_EIO, "vocab.json: cannot be opened: Not a directory");
+    check_load_refused(check_scratch("nowhere"), LK_EIO,
+                       "nowhere/vocab.json: cannot be opened: No such file");
+    check_load_refused(check_source("README.md"), LK_EIO,
+                       "vocab.json: cannot be opened: Not a directory");
     const char *folder = changed_folder(MERGES, NULL, "t h\n");
     print_to(path, sizeof path, "%s/merges.txt", folder);
     check(remove(path) == 0);
@@ -194,13 +211,15 @@ Test(tokenizer_load, out_of_memory)
         check_fail_after(n);
         Tokenizer *tok = lk_tokenizer_new(folder, &err);
         failed = check_alloc_failed();
-        check(!tok == (failed > 0) && err.code == (failed ? LK_EMEMORY : LK_OK), "%s", err.message);
+        check(!tok == (failed > 0) && err.code == (failed ? LK_EMEMORY : LK_OK), "%s",
+              err.message);
         lk_tokenizer_free(tok);
         check(check_alloc_live() == 0);
     }
     check(tried > 6);
 
-    json_set_alloc_funcs(lk_mem_alloc, lk_mem_free); /* now jansson's memory fails, and is counted, too */
+    /* now jansson's memory fails, and is counted, too */
+    json_set_alloc_funcs(lk_mem_alloc, lk_mem_free);
     int64_t step = 1;
     for (int64_t n = 0, failed = 1; failed; n += step, step = n < 50 ? 1 : 41) {
         Error err = { 0 };
@@ -208,13 +227,15 @@ Test(tokenizer_load, out_of_memory)
         Tokenizer *tok = lk_tokenizer_new(folder, &err);
         failed = check_alloc_failed();
         check(!tok == (failed > 0));
-        check(!failed || err.code == LK_EMEMORY || strstr(err.message, "is not JSON"), "%s", err.message);
+        check(!failed || err.code == LK_EMEMORY || strstr(err.message, "is not JSON"), "%s",
+              err.message);
         lk_tokenizer_free(tok);
         check(check_alloc_live() == 0);
     }
 }
 
-/* With any byte changed the files are refused, or they are others that are right; then text still comes back. */
+/* With any byte changed the files are refused, or they are others that are right; then text still
+ * comes back. */
 Test(tokenizer_load, bytes_changed)
 {
     static const char tries[] = { '\0', '"', ' ', '\n', '0', ',', 'a', '\x7f', '\xc4', '\xff' };

@@ -1,5 +1,5 @@
-/* test_trainer.c - the Trainer's loop: its logs and weights against a loop written in PyTorch, what it prints, its
- * arguments and callbacks. Checkpoints: test_trainer_resume.c. */
+/* test_trainer.c - the Trainer's loop: its logs and weights against a loop written in PyTorch,
+ * what it prints, its arguments and callbacks. Checkpoints: test_trainer_resume.c. */
 #include "tests/unit/toy.h"
 
 static const struct ToyRun *const plain = &toy_runs[0];
@@ -18,10 +18,11 @@ static void check_history(const TrainerHistory *history, const ToyValue *expecte
             const struct TrainerValue *v = &log->values[k];
             if (is_measured(v->key)) continue;
             check(expected->key, "step %d: %s is one too many", (int)log->step, v->key);
-            check(log->step == expected->step && strcmp(v->key, expected->key) == 0, "%s of step %d, expected %s of %d",
-                  v->key, (int)log->step, expected->key, expected->step);
-            check(fabs(v->value - expected->value) <= 1e-9, "step %d: %s is %.17g, not %.17g", (int)log->step, v->key,
-                  v->value, expected->value);
+            check(log->step == expected->step && strcmp(v->key, expected->key) == 0,
+                  "%s of step %d, expected %s of %d", v->key, (int)log->step, expected->key,
+                  expected->step);
+            check(fabs(v->value - expected->value) <= 1e-9, "step %d: %s is %.17g, not %.17g",
+                  (int)log->step, v->key, v->value, expected->value);
             expected++;
         }
     }
@@ -37,7 +38,8 @@ Test(trainer, logs_and_weights_are_those_of_pytorch)
         check_history(&toy.tr.state.history, toy_runs[i].values);
         check(toy.tr.state.best_step == toy_runs[i].best_step && !toy.tr.stopped);
         int64_t at = 0;
-        for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it); at += lk_numel(it.tensor)) {
+        for (ParamIter it = lk_params(toy.tr.model); lk_params_next(&it);
+             at += lk_numel(it.tensor)) {
             check(!it.tensor->grad);
             check_close(it.tensor, toy_runs[i].weights + at, lk_numel(it.tensor), 1e-9);
         }
@@ -60,7 +62,8 @@ Test(trainer, a_second_training_begins_anew_and_has_the_same_logs)
     toy.tr.args.seed = 43; /* another order and another dropout */
     check(lk_load_state_dict(toy.tr.model, start, true, NULL));
     toy_train(&toy);
-    check(!lk_equal(end->entries[0].tensor, lk_param_at(toy.tr.model, end->entries[0].name, NULL)));
+    check(
+        !lk_equal(end->entries[0].tensor, lk_param_at(toy.tr.model, end->entries[0].name, NULL)));
     lk_state_dict_free(start), lk_state_dict_free(end);
     toy_free(&toy);
 }
@@ -75,11 +78,14 @@ Test(trainer, evaluate)
     int64_t logs = toy.tr.state.history.count;
     check(trainer_evaluate(&toy.tr, &log, NULL));
     const TrainerHistory *h = &toy.tr.state.history;
-    check(h->count == logs + 1 && lk_tape_random(toy.tr.t).calls == before.calls && lk_tape_grad(toy.tr.t));
-    const TrainerLog *last = &h->logs[logs - 2]; /* the evaluation of the last epoch, before train_loss */
+    check(h->count == logs + 1 && lk_tape_random(toy.tr.t).calls == before.calls &&
+          lk_tape_grad(toy.tr.t));
+    /* the evaluation of the last epoch, before train_loss */
+    const TrainerLog *last = &h->logs[logs - 2];
     check(trainer_log_get(last, "eval_loss") == trainer_log_get(&log, "eval_loss"));
     check(trainer_log_get(last, "eval_accuracy") == trainer_log_get(&log, "eval_accuracy"));
-    check(trainer_log_get(&log, "eval_samples_per_second") > 0 && trainer_log_get(&log, "epoch") == 3);
+    check(trainer_log_get(&log, "eval_samples_per_second") > 0 &&
+          trainer_log_get(&log, "epoch") == 3);
     double seconds = trainer_log_get(&log, "eval_runtime");
     check(fabs(trainer_log_get(&log, "eval_samples_per_second") * seconds - TOY_TEST) < 1e-9);
     check(fabs(trainer_log_get(&log, "eval_steps_per_second") * seconds - 3) < 1e-9);
@@ -90,7 +96,7 @@ Test(trainer, evaluate)
     toy_free(&toy);
 }
 
-/* ---- printing ---------------------------------------------------------------------------------------------------- */
+/* ---- printing ------------------------------------------------------------------------------- */
 
 static const char *printed(const TrainerLog *log)
 {
@@ -109,27 +115,33 @@ Test(trainer, logs_look_like_pythons_dictionaries)
     trainer_log_add(&log, "grad_norm", 1.2345678901234567);
     trainer_log_add(&log, "learning_rate", 5e-5 * 10 / 500);
     trainer_log_add(&log, "epoch", 10.0 / 313);
-    check_text(printed(&log), "{'loss': 0.6931, 'grad_norm': 1.2345678901234567, 'learning_rate': 1e-06, "
-                              "'epoch': 0.03}\n");
+    check_text(printed(&log),
+               "{'loss': 0.6931, 'grad_norm': 1.2345678901234567, 'learning_rate': 1e-06, "
+               "'epoch': 0.03}\n");
     log.count = 0;
     trainer_log_add(&log, "eval_loss", 0.25);
     trainer_log_add(&log, "eval_runtime", 12.34567);
     trainer_log_add(&log, "eval_samples_per_second", 70.6336);
     trainer_log_add(&log, "train_loss", 100);
     trainer_log_add(&log, "epoch", 2);
-    check_text(printed(&log), "{'eval_loss': 0.25, 'eval_runtime': 12.3457, 'eval_samples_per_second': 70.634, "
-                              "'train_loss': 100.0, 'epoch': 2.0}\n");
+    check_text(printed(&log),
+               "{'eval_loss': 0.25, 'eval_runtime': 12.3457, 'eval_samples_per_second': 70.634, "
+               "'train_loss': 100.0, 'epoch': 2.0}\n");
     log.count = 0;
-    const double values[] = { 0, -1.5, 1e-4, 9e-5, 1e15, 1e16, 123456789, 1.0 / 3, NAN, INFINITY, -INFINITY, 2.5e-310 };
+    const double values[] = { 0,         -1.5,    1e-4, 9e-5,     1e15,      1e16,
+                              123456789, 1.0 / 3, NAN,  INFINITY, -INFINITY, 2.5e-310 };
     for (int i = 0; i < 12; i++) trainer_log_add(&log, "x", values[i]);
-    check_text(printed(&log), "{'x': 0.0, 'x': -1.5, 'x': 0.0001, 'x': 9e-05, 'x': 1000000000000000.0, 'x': 1e+16, "
-                              "'x': 123456789.0, 'x': 0.3333333333333333, 'x': nan, 'x': inf, 'x': -inf, "
-                              "'x': 2.5e-310}\n");
+    check_text(
+        printed(&log),
+        "{'x': 0.0, 'x': -1.5, 'x': 0.0001, 'x': 9e-05, 'x': 1000000000000000.0, 'x': 1e+16, "
+        "'x': 123456789.0, 'x': 0.3333333333333333, 'x': nan, 'x': inf, 'x': -inf, "
+        "'x': 2.5e-310}\n");
     for (int i = 0; i < 10; i++) trainer_log_add(&log, "y", i); /* full is full */
-    check(log.count == TRAINER_VALUES_MAX && trainer_log_get(&log, "y") == 0 && isnan(trainer_log_get(&log, "z")));
+    check(log.count == TRAINER_VALUES_MAX && trainer_log_get(&log, "y") == 0 &&
+          isnan(trainer_log_get(&log, "z")));
 }
 
-/* ---- callbacks, memory ------------------------------------------------------------------------------------------- */
+/* ---- callbacks, memory ---------------------------------------------------------------------- */
 
 typedef struct Watch {
     Module *model;
@@ -175,7 +187,7 @@ Test(trainer, callbacks_and_no_allocation_in_a_step)
     check(check_alloc_live() == 0);
 }
 
-/* ---- what is refused --------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 static void check_fails(ToyTrainer *toy, ErrorCode code, const char *message)
 {
@@ -216,10 +228,12 @@ Test(trainer, arguments_and_data_that_cannot_be)
     REFUSED(toy.tr.args.epochs = 0, "epochs or max_steps must be positive");
     REFUSED(toy.tr.args.warmup_steps = -1, "warmup_steps must not be negative");
     REFUSED(toy.tr.args.max_grad_norm = NAN, "max_grad_norm must not be negative");
-    REFUSED(toy.tr.args.load_best_at_end = true, "load_best_at_end needs an output_dir and evaluations");
+    REFUSED(toy.tr.args.load_best_at_end = true,
+            "load_best_at_end needs an output_dir and evaluations");
     REFUSED(toy.tr.args.save_steps = 1, "save_steps needs an output_dir");
     REFUSED(toy.tr.args.learning_rate = -1, "lr of AdamW is -1");
-    REFUSED(toy.tr.train.next = ends_early, "the data ended before the 6 batches that a pass should have");
+    REFUSED(toy.tr.train.next = ends_early,
+            "the data ended before the 6 batches that a pass should have");
     trainer_free(&toy.tr);
     toy.tr = good;
     toy.tr.train.next = breaks;
@@ -245,7 +259,8 @@ Test(trainer, groups_that_are_empty)
         lk_require_grad(toy.tr.model, "*", false);
         lk_require_grad(toy.tr.model, k ? "*first.weight" : "*bias", true);
         Optimizer *opt = optimizer_new(&toy.tr, NULL);
-        check(opt && !opt->next && opt->params.count == (k ? 1 : 3) && opt->weight_decay == (k ? 0.1 : 0));
+        check(opt && !opt->next && opt->params.count == (k ? 1 : 3) &&
+              opt->weight_decay == (k ? 0.1 : 0));
         lk_optimizer_free(opt);
         Tensor *frozen = lk_clone(lk_param_at(toy.tr.model, "second.weight", NULL), NULL);
         toy_train(&toy);

@@ -1,12 +1,13 @@
-/* test_trainer_arguments.c - a run is resumed only with the arguments that it was begun with, and begun only where its
- * checkpoints can be written. What resuming gives: test_trainer_resume.c. */
+/* test_trainer_arguments.c - a run is resumed only with the arguments that it was begun with, and
+ * begun only where its checkpoints can be written. What resuming gives: test_trainer_resume.c. */
 #include "tests/unit/toy.h"
 
 #ifdef LK_HAVE_JANSSON
 
 static void trainer_for(ToyTrainer *toy, const char *folder)
 {
-    static const struct ToyRun run = { 3, 0, 1, LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0, 0, NULL, { 0 } };
+    static const struct ToyRun run = { 3, 0,    1,    LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0,
+                                       0, NULL, { 0 } };
     toy_trainer(toy, &run, TOY_HIDDEN, 0.3);
     toy->tr.args.output_dir = folder;
     toy->tr.args.load_best_at_end = true;
@@ -33,12 +34,15 @@ Test(trainer_arguments, other_arguments_are_refused)
         *a = good; \
         a->change; \
         check(!trainer_train(&toy.tr, &err)); \
-        check_error(&err, LK_EVALUE, "/checkpoint-8 was made with '" old "', and now it is '" new "': a run goes on"); \
+        check_error(&err, LK_EVALUE, \
+                    "/checkpoint-8 was made with '" old \
+                    "', and now it is '" new "': a run goes on"); \
     } while (0)
     DIFFERS(epochs = 4, "epochs 3", "epochs 4");
     DIFFERS(max_steps = 9, "max_steps 0", "max_steps 9");
     DIFFERS(accumulation = 2, "accumulation 1", "accumulation 2");
-    DIFFERS(learning_rate = nextafter(0.1, 1), "learning_rate 0.1", "learning_rate 0.10000000000000002");
+    DIFFERS(learning_rate = nextafter(0.1, 1), "learning_rate 0.1",
+            "learning_rate 0.10000000000000002");
     DIFFERS(warmup_steps = 5, "warmup_steps 4", "warmup_steps 5");
     DIFFERS(weight_decay = 0, "weight_decay 0.1", "weight_decay 0");
     DIFFERS(beta1 = 0.8, "beta1 0.9", "beta1 0.8");
@@ -62,10 +66,12 @@ Test(trainer_arguments, other_arguments_are_refused)
     lk_folder_remove(best);
     err = (Error){ 0 };
     check(!trainer_train(&toy.tr, &err));
-    check_error(&err, LK_EIO, "checkpoint-6: the best weights so far are gone: No such file or directory");
+    check_error(&err, LK_EIO,
+                "checkpoint-6: the best weights so far are gone: No such file or directory");
 
     toy.tr.args.load_best_at_end = false; /* then they are not needed */
-    toy.tr.args.logging_steps = 1, toy.tr.args.eval_steps = 2, toy.tr.args.save_steps = TRAINER_NEVER;
+    toy.tr.args.logging_steps = 1, toy.tr.args.eval_steps = 2,
+    toy.tr.args.save_steps = TRAINER_NEVER;
     toy_train(&toy);
     toy_free(&toy);
 }
@@ -80,14 +86,16 @@ Test(trainer_arguments, the_output_folder_is_made)
     trainer_for(&toy, made);
     toy.tr.args.stop_after = 1;
     toy_train(&toy);
-    check(folder_join(file, made, "checkpoint-1/model.safetensors", NULL) && access(file, R_OK) == 0);
+    check(folder_join(file, made, "checkpoint-1/model.safetensors", NULL) &&
+          access(file, R_OK) == 0);
     check(folder_make(made, NULL)); /* it is there already */
 
     check(folder_join(file, root, "file", NULL));
     FILE *f = fopen(file, "wb");
     check(f && fclose(f) == 0 && folder_join(below, file, "results", NULL));
-    const char *const bad[] = { file, below }, *const messages[] = { "file: cannot be written: Not a directory",
-                                                                     "file/results: cannot be made: Not a directory" };
+    const char *const bad[] = { file, below }, *const messages[] = {
+        "file: cannot be written: Not a directory", "file/results: cannot be made: Not a directory"
+    };
     for (int i = 0; i < 2; i++) {
         Error err = { 0 };
         toy.tr.args.output_dir = bad[i];

@@ -126,7 +126,7 @@ Test(trainer_kills, killed_while_saving)
     toy_free(&toy);
 }
 
-/* ---- no space ---------------------------------------------------------------------------------------------------- */
+/* ---- no space ------------------------------------------------------------------------------- */
 
 Test(trainer_kills, a_full_disk_leaves_the_old_checkpoints)
 {

@@ -1,4 +1,5 @@
-/* test_tsv.c - GLUE's files: what is read, byte for byte, and a refusal for every way in which a file can be wrong. */
+/* test_tsv.c - GLUE's files: what is read, byte for byte, and a refusal for every way in which a
+ * file can be wrong. */
 #include "data/tsv.h"
 
 #include <stdlib.h>
@@ -19,12 +20,14 @@ static Tsv *read_text(const char *text, size_t size, int64_t classes)
 static void check_row(const Tsv *tsv, int64_t i, const char *sentence, int64_t label)
 {
     const TsvRow *row = &tsv->rows[i];
-    check(row->length == (int64_t)strlen(sentence) && memcmp(row->sentence, sentence, strlen(sentence)) == 0,
-          "row %lld is \"%.*s\", not \"%s\"", (long long)i, (int)row->length, row->sentence, sentence);
+    check(row->length == (int64_t)strlen(sentence) &&
+              memcmp(row->sentence, sentence, strlen(sentence)) == 0,
+          "row %lld is \"%.*s\", not \"%s\"", (long long)i, (int)row->length, row->sentence,
+          sentence);
     check(row->label == label, "row %lld has label %lld", (long long)i, (long long)row->label);
 }
 
-/* ---- what is read ---------------------------------------------------------------------------------------------- */
+/* ---- what is read --------------------------------------------------------------------------- */
 
 Test(tsv, byte_for_byte)
 {
@@ -32,7 +35,8 @@ Test(tsv, byte_for_byte)
     const char *text = "sentence\tlabel\nit 's  \"quoted \t1\n \xc3\xa9\xff\r  \t0\n\t1\n";
     Tsv *tsv = read_text(text, strlen(text), 2);
     check(tsv->count == 3);
-    check_row(tsv, 0, "it 's  \"quoted ", 1); /* a space at the end counts, a quote is a byte like others */
+    /* a space at the end counts, a quote is a byte like others */
+    check_row(tsv, 0, "it 's  \"quoted ", 1);
     check_row(tsv, 1, " \xc3\xa9\xff\r  ", 0); /* so is what is no UTF-8 */
     check_row(tsv, 2, "", 1);
     lk_tsv_free(tsv);
@@ -83,7 +87,7 @@ Test(tsv, longest_line)
     free(text);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
 Test(tsv, refused)
 {
@@ -95,12 +99,15 @@ Test(tsv, refused)
         { "sentence\tlabel\n", 0, "file: has no rows after its first line" },
         { "sentence\tlabel", 0, "file: has no rows" },
         { "\xef\xbb\xbf", 0, "file: is empty" },
-        { "sentences\tlabel\na\t1\n", 0, "line 1: no column is called \"sentence\": sentences\tlabel" },
-        { "sentence\tlabels\na\t1\n", 0, "line 1: no column is called \"label\": sentence\tlabels" },
+        { "sentences\tlabel\na\t1\n", 0,
+          "line 1: no column is called \"sentence\": sentences\tlabel" },
+        { "sentence\tlabels\na\t1\n", 0,
+          "line 1: no column is called \"label\": sentence\tlabels" },
         { "sentence label\na 1\n", 0, "line 1: no column is called \"sentence\"" },
         { "\nsentence\tlabel\n", 0, "line 1: no column is called \"sentence\"" },
         { "sentence\tlabel\tlabel\na\t1\t1\n", 0, "line 1: two columns are called \"label\"" },
-        { "label\tsentence\tsentence\n1\ta\ta\n", 0, "line 1: two columns are called \"sentence\"" },
+        { "label\tsentence\tsentence\n1\ta\ta\n", 0,
+          "line 1: two columns are called \"sentence\"" },
         { "sentence\tlabel\na\t1\nb\n", 0, "line 3: has 1 columns; the first line has 2" },
         { "sentence\tlabel\na\tb\t1\n", 0, "line 2: has 3 columns; the first line has 2" },
         { "sentence\tlabel\na\t1\n\n", 0, "line 3: has 1 columns; the first line has 2" },
@@ -110,7 +117,8 @@ Test(tsv, refused)
         { "sentence\tlabel\na\t1 \n", 0, "line 2: label \"1 \"; labels" },
         { "sentence\tlabel\na\t 1\n", 0, "line 2: label \" 1\"; labels" },
         { "sentence\tlabel\na\t0.5\n", 0, "line 2: label \"0.5\"; labels" },
-        { "sentence\tlabel\na\t18446744073709551617\n", 0, "line 2: label \"18446744073709551617\"; labels" },
+        { "sentence\tlabel\na\t18446744073709551617\n", 0,
+          "line 2: label \"18446744073709551617\"; labels" },
         { "sentence\tlabel\na\0b\t1\n", 21, "line 2: byte 2 is 0: no text" },
         { "sen\0ence\tlabel\n", 15, "line 1: byte 4 is 0: no text" },
     };
@@ -118,7 +126,8 @@ Test(tsv, refused)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t size = cases[i].size ? cases[i].size : strlen(cases[i].text);
         Error err = { 0 };
-        check(!lk_tsv_new(check_write("file", cases[i].text, size), 2, &err), "case %zu was read", i);
+        check(!lk_tsv_new(check_write("file", cases[i].text, size), 2, &err), "case %zu was read",
+              i);
         check_error(&err, LK_EFORMAT, cases[i].message);
         check_error(&err, LK_EFORMAT, "lk_tsv_new: ");
         check(check_alloc_live() == 0);

@@ -1,4 +1,5 @@
-/* test_values.c - values in and out of tensors: copies and conversions, versions, random fills, comparison. */
+/* test_values.c - values in and out of tensors: copies and conversions, versions, random fills,
+ * comparison. */
 #include <math.h>
 
 #include "core/ops.h"
@@ -7,7 +8,7 @@
 static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL };
 enum { DTYPES = sizeof all_dtypes / sizeof *all_dtypes };
 
-/* ---- values ----------------------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 Test(values, from_values)
 {
@@ -26,11 +27,14 @@ Test(values, from_values)
 Test(values, at_and_item)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = make_tensor(LK_U8, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 255), *one = make_tensor(LK_I64, LK_SHAPE(1, 1), -7);
+    Tensor *x = make_tensor(LK_U8, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 255),
+           *one = make_tensor(LK_I64, LK_SHAPE(1, 1), -7);
     check(lk_at(x, LK_INDEX(1, 2)) == 255 && lk_at(x, LK_INDEX(0, 1)) == 2);
     check(lk_at(lk_T(t, x), LK_INDEX(2, 1)) == 255 && lk_at(lk_T(t, x), LK_INDEX(1, 0)) == 2);
-    check(isnan(lk_at(x, LK_INDEX(2, 0))) && isnan(lk_at(x, LK_INDEX(0, 3))) && isnan(lk_at(x, LK_INDEX(0, -1))));
-    check(lk_item(one) == -7 && isnan(lk_item(x)) && isnan(lk_item(NULL)) && isnan(lk_at(NULL, LK_INDEX(0))));
+    check(isnan(lk_at(x, LK_INDEX(2, 0))) && isnan(lk_at(x, LK_INDEX(0, 3))) &&
+          isnan(lk_at(x, LK_INDEX(0, -1))));
+    check(lk_item(one) == -7 && isnan(lk_item(x)) && isnan(lk_item(NULL)) &&
+          isnan(lk_at(NULL, LK_INDEX(0))));
     lk_free(x);
     lk_free(one);
     lk_tape_free(t);
@@ -58,12 +62,14 @@ Test(values, copy_rounds_and_saturates)
     Tensor *u = make_tensor(LK_U8, LK_SHAPE(6), 9, 9, 9, 9, 9, 9);
     Tensor *b = make_tensor(LK_BOOL, LK_SHAPE(6), 0, 0, 0, 0, 1, 0);
     Tensor *f = make_tensor(LK_F32, LK_SHAPE(6), 0, 0, 0, 0, 0, 0);
-    check(lk_copy_(i, x, NULL) && lk_copy_(u, x, NULL) && lk_copy_(b, x, NULL) && lk_copy_(f, x, NULL));
+    check(lk_copy_(i, x, NULL) && lk_copy_(u, x, NULL) && lk_copy_(b, x, NULL) &&
+          lk_copy_(f, x, NULL));
     check_bits(i, ((int64_t[]){ 2, -2, INT64_MAX, INT64_MIN, 0, 0 }), 6);
     check_values(u, 0, 2, 0, 255, 0, 0, 0);
     check_values(b, 0, 1, 1, 1, 1, 1, 1);
     check_values(f, 0, 2.7f, -2.7f, 1e30f, -1e30f, NAN, 0.25);
-    Tensor *large = lk_tensor_from_new(LK_I64, LK_SHAPE(1), (int64_t[]){ ((int64_t)1 << 53) + 1 }, NULL);
+    Tensor *large =
+        lk_tensor_from_new(LK_I64, LK_SHAPE(1), (int64_t[]){ ((int64_t)1 << 53) + 1 }, NULL);
     Tensor *same = lk_clone(large, NULL); /* through double it would lose its last bit */
     check_bits(same, ((int64_t[]){ ((int64_t)1 << 53) + 1 }), 1);
     lk_free(x), lk_free(i), lk_free(u), lk_free(b), lk_free(f), lk_free(large), lk_free(same);
@@ -73,15 +79,19 @@ Test(values, copy_broadcasts_and_follows_strides)
 {
     Tape *t = lk_tape_new(NULL);
     Error err = { 0 };
-    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 0, 0, 0, 0, 0, 0), *row = make_tensor(LK_F32, LK_SHAPE(3), 1, 2, 3);
-    Tensor *column = make_tensor(LK_F64, LK_SHAPE(2, 1), 5, 6), *one = make_tensor(LK_I64, LK_SCALAR, 4);
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 0, 0, 0, 0, 0, 0),
+           *row = make_tensor(LK_F32, LK_SHAPE(3), 1, 2, 3);
+    Tensor *column = make_tensor(LK_F64, LK_SHAPE(2, 1), 5, 6),
+           *one = make_tensor(LK_I64, LK_SCALAR, 4);
     check(lk_copy_(x, row, &err));
     check_values(x, 0, 1, 2, 3, 1, 2, 3);
     check(lk_copy_(x, column, &err));
     check_values(x, 0, 5, 5, 5, 6, 6, 6);
     check(lk_copy_(lk_slice(t, x, 1, 0, 3, 2), one, &err)); /* x[:, ::2] = 4 */
     check_values(x, 0, 4, 5, 4, 4, 6, 4);
-    check(lk_copy_(lk_T(t, x), lk_T(t, lk_tensor(t, LK_F32, LK_SHAPE(2, 3), (float[]){ 1, 2, 3, 4, 5, 6 })), &err));
+    check(lk_copy_(lk_T(t, x),
+                   lk_T(t, lk_tensor(t, LK_F32, LK_SHAPE(2, 3), (float[]){ 1, 2, 3, 4, 5, 6 })),
+                   &err));
     check_values(x, 0, 1, 2, 3, 4, 5, 6);
     check_no_error(&err);
     lk_free(x), lk_free(row), lk_free(column), lk_free(one);
@@ -91,8 +101,10 @@ Test(values, copy_broadcasts_and_follows_strides)
 Test(values, copy_refuses_what_does_not_fit)
 {
     Error err = { 0 };
-    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6), *y = lk_tensor_new(LK_F32, LK_SHAPE(2), NULL);
-    Tensor *z = lk_tensor_new(LK_F32, LK_SHAPE(1, 2, 3), NULL); /* broadcasts with x, but to more dimensions */
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6),
+           *y = lk_tensor_new(LK_F32, LK_SHAPE(2), NULL);
+    /* broadcasts with x, but to more dimensions */
+    Tensor *z = lk_tensor_new(LK_F32, LK_SHAPE(1, 2, 3), NULL);
     check(!lk_copy_(x, y, &err));
     check_error(&err, LK_ESHAPE, "lk_copy_: src (2,) cannot be broadcast to dst (2, 3)");
     err = (Error){ 0 };
@@ -144,8 +156,8 @@ Test(values, random_fill_of_a_strided_tensor)
     Tensor *x = lk_zeros(t, LK_F32, LK_SHAPE(4, 5));
     lk_manual_seed(&rng, 5);
     check(lk_normal_(lk_T(t, x), 0, 1, &rng));
-    check_values(lk_slice(t, lk_view(t, x, LK_SHAPE(20)), 0, 0, 6, 1), 1e-4, -0.4868, -0.6038, -0.5581, 0.6675, -0.1974,
-                 1.9428);
+    check_values(lk_slice(t, lk_view(t, x, LK_SHAPE(20)), 0, 0, 6, 1), 1e-4, -0.4868, -0.6038,
+                 -0.5581, 0.6675, -0.1974, 1.9428);
     lk_manual_seed(&same, 5);
     for (int i = 0; i < 20; i++) lk_random_normal(&same);
     check(lk_random_u32(&rng) == lk_random_u32(&same), "another number of draws");
@@ -156,19 +168,21 @@ Test(values, random_fill_of_a_strided_tensor)
     check_values(x, 1e-4, 0.8303, 0, 0.1261, 0, 0.9075, 0, 0.8199, 0, 0.9201, 0, 0.1166, 0);
 
     Tensor *labels = lk_zeros(t, LK_I64, LK_SHAPE(20));
-    check(!lk_normal_(labels, 0, 1, &rng) && !lk_uniform_(labels, 0, 1, &rng) && lk_count(labels) == 0);
+    check(!lk_normal_(labels, 0, 1, &rng) && !lk_uniform_(labels, 0, 1, &rng) &&
+          lk_count(labels) == 0);
     check(!lk_normal_(NULL, 0, 1, &rng) && !lk_uniform_(NULL, 0, 1, &rng));
     lk_tape_free(t);
 }
 
-/* ---- cloning and converting ------------------------------------------------------------------------------------- */
+/* ---- cloning and converting ----------------------------------------------------------------- */
 
 Test(values, clone_is_an_owned_contiguous_leaf)
 {
     Tape *t = lk_tape_new(NULL);
     Tensor *w = make_param(LK_F64, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
     Tensor *y = lk_T(t, lk_scale(t, w, 2)), *copy = lk_clone(y, NULL);
-    check(copy->refs == 1 && !copy->requires_grad && !copy->node && !copy->grad && lk_is_contiguous(copy));
+    check(copy->refs == 1 && !copy->requires_grad && !copy->node && !copy->grad &&
+          lk_is_contiguous(copy));
     lk_tape_reset(t);
     check(lk_full(t, LK_F64, LK_SHAPE(100), -1)); /* over the old memory */
     check_shape(copy, LK_SHAPE(3, 2));
@@ -199,7 +213,8 @@ Test(values, convert_keeps_the_tensor_and_drops_the_gradient)
     check(lk_backward(t, lk_sum(t, lk_mul(t, w, w), LK_ALL, false)));
     check_bits(lk_grad(w), ((double[]){ 2 * (double)0.1f, -4, 6, 8 }), 4);
 
-    for (int round = 0; round < 3; round++) check(lk_convert_(w, round % 2 ? LK_F64 : LK_F32, &err));
+    for (int round = 0; round < 3; round++)
+        check(lk_convert_(w, round % 2 ? LK_F64 : LK_F32, &err));
     check_bits(w, ((float[]){ 0.1f, -2, 3, 4 }), 4);
     check_no_error(&err);
     lk_tape_free(t);
@@ -212,14 +227,16 @@ Test(values, convert_refuses)
 {
     Tape *t = lk_tape_new(NULL);
     Error err = { 0 };
-    Tensor *w = make_param(LK_F32, LK_SHAPE(2), 1, 2), *labels = make_tensor(LK_I64, LK_SHAPE(2), 1, 300);
+    Tensor *w = make_param(LK_F32, LK_SHAPE(2), 1, 2),
+           *labels = make_tensor(LK_I64, LK_SHAPE(2), 1, 300);
     check(!lk_convert_(w, LK_I64, &err));
     check_error(&err, LK_EDTYPE, "requires_grad cannot become int64");
     err = (Error){ 0 };
     check(!lk_convert_(lk_scale(t, w, 2), LK_F64, &err));
     check_error(&err, LK_ESTATE, "only an owned leaf");
     err = (Error){ 0 };
-    check(!lk_convert_(lk_ones(t, LK_F32, LK_SHAPE(1)), LK_F64, &err) && !lk_convert_(NULL, LK_F64, NULL));
+    check(!lk_convert_(lk_ones(t, LK_F32, LK_SHAPE(1)), LK_F64, &err) &&
+          !lk_convert_(NULL, LK_F64, NULL));
     check_error(&err, LK_ESTATE, "only an owned leaf");
     check(lk_convert_(labels, LK_U8, NULL));
     check_values(labels, 0, 1, 255);
@@ -229,26 +246,33 @@ Test(values, convert_refuses)
     lk_tape_free(t);
 }
 
-/* ---- comparing -------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------ */
 
 Test(values, equal)
 {
     Tape *t = lk_tape_new(NULL);
-    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4), *y = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 3, 2, 4);
-    Tensor *d = make_tensor(LK_F64, LK_SHAPE(2, 2), 1, 2, 3, 4), *flat = make_tensor(LK_F32, LK_SHAPE(4), 1, 2, 3, 4);
-    Tensor *nan = make_tensor(LK_F32, LK_SHAPE(1), NAN), *zero = make_tensor(LK_F32, LK_SHAPE(2), 0, -0.0);
-    check(lk_equal(x, x) && lk_equal(x, lk_T(t, y)) && !lk_equal(x, y) && !lk_equal(x, d) && !lk_equal(x, flat));
-    check(!lk_equal(nan, nan) && lk_equal(lk_slice(t, zero, 0, 0, 1, 1), lk_slice(t, zero, 0, 1, 2, 1)));
+    Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4),
+           *y = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 3, 2, 4);
+    Tensor *d = make_tensor(LK_F64, LK_SHAPE(2, 2), 1, 2, 3, 4),
+           *flat = make_tensor(LK_F32, LK_SHAPE(4), 1, 2, 3, 4);
+    Tensor *nan = make_tensor(LK_F32, LK_SHAPE(1), NAN),
+           *zero = make_tensor(LK_F32, LK_SHAPE(2), 0, -0.0);
+    check(lk_equal(x, x) && lk_equal(x, lk_T(t, y)) && !lk_equal(x, y) && !lk_equal(x, d) &&
+          !lk_equal(x, flat));
+    check(!lk_equal(nan, nan) &&
+          lk_equal(lk_slice(t, zero, 0, 0, 1, 1), lk_slice(t, zero, 0, 1, 2, 1)));
     check(!lk_equal(NULL, x) && !lk_equal(x, NULL));
     /* These differ by less than a double can say. */
     Tensor *i = lk_tensor_from_new(LK_I64, LK_SHAPE(1), (int64_t[]){ INT64_MAX }, NULL);
     Tensor *k = lk_tensor_from_new(LK_I64, LK_SHAPE(1), (int64_t[]){ INT64_MAX - 1 }, NULL);
     check(lk_equal(i, i) && !lk_equal(i, k));
     /* The last of many elements counts too. */
-    Tensor *many = lk_zeros(t, LK_F32, LK_SHAPE(1000)), *other = lk_zeros(t, LK_F32, LK_SHAPE(1000));
+    Tensor *many = lk_zeros(t, LK_F32, LK_SHAPE(1000)),
+           *other = lk_zeros(t, LK_F32, LK_SHAPE(1000));
     ((float *)other->data)[999] = 1e-30f;
     check(!lk_equal(many, other) && lk_allclose(many, other, 0, 1e-20));
-    lk_free(x), lk_free(y), lk_free(d), lk_free(flat), lk_free(nan), lk_free(zero), lk_free(i), lk_free(k);
+    lk_free(x), lk_free(y), lk_free(d), lk_free(flat), lk_free(nan), lk_free(zero), lk_free(i),
+        lk_free(k);
     lk_tape_free(t);
 }
 
@@ -256,11 +280,14 @@ Test(values, allclose)
 {
     Tensor *a = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, INFINITY);
     Tensor *b = make_tensor(LK_F64, LK_SHAPE(3), 101, -1, INFINITY);
-    Tensor *c = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, -INFINITY), *nan = make_tensor(LK_F64, LK_SHAPE(1), NAN);
+    Tensor *c = make_tensor(LK_F64, LK_SHAPE(3), 100, -1, -INFINITY),
+           *nan = make_tensor(LK_F64, LK_SHAPE(1), NAN);
     check(lk_allclose(a, b, 0, 1) && !lk_allclose(a, b, 0, 0.99));
-    check(lk_allclose(a, b, 0.0099010, 0) && !lk_allclose(a, b, 0.0099009, 0), "relative to the second: 1/101");
+    check(lk_allclose(a, b, 0.0099010, 0) && !lk_allclose(a, b, 0.0099009, 0),
+          "relative to the second: 1/101");
     check(lk_allclose(a, b, 0.005, 0.5), "atol and rtol add up");
-    check(!lk_allclose(a, c, 1, 1e300) && !lk_allclose(nan, nan, 1, 1), "infinities of other signs, NaN");
+    check(!lk_allclose(a, c, 1, 1e300) && !lk_allclose(nan, nan, 1, 1),
+          "infinities of other signs, NaN");
     check(!lk_allclose(a, nan, 1, 1) && !lk_allclose(NULL, a, 1, 1));
     lk_free(a), lk_free(b), lk_free(c), lk_free(nan);
 }

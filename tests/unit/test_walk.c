@@ -1,7 +1,8 @@
-/* test_walk.c - going through trees of modules: iterators and their limits, access by path, freezing, lists. */
+/* test_walk.c - going through trees of modules: iterators and their limits, access by path,
+ * freezing, lists. */
 #include "tests/unit/nets.h"
 
-/* ---- walks ----------------------------------------------------------------------------------------------------- */
+/* ---- walks ---------------------------------------------------------------------------------- */
 
 Test(walk, children_leave_out_empty_slots_and_can_be_replaced_on_the_way)
 {
@@ -36,7 +37,8 @@ Test(walk, walks_of_nothing_end_at_once)
     Module *relu = lk_relu_new(NULL);
     modules = lk_modules(relu);
     check(lk_modules_next(&modules) && modules.module == relu && !modules.slot);
-    for (int i = 0; i < 3; i++) check(!lk_modules_next(&modules) && !modules.module && !modules.failed);
+    for (int i = 0; i < 3; i++)
+        check(!lk_modules_next(&modules) && !modules.module && !modules.failed);
     lk_free(relu);
 }
 
@@ -53,7 +55,8 @@ static Module *nested(int depth)
 /* A child whose name has the length of long_name. */
 static char long_name[LK_NAME_MAX];
 static const ModuleType long_type = {
-    .name = "Long", .size = sizeof(Net),
+    .name = "Long",
+    .size = sizeof(Net),
     .fields = LK_FIELDS({ LK_FIELD_CHILD, long_name, offsetof(Net, layers) }),
 };
 
@@ -90,7 +93,7 @@ Test(walk, too_deep_or_too_long_is_an_error)
     lk_module_free(&m->base);
 }
 
-/* ---- access by path -------------------------------------------------------------------------------------------- */
+/* ---- access by path ------------------------------------------------------------------------- */
 
 Test(walk, access_by_path)
 {
@@ -109,23 +112,27 @@ Test(walk, access_by_path)
     /* Every name of what is shared leads to it. */
     Module *tied = tied_new(&rng, NULL);
     check(lk_module_at(tied, "second.linear", &err) == lk_module_at(tied, "first.linear", &err));
-    check(lk_param_at(tied, "decoder.weight", &err) == lk_param_at(tied, "first.linear.weight", &err));
+    check(lk_param_at(tied, "decoder.weight", &err) ==
+          lk_param_at(tied, "first.linear.weight", &err));
     check_no_error(&err);
     lk_free(tied);
 
     check(!lk_module_at(net, "layer.4", &err));
-    check_error(&err, LK_EVALUE, "lk_module_at: Net has no module \"layer.4\"; nearest: \"layers.4\", ");
+    check_error(&err, LK_EVALUE,
+                "lk_module_at: Net has no module \"layer.4\"; nearest: \"layers.4\", ");
     err = (Error){ 0 };
     check(!lk_slot_at(net, "layers.5", &err));
-    check_error(&err, LK_EVALUE, "lk_slot_at: Net has no module \"layers.5\"; "
-                                 "nearest: \"layers.0\", \"layers.1\", \"layers.2\"");
+    check_error(&err, LK_EVALUE,
+                "lk_slot_at: Net has no module \"layers.5\"; "
+                "nearest: \"layers.0\", \"layers.1\", \"layers.2\"");
     err = (Error){ 0 };
     check(!lk_slot_at(net, "", &err));
     check_error(&err, LK_EVALUE, "the root itself");
     err = (Error){ 0 };
     check(!lk_param_at(net, "layers.2.weights", &err));
-    check_error(&err, LK_EVALUE, "lk_param_at: Net has no parameter \"layers.2.weights\"; "
-                                 "nearest: \"layers.2.weight\"");
+    check_error(&err, LK_EVALUE,
+                "lk_param_at: Net has no parameter \"layers.2.weights\"; "
+                "nearest: \"layers.2.weight\"");
     err = (Error){ 0 };
     check(!lk_module_at(lk_sequential_at(layers, 1, NULL), "weight", &err));
     check_error(&err, LK_EVALUE, "ReLU has no module \"weight\"; nearest: none");
@@ -146,7 +153,7 @@ Test(walk, access_by_path)
     lk_free(net);
 }
 
-/* ---- freezing, lists ------------------------------------------------------------------------------------------- */
+/* ---- freezing, lists ------------------------------------------------------------------------ */
 
 Test(walk, patterns_choose_parameters)
 {
@@ -154,9 +161,10 @@ Test(walk, patterns_choose_parameters)
         const char *pattern;
         int matched;
     } cases[] = {
-        { "*", 12 },      { "*lora*", 6 },   { "*.lora.A", 3 },   { "layers.?.lora.?", 6 }, { "layers.0.*", 4 },
-        { "*bias", 3 },   { "*bias*", 3 },   { "lora", 0 },       { "", 0 },                { "?", 0 },
-        { "layers", 0 },  { "*weight?", 0 }, { "**weight**", 3 }, { "*.2.*.*t", 1 },        { "layers.2.lora.B", 1 },
+        { "*", 12 },         { "*lora*", 6 },   { "*.lora.A", 3 },        { "layers.?.lora.?", 6 },
+        { "layers.0.*", 4 }, { "*bias", 3 },    { "*bias*", 3 },          { "lora", 0 },
+        { "", 0 },           { "?", 0 },        { "layers", 0 },          { "*weight?", 0 },
+        { "**weight**", 3 }, { "*.2.*.*t", 1 }, { "layers.2.lora.B", 1 },
     };
     Rng rng;
     lk_manual_seed(&rng, 0);
@@ -165,7 +173,8 @@ Test(walk, patterns_choose_parameters)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check(lk_require_grad(net, "*", true) == 12);
         int matched = lk_require_grad(net, cases[i].pattern, false), frozen = 0;
-        for (ParamIter it = lk_params(net); lk_params_next(&it);) frozen += !it.tensor->requires_grad;
+        for (ParamIter it = lk_params(net); lk_params_next(&it);)
+            frozen += !it.tensor->requires_grad;
         check(matched == cases[i].matched, "\"%s\" matched %d", cases[i].pattern, matched);
         check(frozen == matched);
     }

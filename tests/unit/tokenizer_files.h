@@ -1,5 +1,5 @@
-/* tokenizer_files.h - the small vocabulary of tests/fixtures/tokenizer, and RoBERTa's own where it is at hand; for the
- * tests of the tokenizer. */
+/* tokenizer_files.h - the small vocabulary of tests/fixtures/tokenizer, and RoBERTa's own where it
+ * is at hand; for the tests of the tokenizer. */
 #ifndef TOKENIZER_FILES_H
 #define TOKENIZER_FILES_H
 
@@ -22,7 +22,8 @@ static inline Tokenizer *small_tokenizer(void)
     return load_tokenizer(check_fixture("tokenizer"));
 }
 
-/* The folder roberta-base in $LORIKEET_DATA or beside the source tree; NULL, and a line that says so: neither. */
+/* The folder roberta-base in $LORIKEET_DATA or beside the source tree; NULL, and a line that says
+ * so: neither. */
 static inline const char *roberta_folder(void)
 {
     static char path[1200], file[1300];
@@ -42,12 +43,14 @@ static inline void encode_text(const Tokenizer *tok, const void *text, size_t by
     check(lk_tokenizer_encode(tok, text, bytes, true, 0, ids, &err), "%s", err.message);
 }
 
-static inline void check_ids(const TokenIds *ids, const int64_t *expected, int64_t count, const char *what)
+static inline void check_ids(const TokenIds *ids, const int64_t *expected, int64_t count,
+                             const char *what)
 {
     for (int64_t i = 0; i < count && i < ids->count; i++)
-        check(ids->items[i] == expected[i], "%s: id %lld is %lld, expected %lld", what, (long long)i,
-              (long long)ids->items[i], (long long)expected[i]);
-    check(ids->count == count, "%s: %lld ids, expected %lld", what, (long long)ids->count, (long long)count);
+        check(ids->items[i] == expected[i], "%s: id %lld is %lld, expected %lld", what,
+              (long long)i, (long long)ids->items[i], (long long)expected[i]);
+    check(ids->count == count, "%s: %lld ids, expected %lld", what, (long long)ids->count,
+          (long long)count);
 }
 
 #endif

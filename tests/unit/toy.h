@@ -1,5 +1,5 @@
-/* toy.h - the model, data and Trainer of tests/fixtures/make_trainer.py in C, with dropout where wanted; for the tests
- * of the Trainer. */
+/* toy.h - the model, data and Trainer of tests/fixtures/make_trainer.py in C, with dropout where
+ * wanted; for the tests of the Trainer. */
 #ifndef TOY_H
 #define TOY_H
 
@@ -16,7 +16,7 @@
 #include "tests/unit/nets.h"
 #include "tests/unit/programs.h"
 
-/* ---- the model --------------------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------ */
 
 typedef struct Affine {
     Module base;
@@ -29,7 +29,9 @@ static Tensor *affine_forward(Tape *t, Module *self, Tensor *x)
     return lk_add(t, lk_mul(t, x, a->weight), a->bias);
 }
 static const ModuleType affine_type = {
-    .name = "LayerNorm", .size = sizeof(Affine), .forward = affine_forward,
+    .name = "LayerNorm",
+    .size = sizeof(Affine),
+    .forward = affine_forward,
     .fields = LK_FIELDS(LK_PARAM(Affine, weight), LK_PARAM(Affine, bias)),
 };
 
@@ -46,7 +48,9 @@ static Tensor *toy_forward(Tape *t, Module *self, Tensor *x)
     return lk_forward(t, m->second, m->base.training ? lk_dropout(t, h, m->p) : h);
 }
 static const ModuleType toy_type = {
-    .name = "Toy", .size = sizeof(Toy), .forward = toy_forward,
+    .name = "Toy",
+    .size = sizeof(Toy),
+    .forward = toy_forward,
     .fields = LK_FIELDS(LK_CHILD(Toy, first), LK_CHILD(Toy, norm), LK_CHILD(Toy, second)),
 };
 
@@ -64,7 +68,8 @@ static inline Module *toy_new(int64_t hidden, double p)
     m->p = p;
     check(lk_module_to(&m->base, LK_F64, NULL));
     for (ParamIter it = lk_params(&m->base); lk_params_next(&it);)
-        for (int64_t i = 0; i < lk_numel(it.tensor); i++) ((double *)it.tensor->data)[i] = sin((double)(i + 1)) / 2;
+        for (int64_t i = 0; i < lk_numel(it.tensor); i++)
+            ((double *)it.tensor->data)[i] = sin((double)(i + 1)) / 2;
     return &m->base;
 }
 
@@ -87,7 +92,7 @@ static Tensor *toy_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **log
     return lk_cross_entropy(t, y, b->labels);
 }
 
-/* ---- a Trainer with all it borrows ------------------------------------------------------------------------------- */
+/* ---- a Trainer with all it borrows ---------------------------------------------------------- */
 
 typedef struct ToyTrainer {
     Trainer tr; /* its user is the model; callbacks may change that */
@@ -104,15 +109,22 @@ static inline void toy_trainer(ToyTrainer *toy, const struct ToyRun *run, int64_
     toy->data[0] = toy_data(0, TOY_TRAIN);
     toy->data[1] = toy_data(TOY_TRAIN, TOY_TEST);
     toy->loaders[0] = lk_loader_as_new(toy->data[0], TOY_BATCH, true, LK_F64, &toy->rng, NULL);
-    toy->loaders[1] = lk_loader_as_new(toy->data[1], TOY_EVAL_BATCH, false, LK_F64, &toy->rng, NULL);
+    toy->loaders[1] =
+        lk_loader_as_new(toy->data[1], TOY_EVAL_BATCH, false, LK_F64, &toy->rng, NULL);
     Trainer *tr = &toy->tr;
     *tr = (Trainer){
-        .args = trainer_defaults(), .model = toy_new(hidden, p), .t = quiet_tape(), .rng = &toy->rng, .loss = toy_loss,
-        .train = trainer_loader(toy->loaders[0]), .eval = trainer_loader(toy->loaders[1]),
+        .args = trainer_defaults(),
+        .model = toy_new(hidden, p),
+        .t = quiet_tape(),
+        .rng = &toy->rng,
+        .loss = toy_loss,
+        .train = trainer_loader(toy->loaders[0]),
+        .eval = trainer_loader(toy->loaders[1]),
         .metrics = &toy->accuracy.base,
     };
     tr->user = tr->model;
-    tr->args.epochs = run->epochs, tr->args.max_steps = run->max_steps, tr->args.accumulation = run->accumulation;
+    tr->args.epochs = run->epochs, tr->args.max_steps = run->max_steps,
+    tr->args.accumulation = run->accumulation;
     tr->args.schedule = run->schedule, tr->args.warmup_steps = run->warmup;
     tr->args.learning_rate = run->learning_rate, tr->args.weight_decay = run->weight_decay;
     tr->args.logging_steps = run->logging_steps, tr->args.eval_steps = run->eval_steps;
