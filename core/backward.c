@@ -2,7 +2,7 @@
  * backwards. */
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/graph.h"
 #include "core/ops.h"
 

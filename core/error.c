@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/internal.h"
 
 bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)

@@ -1,12 +1,12 @@
 /* gradcheck.c - the gradient check: arguments, the table of checks in their order, and the
- * report. The parts: core/gradcheck_parts.h. */
+ * report. The parts: core/gradcheck/parts.h. */
 #include "core/gradcheck.h"
 
 #include <stdarg.h>
 #include <string.h>
 
-#include "core/dot.h"
-#include "core/gradcheck_parts.h"
+#include "core/decimal.h"
+#include "core/gradcheck/parts.h"
 
 /* ---- the report ----------------------------------------------------------------------------- */
 

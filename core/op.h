@@ -4,7 +4,7 @@
  * lk_check_floating or lk_check_operands, makes the result with lk_empty, computes it, and ends
  * with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs, n->out is the
  * result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that
- * input wants no gradient (frozen, or not a float). examples/custom_op.c is one from beginning to
+ * input wants no gradient (frozen, or not a float). examples/own/custom_op.c is one from beginning to
  * end:
  *
  *     // y = x², so dx += 2 x dy

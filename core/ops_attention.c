@@ -9,11 +9,11 @@
 #include <float.h>
 #include <string.h>
 
-#include "core/dropout.h"
-#include "core/gemm.h"
+#include "core/kernels/dropout.h"
+#include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
-#include "core/vmath.h"
+#include "core/kernels/vmath.h"
 
 /* What backward needs to know, besides its inputs. */
 typedef struct Attention {
@@ -38,7 +38,7 @@ typedef struct Block {
 } Block;
 
 #define LK_REAL_SOURCE "core/ops_attention.c"
-#include "core/vector.h"
+#include "core/kernels/vector.h"
 
 /* ---- blocks and scratch --------------------------------------------------------------------- */
 

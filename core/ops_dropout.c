@@ -1,6 +1,6 @@
-/* ops_dropout.c - dropout. Which elements it keeps: core/dropout.h. */
+/* ops_dropout.c - dropout. Which elements it keeps: core/kernels/dropout.h. */
 #ifndef real
-#include "core/dropout.h"
+#include "core/kernels/dropout.h"
 #include "core/internal.h"
 #include "core/ops.h"
 

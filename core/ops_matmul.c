@@ -1,6 +1,6 @@
-/* ops_matmul.c - matrix products. The arithmetic is in core/gemm.h; here are shapes, gradients and
+/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes, gradients and
  * PyTorch's names. */
-#include "core/gemm.h"
+#include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
 

@@ -7,7 +7,7 @@
 #ifndef real
 #include <string.h>
 
-#include "core/dropout.h"
+#include "core/kernels/dropout.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
@@ -40,7 +40,7 @@ typedef struct NormRows {
 } NormRows;
 
 #define LK_REAL_SOURCE "core/ops_norm.c"
-#include "core/vector.h"
+#include "core/kernels/vector.h"
 
 enum { X, RESIDUAL, WEIGHT, BIAS, INPUTS };
 

@@ -3,7 +3,7 @@
 #ifndef real
 #include "core/internal.h"
 #include "core/ops.h"
-#include "core/vmath.h"
+#include "core/kernels/vmath.h"
 
 #define LK_REAL_SOURCE "core/ops_softmax.c"
 #include "core/real.h"

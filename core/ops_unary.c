@@ -3,7 +3,7 @@
 #ifndef real
 #include "core/internal.h"
 #include "core/ops.h"
-#include "core/vmath.h"
+#include "core/kernels/vmath.h"
 
 /* clang-format off */
 /* x, y and dy are elements of the operand, the result and its gradient; c is the operation's
@@ -19,7 +19,7 @@
     _(relu,       "ReluBackward0",    LK_OUT, x < 0 ? 0 : x,            y <= 0 ? 0 : dy) \
     _(abs,        "AbsBackward0",     LK_IN0, fabs(x),                  x > 0 ? dy : x < 0 ? -dy : 0)
 
-/* Those that core/vmath.h computes, many elements at a time. */
+/* Those that core/kernels/vmath.h computes, many elements at a time. */
 #define VMATH_OPS(_) \
     _(exp,        "ExpBackward0",     LK_OUT, F(lk_vexp),               dy * y) \
     _(sigmoid,    "SigmoidBackward0", LK_OUT, F(lk_vsigmoid),           dy * (1 - y) * y) \
@@ -136,7 +136,7 @@ static inline real F(power)(real x, real c)
     BACKWARD_ROW(name, gradient)
 UNARY_OPS(UNARY_ROWS)
 
-/* Rows of core/vmath.h have unit steps: others are copied there and back in pieces. */
+/* Rows of core/kernels/vmath.h have unit steps: others are copied there and back in pieces. */
 enum { F(PIECE) = 256 };
 
 static void F(vmath_row)(int64_t n, void *const *p, const int64_t *step,

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/graph.h"
 
 /* torch.set_printoptions' defaults */

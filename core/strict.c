@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/internal.h"
 #include "core/memory.h"
 

@@ -9,7 +9,7 @@
 #include <omp.h>
 #endif
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/graph.h"
 #include "core/strict.h"
 

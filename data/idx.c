@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 
 #ifdef LK_HAVE_ZLIB

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 
 void lk_names_free(Names *names)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "data/atomic_file.h"

@@ -11,7 +11,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 
 #ifdef LK_HAVE_JANSSON

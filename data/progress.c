@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 
 enum { LINE_MAX_BYTES = 2048, PART_BYTES = 256, PLAIN_CELLS = 10 };
 

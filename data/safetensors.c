@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 #include "data/half.h"
 

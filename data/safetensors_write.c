@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 #include "data/atomic_file.h"
 #include "data/utf8.h"

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "data/bpe.h"
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC

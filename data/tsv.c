@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 
 typedef struct Source {

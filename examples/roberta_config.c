@@ -9,8 +9,8 @@
 #include <jansson.h>
 #endif
 
-#include "core/dot.h"
-#include "examples/results.h"
+#include "core/decimal.h"
+#include "examples/shared/results.h"
 
 const RobertaConfig roberta_base = {
     .vocab_size = 50265,

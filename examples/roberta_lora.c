@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/hash.h"
-#include "examples/cli.h"
+#include "examples/shared/cli.h"
 
 /* ---- targets -------------------------------------------------------------------------------- */
 

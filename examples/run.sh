@@ -3,7 +3,7 @@
 #     sh examples/run.sh [options of mnist_lora, such as --data DIR or --epochs N; --help lists them]
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-. "$root/examples/packages.sh"
+. "$root/examples/shared/packages.sh"
 
 need_compiler
 install_missing

@@ -8,7 +8,7 @@
 
 #include "core/ops.h"
 #include "data/progress.h"
-#include "examples/cli.h"
+#include "examples/shared/cli.h"
 #include "examples/folder.h"
 #include "examples/trainer_checkpoint.h"
 #include "optim/clip.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 
 void trainer_log_add(TrainerLog *log, const char *key, double value)
 {

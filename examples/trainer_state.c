@@ -1,7 +1,7 @@
 /* trainer_state.c - trainer_state.json: written whole, read with suspicion. */
 #include "examples/trainer_state.h"
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "examples/folder.h"
 
 #ifndef LK_HAVE_JANSSON

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/memory.h"
 #include "core/op.h"
 #include "nn/adapter.h"

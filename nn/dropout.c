@@ -1,4 +1,4 @@
-/* dropout.c - torch.nn.Dropout. What is dropped: core/dropout.h. */
+/* dropout.c - torch.nn.Dropout. What is dropped: core/kernels/dropout.h. */
 #include "nn/dropout.h"
 
 #include "core/ops.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "nn/fields.h"
 
 static void new_line(FILE *out, int indent) { fprintf(out, "\n%*s", indent, ""); }

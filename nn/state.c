@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "core/dot.h"
+#include "core/decimal.h"
 #include "core/internal.h"
 #include "core/memory.h"
 #include "nn/fields.h"

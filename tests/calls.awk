@@ -1,4 +1,4 @@
-# calls.awk - reads installed headers and writes calls of every function that they declare, for tests/unit/test_calls.c.
+# calls.awk - reads installed headers and writes calls of every function that they declare, for tests/core/test_calls.c.
 #     awk -f calls.awk core/*.h nn/*.h … > calls.h
 # For each pointer parameter of a function there is a call with NULL in its place, and for each tensor or array of
 # tensors one with stale ones. Everything else is GOOD_<type>, which the test defines: a type that it does not know does not compile, so no new

@@ -8,7 +8,7 @@
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
-. examples/packages.sh
+. examples/shared/packages.sh
 
 clang_has() { echo 'int main(void) { return 0; }' | clang "$1" -x c - -o /dev/null; }
 

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "core/tape.h"
-#include "examples/cli.h"
-#include "examples/results.h"
+#include "examples/shared/cli.h"
+#include "examples/shared/results.h"
 
 enum { RESULTS_MAX = 1024, REPS_MAX = 101 };
 

@@ -1,5 +1,5 @@
 /* lorikeet.c - what bench runs: everything, and matrix products by lk_gemm. */
-#include "core/gemm.h"
+#include "core/kernels/gemm.h"
 #include "core/tape.h"
 #include "tests/bench/bench.h"
 

@@ -2,7 +2,7 @@
  * GB/s are bytes of text. Without the tokenizer's files and the sentences nothing is measured. */
 #include "data/tokenizer.h"
 #include "data/tsv.h"
-#include "examples/sst2.h"
+#include "examples/roberta/sst2.h"
 
 #include "tests/bench/bench.h"
 

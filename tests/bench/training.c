@@ -9,7 +9,7 @@
 
 #include "core/ops.h"
 #include "data/loader.h"
-#include "examples/cli.h"
+#include "examples/shared/cli.h"
 #include "nn/activation.h"
 #include "nn/adapter.h"
 #include "nn/linear.h"

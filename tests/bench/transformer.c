@@ -1,9 +1,9 @@
 /* transformer.c - W4: steps and inference of RoBERTa-base (125 million parameters) with random
- * weights, 32 sentences of 32 tokens, as examples/roberta_sst2.c makes them. */
+ * weights, 32 sentences of 32 tokens, as examples/roberta/roberta_sst2.c makes them. */
 #include <stdlib.h>
 
 #include "core/ops.h"
-#include "examples/cli.h"
+#include "examples/shared/cli.h"
 #include "examples/roberta.h"
 #include "examples/roberta_lora.h"
 #include "optim/optimizer.h"

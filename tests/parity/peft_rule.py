@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Reads adapters as PEFT does, without PEFT: which modules, which ranks, which strengths.
 
-    peft_rule.py FOLDER    holds the folders of tests/programs/test_peft_random.c, with what was meant in `expected`
+    peft_rule.py FOLDER    holds the folders of tests/data/test_peft_random.c, with what was meant in `expected`
 """
 import json
 import os

@@ -7,7 +7,7 @@ set -u
 python3 -c 'import array, json, struct' 2>/dev/null || skip "no python3 to read the files"
 examples="$LORIKEET_BUILD_DIR/examples"
 [ -x "$examples/roberta_sst2" ] || skip "roberta_sst2 was not built"
-. "$LORIKEET_SOURCE_DIR/tests/programs/small_roberta.sh"
+. "$LORIKEET_SOURCE_DIR/tests/shared/small_roberta.sh"
 cd "$work" || exit 1
 
 look() {

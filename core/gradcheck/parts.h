@@ -1,0 +1,157 @@
+/* gradcheck_parts.h - what the files of the gradient check share: gradcheck.c (arguments, the
+ * table of checks, the report), gradcheck_run.c (calls of f), gradcheck_compare.c (are numbers
+ * the same?), gradcheck_calls.c, gradcheck_nodes.c and gradcheck_views.c (one function for each
+ * kind of mistake), gradcheck_values.c (the comparison), gradcheck_hints.c and
+ * gradcheck_places.c (which mistake a wrong gradient shows). */
+#ifndef LK_GRADCHECK_PARTS_H
+#define LK_GRADCHECK_PARTS_H
+
+#include <math.h>
+
+#include "core/gradcheck.h"
+#include "core/graph.h"
+
+enum { COTANGENTS = 2 };
+
+/* The values of one recorded call. The results of f, and the gradients of all checked inputs, lie
+ * one after the other. */
+typedef struct Run {
+    double *y;                    /* outputs elements */
+    double *gradient[COTANGENTS]; /* total elements each, of Σ v[c]·y */
+} Run;
+
+typedef struct Check {
+    GradcheckManyFn *f;
+    void *user;
+    int results, count;
+    Tensor *const *in;
+    const char *const *names;
+    GradcheckOptions o;
+    GradcheckReport *report;
+    Tape *t;
+    Tensor **y;             /* results of the last call, on the tape */
+    Tensor *shapes;         /* their shapes in the first call */
+    bool *read;             /* input i is a result, or an operation that leads to one read it */
+    void **saved;           /* the bytes of every input's storage */
+    int64_t total, outputs; /* elements of all checked inputs; of all results */
+    double *v[COTANGENTS];  /* outputs elements each */
+    Run first, again;       /* the reference; room for another one */
+    double *numeric[COTANGENTS];
+    double *plus, *minus; /* y(x + h), y(x - h) */
+    bool stopped;         /* f or memory failed: nothing can be checked any more */
+} Check;
+
+/* ---- gradcheck.c ---------------------------------------------------------------------------- */
+
+/* Adds "NAME: what was found" to the report; the first name becomes report->mistake. */
+void lk_check_found(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
+/* The same, and ends the check. Returns false. */
+bool lk_check_stop(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
+bool lk_check_no_memory(Check *c);
+
+/* "layers.0.weight" or "input 2"; the text is overwritten by the next call. */
+const char *lk_check_name(const Check *c, int i, char text[96]);
+/* The index of element k, "(1, 0)". */
+const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
+
+/* Whether in[i] is checked: it requires a gradient. Where its elements begin among the `total`. */
+static inline bool lk_check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
+int64_t lk_check_offset(const Check *c, int i);
+
+/* Both NaN, or equal. */
+bool lk_check_same(double a, double b);
+/* For messages: a NaN has no sign. */
+static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
+
+/* ---- gradcheck_run.c ------------------------------------------------------------------------ */
+
+/* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
+ * else. Cotangent w of result r is stream COTANGENTS · r + w. */
+void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
+
+/* An empty tape whose memory is filled with `poison` (0: as it is), its random stream at the
+ * beginning. */
+enum { POISON = 0xff, OTHER_POISON = 0x42 }; /* NaN; about 1.6e11 */
+void lk_check_begin(Check *c, bool grad, unsigned char poison);
+/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, a
+ * stale result, or another shape than in its first call. With `error`, a failure of f only fills
+ * it (a code that is not LK_OK), and so does another shape. */
+bool lk_check_call(Check *c, Tensor *const *in, Error *error);
+/* The results of the last call as one array. */
+bool lk_check_read(Check *c, double *y);
+/* lk_check_call, then both backwards, into *run; nothing but in[i] gets a gradient. */
+bool lk_check_record(Check *c, Tensor *const *in, Run *run, Error *error);
+/* Gradients of Σ v·y for the graph of the last call, into `to`. */
+bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to);
+/* y(x + h) and y(x - h) for element k of in[i] into c->plus and c->minus. Returns the step
+ * between them, 0: stopped. */
+double lk_check_difference(Check *c, int i, int64_t k);
+/* The marks `reached` of the nodes that lead to a result of the last call. */
+void lk_check_mark(Check *c);
+void lk_check_unmark(Check *c);
+/* Puts every input back that is not as it was; the number of the first such one, -1: none. */
+int lk_check_restore(Check *c);
+
+/* ---- gradcheck_compare.c -------------------------------------------------------------------- */
+
+/* The largest |x|, of those that are finite. */
+double lk_check_largest(const double *x, int64_t n);
+/* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
+bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
+/* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
+ * order of sums is no difference, another element is one. */
+int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
+
+/* The first place where two runs are unequal, and both numbers there. */
+typedef struct Difference {
+    enum { NOTHING, RESULT, GRADIENT } of;
+    int64_t at; /* among all results, or all gradients */
+    double a, b;
+} Difference;
+Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
+
+/* ---- the checks, in the order of core/gradcheck.h ------------------------------------------- */
+
+void lk_check_writing(Check *c);
+void lk_check_changes(Check *c);
+void lk_check_unwritten(Check *c);
+void lk_check_adding(Check *c);
+void lk_check_views(Check *c);
+void lk_check_values(Check *c);
+void lk_check_needs(Check *c);
+
+/* ---- gradcheck_hints.c ---------------------------------------------------------------------- */
+
+/* A wrong gradient: what a hint is read from. */
+typedef struct Suspect {
+    Check *c;
+    int input;
+    const Tensor *x;
+    int64_t n, outputs;
+    const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
+    const double *doubled;                             /* the analytic gradient for -2 v[0] */
+    const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
+    double tolerance;       /* of what is compared for a hint */
+    char *text;             /* of HINT bytes */
+} Suspect;
+enum { HINT = 240 };
+
+/* Whether a is what is expected; to write the hint (returns true); whether gradients that are
+ * not 0 belong to different values of x, so that a factor can be told from a formula. */
+bool lk_hint_equals(const Suspect *w, double a, double expected);
+bool lk_hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
+bool lk_hint_is_varied(const Suspect *w);
+
+/* core/gradcheck/places.c */
+bool lk_hint_mask(Suspect *w);        /* right but for elements that must get 0, or the reverse */
+bool lk_hint_one_sided(Suspect *w);   /* right where x > 0 only */
+bool lk_hint_incomplete(Suspect *w);  /* some elements get nothing */
+bool lk_hint_other_value(Suspect *w); /* a = n · p / q with values p, q of inputs or the result */
+bool lk_hint_row_factor(Suspect *w);  /* a = n · a number of the row */
+bool lk_hint_lost_term(Suspect *w);   /* a = n + x, y or 1 · a number of the row */
+
+/* Fills w->text with the mistake that explains every element for both cotangents; false: none
+ * is certain. */
+bool lk_check_hint(Suspect *w);
+
+#endif

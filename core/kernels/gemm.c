@@ -1,0 +1,542 @@
+/* gemm.c - the matrix product: how it is cut into pieces that fit the caches, and which thread
+ * computes which piece.
+ *
+ * There are three ways to a product. `run_tiles` and `run_panels` compute C in tiles that stay in
+ * registers, each a sum of outer products (Goto and van de Geijn 2008, the BLIS papers). The first
+ * goes along C with the A of a tile in the L1 cache, and reads A and B in place where it can:
+ * packing the weights of a small batch would take longer than using them. The second packs A and B
+ * into the order of reading, and goes down C with a panel of B in the L1 cache: large products on
+ * narrow vectors. `run_dots` is for y = x Wᵀ with few rows of x: rows of x and of W lie along k,
+ * so C is made of dot products, and W is read once, in place. The inner loops are in gemm_tile.h;
+ * what a set of them is, in gemm_kernels.h.
+ *
+ * The same bits for any number of threads: an element of C is summed by one thread, in an order
+ * that depends only on the sizes and strides. Threads get whole tiles, and only who gets which
+ * depends on their number. */
+#include "core/kernels/gemm_kernels.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+enum {
+    /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns,
+     * which leaves room in an L1 cache of 32 KB for the A of the tiles that pass by; with 32
+     * columns it does not fit, but the A of a tile (14 rows: 21 KB) does. For dot products this
+     * much of what is read again: four rows of W, once for each tile of x; or x, when it has fewer
+     * rows. */
+    TILE_DEPTH = 1536,
+    PANEL_BYTES = 24 << 10,
+    DOT_BYTES = 24 << 10,
+
+    /* What all tiles of a column of tiles read of B, or all tiles of a row of A, before the next
+     * part comes: half of a small L2 cache (512 KB). */
+    NEAR_BYTES = 256 << 10,
+
+    /* Most rows of A and columns of B that are packed at a time: the workspace is at most 9.4
+     * MB. */
+    ROW_BLOCK = 2016,
+    COLUMN_BLOCK = 4096,
+
+    /* B is not packed when there are few rows to use it, nor A and B when they have few steps. The
+     * A of a small batch is packed, if at all, DIRECT_DEPTH steps at a time, mostly all of it. */
+    FEW = 64,
+    SHALLOW = 16,
+    DIRECT_DEPTH = 2048,
+    DOT_ROWS_MAX = 128,
+
+    /* In place a tile reads as many steps at a time as lie in PAGES pages, together with its rows
+     * of A and of C: an L1 TLB knows 64 or more, and with 56 of them products whose pages lie
+     * badly in memory were a fifth slower. At most PLACE_DEPTH, so that a panel stays in the L1
+     * cache (16 KB with 32 columns), and DEEP where a tile is transposed on its way to C, one
+     * element at a time. */
+    PAGES = 40,
+    /* columns or rows such a distance apart also meet in the same places of the L1 cache */
+    PAGE = 4096,
+    PLACE_DEPTH = 128,
+    DEEP = 256,
+
+    TINY = 96, /* multiply-adds below which three plain loops are the fastest */
+    WORTH_THREADS =
+        1
+        << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+};
+
+/* One call of lk_gemm, the same for all threads. */
+typedef struct Product {
+    const GemmKernels *kernels;
+    int64_t size; /* bytes of an element */
+    int64_t m, n, k;
+    Mat a, b;
+    char *c;
+    int64_t c_row, c_col; /* strides of C; c_col is not 1 when the product was transposed */
+    bool add;
+    bool dots, panels; /* which way; neither is tiles */
+    bool pack_a, pack_b;
+    char *packed_a, *packed_b;
+} Product;
+
+typedef struct Team {
+    int thread, threads; /* this one of so many */
+} Team;
+
+/* The part of the product that is computed between two barriers. */
+typedef struct Block {
+    int64_t row, rows, column, columns, step, steps;
+    int64_t down, across;   /* tiles */
+    int64_t height, higher; /* the first `higher` tiles are one row higher than height */
+} Block;
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* The number of parts when n is cut into parts of at most `most`. */
+static int64_t parts_of(int64_t n, int64_t most)
+{
+    /* a division takes as long as many multiply-adds */
+    return n <= most ? n > 0 : (n + most - 1) / most;
+}
+
+/* Where part i begins when n is cut into so many nearly equal parts: n i / parts without
+ * overflow. */
+static int64_t cut(int64_t n, int64_t parts, int64_t i)
+{
+    return parts == 1 ? n * i : n / parts * i + n % parts * i / parts;
+}
+
+static int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
+
+static const char *at(const Product *g, Mat x, int64_t row, int64_t col)
+{
+    return (const char *)x.data + (row * x.row + col * x.col) * g->size;
+}
+
+/* What was packed before is there for everybody, what was read before may be overwritten. */
+static void barrier(Team team)
+{
+#ifdef _OPENMP
+    if (team.threads > 1) {
+#pragma omp barrier
+    }
+#else
+    (void)team;
+#endif
+}
+
+/* The rows are cut into tiles of nearly equal height, the columns into panels that are full but
+ * for the last. */
+static Block block_of(const Product *g, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                      int64_t step, int64_t steps)
+{
+    rows = smaller(rows, g->m - row);
+    columns = smaller(columns, g->n - column);
+    int64_t down = parts_of(rows, g->kernels->rows), height = down > 1 ? rows / down : rows;
+    return (Block){ row,    rows,
+                    column, columns,
+                    step,   steps,
+                    down,   parts_of(columns, g->kernels->columns),
+                    height, rows - height * down };
+}
+
+/* The first row of tile i. */
+static int64_t row_of(const Block *x, int64_t i) { return x->height * i + smaller(i, x->higher); }
+
+/* ---- packing -------------------------------------------------------------------------------- */
+
+/* A tile of A is packed as `steps` times its rows side by side, a panel of B as `steps` times its
+ * columns. Where to: A by numbered slots, B's panels one after the other. */
+
+static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across,
+                 int64_t along, void *to, int64_t to_step)
+{
+    if (g->size == sizeof(double))
+        lk_gemm_pack_f64(width, steps, from, across, along, to, to_step);
+    else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
+}
+
+/* How many steps of all strips come before the next steps, so that memory is read in long rows:
+ * few where a row of the matrix is a step, all where it lies along k. */
+static int64_t steps_at_once(int64_t across, int64_t steps)
+{
+    return across == 1 ? smaller(SHALLOW, steps) : steps;
+}
+
+/* Steps p to end of tiles i to i_end, the first of them to the given slot. */
+static void pack_rows(const Product *g, const Block *x, int64_t i, int64_t i_end, int64_t slot,
+                      int64_t p, int64_t end)
+{
+    int64_t height = g->kernels->rows, most = steps_at_once(g->a.row, x->steps);
+    for (; p < end; p += most) {
+        for (int64_t t = i; t < i_end; t++) {
+            int64_t row = row_of(x, t), rows = row_of(x, t + 1) - row;
+            pack(g, rows, smaller(most, end - p), at(g, g->a, x->row + row, x->step + p), g->a.row,
+                 g->a.col, g->packed_a + ((slot + t - i) * x->steps + p) * height * g->size,
+                 height);
+        }
+    }
+}
+
+/* Steps p to end of panels j to j_end. */
+static void pack_panels(const Product *g, const Block *x, int64_t j, int64_t j_end, int64_t p,
+                        int64_t end)
+{
+    int64_t width = g->kernels->columns, most = steps_at_once(g->b.col, x->steps);
+    for (; p < end; p += most) {
+        for (int64_t t = j; t < j_end; t++) {
+            int64_t column = t * width, columns = smaller(width, x->columns - column);
+            pack(g, columns, smaller(most, end - p), at(g, g->b, x->step + p, x->column + column),
+                 g->b.col, g->b.row, g->packed_b + (t * x->steps + p) * width * g->size, width);
+        }
+    }
+}
+
+/* All of the block's A or B, by all threads together: everybody some of the steps. */
+static void pack_together(const Product *g, const Block *x, bool a, bool b, Team team)
+{
+    int64_t p = cut(x->steps, team.threads, team.thread),
+            end = cut(x->steps, team.threads, team.thread + 1);
+    if (a) pack_rows(g, x, 0, x->down, 0, p, end);
+    if (b) pack_panels(g, x, 0, x->across, p, end);
+}
+
+/* ---- tiles ---------------------------------------------------------------------------------- */
+
+/* Tiles of C side by side: row tile i, packed to `slot`, panels j to j_end, `steps` steps from
+ * `step` of the block. */
+static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j,
+                          int64_t j_end, int64_t step, int64_t steps)
+{
+    const GemmKernels *kernels = g->kernels;
+    int64_t row = row_of(x, i), rows = row_of(x, i + 1) - row, width = kernels->columns,
+            column = j * width;
+    int64_t columns = smaller(j_end * width, x->columns) - column;
+    GemmStrip strip = {
+        .rows = rows,
+        .columns = columns,
+        .steps = steps,
+        .a = at(g, g->a, x->row + row, x->step + step),
+        .a_row = g->a.row,
+        .a_step = g->a.col,
+        .b = at(g, g->b, x->step + step, x->column + column),
+        .b_step = g->b.row,
+        .panel = width,
+        .c = g->c + ((x->row + row) * g->c_row + (x->column + column) * g->c_col) * g->size,
+        .c_row = g->c_row,
+        .c_col = g->c_col,
+        .add = g->add || x->step + step > 0,
+    };
+    if (g->pack_a) {
+        strip.a = g->packed_a + (slot * x->steps + step) * kernels->rows * g->size;
+        strip.a_row = 1;
+        strip.a_step = kernels->rows;
+    }
+    if (g->pack_b) {
+        strip.b = g->packed_b + (column * x->steps + step * width) * g->size;
+        strip.b_step = width;
+        strip.panel = x->steps * width;
+    }
+    kernels->strip(&strip);
+}
+
+/* How many steps at a time a tile reads B in place. A single row of C reads rows of B from end to
+ * end: all. */
+static int64_t steps_in_place(const Product *g, const Block *x)
+{
+    if (g->m == 1) return x->steps;
+    if (g->c_col != 1) return DEEP;
+    int64_t pages = PAGES - 2 * x->height, row = g->b.row * g->size;
+    if (x->steps <= pages || row <= 0 || row > PAGE / 2) return pages;
+    return smaller(PAGE / row * pages, PLACE_DEPTH);
+}
+
+/* The tiles of a block are numbered: as many panels as stay near, row of tiles by row of tiles,
+ * then the next panels. A thread computes a range of these numbers: its own panels where there are
+ * enough of them, else its own rows. */
+static void compute_block(const Product *g, const Block *x, Team team)
+{
+    int64_t first = cut(x->down * x->across, team.threads, team.thread);
+    int64_t last = cut(x->down * x->across, team.threads, team.thread + 1);
+    int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, steps_in_place(g, x));
+    int64_t near = x->across; /* a single row of tiles reads B once */
+    if (x->down > 1)
+        near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
+    if (near < 1) near = 1;
+
+    for (int64_t round = 0; round < rounds; round++) {
+        int64_t step = cut(x->steps, rounds, round),
+                steps = cut(x->steps, rounds, round + 1) - step;
+        for (int64_t panel = 0; panel < x->across; panel += near) {
+            int64_t panels = smaller(near, x->across - panel);
+            int64_t base = panel * x->down, end = smaller(base + panels * x->down, last);
+            for (int64_t t = first > base ? first : base; t < end;) {
+                int64_t i = x->down > 1 ? (t - base) / panels : 0, j = t - base - i * panels;
+                int64_t j_end = smaller(panels, j + end - t);
+                compute_strip(g, x, i, i, panel + j, panel + j_end, step, steps);
+                t += j_end - j;
+            }
+        }
+    }
+}
+
+static void run_tiles(const Product *g, Team team)
+{
+    int64_t blocks = parts_of(g->k, g->pack_b ? TILE_DEPTH / g->size : DIRECT_DEPTH);
+    bool packs = g->pack_a || g->pack_b;
+    for (int64_t p = 0; p < blocks; p++) {
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        for (int64_t row = 0; row < g->m; row += ROW_BLOCK) {
+            for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
+                Block x = block_of(g, row, ROW_BLOCK, column, COLUMN_BLOCK, step, steps);
+                pack_together(g, &x, g->pack_a && column == 0, g->pack_b, team);
+                if (packs) barrier(team);
+                compute_block(g, &x, team);
+                if (packs) barrier(team);
+            }
+        }
+    }
+}
+
+/* ---- panels --------------------------------------------------------------------------------- */
+
+/* A and B are packed: one of them by all threads together, the other by the thread that is about
+ * to use it, into its own caches. `low`: so few rows that all tiles stay near, and panels for
+ * everybody; then a thread packs some panels of its own, and goes down C with each. Else it has
+ * rows of its own, and packs as many as stay near before all panels pass by. */
+
+static void compute_panels(const Product *g, const Block *x, bool low, Team team)
+{
+    int64_t thread = team.thread, threads = team.threads;
+    if (low) {
+        int64_t last = cut(x->across, threads, thread + 1);
+        int64_t near = NEAR_BYTES / 2 / (x->steps * g->kernels->columns * g->size);
+        for (int64_t j = cut(x->across, threads, thread); j < last; j += near) {
+            int64_t end = smaller(j + near, last);
+            pack_panels(g, x, j, end, 0, x->steps);
+            for (int64_t t = j; t < end; t++) {
+                for (int64_t i = 0; i < x->down; i++)
+                    compute_strip(g, x, i, i, t, t + 1, 0, x->steps);
+            }
+        }
+        return;
+    }
+    /* The slots of ROW_BLOCK rows are shared out as the rows are; a thread without a slot has no
+     * rows either. */
+    int64_t slots = parts_of(smaller(x->rows, ROW_BLOCK), g->kernels->rows);
+    threads = smaller(threads, slots);
+    if (thread >= threads) return;
+    int64_t slot = cut(slots, threads, thread);
+    int64_t most = NEAR_BYTES / (x->steps * g->kernels->rows * g->size);
+    int64_t near = smaller(most, cut(slots, threads, thread + 1) - slot);
+    int64_t last = cut(x->down, threads, thread + 1);
+    for (int64_t i = cut(x->down, threads, thread); i < last; i += near) {
+        int64_t end = smaller(i + near, last);
+        pack_rows(g, x, i, end, slot, 0, x->steps);
+        for (int64_t j = 0; j < x->across; j++) {
+            for (int64_t t = i; t < end; t++)
+                compute_strip(g, x, t, slot + t - i, j, j + 1, 0, x->steps);
+        }
+    }
+}
+
+static void run_panels(const Product *g, Team team)
+{
+    int64_t blocks = parts_of(g->k, TILE_DEPTH / g->size);
+    for (int64_t p = 0; p < blocks; p++) {
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
+            Block x = block_of(g, 0, g->m, column, COLUMN_BLOCK, step, steps);
+            bool low = x.rows * steps * g->size <= NEAR_BYTES &&
+                       x.across >= smaller(x.down, 2 * team.threads);
+            pack_together(g, &x, low, !low, team);
+            barrier(team);
+            compute_panels(g, &x, low, team);
+            barrier(team);
+        }
+    }
+}
+
+/* ---- dot products --------------------------------------------------------------------------- */
+
+static void run_dots(const Product *g, Team team)
+{
+    int64_t groups = parts_of(g->n, GEMM_DOT_COLUMNS);
+    int64_t blocks = parts_of(g->k, DOT_BYTES / g->size / smaller(g->m, 4));
+    for (int64_t p = 0; p < blocks; p++) {
+        int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
+        const char *a = at(g, g->a, 0, step);
+        int64_t a_row = g->a.row;
+        if (g->pack_a) { /* into rows along k: every thread some steps of all rows */
+            int64_t q = cut(steps, team.threads, team.thread),
+                    end = cut(steps, team.threads, team.thread + 1);
+            pack(g, end - q, g->m, at(g, g->a, 0, step + q), g->a.col, g->a.row,
+                 g->packed_a + q * g->size, steps);
+            a = g->packed_a;
+            a_row = steps;
+            barrier(team);
+        }
+        int64_t j = cut(groups, team.threads, team.thread) * GEMM_DOT_COLUMNS;
+        int64_t end = smaller(cut(groups, team.threads, team.thread + 1) * GEMM_DOT_COLUMNS, g->n);
+        g->kernels->dots(&(GemmDots){ g->m, end - j, steps, a, a_row, at(g, g->b, step, j),
+                                      g->b.col, g->c + j * g->c_col * g->size, g->c_row, g->c_col,
+                                      g->add || p > 0 });
+        if (g->pack_a) barrier(team);
+    }
+}
+
+/* ---- which way ------------------------------------------------------------------------------ */
+
+/* Dot products pay for the sums of the lanes, m n times, and read all of A for every four columns
+ * of B; the other ways pay for packing B, n k times. Measured, dot products win up to about k / 4
+ * rows and a dozen tiles; a third of that where the columns of B lie whole pages apart. */
+static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
+{
+    int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
+    return b.row == 1 &&
+           (m <= 4 || (4 * m <= k && m <= smaller(DOT_ROWS_MAX, tiles * g->kernels->rows)));
+}
+
+/* Elements of workspace for A and for B, never less than what run_tiles and run_dots pack. */
+static int64_t room_a(const GemmKernels *kernels, int64_t m, int64_t k, int64_t size)
+{
+    int64_t block = round_up(smaller(m, ROW_BLOCK), kernels->rows) * smaller(k, TILE_DEPTH / size);
+    int64_t direct = round_up(smaller(m, DOT_ROWS_MAX), kernels->rows) * smaller(k, DIRECT_DEPTH);
+    return round_up(block > direct ? block : direct, 16);
+}
+
+static int64_t room_b(const GemmKernels *kernels, int64_t n, int64_t k, int64_t size)
+{
+    return round_up(smaller(n, COLUMN_BLOCK), kernels->columns) * smaller(k, TILE_DEPTH / size);
+}
+
+static double work(int64_t m, int64_t n, int64_t k)
+{
+    return (double)m * (double)n * (double)k; /* in double: it does not overflow */
+}
+
+static void plan(Product *g)
+{
+    if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
+    if (g->n == 1) g->b.col = 1;
+    Mat a_columns = { g->a.data, g->a.col, g->a.row },
+        b_columns = { g->b.data, g->b.col, g->b.row };
+    bool straight = dots_fit(g, g->m, g->k, g->b), swapped = dots_fit(g, g->n, g->k, a_columns);
+    bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
+    bool swap = g->n < g->m && (swapped || (!straight && few));
+    if (swap) {
+        /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, which need not fill a vector, and reads the large
+         * A as it would B. */
+        int64_t m = g->m, row = g->c_row;
+        g->m = g->n;
+        g->n = m;
+        g->a = b_columns;
+        g->b = a_columns;
+        g->c_row = g->c_col;
+        g->c_col = row;
+    }
+    g->dots = swap ? swapped : straight;
+    if (g->dots) {
+        g->pack_a = g->a.col != 1;
+        g->pack_b = g->panels = false;
+        return;
+    }
+    /* in place these are slower */
+    int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW;
+    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
+    /* Within one block of k, C is written once, and faster along its rows. */
+    g->panels = g->pack_b && g->k * g->size > TILE_DEPTH &&
+                TILE_DEPTH * g->kernels->columns <= PANEL_BYTES;
+    g->pack_a = g->k >= SHALLOW && (g->pack_b || g->a.col > FEW || g->a.row * g->size % PAGE == 0);
+}
+
+static void run(const Product *g, Team team)
+{
+    if (g->dots) run_dots(g, team);
+    else if (g->panels) run_panels(g, team);
+    else run_tiles(g, team);
+}
+
+/* ---- the functions of gemm.h ---------------------------------------------------------------- */
+
+const GemmKernels *lk_gemm_kernels(DType dtype, int number)
+{
+    int type = dtype == LK_F64;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && number-- == 0) return &lk_gemm_avx512[type];
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && number-- == 0)
+        return &lk_gemm_avx2[type];
+#endif
+    return number == 0 ? &lk_gemm_portable[type] : NULL;
+}
+
+size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
+                              int64_t k)
+{
+    if (work(m, n, k) <= TINY) return 0;
+    int64_t size = (int64_t)lk_dtype_size(dtype);
+    int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
+    int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
+    return (size_t)((straight > swapped ? straight : swapped) * size);
+}
+
+void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a,
+                  Mat b, bool accumulate, void *c, int64_t ldc, void *workspace)
+{
+    if (work(m, n, k) <= TINY) {
+        lk_gemm_reference(dtype, m, n, k, a, b, accumulate, c, ldc);
+        return;
+    }
+    Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
+    g.kernels = kernels;
+    g.size = (int64_t)lk_dtype_size(dtype);
+    g.m = m;
+    g.n = n;
+    g.k = k;
+    g.a = a;
+    g.b = b;
+    g.c = c;
+    g.c_row = ldc;
+    g.c_col = 1;
+    g.add = accumulate;
+    plan(&g);
+    g.packed_a = workspace;
+    g.packed_b = g.packed_a + room_a(kernels, g.m, k, g.size) * g.size;
+#ifdef _OPENMP
+    if (work(m, n, k) >= WORTH_THREADS && omp_get_max_threads() > 1 && !omp_in_parallel()) {
+#pragma omp parallel
+        run(&g, (Team){ omp_get_thread_num(), omp_get_num_threads() });
+        return;
+    }
+#endif
+    run(&g, (Team){ 0, 1 });
+}
+
+size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
+{
+    return lk_gemm_workspace_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k);
+}
+
+void lk_gemm(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c,
+             int64_t ldc, void *workspace)
+{
+    lk_gemm_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k, a, b, accumulate, c, ldc, workspace);
+}
+
+static double get(DType dtype, const void *data, int64_t i)
+{
+    return dtype == LK_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
+}
+
+void lk_gemm_reference(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate,
+                       void *c, int64_t ldc)
+{
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = accumulate ? get(dtype, c, i * ldc + j) : 0;
+            for (int64_t p = 0; p < k; p++) {
+                sum += get(dtype, a.data, i * a.row + p * a.col) *
+                       get(dtype, b.data, p * b.row + j * b.col);
+            }
+            if (dtype == LK_F64) ((double *)c)[i * ldc + j] = sum;
+            else ((float *)c)[i * ldc + j] = (float)sum;
+        }
+    }
+}

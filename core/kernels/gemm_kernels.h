@@ -1,0 +1,93 @@
+/* gemm_kernels.h - the inner loops of lk_gemm, one set for each instruction set and floating
+ * dtype; gemm.c cuts a product into what they do. Their source is gemm_tile.h, compiled by
+ * gemm_avx512.c, gemm_avx2.c and gemm_portable.c. Internal: not installed, hidden in the shared
+ * library. The tests run every set that the processor has. */
+#ifndef LK_GEMM_KERNELS_H
+#define LK_GEMM_KERNELS_H
+
+#include "core/kernels/gemm.h"
+
+/* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it.
+ * Columns of a row of B lie side by side, those of the next panel, as wide as a tile, `panel`
+ * elements behind. C may have any strides, and is fast when c_col is 1. */
+typedef struct GemmStrip {
+    int64_t rows, columns, steps; /* rows: at most those of a tile */
+    const void *a, *b;            /* no element of b outside of its columns is read */
+    int64_t a_row, a_step, b_step, panel;
+    void *c;
+    int64_t c_row, c_col;
+    bool add;
+} GemmStrip;
+
+/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. */
+enum { GEMM_DOT_COLUMNS = 4 };
+typedef struct GemmDots {
+    int64_t rows, columns, steps;
+    const void *a;
+    int64_t a_row;
+    const void *b;
+    int64_t b_col;
+    void *c;
+    int64_t c_row, c_col;
+    bool add;
+} GemmDots;
+
+typedef struct GemmKernels {
+    const char *name; /* of the instruction set */
+    /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
+    int rows, columns, lanes;
+    void (*strip)(const GemmStrip *strip);
+    void (*dots)(const GemmDots *dots);
+} GemmKernels;
+
+/* The sets that this processor can run, fastest first: 0, 1, … until NULL. lk_gemm takes number
+ * 0. */
+const GemmKernels *lk_gemm_kernels(DType dtype, int number);
+
+/* What is behind them: float32, float64. The first two exist on x86-64 only. */
+extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
+
+/* to[p to_step + i] = from[i across + p along] for i < width, p < steps. */
+void lk_gemm_pack_f32(int64_t width, int64_t steps, const void *from, int64_t across,
+                      int64_t along, void *to, int64_t to_step);
+void lk_gemm_pack_f64(int64_t width, int64_t steps, const void *from, int64_t across,
+                      int64_t along, void *to, int64_t to_step);
+
+/* lk_gemm_workspace and lk_gemm with a given set. */
+size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
+                              int64_t k);
+void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a,
+                  Mat b, bool accumulate, void *c, int64_t ldc, void *workspace);
+
+/* The compiler does not see where the pointer comes from: it keeps it in a register and adds to
+ * it, instead of computing an address for each row before the loop and keeping those in memory. */
+#define LK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+
+/* In an optimized build every size of a tile gets a copy of the kernel of its own, whose LK_UNROLL
+ * loops disappear and whose arrays of vectors are registers. Debug and sanitizer builds take the
+ * sizes as they come: there the copies would bring nothing, and take minutes to compile. */
+#if defined(__has_feature)
+#define LK_SANITIZED \
+    (__has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer) || \
+     __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LK_SANITIZED 1
+#else
+#define LK_SANITIZED 0
+#endif
+#if !defined(__OPTIMIZE__) || LK_SANITIZED
+#define LK_UNROLL
+#define LK_UNROLL_4
+#elif defined(__clang__)
+#define LK_SPECIALIZE
+#define LK_UNROLL _Pragma("clang loop unroll(full)")
+#define LK_UNROLL_4 _Pragma("clang loop unroll_count(4)")
+#pragma clang diagnostic ignored \
+    "-Wpass-failed" /* a loop that was unrolled or removed before is no failure */
+#else
+#define LK_SPECIALIZE
+#define LK_UNROLL _Pragma("GCC unroll 32")
+#define LK_UNROLL_4 _Pragma("GCC unroll 4")
+#endif
+
+#endif

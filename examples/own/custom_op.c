@@ -1,0 +1,79 @@
+/* custom_op - an operation of one's own: softplus, y = ln(1 + e^x), with its backward, checked.
+ *
+ * More about it: core/op.h. A module of one's own: examples/own/custom_module.c. */
+#include <tgmath.h>
+
+#include "core/gradcheck.h"
+#include "core/op.h"
+#include "core/ops.h"
+#include "examples/shared/cli.h"
+
+/* ---- the operation -------------------------------------------------------------------------- */
+
+/* y = ln(1 + e^x), so dx += dy / (1 + e^-x) */
+static void softplus_backward(Tape *t, Node *n)
+{
+    /* dx is NULL when x is frozen */
+    Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
+    if (!x || !dx) return;
+    LK_WITH_REAL(x->dtype, /* compiled twice: real is float, real is double */
+                 const real *in = x->data, *dy = n->grad->data;
+                 real *to = dx->data;
+                 for (int64_t i = 0; i < lk_numel(x); i++) to[i] += dy[i] / (1 + exp(-in[i])););
+}
+/* dx is made from input 0 */
+static const Op SOFTPLUS = { "SoftplusBackward", softplus_backward, { LK_IN0 } };
+
+static Tensor *softplus(Tape *t, Tensor *x)
+{
+    /* NULL, stale, or integers: the reason is on the tape */
+    if (!lk_check_floating(t, "softplus", 1, &x)) return NULL;
+    Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+    if (!packed || !y) return NULL;
+    LK_WITH_REAL(x->dtype, const real *in = packed->data; real *out = y->data;
+                 for (int64_t i = 0; i < lk_numel(x); i++) out[i] = log(1 + exp(in[i])););
+    return lk_record(t, &SOFTPLUS, y, LK_INPUTS(x), NULL, 0);
+}
+
+/* ---- its use -------------------------------------------------------------------------------- */
+
+/* Through a view, so that an input with other strides is checked too. */
+static Tensor *call(Tape *t, Tensor *const *in, void *user)
+{
+    (void)user;
+    return softplus(t, lk_T(t, in[0]));
+}
+
+typedef struct Options {
+    int64_t seed;
+} Options;
+static const CliOption options[] = { CLI_SEED(Options), CLI_END };
+static const CliProgram program = { .name = "custom_op",
+                                    .about = "Defines an operation and checks its gradient.",
+                                    .options = options };
+
+static bool run(Tape *t, Rng *rng, Error *err)
+{
+    Tensor *y = softplus(t, lk_tensor(t, LK_F32, LK_SHAPE(3), (float[]){ -1, 0, 1 }));
+    Tensor *x = lk_randn(t, rng, LK_F64, LK_SHAPE(2, 3));
+    if (!y || !lk_set_requires_grad(x, true)) return cli_ok(t, err);
+    lk_print(stdout, y);
+    GradcheckReport report;
+    lk_gradcheck(call, NULL, 1, &x, NULL, NULL, &report);
+    printf("\ngradcheck: %s\n", report.message);
+    return report.ok;
+}
+
+int main(int argc, char **argv)
+{
+    Options o = { .seed = 0 };
+    cli_parse(&program, argc, argv, &o);
+    Error err = { 0 };
+    Rng rng;
+    lk_manual_seed(&rng, (uint64_t)o.seed);
+    Tape *t = lk_tape_new(&err);
+    if (t) lk_tape_on_error(t, NULL, NULL); /* cli_exit prints the message, once */
+    bool ok = t && run(t, &rng, &err);
+    lk_tape_free(t);
+    return cli_exit(&program, ok, &err);
+}

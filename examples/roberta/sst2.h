@@ -1,0 +1,38 @@
+/* sst2.h - what the RoBERTa programs share: the folder of a model, sentences of SST-2 as token
+ * ids. */
+#ifndef SST2_H
+#define SST2_H
+
+#include "data/text.h"
+#include "data/tokenizer.h"
+#include "examples/shared/cli.h"
+
+/* The options --model and --data of these programs (m: the member of T), and a line about them for
+ * `about`. */
+#define CLI_MODEL(T, m) \
+    CLI_TEXT("model", T, m, "DIR", \
+             "folder with config.json, vocab.json, merges.txt and, if there, model.safetensors")
+#define CLI_SST2(T, m) \
+    CLI_TEXT("data", T, m, "DIR", "folder that holds sst2/, with train.tsv and dev.tsv")
+#define SST2_PLACES \
+    "\nWithout --model roberta-base/, without --data sst2/ is looked for in $LORIKEET_DATA, " \
+    "then in ~/.cache/lorikeet."
+
+/* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it
+ * was looked for. */
+bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);
+
+/* Where sst2/train.tsv or dev.tsv of --data (NULL: of the usual places) is, or an error. */
+enum { SST2_PATH_MAX = CLI_PATH_MAX + 32 };
+bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err);
+
+/* The sentences of that file as ids with <s> and </s>, at most max_length of them: longer
+ * sentences are cut, and a line on stdout says how many. rows > 0: only so many from the
+ * beginning. NULL: LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
+TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length,
+                      int64_t rows, Error *err);
+
+bool sst2_is_file(const char *path);
+double sst2_seconds(void); /* a clock that only goes forward */
+
+#endif

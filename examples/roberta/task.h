@@ -1,0 +1,72 @@
+/* roberta_task.h - SST-2, a RoBERTa that classifies its sentences, and a Trainer between the two:
+ * what roberta_sst2 and lora_lab share.
+ *
+ *     Task task;                                              -- tokenizer, sentences, generator, tape
+ *     Session s;                                              -- one training of a model
+ *     Module *model = task_open(&task, &options, &err) ? task_model_new(&task, &err) : NULL;
+ *     ok = model && roberta_apply_lora(model, …) && session_begin(&s, &task, model, &err);
+ *     ok = ok && trainer_train(&s.trainer, &err) && trainer_evaluate(&s.trainer, &log, &err);
+ *     session_end(&s); lk_free(model); task_close(&task);                          -- each also after a failure */
+#ifndef ROBERTA_TASK_H
+#define ROBERTA_TASK_H
+
+#include "examples/roberta.h"
+#include "examples/roberta/sst2.h"
+#include "examples/trainer.h"
+
+typedef struct TaskOptions {
+    const char *model, *data; /* folders, NULL: the usual places */
+    /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
+    const char *padding;
+    int64_t train_rows, max_length, batch_size, eval_batch_size, seed;
+    int64_t accumulate; /* batches whose gradients make one step; 0: 1 */
+    bool eval_only;     /* train.tsv is not read, and need not be there */
+} TaskOptions;
+
+typedef struct Task {
+    TaskOptions o;
+    char folder[CLI_PATH_MAX];
+    RobertaConfig config;
+    Tokenizer *tok;
+    TextDataset *train, *dev; /* train NULL: o.eval_only */
+    /* weights that are missing, A of LoRA, the order of training: in this order, from o.seed */
+    Rng rng;
+    Tape *t;
+} Task;
+bool task_open(Task *task, const TaskOptions *o, Error *err);
+void task_close(Task *task);
+
+/* The base model of the folder. What model.safetensors lacks, or all when there is no such file,
+ * is drawn from task->rng, and a line says so. */
+Module *task_model_new(Task *task, Error *err);
+
+/* Sentences for a Trainer, and which of them the present batch has. */
+typedef struct TaskFeed {
+    TextLoader *loader;
+    TextBatch batch;
+    Rng *reseed; /* of an evaluation: its passes all have the same order; NULL: training */
+} TaskFeed;
+
+/* Accuracy, and the logits of every sentence of dev.tsv. */
+typedef struct TaskScores {
+    TrainerMetrics base;
+    const TaskFeed *feed;
+    int64_t count, classes, correct;
+    float *logits; /* (count, classes) in the order of the file */
+} TaskScores;
+
+typedef struct Session {
+    Trainer trainer; /* args: N5's epochs, learning rate, …; change them before training */
+    TaskFeed train, dev;
+    TaskScores scores;
+    Rng dev_rng;
+    char mark[2048]; /* of the Trainer: model, LoRA and data */
+} Session;           /* stays where it was begun: its parts know each other */
+bool session_begin(Session *s, Task *task, Module *model, Error *err);
+void session_end(Session *s);
+
+/* Logits of the last evaluation: a line of names, then row, label and every logit with 9 digits,
+ * tabs between. */
+bool task_write_logits(const Task *task, const Session *s, const char *path, Error *err);
+
+#endif

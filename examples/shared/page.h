@@ -1,0 +1,12 @@
+/* page.h - the beginning and the end of an HTML page that needs no network: what every --report
+ * is. Between them come headings, tables and the drawings of examples/shared/chart.h, for which the page
+ * has colours and sizes. */
+#ifndef PAGE_H
+#define PAGE_H
+
+#include <stdio.h>
+
+void page_begin(FILE *out, const char *title);
+void page_end(FILE *out);
+
+#endif
