@@ -18,6 +18,11 @@ bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)
     return false;
 }
 
+bool lk_error_pass(Error *err, const Error *reason)
+{
+    return reason ? lk_error_set(err, reason->code, "%s", reason->message) : false;
+}
+
 void lk_print_error(const Error *err, void *user)
 {
     (void)user;

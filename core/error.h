@@ -33,5 +33,7 @@ typedef void ErrorHandler(const Error *err, void *user);
 /* Fills err (NULL allowed) unless it is already set. Always returns false: `return
  * lk_error_set(err, …);` */
 LK_API bool lk_error_set(Error *err, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
+/* The same with the failure that another function reported. */
+LK_API bool lk_error_pass(Error *err, const Error *reason);
 
 #endif

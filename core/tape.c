@@ -36,6 +36,13 @@ Tape *lk_tape_new(Error *err)
     return t;
 }
 
+Tape *lk_tape_quiet_new(Error *err)
+{
+    Tape *t = lk_tape_new(err);
+    lk_tape_on_error(t, NULL, NULL);
+    return t;
+}
+
 void lk_tape_free(Tape *t)
 {
     if (!t) return;
@@ -91,6 +98,14 @@ const Error *lk_tape_error(const Tape *t)
     static const Error no_tape = { LK_ESTATE,
                                    "the tape is NULL: lk_tape_new failed, or was forgotten" };
     return t ? &t->error : &no_tape;
+}
+
+bool lk_tape_ok(const Tape *t, Error *err)
+{
+    const Error *first = t ? lk_tape_error(t) : NULL;
+    bool ok = !first || first->code == LK_OK;
+    if (!ok) lk_error_pass(err, first);
+    return ok && (!err || err->code == LK_OK);
 }
 
 void lk_tape_clear_error(Tape *t)

@@ -17,6 +17,8 @@
 typedef struct Tape Tape;
 
 LK_API Tape *lk_tape_new(Error *err);
+/* A tape that prints nothing: its owner asks lk_tape_ok. lk_tape_new's prints its first failure. */
+LK_API Tape *lk_tape_quiet_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
 /* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. A
@@ -63,6 +65,9 @@ LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there af
  * operation that fails returns NULL, one that is given NULL returns NULL, lk_backward returns
  * false: one check per step is enough. A tape that is NULL has failed. */
 LK_API const Error *lk_tape_error(const Tape *t);
+/* One check for a whole chain of constructors and operations, `return lk_tape_ok(t, err);`: false
+ * when one of them failed, with the reason in err. t NULL: only err is looked at. */
+LK_API bool lk_tape_ok(const Tape *t, Error *err);
 LK_API void lk_tape_clear_error(Tape *t);
 
 /* Called once with the first failure. The default prints the message to stderr; NULL silences. */

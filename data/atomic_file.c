@@ -5,14 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-_Static_assert(LK_ATOMIC_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
 
 /* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
 static bool fail(const AtomicFile *f, const char *reason)
@@ -77,4 +74,12 @@ bool lk_atomic_end(AtomicFile *f, bool ok)
     if (!ok) unlink(f->temporary);
     f->file = -1;
     return ok;
+}
+
+bool lk_atomic_save(const char *caller, const char *path, const void *bytes, size_t size,
+                    Error *err)
+{
+    AtomicFile f;
+    bool ok = lk_atomic_begin(&f, caller, path, err) && lk_atomic_write(&f, bytes, size);
+    return lk_atomic_end(&f, ok);
 }

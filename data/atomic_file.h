@@ -6,15 +6,14 @@
 #ifndef LK_ATOMIC_FILE_H
 #define LK_ATOMIC_FILE_H
 
-#include "core/error.h"
+#include "data/path.h"
 
-enum { LK_ATOMIC_PATH_MAX = 4096 };
 typedef struct AtomicFile {
     const char *caller, *path; /* for messages; caller: NULL for none, in a program's own files */
     Error *err;
     int file; /* -1: none */
-    char target[LK_ATOMIC_PATH_MAX];
-    char temporary[LK_ATOMIC_PATH_MAX + 64];
+    char target[LK_PATH_MAX];
+    char temporary[LK_PATH_MAX + 64];
 } AtomicFile;
 
 /* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
@@ -23,5 +22,9 @@ LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
 /* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone
  * and path as it was. */
 LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
+
+/* Begin, write and end in one call, for a file whose bytes are in memory. */
+LK_API bool lk_atomic_save(const char *caller, const char *path, const void *bytes, size_t size,
+                           Error *err);
 
 #endif

@@ -2,19 +2,15 @@
  * data/peft_load.c. */
 #include "data/peft_parts.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "data/atomic_file.h"
-#include "data/atomic_folder.h"
+#include "data/folder.h"
 
 /* ---- the model without its adapters --------------------------------------------------------- */
 
@@ -298,96 +294,19 @@ static bool collect(Export *x)
 
 /* ---- two files as one ----------------------------------------------------------------------- */
 
-typedef char Path[LK_PEFT_PATH_MAX];
-_Static_assert(LK_PEFT_PATH_MAX >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
-
-static bool cannot(const char *path, Error *err)
-{
-    return lk_error_set(err, LK_EIO, "lk_save_peft: %.200s: cannot be written: %s", path,
-                        strerror(errno));
-}
-
-static bool join(Path out, const char *folder, const char *name, Error *err)
-{
-    errno = ENAMETOOLONG;
-    return snprintf(out, LK_PEFT_PATH_MAX, "%s/%s", folder, name) < LK_PEFT_PATH_MAX ||
-           cannot(folder, err);
-}
-
-static bool write_text(const char *path, const char *text, Error *err)
-{
-    AtomicFile f;
-    bool ok =
-        lk_atomic_begin(&f, "lk_save_peft", path, err) && lk_atomic_write(&f, text, strlen(text));
-    return lk_atomic_end(&f, ok);
-}
-
-/* File by file: the old ones aside, the new ones in their place. The settings go first and come
- * last, so that they are never there with other weights. */
-static bool move_files(const char *stage, const char *folder, Error *err)
-{
-    enum { FILES = 2 };
-    static const char *const names[FILES] = { LK_PEFT_CONFIG, LK_PEFT_MODEL };
-    static const char *const asides[FILES] = { "old0", "old1" };
-    Path old[FILES], new[FILES], aside[FILES];
-    for (int i = 0; i < FILES; i++)
-        if (!join(old[i], folder, names[i], err) || !join(new[i], stage, names[i], err) ||
-            !join(aside[i], stage, asides[i], err))
-            return false;
-    int gone = 0, missing = FILES;
-    while (gone < FILES && (rename(old[gone], aside[gone]) == 0 || errno == ENOENT)) gone++;
-    while (gone == FILES && missing > 0 && rename(new[missing - 1], old[missing - 1]) == 0)
-        missing--;
-    if (missing == 0) return true;
-    cannot(old[gone < FILES ? gone : missing - 1], err);
-    for (int i = FILES; i-- > 0;) /* all back; what had no old file goes */
-        if (rename(aside[i], old[i]) != 0 && i >= missing) unlink(old[i]);
-    return false;
-}
-
-/* A new folder beside `folder`, or inside of it, for as long as writing takes. */
-static bool make_stage(Path stage, const char *folder, bool inside)
-{
-    enum { ATTEMPTS = 1000 }; /* what killed processes left behind */
-    int length = (int)strlen(folder), made = -1;
-    while (length > 1 && folder[length - 1] == '/') length--;
-    errno = EEXIST;
-    for (int i = 0; made != 0 && errno == EEXIST && i < ATTEMPTS; i++) {
-        int size = snprintf(stage, LK_PEFT_PATH_MAX, "%.*s%s.%ld-%d.tmp", length, folder,
-                            inside ? "/" : "", (long)getpid(), i);
-        if (size >= LK_PEFT_PATH_MAX) errno = ENAMETOOLONG;
-        else made = mkdir(stage, 0777);
-    }
-    return made == 0;
-}
-
 static bool write_files(const StateDict *state, const PeftTexts *texts, const char *folder,
                         Error *err)
 {
     const Metadata *plain = LK_METADATA({ "format", "pt" });
     const Metadata *exact = LK_METADATA({ "format", "pt" }, { LK_PEFT_SCALES, texts->scales });
-    struct stat info;
-    Path stage, path, target;
-    bool exists = stat(folder, &info) == 0;
-    errno = ENOTDIR;
-    if (exists && (!S_ISDIR(info.st_mode) || access(folder, W_OK) != 0))
-        return cannot(folder, err);
-    /* Of a symbolic link it is the target that is replaced. "." and ".." keep their names: nobody
-     * swaps those. */
-    if (exists && lstat(folder, &info) == 0 && S_ISLNK(info.st_mode)) {
-        if (!realpath(folder, target)) return cannot(folder, err);
-        folder = target;
-    }
-    if (!make_stage(stage, folder, false) && !(exists && make_stage(stage, folder, true)))
-        return cannot(folder, err);
-    bool ok = join(path, stage, LK_PEFT_MODEL, err) &&
+    Folder f;
+    char path[LK_PATH_MAX];
+    if (!lk_folder_begin(&f, "lk_save_peft", folder, err)) return false;
+    bool ok = lk_path_join(path, f.temporary, LK_PEFT_MODEL, err) &&
               lk_save_safetensors(state, texts->scales ? exact : plain, path, err) &&
-              join(path, stage, LK_PEFT_CONFIG, err) && write_text(path, texts->config, err) &&
-              (lk_folder_sync(stage) || cannot(stage, err));
-    if (ok && exists) ok = lk_folder_replace(folder, stage) || move_files(stage, folder, err);
-    else if (ok) ok = rename(stage, folder) == 0 || cannot(folder, err);
-    if (!ok || exists) lk_folder_remove(stage);
-    return ok;
+              lk_path_join(path, f.temporary, LK_PEFT_CONFIG, err) &&
+              lk_atomic_save("lk_save_peft", path, texts->config, strlen(texts->config), err);
+    return lk_folder_end(&f, ok, err);
 }
 
 bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Error *err)

@@ -314,7 +314,7 @@ static void undo(Load *l)
 
 static bool load(Load *l)
 {
-    char config[LK_PEFT_PATH_MAX], model[LK_PEFT_PATH_MAX];
+    char config[LK_PATH_MAX], model[LK_PATH_MAX];
     if (snprintf(config, sizeof config, "%s/" LK_PEFT_CONFIG, l->folder) >= (int)sizeof config ||
         snprintf(model, sizeof model, "%s/" LK_PEFT_MODEL, l->folder) >= (int)sizeof model)
         return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long",

@@ -2,12 +2,12 @@
 #ifndef LK_PEFT_PARTS_H
 #define LK_PEFT_PARTS_H
 
+#include "data/path.h"
 #include "data/peft.h"
 #include "data/regex.h"
 #include "nn/adapter.h"
 #include "nn/lora.h"
 
-enum { LK_PEFT_PATH_MAX = 4096 };
 #define LK_PEFT_MODEL "adapter_model.safetensors"
 #define LK_PEFT_CONFIG "adapter_config.json"
 #define LK_PEFT_PREFIX "base_model.model."

@@ -4,9 +4,9 @@
 
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/decimal.h"
 
 enum { LINE_MAX_BYTES = 2048, PART_BYTES = 256, PLAIN_CELLS = 10 };
@@ -117,17 +117,10 @@ size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *te
 
 /* ---- when it is written --------------------------------------------------------------------- */
 
-static double monotonic_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 Progress lk_progress(FILE *out, const char *description, int64_t total)
 {
     Progress p = {
-        .description = description, .total = total, .out = out, .clock = monotonic_clock, .look = 1
+        .description = description, .total = total, .out = out, .clock = lk_seconds, .look = 1
     };
     p.terminal = out && fileno(out) >= 0 && isatty(fileno(out));
     p.interval = p.terminal ? 0.1 : 10;
@@ -165,6 +158,11 @@ void lk_progress_step(Progress *p)
     double steps = elapsed > 0 ? 0.01 * (double)p->count / elapsed : 0, most = (double)p->count;
     if (steps > most) steps = most;
     p->look = p->count + (steps > 1 ? (int64_t)steps : 1);
+}
+
+void lk_progress_clear(Progress *p)
+{
+    if (p && p->out && p->terminal) fputs("\r\033[K", p->out);
 }
 
 void lk_progress_end(Progress *p)

@@ -131,25 +131,6 @@ static bool is_named(const LoRAParametrization *p, const char *adapter)
 
 /* ---- adding --------------------------------------------------------------------------------- */
 
-/* The dotted names of all Linears of m, as many as fit, for a message. */
-static const char *list_linears(Module *m, char *text, size_t size)
-{
-    size_t length = 0;
-    snprintf(text, size, "none");
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it) && length < size;)
-        if (lk_as_linear(it.module))
-            length += (size_t)snprintf(text + length, size - length, "%s%s", length ? ", " : "",
-                                       it.name);
-    return text;
-}
-
-static bool matches_any(const LoRAConfig *config, const char *name)
-{
-    for (int i = 0; i < config->count; i++)
-        if (lk_name_matches(config->patterns[i], name)) return true;
-    return config->count == 0;
-}
-
 static const char *name_of(const LoRAConfig *c) { return c->adapter ? c->adapter : "default"; }
 
 /* Every place of every module: one that is in several comes several times. */
@@ -173,7 +154,6 @@ static int find_adapter(const Linear *l, const char *adapter)
 
 static bool check_config(Module *m, const LoRAConfig *c, Error *err)
 {
-    char text[360];
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the module is NULL");
     if (!c) return lk_error_set(err, LK_EVALUE, "lk_add_lora: the config is NULL");
     if (c->rank <= 0)
@@ -184,23 +164,10 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
                             "lk_add_lora: the adapter's name has more than %d bytes",
                             LK_ADAPTER_NAME_MAX - 1);
     if (!lk_walkable(m, "lk_add_lora", err)) return false;
-    int linears = 0;
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
-        linears += lk_as_linear(it.module) != NULL;
-    if (linears == 0)
-        return lk_error_set(err, LK_EVALUE, "lk_add_lora: %s has no Linear", m->type->name);
-    for (int i = 0; i < c->count; i++) {
-        int matched = 0;
-        for (ModuleIter it = every_place(m); lk_modules_next(&it);)
-            matched += lk_as_linear(it.module) && lk_name_matches(c->patterns[i], it.name);
-        if (matched == 0)
-            return lk_error_set(err, LK_EVALUE,
-                                "lk_add_lora: pattern \"%.80s\" matches no Linear; there are: %s",
-                                c->patterns[i], list_linears(m, text, sizeof text));
-    }
+    if (!lk_check_lora_targets(m, c->targets, "lk_add_lora", err)) return false;
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
-        if (l && matches_any(c, it.name) && find_adapter(l, name_of(c)) >= 0)
+        if (l && lk_is_lora_target(c->targets, it.name) && find_adapter(l, name_of(c)) >= 0)
             return lk_error_set(err, LK_EVALUE,
                                 "lk_add_lora: %s has an adapter \"%s\" already; "
                                 "remove it or choose another name",
@@ -227,7 +194,7 @@ static int undo(Module *m, const LoRAConfig *c)
 {
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
-        int i = l && matches_any(c, it.name) ? find_adapter(l, name_of(c)) : -1;
+        int i = l && lk_is_lora_target(c->targets, it.name) ? find_adapter(l, name_of(c)) : -1;
         /* not merged: cannot fail */
         if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break;
     }
@@ -240,7 +207,9 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
     int added = 0;
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
-        if (!l || !matches_any(config, it.name) || find_adapter(l, name_of(config)) >= 0) continue;
+        if (!l || !lk_is_lora_target(config->targets, it.name) ||
+            find_adapter(l, name_of(config)) >= 0)
+            continue;
         Module *p = adapter_for(l, config, rng, err);
         if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err))
             return undo(m, config);

@@ -9,6 +9,7 @@
 #ifndef LK_ADAPTER_H
 #define LK_ADAPTER_H
 
+#include "nn/lora_targets.h"
 #include "nn/parametrize.h"
 
 enum { LK_ADAPTER_NAME_MAX = 64 };
@@ -36,16 +37,14 @@ typedef struct LoRAConfig {
     const char *adapter; /* its name; NULL: "default" */
     int64_t rank;
     double alpha;
-    /* patterns of the dotted names of Linears (`*`, `?`); 0: every Linear */
-    int count;
-    const char *const *patterns; /* "linear1", "layers.*" */
+    const char *targets; /* "linear1,layers.*": nn/lora_targets.h; NULL: every Linear */
 } LoRAConfig;
 
-/* Gives every Linear of m that matches a pattern a LoRAParametrization of its weight, in the order
+/* Gives every Linear of m that the targets choose a LoRAParametrization of its weight, in the order
  * of named_modules, and returns how many. No original is changed. A Linear in several places is
- * one Linear: each of its names may match, and it is adapted in all of them. Errors (-1, nothing
- * changed): LK_EVALUE for a pattern that matches no Linear (the message lists them), or an adapter
- * of that name that is there already; LK_EMEMORY. */
+ * one Linear: each of its names may be chosen, and it is adapted in all of them. Errors (-1,
+ * nothing changed): LK_EVALUE for a target that matches no Linear (the message has the nearest
+ * names), or an adapter of that name that is there already; LK_EMEMORY. */
 LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);
 
 /* The following take the name of an adapter, NULL for all, and return how many

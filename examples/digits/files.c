@@ -9,26 +9,27 @@
 #include <string.h>
 
 #include "core/decimal.h"
+#include "data/path.h"
 #include "data/safetensors.h"
 #include "examples/shared/results.h"
 
 enum { NUMBER_TEXT = 32 };
 
 /* net.safetensors: net.lora.safetensors. Another ending: with ".lora" behind it. */
-static bool adapter_path(const char *path, char text[RESULTS_PATH_MAX], Error *err)
+static bool adapter_path(const char *path, char text[LK_PATH_MAX], Error *err)
 {
     static const char ending[] = ".safetensors";
     size_t length = strlen(path), stem = length;
     if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0)
         stem -= strlen(ending);
-    int written = snprintf(text, RESULTS_PATH_MAX, "%.*s.lora%s", (int)stem, path, path + stem);
-    return (written > 0 && written < RESULTS_PATH_MAX) ||
+    int written = snprintf(text, LK_PATH_MAX, "%.*s.lora%s", (int)stem, path, path + stem);
+    return (written > 0 && written < LK_PATH_MAX) ||
            lk_error_set(err, LK_EIO, "the name of the file to save is too long");
 }
 
 bool digits_can_save(const char *path, Error *err)
 {
-    char adapter[RESULTS_PATH_MAX];
+    char adapter[LK_PATH_MAX];
     return adapter_path(path, adapter, err) && results_writable(path, err) &&
            results_writable(adapter, err);
 }
@@ -76,7 +77,7 @@ static const char *alpha_text(Module *model, char text[NUMBER_TEXT])
 
 bool digits_save_adapter(Module *model, const char *path, Error *err)
 {
-    char file[RESULTS_PATH_MAX], alpha[NUMBER_TEXT];
+    char file[LK_PATH_MAX], alpha[NUMBER_TEXT];
     StateDict *state = adapter_path(path, file, err) ? adapter_state(model, err) : NULL;
     const Metadata *metadata =
         LK_METADATA({ "format", "pt" }, { "alpha", alpha_text(model, alpha) });
@@ -120,7 +121,7 @@ static bool same_names(Module *model, const StateDict *state, const char *file, 
 
 bool digits_load_adapter(Module *model, const char *path, Error *err)
 {
-    char file[RESULTS_PATH_MAX];
+    char file[LK_PATH_MAX];
     if (!adapter_path(path, file, err) || !same_alpha(model, file, err)) return false;
     StateDict *state = lk_load_safetensors(file, err);
     bool ok = state && same_names(model, state, file, err) &&

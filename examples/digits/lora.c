@@ -9,8 +9,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/ops.h"
 #include "data/loader.h"
 #include "data/progress.h"
@@ -59,20 +59,13 @@ typedef struct Run {
     StateDict *originals; /* from before LoRA */
 } Run;
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* ---- training ------------------------------------------------------------------------------- */
 
 static bool train_step(Run *r, Optimizer *opt, const Batch *b, double *loss, Error *err)
 {
     Tensor *l = lk_cross_entropy(r->t, lk_forward(r->t, r->model, b->x), b->y);
     lk_optimizer_zero_grad(opt);
-    if (!lk_backward(r->t, l) || !lk_step(opt, err)) return cli_ok(r->t, err);
+    if (!lk_backward(r->t, l) || !lk_step(opt, err)) return lk_tape_ok(r->t, err);
     *loss = lk_item(l);
     lk_tape_reset(r->t); /* the graph is used up; its memory serves the next step */
     return true;
@@ -111,14 +104,14 @@ static bool train(Run *r, DataLoader *loader, int64_t steps, DigitsCurve *c, Err
     if (!c->losses)
         return lk_error_set(err, LK_EMEMORY, "no memory for the losses of %lld batches",
                             (long long)steps);
-    double start = seconds_now();
+    double start = lk_seconds();
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(r->model, err), r->o->lr, err);
     bool ok = opt;
     for (int64_t epoch = 1; ok && c->count < steps; epoch++)
         ok = train_epoch(r, loader, opt, epoch, steps, c, err);
     lk_optimizer_zero_grad(opt);
     lk_optimizer_free(opt);
-    c->seconds = seconds_now() - start;
+    c->seconds = lk_seconds() - start;
     return ok;
 }
 
@@ -177,7 +170,7 @@ static bool evaluate(Run *r, DataLoader *loader, DigitsScore *s, Progress *p, Er
         lk_progress_step(p);
     }
     lk_tape_set_grad(r->t, before);
-    return cli_ok(r->t, err);
+    return lk_tape_ok(r->t, err);
 }
 
 static bool test(Run *r, DigitsScore *s, Error *err)

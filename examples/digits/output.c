@@ -267,7 +267,7 @@ bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutc
     check_weights(t, model, false, originals, &o->checks[3]);
     check_scores(o, &o->checks[4]);
     lk_tape_set_grad(t, grad);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 bool digits_print_checks(const DigitsOutcome *o)

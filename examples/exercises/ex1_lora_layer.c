@@ -26,7 +26,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
         show("Output after modifying B:", lk_forward(t, lora_layer, x));
     }
     lk_free(lora_layer);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -66,7 +66,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
     }
     lk_free(x);
     lk_free(m);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

@@ -20,7 +20,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     }
     lk_free(linear_with_lora);
     lk_free(linear);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -69,7 +69,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
     }
     lk_free(x);
     lk_free(m);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

@@ -50,7 +50,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     if (add_lora(net, 2, 1.0, rng, err))
         show("Network with LoRA output:", lk_forward(t, &net->base, x));
     lk_free(&net->base);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -88,7 +88,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
     lk_free(x);
     lk_free(linear);
     lk_free(&net->base);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

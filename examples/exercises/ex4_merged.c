@@ -22,7 +22,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     lk_free(merged);
     lk_free(lora);
     lk_free(linear);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -84,7 +84,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
     lk_free(merged);
     lk_free(lora);
     lk_free(linear);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

@@ -40,7 +40,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
     }
     lk_free(mlp_lora);
     lk_free(mlp);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -105,7 +105,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
     lk_free(x);
     lk_free(mlp_lora);
     lk_free(mlp);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

@@ -33,7 +33,7 @@ static bool training_new(Training *s, Tape *t, Rng *rng, Error *err)
     s->x = lk_clone(lk_randn(t, rng, LK_F32, LK_SHAPE(SAMPLES, FEATURES)), err);
     s->y = lk_clone(lk_randint(t, rng, 0, CLASSES, LK_SHAPE(SAMPLES)), err);
     s->optimizer = lk_adam_new(lk_trainable_parameters(s->mlp_lora, err), 0.01, err);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 static void training_free(Training *s)
@@ -53,7 +53,7 @@ static bool train_epoch(Training *s, Tape *t, double *loss, Error *err)
     lk_optimizer_zero_grad(s->optimizer);
     Tensor *outputs = lk_forward(t, s->mlp_lora, s->x);
     Tensor *l = lk_cross_entropy(t, outputs, s->y);
-    if (!lk_backward(t, l) || !lk_step(s->optimizer, err)) return cli_ok(t, err);
+    if (!lk_backward(t, l) || !lk_step(s->optimizer, err)) return lk_tape_ok(t, err);
     *loss = lk_item(l);
     return true;
 }
@@ -73,7 +73,7 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
         if (ok) lk_printf("Epoch %d: Loss = %.4f\n", epoch + 1, loss);
     }
     training_free(&s);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 /* ---- what the notebook's test leaves open --------------------------------------------------- */
@@ -141,7 +141,7 @@ static bool check(Tape *t, Rng *rng, Error *err)
                (long long)correct, (long long)count_correct(&s, t));
     }
     training_free(&s);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 static const Exercise exercise = {

@@ -8,8 +8,8 @@
  * gives PyTorch's losses. In the end the program checks that the original is untouched. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/ops.h"
 #include "core/decimal.h"
 #include "data/loader.h"
@@ -81,13 +81,6 @@ typedef struct Score {
 
 static double accuracy(const Score *s) { return (double)s->correct / (double)s->count; }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* ---- evaluation and training ---------------------------------------------------------------- */
 
 /* Batches of a pass over the training set. */
@@ -124,7 +117,7 @@ static bool evaluate(Run *r, Module *model, DataLoader *loader, Score *s, Error 
         lk_tape_reset(r->t);
     }
     lk_tape_set_grad(r->t, before);
-    return cli_ok(r->t, err);
+    return lk_tape_ok(r->t, err);
 }
 
 static bool train_step(Run *r, Module *model, Optimizer *opt, const Batch *b, double *loss,
@@ -132,7 +125,7 @@ static bool train_step(Run *r, Module *model, Optimizer *opt, const Batch *b, do
 {
     Tensor *l = lk_cross_entropy(r->t, logits_of(r, model, b), b->y);
     lk_optimizer_zero_grad(opt);
-    if (!lk_backward(r->t, l) || !lk_step(opt, err)) return cli_ok(r->t, err);
+    if (!lk_backward(r->t, l) || !lk_step(opt, err)) return lk_tape_ok(r->t, err);
     *loss = lk_item(l);
     lk_tape_reset(r->t); /* the graph is used up; its memory serves the next step */
     return true;
@@ -164,13 +157,13 @@ static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, Hi
 /* Trains what is trainable in the model. */
 static bool train(Run *r, Module *model, History *h, Error *err)
 {
-    double start = seconds_now();
+    double start = lk_seconds();
     Optimizer *opt = lk_adam_new(lk_trainable_parameters(model, err), r->o.lr, err);
     bool ok = opt;
     for (int64_t epoch = 1; ok && epoch <= r->o.epochs; epoch++)
         ok = train_epoch(r, model, opt, epoch, h, err);
     lk_optimizer_free(opt);
-    h->seconds = seconds_now() - start;
+    h->seconds = lk_seconds() - start;
     if (ok) lk_printf("Total Training Time: %.2f min\n", h->seconds / 60.0);
     return ok;
 }

@@ -91,7 +91,7 @@ static bool train(Tape *t, Module *net, int64_t epochs, Rng *rng, double *first,
     lk_optimizer_free(adam);
     lk_free(y);
     lk_free(x);
-    return cli_ok(t, err);
+    return lk_tape_ok(t, err);
 }
 
 static bool run(Tape *t, const Options *o, Rng *rng, Error *err)
@@ -120,7 +120,7 @@ static bool run(Tape *t, const Options *o, Rng *rng, Error *err)
     lk_free(x);
     lk_free(copy);
     lk_free(net);
-    return cli_ok(t, err) && ok;
+    return lk_tape_ok(t, err) && ok;
 }
 
 int main(int argc, char **argv)

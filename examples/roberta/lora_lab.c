@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "data/safetensors.h"
 #include "core/decimal.h"
 #include "examples/roberta/lora_lab_output.h"
 #include "examples/shared/results.h"
-#include "examples/roberta_lora.h"
+#include "nn/lora_wrap.h"
 #include "examples/roberta/task.h"
 
 typedef struct Options {
@@ -112,22 +113,23 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, do
     if (ok) {
         TrainerArgs *a = &s.trainer.args;
         a->epochs = o->epochs;
-        int64_t steps = trainer_steps(&s.trainer);
+        int64_t steps = lk_trainer_steps(&s.trainer);
         a->learning_rate = m->full ? o->full_lr : o->lr;
         a->warmup_steps = (int64_t)(o->warmup * (double)steps);
-        a->eval_steps = a->save_steps = TRAINER_NEVER;
+        a->eval_steps = a->save_steps = LK_NEVER;
         a->load_best_at_end = false;
         a->seed = (uint64_t)(o->task.seed + m->seeds);
-        double start = sst2_seconds();
-        ok = trainer_train(&s.trainer, err);
+        double start = lk_seconds();
+        ok = lk_trainer_train(&s.trainer, err);
         /* the fastest run is the one that others have disturbed least */
-        *rate = (double)steps / (sst2_seconds() - start);
+        *rate = (double)steps / (lk_seconds() - start);
         m->steps_per_second = fmax(m->steps_per_second, *rate);
     }
-    ok = ok && trainer_evaluate(&s.trainer, &log, err) && measure_file(model, &m->file_bytes, err);
+    ok = ok && lk_trainer_evaluate(&s.trainer, &log, err) &&
+         measure_file(model, &m->file_bytes, err);
     if (ok) {
-        m->accuracy[m->seeds] = trainer_log_get(&log, "eval_accuracy");
-        m->loss[m->seeds] = trainer_log_get(&log, "eval_loss");
+        m->accuracy[m->seeds] = lk_trainer_log_get(&log, "eval_accuracy");
+        m->loss[m->seeds] = lk_trainer_log_get(&log, "eval_loss");
         m->seeds++;
     }
     session_end(&s);
@@ -146,14 +148,12 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
 {
     lk_tape_free(task->t); /* its memory is part of what is measured, not that of the run before */
     bool forgotten = forget_peak();
-    task->t = lk_tape_new(err);
+    task->t = lk_tape_quiet_new(err); /* main prints the message, once */
     if (!task->t) return false;
-    lk_tape_on_error(task->t, NULL, NULL);
     Module *model = m->full ? base_new(task, o, err) : base;
     lk_manual_seed(&task->rng, (uint64_t)(o->task.seed + m->seeds));
     if (!model) return false;
-    bool ok =
-        m->full || roberta_add_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
+    bool ok = m->full || lk_wrap_lora(model, m->targets, m->rank, o->alpha, &task->rng, err) > 0;
     m->parameters = lk_count_parameters(model);
     m->trainable = lk_count_trainable_parameters(model);
     m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
@@ -162,7 +162,7 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     /* else it would be that of the largest run before */
     m->peak_megabytes = forgotten ? peak_megabytes() : NAN;
     if (m->full) lk_free(model);
-    else roberta_remove_lora(model);
+    else lk_unwrap_lora(model);
     if (ok)
         lk_printf("%s, seed %lld: accuracy %.2f%%, loss %.4f, %.2f steps/s\n", m->name,
                   (long long)(o->task.seed + m->seeds - 1), 100 * m->accuracy[m->seeds - 1],

@@ -10,13 +10,15 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/ops.h"
 #include "core/decimal.h"
+#include "data/roberta_files.h"
 #include "data/safetensors.h"
-#include "examples/folder.h"
-#include "examples/masking.h"
+#include "data/folder.h"
+#include "data/masking.h"
 #include "examples/shared/results.h"
-#include "examples/roberta.h"
+#include "nn/models/roberta.h"
 #include "examples/roberta/sst2.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -66,7 +68,7 @@ static const CliProgram program = {
 
 typedef struct Run {
     const Options *o;
-    char folder[CLI_PATH_MAX]; /* of the tokenizer */
+    char folder[LK_PATH_MAX]; /* of the tokenizer */
     Tokenizer *tok;
     TextDataset *train_set, *dev_set;
     TextLoader *train, *dev;
@@ -87,15 +89,15 @@ typedef struct Run {
  * config.json. */
 static bool write_folder(Run *r, Error *err)
 {
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     const char *to = r->o->output;
-    if (!folder_join(path, to, "model.safetensors", err)) return false;
+    if (!lk_path_join(path, to, "model.safetensors", err)) return false;
     if (!r->described) {
         unlink(path); /* where this fails and has to work, saving fails too */
         r->described =
-            folder_copy(r->folder, to, "vocab.json", err) &&
-            folder_copy(r->folder, to, "merges.txt", err) &&
-            roberta_config_write(roberta_config(r->model), "RobertaForMaskedLM", to, err);
+            lk_folder_copy(r->folder, to, "vocab.json", err) &&
+            lk_folder_copy(r->folder, to, "merges.txt", err) &&
+            lk_roberta_config_write(lk_roberta_config(r->model), "RobertaForMaskedLM", to, err);
     }
     return r->described && lk_save_module(r->model, path, err);
 }
@@ -113,9 +115,9 @@ static bool can_evaluate(Run *r, Error *err)
     lk_manual_seed(&r->masking.rng, HIDING_SEED);
     lk_text_loader_begin(r->dev);
     for (TextBatch b; !hidden && lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t))
-        hidden = masking_next(&r->masking, r->t, b.ids, &m);
+        hidden = lk_masking_next(&r->masking, r->t, b.ids, &m);
     r->masking.rng = before;
-    if (!cli_ok(r->t, err)) return false;
+    if (!lk_tape_ok(r->t, err)) return false;
     return hidden ||
            lk_error_set(err, LK_EVALUE,
                         "dev.tsv: none of its tokens was hidden, so there is nothing to "
@@ -133,9 +135,9 @@ static bool evaluate(Run *r, Error *err)
     lk_text_loader_begin(r->dev);
     for (TextBatch b; lk_text_loader_next(r->dev, &b); lk_tape_reset(r->t)) {
         MaskedBatch m;
-        if (!masking_next(&r->masking, r->t, b.ids, &m)) continue;
+        if (!lk_masking_next(&r->masking, r->t, b.ids, &m)) continue;
         Tensor *logits =
-            roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
+            lk_roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
         Tensor *sum = lk_cross_entropy_with(r->t, logits, m.targets, -100, LK_SUM);
         Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), m.targets);
         if (!sum || !hits) break;
@@ -146,7 +148,7 @@ static bool evaluate(Run *r, Error *err)
     lk_tape_set_grad(r->t, true);
     lk_train(r->model, true);
     r->masking.rng = before;
-    if (!cli_ok(r->t, err)) return false;
+    if (!lk_tape_ok(r->t, err)) return false;
     r->dev_loss = loss / count;
     r->dev_accuracy = right / count;
     return true;
@@ -156,7 +158,7 @@ static bool evaluate(Run *r, Error *err)
 static double progress(const Run *r, double start)
 {
     double by_steps = r->o->steps ? (double)r->steps / (double)r->o->steps : 0;
-    double by_time = r->o->minutes > 0 ? (sst2_seconds() - start) / (60 * r->o->minutes) : 0;
+    double by_time = r->o->minutes > 0 ? (lk_seconds() - start) / (60 * r->o->minutes) : 0;
     return fmax(by_steps, by_time);
 }
 
@@ -166,12 +168,12 @@ static bool train_step(Run *r, const TextBatch *b, double done, double *loss, Er
     const Schedule linear = { LK_SCHEDULE_LINEAR, (int64_t)(r->o->warmup * FINE), FINE };
     MaskedBatch m;
     /* nothing was chosen: too few tokens */
-    if (!masking_next(&r->masking, r->t, b->ids, &m)) return cli_ok(r->t, err);
+    if (!lk_masking_next(&r->masking, r->t, b->ids, &m)) return lk_tape_ok(r->t, err);
     Tensor *logits =
-        roberta_token_logits(r->t, r->model, m.ids, b->mask, m.rows, r->masking.tokens);
+        lk_roberta_token_logits(r->t, r->model, m.ids, b->mask, m.rows, r->masking.tokens);
     Tensor *l = lk_cross_entropy(r->t, logits, m.targets);
     lk_optimizer_zero_grad(r->opt);
-    if (!lk_backward(r->t, l)) return cli_ok(r->t, err);
+    if (!lk_backward(r->t, l)) return lk_tape_ok(r->t, err);
     lk_clip_grad_norm_(&r->params, 1.0);
     for (ParamGroup *g = r->opt; g; g = g->next)
         g->lr = r->o->lr * lk_schedule(&linear, (int64_t)(done * FINE));
@@ -182,7 +184,7 @@ static bool train_step(Run *r, const TextBatch *b, double done, double *loss, Er
 static bool train(Run *r, Error *err)
 {
     enum { LOG = 50 };
-    double start = sst2_seconds(), done = 0, sum = 0, tokens = 0, shown = start;
+    double start = lk_seconds(), done = 0, sum = 0, tokens = 0, shown = start;
     for (int64_t epoch = 1; done < 1; epoch++) {
         lk_text_loader_begin(r->train);
         for (TextBatch b; done < 1 && lk_text_loader_next(r->train, &b); lk_tape_reset(r->t)) {
@@ -193,7 +195,7 @@ static bool train(Run *r, Error *err)
             r->steps++;
             done = progress(r, start);
             if (r->steps % LOG != 0) continue;
-            double now = sst2_seconds();
+            double now = lk_seconds();
             lk_printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n",
                       (long long)epoch, (long long)r->steps, sum / LOG, r->opt->lr,
                       tokens / (now - shown));
@@ -208,7 +210,7 @@ static bool train(Run *r, Error *err)
         /* whoever stops the program has the model of the last epoch */
         if (!write_folder(r, err)) return false;
     }
-    r->seconds = sst2_seconds() - start;
+    r->seconds = lk_seconds() - start;
     return true;
 }
 
@@ -255,7 +257,7 @@ static bool make_optimizer(Run *r, Error *err)
 static bool make_model(Run *r, Error *err)
 {
     const Options *o = r->o;
-    RobertaConfig c = roberta_base;
+    RobertaConfig c = lk_roberta_base;
     c.vocab_size = r->tok->size;
     c.pad_token_id = r->tok->pad;
     c.bos_token_id = r->tok->bos;
@@ -266,9 +268,9 @@ static bool make_model(Run *r, Error *err)
     c.intermediate_size = o->intermediate ? o->intermediate : 4 * o->hidden;
     c.initializer_range = o->init;
     c.hidden_dropout_prob = c.attention_probs_dropout_prob = o->dropout;
-    r->model = roberta_masked_lm_new(&c, err);
+    r->model = lk_roberta_masked_lm_new(&c, err);
     char count[32];
-    if (!r->model || !roberta_fill(r->model, &r->rng, err)) return false;
+    if (!r->model || !lk_roberta_fill(r->model, &r->rng, err)) return false;
     printf("Model: %lld layers of %lld, %s parameters\n", (long long)o->layers,
            (long long)o->hidden, cli_thousands(lk_count_parameters(r->model), count));
     return true;
@@ -279,11 +281,12 @@ static bool prepare(Run *r, Error *err)
     const Options *o = r->o;
     char train[32], dev[32], tokens[32];
     if (!(r->tok = lk_tokenizer_new(r->folder, err))) return false;
-    int64_t longest = roberta_max_length(&roberta_base);
+    int64_t longest = lk_roberta_max_length(&lk_roberta_base);
     r->train_set = sst2_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
     r->dev_set = r->train_set ? sst2_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
     if (!r->dev_set) return false;
-    if (!masking_init(&r->masking, r->tok, r->train_set, (uint64_t)o->seed + 1, err)) return false;
+    if (!lk_masking_init(&r->masking, r->tok, r->train_set, (uint64_t)o->seed + 1, err))
+        return false;
     printf("Sentences: %s for training, %s for testing; %s different tokens\n",
            cli_thousands(r->train_set->count, train), cli_thousands(r->dev_set->count, dev),
            cli_thousands(r->masking.tokens->shape[0], tokens));
@@ -291,18 +294,17 @@ static bool prepare(Run *r, Error *err)
     TextOptions of_dev = { .batch_size = o->batch, .order = LK_IN_ORDER, .pad = r->tok->pad };
     r->train = lk_text_loader_new(r->train_set, &of_train, &r->rng, err);
     r->dev = r->train ? lk_text_loader_new(r->dev_set, &of_dev, &r->rng, err) : NULL;
-    r->t = r->dev ? lk_tape_new(err) : NULL;
+    r->t = r->dev ? lk_tape_quiet_new(err) : NULL; /* main prints the message, once */
     if (!r->t) return false;
-    lk_tape_on_error(r->t, NULL, NULL); /* main prints the message, once */
     lk_tape_seed(r->t, (uint64_t)o->seed);
     return make_model(r, err) && make_optimizer(r, err);
 }
 
 static bool run(Run *r, Error *err)
 {
-    if (!sst2_model_folder(r->o->model, r->folder, err) || !folder_make(r->o->output, err))
+    if (!sst2_model_folder(r->o->model, r->folder, err) || !lk_folder_make(r->o->output, err))
         return false;
-    if (folder_same(r->folder, r->o->output))
+    if (lk_folder_same(r->folder, r->o->output))
         return lk_error_set(
             err, LK_EVALUE,
             "--output %.300s is the folder of --model, whose files would be replaced: "
@@ -315,7 +317,7 @@ static bool run(Run *r, Error *err)
     lk_tensor_list_free(&r->params);
     lk_optimizer_free(r->opt);
     lk_free(r->model);
-    masking_free(&r->masking);
+    lk_masking_free(&r->masking);
     lk_tape_free(r->t);
     lk_text_loader_free(r->dev);
     lk_text_loader_free(r->train);

@@ -5,16 +5,18 @@
  * evaluation and a checkpoint after every epoch, the best weights saved, loaded into a fresh model
  * and evaluated again. What it adds: full fine-tuning (--full), the adapter as PEFT reads it,
  * logits, results as JSON and as a page. The model and its data: examples/roberta/task.c;
- * training: examples/trainer.c. */
+ * training: nn/trainer.c. */
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "core/clock.h"
 #include "data/peft.h"
-#include "examples/folder.h"
+#include "data/folder.h"
+#include "data/roberta_files.h"
 #include "examples/shared/results.h"
-#include "examples/roberta_lora.h"
+#include "nn/lora_wrap.h"
 #include "examples/roberta/task.h"
 #include "examples/roberta/sst2_output.h"
 
@@ -103,9 +105,9 @@ typedef struct Run {
     Task task;
     Module *model;
     Session session;
-    LoraFacts lora; /* --adapter: its own */
+    LoRAFacts lora; /* --adapter: its own */
     Sst2Outcome out;
-    char best[FOLDER_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
+    char best[LK_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
 } Run;
 
 /* ---- before the work ------------------------------------------------------------------------ */
@@ -116,16 +118,16 @@ static bool can_write(const Options *o, Error *err)
     if (o->logits && !results_writable(o->logits, err)) return false;
     if (o->json && !results_writable(o->json, err)) return false;
     if (o->report && !results_writable(o->report, err)) return false;
-    return o->task.eval_only || folder_make(o->output, err);
+    return o->task.eval_only || lk_folder_make(o->output, err);
 }
 
 /* best_checkpoint with LoRA in it must not take the place of its own base. */
 static bool keeps_base(const Run *r, Error *err)
 {
-    char best[FOLDER_PATH_MAX];
+    char best[LK_PATH_MAX];
     if (r->o->full || r->o->task.eval_only) return true;
-    return folder_join(best, r->o->output, "best_checkpoint", err) &&
-           (!folder_same(best, r->task.folder) ||
+    return lk_path_join(best, r->o->output, "best_checkpoint", err) &&
+           (!lk_folder_same(best, r->task.folder) ||
             lk_error_set(
                 err, LK_EVALUE,
                 "%.300s is the base model itself, and would be replaced: another --output is "
@@ -159,17 +161,17 @@ static bool make_model(Run *r, Error *err)
     printf("Original model loaded.\n");
     const Options *o = r->o;
     bool ok = o->full || (o->adapter ? load_adapter(o, r->model, err)
-                                     : roberta_apply_lora(r->model, o->targets, o->rank, o->alpha,
-                                                          o->train_head, &r->task.rng, err));
+                                     : task_apply_lora(r->model, o->targets, o->rank, o->alpha,
+                                                       o->train_head, &r->task.rng, err));
     if (!ok) return false;
-    r->lora = roberta_lora_facts(r->model);
+    r->lora = lk_lora_facts(r->model);
     r->out.parameters = lk_count_parameters(r->model);
     r->out.trainable = lk_count_trainable_parameters(r->model);
     if (o->full)
         printf("Full fine-tuning: all %s parameters are trained\n",
                cli_thousands(r->out.parameters, number));
     else printf("LoRA model created.\n");
-    roberta_set_recompute(r->model, o->recompute);
+    lk_roberta_set_recompute(r->model, o->recompute);
     return true;
 }
 
@@ -182,7 +184,6 @@ static void set_arguments(const Options *o, TrainerArgs *a)
     a->weight_decay = o->weight_decay;
     a->warmup_steps = o->warmup;
     a->stop_after = o->stop_after;
-    a->progress = o->progress ? stderr : NULL;
 }
 
 /* trainer.evaluate() with a line of its own. */
@@ -191,11 +192,11 @@ static bool evaluate(Run *r, const char *what, double *loss, double *accuracy, E
     Trainer *tr = &r->session.trainer;
     TrainerLog log;
     tr->on_log = NULL;
-    if (!trainer_evaluate(tr, &log, err)) return false;
+    if (!lk_trainer_evaluate(tr, &log, err)) return false;
     printf("%s: ", what);
-    trainer_log_print(stdout, &log);
-    *loss = trainer_log_get(&log, "eval_loss");
-    *accuracy = trainer_log_get(&log, "eval_accuracy");
+    lk_trainer_log_print(stdout, &log);
+    *loss = lk_trainer_log_get(&log, "eval_loss");
+    *accuracy = lk_trainer_log_get(&log, "eval_accuracy");
     return true;
 }
 
@@ -203,16 +204,17 @@ static bool train_and_evaluate(Run *r, Error *err)
 {
     Trainer *tr = &r->session.trainer;
     if (!session_begin(&r->session, &r->task, r->model, err)) return false;
-    tr->on_log = trainer_print;
     set_arguments(r->o, &tr->args);
+    session_show(&r->session, r->o->progress ? stderr : NULL);
     if (!r->o->task.eval_only) {
-        int64_t steps = trainer_steps(tr);
+        int64_t steps = lk_trainer_steps(tr);
         if (tr->args.warmup_steps >= steps)
             printf("All %lld steps belong to the warm-up of %lld: the learning rate only rises, "
                    "and stays small. A "
                    "shorter --warmup may teach more.\n",
                    (long long)steps, (long long)tr->args.warmup_steps);
-        if (!trainer_train(tr, err)) return false;
+        if (!lk_trainer_train(tr, err)) return false;
+        lk_progress_end(&r->session.bar);
     }
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
@@ -221,17 +223,18 @@ static bool train_and_evaluate(Run *r, Error *err)
 static bool save_best(Run *r, Error *err)
 {
     Folder f;
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     const char *from = r->task.folder;
-    if (!folder_join(path, r->o->output, "best_checkpoint", err) || !folder_begin(&f, path, err))
+    if (!lk_path_join(path, r->o->output, "best_checkpoint", err) ||
+        !lk_folder_begin(&f, NULL, path, err))
         return false;
-    bool ok = folder_copy(from, f.temporary, "vocab.json", err) &&
-              folder_copy(from, f.temporary, "merges.txt", err) &&
-              roberta_config_write(&r->task.config, "RobertaForSequenceClassification",
-                                   f.temporary, err) &&
-              folder_join(path, f.temporary, "model.safetensors", err) &&
+    bool ok = lk_folder_copy(from, f.temporary, "vocab.json", err) &&
+              lk_folder_copy(from, f.temporary, "merges.txt", err) &&
+              lk_roberta_config_write(&r->task.config, "RobertaForSequenceClassification",
+                                      f.temporary, err) &&
+              lk_path_join(path, f.temporary, "model.safetensors", err) &&
               lk_save_module(r->model, path, err);
-    return folder_end(&f, ok, err) && folder_join(r->best, f.path, "model.safetensors", err);
+    return lk_folder_end(&f, ok, err) && lk_path_join(r->best, f.path, "model.safetensors", err);
 }
 
 /* Whether all LoRA is in the head, which PEFT's form has as a whole: then there is no adapter
@@ -247,7 +250,7 @@ static bool is_head_alone(const Run *r)
 /* The same, and the adapter with its head. */
 static bool save(Run *r, Error *err)
 {
-    char folder[FOLDER_PATH_MAX];
+    char folder[LK_PATH_MAX];
     static const char *const head[] = { "classifier" };
     const PeftOptions peft = {
         .base_model = r->task.folder, .task_type = "SEQ_CLS", .save_count = 1, .save = head
@@ -259,7 +262,7 @@ static bool save(Run *r, Error *err)
             "LoRA is in the classifier alone: best_checkpoint has it, and there is no adapter\n");
         return true;
     }
-    return folder_join(folder, r->o->output, "adapter", err) &&
+    return lk_path_join(folder, r->o->output, "adapter", err) &&
            lk_save_peft(r->model, folder, &peft, err);
 }
 
@@ -271,11 +274,11 @@ static Module *fresh_model(Run *r, Error *err)
 {
     const Options *o = r->o;
     Rng unused = r->task.rng;
-    Module *m =
-        o->adapter ? task_model_new(&r->task, err) : roberta_classifier_new(&r->task.config, err);
+    Module *m = o->adapter ? task_model_new(&r->task, err)
+                           : lk_roberta_classifier_new(&r->task.config, err);
     bool ok = m && (o->full || (o->adapter ? load_adapter(o, m, err)
-                                           : roberta_add_lora(m, o->targets, o->rank, o->alpha,
-                                                              &unused, err) > 0));
+                                           : lk_wrap_lora(m, o->targets, o->rank, o->alpha,
+                                                          &unused, err) > 0));
     if (ok) return m;
     lk_free(m);
     return NULL;
@@ -289,7 +292,6 @@ static bool reload(Run *r, Error *err)
     r->model = fresh_model(r, err);
     if (!r->model || !lk_load_module_mapped(r->model, r->best, NULL, NULL, err)) return false;
     r->session.trainer.model = r->model;
-    r->session.trainer.user = r->model;
     Sst2Outcome *out = &r->out;
     const char *what = r->o->full ? "Evaluation results on loaded model"
                                   : "Evaluation results on loaded LoRA-trained model";
@@ -324,7 +326,7 @@ static void fill_outcome(Run *r, double start)
     out->train_rows = r->task.train ? r->task.train->count : 0;
     out->dev_rows = r->task.dev->count;
     out->state = &r->session.trainer.state;
-    out->seconds = sst2_seconds() - start;
+    out->seconds = lk_seconds() - start;
     out->peak_megabytes = getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss / 1024 : NAN;
 }
 
@@ -365,7 +367,7 @@ int main(int argc, char **argv)
                   .lr = 5e-5,
                   .warmup = 500,
                   .weight_decay = 0.01 };
-    double start = sst2_seconds();
+    double start = lk_seconds();
     Run r = { .o = &o, .out = { .same = true } };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);

@@ -4,16 +4,8 @@
 
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "data/tsv.h"
-
-double sst2_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 bool sst2_is_file(const char *path)
 {
@@ -23,7 +15,7 @@ bool sst2_is_file(const char *path)
 
 static bool has_file(const char *folder, const char *name)
 {
-    char path[CLI_PATH_MAX + 32];
+    char path[LK_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return sst2_is_file(path);
 }
@@ -38,10 +30,10 @@ static bool holds_sst2(const char *folder)
     return has_file(folder, "train.tsv") || has_file(folder, "dev.tsv");
 }
 
-bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err)
+bool sst2_model_folder(const char *model, char path[LK_PATH_MAX], Error *err)
 {
     if (model) {
-        if (strlen(model) >= CLI_PATH_MAX)
+        if (strlen(model) >= LK_PATH_MAX)
             return lk_error_set(err, LK_EIO, "--model: the path is too long");
         strcpy(path, model);
         return true; /* what is missing there is said by whoever reads it */
@@ -75,7 +67,7 @@ static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokeniz
 
 bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err)
 {
-    char folder[CLI_PATH_MAX];
+    char folder[LK_PATH_MAX];
     if (!cli_find(data, "sst2", holds_sst2, folder, err))
         return lk_error_set(
             err, LK_EIO,

@@ -20,10 +20,10 @@
 
 /* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it
  * was looked for. */
-bool sst2_model_folder(const char *model, char path[CLI_PATH_MAX], Error *err);
+bool sst2_model_folder(const char *model, char path[LK_PATH_MAX], Error *err);
 
 /* Where sst2/train.tsv or dev.tsv of --data (NULL: of the usual places) is, or an error. */
-enum { SST2_PATH_MAX = CLI_PATH_MAX + 32 };
+enum { SST2_PATH_MAX = LK_PATH_MAX + 32 };
 bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err);
 
 /* The sentences of that file as ids with <s> and </s>, at most max_length of them: longer
@@ -33,6 +33,5 @@ TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, 
                       int64_t rows, Error *err);
 
 bool sst2_is_file(const char *path);
-double sst2_seconds(void); /* a clock that only goes forward */
 
 #endif

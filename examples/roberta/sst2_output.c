@@ -23,7 +23,7 @@ static bool curve_new(Curve *c, const TrainerHistory *history, const char *key, 
     if (!c->x) return lk_error_set(err, LK_EMEMORY, "no memory for a curve of %s", key);
     c->y = c->x + room;
     for (int64_t i = 0; i < history->count; i++) {
-        double y = trainer_log_get(&history->logs[i], key);
+        double y = lk_trainer_log_get(&history->logs[i], key);
         if (isnan(y)) continue;
         c->x[c->count] = (double)history->logs[i].step;
         c->y[c->count++] = y;
@@ -158,13 +158,13 @@ static void evaluations(FILE *out, const Sst2Outcome *o)
           out);
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
-        double loss = trainer_log_get(log, "eval_loss");
+        double loss = lk_trainer_log_get(log, "eval_loss");
         if (isnan(loss) || log->step <= last) continue;
         last = log->step;
         char step[32];
         lk_fprintf(out, "<tr><td>%s</td><td>%.2f</td><td>%.4f</td><td>%.2f %%</td></tr>\n",
-                   cli_thousands(last, step), trainer_log_get(log, "epoch"), loss,
-                   100 * trainer_log_get(log, "eval_accuracy"));
+                   cli_thousands(last, step), lk_trainer_log_get(log, "epoch"), loss,
+                   100 * lk_trainer_log_get(log, "eval_accuracy"));
     }
     fputs("</table>\n", out);
 }

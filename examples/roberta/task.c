@@ -1,6 +1,9 @@
 /* roberta_task.c - the model's folder and SST-2 become what a Trainer takes. The Trainer:
- * examples/trainer.h. */
+ * nn/trainer.h. */
+#include "data/roberta_files.h"
+#include "data/trainer_batches.h"
 #include "examples/roberta/task.h"
+#include "examples/shared/results.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +11,7 @@
 #include "core/decimal.h"
 #include "core/hash.h"
 #include "core/ops.h"
-#include "examples/shared/results.h"
-#include "examples/roberta_files.h"
-#include "examples/roberta_lora.h"
+#include "nn/lora_wrap.h"
 
 /* ---- data and model ------------------------------------------------------------------------- */
 
@@ -23,14 +24,14 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
         return lk_error_set(err, LK_EVALUE, "--padding: '%.40s' is none of longest, max, grouped",
                             o->padding);
     if (!sst2_model_folder(o->model, task->folder, err) ||
-        !roberta_config_read(&task->config, task->folder, err))
+        !lk_roberta_config_read(&task->config, task->folder, err))
         return false;
     /* from_pretrained(…, num_labels=2): the head is SST-2's, whatever the model had */
     task->config.num_labels = 2;
-    if (o->max_length > roberta_max_length(&task->config))
+    if (o->max_length > lk_roberta_max_length(&task->config))
         return lk_error_set(
             err, LK_EVALUE, "--max-length %lld: the model has positions for %lld tokens",
-            (long long)o->max_length, (long long)roberta_max_length(&task->config));
+            (long long)o->max_length, (long long)lk_roberta_max_length(&task->config));
     task->tok = lk_tokenizer_new(task->folder, err);
     if (!task->tok) return false;
     if (task->tok->size > task->config.vocab_size || task->tok->pad != task->config.pad_token_id)
@@ -43,8 +44,7 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
         task->train = sst2_new(o->data, "train.tsv", task->tok, o->max_length, o->train_rows, err);
     if (o->eval_only || task->train)
         task->dev = sst2_new(o->data, "dev.tsv", task->tok, o->max_length, 0, err);
-    task->t = task->dev ? lk_tape_new(err) : NULL;
-    if (task->t) lk_tape_on_error(task->t, NULL, NULL); /* main prints the message, once */
+    task->t = task->dev ? lk_tape_quiet_new(err) : NULL; /* main prints the message, once */
     return task->t;
 }
 
@@ -62,7 +62,7 @@ static bool has_no_other_weights(const char *folder, Error *err)
     static const char *const others[] = { "model.safetensors.index.json", "pytorch_model.bin",
                                           "pytorch_model.bin.index.json", "tf_model.h5",
                                           "flax_model.msgpack" };
-    char path[CLI_PATH_MAX + 64];
+    char path[LK_PATH_MAX + 64];
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, others[i]);
         if (sst2_is_file(path))
@@ -75,18 +75,60 @@ static bool has_no_other_weights(const char *folder, Error *err)
     return true;
 }
 
+static void print_report(const char *path, const LoadReport *r)
+{
+    char list[400];
+    printf("%s: %d tensors\n", path, r->loaded);
+    if (r->widened)
+        printf("In half precision, so copied and converted to float32: %d\n", r->widened);
+    if (r->ignored.count)
+        printf("Not used of it: %s\n", lk_names_text(&r->ignored, list, sizeof list));
+    if (r->missing.count)
+        printf("Not in it, so newly initialised: %s\n",
+               lk_names_text(&r->missing, list, sizeof list));
+}
+
 Module *task_model_new(Task *task, Error *err)
 {
-    char path[CLI_PATH_MAX + 32];
-    Module *m = roberta_classifier_new(&task->config, err);
+    char path[LK_PATH_MAX + 32];
+    Module *m = lk_roberta_classifier_new(&task->config, err);
     if (!m) return NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", task->folder);
     bool there = sst2_is_file(path);
-    bool ok = there ? roberta_load_base(m, path, err) : has_no_other_weights(task->folder, err);
+    LoadReport report = { 0 };
+    bool ok = there ? lk_roberta_load_base(m, path, &report, err)
+                    : has_no_other_weights(task->folder, err);
+    if (ok && there) print_report(path, &report);
+    lk_load_report_free(&report);
     if (ok && !there) printf("%s: not there, so all weights are newly initialised\n", path);
-    if (ok && roberta_fill(m, &task->rng, err)) return m;
+    if (ok && lk_roberta_fill(m, &task->rng, err)) return m;
     lk_free(m);
     return NULL;
+}
+
+/* ---- LoRA ---------------------------------------------------------------------------------- */
+
+bool task_apply_lora(Module *model, const char *targets, int64_t rank, double alpha,
+                     bool train_head, Rng *rng, Error *err)
+{
+    char number[32];
+    printf("Freezing original model parameters...\n");
+    lk_require_grad(model, "*", false);
+    lk_printf("Original parameters frozen.\nPrepared LoRA wrapper with r=%lld, alpha=%g\n",
+              (long long)rank, alpha);
+    printf("Applying LoRA wrappers to target layers...\n");
+    int wrapped = lk_wrap_lora(model, targets, rank, alpha, rng, err);
+    if (wrapped < 0) return false;
+    printf("Target layers replaced.\n");
+    if (train_head)
+        printf("Parameters of the head that are trained too: %d\n",
+               lk_require_grad(model, "classifier.*", true));
+    int64_t trainable = lk_count_trainable_parameters(model), total = lk_count_parameters(model);
+    printf("\nTrainable params (LoRA A/B matrices%s): %s\n", train_head ? ", head" : "",
+           cli_thousands(trainable, number));
+    printf("Total params in model: %s\n", cli_thousands(total, number));
+    lk_printf("Trainable parameter ratio: %.4f%%\n", 100.0 * (double)trainable / (double)total);
+    return true;
 }
 
 /* ---- what the Trainer calls ----------------------------------------------------------------- */
@@ -111,7 +153,8 @@ static bool feed_next(void *loader, TrainerBatch *b, Error *err)
 
 static Tensor *loss_of(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
 {
-    Tensor *y = roberta_logits(t, user, b->x, b->mask);
+    const Session *s = user;
+    Tensor *y = lk_roberta_logits(t, s->trainer.model, b->x, b->mask);
     if (logits) *logits = y;
     return lk_cross_entropy(t, y, b->labels);
 }
@@ -134,15 +177,16 @@ static bool scores_add(TrainerMetrics *self, Tape *t, Tensor *logits, const Trai
 static void scores_end(TrainerMetrics *self, TrainerLog *log)
 {
     const TaskScores *s = (const TaskScores *)self;
-    trainer_log_add(log, "accuracy", (double)s->correct / (double)s->count);
+    lk_trainer_log_add(log, "accuracy", (double)s->correct / (double)s->count);
 }
 
 /* ---- a training ----------------------------------------------------------------------------- */
 
-static TrainerData data_of(TaskFeed *feed)
+static TrainerBatches data_of(TaskFeed *feed)
 {
     const TextLoader *l = feed->loader;
-    return (TrainerData){ feed, l->dataset->count, lk_text_loader_len(l), feed_begin, feed_next };
+    return (TrainerBatches){ feed, l->dataset->count, lk_text_loader_len(l), feed_begin,
+                             feed_next };
 }
 
 static uint64_t hash_of(uint64_t hash, const int64_t *x, int64_t count)
@@ -156,7 +200,7 @@ static void put_mark(Session *s, const Task *task, Module *model)
 {
     const TaskOptions *o = &task->o;
     const TextDataset *d[] = { task->train, task->dev };
-    LoraFacts lora = roberta_lora_facts(model);
+    LoRAFacts lora = lk_lora_facts(model);
     uint64_t hash = LK_HASH_START;
     for (int i = 0; i < 2; i++) {
         if (!d[i]) continue;
@@ -204,13 +248,14 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
                               .classes = task->config.num_labels };
     s->scores.logits = calloc((size_t)(s->scores.count * s->scores.classes), sizeof(float));
     if (!s->scores.logits) return lk_error_set(err, LK_EMEMORY, "no memory for the logits");
-    s->trainer = (Trainer){ .args = trainer_defaults(),
+    s->trainer = (Trainer){ .args = lk_trainer_defaults(),
                             .model = model,
                             .t = task->t,
                             .rng = &task->rng,
                             .loss = loss_of,
-                            .user = model,
-                            .train = s->train.loader ? data_of(&s->train) : (TrainerData){ 0 },
+                            .user = s,
+                            .store = &lk_checkpoints,
+                            .train = s->train.loader ? data_of(&s->train) : (TrainerBatches){ 0 },
                             .eval = data_of(&s->dev),
                             .metrics = &s->scores.base };
     TrainerArgs *a = &s->trainer.args; /* the homework's TrainingArguments */
@@ -219,7 +264,7 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
     a->weight_decay = 0.01;
     a->warmup_steps = 500;
     a->logging_steps = 10;
-    a->eval_steps = a->save_steps = TRAINER_EPOCH;
+    a->eval_steps = a->save_steps = LK_EVERY_EPOCH;
     a->load_best_at_end = true;
     a->seed = (uint64_t)o->seed;
     a->mark = s->mark;
@@ -227,9 +272,38 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
     return true;
 }
 
+static void show_log(void *user, const TrainerLog *log)
+{
+    Session *s = user;
+    lk_progress_clear(&s->bar); /* it goes on below the log */
+    lk_trainer_log_print(stdout, log);
+    fflush(stdout);
+}
+
+static bool show_step(void *user, const TrainerState *state)
+{
+    Session *s = user;
+    s->bar.count = state->step - 1;
+    s->bar.value = state->loss;
+    lk_progress_step(&s->bar);
+    if (state->step == s->bar.total) {
+        lk_progress_end(&s->bar);
+        s->bar.out = NULL;
+    }
+    return true;
+}
+
+void session_show(Session *s, FILE *bar)
+{
+    s->bar = lk_progress(bar, NULL, lk_trainer_steps(&s->trainer));
+    s->bar.label = "loss";
+    s->trainer.on_log = show_log;
+    s->trainer.on_step = show_step;
+}
+
 void session_end(Session *s)
 {
-    trainer_free(&s->trainer);
+    lk_trainer_free(&s->trainer);
     lk_text_loader_free(s->dev.loader);
     lk_text_loader_free(s->train.loader);
     free(s->scores.logits);

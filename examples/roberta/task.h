@@ -4,15 +4,16 @@
  *     Task task;                                              -- tokenizer, sentences, generator, tape
  *     Session s;                                              -- one training of a model
  *     Module *model = task_open(&task, &options, &err) ? task_model_new(&task, &err) : NULL;
- *     ok = model && roberta_apply_lora(model, …) && session_begin(&s, &task, model, &err);
- *     ok = ok && trainer_train(&s.trainer, &err) && trainer_evaluate(&s.trainer, &log, &err);
+ *     ok = model && task_apply_lora(model, …) && session_begin(&s, &task, model, &err);
+ *     ok = ok && lk_trainer_train(&s.trainer, &err) && lk_trainer_evaluate(&s.trainer, &log, &err);
  *     session_end(&s); lk_free(model); task_close(&task);                          -- each also after a failure */
 #ifndef ROBERTA_TASK_H
 #define ROBERTA_TASK_H
 
-#include "examples/roberta.h"
+#include "data/progress.h"
+#include "data/trainer_checkpoint.h"
 #include "examples/roberta/sst2.h"
-#include "examples/trainer.h"
+#include "nn/models/roberta.h"
 
 typedef struct TaskOptions {
     const char *model, *data; /* folders, NULL: the usual places */
@@ -25,7 +26,7 @@ typedef struct TaskOptions {
 
 typedef struct Task {
     TaskOptions o;
-    char folder[CLI_PATH_MAX];
+    char folder[LK_PATH_MAX];
     RobertaConfig config;
     Tokenizer *tok;
     TextDataset *train, *dev; /* train NULL: o.eval_only */
@@ -39,6 +40,11 @@ void task_close(Task *task);
 /* The base model of the folder. What model.safetensors lacks, or all when there is no such file,
  * is drawn from task->rng, and a line says so. */
 Module *task_model_new(Task *task, Error *err);
+
+/* apply_lora_to_roberta of the homework, with its lines: freezes all parameters, adds LoRA, counts.
+ * With train_head the classifier's own weights are trained too. */
+bool task_apply_lora(Module *model, const char *targets, int64_t rank, double alpha,
+                     bool train_head, Rng *rng, Error *err);
 
 /* Sentences for a Trainer, and which of them the present batch has. */
 typedef struct TaskFeed {
@@ -61,9 +67,12 @@ typedef struct Session {
     TaskScores scores;
     Rng dev_rng;
     char mark[2048]; /* of the Trainer: model, LoRA and data */
-} Session;           /* stays where it was begun: its parts know each other */
+    Progress bar;
+} Session; /* stays where it was begun: its parts know each other */
 bool session_begin(Session *s, Task *task, Module *model, Error *err);
 void session_end(Session *s);
+/* From now on each log is printed, and a bar is drawn on `bar` (NULL: none). */
+void session_show(Session *s, FILE *bar);
 
 /* Logits of the last evaluation: a line of names, then row, label and every logit with 9 digits,
  * tabs between. */

@@ -157,13 +157,6 @@ void cli_set_threads(int64_t threads)
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
-bool cli_ok(const Tape *t, Error *err)
-{
-    const Error *kept = t ? lk_tape_error(t) : NULL;
-    if (kept && kept->code != LK_OK) lk_error_set(err, kept->code, "%s", kept->message);
-    return err->code == LK_OK;
-}
-
 int cli_exit(const CliProgram *program, bool ok, const Error *err)
 {
     bool written = fflush(stdout) == 0 && !ferror(stdout); /* a full disk shows only here */
@@ -210,14 +203,14 @@ const char *cli_thousands(int64_t n, char text[32])
 
 /* root/middle/name, if that is a folder with what is looked for. */
 static bool holds_at(const char *root, const char *middle, const char *name, CliHolds *holds,
-                     char path[CLI_PATH_MAX])
+                     char path[LK_PATH_MAX])
 {
     if (!root || *root == '\0') return false;
-    int length = snprintf(path, CLI_PATH_MAX, "%s/%s%s", root, middle, name);
-    return length > 0 && length < CLI_PATH_MAX && holds(path);
+    int length = snprintf(path, LK_PATH_MAX, "%s/%s%s", root, middle, name);
+    return length > 0 && length < LK_PATH_MAX && holds(path);
 }
 
-bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX],
+bool cli_find(const char *data, const char *name, CliHolds *holds, char path[LK_PATH_MAX],
               Error *err)
 {
     if (data)

@@ -21,6 +21,7 @@
 
 #include "core/tape.h"
 #include "data/mnist.h"
+#include "data/path.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -102,10 +103,6 @@ void cli_set_threads(int64_t threads);
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
-/* False, with the tape's failure in err, when something failed: one check for a whole chain of
- * constructors and operations, `return cli_ok(t, err);`. */
-bool cli_ok(const Tape *t, Error *err);
-
 /* The status of main: 0 for ok without an error and with all output written, else 1 and one line
  * on stderr that says why: "name: message". */
 int cli_exit(const CliProgram *program, bool ok, const Error *err);
@@ -121,13 +118,11 @@ const char *cli_thousands(int64_t n, char text[32]);
 
 /* ---- data ----------------------------------------------------------------------------------- */
 
-enum { CLI_PATH_MAX = 4096 };
-
 /* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only
  * DATA/name will do, and its absence is an error; without, it is the first of $LORIKEET_DATA/name
  * and ~/.cache/lorikeet/name, or false. */
 typedef bool CliHolds(const char *folder);
-bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI_PATH_MAX],
+bool cli_find(const char *data, const char *name, CliHolds *holds, char path[LK_PATH_MAX],
               Error *err);
 
 /* MNIST from where cli_find finds it, else 60,000 + 10,000 rendered digits; prints which. The
@@ -135,7 +130,7 @@ bool cli_find(const char *data, const char *name, CliHolds *holds, char path[CLI
 typedef struct CliDigits {
     Dataset *train, *test;
     bool rendered;
-    char folder[CLI_PATH_MAX]; /* where MNIST is; "" for rendered digits */
+    char folder[LK_PATH_MAX]; /* where MNIST is; "" for rendered digits */
 } CliDigits;
 bool cli_digits(const char *data, Transform transform, CliDigits *digits, Error *err);
 void cli_digits_free(CliDigits *digits);

@@ -20,13 +20,10 @@ bool results_writable(const char *path, Error *err)
 
 bool results_put(FILE *stream, char **text, const size_t *size, const char *path, Error *err)
 {
-    AtomicFile f;
     bool complete = stream && !ferror(stream);
     if (stream && fclose(stream) != 0) complete = false;
-    if (!complete)
-        lk_error_set(err, LK_EMEMORY, "no memory for what is to be written to %.200s", path);
-    bool ok = complete && lk_atomic_begin(&f, NULL, path, err);
-    if (ok) ok = lk_atomic_end(&f, lk_atomic_write(&f, *text, *size));
+    if (!complete) lk_error_set(err, LK_EMEMORY, "no memory for the content of %.200s", path);
+    bool ok = complete && lk_atomic_save(NULL, path, *text, *size, err);
     free(*text);
     *text = NULL;
     return ok;

@@ -14,8 +14,6 @@
 
 #include "core/error.h"
 
-enum { RESULTS_PATH_MAX = 4096 };
-
 typedef struct Results {
     FILE *file; /* in memory; NULL after a failed results_open: nothing is written then */
     int count;  /* members so far */
@@ -48,8 +46,8 @@ void results_object_end(Results *r);
  * LK_EMEMORY. */
 bool results_close(Results *r, Error *err);
 
-/* The same for any other text: closes what open_memstream(text, size) gave (NULL: it gave nothing)
- * and frees *text. */
+/* The same for any other text: closes the stream that open_memstream(text, size) gave (NULL: it
+ * gave none), and frees *text. */
 bool results_put(FILE *stream, char **text, const size_t *size, const char *path, Error *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/tape.h"
 #include "examples/shared/cli.h"
 #include "examples/shared/results.h"
@@ -41,13 +42,6 @@ static const CliOption options[] = {
 
 /* ---- timing --------------------------------------------------------------------------------- */
 
-double bench_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -56,9 +50,9 @@ static int ascending(const void *a, const void *b)
 
 static double time_calls(BenchCall *call, void *state, int64_t calls)
 {
-    double start = bench_now();
+    double start = lk_seconds();
     for (int64_t i = 0; i < calls; i++) call(state);
-    return bench_now() - start;
+    return lk_seconds() - start;
 }
 
 /* What instructions.sh counts: it finds the function by its name. */

@@ -46,7 +46,6 @@ struct Workload {
  * there. */
 typedef void BenchCall(void *state);
 void bench_time(const Bench *b, BenchCall *call, void *state, Result *r);
-double bench_now(void); /* seconds */
 
 /* Tables end with a row without a name. */
 /* all of a program's tables, NULL at the end: lorikeet.c, blas_peer.c */

@@ -28,7 +28,7 @@ static void encode_all(void *state)
 static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
 {
     (void)w;
-    char model[CLI_PATH_MAX], path[SST2_PATH_MAX];
+    char model[LK_PATH_MAX], path[SST2_PATH_MAX];
     Error missing = { 0 };
     Task k = { 0 };
     if (!sst2_model_folder(NULL, model, &missing) ||

@@ -47,7 +47,7 @@ static bool task_begin(Task *k, Error *err)
 /* Frees what there is and says whether all went well. */
 static bool task_end(Task *k, Error *err)
 {
-    bool ok = cli_ok(k->t, &k->err) || lk_error_set(err, k->err.code, "%s", k->err.message);
+    bool ok = lk_tape_ok(k->t, &k->err) || lk_error_set(err, k->err.code, "%s", k->err.message);
     lk_optimizer_free(k->opt);
     lk_free(k->net);
     lk_free(k->x);
@@ -89,7 +89,7 @@ static Module *net_new(const Workload *w, Rng *rng, Error *err)
 
 static bool load_images(const Bench *b, Task *k, int64_t batch, bool shuffle, Error *err)
 {
-    char folder[CLI_PATH_MAX];
+    char folder[LK_PATH_MAX];
     if (!b->once && cli_find(b->data, "mnist", lk_mnist_exists, folder, err))
         k->images = lk_mnist_new(folder, false, LK_MNIST_NORMALIZE, err);
     else if (err->code == LK_OK)

@@ -4,8 +4,8 @@
 
 #include "core/ops.h"
 #include "examples/shared/cli.h"
-#include "examples/roberta.h"
-#include "examples/roberta_lora.h"
+#include "nn/lora_wrap.h"
+#include "nn/models/roberta.h"
 #include "optim/optimizer.h"
 
 #include "tests/bench/bench.h"
@@ -24,7 +24,8 @@ typedef struct Task {
 static void train_step(void *state)
 {
     Task *k = state;
-    Tensor *loss = lk_cross_entropy(k->t, roberta_logits(k->t, k->model, k->ids, NULL), k->labels);
+    Tensor *loss =
+        lk_cross_entropy(k->t, lk_roberta_logits(k->t, k->model, k->ids, NULL), k->labels);
     lk_optimizer_zero_grad(k->opt);
     if (!lk_backward(k->t, loss) || !lk_step(k->opt, &k->err)) return;
     lk_tape_reset(k->t);
@@ -33,7 +34,7 @@ static void train_step(void *state)
 static void infer(void *state)
 {
     Task *k = state;
-    roberta_logits(k->t, k->model, k->ids, NULL);
+    lk_roberta_logits(k->t, k->model, k->ids, NULL);
     lk_tape_reset(k->t);
 }
 
@@ -41,7 +42,7 @@ static void infer(void *state)
  * and v need all tokens; below the first one dx is not needed while the embeddings are frozen. */
 static double flops_of(Kind kind)
 {
-    const RobertaConfig *c = &roberta_base;
+    const RobertaConfig *c = &lk_roberta_base;
     double width = (double)c->hidden_size, wide = (double)c->intermediate_size,
            layers = (double)c->num_hidden_layers;
     double square = width * width, weights = 4.0 * square + 2.0 * width * wide,
@@ -58,14 +59,13 @@ static bool prepare(Task *k, Kind kind, Error *err)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
-    k->t = lk_tape_new(err);
+    k->t = lk_tape_quiet_new(err); /* main prints the message, once */
     if (!k->t) return false;
-    lk_tape_on_error(k->t, NULL, NULL);
     k->ids = lk_clone(
-        lk_randint(k->t, &rng, 5, roberta_base.vocab_size, LK_SHAPE(SENTENCES, TOKENS)), err);
+        lk_randint(k->t, &rng, 5, lk_roberta_base.vocab_size, LK_SHAPE(SENTENCES, TOKENS)), err);
     k->labels = lk_clone(lk_randint(k->t, &rng, 0, 2, LK_SHAPE(SENTENCES)), err);
-    k->model = k->labels ? roberta_classifier_new(&roberta_base, err) : NULL;
-    if (!k->model || !roberta_fill(k->model, &rng, err)) return false;
+    k->model = k->labels ? lk_roberta_classifier_new(&lk_roberta_base, err) : NULL;
+    if (!k->model || !lk_roberta_fill(k->model, &rng, err)) return false;
     if (kind == INFERENCE) {
         lk_eval(k->model);
         lk_tape_set_grad(k->t, false);
@@ -73,7 +73,7 @@ static bool prepare(Task *k, Kind kind, Error *err)
     }
     if (kind == LORA) {
         lk_require_grad(k->model, "*", false);
-        if (roberta_add_lora(k->model, NULL, 8, 16, &rng, err) < 0) return false;
+        if (lk_wrap_lora(k->model, NULL, 8, 16, &rng, err) < 0) return false;
     }
     k->opt = lk_adamw_new(lk_trainable_parameters(k->model, err), 5e-5, err);
     return k->opt;
@@ -86,7 +86,7 @@ static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
     r->flops = flops_of(kind);
     bool ok = prepare(&k, kind, err);
     if (ok) bench_time(b, kind == INFERENCE ? infer : train_step, &k, r);
-    ok = (!k.t || cli_ok(k.t, err)) && ok;
+    ok = (!k.t || lk_tape_ok(k.t, err)) && ok;
     if (k.err.code != LK_OK) ok = lk_error_set(err, k.err.code, "%s", k.err.message);
     lk_optimizer_free(k.opt);
     lk_free(k.model);

@@ -168,6 +168,14 @@ static void make_good(void)
 #define GOOD_TokenIdsp (&(TokenIds){ 0 })
 #define GOOD_Progressp (&(Progress){ .out = NULL })
 #define GOOD_Namesp (&(Names){ NULL, 0 })
+#define GOOD_RobertaConfigp (&(RobertaConfig){ .vocab_size = 1 })
+#define GOOD_RobertaSettingp lk_roberta_settings
+#define GOOD_Trainerp (&(Trainer){ .t = NULL })
+#define GOOD_TrainerLogp (&(TrainerLog){ .count = 0 })
+#define GOOD_TrainerHistoryp (&(TrainerHistory){ .count = 0 })
+#define GOOD_Maskingp (&(Masking){ .tok = good.tokenizer })
+#define GOOD_MaskedBatchp (&(MaskedBatch){ NULL, NULL, NULL })
+#define GOOD_Folderp (&(Folder){ .path = "none", .temporary = "none" })
 #define GOOD_AtomicFilep (&(AtomicFile){ .file = -1 })
 #define GOOD_Metadatap (&(Metadata){ 0 })
 #define GOOD_LoadOptionsp (&(LoadOptions){ 0 })
@@ -248,12 +256,13 @@ static bool is_ruled_out(const Call *c)
 }
 
 /* These leave a stale tensor alone by their nature: the question itself, giving back, text for
- * messages, a result that is recorded, whether one would be. One refuses something else first: the
- * good module has no parameter "x". */
+ * messages, a result that is recorded, whether one would be. Others refuse something else first:
+ * the good module has no parameter "x" and is no RoBERTa, the masking knows no tokens. */
 static bool takes_stale(const Call *c)
 {
     static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text",
-                                             "lk_assign", "lk_records" };
+                                             "lk_assign", "lk_records", "lk_roberta_logits",
+                                             "lk_roberta_token_logits", "lk_masking_next" };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(c->function, functions[i]) == 0) return true;
     return strcmp(c->function, "lk_record") == 0 && strcmp(c->parameter, "y") == 0;

@@ -1,13 +1,14 @@
-/* test_folder.c - folders that are replaced as a whole (examples/folder.c), also where two cannot
+/* test_folder.c - folders that are replaced as a whole (data/folder.c), also where two cannot
  * change places, where something fails, and where the process is killed. */
 #include "tests/shared/faults.h"
 
-#include "examples/folder.c"
+#include "data/atomic_file.h"
+#include "data/folder.h"
 
 static void put(const char *folder, const char *name, const char *text)
 {
-    char path[FOLDER_PATH_MAX];
-    check(folder_join(path, folder, name, NULL));
+    char path[LK_PATH_MAX];
+    check(lk_path_join(path, folder, name, NULL));
     FILE *f = fopen(path, "w");
     check(f && fputs(text, f) >= 0 && fclose(f) == 0);
 }
@@ -15,8 +16,8 @@ static void put(const char *folder, const char *name, const char *text)
 static const char *get(const char *folder, const char *name)
 {
     static char text[64];
-    char path[FOLDER_PATH_MAX];
-    check(folder_join(path, folder, name, NULL));
+    char path[LK_PATH_MAX];
+    check(lk_path_join(path, folder, name, NULL));
     FILE *f = fopen(path, "r");
     if (!f) return "";
     text[fread(text, 1, sizeof text - 1, f)] = '\0';
@@ -28,21 +29,21 @@ static const char *get(const char *folder, const char *name)
 static bool replace(const char *path, const char *text, Error *err)
 {
     Folder f;
-    check(folder_begin(&f, path, err), "%s", err->message);
+    check(lk_folder_begin(&f, NULL, path, err), "%s", err->message);
     put(f.temporary, "text", text);
-    return folder_end(&f, true, err);
+    return lk_folder_end(&f, true, err);
 }
 
-static void path_of(char path[FOLDER_PATH_MAX], const char *name)
+static void path_of(char path[LK_PATH_MAX], const char *name)
 {
-    snprintf(path, FOLDER_PATH_MAX, "%s", check_scratch(name));
+    snprintf(path, LK_PATH_MAX, "%s", check_scratch(name));
 }
 
 static bool exists(const char *name) { return access(check_scratch(name), F_OK) == 0; }
 
 Test(folder, is_replaced_and_keeps_what_else_is_in_it)
 {
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     Error err = { 0 };
     path_of(path, "folder");
     check(replace(path, "one", &err), "%s", err.message);
@@ -55,7 +56,7 @@ Test(folder, is_replaced_and_keeps_what_else_is_in_it)
 
 Test(folder, is_replaced_where_folders_cannot_change_places)
 {
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     Error err = { 0 };
     no_swap = true;
     path_of(path, "folder");
@@ -71,12 +72,12 @@ static bool replace_by_new(const char *path, Error *err)
 {
     Folder f;
     AtomicFile file;
-    char text[FOLDER_PATH_MAX];
-    if (!folder_begin(&f, path, err)) return false;
-    bool ok = folder_join(text, f.temporary, "text", err) &&
+    char text[LK_PATH_MAX];
+    if (!lk_folder_begin(&f, NULL, path, err)) return false;
+    bool ok = lk_path_join(text, f.temporary, "text", err) &&
               lk_atomic_begin(&file, NULL, text, err) &&
               lk_atomic_end(&file, lk_atomic_write(&file, "new", 3));
-    return folder_end(&f, ok, err);
+    return lk_folder_end(&f, ok, err);
 }
 
 static bool replacing(void *path) { return replace_by_new(path, NULL); }
@@ -91,7 +92,7 @@ static bool is_text(const char *path, const char *text)
 /* Whichever change fails: the old one is there, whole, or the new one if replacing worked. */
 Test(folder, a_failure_leaves_the_old_one)
 {
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     path_of(path, "folder");
     for (int way = 0; way < 2; way++) {
         no_swap = way;
@@ -117,7 +118,7 @@ Test(folder, a_failure_leaves_the_old_one)
  * places the old one is aside for a moment, and comes back when the next one begins. */
 Test(folder, a_kill_leaves_the_old_one)
 {
-    char path[FOLDER_PATH_MAX];
+    char path[LK_PATH_MAX];
     path_of(path, "folder");
     for (int way = 0; way < 2; way++) {
         no_swap = way;
@@ -128,10 +129,10 @@ Test(folder, a_kill_leaves_the_old_one)
             check(replace(path, "old", &err), "%s", err.message);
             killed = killed_at(k, replacing, path);
             aside += !exists("folder");
-            check(folder_begin(&f, path, &err), "%s", err.message);
+            check(lk_folder_begin(&f, NULL, path, &err), "%s", err.message);
             new = new || is_text(path, "new");
             check(is_text(path, new ? "new" : "old") && (new || killed), "change %d", k);
-            check(!folder_end(&f, false, &err) && is_alone(), "change %d", k);
+            check(!lk_folder_end(&f, false, &err) && is_alone(), "change %d", k);
         }
         check(k > 15 && aside == no_swap, "%d changes, %d times aside", k, aside);
     }

@@ -1,5 +1,5 @@
 /* test_masking.c - what is hidden from a language model: how often, by what, and what never. */
-#include "examples/masking.c"
+#include "data/masking.h"
 
 #include <math.h>
 
@@ -30,7 +30,7 @@ Test(masking, parts)
     Error err = { 0 };
     TextDataset *d = sentences();
     Masking m;
-    check(masking_init(&m, &tok, d, 3, &err), "%s", err.message);
+    check(lk_masking_init(&m, &tok, d, 3, &err), "%s", err.message);
     check(m.tokens->shape[0] == 50 && lk_at(m.tokens, LK_INDEX(0)) == 10 && m.place[59] == 49 &&
           m.place[60] == -1);
     Tape *t = lk_tape_new(&err);
@@ -38,7 +38,7 @@ Test(masking, parts)
     double chosen = 0, masked = 0, other = 0;
     for (int batch = 0; batch < BATCHES; batch++, lk_tape_reset(t)) {
         MaskedBatch b;
-        check(masking_next(&m, t, ids, &b), "%s", lk_tape_error(t)->message);
+        check(lk_masking_next(&m, t, ids, &b), "%s", lk_tape_error(t)->message);
         const int64_t *now = b.ids->data, *row = b.rows->data, *target = b.targets->data;
         int64_t next = 0, count = b.rows->shape[0];
         check_shape(b.targets, LK_SHAPE(count));
@@ -64,7 +64,7 @@ Test(masking, parts)
           other / chosen);
     lk_free(ids);
     lk_tape_free(t);
-    masking_free(&m);
+    lk_masking_free(&m);
     lk_text_dataset_free(d);
 }
 
@@ -74,8 +74,8 @@ Test(masking, nothing_to_hide)
     TextDataset *d = lk_text_dataset_new(&err);
     Masking m;
     check(lk_text_add(d, LK_I64S(0, 3, 2), 3, 0, &err));
-    check(!masking_init(&m, &tok, d, 0, &err));
+    check(!lk_masking_init(&m, &tok, d, 0, &err));
     check_error(&err, LK_EVALUE, "no token that could be hidden");
-    masking_free(&m);
+    lk_masking_free(&m);
     lk_text_dataset_free(d);
 }

@@ -143,8 +143,8 @@ Test(peft, patterns)
     static const double alphas[] = { 4, 4, 0.5 };
     static const char *const names[] = { "layers.0", "layers.2", "layers.4" };
     for (int i = 0; i < 3; i++)
-        check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], 1, &names[i] }, &rng,
-                          NULL) == 1);
+        check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], names[i] }, &rng, NULL) ==
+              1);
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora")) lk_normal_(it.tensor, 0, 1, &rng);
     check_save(net, check_scratch("saved"), NULL);
@@ -228,14 +228,14 @@ static Module *transformer_new(void)
     return pair(&Classifier, layers, pair(&Head, linear(), linear(), NULL), NULL);
 }
 
-/* The target_modules that are written for the Linears that these patterns name. */
-static void check_targets(int count, const char *const *patterns, bool whole, const char *expected)
+/* The target_modules that are written for the Linears that these targets choose. */
+static void check_targets(const char *targets, bool whole, const char *expected)
 {
     static const char *const classifier[] = { "classifier" };
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *m = transformer_new(), *other = transformer_new();
-    int adapted = lk_add_lora(m, &(LoRAConfig){ NULL, 1, 1, count, patterns }, &rng, NULL);
+    int adapted = lk_add_lora(m, &(LoRAConfig){ NULL, 1, 1, targets }, &rng, NULL);
     check_save(m, check_scratch("targets"),
                whole ? &(PeftOptions){ .save_count = 1, .save = classifier } : NULL);
     json_t *root = json_load_file(check_scratch("targets/adapter_config.json"), 0, NULL);
@@ -255,18 +255,15 @@ static void check_targets(int count, const char *const *patterns, bool whole, co
 
 Test(peft, target_modules)
 {
-    check_targets(1, (const char *[]){ "*.query" }, false, "[\"query\"]");
-    check_targets(2, (const char *[]){ "*.query", "*.value" }, true, "[\"query\",\"value\"]");
-    check_targets(1, (const char *[]){ "*attention.output.dense" }, false,
-                  "[\"attention.output.dense\"]");
-    check_targets(1, (const char *[]){ "*output.dense" }, false, "[\"output.dense\"]");
-    check_targets(1, (const char *[]){ "layer*dense" }, false,
-                  "[\"intermediate.dense\",\"output.dense\"]");
-    check_targets(1, (const char *[]){ "*.1.*.key" }, false, "[\"1.attention.self.key\"]");
-    check_targets(1, (const char *[]){ "classifier*" }, false,
-                  "[\"classifier.dense\",\"out_proj\"]");
-    check_targets(0, NULL, false, "[\"dense\",\"key\",\"out_proj\",\"query\",\"value\"]");
-    check_targets(0, NULL, true,
+    check_targets("*.query", false, "[\"query\"]");
+    check_targets("*.query,*.value", true, "[\"query\",\"value\"]");
+    check_targets("*attention.output.dense", false, "[\"attention.output.dense\"]");
+    check_targets("*output.dense", false, "[\"output.dense\"]");
+    check_targets("layer*dense", false, "[\"intermediate.dense\",\"output.dense\"]");
+    check_targets("*.1.*.key", false, "[\"1.attention.self.key\"]");
+    check_targets("classifier*", false, "[\"classifier.dense\",\"out_proj\"]");
+    check_targets(NULL, false, "[\"dense\",\"key\",\"out_proj\",\"query\",\"value\"]");
+    check_targets(NULL, true,
                   "[\"intermediate.dense\",\"key\",\"output.dense\",\"query\",\"value\"]");
 }
 

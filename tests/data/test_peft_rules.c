@@ -20,6 +20,7 @@ static Module *dotted_net(void)
 }
 
 static const char *const dotted[] = { "0.1", "1", "2" };
+static const char *const dotted_targets[] = { "0.1", "1,!0.1", "2" };
 
 /* LoRAParametrizations of these ranks and alphas on dotted_net's Linears; rank 0: none. */
 static Module *dotted_adapters(const int64_t *ranks, const double *alphas)
@@ -29,7 +30,7 @@ static Module *dotted_adapters(const int64_t *ranks, const double *alphas)
     Module *net = dotted_net();
     for (int i = 0; i < 3; i++)
         if (ranks[i])
-            check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], 1, &dotted[i] }, &rng,
+            check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], dotted_targets[i] }, &rng,
                               NULL) == 1);
     for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
         lk_normal_(it.lora->lora_B, 0, 1, &rng);

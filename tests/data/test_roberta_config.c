@@ -1,9 +1,10 @@
 /* test_roberta_config.c - config.json of a RoBERTa: written, read, and what is refused. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "examples/shared/results.c"
-#include "examples/roberta_config.c"
+#include "examples/shared/results.h"
+#include "data/roberta_files.h"
 #include "tests/check.h"
 
 static const RobertaConfig small = {
@@ -32,12 +33,12 @@ Test(roberta_config, written_and_read)
     char folder[1024];
     snprintf(folder, sizeof folder, "%s", check_scratch("config.json"));
     *strrchr(folder, '/') = '\0';
-    check(roberta_config_write(&small, "RobertaForMaskedLM", folder, &err), "%s", err.message);
+    check(lk_roberta_config_write(&small, "RobertaForMaskedLM", folder, &err), "%s", err.message);
 #ifdef LK_HAVE_JANSSON
-    check(roberta_config_read(&c, folder, &err), "%s", err.message);
+    check(lk_roberta_config_read(&c, folder, &err), "%s", err.message);
     check(memcmp(&c, &small, sizeof c) == 0);
 #else
-    check(!roberta_config_read(&c, folder, &err));
+    check(!lk_roberta_config_read(&c, folder, &err));
     check_error(&err, LK_ESTATE, "cannot read JSON");
 #endif
 }
@@ -48,14 +49,14 @@ static bool read_text(RobertaConfig *c, const char *text, Error *err)
     char folder[1024];
     snprintf(folder, sizeof folder, "%s", check_write("config.json", text, strlen(text)));
     *strrchr(folder, '/') = '\0';
-    return roberta_config_read(c, folder, err);
+    return lk_roberta_config_read(c, folder, err);
 }
 
 Test(roberta_config, defaults_and_nulls)
 {
     RobertaConfig c;
     Error err = { 0 };
-    check(read_text(&c, "{}", &err) && memcmp(&c, &roberta_base, sizeof c) == 0, "%s",
+    check(read_text(&c, "{}", &err) && memcmp(&c, &lk_roberta_base, sizeof c) == 0, "%s",
           err.message);
     check(read_text(&c,
                     "{\"pad_token_id\": null, \"bos_token_id\": null, \"id2label\": "
@@ -80,7 +81,7 @@ Test(roberta_config, classifier_dropout)
     FILE *file = NULL;
     size_t room = 0;
     *strrchr(folder, '/') = '\0';
-    check(roberta_config_write(&c, "RobertaForMaskedLM", folder, &err), "%s", err.message);
+    check(lk_roberta_config_write(&c, "RobertaForMaskedLM", folder, &err), "%s", err.message);
     file = fopen(check_scratch("config.json"), "r");
     check(file && getdelim(&text, &room, '\0', file) > 0 &&
               strstr(text, "\"classifier_dropout\": null"),
@@ -88,7 +89,8 @@ Test(roberta_config, classifier_dropout)
     fclose(file);
     free(text);
     c.classifier_dropout = 0.1;
-    check(roberta_config_read(&c, folder, &err) && isnan(c.classifier_dropout), "%s", err.message);
+    check(lk_roberta_config_read(&c, folder, &err) && isnan(c.classifier_dropout), "%s",
+          err.message);
 }
 
 Test(roberta_config, bad_files)
@@ -137,7 +139,7 @@ Test(roberta_config, bad_files)
     }
     RobertaConfig c;
     Error err = { 0 };
-    check(!roberta_config_read(&c, check_scratch("nowhere"), &err));
+    check(!lk_roberta_config_read(&c, check_scratch("nowhere"), &err));
     check_error(&err, LK_EIO, "nowhere/config.json: cannot be opened");
 }
 #endif

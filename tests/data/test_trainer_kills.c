@@ -26,7 +26,7 @@ static bool training(void *folder)
     ToyTrainer dying;
     resume_second_run(&dying, folder);
     dying.tr.loss = dying_loss;
-    return trainer_train(&dying.tr, NULL);
+    return lk_trainer_train(&dying.tr, NULL);
 }
 
 /* Killed in the forward of every batch (in the middle of an accumulation, of a pass, of an
@@ -40,7 +40,7 @@ Test(trainer_kills, killed_anywhere)
     toy_train(&whole);
     int k = 1;
     for (bool killed = true; killed; k++) {
-        char name[32], parts[FOLDER_PATH_MAX];
+        char name[32], parts[LK_PATH_MAX];
         print_to(name, sizeof name, "killed-%d", k);
         print_to(parts, sizeof parts, "%s", check_scratch(name));
         killed = killed_at(k, training, parts);
@@ -73,7 +73,7 @@ static bool saving(void *user)
     for (OptimizerIter it = lk_optimizer_states(s->opt); lk_optimizer_states_next(&it);)
         check(lk_optimizer_set_state(&it, s->value, lk_clone(it.param, NULL),
                                      lk_clone(it.param, NULL), NULL));
-    return checkpoint_save(tr, s->opt, NULL);
+    return lk_checkpoints.save(tr, s->opt, NULL);
 }
 
 /* The value of a checkpoint that `saving` made, all of it; -1: it is not there. */
@@ -83,8 +83,9 @@ static int64_t value_of(const char *folder, int64_t step)
     Error err = { 0 };
     ToyTrainer reader;
     resume(&reader, &runs[0], TOY_HIDDEN, folder);
-    Optimizer *opt = optimizer_new(&reader.tr, NULL);
-    check(checkpoint_load(&reader.tr, opt, checkpoint_of(folder, step), &err), "%s", err.message);
+    Optimizer *opt = lk_trainer_optimizer_new(&reader.tr, NULL);
+    reader.tr.args.resume_from = checkpoint_of(folder, step);
+    check(lk_checkpoints.resume(&reader.tr, opt, &err), "%s", err.message);
     int64_t value = reader.tr.state.pass;
     check(opt->state[0].step == value);
     for (ParamIter it = lk_params(reader.tr.model); lk_params_next(&it);)
@@ -105,7 +106,7 @@ Test(trainer_kills, killed_while_saving)
     resume(&toy, &runs[0], TOY_HIDDEN, folder);
     toy.tr.args.stop_after = 2;
     toy_train(&toy);
-    Saving s = { .toy = &toy, .opt = optimizer_new(&toy.tr, NULL) };
+    Saving s = { .toy = &toy, .opt = lk_trainer_optimizer_new(&toy.tr, NULL) };
     for (int way = 0; way < 2; way++) {
         no_swap = way;
         int k = 1, none = 0;
@@ -146,7 +147,7 @@ Test(trainer_kills, a_full_disk_leaves_the_old_checkpoints)
     signal(SIGXFSZ, SIG_IGN);
     check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     Error err = { 0 };
-    bool ok = trainer_train(&toy.tr, &err);
+    bool ok = lk_trainer_train(&toy.tr, &err);
     check(setrlimit(RLIMIT_FSIZE, &before) == 0);
     check(!ok);
     check_error(&err, LK_EIO, "cannot be written: File too large");
@@ -165,7 +166,7 @@ Test(trainer_kills, without_jansson_nothing_is_saved)
     ToyTrainer toy;
     resume(&toy, &runs[0], TOY_HIDDEN, toy_path("x"));
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_ESTATE, "checkpoints need jansson");
     check(count_entries(toy.tr.args.output_dir, "") == 0);
     toy_free(&toy);

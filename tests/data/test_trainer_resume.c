@@ -3,6 +3,10 @@
  * test_trainer_kills.c. */
 #include "tests/shared/checkpoints.h"
 
+#include <unistd.h>
+
+#include "data/safetensors.h"
+
 #ifdef LK_HAVE_JANSSON
 
 /* ---- stopped -------------------------------------------------------------------------------- */
@@ -15,7 +19,7 @@ Test(trainer_resume, stopped_behind_any_step_and_resumed)
         const char *folder = toy_path(name);
         ToyTrainer whole;
         trainer_for(&whole, &runs[i], folder);
-        whole.tr.args.save_steps = TRAINER_EPOCH;
+        whole.tr.args.save_steps = LK_EVERY_EPOCH;
         toy_train(&whole);
         int64_t total = whole.tr.state.step;
         check(total == (runs[i].max_steps           ? 13
@@ -27,12 +31,12 @@ Test(trainer_resume, stopped_behind_any_step_and_resumed)
             const char *parts = toy_path(name);
             ToyTrainer first, second;
             trainer_for(&first, &runs[i], parts);
-            first.tr.args.save_steps = TRAINER_EPOCH;
+            first.tr.args.save_steps = LK_EVERY_EPOCH;
             first.tr.args.stop_after = stop;
             toy_train(&first);
             check(first.tr.stopped == (stop < total) && first.tr.state.step == stop);
             trainer_for(&second, &runs[i], parts);
-            second.tr.args.save_steps = TRAINER_EPOCH;
+            second.tr.args.save_steps = LK_EVERY_EPOCH;
             second.tr.args.resume_from = checkpoint_of(parts, stop);
             second.rng.next = 7; /* whatever its generators were, and its weights */
             lk_tape_seed(second.tr.t, 99);
@@ -84,13 +88,13 @@ Test(trainer_resume, the_best_weights_are_loaded_at_the_end)
     toy.tr.args.load_best_at_end = true;
     toy_train(&toy);
     check(toy.tr.state.best_step == toy_runs[0].best_step && toy.tr.state.step == 18);
-    /* save_steps is TRAINER_NEVER; two were the best so far */
+    /* save_steps is LK_NEVER; two were the best so far */
     check(count_entries(folder, "checkpoint-") == 2);
     TrainerLog log;
-    check(trainer_evaluate(&toy.tr, &log, NULL));
-    check(trainer_log_get(&log, "eval_loss") == toy.tr.state.best_metric);
-    char path[FOLDER_PATH_MAX];
-    check(folder_join(path, checkpoint_of(folder, 12), MODEL, NULL));
+    check(lk_trainer_evaluate(&toy.tr, &log, NULL));
+    check(lk_trainer_log_get(&log, "eval_loss") == toy.tr.state.best_metric);
+    char path[LK_PATH_MAX];
+    check(lk_path_join(path, checkpoint_of(folder, 12), MODEL, NULL));
     StateDict *best = lk_load_safetensors(path, NULL);
     check(best->count == 6);
     for (int i = 0; i < 6; i++)
@@ -99,7 +103,7 @@ Test(trainer_resume, the_best_weights_are_loaded_at_the_end)
     lk_state_dict_free(best);
     toy.tr.args.best_metric = "eval_f1";
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EVALUE, "no evaluation gives \"eval_f1\"");
     toy_free(&toy);
 }
@@ -114,13 +118,13 @@ Test(trainer_resume, a_frozen_base_is_not_in_the_checkpoint)
     toy.tr.args.output_dir = folder;
     toy.tr.args.stop_after = 4;
     toy_train(&toy);
-    char path[FOLDER_PATH_MAX];
-    check(folder_join(path, checkpoint_of(folder, 4), MODEL, NULL));
+    char path[LK_PATH_MAX];
+    check(lk_path_join(path, checkpoint_of(folder, 4), MODEL, NULL));
     StateDict *saved = lk_load_safetensors(path, NULL);
     check(saved->count == 4 && !lk_state_dict_get(saved, "first.weight") &&
           lk_state_dict_get(saved, "norm.bias"));
     lk_state_dict_free(saved);
-    check(folder_join(path, checkpoint_of(folder, 4), STATE, NULL));
+    check(lk_path_join(path, checkpoint_of(folder, 4), STATE, NULL));
     saved = lk_load_safetensors(path, NULL);
     check(saved->count == 3 * 4 + 2 && lk_state_dict_get(saved, "norm.bias.exp_avg_sq"));
     check(lk_item(lk_state_dict_get(saved, "second.weight.step")) == 4);
@@ -132,7 +136,7 @@ Test(trainer_resume, a_frozen_base_is_not_in_the_checkpoint)
     /* another base */
     ((double *)lk_param_at(toy.tr.model, "first.weight", NULL)->data)[0] += 1e-12;
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EVALUE, "was trained on another base: the frozen parameters differ");
     toy_free(&toy);
 }
@@ -157,16 +161,32 @@ Test(trainer_resume, buffers_are_in_the_checkpoint)
     m->frozen = make_tensor(LK_F32, LK_SHAPE(1), 2);
     m->mean = make_tensor(LK_F32, LK_SHAPE(1), 3);
     m->scratch = make_tensor(LK_F32, LK_SHAPE(1), 4);
-    StateDict *weights = trained_weights_new(&m->base, NULL);
-    check(weights->count == 2 && lk_state_dict_get(weights, "weight") == m->weight);
-    check(lk_state_dict_get(weights, "mean") == m->mean);
-    check(check_names(weights, "folder", &m->base, NULL));
+    const char *folder = toy_path("buffers");
+    Trainer tr = { .args = lk_trainer_defaults(), .model = &m->base, .t = quiet_tape() };
+    tr.args.output_dir = folder;
     Error err = { 0 };
-    weights->count = 1;
-    check(!check_names(weights, "folder", &m->base, &err));
+    Optimizer *opt = lk_trainer_optimizer_new(&tr, &err);
+    check(opt && lk_checkpoints.open(&tr, &err) && lk_checkpoints.save(&tr, opt, &err), "%s",
+          err.message);
+    char path[LK_PATH_MAX];
+    check(lk_path_join(path, checkpoint_of(folder, 0), MODEL, NULL));
+    StateDict *weights = lk_load_safetensors(path, &err);
+    check(weights && weights->count == 2, "%s", err.message);
+    check(lk_equal(lk_state_dict_get(weights, "weight"), m->weight));
+    check(lk_equal(lk_state_dict_get(weights, "mean"), m->mean));
+    tr.args.resume_from = checkpoint_of(folder, 0);
+    check(lk_checkpoints.resume(&tr, opt, &err), "%s", err.message);
+
+    StateDict *less = lk_state_dict_empty_new(NULL);
+    check(lk_state_dict_add(less, "weight", lk_retain(m->weight), NULL));
+    check(lk_save_safetensors(less, NULL, path, NULL));
+    check(!lk_checkpoints.resume(&tr, opt, &err));
     check_error(&err, LK_EVALUE, "it has no trained mean");
-    weights->count = 2;
+    lk_state_dict_free(less);
     lk_state_dict_free(weights);
+    lk_trainer_free(&tr);
+    lk_optimizer_free(opt);
+    lk_tape_free(tr.t);
     lk_module_free(&m->base);
 }
 
@@ -196,7 +216,7 @@ static void check_refused_checkpoint(const char *folder, ErrorCode code, const c
     toy.tr.args.resume_from = folder;
     StateDict *before = lk_state_dict_new(toy.tr.model, NULL);
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check(err.code == code && strstr(err.message, message), "%s\nnot %s", err.message, message);
     check(strstr(err.message, folder), "%s", err.message);
     for (int i = 0; i < before->count; i++)
@@ -210,14 +230,14 @@ static void check_refused_checkpoint(const char *folder, ErrorCode code, const c
  * another text. */
 static const char *damaged(const char *from, const char *file, int keep, const char *text)
 {
-    static const char *const files[] = { MODEL, STATE, TRAINER_STATE_FILE };
+    static const char *const files[] = { MODEL, STATE, LK_TRAINER_STATE_FILE };
     const char *to = toy_path("damaged");
-    char source[FOLDER_PATH_MAX], target[FOLDER_PATH_MAX];
+    char source[LK_PATH_MAX], target[LK_PATH_MAX];
     lk_folder_remove(to);
     make_folder(to);
     for (int i = 0; i < 3; i++) {
-        check(folder_join(source, from, files[i], NULL) &&
-              folder_join(target, to, files[i], NULL));
+        check(lk_path_join(source, from, files[i], NULL) &&
+              lk_path_join(target, to, files[i], NULL));
         FILE *in = fopen(source, "rb"), *out;
         char bytes[100000];
         size_t size = fread(bytes, 1, sizeof bytes, in);
@@ -235,13 +255,13 @@ static const char *damaged(const char *from, const char *file, int keep, const c
 /* trainer_state.json with one text in it exchanged. */
 static const char *with_json(const char *from, const char *old, const char *new)
 {
-    char path[FOLDER_PATH_MAX], changed[100000];
-    check(folder_join(path, from, TRAINER_STATE_FILE, NULL));
+    char path[LK_PATH_MAX], changed[100000];
+    check(lk_path_join(path, from, LK_TRAINER_STATE_FILE, NULL));
     char *text = read_file(path), *at = strstr(text, old);
     check(at, "no %s in %s", old, text);
     print_to(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
     free(text);
-    return damaged(from, TRAINER_STATE_FILE, 0, changed);
+    return damaged(from, LK_TRAINER_STATE_FILE, 0, changed);
 }
 
 Test(trainer_resume, what_is_no_checkpoint_is_refused)
@@ -259,15 +279,15 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
                              "is no complete checkpoint: model.safetensors is");
     check_refused_checkpoint(damaged(good, STATE, -1, NULL), LK_EIO,
                              "is no complete checkpoint: state.safetensors is");
-    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, -1, NULL), LK_EIO,
+    check_refused_checkpoint(damaged(good, LK_TRAINER_STATE_FILE, -1, NULL), LK_EIO,
                              "is no complete checkpoint: trainer_state.json is");
     check_refused_checkpoint(damaged(good, MODEL, 600, NULL), LK_EFORMAT, "model.safetensors");
     check_refused_checkpoint(damaged(good, STATE, 5000, NULL), LK_EFORMAT, "state.safetensors");
-    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, 40, NULL), LK_EFORMAT,
+    check_refused_checkpoint(damaged(good, LK_TRAINER_STATE_FILE, 40, NULL), LK_EFORMAT,
                              "trainer_state.json: cannot be read:");
     check_refused_checkpoint(with_json(good, "\"arguments\"", "\"unknown\""), LK_EFORMAT,
                              "json: is not what a Trainer writes:");
-    check_refused_checkpoint(damaged(good, TRAINER_STATE_FILE, 0, "{}"), LK_EFORMAT,
+    check_refused_checkpoint(damaged(good, LK_TRAINER_STATE_FILE, 0, "{}"), LK_EFORMAT,
                              "json: is not what a Trainer writes:");
     check_refused_checkpoint(with_json(good, "\"global_step\": 8", "\"global_step\": -8"),
                              LK_EFORMAT, "trainer_state.json: is damaged: its numbers");
@@ -276,9 +296,9 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
                              "was trained with 7 batches in a pass, and there are 6 now");
 
     /* The tensors of one file in the other. */
-    char from[FOLDER_PATH_MAX], to[FOLDER_PATH_MAX];
+    char from[LK_PATH_MAX], to[LK_PATH_MAX];
     const char *mixed = damaged(good, STATE, -1, NULL);
-    check(folder_join(from, mixed, MODEL, NULL) && folder_join(to, mixed, STATE, NULL) &&
+    check(lk_path_join(from, mixed, MODEL, NULL) && lk_path_join(to, mixed, STATE, NULL) &&
           link(from, to) == 0);
     check_refused_checkpoint(mixed, LK_EFORMAT,
                              "state.safetensors: has no or a damaged tensor trainer.dropout");
@@ -287,13 +307,13 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     lk_require_grad(toy.tr.model, "norm.*", false);
     toy.tr.args.resume_from = good;
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EVALUE, "was trained on another base");
     toy_free(&toy);
     toy_trainer(&toy, &runs[0], TOY_HIDDEN + 1, 0);
     toy.tr.args.resume_from = good;
     err = (Error){ 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(
         &err, LK_EFORMAT,
         "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is "
@@ -305,7 +325,7 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     first->bias = NULL;
     toy.tr.args.resume_from = good;
     err = (Error){ 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EVALUE,
                 "was made of another model: it has 6 trained parameters, this one 5");
     toy.tr.args.resume_from = NULL;
@@ -335,7 +355,7 @@ Test(trainer_resume, without_memory)
     for (int64_t n = 0, was = 1; was; n++) {
         Error err = { 0 };
         check_fail_once(n);
-        bool ok = trainer_train(&toy.tr, &err);
+        bool ok = lk_trainer_train(&toy.tr, &err);
         was = check_alloc_failed();
         check_fail_after(-1);
         check(ok == !was, "allocation %d", (int)n);
@@ -358,7 +378,7 @@ Test(trainer_resume, without_jansson_checkpoints_are_refused)
     toy.tr.args.output_dir = toy_path("x");
     toy.tr.args.save_steps = 1;
     Error err = { 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_ESTATE, "checkpoints need jansson");
     toy_free(&toy);
 }

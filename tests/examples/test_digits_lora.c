@@ -11,7 +11,7 @@
 #include "core/ops.h"
 #include "data/loader.h"
 #include "data/mnist.h"
-#include "examples/digits/net.c"
+#include "examples/digits/net.h"
 #include "nn/adapter.h"
 #include "optim/optimizer.h"
 #include "tests/check.h"

@@ -7,9 +7,10 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "examples/shared/cli.c"
-#include "examples/digits/output.c"
-#include "examples/shared/results.c"
+#include "examples/shared/cli.h"
+#include "examples/digits/output.h"
+#include "examples/shared/results.h"
+#include "nn/linear.h"
 #include "nn/sequential.h"
 #include "tests/fixtures/digits_lora_losses.h"
 #include "tests/shared/programs.h"

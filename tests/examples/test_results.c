@@ -1,9 +1,11 @@
 /* test_results.c - examples/shared/results.c: valid JSON, and a file that is complete or not there. */
-#include "examples/shared/results.c"
+#include "examples/shared/results.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <unistd.h>
 
+#include "data/path.h"
 #include "tests/shared/programs.h"
 
 /* Files in a folder, without "." and "..". */
@@ -91,7 +93,7 @@ Test(results, the_folder_disappears)
     check_error(&err, LK_EIO, "r.json: cannot be written: No such file");
     err = (Error){ 0 };
     check(!results_put(NULL, &r.text, &r.size, path, &err));
-    check_error(&err, LK_EMEMORY, "no memory for what is to be written to ");
+    check_error(&err, LK_EMEMORY, "no memory for the content of ");
 }
 
 static void check_path_refused(const char *path, const char *reason)
@@ -107,11 +109,11 @@ static void check_path_refused(const char *path, const char *reason)
 
 Test(results, paths_that_cannot_be_written)
 {
-    char link[1200], file[1200], too_long[RESULTS_PATH_MAX + 1] = "";
+    char link[1200], file[1200], too_long[LK_PATH_MAX + 1] = "";
     const char *folder = fresh_folder();
     print_to(link, sizeof link, "%s/link", folder);
     check(symlink("/dev/null", link) == 0);
-    memset(too_long, 'x', RESULTS_PATH_MAX);
+    memset(too_long, 'x', LK_PATH_MAX);
     check_path_refused("", "its name is empty");
     check_path_refused(folder, "cannot be written: it is a folder");
     check_path_refused(link, "not a regular file");

@@ -227,7 +227,7 @@ Test(roberta_sst2, bad_input)
           2 },
         { "--stop-after 3 --json x",
           "--stop-after ends before there are results: --json does not go with it", 2 },
-        { "--targets '!*'", "LoRA: the targets '!*' leave no Linear", 1 },
+        { "--targets '!*'", "the targets '!*' leave no Linear", 1 },
         { "--data /nowhere", "/nowhere/sst2", 1 },
         { "--model /nowhere", "/nowhere/config.json: cannot be opened", 1 },
     };

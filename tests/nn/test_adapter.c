@@ -111,19 +111,17 @@ Test(adapter, added_in_order_and_without_effect)
     lk_free(net);
 }
 
-Test(adapter, patterns)
+Test(adapter, targets)
 {
     Module *net = net_of();
     Error err = { 0 };
-    LoRAConfig second = { .rank = 1, .alpha = 1, .count = 1, .patterns = (const char *[]){ "2" } };
+    LoRAConfig second = { .rank = 1, .alpha = 1, .targets = "2" };
     check(lk_add_lora(net, &second, &rng, &err) == 1);
     check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL));
     check(lk_is_parametrized(lk_module_at(net, "2", NULL), "weight"));
-    const char *patterns[] = { "0", "fc*" };
-    check(lk_add_lora(net,
-                      &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 2, .patterns = patterns },
-                      &rng, &err) == -1);
-    check_error(&err, LK_EVALUE, "pattern \"fc*\" matches no Linear; there are: 0, 2");
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = "0,fc*" }, &rng,
+                      &err) == -1);
+    check_error(&err, LK_EVALUE, "no Linear of the model is called 'fc*'; nearest: 0, 2");
     check(!lk_is_parametrized(lk_module_at(net, "0", NULL), NULL), "nothing is half done");
     err = (Error){ 0 };
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1 }, &rng, &err) == -1);
@@ -307,7 +305,7 @@ Test(adapter, a_linear_in_two_places)
         Module *linear = lk_linear_new(6, 6, true, &rng, NULL);
         Module *net =
             lk_sequential_new(LK_MODULES(linear, lk_relu_new(NULL), lk_retain(linear)), NULL);
-        LoRAConfig config = { .rank = 2, .alpha = 2, .count = 1, .patterns = &names[i] };
+        LoRAConfig config = { .rank = 2, .alpha = 2, .targets = names[i] };
         check(lk_add_lora(net, &config, &rng, NULL) == 1);
         check(lk_parametrizations(linear, "weight")->chain.count == 1);
         Error err = { 0 };
@@ -322,14 +320,13 @@ Test(adapter, a_linear_in_two_places)
 Test(adapter, what_fails_takes_back_its_own_alone)
 {
     Module *net = net_of();
-    const char *first = "0", *second = "2";
-    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 1, .patterns = &first },
-                      &rng, NULL) == 1);
-    check(lk_add_lora(net, &(LoRAConfig){ "other", 1, 1, 1, &second }, &rng, NULL) == 1);
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = "0" }, &rng, NULL) ==
+          1);
+    check(lk_add_lora(net, &(LoRAConfig){ "other", 1, 1, "2" }, &rng, NULL) == 1);
     check(lk_merge(lk_module_at(net, "2", NULL), NULL));
     Error err = { 0 };
-    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .count = 1, .patterns = &second },
-                      &rng, &err) == -1);
+    check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = "2" }, &rng, &err) ==
+          -1);
     check_error(&err, LK_ESTATE, "weight of Linear is merged; lk_unmerge it first");
     check(lk_parametrizations(lk_module_at(net, "0", NULL), "weight")->chain.count == 1);
     lk_free(net);

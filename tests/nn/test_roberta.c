@@ -8,7 +8,7 @@
 Test(roberta, names_are_the_hubs)
 {
     Error err = { 0 };
-    Module *m = roberta_classifier_new(&small, &err);
+    Module *m = lk_roberta_classifier_new(&small, &err);
     int n = 0;
     for (ParamIter it = lk_params(m); lk_params_next(&it); n++) {
         check(n < (int)(sizeof roberta_names / sizeof roberta_names[0]));
@@ -37,7 +37,7 @@ Test(roberta, counts_at_full_size)
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *m = roberta_classifier_new(&roberta_base, &err);
+    Module *m = lk_roberta_classifier_new(&lk_roberta_base, &err);
     check(m, "%s", err.message);
     check(lk_count_parameters(m) == 124647170 && count_tensors(m) == 201);
     check(lk_count_parameters(lk_module_at(m, "roberta.embeddings", &err)) == 39000576);
@@ -45,14 +45,14 @@ Test(roberta, counts_at_full_size)
     check(lk_count_parameters(lk_module_at(m, "classifier", &err)) == 592130);
     check(lk_require_grad(m, "*", false) == 201);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        check(roberta_add_lora(m, NULL, cases[i].rank, 16, &rng, &err) == 74, "%s", err.message);
+        check(lk_wrap_lora(m, NULL, cases[i].rank, 16, &rng, &err) == 74, "%s", err.message);
         check(lk_count_trainable_parameters(m) == cases[i].trainable);
         check(lk_count_parameters(m) == 124647170 + cases[i].trainable && count_tensors(m) == 349);
-        check(roberta_remove_lora(m) == 74);
+        check(lk_unwrap_lora(m) == 74);
     }
     check(lk_count_parameters(m) == 124647170);
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
-        if (lk_as_linear(it.module)) check(roberta_is_hollow(lk_as_linear(it.module)->weight));
+        if (lk_as_linear(it.module)) check(lk_roberta_is_hollow(lk_as_linear(it.module)->weight));
     lk_free(m);
 }
 
@@ -121,9 +121,9 @@ static void check_classifier(DType dtype, double tol, bool recompute)
     Module *m = small_model(false, 3);
     draw(m, 5);
     check(lk_module_to(m, dtype, &err));
-    roberta_set_recompute(m, recompute);
+    lk_roberta_set_recompute(m, recompute);
     Tensor *ids = small_ids(), *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
-    Tensor *logits = roberta_logits(t, m, ids, mask_of(t, ids)),
+    Tensor *logits = lk_roberta_logits(t, m, ids, mask_of(t, ids)),
            *loss = lk_cross_entropy(t, logits, labels);
     check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
     check_near("logits", logits, roberta_logits_expected, ROWS * 2, tol);
@@ -156,7 +156,8 @@ static void check_masked_lm(DType dtype, double tol)
     check(lk_module_to(m, dtype, &err));
     Tensor *ids = small_ids(), *rows = lk_tensor(t, LK_I64, LK_SHAPE(PLACES), roberta_masked_rows);
     Tensor *targets = lk_tensor(t, LK_I64, LK_SHAPE(PLACES), roberta_masked_targets);
-    Tensor *loss = lk_cross_entropy(t, roberta_token_logits(t, m, ids, NULL, rows, NULL), targets);
+    Tensor *loss =
+        lk_cross_entropy(t, lk_roberta_token_logits(t, m, ids, NULL, rows, NULL), targets);
     check(lk_backward(t, loss), "%s", lk_tape_error(t)->message);
     check_near("loss", loss, roberta_masked_loss, 1, tol);
     check_near("gradient of the tied embedding",
@@ -183,8 +184,8 @@ Test(roberta, scores_of_some_tokens)
     draw(m, 6);
     Tensor *ids = small_ids(), *rows = lk_tensor(t, LK_I64, LK_SHAPE(2), LK_I64S(3, 9));
     Tensor *tokens = lk_tensor(t, LK_I64, LK_SHAPE(3), LK_I64S(40, 2, 17));
-    Tensor *all = roberta_token_logits(t, m, ids, NULL, rows, NULL);
-    Tensor *some = roberta_token_logits(t, m, ids, NULL, rows, tokens);
+    Tensor *all = lk_roberta_token_logits(t, m, ids, NULL, rows, NULL);
+    Tensor *some = lk_roberta_token_logits(t, m, ids, NULL, rows, tokens);
     check(some, "%s", lk_tape_error(t)->message);
     check_shape(some, LK_SHAPE(2, 3));
     check_close_to(some, lk_T(t, lk_select_rows(t, lk_T(t, all), tokens)), 1e-5);
@@ -207,14 +208,14 @@ Test(roberta, padding_does_not_matter)
     for (int i = 0; i < ROWS * LONG; i++)
         padded[i] = i % LONG < LENGTH ? roberta_ids[i / LONG * LENGTH + i % LONG] : 1;
     Tensor *longer = lk_tensor(t, LK_I64, LK_SHAPE(ROWS, LONG), padded);
-    Tensor *a = roberta_logits(t, m, ids, mask_of(t, ids)),
-           *b = roberta_logits(t, m, longer, NULL);
+    Tensor *a = lk_roberta_logits(t, m, ids, mask_of(t, ids)),
+           *b = lk_roberta_logits(t, m, longer, NULL);
     check_close_to(a, b, 1e-5);
     for (int row = 0; row < ROWS; row++) { /* alone, without any pad */
         int64_t length = 0;
         while (length < LENGTH && roberta_ids[row * LENGTH + length] != 1) length++;
         Tensor *one = lk_tensor(t, LK_I64, LK_SHAPE(1, length), roberta_ids + row * LENGTH);
-        Tensor *c = roberta_logits(t, m, one, NULL);
+        Tensor *c = lk_roberta_logits(t, m, one, NULL);
         check(c, "%s", lk_tape_error(t)->message);
         for (int k = 0; k < 2; k++)
             check(fabs(lk_at(c, LK_INDEX(0, k)) - lk_at(a, LK_INDEX(row, k))) <= 1e-5);
@@ -232,7 +233,7 @@ static void logits_of(Tape *t, Module *m, int count, const int *rows, int64_t le
     for (int i = 0; i < count; i++)
         memcpy((int64_t *)ids->data + i * length, words[rows[i]],
                (size_t)lengths[rows[i]] * sizeof(int64_t));
-    Tensor *y = roberta_logits(t, m, ids, mask_of(t, ids));
+    Tensor *y = lk_roberta_logits(t, m, ids, mask_of(t, ids));
     check(y, "%s", lk_tape_error(t)->message);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < 2; k++) logits[rows[i]][k] = lk_at(y, LK_INDEX(i, k));
@@ -252,8 +253,8 @@ Test(roberta, the_three_paddings_agree_at_512)
     c.max_position_embeddings = MAX + 2;
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *m = roberta_classifier_new(&c, NULL);
-    check(m && roberta_fill(m, &rng, NULL) && roberta_max_length(&c) == MAX);
+    Module *m = lk_roberta_classifier_new(&c, NULL);
+    check(m && lk_roberta_fill(m, &rng, NULL) && lk_roberta_max_length(&c) == MAX);
     draw(m, 10);
     lk_eval(m);
     for (int i = 0; i < SENTENCES; i++)
@@ -292,7 +293,7 @@ Test(roberta, frozen_parameters_get_no_gradient)
     draw(m, 8);
     lk_train(m, true);
     Tensor *ids = small_ids(), *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
-    check(lk_backward(t, lk_cross_entropy(t, roberta_logits(t, m, ids, NULL), labels)));
+    check(lk_backward(t, lk_cross_entropy(t, lk_roberta_logits(t, m, ids, NULL), labels)));
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
         check(!!lk_grad(it.tensor) == !!strstr(it.name, ".lora."), "%s", it.name);
     lk_free(ids);
@@ -311,17 +312,17 @@ Test(roberta, dropout_and_recomputation)
     Tensor *ids = small_ids(), *first = NULL, *grad = NULL;
     for (int run = 0; run < 2; run++) {
         lk_tape_seed(t, 3);
-        roberta_set_recompute(m, run == 1);
+        lk_roberta_set_recompute(m, run == 1);
         lk_module_zero_grad(m);
         Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(ROWS), roberta_labels);
-        Tensor *logits = roberta_logits(t, m, ids, NULL);
+        Tensor *logits = lk_roberta_logits(t, m, ids, NULL);
         check(lk_backward(t, lk_cross_entropy(t, logits, labels)), "%s",
               lk_tape_error(t)->message);
         Tensor *A = lk_param_at(m, "roberta.encoder.layer.0.attention.self.query.lora.A", NULL);
         if (run == 0) {
             first = lk_clone(logits, NULL);
             grad = lk_clone(lk_grad(A), NULL);
-            check(!lk_equal(roberta_logits(t, m, ids, NULL), first),
+            check(!lk_equal(lk_roberta_logits(t, m, ids, NULL), first),
                   "two calls have the same dropout");
         } else {
             check_equal(logits, first);
@@ -353,12 +354,13 @@ Test(roberta, the_head_has_its_own_dropout)
         c.attention_probs_dropout_prob = 0;
         c.hidden_dropout_prob = cases[i].hidden;
         c.classifier_dropout = cases[i].head;
-        Module *m = roberta_classifier_new(&c, NULL);
-        check(m && roberta_fill(m, &rng, NULL));
+        Module *m = lk_roberta_classifier_new(&c, NULL);
+        check(m && lk_roberta_fill(m, &rng, NULL));
         draw(m, 9);
         RobertaClassificationHead *head = (RobertaClassificationHead *)((Roberta *)m)->classifier;
         check(head->dropout == (isnan(cases[i].head) ? cases[i].hidden : cases[i].head));
-        Tensor *first = roberta_logits(t, m, ids, NULL), *second = roberta_logits(t, m, ids, NULL);
+        Tensor *first = lk_roberta_logits(t, m, ids, NULL),
+               *second = lk_roberta_logits(t, m, ids, NULL);
         check(first && second && lk_equal(first, second) == !cases[i].drops, "case %d", i);
         lk_free(m);
         lk_tape_reset(t);
@@ -394,14 +396,14 @@ Test(roberta, inference_needs_the_memory_of_one_layer)
         c.num_hidden_layers = deep ? 24 : 2;
         Rng rng;
         lk_manual_seed(&rng, 0);
-        Module *m = roberta_classifier_new(&c, NULL);
+        Module *m = lk_roberta_classifier_new(&c, NULL);
         Tensor *ids = small_ids();
-        check(m && roberta_fill(m, &rng, NULL));
+        check(m && lk_roberta_fill(m, &rng, NULL));
         lk_eval(m);
         size_t before = held;
         Tape *t = lk_tape_new(NULL);
         lk_tape_set_grad(t, false);
-        check(roberta_logits(t, m, ids, NULL));
+        check(lk_roberta_logits(t, m, ids, NULL));
         needed[deep] = held - before;
         lk_tape_free(t);
         lk_free(ids);
@@ -417,8 +419,8 @@ Test(roberta, fill_draws_what_is_missing)
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 4);
-    Module *m = roberta_classifier_new(&small, &err);
-    check(roberta_fill(m, &rng, &err));
+    Module *m = lk_roberta_classifier_new(&small, &err);
+    check(lk_roberta_fill(m, &rng, &err));
     lk_manual_seed(&rng, 4);
     for (ParamIter it = lk_params(m); lk_params_next(&it);) {
         if (it.tensor->ndim != 2) {
@@ -448,15 +450,14 @@ Test(roberta, no_memory)
         Rng rng;
         lk_manual_seed(&rng, 0);
         check_fail_after(n);
-        Module *m = roberta_classifier_new(&small, &err);
-        bool made = m && roberta_fill(m, &rng, &err);
-        bool wrapped = made && roberta_add_lora(m, NULL, 2, 1, &rng, &err) == 20;
+        Module *m = lk_roberta_classifier_new(&small, &err);
+        bool made = m && lk_roberta_fill(m, &rng, &err);
+        bool wrapped = made && lk_wrap_lora(m, NULL, 2, 1, &rng, &err) == 20;
         failed = check_alloc_failed();
         check(wrapped == !failed && (err.code == LK_EMEMORY) == (failed > 0), "%lld: %s",
               (long long)n, err.message);
         check_fail_after(-1);
-        if (made && !wrapped)
-            check(roberta_remove_lora(m) == 0 && count_tensors(m) == 5 + 3 * 16 + 4);
+        if (made && !wrapped) check(lk_unwrap_lora(m) == 0 && count_tensors(m) == 5 + 3 * 16 + 4);
         lk_free(m);
         check(check_alloc_live() == 0);
     }
@@ -468,18 +469,18 @@ Test(roberta, bad_input)
     Module *m = small_model(false, 0), *lm = small_model(true, 0);
     Tensor *ids = lk_full(t, LK_I64, LK_SHAPE(1, 13), 5),
            *flat = lk_full(t, LK_I64, LK_SHAPE(3), 5);
-    check(!roberta_logits(t, m, ids, NULL));
+    check(!lk_roberta_logits(t, m, ids, NULL));
     check_error(lk_tape_error(t), LK_ESHAPE,
                 "row 0 has 13 tokens, and there are positions for 12 only");
     lk_tape_clear_error(t);
-    check(!roberta_logits(t, m, flat, NULL));
+    check(!lk_roberta_logits(t, m, flat, NULL));
     check_error(lk_tape_error(t), LK_ESHAPE, "ids are (3,) of int64");
     lk_tape_clear_error(t);
-    check(!roberta_logits(t, lm, ids, NULL));
+    check(!lk_roberta_logits(t, lm, ids, NULL));
     check_error(lk_tape_error(t), LK_EVALUE,
                 "takes a RobertaForSequenceClassification, not RobertaForMaskedLM");
     lk_tape_clear_error(t);
-    check(!roberta_logits(t, m, lk_full(t, LK_I64, LK_SHAPE(1, 3), 50), NULL));
+    check(!lk_roberta_logits(t, m, lk_full(t, LK_I64, LK_SHAPE(1, 3), 50), NULL));
     check(lk_tape_error(t)->code == LK_EVALUE, "%s", lk_tape_error(t)->message);
     lk_free(lm);
     lk_free(m);

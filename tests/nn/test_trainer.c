@@ -76,22 +76,22 @@ Test(trainer, evaluate)
     TrainerLog log;
     TapeRandom before = lk_tape_random(toy.tr.t);
     int64_t logs = toy.tr.state.history.count;
-    check(trainer_evaluate(&toy.tr, &log, NULL));
+    check(lk_trainer_evaluate(&toy.tr, &log, NULL));
     const TrainerHistory *h = &toy.tr.state.history;
     check(h->count == logs + 1 && lk_tape_random(toy.tr.t).calls == before.calls &&
           lk_tape_grad(toy.tr.t));
     /* the evaluation of the last epoch, before train_loss */
     const TrainerLog *last = &h->logs[logs - 2];
-    check(trainer_log_get(last, "eval_loss") == trainer_log_get(&log, "eval_loss"));
-    check(trainer_log_get(last, "eval_accuracy") == trainer_log_get(&log, "eval_accuracy"));
-    check(trainer_log_get(&log, "eval_samples_per_second") > 0 &&
-          trainer_log_get(&log, "epoch") == 3);
-    double seconds = trainer_log_get(&log, "eval_runtime");
-    check(fabs(trainer_log_get(&log, "eval_samples_per_second") * seconds - TOY_TEST) < 1e-9);
-    check(fabs(trainer_log_get(&log, "eval_steps_per_second") * seconds - 3) < 1e-9);
-    toy.tr.eval = (TrainerData){ 0 };
+    check(lk_trainer_log_get(last, "eval_loss") == lk_trainer_log_get(&log, "eval_loss"));
+    check(lk_trainer_log_get(last, "eval_accuracy") == lk_trainer_log_get(&log, "eval_accuracy"));
+    check(lk_trainer_log_get(&log, "eval_samples_per_second") > 0 &&
+          lk_trainer_log_get(&log, "epoch") == 3);
+    double seconds = lk_trainer_log_get(&log, "eval_runtime");
+    check(fabs(lk_trainer_log_get(&log, "eval_samples_per_second") * seconds - TOY_TEST) < 1e-9);
+    check(fabs(lk_trainer_log_get(&log, "eval_steps_per_second") * seconds - 3) < 1e-9);
+    toy.tr.eval = (TrainerBatches){ 0 };
     Error err = { 0 };
-    check(!trainer_evaluate(&toy.tr, NULL, &err));
+    check(!lk_trainer_evaluate(&toy.tr, NULL, &err));
     check_error(&err, LK_EVALUE, "no data to evaluate with");
     toy_free(&toy);
 }
@@ -102,7 +102,7 @@ static const char *printed(const TrainerLog *log)
 {
     static char text[1024];
     FILE *f = fmemopen(text, sizeof text, "w");
-    trainer_log_print(f, log);
+    lk_trainer_log_print(f, log);
     fclose(f);
     return text;
 }
@@ -111,34 +111,34 @@ Test(trainer, logs_look_like_pythons_dictionaries)
 {
     TrainerLog log = { 0 };
     check_text(printed(&log), "{}\n");
-    trainer_log_add(&log, "loss", 0.69314718);
-    trainer_log_add(&log, "grad_norm", 1.2345678901234567);
-    trainer_log_add(&log, "learning_rate", 5e-5 * 10 / 500);
-    trainer_log_add(&log, "epoch", 10.0 / 313);
+    lk_trainer_log_add(&log, "loss", 0.69314718);
+    lk_trainer_log_add(&log, "grad_norm", 1.2345678901234567);
+    lk_trainer_log_add(&log, "learning_rate", 5e-5 * 10 / 500);
+    lk_trainer_log_add(&log, "epoch", 10.0 / 313);
     check_text(printed(&log),
                "{'loss': 0.6931, 'grad_norm': 1.2345678901234567, 'learning_rate': 1e-06, "
                "'epoch': 0.03}\n");
     log.count = 0;
-    trainer_log_add(&log, "eval_loss", 0.25);
-    trainer_log_add(&log, "eval_runtime", 12.34567);
-    trainer_log_add(&log, "eval_samples_per_second", 70.6336);
-    trainer_log_add(&log, "train_loss", 100);
-    trainer_log_add(&log, "epoch", 2);
+    lk_trainer_log_add(&log, "eval_loss", 0.25);
+    lk_trainer_log_add(&log, "eval_runtime", 12.34567);
+    lk_trainer_log_add(&log, "eval_samples_per_second", 70.6336);
+    lk_trainer_log_add(&log, "train_loss", 100);
+    lk_trainer_log_add(&log, "epoch", 2);
     check_text(printed(&log),
                "{'eval_loss': 0.25, 'eval_runtime': 12.3457, 'eval_samples_per_second': 70.634, "
                "'train_loss': 100.0, 'epoch': 2.0}\n");
     log.count = 0;
     const double values[] = { 0,         -1.5,    1e-4, 9e-5,     1e15,      1e16,
                               123456789, 1.0 / 3, NAN,  INFINITY, -INFINITY, 2.5e-310 };
-    for (int i = 0; i < 12; i++) trainer_log_add(&log, "x", values[i]);
+    for (int i = 0; i < 12; i++) lk_trainer_log_add(&log, "x", values[i]);
     check_text(
         printed(&log),
         "{'x': 0.0, 'x': -1.5, 'x': 0.0001, 'x': 9e-05, 'x': 1000000000000000.0, 'x': 1e+16, "
         "'x': 123456789.0, 'x': 0.3333333333333333, 'x': nan, 'x': inf, 'x': -inf, "
         "'x': 2.5e-310}\n");
-    for (int i = 0; i < 10; i++) trainer_log_add(&log, "y", i); /* full is full */
-    check(log.count == TRAINER_VALUES_MAX && trainer_log_get(&log, "y") == 0 &&
-          isnan(trainer_log_get(&log, "z")));
+    for (int i = 0; i < 10; i++) lk_trainer_log_add(&log, "y", i); /* full is full */
+    check(log.count == LK_TRAINER_VALUES_MAX && lk_trainer_log_get(&log, "y") == 0 &&
+          isnan(lk_trainer_log_get(&log, "z")));
 }
 
 /* ---- callbacks, memory ---------------------------------------------------------------------- */
@@ -192,13 +192,13 @@ Test(trainer, callbacks_and_no_allocation_in_a_step)
 static void check_fails(ToyTrainer *toy, ErrorCode code, const char *message)
 {
     Error err = { 0 };
-    check(!trainer_train(&toy->tr, &err));
+    check(!lk_trainer_train(&toy->tr, &err));
     check(err.code == code && strstr(err.message, message), "%s", err.message);
 }
 
 static bool ends_early(void *loader, TrainerBatch *b, Error *err)
 {
-    return ((DataLoader *)loader)->next < 12 && loader_next(loader, b, err);
+    return ((DataLoader *)loader)->next < 12 && lk_loader_batches(loader).next(loader, b, err);
 }
 
 static bool breaks(void *loader, TrainerBatch *b, Error *err)
@@ -234,15 +234,15 @@ Test(trainer, arguments_and_data_that_cannot_be)
     REFUSED(toy.tr.args.learning_rate = -1, "lr of AdamW is -1");
     REFUSED(toy.tr.train.next = ends_early,
             "the data ended before the 6 batches that a pass should have");
-    trainer_free(&toy.tr);
+    lk_trainer_free(&toy.tr);
     toy.tr = good;
     toy.tr.train.next = breaks;
     check_fails(&toy, LK_EIO, "the cable is out");
-    trainer_free(&toy.tr);
+    lk_trainer_free(&toy.tr);
     toy.tr = good;
     toy.tr.loss = wrong_loss;
     check_fails(&toy, LK_ESHAPE, "lk_matmul");
-    trainer_free(&toy.tr);
+    lk_trainer_free(&toy.tr);
     toy.tr = good;
     lk_tape_clear_error(toy.tr.t);
     lk_require_grad(toy.tr.model, "*", false);
@@ -258,7 +258,7 @@ Test(trainer, groups_that_are_empty)
         toy_trainer(&toy, plain, TOY_HIDDEN, 0);
         lk_require_grad(toy.tr.model, "*", false);
         lk_require_grad(toy.tr.model, k ? "*first.weight" : "*bias", true);
-        Optimizer *opt = optimizer_new(&toy.tr, NULL);
+        Optimizer *opt = lk_trainer_optimizer_new(&toy.tr, NULL);
         check(opt && !opt->next && opt->params.count == (k ? 1 : 3) &&
               opt->weight_decay == (k ? 0.1 : 0));
         lk_optimizer_free(opt);
@@ -274,7 +274,7 @@ Test(trainer, what_is_decayed)
 {
     ToyTrainer toy;
     toy_trainer(&toy, plain, TOY_HIDDEN, 0);
-    Optimizer *opt = optimizer_new(&toy.tr, NULL);
+    Optimizer *opt = lk_trainer_optimizer_new(&toy.tr, NULL);
     check(opt->params.count == 2 && opt->weight_decay == 0.1);
     check(opt->params.items[0] == lk_param_at(toy.tr.model, "first.weight", NULL));
     check(opt->params.items[1] == lk_param_at(toy.tr.model, "second.weight", NULL));

@@ -2,6 +2,8 @@
  * begun only where its checkpoints can be written. What resuming gives: test_trainer_resume.c. */
 #include "tests/shared/toy.h"
 
+#include <unistd.h>
+
 #ifdef LK_HAVE_JANSSON
 
 static void trainer_for(ToyTrainer *toy, const char *folder)
@@ -22,8 +24,8 @@ Test(trainer_arguments, other_arguments_are_refused)
     toy.tr.args.mark = "rank 8; alpha 16";
     toy.tr.args.stop_after = 8;
     toy_train(&toy);
-    char checkpoint[FOLDER_PATH_MAX];
-    check(folder_join(checkpoint, folder, "checkpoint-8", NULL));
+    char checkpoint[LK_PATH_MAX];
+    check(lk_path_join(checkpoint, folder, "checkpoint-8", NULL));
     toy.tr.args.resume_from = checkpoint;
     toy.tr.args.stop_after = 0;
     const TrainerArgs good = toy.tr.args;
@@ -33,7 +35,7 @@ Test(trainer_arguments, other_arguments_are_refused)
         TrainerArgs *a = &toy.tr.args; \
         *a = good; \
         a->change; \
-        check(!trainer_train(&toy.tr, &err)); \
+        check(!lk_trainer_train(&toy.tr, &err)); \
         check_error(&err, LK_EVALUE, \
                     "/checkpoint-8 was made with '" old \
                     "', and now it is '" new "': a run goes on"); \
@@ -57,21 +59,20 @@ Test(trainer_arguments, other_arguments_are_refused)
     toy.tr.args = good;
     Error err = { 0 };
     toy.tr.args.stop_after = 8; /* it would never stop */
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EVALUE, "stop_after is 8, and");
     toy.tr.args.stop_after = 0;
 
-    char best[FOLDER_PATH_MAX];
-    check(folder_join(best, folder, "checkpoint-6", NULL));
+    char best[LK_PATH_MAX];
+    check(lk_path_join(best, folder, "checkpoint-6", NULL));
     lk_folder_remove(best);
     err = (Error){ 0 };
-    check(!trainer_train(&toy.tr, &err));
+    check(!lk_trainer_train(&toy.tr, &err));
     check_error(&err, LK_EIO,
                 "checkpoint-6: the best weights so far are gone: No such file or directory");
 
     toy.tr.args.load_best_at_end = false; /* then they are not needed */
-    toy.tr.args.logging_steps = 1, toy.tr.args.eval_steps = 2,
-    toy.tr.args.save_steps = TRAINER_NEVER;
+    toy.tr.args.logging_steps = 1, toy.tr.args.eval_steps = 2, toy.tr.args.save_steps = LK_NEVER;
     toy_train(&toy);
     toy_free(&toy);
 }
@@ -79,27 +80,27 @@ Test(trainer_arguments, other_arguments_are_refused)
 /* With all folders around it, before the first step; or not, and no step is made. */
 Test(trainer_arguments, the_output_folder_is_made)
 {
-    char made[FOLDER_PATH_MAX], file[FOLDER_PATH_MAX], below[FOLDER_PATH_MAX];
+    char made[LK_PATH_MAX], file[LK_PATH_MAX], below[LK_PATH_MAX];
     const char *root = toy_path("outputs");
-    check(folder_join(made, root, "a/b//c/", NULL));
+    check(lk_path_join(made, root, "a/b//c/", NULL));
     ToyTrainer toy;
     trainer_for(&toy, made);
     toy.tr.args.stop_after = 1;
     toy_train(&toy);
-    check(folder_join(file, made, "checkpoint-1/model.safetensors", NULL) &&
+    check(lk_path_join(file, made, "checkpoint-1/model.safetensors", NULL) &&
           access(file, R_OK) == 0);
-    check(folder_make(made, NULL)); /* it is there already */
+    check(lk_folder_make(made, NULL)); /* it is there already */
 
-    check(folder_join(file, root, "file", NULL));
+    check(lk_path_join(file, root, "file", NULL));
     FILE *f = fopen(file, "wb");
-    check(f && fclose(f) == 0 && folder_join(below, file, "results", NULL));
+    check(f && fclose(f) == 0 && lk_path_join(below, file, "results", NULL));
     const char *const bad[] = { file, below }, *const messages[] = {
         "file: cannot be written: Not a directory", "file/results: cannot be made: Not a directory"
     };
     for (int i = 0; i < 2; i++) {
         Error err = { 0 };
         toy.tr.args.output_dir = bad[i];
-        check(!trainer_train(&toy.tr, &err) && toy.tr.state.step == 0);
+        check(!lk_trainer_train(&toy.tr, &err) && toy.tr.state.step == 0);
         check_error(&err, LK_EIO, messages[i]);
     }
     toy_free(&toy);

@@ -10,9 +10,10 @@
 #include <string.h>
 
 #include "core/ops.h"
+#include "data/roberta_files.h"
 #include "data/safetensors.h"
-#include "examples/roberta.h"
-#include "examples/roberta_lora.h"
+#include "nn/lora_wrap.h"
+#include "nn/models/roberta.h"
 
 static Tensor *read_tensor(SafeTensors *file, const char *name, Error *err)
 {
@@ -44,12 +45,12 @@ static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module 
     Rng rng;
     RobertaConfig config;
     lk_manual_seed(&rng, 0);
-    if (!roberta_config_read(&config, folder, err)) return false;
-    *model = roberta_classifier_new(&config, err);
+    if (!lk_roberta_config_read(&config, folder, err)) return false;
+    *model = lk_roberta_classifier_new(&config, err);
     if (!*model) return false;
     lk_require_grad(*model, "*", false);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    if (roberta_add_lora(*model, NULL, rank, alpha, &rng, err) < 0) return false;
+    if (lk_wrap_lora(*model, NULL, rank, alpha, &rng, err) < 0) return false;
     if (!lk_load_module_mapped(*model, path, NULL, NULL, err)) return false;
     snprintf(path, sizeof path, "%s/batch.safetensors", folder);
     SafeTensors *batch = lk_safetensors_open(path, err);
@@ -58,7 +59,7 @@ static bool run(const char *folder, int64_t rank, double alpha, Tape *t, Module 
     bool ok = labels;
     if (ok) {
         lk_eval(*model);
-        Tensor *logits = roberta_logits(t, *model, ids, NULL),
+        Tensor *logits = lk_roberta_logits(t, *model, ids, NULL),
                *loss = lk_cross_entropy(t, logits, labels);
         ok = lk_backward(t, loss) ||
              lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);

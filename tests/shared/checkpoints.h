@@ -7,6 +7,8 @@
 
 #include <dirent.h>
 
+static const char MODEL[] = "model.safetensors", STATE[] = "state.safetensors";
+
 static inline bool is_measured(const char *key)
 {
     return strstr(key, "_runtime") || strstr(key, "_per_second");
@@ -30,9 +32,9 @@ static inline void check_same_history(const TrainerHistory *a, const TrainerHist
 
 static inline void check_same_file(const char *folder, const char *other, const char *name)
 {
-    char path[2][FOLDER_PATH_MAX];
-    print_to(path[0], FOLDER_PATH_MAX, "%s/%s", folder, name);
-    print_to(path[1], FOLDER_PATH_MAX, "%s/%s", other, name);
+    char path[2][LK_PATH_MAX];
+    print_to(path[0], LK_PATH_MAX, "%s/%s", folder, name);
+    print_to(path[1], LK_PATH_MAX, "%s/%s", other, name);
     char *a = read_file(path[0]), *b = read_file(path[1]);
     struct stat info[2];
     check(stat(path[0], &info[0]) == 0 && stat(path[1], &info[1]) == 0 &&
@@ -47,8 +49,8 @@ static inline void check_same_checkpoint(const char *a, const char *b, int64_t s
 {
     char name[64];
     print_to(name, sizeof name, "checkpoint-%lld", (long long)step);
-    char left[FOLDER_PATH_MAX], right[FOLDER_PATH_MAX];
-    check(folder_join(left, a, name, NULL) && folder_join(right, b, name, NULL));
+    char left[LK_PATH_MAX], right[LK_PATH_MAX];
+    check(lk_path_join(left, a, name, NULL) && lk_path_join(right, b, name, NULL));
     check_same_file(left, right, MODEL);
     check_same_file(left, right, STATE);
 }
@@ -56,10 +58,10 @@ static inline void check_same_checkpoint(const char *a, const char *b, int64_t s
 /* In a buffer that is valid for the next 7 calls. */
 static inline const char *checkpoint_of(const char *folder, int64_t step)
 {
-    static char paths[8][FOLDER_PATH_MAX];
+    static char paths[8][LK_PATH_MAX];
     static int next;
     char *path = paths[next++ % 8];
-    print_to(path, FOLDER_PATH_MAX, "%s/checkpoint-%lld", folder, (long long)step);
+    print_to(path, LK_PATH_MAX, "%s/checkpoint-%lld", folder, (long long)step);
     return path;
 }
 

@@ -10,12 +10,9 @@
 
 #include "core/ops.h"
 #include "data/safetensors.h"
-#include "examples/shared/cli.c"
-#include "examples/shared/results.c"
-#include "examples/roberta.c"
-#include "examples/roberta_config.c"
-#include "examples/roberta_lora.c"
-#include "examples/roberta_modules.c"
+#include "nn/models/roberta.h"
+#include "nn/lora_wrap.h"
+#include "nn/models/roberta_modules.h"
 #include "optim/optimizer.h"
 #include "tests/check.h"
 #include "tests/fixtures/roberta.h"
@@ -57,10 +54,10 @@ static inline Module *small_model(bool masked_lm, int64_t rank)
     Error err = { 0 };
     Rng rng;
     lk_manual_seed(&rng, 0);
-    Module *m =
-        masked_lm ? roberta_masked_lm_new(&small, &err) : roberta_classifier_new(&small, &err);
-    check(m && roberta_fill(m, &rng, &err), "%s", err.message);
-    if (rank) check(roberta_add_lora(m, NULL, rank, 1.75, &rng, &err) == 20, "%s", err.message);
+    Module *m = masked_lm ? lk_roberta_masked_lm_new(&small, &err)
+                          : lk_roberta_classifier_new(&small, &err);
+    check(m && lk_roberta_fill(m, &rng, &err), "%s", err.message);
+    if (rank) check(lk_wrap_lora(m, NULL, rank, 1.75, &rng, &err) == 20, "%s", err.message);
     lk_eval(m);
     return m;
 }

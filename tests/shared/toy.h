@@ -3,13 +3,15 @@
 #ifndef TOY_H
 #define TOY_H
 
-#include "examples/shared/cli.c"
-#include "examples/folder.c"
-#include "examples/trainer.c"
-#include "examples/trainer_checkpoint.c"
-#include "examples/trainer_data.c"
-#include "examples/trainer_log.c"
-#include "examples/trainer_state.c"
+#include <math.h>
+
+#include "core/ops.h"
+#include "data/folder.h"
+#include "data/trainer_batches.h"
+#include "nn/trainer.h"
+#include "data/trainer_checkpoint.h"
+#include "nn/trainer_log.h"
+#include "data/trainer_state.h"
 
 #include "nn/state.h"
 #include "tests/fixtures/trainer.h"
@@ -105,7 +107,7 @@ typedef struct ToyTrainer {
 /* The fixture's run, without output_dir. */
 static inline void toy_trainer(ToyTrainer *toy, const struct ToyRun *run, int64_t hidden, double p)
 {
-    *toy = (ToyTrainer){ .accuracy = trainer_accuracy() };
+    *toy = (ToyTrainer){ .accuracy = lk_trainer_accuracy() };
     toy->data[0] = toy_data(0, TOY_TRAIN);
     toy->data[1] = toy_data(TOY_TRAIN, TOY_TEST);
     toy->loaders[0] = lk_loader_as_new(toy->data[0], TOY_BATCH, true, LK_F64, &toy->rng, NULL);
@@ -113,14 +115,15 @@ static inline void toy_trainer(ToyTrainer *toy, const struct ToyRun *run, int64_
         lk_loader_as_new(toy->data[1], TOY_EVAL_BATCH, false, LK_F64, &toy->rng, NULL);
     Trainer *tr = &toy->tr;
     *tr = (Trainer){
-        .args = trainer_defaults(),
+        .args = lk_trainer_defaults(),
         .model = toy_new(hidden, p),
         .t = quiet_tape(),
         .rng = &toy->rng,
         .loss = toy_loss,
-        .train = trainer_loader(toy->loaders[0]),
-        .eval = trainer_loader(toy->loaders[1]),
+        .train = lk_loader_batches(toy->loaders[0]),
+        .eval = lk_loader_batches(toy->loaders[1]),
         .metrics = &toy->accuracy.base,
+        .store = &lk_checkpoints,
     };
     tr->user = tr->model;
     tr->args.epochs = run->epochs, tr->args.max_steps = run->max_steps,
@@ -132,7 +135,7 @@ static inline void toy_trainer(ToyTrainer *toy, const struct ToyRun *run, int64_
 
 static inline void toy_free(ToyTrainer *toy)
 {
-    trainer_free(&toy->tr);
+    lk_trainer_free(&toy->tr);
     lk_free(toy->tr.model);
     lk_tape_free(toy->tr.t);
     for (int i = 0; i < 2; i++) {
@@ -144,7 +147,7 @@ static inline void toy_free(ToyTrainer *toy)
 static inline void toy_train(ToyTrainer *toy)
 {
     Error err = { 0 };
-    check(trainer_train(&toy->tr, &err), "%s", err.message);
+    check(lk_trainer_train(&toy->tr, &err), "%s", err.message);
 }
 
 /* "DIR/NAME", which stays: check_scratch's buffers are few. */

@@ -1,0 +1,39 @@
+/* masking.h - what masked language modelling hides: Devlin et al. 2018, drawn anew for every batch
+ * as in Liu et al. 2019.
+ *
+ *     Masking mask;
+ *     bool ok = lk_masking_init(&mask, tok, train_set, seed, &err);
+ *     MaskedBatch m;
+ *     if (lk_masking_next(&mask, t, batch.ids, &m)) … lk_roberta_token_logits(t, model, m.ids, …, m.rows, mask.tokens) …
+ *     lk_masking_free(&mask); */
+#ifndef LK_MASKING_H
+#define LK_MASKING_H
+
+#include "core/tape.h"
+#include "data/text.h"
+#include "data/tokenizer.h"
+
+typedef struct Masking {
+    const Tokenizer *tok; /* borrowed */
+    /* (V) int64: those that occur in the sentences, special ones left out, in the order of their
+     * ids */
+    Tensor *tokens;
+    int64_t *place; /* of each token of the vocabulary among them; -1: it is not */
+    Rng rng;        /* what is hidden */
+} Masking;
+/* LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */
+LK_API bool lk_masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences,
+                            uint64_t seed, Error *err);
+LK_API void lk_masking_free(Masking *m);
+
+typedef struct MaskedBatch {
+    Tensor *ids;     /* (B, S): what the model sees */
+    Tensor *rows;    /* (K): where something is hidden, counted over all rows of ids */
+    Tensor *targets; /* (K): what stood there, as its place in `tokens` */
+} MaskedBatch;
+/* Chooses 15 % of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of
+ * `tokens`, 10 % stay. ids: (B, S) int64, contiguous. False: nothing was chosen, or an error,
+ * which the tape has. */
+LK_API bool lk_masking_next(Masking *m, Tape *t, Tensor *ids, MaskedBatch *b);
+
+#endif

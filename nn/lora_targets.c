@@ -1,0 +1,125 @@
+/* lora_targets.c - reads a list of targets. Used by: nn/lora_wrap.c, nn/adapter.c. */
+#include "nn/lora_targets.h"
+
+#include <string.h>
+
+#include "nn/linear.h"
+
+/* One target of a list: for (Target it = { list }; next_target(&it);) … it.text */
+typedef struct Target {
+    const char *rest;
+    bool out;                   /* "!query": takes out */
+    char text[LK_NAME_MAX + 2]; /* "*." and the target: the end of a name from a dot on */
+} Target;
+
+static bool next_target(Target *it)
+{
+    if (!it->rest || !*it->rest) return false;
+    it->out = *it->rest == '!';
+    it->rest += it->out;
+    size_t n = strcspn(it->rest, ",");
+    snprintf(it->text, sizeof it->text, "*.%.*s", (int)(n < LK_NAME_MAX ? n : LK_NAME_MAX - 1),
+             it->rest);
+    it->rest += n + (it->rest[n] == ',');
+    return true;
+}
+
+static bool matches(const Target *target, const char *name)
+{
+    return lk_name_matches(target->text, name) || lk_name_matches(target->text + 2, name);
+}
+
+bool lk_is_lora_target(const char *targets, const char *name)
+{
+    bool is = !targets || *targets == '!';
+    for (Target it = { .rest = targets }; name && next_target(&it);)
+        if (matches(&it, name)) is = !it.out;
+    return is && name;
+}
+
+/* Levenshtein's distance, one row of the table at a time. */
+static int edit_distance(const char *a, const char *b)
+{
+    int row[LK_NAME_MAX + 1], n = (int)strlen(b);
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 0; a[i]; i++) {
+        int diagonal = row[0];
+        row[0] = i + 1;
+        for (int j = 0; j < n; j++) {
+            int replaced = diagonal + (a[i] != b[j]),
+                shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            diagonal = row[j + 1];
+            row[j + 1] = replaced < shorter + 1 ? replaced : shorter + 1;
+        }
+    }
+    return row[n];
+}
+
+/* The end of a name that has as many parts as the target: "query" of "….self.query". */
+static const char *same_end(const char *name, const char *target)
+{
+    int dots = 0;
+    for (const char *c = target; *c; c++) dots += *c == '.';
+    const char *end = name + strlen(name);
+    while (end > name && (end[-1] != '.' || dots-- > 0)) end--;
+    return end;
+}
+
+static bool no_such_target(Module *m, const char *target, const char *function, Error *err)
+{
+    enum { NEAREST = 3 };
+    char nearest[NEAREST][LK_NAME_MAX] = { "" };
+    int distance[NEAREST], count = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        if (!lk_as_linear(it.module)) continue;
+        const char *name = same_end(it.name, target);
+        bool known = false;
+        for (int i = 0; i < count; i++) known = known || strcmp(nearest[i], name) == 0;
+        if (known) continue;
+        int d = edit_distance(target, name), at = count;
+        while (at > 0 && distance[at - 1] > d) at--;
+        if (at == NEAREST) continue;
+        for (int i = count < NEAREST ? count : NEAREST - 1; i > at; i--) {
+            distance[i] = distance[i - 1];
+            strcpy(nearest[i], nearest[i - 1]);
+        }
+        distance[at] = d;
+        strcpy(nearest[at], name);
+        if (count < NEAREST) count++;
+    }
+    return lk_error_set(
+        err, LK_EVALUE,
+        "%s: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s", function,
+        target, nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
+}
+
+/* Every place of every module: one that is in several places comes several times. */
+static ModuleIter every_place(Module *m)
+{
+    ModuleIter it = lk_modules(m);
+    it.with_duplicates = true;
+    return it;
+}
+
+bool lk_check_lora_targets(Module *m, const char *targets, const char *function, Error *err)
+{
+    if (!function) function = "lk_check_lora_targets";
+    if (!m) return lk_error_set(err, LK_EVALUE, "%s: the module is NULL", function);
+    if (targets && !*targets)
+        return lk_error_set(err, LK_EVALUE, "%s: the list of targets is empty", function);
+    int linears = 0, left = 0;
+    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+        linears += lk_as_linear(it.module) != NULL;
+        left += lk_as_linear(it.module) && lk_is_lora_target(targets, it.name);
+    }
+    if (linears == 0)
+        return lk_error_set(err, LK_EVALUE, "%s: %s has no Linear", function, m->type->name);
+    for (Target target = { .rest = targets }; next_target(&target);) {
+        bool found = false;
+        for (ModuleIter it = every_place(m); lk_modules_next(&it);)
+            found = found || (lk_as_linear(it.module) && matches(&target, it.name));
+        if (!found) return no_such_target(m, target.text + 2, function, err);
+    }
+    return left > 0 || lk_error_set(err, LK_EVALUE, "%s: the targets '%.200s' leave no Linear",
+                                    function, targets);
+}

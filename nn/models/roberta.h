@@ -1,0 +1,51 @@
+/* roberta.h - RoBERTa (Liu et al. 2019, arXiv:1907.11692), the encoder of BERT: transformers'
+ * RobertaForSequenceClassification and RobertaForMaskedLM, with their names.
+ *
+ *     Module *model = lk_roberta_classifier_new(&config, &err);     -- shapes only, no memory for the matrices yet
+ *     lk_roberta_load_base(model, "model.safetensors", &err);       -- data/roberta_files.h: what the file has
+ *     lk_roberta_fill(model, &rng, &err);                           -- draws the rest
+ *     Tensor *logits = lk_roberta_logits(t, model, ids, mask);
+ *
+ * Names and order of the parameters are those of the hub:
+ * roberta.embeddings.word_embeddings.weight, …,
+ * roberta.encoder.layer.0.attention.self.query.weight, …, classifier.out_proj.bias. LoRA:
+ * nn/lora_targets.h. */
+#ifndef LK_ROBERTA_H
+#define LK_ROBERTA_H
+
+#include "nn/models/roberta_config.h"
+#include "nn/module.h"
+
+/* RobertaForSequenceClassification: 201 tensors for the base's 12 layers. The weight matrices are
+ * hollow: they have a shape, so that they are named, counted and loaded, but no elements before
+ * lk_roberta_fill or a loader gives them some. NULL: LK_EVALUE for a config that lk_roberta_config_check
+ * refuses, LK_EMEMORY. */
+LK_API Module *lk_roberta_classifier_new(const RobertaConfig *c, Error *err);
+/* RobertaForMaskedLM: the decoder of its head is the word embedding itself, and no parameter of
+ * its own. */
+LK_API Module *lk_roberta_masked_lm_new(const RobertaConfig *c, Error *err);
+
+/* The config that a model was made of, borrowed; NULL for any other module. */
+LK_API const RobertaConfig *lk_roberta_config(const Module *model);
+
+/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order
+ * of the names, and zeros to the padding row of an embedding: what transformers does with weights
+ * that a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
+LK_API bool lk_roberta_fill(Module *model, Rng *rng, Error *err);
+/* ids (B, S) int64, mask (B, S) bool, true for real tokens, NULL: all that are not pad_token_id →
+ * (B, num_labels). Dropout is active in training mode. What the classifier does not look at is not
+ * computed: of the last layer only the first token. Without gradients every layer runs in the
+ * memory of one. */
+LK_API Tensor *lk_roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
+
+/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's
+ * scores at those places. tokens (V) int64, not NULL: only the scores of these, (K, V), which
+ * saves the rest of the products. */
+LK_API Tensor *lk_roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask,
+                                       Tensor *rows, Tensor *tokens);
+
+/* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in
+ * backward. Off at first. */
+LK_API void lk_roberta_set_recompute(Module *model, bool on);
+
+#endif
