@@ -1,18 +1,13 @@
-/* hash.h - FNV-1a: a hash that takes bytes one by one, for comparing what is too large to keep. */
+/* hash.h - FNV-1a: a hash that takes bytes one by one, for comparing data that is too large to
+ * keep. */
 #ifndef LK_HASH_H
 #define LK_HASH_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "core/api.h"
 
 #define LK_HASH_START 14695981039346656037u
 
-/* The hash of what it was before, and of `count` more bytes. */
-static inline uint64_t lk_hash(uint64_t hash, const void *bytes, size_t count)
-{
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < count; i++) hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
-}
+/* Continues a hash, LK_HASH_START at first, with `count` more bytes. */
+LK_API uint64_t lk_hash(uint64_t hash, const void *bytes, size_t count);
 
 #endif

@@ -4,7 +4,8 @@
  *     Masking mask;
  *     bool ok = lk_masking_init(&mask, tok, train_set, seed, &err);
  *     MaskedBatch m;
- *     if (lk_masking_next(&mask, t, batch.ids, &m)) … lk_roberta_token_logits(t, model, m.ids, …, m.rows, mask.tokens) …
+ *     if (lk_masking_next(&mask, t, batch.ids, &m))
+ *         … lk_roberta_token_logits(t, model, m.ids, …, m.rows, mask.tokens) …
  *     lk_masking_free(&mask); */
 #ifndef LK_MASKING_H
 #define LK_MASKING_H

@@ -41,7 +41,8 @@ typedef struct Progress {
 LK_API Progress lk_progress(FILE *out, const char *description, int64_t total);
 LK_API void lk_progress_step(Progress *p); /* one more step is done */
 /* the last line, with a newline; also of a loop that ended early */
-/* Clears the line of a terminal, so that other text can be printed; the next step draws it anew. */
+/* Clears the line of a terminal, so that other text can be printed; the next step draws it
+ * anew. */
 LK_API void lk_progress_clear(Progress *p);
 LK_API void lk_progress_end(Progress *p);
 

@@ -13,7 +13,7 @@
 #include "core/decimal.h"
 #include "data/atomic_file.h"
 
-/* ---- config.json: reading --------------------------------------------------------------------------- */
+/* ---- config.json: reading ------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_JANSSON
 
@@ -103,7 +103,7 @@ bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
 
 #endif
 
-/* ---- config.json: writing ---------------------------------------------------------------------------- */
+/* ---- config.json: writing ------------------------------------------------------------------- */
 
 bool lk_roberta_config_write(const RobertaConfig *c, const char *architecture, const char *folder,
                              Error *err)

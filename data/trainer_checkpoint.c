@@ -1,5 +1,5 @@
-/* trainer_checkpoint.c - a run in a folder: written as a whole; input is never trusted. Its content
- * is in the header; data/folder.c puts it in its place. */
+/* trainer_checkpoint.c - a run in a folder: written as a whole; input is never trusted. Its
+ * content is in the header; data/folder.c puts it in its place. */
 #include "data/trainer_checkpoint.h"
 
 #include <string.h>

@@ -4,8 +4,8 @@
  *
  * output_dir/checkpoint-N has everything that a run needs to go on with the same bits:
  *
- *     model.safetensors    the trained parameters and the buffers. The frozen base is not in it: it
- *                          must be loaded before, and a few of its numbers are compared.
+ *     model.safetensors    the trained parameters and the buffers. The frozen base is not in it:
+ *                          it must be loaded before, and a few of its numbers are compared.
  *     state.safetensors    AdamW's moments and steps (NAME.exp_avg, NAME.exp_avg_sq, NAME.step),
  *                          the generators (trainer.rng: now and when the pass began;
  *                          trainer.dropout)

@@ -40,9 +40,9 @@ typedef struct LoRAConfig {
     const char *targets; /* "linear1,layers.*": nn/lora_targets.h; NULL: every Linear */
 } LoRAConfig;
 
-/* Gives every Linear of m that the targets choose a LoRAParametrization of its weight, in the order
- * of named_modules, and returns how many. No original is changed. A Linear in several places is
- * one Linear: each of its names may be chosen, and it is adapted in all of them. Errors (-1,
+/* Gives every Linear of m that the targets choose a LoRAParametrization of its weight, in the
+ * order of named_modules, and returns how many. No original is changed. A Linear in several places
+ * is one Linear: each of its names may be chosen, and it is adapted in all of them. Errors (-1,
  * nothing changed): LK_EVALUE for a target that matches no Linear (the message has the nearest
  * names), or an adapter of that name that is there already; LK_EMEMORY. */
 LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);

@@ -1,4 +1,5 @@
-/* trainer_log.h - the numbers that a Trainer reports, by name, and their line as Transformers prints it.
+/* trainer_log.h - the numbers that a Trainer reports, by name, and their line as Transformers
+ * prints it.
  *
  *     {'loss': 0.6931, 'grad_norm': 1.25, 'learning_rate': 1e-06, 'epoch': 0.03} */
 #ifndef LK_TRAINER_LOG_H

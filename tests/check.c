@@ -228,7 +228,9 @@ Tape *quiet_tape(void)
     return t;
 }
 
-/* ---- memory: aligned_alloc and free as in core/memory.c, with counters that threads may raise at once ---- */
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* aligned_alloc and free as in core/memory.c, with counters that threads may raise at once. */
 
 static atomic_llong asked, allocated, freed, failures; /* asked: since the last check_fail_… */
 /* requests number fail_from … fail_to - 1 fail */

@@ -4,7 +4,8 @@
  *     Test(matmul, plain)
  *     {
  *         Tape *t = lk_tape_new(NULL);
- *         Tensor *a = make_tensor(LK_F64, LK_SHAPE(1, 2), 3, 4), *b = make_tensor(LK_F64, LK_SHAPE(2, 1), 1, 2);
+ *         Tensor *a = make_tensor(LK_F64, LK_SHAPE(1, 2), 3, 4);
+ *         Tensor *b = make_tensor(LK_F64, LK_SHAPE(2, 1), 1, 2);
  *         check_values(lk_matmul(t, a, b), 1e-15, 11);
  *         check(!lk_matmul(t, a, a));
  *         check_error(lk_tape_error(t), LK_ESHAPE, "inner sizes 2 and 1 differ");

@@ -1,9 +1,9 @@
 /* ex5_mlp - exercise 5: a three-layer MLP, and a deep copy of it whose Linears become
  * LinearWithLoRAMerged.
  *
- * The notebook's class MultilayerPerceptron is in examples/exercises/mlp.c. The architecture is printed
- * because the exercise asks for it. The equal outputs that the notebook shows need no LoRA at all;
- * the check below lets the B of one layer after the other differ from 0, looks whether the
+ * The notebook's class MultilayerPerceptron is in examples/exercises/mlp.c. The architecture is
+ * printed because the exercise asks for it. The equal outputs that the notebook shows need no LoRA
+ * at all; the check below lets the B of one layer after the other differ from 0, looks whether the
  * original stays what it was, and compares with the same network in the form of LinearWithLoRA. */
 #include "examples/exercises/exercise.h"
 #include "examples/exercises/mlp.h"

@@ -2,10 +2,10 @@
  * A and B alone.
  *
  * Classes of the notebook: LoRALayer and LinearWithLoRAMerged (nn/lora.c), MultilayerPerceptron
- * (examples/exercises/mlp.c). The order of statements is the notebook's too, because all of them draw from
- * one generator: the weights, the order of every pass over the shuffled training set (accuracy
- * passes among them), the base seed of every test pass, the A of each layer. So the same seed
- * gives PyTorch's losses. In the end the program checks that the original is untouched. */
+ * (examples/exercises/mlp.c). The order of statements is the notebook's too, because all of them
+ * draw from one generator: the weights, the order of every pass over the shuffled training set
+ * (accuracy passes among them), the base seed of every test pass, the A of each layer. So the same
+ * seed gives PyTorch's losses. In the end the program checks that the original is untouched. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -25,8 +25,8 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_MODEL(Options, task.model),
-    CLI_SST2(Options, task.data),
+    INPUT_MODEL(Options, task.model),
+    INPUT_SST2(Options, task.data),
     CLI_INT("train-rows", Options, task.train_rows, "N", 0, 1e9,
             "so many sentences of train.tsv, from its beginning; 0: all"),
     CLI_INT("epochs", Options, epochs, "N", 1, 1000, "passes over the training data"),
@@ -54,7 +54,7 @@ static const CliOption options[] = {
 static const CliProgram program = {
     .name = "lora_lab",
     .about = "Measures LoRA on SST-2: beside full fine-tuning, rank by rank, group of Linears by "
-             "group." SST2_PLACES,
+             "group." INPUT_PLACES,
     .options = options,
 };
 

@@ -19,7 +19,7 @@
 #include "data/masking.h"
 #include "examples/shared/results.h"
 #include "nn/models/roberta.h"
-#include "examples/roberta/sst2.h"
+#include "examples/roberta/inputs.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -32,7 +32,7 @@ typedef struct Options {
 
 static const CliOption options[] = {
     CLI_TEXT("model", Options, model, "DIR", "folder with vocab.json and merges.txt"),
-    CLI_SST2(Options, data),
+    INPUT_SST2(Options, data),
     CLI_TEXT("output", Options, output, "DIR", "folder to write the model to; needed"),
     CLI_INT("layers", Options, layers, "N", 1, 48, "number of layers"),
     CLI_INT("hidden", Options, hidden, "N", 2, 4096, "width of a layer"),
@@ -62,7 +62,7 @@ static const CliOption options[] = {
 static const CliProgram program = {
     .name = "roberta_pretrain",
     .about = "Pre-trains a small RoBERTa on the sentences of SST-2 by masked language "
-             "modelling." SST2_PLACES,
+             "modelling." INPUT_PLACES,
     .options = options,
 };
 
@@ -282,8 +282,9 @@ static bool prepare(Run *r, Error *err)
     char train[32], dev[32], tokens[32];
     if (!(r->tok = lk_tokenizer_new(r->folder, err))) return false;
     int64_t longest = lk_roberta_max_length(&lk_roberta_base);
-    r->train_set = sst2_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
-    r->dev_set = r->train_set ? sst2_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
+    r->train_set = input_sentences_new(o->data, "train.tsv", r->tok, longest, o->rows, err);
+    r->dev_set =
+        r->train_set ? input_sentences_new(o->data, "dev.tsv", r->tok, longest, 0, err) : NULL;
     if (!r->dev_set) return false;
     if (!lk_masking_init(&r->masking, r->tok, r->train_set, (uint64_t)o->seed + 1, err))
         return false;
@@ -302,7 +303,7 @@ static bool prepare(Run *r, Error *err)
 
 static bool run(Run *r, Error *err)
 {
-    if (!sst2_model_folder(r->o->model, r->folder, err) || !lk_folder_make(r->o->output, err))
+    if (!input_model_folder(r->o->model, r->folder, err) || !lk_folder_make(r->o->output, err))
         return false;
     if (lk_folder_same(r->folder, r->o->output))
         return lk_error_set(

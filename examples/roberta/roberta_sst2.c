@@ -29,8 +29,8 @@ typedef struct Options {
 } Options;
 
 static const CliOption options[] = {
-    CLI_MODEL(Options, task.model),
-    CLI_SST2(Options, task.data),
+    INPUT_MODEL(Options, task.model),
+    INPUT_SST2(Options, task.data),
     CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4,
                "strength of LoRA, W + alpha A B: not divided by the rank"),
@@ -95,7 +95,7 @@ static const CliExclusion exclusions[] = {
 static const CliProgram program = {
     .name = "roberta_sst2",
     .about = "Fine-tunes RoBERTa with LoRA, or fully, on SST-2: does a sentence praise a film (1) "
-             "or not (0)?" SST2_PLACES,
+             "or not (0)?" INPUT_PLACES,
     .options = options,
     .exclusions = exclusions,
 };

@@ -1,4 +1,5 @@
-/* sst2_output.c - the results of roberta_sst2 as JSON and as a page. Charts: examples/shared/chart.c. */
+/* sst2_output.c - the results of roberta_sst2 as JSON and as a page. Charts:
+ * examples/shared/chart.c. */
 #include "examples/roberta/sst2_output.h"
 
 #include <math.h>

@@ -23,7 +23,7 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
         strcmp(o->padding, "max"))
         return lk_error_set(err, LK_EVALUE, "--padding: '%.40s' is none of longest, max, grouped",
                             o->padding);
-    if (!sst2_model_folder(o->model, task->folder, err) ||
+    if (!input_model_folder(o->model, task->folder, err) ||
         !lk_roberta_config_read(&task->config, task->folder, err))
         return false;
     /* from_pretrained(…, num_labels=2): the head is SST-2's, whatever the model had */
@@ -41,9 +41,10 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
             task->folder, (long long)task->tok->size, (long long)task->tok->pad,
             (long long)task->config.vocab_size, (long long)task->config.pad_token_id);
     if (!o->eval_only)
-        task->train = sst2_new(o->data, "train.tsv", task->tok, o->max_length, o->train_rows, err);
+        task->train = input_sentences_new(o->data, "train.tsv", task->tok, o->max_length,
+                                          o->train_rows, err);
     if (o->eval_only || task->train)
-        task->dev = sst2_new(o->data, "dev.tsv", task->tok, o->max_length, 0, err);
+        task->dev = input_sentences_new(o->data, "dev.tsv", task->tok, o->max_length, 0, err);
     task->t = task->dev ? lk_tape_quiet_new(err) : NULL; /* main prints the message, once */
     return task->t;
 }
@@ -65,7 +66,7 @@ static bool has_no_other_weights(const char *folder, Error *err)
     char path[LK_PATH_MAX + 64];
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, others[i]);
-        if (sst2_is_file(path))
+        if (input_is_file(path))
             return lk_error_set(
                 err, LK_EFORMAT,
                 "%.300s has its weights in %s; only model.safetensors is read: save "
@@ -94,7 +95,7 @@ Module *task_model_new(Task *task, Error *err)
     Module *m = lk_roberta_classifier_new(&task->config, err);
     if (!m) return NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", task->folder);
-    bool there = sst2_is_file(path);
+    bool there = input_is_file(path);
     LoadReport report = { 0 };
     bool ok = there ? lk_roberta_load_base(m, path, &report, err)
                     : has_no_other_weights(task->folder, err);
@@ -106,7 +107,7 @@ Module *task_model_new(Task *task, Error *err)
     return NULL;
 }
 
-/* ---- LoRA ---------------------------------------------------------------------------------- */
+/* ---- LoRA ----------------------------------------------------------------------------------- */
 
 bool task_apply_lora(Module *model, const char *targets, int64_t rank, double alpha,
                      bool train_head, Rng *rng, Error *err)

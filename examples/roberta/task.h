@@ -1,18 +1,18 @@
-/* roberta_task.h - SST-2, a RoBERTa that classifies its sentences, and a Trainer between the two:
- * what roberta_sst2 and lora_lab share.
+/* task.h - SST-2, a RoBERTa that classifies its sentences, and a Trainer between the two; for
+ * roberta_sst2 and lora_lab.
  *
- *     Task task;                                              -- tokenizer, sentences, generator, tape
- *     Session s;                                              -- one training of a model
+ *     Task task;           -- tokenizer, sentences, generator, tape
+ *     Session s;           -- one training of a model
  *     Module *model = task_open(&task, &options, &err) ? task_model_new(&task, &err) : NULL;
  *     ok = model && task_apply_lora(model, …) && session_begin(&s, &task, model, &err);
- *     ok = ok && lk_trainer_train(&s.trainer, &err) && lk_trainer_evaluate(&s.trainer, &log, &err);
- *     session_end(&s); lk_free(model); task_close(&task);                          -- each also after a failure */
-#ifndef ROBERTA_TASK_H
-#define ROBERTA_TASK_H
+ *     ok = ok && lk_trainer_train(&s.trainer, &err);
+ *     session_end(&s), lk_free(model), task_close(&task);      -- each also after a failure */
+#ifndef TASK_H
+#define TASK_H
 
 #include "data/progress.h"
 #include "data/trainer_checkpoint.h"
-#include "examples/roberta/sst2.h"
+#include "examples/roberta/inputs.h"
 #include "nn/models/roberta.h"
 
 typedef struct TaskOptions {
@@ -41,8 +41,8 @@ void task_close(Task *task);
  * is drawn from task->rng, and a line says so. */
 Module *task_model_new(Task *task, Error *err);
 
-/* apply_lora_to_roberta of the homework, with its lines: freezes all parameters, adds LoRA, counts.
- * With train_head the classifier's own weights are trained too. */
+/* apply_lora_to_roberta of the homework, with its lines: freezes all parameters, adds LoRA,
+ * counts. With train_head the classifier's own weights are trained too. */
 bool task_apply_lora(Module *model, const char *targets, int64_t rank, double alpha,
                      bool train_head, Rng *rng, Error *err);
 

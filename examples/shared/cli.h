@@ -1,4 +1,5 @@
-/* cli.h - what the example programs share: options from a static table, one line for every error, where data are found.
+/* cli.h - the command line of the example programs: options from a static table, one line for
+ * every error, folders of data.
  *
  *     typedef struct Options { int64_t seed; double lr; } Options;
  *     static const CliOption options[] = {
@@ -6,7 +7,7 @@
  *         CLI_DOUBLE("lr", Options, lr, "X", 0, 100, "learning rate"),
  *         CLI_END
  *     };
- *     static const CliProgram program = { .name = "name", .about = "What it does.", .options = options };
+ *     static const CliProgram program = { "name", "Trains a net.", options };
  *
  *     int main(int argc, char **argv)
  *     {

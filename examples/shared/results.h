@@ -1,6 +1,6 @@
-/* results.h - the results of a run as one JSON object in a file that is either complete or not there.
+/* results.h - the results of a run as one JSON object, in a file that is complete or not there.
  *
- *     if (!results_writable(path, &err)) …                  -- before the work starts, not after it
+ *     if (!results_writable(path, &err)) …          -- before the work starts, not after it
  *     Results r;
  *     bool ok = results_open(&r, path, &err);
  *     results_int(&r, "seed", 0);

@@ -212,7 +212,7 @@ Tensor *lk_roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor 
              : NULL;
 }
 
-/* ---- whole models: making, settings ----------------------------------------------------------------------- */
+/* ---- whole models: making, settings --------------------------------------------------------- */
 
 static Module *roberta_new(const ModuleType *type, const RobertaConfig *c, Error *err)
 {

@@ -1,15 +1,15 @@
 /* roberta.h - RoBERTa (Liu et al. 2019, arXiv:1907.11692), the encoder of BERT: transformers'
  * RobertaForSequenceClassification and RobertaForMaskedLM, with their names.
  *
- *     Module *model = lk_roberta_classifier_new(&config, &err);     -- shapes only, no memory for the matrices yet
- *     lk_roberta_load_base(model, "model.safetensors", &err);       -- data/roberta_files.h: what the file has
- *     lk_roberta_fill(model, &rng, &err);                           -- draws the rest
+ *     Module *model = lk_roberta_classifier_new(&config, &err);  -- shapes only, no memory yet
+ *     lk_roberta_load_base(model, path, NULL, &err);             -- data/roberta_files.h
+ *     lk_roberta_fill(model, &rng, &err);                        -- draws the missing matrices
  *     Tensor *logits = lk_roberta_logits(t, model, ids, mask);
  *
  * Names and order of the parameters are those of the hub:
  * roberta.embeddings.word_embeddings.weight, …,
  * roberta.encoder.layer.0.attention.self.query.weight, …, classifier.out_proj.bias. LoRA:
- * nn/lora_targets.h. */
+ * nn/lora_wrap.h. */
 #ifndef LK_ROBERTA_H
 #define LK_ROBERTA_H
 
@@ -18,8 +18,8 @@
 
 /* RobertaForSequenceClassification: 201 tensors for the base's 12 layers. The weight matrices are
  * hollow: they have a shape, so that they are named, counted and loaded, but no elements before
- * lk_roberta_fill or a loader gives them some. NULL: LK_EVALUE for a config that lk_roberta_config_check
- * refuses, LK_EMEMORY. */
+ * lk_roberta_fill or a loader gives them some. NULL: LK_EVALUE for a config that
+ * lk_roberta_config_check refuses, LK_EMEMORY. */
 LK_API Module *lk_roberta_classifier_new(const RobertaConfig *c, Error *err);
 /* RobertaForMaskedLM: the decoder of its head is the word embedding itself, and no parameter of
  * its own. */

@@ -2,7 +2,7 @@
  * GB/s are bytes of text. Without the tokenizer's files and the sentences nothing is measured. */
 #include "data/tokenizer.h"
 #include "data/tsv.h"
-#include "examples/roberta/sst2.h"
+#include "examples/roberta/inputs.h"
 
 #include "tests/bench/bench.h"
 
@@ -28,11 +28,11 @@ static void encode_all(void *state)
 static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
 {
     (void)w;
-    char model[LK_PATH_MAX], path[SST2_PATH_MAX];
+    char model[LK_PATH_MAX], path[LK_PATH_MAX];
     Error missing = { 0 };
     Task k = { 0 };
-    if (!sst2_model_folder(NULL, model, &missing) ||
-        !sst2_path(b->data, "dev.tsv", path, &missing))
+    if (!input_model_folder(NULL, model, &missing) ||
+        !input_sst2_path(b->data, "dev.tsv", path, &missing))
         return true;
     k.tok = lk_tokenizer_new(model, err);
     k.sentences = k.tok ? lk_tsv_new(path, 0, err) : NULL;

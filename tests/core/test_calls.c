@@ -194,9 +194,9 @@ static bool nothing_pointer(const void *x) { return !x; }
 static bool nothing_text(const char *x) { return !x || strcmp(x, "<stale>") == 0; }
 static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_tensor_str */
 #define IS_NOTHING(x) \
-    _Generic((x), double: nothing_double, float: nothing_double, int: nothing_int, int64_t: nothing_int, \
-             bool: nothing_bool, size_t: nothing_length, char *: nothing_text, const char *: nothing_text, \
-             default: nothing_pointer)(x)
+    _Generic((x), double: nothing_double, float: nothing_double, int: nothing_int, \
+             int64_t: nothing_int, bool: nothing_bool, size_t: nothing_length, \
+             char *: nothing_text, const char *: nothing_text, default: nothing_pointer)(x)
 #define USE_RESULT(...) \
     __auto_type result = (__VA_ARGS__); \
     (void)result /* a cast alone would be warned of */
@@ -260,9 +260,10 @@ static bool is_ruled_out(const Call *c)
  * the good module has no parameter "x" and is no RoBERTa, the masking knows no tokens. */
 static bool takes_stale(const Call *c)
 {
-    static const char *const functions[] = { "lk_is_stale", "lk_tensor_free", "lk_shape_text",
-                                             "lk_assign", "lk_records", "lk_roberta_logits",
-                                             "lk_roberta_token_logits", "lk_masking_next" };
+    static const char *const functions[] = {
+        "lk_is_stale", "lk_tensor_free",    "lk_shape_text",           "lk_assign",
+        "lk_records",  "lk_roberta_logits", "lk_roberta_token_logits", "lk_masking_next"
+    };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(c->function, functions[i]) == 0) return true;
     return strcmp(c->function, "lk_record") == 0 && strcmp(c->parameter, "y") == 0;

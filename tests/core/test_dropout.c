@@ -1,6 +1,6 @@
-/* test_dropout.c - lk_dropout (core/ops_dropout.c) and the masks behind it (core/kernels/dropout.c):
- * Philox's published numbers, any part of a mask by itself, PyTorch's rounding, the stream of a
- * tape, threads, special values, bad calls. */
+/* test_dropout.c - lk_dropout (core/ops_dropout.c) and the masks behind it
+ * (core/kernels/dropout.c): Philox's published numbers, any part of a mask by itself, PyTorch's
+ * rounding, the stream of a tape, threads, special values, bad calls. */
 #include "core/kernels/dropout.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-/* test_vmath.c - the functions of core/kernels/vmath.h with every instruction set that this processor has:
- * against the C library in double over numbers of all sizes, at special values, in place, and the
- * same bits wherever an element lies. */
+/* test_vmath.c - the functions of core/kernels/vmath.h with every instruction set that this
+ * processor has: against the C library in double over numbers of all sizes, at special values, in
+ * place, and the same bits wherever an element lies. */
 #include "core/kernels/vmath.h"
 
 #include <float.h>

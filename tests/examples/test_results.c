@@ -1,4 +1,5 @@
-/* test_results.c - examples/shared/results.c: valid JSON, and a file that is complete or not there. */
+/* test_results.c - examples/shared/results.c: valid JSON, and a file that is complete or not
+ * there. */
 #include "examples/shared/results.h"
 
 #include <dirent.h>

@@ -89,7 +89,8 @@ int main(int argc, char **argv)
         const int64_t ids[] = { 0, 4 + i, 4 + i % 2, 2 };
         if (!lk_text_add(data, ids, 4, i % 2, &err)) return failed("data", &err);
     }
-    ok = lk_path_join(whole, folder, "whole", &err) && lk_path_join(parts, folder, "parts", &err) &&
+    ok = lk_path_join(whole, folder, "whole", &err) &&
+         lk_path_join(parts, folder, "parts", &err) &&
          lk_path_join(checkpoint, parts, "checkpoint-5", &err);
     double once = ok ? train(folder, data, whole, NULL, 0, &err) : -1;
     double stopped = once >= 0 ? train(folder, data, parts, NULL, 5, &err) : -1;

@@ -1,7 +1,7 @@
-/* sst2.h - what the RoBERTa programs share: the folder of a model, sentences of SST-2 as token
- * ids. */
-#ifndef SST2_H
-#define SST2_H
+/* inputs.h - the inputs of the RoBERTa programs: the folder of a model, and the sentences of SST-2
+ * as token ids. */
+#ifndef INPUTS_H
+#define INPUTS_H
 
 #include "data/text.h"
 #include "data/tokenizer.h"
@@ -9,29 +9,28 @@
 
 /* The options --model and --data of these programs (m: the member of T), and a line about them for
  * `about`. */
-#define CLI_MODEL(T, m) \
+#define INPUT_MODEL(T, m) \
     CLI_TEXT("model", T, m, "DIR", \
              "folder with config.json, vocab.json, merges.txt and, if there, model.safetensors")
-#define CLI_SST2(T, m) \
+#define INPUT_SST2(T, m) \
     CLI_TEXT("data", T, m, "DIR", "folder that holds sst2/, with train.tsv and dev.tsv")
-#define SST2_PLACES \
+#define INPUT_PLACES \
     "\nWithout --model roberta-base/, without --data sst2/ is looked for in $LORIKEET_DATA, " \
     "then in ~/.cache/lorikeet."
 
 /* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it
  * was looked for. */
-bool sst2_model_folder(const char *model, char path[LK_PATH_MAX], Error *err);
+bool input_model_folder(const char *model, char path[LK_PATH_MAX], Error *err);
 
 /* Where sst2/train.tsv or dev.tsv of --data (NULL: of the usual places) is, or an error. */
-enum { SST2_PATH_MAX = LK_PATH_MAX + 32 };
-bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err);
+bool input_sst2_path(const char *data, const char *file, char path[LK_PATH_MAX], Error *err);
 
 /* The sentences of that file as ids with <s> and </s>, at most max_length of them: longer
  * sentences are cut, and a line on stdout says how many. rows > 0: only so many from the
  * beginning. NULL: LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
-TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length,
-                      int64_t rows, Error *err);
+TextDataset *input_sentences_new(const char *data, const char *file, const Tokenizer *tok,
+                                 int64_t max_length, int64_t rows, Error *err);
 
-bool sst2_is_file(const char *path);
+bool input_is_file(const char *path);
 
 #endif

@@ -1,13 +1,13 @@
-/* sst2.c - finds the files, reads the sentences, makes ids of them (data/tokenizer.h,
+/* inputs.c - finds the files, reads the sentences, makes ids of them (data/tokenizer.h,
  * data/tsv.h). */
-#include "examples/roberta/sst2.h"
+#include "examples/roberta/inputs.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
 #include "data/tsv.h"
 
-bool sst2_is_file(const char *path)
+bool input_is_file(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
@@ -17,7 +17,7 @@ static bool has_file(const char *folder, const char *name)
 {
     char path[LK_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    return sst2_is_file(path);
+    return input_is_file(path);
 }
 
 static bool holds_model(const char *folder)
@@ -30,7 +30,7 @@ static bool holds_sst2(const char *folder)
     return has_file(folder, "train.tsv") || has_file(folder, "dev.tsv");
 }
 
-bool sst2_model_folder(const char *model, char path[LK_PATH_MAX], Error *err)
+bool input_model_folder(const char *model, char path[LK_PATH_MAX], Error *err)
 {
     if (model) {
         if (strlen(model) >= LK_PATH_MAX)
@@ -65,23 +65,22 @@ static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokeniz
     return ok;
 }
 
-bool sst2_path(const char *data, const char *file, char path[SST2_PATH_MAX], Error *err)
+bool input_sst2_path(const char *data, const char *file, char path[LK_PATH_MAX], Error *err)
 {
     char folder[LK_PATH_MAX];
     if (!cli_find(data, "sst2", holds_sst2, folder, err))
         return lk_error_set(
             err, LK_EIO,
             "no SST-2: neither --data DIR nor sst2/ in $LORIKEET_DATA or ~/.cache/lorikeet");
-    snprintf(path, SST2_PATH_MAX, "%s/%s", folder, file);
-    return true;
+    return lk_path_join(path, folder, file, err);
 }
 
-TextDataset *sst2_new(const char *data, const char *file, const Tokenizer *tok, int64_t max_length,
-                      int64_t rows, Error *err)
+TextDataset *input_sentences_new(const char *data, const char *file, const Tokenizer *tok,
+                                 int64_t max_length, int64_t rows, Error *err)
 {
     enum { CLASSES = 2 };
-    char path[SST2_PATH_MAX];
-    Tsv *tsv = sst2_path(data, file, path, err) ? lk_tsv_new(path, CLASSES, err) : NULL;
+    char path[LK_PATH_MAX];
+    Tsv *tsv = input_sst2_path(data, file, path, err) ? lk_tsv_new(path, CLASSES, err) : NULL;
     TextDataset *d = tsv ? lk_text_dataset_new(err) : NULL;
     int64_t cut = 0;
     if (d && !add_rows(d, tsv, rows, tok, max_length, &cut, err)) {
