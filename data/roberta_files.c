@@ -32,7 +32,7 @@ static bool read_key(RobertaConfig *c, const RobertaSetting *k, const json_t *ob
     return true;
 }
 
-/* What would make it another model than the one that Lorikeet computes. */
+/* Refuses settings of another model than Lorikeet computes. */
 static bool refuse_others(const json_t *object, const char *path, Error *err)
 {
     static const struct {

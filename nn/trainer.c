@@ -390,7 +390,7 @@ static bool loop(Run *r)
             bool go_on = !tr->on_step || tr->on_step(tr->user, s);
             tr->stopped = tr->stopped || !go_on || s->step == tr->args.stop_after;
         }
-        /* What belongs to the end of a pass is done before stopping there. */
+        /* The work at the end of a pass is done before the run stops there. */
         bool complete = s->batches < tr->train.batches && !(s->step >= total && s->batches > 0);
         if (tr->stopped && complete && s->step < total)
             return !tr->args.output_dir || r->saved == s->step || save_now(r);

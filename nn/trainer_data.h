@@ -1,4 +1,4 @@
-/* trainer_data.h - a Trainer's food and its scales: batches and metrics.
+/* trainer_data.h - batches for a Trainer, and metrics that it measures.
  *
  *     tr.train = lk_loader_batches(loader);             -- data/trainer_batches.h
  *     TrainerAccuracy accuracy = lk_trainer_accuracy();

@@ -1,4 +1,4 @@
-/* trainer_log.c - the numbers that a Trainer reports. Who makes them: trainer.c. */
+/* trainer_log.c - the numbers that a Trainer reports. Their source: trainer.c. */
 #include "nn/trainer_log.h"
 
 #include <math.h>
@@ -37,7 +37,8 @@ static void print_number(FILE *out, double value)
     char text[64];
     int digits = 1;
     if (!isfinite(value)) {
-        fputs(isnan(value) ? "nan" : value < 0 ? "-inf" : "inf", out);
+        fputs(isnan(value) ? "nan" : "", out);
+        if (isinf(value)) fputs(value < 0 ? "-inf" : "inf", out);
         return;
     }
     do lk_snprintf(text, sizeof text, "%.*e", digits - 1, value);
@@ -53,13 +54,18 @@ static bool ends_with(const char *text, const char *end)
     return length >= n && strcmp(text + length - n, end) == 0;
 }
 
+/* The decimals that a value is printed with; -1: all that it has. */
+static int decimals_of(const char *key)
+{
+    if (strcmp(key, "loss") == 0 || ends_with(key, "_runtime")) return 4;
+    if (ends_with(key, "_per_second")) return 3;
+    return strcmp(key, "epoch") == 0 ? 2 : -1;
+}
+
 static double rounded(const struct TrainerValue *v)
 {
     char text[400]; /* as Python does it: correctly rounded in decimal */
-    int digits = strcmp(v->key, "loss") == 0 || ends_with(v->key, "_runtime") ? 4
-                 : ends_with(v->key, "_per_second")                           ? 3
-                 : strcmp(v->key, "epoch") == 0                               ? 2
-                                                                              : -1;
+    int digits = decimals_of(v->key);
     if (digits < 0 || !isfinite(v->value)) return v->value;
     lk_snprintf(text, sizeof text, "%.*f", digits, v->value);
     return lk_strtod(text, NULL);

@@ -1,4 +1,4 @@
-/* digits_files.c - base and adapter in two files, so that one base can have many adapters. Format:
+/* files.c - base and adapter in two files, so that one base can have many adapters. Format:
  * data/safetensors.h.
  *
  * The adapter's file is a thousandth of the base's, and names its tensors as the model does:

@@ -1,4 +1,4 @@
-/* digits_files.h - --save and --load of digit9 and weak_digits: the base and the adapter, a
+/* files.h - --save and --load of digit9 and weak_digits: the base and the adapter, a
  * safetensors file each. */
 #ifndef DIGITS_FILES_H
 #define DIGITS_FILES_H

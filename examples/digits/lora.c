@@ -1,4 +1,4 @@
-/* digits_lora.c - notebooks 2 and 3: train on all digits, adapt to some of them with LoRA, switch
+/* lora.c - notebooks 2 and 3: train on all digits, adapt to some of them with LoRA, switch
  * LoRA off again.
  *
  * The order of statements is the notebooks', because all of them draw from one generator: the
@@ -48,7 +48,7 @@ static const CliOption options[] = {
     CLI_END,
 };
 
-/* What every step works with. */
+/* The state of a run. */
 typedef struct Run {
     const DigitsOptions *o;
     DigitsOutcome *out;
@@ -314,7 +314,8 @@ static bool notebook(Run *r, Error *err)
 
 /* ---- the program ---------------------------------------------------------------------------- */
 
-/* What the notebook leaves to the reader: a table, the checks, the dial, the results in a file. */
+/* The parts that the notebook leaves to the reader: a table, the checks, the dial, the results in
+ * a file. */
 static bool conclude(Run *r, Error *err)
 {
     DigitsOutcome *out = r->out;

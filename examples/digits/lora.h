@@ -1,4 +1,4 @@
-/* digits_lora.h - what digit9 and weak_digits share: notebooks 2 and 3 are one course of events
+/* lora.h - the run of digit9 and weak_digits: notebooks 2 and 3 have one order of steps
  * with two networks.
  *
  * A network is trained on all digits; LoRA (nn/adapter.h) is added to every layer, all else is
@@ -13,7 +13,7 @@
 #include "nn/adapter.h"
 #include "nn/state.h"
 
-/* What tells the programs apart. */
+/* The differences between the programs. */
 typedef struct DigitsNotebook {
     const char *name, *about;
     Module *(*net_new)(Rng *rng, Error *err);

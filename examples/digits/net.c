@@ -1,4 +1,4 @@
-/* digits_net.c - two perceptrons with named layers: a struct, a forward and a table each. Used by
+/* net.c - two perceptrons with named layers: a struct, a forward and a table each. Used by
  * digits_lora.c. */
 #include "examples/digits/net.h"
 

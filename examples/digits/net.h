@@ -1,4 +1,4 @@
-/* digits_net.h - the networks of notebooks 2 and 3, which digit9 and weak_digits train. */
+/* net.h - the networks of notebooks 2 and 3, which digit9 and weak_digits train. */
 #ifndef DIGITS_NET_H
 #define DIGITS_NET_H
 

@@ -1,5 +1,5 @@
-/* digits_output.c - tables, checks and results of digit9 and weak_digits. What is run:
- * digits_lora.c. */
+/* output.c - tables, checks and results of digit9 and weak_digits. Their runs:
+ * examples/digits/lora.c. */
 #include "examples/digits/output.h"
 
 #include <math.h>
@@ -109,7 +109,7 @@ bool digits_both_better(const DigitsOutcome *o, int i)
            o->dial[i].target_accuracy > o->dial[0].target_accuracy;
 }
 
-/* What a reader should not believe: that LoRA always makes the whole network better. */
+/* A warning: LoRA need not make the whole network better. */
 void digits_print_dial(const DigitsOutcome *o)
 {
     char list[DIGITS_LIST_TEXT];

@@ -1,4 +1,4 @@
-/* digits_output.h - what digit9 and weak_digits print, check and write about a run. */
+/* output.h - the tables, checks and result files of digit9 and weak_digits. */
 #ifndef DIGITS_OUTPUT_H
 #define DIGITS_OUTPUT_H
 

@@ -1,4 +1,4 @@
-/* digits_report.c - the page of --report. Charts and images: examples/shared/chart.c. */
+/* report.c - the page of --report. Charts and images: examples/shared/chart.c. */
 #include "examples/digits/report.h"
 
 #include <math.h>

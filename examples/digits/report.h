@@ -1,4 +1,4 @@
-/* digits_report.h - the page of --report: what LoRA did to a network of digits, in pictures. */
+/* report.h - the page of --report: what LoRA did to a network of digits, in pictures. */
 #ifndef DIGITS_REPORT_H
 #define DIGITS_REPORT_H
 

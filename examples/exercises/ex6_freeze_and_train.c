@@ -28,8 +28,8 @@ static bool training_new(Training *s, Tape *t, Rng *rng, Error *err)
     s->mlp_lora = lk_deepcopy(s->mlp, err);
     if (!mlp_add_lora(s->mlp_lora, 2, 1.0, rng, err)) return false;
     lk_freeze_linears(s->mlp_lora);
-    /* What an operation makes lives until the next lk_tape_reset; the samples have to outlive
-     * every step. */
+    /* The result of an operation lives until the next lk_tape_reset; the samples must outlive
+     * every step, so they are cloned. */
     s->x = lk_clone(lk_randn(t, rng, LK_F32, LK_SHAPE(SAMPLES, FEATURES)), err);
     s->y = lk_clone(lk_randint(t, rng, 0, CLASSES, LK_SHAPE(SAMPLES)), err);
     s->optimizer = lk_adam_new(lk_trainable_parameters(s->mlp_lora, err), 0.01, err);

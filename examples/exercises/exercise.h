@@ -1,4 +1,4 @@
-/* exercise.h - what the six exercise programs share: a main, printing as the notebook prints,
+/* exercise.h - for the six exercise programs: a main, printing as the notebook prints,
  * helpers of the checks. */
 #ifndef EXERCISE_H
 #define EXERCISE_H

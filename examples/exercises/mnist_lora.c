@@ -55,7 +55,7 @@ static const CliProgram program = {
     .options = options,
 };
 
-/* What every step works with. */
+/* The state of a run. */
 typedef struct Run {
     Options o;
     Rng rng;
@@ -64,7 +64,7 @@ typedef struct Run {
     Module *model, *model_lora;
 } Run;
 
-/* What a training leaves behind. */
+/* The results of a training. */
 typedef struct History {
     double accuracy[MAX_EPOCHS]; /* on the training set, after each epoch */
     double losses[KEPT_LOSSES];  /* of the first batches */

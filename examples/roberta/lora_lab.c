@@ -3,7 +3,7 @@
  *
  * Full fine-tuning comes first, with a base of its own for every seed. Then one frozen base is
  * loaded and shared by all adapters, one after the other: so no run's peak of memory has another
- * one's base in it. JSON and page are written after every run. What is measured is shown by
+ * one's base in it. JSON and page are written after every run. The output:
  * examples/roberta/lora_lab_output.c. */
 #include <math.h>
 #include <stdlib.h>

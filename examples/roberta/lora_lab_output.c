@@ -1,4 +1,4 @@
-/* lora_lab_output.c - tables, JSON and the page of lora_lab. What is measured:
+/* lora_lab_output.c - tables, JSON and the page of lora_lab. The measurements:
  * examples/roberta/lora_lab.c. */
 #include "examples/roberta/lora_lab_output.h"
 
@@ -189,8 +189,8 @@ static void rank_chart(FILE *out, const Lab *lab)
                     fmax(high, level) + 0.5, " %");
 }
 
-/* Accuracy over the number of trained parameters, in thousands: what a group of Linears gives for
- * its price. */
+/* Accuracy over the number of trained parameters, in thousands: the gain of a group of
+ * Linears for its price. */
 static void price_chart(FILE *out, const Lab *lab)
 {
     double x[2][LAB_MEASURES_MAX], y[2][LAB_MEASURES_MAX], low = 100, high = 0;
@@ -198,7 +198,8 @@ static void price_chart(FILE *out, const Lab *lab)
     for (int line = 0; line < 2; line++) {
         int n = count[line];
         for (int i = 0; i < n; i++)
-            order[i] = line == 0 ? 1 + i : i < lab->groups ? 1 + lab->ranks + i : lab->reference;
+            if (line == 0) order[i] = 1 + i;
+            else order[i] = i < lab->groups ? 1 + lab->ranks + i : lab->reference;
         for (int i = 1; i < n; i++) /* lines go from left to right */
             for (int k = i; k > 0 && lab->measures[order[k]].trainable <
                                          lab->measures[order[k - 1]].trainable;

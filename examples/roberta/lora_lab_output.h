@@ -1,4 +1,4 @@
-/* lora_lab_output.h - what lora_lab measures, and how it is shown: tables, JSON, a page. */
+/* lora_lab_output.h - the measurements of lora_lab and their output: tables, JSON, a page. */
 #ifndef LORA_LAB_OUTPUT_H
 #define LORA_LAB_OUTPUT_H
 

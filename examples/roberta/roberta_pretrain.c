@@ -154,7 +154,7 @@ static bool evaluate(Run *r, Error *err)
     return true;
 }
 
-/* What has been done of all that is to be done: steps or time, whichever is further. */
+/* The finished part of the training, by steps or by time: the larger of both. */
 static double progress(const Run *r, double start)
 {
     double by_steps = r->o->steps ? (double)r->steps / (double)r->o->steps : 0;

@@ -3,7 +3,7 @@
  *
  * In the homework's order and with its lines: the base model, LoRA, data, training with an
  * evaluation and a checkpoint after every epoch, the best weights saved, loaded into a fresh model
- * and evaluated again. What it adds: full fine-tuning (--full), the adapter as PEFT reads it,
+ * and evaluated again. It adds full fine-tuning (--full), the adapter as PEFT reads it,
  * logits, results as JSON and as a page. The model and its data: examples/roberta/task.c;
  * training: nn/trainer.c. */
 #include <math.h>

@@ -85,7 +85,7 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
 
 /* ---- the page ------------------------------------------------------------------------------- */
 
-/* What is logged, in units that keep the numbers short. */
+/* The logged numbers, in units that keep them short. */
 typedef struct Drawing {
     const char *key, *title, *about; /* about NULL: it depends */
     double factor;

@@ -1,4 +1,4 @@
-/* sst2_output.h - what roberta_sst2 leaves behind beside the model: JSON and a page. */
+/* sst2_output.h - the results of roberta_sst2 beside the model: JSON and a page. */
 #ifndef SST2_OUTPUT_H
 #define SST2_OUTPUT_H
 

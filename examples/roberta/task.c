@@ -1,5 +1,4 @@
-/* roberta_task.c - the model's folder and SST-2 become what a Trainer takes. The Trainer:
- * nn/trainer.h. */
+/* task.c - makes data for a Trainer of a model's folder and SST-2. The Trainer: nn/trainer.h. */
 #include "data/roberta_files.h"
 #include "data/trainer_batches.h"
 #include "examples/roberta/task.h"
@@ -195,8 +194,8 @@ static uint64_t hash_of(uint64_t hash, const int64_t *x, int64_t count)
     return lk_hash(hash, x, (size_t)count * sizeof *x);
 }
 
-/* What a Trainer cannot see of what decides a run's bits. (All members of the config have eight
- * bytes: no gaps between.) */
+/* Describes the settings that decide a run's bits and that a Trainer cannot see. (All members of
+ * the config have eight bytes, so there are no gaps to hash.) */
 static void put_mark(Session *s, const Task *task, Module *model)
 {
     const TaskOptions *o = &task->o;

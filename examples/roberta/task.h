@@ -37,8 +37,8 @@ typedef struct Task {
 bool task_open(Task *task, const TaskOptions *o, Error *err);
 void task_close(Task *task);
 
-/* The base model of the folder. What model.safetensors lacks, or all when there is no such file,
- * is drawn from task->rng, and a line says so. */
+/* The base model of the folder. Tensors that model.safetensors lacks, or all when there is no such
+ * file, are drawn from task->rng, and a line says so. */
 Module *task_model_new(Task *task, Error *err);
 
 /* apply_lora_to_roberta of the homework, with its lines: freezes all parameters, adds LoRA,

@@ -134,9 +134,10 @@ static bool run(const Options *o, Error *err)
     Tokenizer *tok = lk_tokenizer_new(o->model, err);
     if (!tok) return false;
     Job job = { .tok = tok, .decode = o->decode };
-    bool ok = o->tsv    ? put_tsv(&job, o->tsv, err)
-              : o->text ? put_line(&job, o->text, strlen(o->text), err)
-                        : put_lines(&job, o->lines, err);
+    bool ok;
+    if (o->tsv) ok = put_tsv(&job, o->tsv, err);
+    else if (o->text) ok = put_line(&job, o->text, strlen(o->text), err);
+    else ok = put_lines(&job, o->lines, err);
     lk_token_ids_free(&job.ids);
     lk_tokenizer_free(tok);
     return ok;

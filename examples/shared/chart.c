@@ -33,7 +33,9 @@ static void begin(FILE *out, const char *title)
 static double tick_step(double range, int count)
 {
     double power = pow(10, floor(log10(range / count))), part = range / count / power;
-    return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
+    if (part <= 1) return power;
+    if (part <= 2) return 2 * power;
+    return part <= 5 ? 5 * power : 10 * power;
 }
 
 /* "1,500", "0.25": as many decimals as the step between two numbers has. */
@@ -64,7 +66,7 @@ static void x_label(FILE *out, double part, const char *text)
                HEIGHT - BOTTOM + 22, text);
 }
 
-/* What lies at the left end and at the right end. */
+/* The labels of the left end and of the right end. */
 typedef struct Range {
     double first, last;
     bool log;

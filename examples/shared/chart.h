@@ -1,5 +1,5 @@
-/* chart.h - small SVG charts and images for a page that needs no network: what
- * examples/digits/report.c draws with.
+/* chart.h - small SVG charts and images for a page that needs no network: the
+ * drawings of the reports.
  *
  * Colours are CSS variables of the page (--c0, --c1, --c2), so that one drawing serves light and
  * dark. The page also says how large text is, at most 24 units, and how it lies at its place:

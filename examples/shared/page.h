@@ -1,5 +1,5 @@
-/* page.h - the beginning and the end of an HTML page that needs no network: what every --report
- * is. Between them come headings, tables and the drawings of examples/shared/chart.h, for which
+/* page.h - the beginning and the end of an HTML page that needs no network: the form of every
+ * --report. Between them come headings, tables and the drawings of examples/shared/chart.h, for which
  * the page has colours and sizes. */
 #ifndef PAGE_H
 #define PAGE_H

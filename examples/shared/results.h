@@ -28,7 +28,7 @@ typedef struct Results {
  * Refused: a path that exists and is neither a plain file nor a link to one. LK_EIO. */
 bool results_writable(const char *path, Error *err);
 
-/* What a successful results_open began, results_close must end. LK_EMEMORY. */
+/* Each successful results_open needs a results_close. LK_EMEMORY. */
 bool results_open(Results *r, const char *path, Error *err);
 void results_int(Results *r, const char *key, int64_t value);
 /* null for NaN and infinity: JSON has neither */

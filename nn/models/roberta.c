@@ -177,7 +177,7 @@ static Tensor *logits(Tape *t, const void *call, Tensor *ids)
 
 Tensor *lk_roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask)
 {
-    Roberta *m = expect(t, classifier, &classifier_type, "roberta_logits");
+    Roberta *m = expect(t, classifier, &classifier_type, "lk_roberta_logits");
     return m ? lk_forward_with(t, classifier, logits, &(ModelCall){ m, .mask = mask }, ids) : NULL;
 }
 
@@ -206,7 +206,7 @@ static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
 Tensor *lk_roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask,
                                 Tensor *rows, Tensor *tokens)
 {
-    Roberta *m = expect(t, masked_lm, &masked_lm_type, "roberta_token_logits");
+    Roberta *m = expect(t, masked_lm, &masked_lm_type, "lk_roberta_token_logits");
     return m ? lk_forward_with(t, masked_lm, token_logits, &(ModelCall){ m, mask, rows, tokens },
                                ids)
              : NULL;
@@ -260,12 +260,13 @@ bool lk_roberta_fill(Module *model, Rng *rng, Error *err)
 {
     const Roberta *m = as_roberta(model);
     if (!m)
-        return lk_error_set(err, LK_EVALUE, "roberta_fill: takes a RoBERTa, not %s",
+        return lk_error_set(err, LK_EVALUE, "lk_roberta_fill: takes a RoBERTa, not %s",
                             model ? model->type->name : "NULL");
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         Linear *linear = lk_as_linear(it.module);
         Embedding *embedding = lk_as_embedding(it.module);
-        Tensor **slot = linear ? &linear->weight : embedding ? &embedding->weight : NULL;
+        Tensor **slot = linear ? &linear->weight : NULL;
+        if (embedding) slot = &embedding->weight;
         if (!slot || !lk_roberta_is_hollow(*slot)) continue;
         Tensor *x = lk_param_new(LK_F32, LK_SHAPE((*slot)->shape[0], (*slot)->shape[1]), err);
         if (!x) return false;

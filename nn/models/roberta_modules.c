@@ -1,5 +1,5 @@
-/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. What they
- * compute: nn/models/roberta.c.
+/* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. Their
+ * computations: nn/models/roberta.c.
  *
  * Most have no forward of their own: every layer needs the mask beside its input. */
 #include "nn/models/roberta_modules.h"

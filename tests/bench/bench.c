@@ -55,7 +55,7 @@ static double time_calls(BenchCall *call, void *state, int64_t calls)
     return lk_seconds() - start;
 }
 
-/* What instructions.sh counts: it finds the function by its name. */
+/* The function that instructions.sh counts: it finds it by its name. */
 __attribute__((noinline)) void bench_counted_call(BenchCall *call, void *state);
 void bench_counted_call(BenchCall *call, void *state) { call(state); }
 
@@ -190,7 +190,8 @@ static double bound_of(const Entries *all, const Result *r, int threads, const c
     double peak = peak_of(all, threads), bandwidth = bandwidth_for(all, r->working_set, threads);
     double compute = peak > 0.0 ? r->flops / peak : 0.0,
            memory = bandwidth > 0.0 ? r->bytes / bandwidth : 0.0;
-    *which = compute == 0.0 && memory == 0.0 ? NULL : compute > memory ? "fma" : "read";
+    *which = compute > memory ? "fma" : "read";
+    if (compute == 0.0 && memory == 0.0) *which = NULL;
     return compute > memory ? compute : memory;
 }
 

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-/* What the machine can do at most: the limits that other workloads are held against. */
+/* The limits of the machine, against which other workloads are held. */
 typedef enum Limit {
     NO_LIMIT,
     LIMIT_FMA,  /* flops: multiply-adds in registers; the fastest kind counts */

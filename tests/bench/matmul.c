@@ -1,5 +1,5 @@
 /* matmul.c - matrix products: y = x Wᵀ, dx = dy W and dW = dyᵀ x for x (m, in) and W (out, in).
- * Who computes them is in lorikeet.c and blas_peer.c. */
+ * lorikeet.c and blas_peer.c compute them. */
 #include "core/memory.h"
 #include "core/rng.h"
 #include "tests/bench/bench.h"

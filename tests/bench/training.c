@@ -23,7 +23,7 @@ enum { PIXELS = 28 * 28, LAYERS_MAX = 4, IMAGES = 10000, FEW_IMAGES = 200, CHAIN
 
 typedef enum Kind { FULL, LORA_MERGED, LORA_PARAMETRIZED, EVALUATE, EVALUATE_LORA } Kind;
 
-/* What one call works with. */
+/* The state of one call. */
 typedef struct Task {
     Rng rng;
     Tape *t;
@@ -118,7 +118,7 @@ static void train_step(void *state)
     lk_tape_reset(k->t);
 }
 
-/* What a step cannot do without. Each weight is used once in forward, for dx (not in the first
+/* The least work of a step. Each weight is used once in forward, for dx (not in the first
  * layer) and for dW (not when it is frozen), and must be read for the first two; Adam reads and
  * writes it and two moments, while its gradient need not be stored. */
 static void step_limits(const Workload *w, Result *r)

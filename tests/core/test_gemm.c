@@ -20,7 +20,7 @@
 /* elements of a row side by side, of a column, nothing is */
 typedef enum Layout { ROWS, COLUMNS, NEITHER } Layout;
 
-/* What A and B look like in one product: N as in A B, T transposed, S with a step in both
+/* The forms of A and B in one product: N as in A B, T transposed, S with a step in both
  * directions. */
 typedef struct Layouts {
     const char *name;

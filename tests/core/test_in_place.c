@@ -283,7 +283,7 @@ Test(in_place, a_change_after_backward_is_a_training_step)
     lk_tape_free(t);
 }
 
-/* What a wanted gradient does not need may change, however deep: w is frozen, so x is not
+/* A tensor that no wanted gradient needs may change, however deep: w is frozen, so x is not
  * needed. */
 Test(in_place, what_only_a_frozen_gradient_needs_may_change)
 {

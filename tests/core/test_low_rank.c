@@ -175,7 +175,7 @@ static Module *adapted_linear(void)
     return m;
 }
 
-/* What m computes and every gradient of it, against the weight as lk_read gives it. */
+/* The values of m and each of its gradients, against the weight as lk_read gives it. */
 static void check_linear(Module *m)
 {
     Tape *t = lk_tape_new(NULL);

@@ -326,7 +326,7 @@ Test(norm, one_tensor_as_several_inputs)
     lk_tape_free(t);
 }
 
-/* What is kept until backward: the result, two numbers a row and the record, but no sum and no
+/* Memory kept until backward: the result, two numbers a row and the record, but no sum and no
  * mask. */
 Test(norm, keeps_two_numbers_a_row)
 {

@@ -54,7 +54,7 @@ static void view_of(const Printed *p, View *v)
     if (p->grad_fn) v->x.node = &v->node;
 }
 
-/* What lk_print or lk_print_size writes into a file. Free the text. */
+/* The text that lk_print or lk_print_size writes into a file. Free it. */
 static char *written(void (*print)(FILE *, const Tensor *), const Tensor *x)
 {
     char *text = NULL;

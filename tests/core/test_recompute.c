@@ -449,7 +449,7 @@ static Tensor *the_state(Tape *t, const void *state, Tensor *x)
     return *(Tensor *const *)state;
 }
 
-/* What is recorded inside goes even if the result does not depend on it: what follows is as if it
+/* Records made inside go even if the result does not depend on them: the rest is as if they
  * were not there. */
 Test(recompute, a_result_without_a_graph_of_its_own)
 {

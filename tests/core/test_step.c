@@ -231,7 +231,7 @@ static void net3_free(Net3 *n)
     for (int i = 0; i < 3; i++) lk_free(n->x[i]), lk_free(n->expected[i]);
 }
 
-/* What failed says so; then the same tape does the same work as if nothing had been. */
+/* A failed step says so; then the same tape does the same work as if nothing had been. */
 static void check_recovers(Tape *t, const Net3 *n, bool ok)
 {
     if (!ok) check_error(lk_tape_error(t), LK_EMEMORY, "no memory");

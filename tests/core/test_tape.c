@@ -333,7 +333,7 @@ Test(tape, backward_of_a_tensor_from_before_the_reset_is_refused)
 #else
 #include <sanitizer/asan_interface.h>
 
-/* What was given back counts as freed; what is handed out again does not. */
+/* Memory that was given back counts as freed; memory that is handed out again does not. */
 Test(tape, memory_that_was_given_back_is_poisoned)
 {
     Tape *t = quiet_tape();
@@ -354,7 +354,7 @@ Test(tape, memory_that_was_given_back_is_poisoned)
 }
 #endif
 
-/* What a refused backward had begun to mark is not on the way of the next one. */
+/* Marks of a refused backward do not lead the next one astray. */
 Test(tape, a_refused_backward_does_not_stand_in_the_way)
 {
     Tape *t = lk_tape_new(NULL);

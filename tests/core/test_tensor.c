@@ -1,5 +1,5 @@
 /* test_tensor.c - tensors that somebody owns: their layout and its limits, their owners, no memory
- * for them. What is in them: test_values.c. */
+ * for them. Their values: test_values.c. */
 #include "core/tensor.h"
 
 #include <math.h>
@@ -272,7 +272,7 @@ Test(tensor, from_blob)
     lk_free(x);
     check(released == 2);
 
-    /* Nobody is told; and a failure gives the memory back too. */
+    /* Without an Error the failure is silent, and it gives the memory back too. */
     lk_free(lk_from_blob_new(LK_F32, LK_SHAPE(2), values, NULL, NULL, NULL));
     Error err = { 0 };
     check_fail_after(0);

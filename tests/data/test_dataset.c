@@ -174,7 +174,7 @@ Test(dataset, errors_of_subsets)
     check(lk_filter_classes_new(d, 0, NULL, &err) == NULL);
     check_error(&err, LK_EVALUE, "{ }");
 
-    /* What failed first stays: `lk_subset_new(lk_mnist_new(…, &err), …, &err)`. */
+    /* The first failure stays: `lk_subset_new(lk_mnist_new(…, &err), …, &err)`. */
     err = (Error){ 0 };
     lk_error_set(&err, LK_EIO, "no such file");
     check(lk_subset_new(NULL, LK_SHAPE(0), &err) == NULL &&

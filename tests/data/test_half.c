@@ -9,7 +9,7 @@
 
 enum { PATTERNS = 1 << 16 };
 
-/* What the format's definition says, in double, not what data/half.c does: ± 2^(exponent - bias)
+/* The format's definition, in double, independent of the code: ± 2^(exponent - bias)
  * (1 + fraction). NaNs are written as the fixtures write them, so that only being one counts. */
 static uint32_t defined(int word, int fraction_bits)
 {

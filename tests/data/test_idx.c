@@ -29,7 +29,7 @@ static Tensor *read_bytes(const char *name, bool as_images, const void *bytes, s
     return as_images ? lk_idx_images_new(path, err) : lk_idx_labels_new(path, err);
 }
 
-/* What is written there reads as the three images, or as the five labels. */
+/* The file that is written there reads as the three images, or as the five labels. */
 static void check_reads(const char *name, bool as_images, const void *bytes, size_t size)
 {
     Error err = { 0 };
@@ -283,7 +283,7 @@ Test(idx, zeros_after_gzip)
     check_refused(true, packed, end + 101, "has other bytes after its gzip data");
 }
 
-/* What follows the compressed data is not overlooked, as gzip's own tool would do. */
+/* Bytes behind the compressed data are noticed, as gzip's own tool would do. */
 Test(idx, bytes_after_gzip)
 {
     uint8_t packed[512];

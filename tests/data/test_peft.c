@@ -90,7 +90,7 @@ Test(peft, one_of_several)
 
 /* ---- both forms ----------------------------------------------------------------------------- */
 
-/* What one form wrote the other computes, with and without a head that is saved whole, in float64
+/* The other form computes the same as the one that wrote, with and without a head that is saved whole, in float64
  * too. */
 Test(peft, from_each_form_to_each)
 {
@@ -381,7 +381,7 @@ Test(peft, settings)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_refused(with_config(cases[i].config), LK_EFORMAT, cases[i].message);
 
-    /* What other versions of PEFT write and what changes nothing. */
+    /* Settings that other versions of PEFT write and that change nothing. */
     const char *config = CONFIG_WITH(
         RIGHT,
         ",\"lora_dropout\":0.1,\"peft_version\":\"0.18.0\",\"megatron_config\":null,"

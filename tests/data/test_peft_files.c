@@ -1,5 +1,5 @@
 /* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit
- * on the disk; and memory that is short. What is in the files: test_peft.c. */
+ * on the disk; and memory that is short. The content of the files: test_peft.c. */
 #include "tests/shared/faults.h"
 
 #include "tests/shared/peft_nets.h"
@@ -204,7 +204,7 @@ Test(peft_files, a_full_disk_leaves_the_old_one)
     lk_free(net);
 }
 
-/* What is beside an adapter stays, and a slash at the end of its name is no other name. */
+/* Other files beside an adapter stay, and a slash at the end of its name is no other name. */
 Test(peft_files, among_other_files)
 {
     Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);

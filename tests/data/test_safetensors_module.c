@@ -83,7 +83,7 @@ Test(safetensors_module, mapped)
     check(unlink(path) == 0);
     check(same_values(net, other));
 
-    /* What is written is this process's own. */
+    /* A page that is written to is this process's own. */
     check(lk_save_module(net, path, NULL));
     Module *third = seeded_net(2, HIDDEN);
     check(lk_load_module_mapped(third, path, NULL, NULL, NULL));
@@ -100,7 +100,7 @@ Test(safetensors_module, mapped)
     lk_free(third);
 }
 
-/* What is shared stays shared, and one of its names is enough; a chain of parametrizations is a
+/* A shared tensor stays shared, and one of its names is enough; a chain of parametrizations is a
  * module like others. */
 Test(safetensors_module, shared_and_parametrized)
 {
@@ -140,7 +140,7 @@ Test(safetensors_module, shared_and_parametrized)
     check(check_alloc_live() == 0);
 }
 
-/* What was computed from the old values is not read again. */
+/* A value that was computed from the old ones is not read again. */
 Test(safetensors_module, caches_are_not_stale)
 {
     Module *net = seeded_net(0, 5), *other = seeded_net(1, 5);

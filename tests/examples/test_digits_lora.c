@@ -2,7 +2,7 @@
  * trainings, LoRA's gradients.
  *
  * On numbers drawn from the stream itself always; on MNIST, in the notebooks' order of draws,
- * where the real files lie beside the source tree or in $LORIKEET_DATA. What exactly was run:
+ * where the real files lie beside the source tree or in $LORIKEET_DATA. The exact run:
  * tests/fixtures/make_digits_lora.py. The programs as their users see them:
  * test_digits_programs.c. */
 #include <math.h>

@@ -80,7 +80,7 @@ Test(results, the_old_file_stays_until_the_new_one_is_complete)
     free(text);
 }
 
-/* What results_writable saw can be gone later: then closing says so, and nothing is left. */
+/* A folder that results_writable saw can be gone later: closing says so, and nothing is left. */
 Test(results, the_folder_disappears)
 {
     Error err = { 0 };

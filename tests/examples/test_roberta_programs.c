@@ -368,7 +368,7 @@ Test(roberta_pretrain, bad_input)
     output_free(&o);
 }
 
-/* What the weights belong to is there before they are, and old ones go before it changes; fewer
+/* The files of a model are there before its weights, and old weights go before these change; fewer
  * steps than a line of the log stands for have a loss. */
 Test(roberta_pretrain, writes_the_weights_last)
 {

@@ -133,7 +133,7 @@ Test(linear, gradients_of_a_whole_net)
     check(lk_gradcheck_module(m, x, &strict, &report), "%s", report.message);
     check(report.checked == 35 + lk_count_parameters(m), "checked %d", (int)report.checked);
 
-    /* What is frozen is not checked; what is float32 cannot be; both reports say so. */
+    /* A frozen input is not checked, a float32 one cannot be; both reports say so. */
     check(lk_require_grad(m, "0.layers.0.*", false) == 2);
     lk_set_requires_grad(x, false);
     check(lk_gradcheck_module(m, x, &strict, &report), "%s", report.message);

@@ -103,7 +103,7 @@ static void check_gradients(Module *m, double tol)
         check(grad, "%s has no gradient", it.name);
         bool full = strstr(it.name, ".lora.");
         adapters += full;
-        /* What a key's bias adds to the scores of a query is the same for every key: its gradient
+        /* A key's bias adds the same to the scores of a query for every key: its gradient
          * is 0 but for rounding. */
         if (strstr(it.name, "key.linear.bias")) continue;
         if (full)
@@ -337,7 +337,7 @@ Test(roberta, dropout_and_recomputation)
     lk_tape_free(t);
 }
 
-/* What drops out in training: with the probability of the config's own key in the head, or of all
+/* The parts that drop out in training: with the probability of the config's own key in the head, or of all
  * layers. */
 Test(roberta, the_head_has_its_own_dropout)
 {

@@ -225,7 +225,7 @@ Test(state, entries_of_ones_own)
     lk_state_dict_free(state);
     check_values(shared, 0, 1);
 
-    /* What is refused is consumed all the same. */
+    /* A refused tensor is consumed all the same. */
     Error err = { 0 };
     check(!lk_state_dict_add(NULL, "x", lk_retain(shared), &err));
     check_error(&err, LK_EVALUE, "lk_state_dict_add: the state is NULL");

@@ -4,7 +4,7 @@
 
 static const struct ToyRun *const plain = &toy_runs[0];
 
-/* What does not depend on time. */
+/* The values of a log that do not depend on time. */
 static bool is_measured(const char *key)
 {
     return strstr(key, "_runtime") || strstr(key, "_per_second");

@@ -1,5 +1,5 @@
 /* test_trainer_arguments.c - a run is resumed only with the arguments that it was begun with, and
- * begun only where its checkpoints can be written. What resuming gives: test_trainer_resume.c. */
+ * begun only where its checkpoints can be written. The results of resuming: test_trainer_resume.c. */
 #include "tests/shared/toy.h"
 
 #include <unistd.h>
@@ -15,7 +15,8 @@ static void trainer_for(ToyTrainer *toy, const char *folder)
     toy->tr.args.load_best_at_end = true;
 }
 
-/* What decides the bits must be as it was; how often is logged, evaluated and saved need not. */
+/* Arguments that decide the bits must be as they were; the intervals of logs, evaluations and
+ * checkpoints need not. */
 Test(trainer_arguments, other_arguments_are_refused)
 {
     const char *folder = toy_path("arguments");

@@ -37,7 +37,7 @@ static const RobertaConfig small = {
     .classifier_dropout = NAN,
 };
 
-/* What make_roberta.py's draw does: every parameter from one stream of uniform numbers. */
+/* Draws every parameter from one stream of uniform numbers, as make_roberta.py does. */
 static inline void draw(Module *model, uint64_t seed)
 {
     Rng rng;
