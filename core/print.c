@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
-#include "core/graph.h"
+#include "core/tape_parts.h"
 
 /* torch.set_printoptions' defaults */
 enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 };

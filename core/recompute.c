@@ -9,7 +9,7 @@
 #include <stdalign.h>
 #include <string.h>
 
-#include "core/graph.h"
+#include "core/tape_parts.h"
 #include "core/ops.h"
 
 typedef struct Recompute {
@@ -36,7 +36,7 @@ static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
         y->requires_grad = false;
     }
     t->last = last;
-    t->kept = mark.kept;
+    t->pins = mark.pins;
     return lk_tape_release(t, mark, y);
 }
 
@@ -76,12 +76,11 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(
-        t, LK_ESTATE,
-        "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
-        "computed again; what it reads must stay as it is until then, and chance come from the "
-        "tape (lk_dropout)",
-        lk_shape_text(n->out, text));
+    lk_fail(t, LK_ESTATE,
+            "lk_backward: the segment that gave %s to lk_recompute gave something else when it "
+            "was computed again; what it reads must stay as it is until then, and chance come "
+            "from the tape (lk_dropout)",
+            lk_shape_text(n->out, text));
 }
 
 /* y = fn(x, …) in one node: the gradients of all inputs are those of its inside. */

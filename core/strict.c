@@ -1,5 +1,5 @@
 /* strict.c - whether strict mode is on, and where its reports go. The checks stand where the
- * mistakes are made: core/tensor.c, core/headers.c, nn/module.c. */
+ * mistakes are made: core/tensor.c, core/failure.c, nn/module.c. */
 #include "core/strict.h"
 
 #include <stdarg.h>

@@ -40,7 +40,7 @@ LK_API bool lk_tape_grad(const Tape *t);
  * leaves of the tape, of intermediates with lk_retain_grad. */
 typedef struct TapeMark {
     ArenaMark memory;
-    uint64_t kept;  /* records and backward runs so far */
+    uint64_t pins;  /* records and backward runs so far: each pins what was made before it */
     int64_t serial; /* of the next tensor */
     Tensor *last;   /* made before */
 } TapeMark;

@@ -1,11 +1,11 @@
-/* tensor_values.c - what is in a tensor: read, copied, compared, drawn at random. How it lies in
- * memory: core/tensor.c. */
+/* tensor_values.c - the values of a tensor: read, copied, converted, compared, drawn at random.
+ * How they lie in memory: core/layout.c. */
 #include "core/tensor.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "core/graph.h"
+#include "core/tape_parts.h"
 
 /* ---- reading, copying, filling -------------------------------------------------------------- */
 
@@ -147,6 +147,32 @@ bool lk_fill_(Tensor *x, double value)
     if (!lk_is_readable("lk_fill_", x)) return false;
     Tensor v = { .data = &value, .dtype = LK_F64 };
     return lk_copy_(x, &v, NULL);
+}
+
+Tensor *lk_clone(const Tensor *x, Error *err)
+{
+    if (!lk_is_usable("lk_clone", x, err)) return NULL;
+    Tensor *y = lk_tensor_uninitialised(x->dtype, x->ndim, x->shape, err);
+    if (y) lk_copy_fitting(y, x);
+    return y;
+}
+
+bool lk_convert_(Tensor *x, DType dtype, Error *err)
+{
+    if (!lk_is_usable("lk_convert_", x, err)) return false;
+    if (x->refs == 0 || x->node)
+        return lk_error_set(err, LK_ESTATE,
+                            "lk_convert_: only an owned leaf can change its dtype");
+    if (x->dtype == dtype) return true;
+    if (x->requires_grad && !lk_is_floating(dtype))
+        return lk_error_set(err, LK_EDTYPE,
+                            "lk_convert_: a tensor with requires_grad cannot become %s",
+                            lk_dtype_name(dtype));
+    Tensor *y = lk_tensor_uninitialised(dtype, x->ndim, x->shape, err);
+    if (!y) return false;
+    lk_copy_fitting(y, x);
+    lk_tensor_take_over(x, y);
+    return true;
 }
 
 /* ---- comparing ------------------------------------------------------------------------------ */
