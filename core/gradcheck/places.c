@@ -1,4 +1,4 @@
-/* gradcheck_places.c - hints of core/gradcheck/hints.c that look at elements and rows: right in
+/* places.c - hints of core/gradcheck/hints.c that look at elements and rows: right in
  * some places only, another value than the right one, wrong by a number for each row. */
 #include <math.h>
 #include <string.h>
@@ -94,8 +94,8 @@ bool lk_hint_incomplete(Suspect *w)
     }
     return right > 0 &&
            lk_hint_say(w,
-                       "incomplete: %lld of %lld elements get nothing, from %s on; the others "
-                       "are right (the end of a loop, a mask too much?)",
+                       "incomplete: %lld of %lld elements get nothing, from %s on; the others are "
+                       "right (the end of a loop, a mask too much?)",
                        (long long)missing, (long long)w->n, lk_check_index(w->x, first, index));
 }
 
@@ -262,8 +262,8 @@ bool lk_hint_lost_term(Suspect *w)
         if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false) &&
             !is_plain(w, d, base[i]))
             found = lk_hint_say(w,
-                                "term: in each row the analytic gradient is off by a number "
-                                "times %s; a sum over the row is missing or wrong",
+                                "term: in each row the analytic gradient is off by a number times "
+                                "%s; a sum over the row is missing or wrong",
                                 name[i]);
     lk_mem_free(room);
     return found;

@@ -1,4 +1,4 @@
-/* gradcheck_run.c - calls of the function under test: plain, with backward, and with one
+/* run.c - calls of the function under test: plain, with backward, and with one
  * element moved. */
 #include <math.h>
 #include <string.h>
@@ -159,7 +159,7 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
-        in[i]->grad = NULL; /* the input's own gradient is kept in gradcheck.c */
+        in[i]->grad = NULL; /* the input's own gradient is put aside by gradcheck.c */
         const Tensor *room = in[i]->grad_room;
         size_t bytes = room ? room->storage->bytes : 0;
         if (bytes) memset(room->data, c->t->arena.fill, bytes);
