@@ -25,17 +25,16 @@ static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *
         return lk_error_set(err, LK_EDTYPE, "%s: labels are int64 or uint8, not %s", caller,
                             lk_dtype_name(y->dtype));
     if (x->ndim < 1 || y->ndim != 1 || x->shape[0] != y->shape[0])
-        return lk_error_set(err, LK_ESHAPE,
-                            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) "
-                            "and (n,)",
-                            caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
+        return lk_error_set(
+            err, LK_ESHAPE,
+            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) and (n,)",
+            caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
     if (x->dtype == LK_U8 &&
         (!isfinite(transform.mean) || !isfinite(transform.std) || transform.std == 0.0f))
-        return lk_error_set(
-            err, LK_EVALUE,
-            "%s: transform with mean %g and std %g; both are finite and std is not 0 "
-            "(LK_TO_TENSOR is mean 0, std 1)",
-            caller, (double)transform.mean, (double)transform.std);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: transform with mean %g and std %g; both are finite and std is "
+                            "not 0 (LK_TO_TENSOR is mean 0, std 1)",
+                            caller, (double)transform.mean, (double)transform.std);
     return true;
 }
 

@@ -193,8 +193,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
     char text[2 * LK_NAME_MAX];
     if (!lk_peft_same_places(it, it->lora, other)) {
         snprintf(text, sizeof text,
-                 "is at %.100s too, and PEFT adapts the first place of a "
-                 "module alone: give that one a wrapper, or save the state (lk_save_module)",
+                 "is at %.100s too, and PEFT adapts the first place of a module alone: give that "
+                 "one a wrapper, or save the state (lk_save_module)",
                  other);
         return fail(x, it->name, text);
     }
@@ -207,8 +207,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
         const char *quote = it->lora ? "\"" : "";
         const char *adapter = it->lora ? it->lora->adapter : "wrapper";
         lk_snprintf(text, sizeof text,
-                    "its adapter %s%s%s has the strength %g and the rank %lld, "
-                    "and alpha %g cannot be in a file of settings",
+                    "its adapter %s%s%s has the strength %g and the rank %lld, and alpha %g "
+                    "cannot be in a file of settings",
                     quote, adapter, quote, l->scale, (long long)l->rank, l->alpha);
         return fail(x, it->name, text);
     }

@@ -230,9 +230,9 @@ static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
         bool adapted = next < w->count && strcmp(w->layers[next].name, it.name) == 0;
         const PeftLayer *l = adapted ? &w->layers[next++] : NULL;
         if (lk_peft_is_saved(&c, it.name) != lk_peft_is_whole(w->options, it.name))
-            ok = fail(w, it.name,
-                      "PEFT takes it for one of modules_to_save, by the end of its "
-                      "name; save it too");
+            ok = fail(
+                w, it.name,
+                "PEFT takes it for one of modules_to_save, by the end of its name; save it too");
         else if (lk_peft_is_target(&c, &it) != adapted)
             ok = fail(w, it.name, "no target_modules can tell it from the others");
         else if (l && !has_layers_values(&c, l))

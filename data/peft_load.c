@@ -101,8 +101,8 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
     if (!lk_peft_same_places(it, parametrized, other))
         return lk_names_add(mismatched, l->err,
-                            "only a wrapper can adapt the first place of a "
-                            "module alone, as PEFT does: %s is at %s too",
+                            "only a wrapper can adapt the first place of a module alone, as PEFT "
+                            "does: %s is at %s too",
                             it->name, other);
     if (is_merged(it))
         return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);

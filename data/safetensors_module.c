@@ -108,10 +108,10 @@ static bool check_rules(const Load *l)
         const NameRule *rule = &l->options->rules[i];
         int from = rule->from ? stars_of(rule->from) : -1, to = rule->to ? stars_of(rule->to) : 0;
         if (to <= from && from <= LK_NAME_STARS) continue;
-        snprintf(text, sizeof text,
-                 "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, "
-                 "and `to` has no more",
-                 rule->from ? rule->from : "NULL", rule->to ? rule->to : "NULL", LK_NAME_STARS);
+        snprintf(
+            text, sizeof text,
+            "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, and `to` has no more",
+            rule->from ? rule->from : "NULL", rule->to ? rule->to : "NULL", LK_NAME_STARS);
         return fail(l, LK_EVALUE, text);
     }
     return true;

@@ -96,11 +96,11 @@ static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, in
                                  : "rng");
     if (d->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (o->batch_size <= 0 || o->length < 0 || o->group < 0)
-        return lk_error_set(
-            err, LK_EVALUE,
-            "%s: batch size %lld, length %lld, group %lld; the first must be positive, "
-            "none negative",
-            caller, (long long)o->batch_size, (long long)o->length, (long long)o->group);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: batch size %lld, length %lld, group %lld; the first must be "
+                            "positive, none negative",
+                            caller, (long long)o->batch_size, (long long)o->length,
+                            (long long)o->group);
     int64_t longest = 0;
     for (int64_t i = 1; i < d->count; i++)
         if (lk_text_length(d, i) > lk_text_length(d, longest)) longest = i;

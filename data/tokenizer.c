@@ -133,10 +133,10 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
                             x->function, x->a_bytes > x->b_bytes ? x->a_bytes : x->b_bytes,
                             LK_TEXT_MAX);
     if (max_length < 0 || (max_length > 0 && max_length < extra))
-        return lk_error_set(err, LK_EVALUE,
-                            "%s: max_length is %lld; with %d special tokens it is at least %d, or "
-                            "0 for no limit",
-                            x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: max_length is %lld; with %d special tokens it is at least %d, or 0 for no limit",
+            x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
     int64_t before = ids->count;
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
     int64_t na = ids->count - before;

@@ -274,11 +274,10 @@ static bool load(Tokenizer *tok, const char *folder, Error *err)
 static bool load(Tokenizer *tok, const char *folder, Error *err)
 {
     (void)tok;
-    return lk_error_set(
-        err, LK_ESTATE,
-        "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without jansson "
-        "or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
-        folder);
+    return lk_error_set(err, LK_ESTATE,
+                        "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without "
+                        "jansson or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
+                        folder);
 }
 
 #endif
