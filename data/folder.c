@@ -1,6 +1,6 @@
 /* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: at
  * every moment there is the old content or the new one, also after a kill or a crash. Used by:
- * checkpoints (data/trainer_checkpoint.c), adapters (data/peft.c), programs. */
+ * checkpoints (data/trainer_checkpoint.c), adapters (data/peft_save.c), programs. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* renameat2 */
 #endif

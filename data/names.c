@@ -1,5 +1,5 @@
 /* names.c - lists of names, for reports and messages. Who makes them: data/safetensors_module.c,
- * data/peft.c. */
+ * data/peft_save.c. */
 #include "data/names.h"
 
 #include <stdarg.h>

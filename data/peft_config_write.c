@@ -1,6 +1,6 @@
 /* peft_config_write.c - adapter_config.json as PEFT writes it. Before it is used it is read again:
  * of every module of the model it must say what was meant. Reading: data/peft_config.c. Called by
- * data/peft.c. */
+ * data/peft_save.c. */
 #include "data/peft_parts.h"
 
 #include <math.h>
@@ -275,6 +275,18 @@ bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
     lk_mem_free(texts->scales);
     *texts = (PeftTexts){ NULL, NULL };
     return false;
+}
+
+#else
+
+bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                       const PeftLayer *layers, int count, Error *err)
+{
+    (void)m, (void)options, (void)layers, (void)count;
+    *texts = (PeftTexts){ NULL, NULL };
+    return lk_error_set(
+        err, LK_ESTATE,
+        "lk_save_peft: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
 }
 
 #endif

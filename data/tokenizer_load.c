@@ -1,5 +1,5 @@
-/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with others. What is
- * done with them: data/tokenizer.c, data/bpe.c.
+/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with bad ones.
+ * They are used by data/tokenizer.c and data/tokenizer_bpe.c.
  *
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
  *     merges.txt    a line a merge, "Ġt he", the first ones first; line 1 may be a comment, "#version: 0.2" */
@@ -11,7 +11,7 @@
 
 #include "core/memory.h"
 #include "core/decimal.h"
-#include "data/bpe.h"
+#include "data/tokenizer_bpe.h"
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
 #include <jansson.h>

@@ -1,8 +1,7 @@
-/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For
- * data/tokenizer.c, which cuts text into words, and data/tokenizer_load.c, which reads the
- * files. */
-#ifndef LK_BPE_H
-#define LK_BPE_H
+/* tokenizer_bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word.
+ * data/tokenizer_load.c fills it from files, data/tokenizer.c asks it for the tokens of a text. */
+#ifndef LK_TOKENIZER_BPE_H
+#define LK_TOKENIZER_BPE_H
 
 #include "data/tokenizer.h"
 
@@ -55,7 +54,7 @@ bool lk_bpe_finish(Bpe *bpe);
 bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
                  TokenIds *ids);
 
-/* Room for `more` ids behind count; false: no memory. */
+/* Room for `more` ids behind count; false: no memory. (tokenizer_ids.c) */
 bool lk_token_ids_reserve(TokenIds *ids, size_t more);
 
 /* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that
