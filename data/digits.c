@@ -9,7 +9,7 @@
  * The same seed gives the same bits on every machine and for every number of threads: each image
  * has a generator of its own, and only + - * / and sqrt are used, which IEEE 754 rounds in one
  * way. sin, cos and exp differ between C libraries. */
-#include "data/mnist.h"
+#include "data/digits.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-/* mnist.h - torchvision.datasets.MNIST, and digits rendered here for when it is not at hand. */
+/* mnist.h - torchvision.datasets.MNIST. Where it is not at hand: data/digits.h. */
 #ifndef LK_MNIST_H
 #define LK_MNIST_H
 
@@ -12,11 +12,5 @@ LK_API Dataset *lk_mnist_new(const char *folder, bool train, Transform transform
 
 /* Whether the folder holds a file with one of the names of MNIST's training images. */
 LK_API bool lk_mnist_exists(const char *folder);
-
-/* Digits drawn by strokes with random shape, slant, thickness, position and noise: MNIST's shape
- * and format, all ten classes in random order. The same seed gives the same digits on every
- * machine; they have a generator of their own. A two-layer MLP reaches 95 to 99 % on them. */
-LK_API Dataset *lk_rendered_digits_new(int64_t count, uint64_t seed, Transform transform,
-                                       Error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "data/half.h"
+#include "data/safetensors_parts.h"
 
 /* A Linear, and the adapter that it gets. */
 typedef struct Adapter {
@@ -280,7 +280,6 @@ static bool make_all(Load *l)
     return true;
 }
 
-/* Nothing can fail any more. */
 /* The shapes were compared, so that nothing here can fail any more. */
 static bool put(Load *l)
 {

@@ -6,8 +6,8 @@
  * or, of a large model, without a copy and under other names: lk_load_module_mapped.
  *
  * The bytes written are those of the reference implementation: tensors by dtype, then by name.
- * What is read is believed in nothing: a file in which anything is missing, twice, too much or
- * does not fit is LK_EFORMAT with a message that names the tensor and the rule. NaN and infinity
+ * Input is never trusted: a file in which anything is missing, there twice, too much or does not
+ * fit is LK_EFORMAT, with a message that names the tensor and the rule. NaN and infinity
  * are values like others. Reading needs jansson (LORIKEET_JANSSON); without it every function that
  * reads is LK_ESTATE.
  *
@@ -114,7 +114,7 @@ LK_API StateDict *lk_load_safetensors(const char *path, Error *err);
 
 /* ---- one tensor at a time, without a copy where wanted: safetensors.safe_open --------------- */
 
-typedef struct SafeTensor {
+typedef struct SafeTensorsEntry {
     const char *name;  /* "layers.0.weight" */
     const char *dtype; /* as the file calls it: "F32", "BF16", … */
     bool half;         /* F16 or BF16: its Tensor is float32 */
@@ -123,10 +123,10 @@ typedef struct SafeTensor {
     int64_t shape[LK_MAX_DIMS];
     /* where its elements are in the file, which need not be aligned */
     int64_t offset, bytes;
-} SafeTensor;
+} SafeTensorsEntry;
 
 typedef struct SafeTensors {
-    SafeTensor *entries; /* in the order of their data */
+    SafeTensorsEntry *entries; /* in the order of their data */
     int count;
     char *path; /* the rest is the reader's own */
     int file;
@@ -143,18 +143,20 @@ LK_API SafeTensors *lk_safetensors_open(const char *path, Error *err);
 LK_API void lk_safetensors_close(SafeTensors *file); /* NULL allowed */
 
 /* NULL: no such tensor */
-LK_API const SafeTensor *lk_safetensors_find(const SafeTensors *file, const char *name);
+LK_API const SafeTensorsEntry *lk_safetensors_find(const SafeTensors *file, const char *name);
 /* NULL: no such key */
 LK_API const char *lk_safetensors_metadata(const SafeTensors *file, const char *key);
 
 /* The tensor, read into memory of its own. Errors as for lk_load_safetensors. */
-LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensor *entry, Error *err);
+LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry *entry,
+                                       Error *err);
 
 /* The same without reading it: the elements are the file's pages, mapped into memory, until the
  * tensor is freed; the file may be closed before. Writing to them changes this process's copy of a
  * page, never the file. Elements that are not aligned for their type, or in half precision, are
  * read after all. While a file is mapped, whoever shortens it in place ends the process (SIGBUS);
  * replacing it, as lk_save_safetensors does, is harmless. */
-LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensor *entry, Error *err);
+LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry,
+                                       Error *err);
 
 #endif

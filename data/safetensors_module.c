@@ -82,7 +82,7 @@ typedef char Name[LK_NAME_MAX];
 /* One parameter, which may be in several places, and what it becomes. */
 typedef struct Place {
     Tensor *old, *value;
-    const SafeTensor *entry;
+    const SafeTensorsEntry *entry;
 } Place;
 
 typedef struct Load {
@@ -129,11 +129,11 @@ static bool rename_all(Load *l)
 }
 
 /* What the file has of this name, NULL for nothing; two tensors that became one are an error. */
-static bool find_entry(const Load *l, const char *name, const SafeTensor **found)
+static bool find_entry(const Load *l, const char *name, const SafeTensorsEntry **found)
 {
     *found = NULL;
     for (int i = 0; i < l->file->count; i++) {
-        const SafeTensor *e = &l->file->entries[i];
+        const SafeTensorsEntry *e = &l->file->entries[i];
         if (strcmp(l->names[i], name) != 0) continue;
         char text[300];
         if (*found) {
@@ -161,14 +161,14 @@ static const char *file_dtype(DType dtype)
     return names[dtype];
 }
 
-static bool same_kind(const Tensor *x, const SafeTensor *e)
+static bool same_kind(const Tensor *x, const SafeTensorsEntry *e)
 {
     return strcmp(e->half ? "F32" : e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
            memcmp(x->shape, e->shape, (size_t)x->ndim * sizeof *x->shape) == 0;
 }
 
 /* "layer.weight is (2, 3) F16, not (3, 2) F32" */
-static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeTensor *e)
+static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeTensorsEntry *e)
 {
     char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
     Tensor shape = { .ndim = e->ndim < LK_MAX_DIMS ? e->ndim : LK_MAX_DIMS };
@@ -190,7 +190,7 @@ static bool may_miss(const LoadOptions *o, const char *name)
 static bool compare(Load *l, int *missing)
 {
     for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) {
-        const SafeTensor *e;
+        const SafeTensorsEntry *e;
         if (!find_entry(l, it.name, &e)) return false;
         if (!e) continue;
         if (!same_kind(it.tensor, e) && !add_mismatch(l, it.name, it.tensor, e)) return false;
