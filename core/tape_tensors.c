@@ -79,8 +79,8 @@ void lk_headers_bury(Headers *h)
     lk_bury(h->memory.first);
 }
 
-/* All tensors that were made after `last` are gone, except `survivor`. Their headers wait in two halves:
- * when the newer one is full, the older one is free. */
+/* All tensors that were made after `last` are gone, except `survivor`. Their headers wait in two
+ * halves: when the newer one is full, the older one is free. */
 static void headers_release(Headers *h, const Tensor *last, Tensor *survivor)
 {
     while (h->live.newest && h->live.newest != last) {

@@ -1,6 +1,6 @@
-/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing: data/peft_save.c.
- * Settings: data/peft_config.c. First everything is compared, then what can fail is made, then it
- * is put in place. */
+/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing:
+ * data/peft_save.c. Settings: data/peft_config.c. First everything is compared, then what can fail
+ * is made, then it is put in place. */
 #include "data/peft_parts.h"
 
 #include <string.h>

@@ -2,8 +2,9 @@
  * data/safetensors_read.c. Writing: data/safetensors_write.c. Modules: data/safetensors_module.c.
  *
  *     8 bytes     N, the length of the header, little-endian
- *     N bytes     JSON: {"__metadata__":{"format":"pt"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}
- *     the rest    the elements; sorted by their offsets the tensors cover all of it, without a hole or an overlap
+ *     N bytes     JSON: {"__metadata__":{"format":"pt"},
+ *                        "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}
+ *     the rest    the elements; the tensors, sorted by offset, cover it without hole or overlap
  *
  * A header is never trusted: every number is compared with the file's size before anything is
  * read by it. */

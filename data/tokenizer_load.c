@@ -2,7 +2,8 @@
  * They are used by data/tokenizer.c and data/tokenizer_bpe.c.
  *
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
- *     merges.txt    a line a merge, "Ġt he", the first ones first; line 1 may be a comment, "#version: 0.2" */
+ *     merges.txt    a line for each merge, "Ġt he", those that are made first before the others;
+ *                   line 1 may be a comment, "#version: 0.2" */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* utf8.h - reading UTF-8 that need not be UTF-8; for the files of data. */
+/* utf8.h - reads text that should be UTF-8 and may be broken; no part of the interface. */
 #ifndef LK_UTF8_H
 #define LK_UTF8_H
 
@@ -8,12 +8,12 @@
 #include <string.h>
 
 #define LK_UTF8_BROKEN UINT32_MAX
-#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, what stands for it */
+#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, which takes its place */
 
-/* The number of bytes (1 to 4) of the character at p, of which `room` > 0 may be read, and its
- * code point. Shortest form, no surrogates, nothing above U+10FFFF: the first byte says how many
- * follow and what the second may be. Anything else is LK_UTF8_BROKEN: as many bytes as could begin
- * a character (the "maximal subpart" of the Unicode standard). */
+/* Reads the character at p, where `room` > 0 bytes may be read: returns its bytes (1 to 4), and
+ * its code point in *code. The first byte says how many follow and what the second may be: the
+ * shortest form only, no surrogates, nothing above U+10FFFF. Anything else is LK_UTF8_BROKEN, of
+ * as many bytes as could begin a character (the "maximal subpart" of the Unicode standard). */
 static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code)
 {
     unsigned char first = p[0];

@@ -1,5 +1,5 @@
-/* optimizer.c - what all optimizers share: groups, state, who is updated. The formulas: sgd.c,
- * adam.c. */
+/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. The
+ * formulas: sgd.c, adam.c. */
 #include "optim/optimizer.h"
 
 #include <math.h>

@@ -142,7 +142,8 @@ typedef struct Suspect {
 enum { HINT = 240 };
 
 bool lk_hint_equals(const Suspect *w, double a, double expected); /* within the tolerance */
-/* Gradients that are not 0 belong to different values of x: a factor can be told from a formula. */
+/* Gradients that are not 0 belong to different values of x: a factor can be told from a
+ * formula. */
 bool lk_hint_is_varied(const Suspect *w);
 /* Writes the hint; returns true. */
 bool lk_hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);

@@ -1,5 +1,5 @@
-/* suspect.c - a wrong gradient under suspicion: what every hint asks of it, and how it says what it
- * found. */
+/* suspect.c - a wrong gradient under suspicion: what every hint asks of it, and how it says what
+ * it found. */
 #include <math.h>
 #include <stdarg.h>
 
