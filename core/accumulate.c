@@ -1,4 +1,4 @@
-/* accumulate.c - dst += src over broadcast tensors: what every backward adds gradients with. */
+/* accumulate.c - dst += src over broadcast tensors: backwards add gradients with it. */
 #ifndef real
 #include <string.h>
 

@@ -14,11 +14,11 @@ typedef enum ErrorCode {
     LK_OK = 0,
     LK_ESHAPE,  /* shapes, sizes or dimensions that do not fit each other */
     LK_EDTYPE,  /* an element type that the function does not take */
-    LK_EVALUE,  /* a number, index, label or name outside what is allowed */
+    LK_EVALUE,  /* a number, index, label or name that is not allowed */
     LK_ESTATE,  /* a call that is not possible now: no graph, a graph used before, … */
     LK_EMEMORY, /* an allocation failed, or a size that no machine has */
     LK_EIO,     /* a file or folder that cannot be opened, read or written */
-    LK_EFORMAT, /* a file whose content is not what it should be */
+    LK_EFORMAT, /* a file with wrong content */
 } ErrorCode;
 
 typedef struct Error {

@@ -152,7 +152,7 @@ bool lk_check_optional(Tape *t, const char *function, const char *name, const Te
     return !lk_is_gone(x);
 }
 
-/* Says which of them is not what lk_check_floating wants. */
+/* Keeps which operand lk_check_floating refuses, and why. */
 static bool refuse_floating(Tape *t, const char *function, int count, Tensor *const *x)
 {
     if (!lk_check_operands(t, function, count, x)) return false;

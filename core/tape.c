@@ -134,7 +134,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
         wanted |= in[i]->requires_grad;
     }
     if (!wanted || !t->grad) return y;
-    /* One block: the node, its inputs, what they are now, the state. */
+    /* One block: the node, its inputs, their state now, the state of the operation. */
     size_t pointers = (size_t)inputs * sizeof(Tensor *),
            states = (size_t)inputs * sizeof(NodeInput);
     size_t state_at = (sizeof(Node) + pointers + states + 15) & ~(size_t)15;

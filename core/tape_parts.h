@@ -68,8 +68,8 @@ static inline bool lk_is_gone(const Tensor *x)
     return x->tape && x->serial < x->tape->headers.since[0];
 }
 
-/* How functions without tape and Error begin: false for NULL, and for a stale x, whose tape then
- * has the reason. */
+/* The check at the begin of functions without tape and Error: false for NULL, and for a stale x,
+ * whose tape then has the reason. */
 static inline bool lk_is_readable(const char *function, const Tensor *x)
 {
     if (!x) return false;
@@ -100,14 +100,14 @@ static inline bool lk_made_since(const Tape *t, TapeMark mark, const Tensor *x)
     return x->tape == t && x->serial >= mark.serial;
 }
 
-/* Gives back all that was made since the mark, whatever was recorded; y stays, its elements moved.
- * NULL: nothing stays. */
+/* lk_tape_release that ignores records: gives back everything made since the mark. y, unless it is
+ * NULL, stays, and its elements move. */
 void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y);
 
 /* ---- backward.c ----------------------------------------------------------------------------- */
 
-/* Adds dy to what flows into y, and runs the graph behind y to the oldest record that t->last
- * leads to. False, with the reason on the tape: before anything has changed, unless memory ran
+/* Adds dy to the gradient of y, and runs the graph behind y to the oldest record that t->last
+ * leads to. False, with the reason on the tape; nothing has changed then, unless memory ran
  * out. */
 bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
 

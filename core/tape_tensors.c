@@ -149,9 +149,9 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
         lk_arena_release(&t->arena, mark.memory);
         return;
     }
-    /* The elements move down to the mark: there is room, their new block is not larger than what
-     * it takes the place of. Where y is a view, the header of the storage goes, so y gets a
-     * storage of its own. */
+    /* The elements move down to the mark, where there is room: their new block is not larger than
+     * the old one behind it. If y is a view, the header of its storage goes, so y gets a storage
+     * of its own. */
     Storage *own = &((Header *)y)->storage;
     const char *from = y->storage->data;
     *own = *y->storage;
@@ -160,7 +160,7 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
     y->storage = own;
 }
 
-/* Whether what was there when the mark was made still is. */
+/* Whether everything made before the mark is still there. */
 static bool is_current(const Tape *t, TapeMark mark)
 {
     bool there = !mark.last || (mark.last->serial > 0 && mark.last->serial < mark.serial);

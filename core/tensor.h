@@ -67,7 +67,7 @@ typedef struct TensorList {
     int count;
 } TensorList;
 
-/* ---- what a tensor is ----------------------------------------------------------------------- */
+/* ---- properties ----------------------------------------------------------------------------- */
 
 LK_API size_t lk_dtype_size(DType dtype);       /* bytes of one element */
 LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */

@@ -30,7 +30,8 @@ void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double 
 static int64_t to_int(double v, int64_t low, int64_t high)
 {
     if (isnan(v)) return 0;
-    return v <= (double)low ? low : v >= (double)high ? high : (int64_t)v;
+    if (v <= (double)low) return low;
+    return v >= (double)high ? high : (int64_t)v;
 }
 
 void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values)
@@ -284,8 +285,10 @@ static Tensor memory_order(const Tensor *x)
     for (int i = 1; i < y.ndim; i++)
         for (int j = i; j > 0 && y.stride[j] > y.stride[j - 1]; j--) {
             int64_t shape = y.shape[j], stride = y.stride[j];
-            y.shape[j] = y.shape[j - 1], y.stride[j] = y.stride[j - 1];
-            y.shape[j - 1] = shape, y.stride[j - 1] = stride;
+            y.shape[j] = y.shape[j - 1];
+            y.stride[j] = y.stride[j - 1];
+            y.shape[j - 1] = shape;
+            y.stride[j - 1] = stride;
         }
     return y;
 }

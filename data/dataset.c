@@ -1,12 +1,12 @@
-/* dataset.c - which samples there are: tensors, subsets, classes. Batches are made of them in
- * data/loader.c. */
+/* dataset.c - samples and labels: all of them, subsets, classes. data/loader.c makes batches of
+ * them. */
 #include "data/dataset.h"
 
 #include <math.h>
 
 #include "core/memory.h"
 
-/* What lk_dataset_new promises of its arguments. */
+/* Checks the arguments of lk_dataset_new. */
 static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *err)
 {
     const char *caller = "lk_dataset_new";
@@ -42,7 +42,7 @@ Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err)
 {
     Dataset *d = NULL;
     if (!x || !y) {
-        /* what made it NULL came first */
+        /* the error that made it NULL came first */
         lk_error_set(err, LK_EVALUE, "lk_dataset_new: %s is NULL", x ? "y" : "x");
     } else if (check(x, y, transform, err)) {
         d = lk_mem_alloc(sizeof *d);

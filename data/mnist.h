@@ -1,4 +1,4 @@
-/* mnist.h - torchvision.datasets.MNIST. Where it is not at hand: data/digits.h. */
+/* mnist.h - torchvision.datasets.MNIST. data/digits.h needs no files. */
 #ifndef LK_MNIST_H
 #define LK_MNIST_H
 

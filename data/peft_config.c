@@ -198,7 +198,7 @@ void lk_peft_config_free(PeftConfig *c)
     *c = (PeftConfig){ .root = NULL };
 }
 
-/* ---- what the rules say of a module --------------------------------------------------------- */
+/* ---- rules for a module --------------------------------------------------------------------- */
 
 static bool fits(const PeftRule *rule, const char *name, bool linear)
 {

@@ -32,8 +32,10 @@ const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x)
 Tensor lk_peft_T(const Tensor *x)
 {
     Tensor y = *x;
-    y.shape[0] = x->shape[1], y.shape[1] = x->shape[0];
-    y.stride[0] = x->stride[1], y.stride[1] = x->stride[0];
+    y.shape[0] = x->shape[1];
+    y.shape[1] = x->shape[0];
+    y.stride[0] = x->stride[1];
+    y.stride[1] = x->stride[0];
     return y;
 }
 

@@ -12,7 +12,7 @@
 #include "data/atomic_file.h"
 #include "data/folder.h"
 
-/* ---- what is written ------------------------------------------------------------------------ */
+/* ---- collecting the tensors ----------------------------------------------------------------- */
 
 typedef struct Export {
     Module *module;
@@ -95,8 +95,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
 
-/* Reads what forward sees of a parameter, of a wrapped weight W + alpha (A B)ᵀ; a buffer is what
- * it is. */
+/* Returns the value that forward reads: of a wrapped weight W + alpha (A B)ᵀ, of a buffer
+ * itself. */
 static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 {
     if (f->kind == LK_FIELD_BUFFER) return x;

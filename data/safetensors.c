@@ -86,7 +86,9 @@ bool lk_safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return lk_file_fail(r, LK_EIO, "cannot be read: %s", strerror(errno));
         if (got == 0) return lk_file_fail(r, LK_EIO, "was shortened while it was read");
-        p += got, offset += got, size -= got;
+        p += got;
+        offset += got;
+        size -= got;
     }
     return true;
 }
@@ -97,7 +99,7 @@ bool lk_safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64
 
 enum { LENGTH = 8 }; /* bytes of N */
 
-/* N, with a guess at what the file is when it cannot be one. */
+/* Reads N, and guesses what the file is when N cannot be one. */
 static bool read_length(const SafeTensors *f, int64_t *length, const FileReport *r)
 {
     unsigned char bytes[LENGTH];

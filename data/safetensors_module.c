@@ -1,5 +1,5 @@
 /* safetensors_module.c - modules from safetensors files and back: as copies or as views of the
- * mapped file, under their own names or under somebody else's. The files: data/safetensors.c,
+ * mapped file, under their own names or under other ones. The files: data/safetensors.c,
  * data/safetensors_write.c. */
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 bool lk_save_module(Module *m, const char *path, Error *err)
 {
-    /* no copy: what is written is what the module holds */
+    /* no copy: the module's own tensors are written */
     StateDict *state = lk_state_dict_shared_new(m, err);
     bool ok = state && lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err);
     lk_state_dict_free(state);
@@ -59,9 +59,9 @@ static bool fill_in(const char *to, const NameStar *stars, char out[LK_NAME_MAX]
     return true;
 }
 
-/* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in
- * their order. False: it is ignored. What becomes too long is no module's name and stays as it
- * is. */
+/* Translates a name of the file into the name in the module: each rule that fits renames it, in
+ * their order. False: the tensor is ignored. A rule whose result is too long for a module's name
+ * changes nothing. */
 static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NAME_MAX])
 {
     snprintf(out, LK_NAME_MAX, "%s", name);
@@ -79,7 +79,7 @@ static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NA
 
 typedef char Name[LK_NAME_MAX];
 
-/* One parameter, which may be in several places, and what it becomes. */
+/* One parameter, which may be in several places, and its new value. */
 typedef struct Place {
     Tensor *old, *value;
     const SafeTensorsEntry *entry;
@@ -128,7 +128,7 @@ static bool rename_all(Load *l)
     return true;
 }
 
-/* What the file has of this name, NULL for nothing; two tensors that became one are an error. */
+/* Finds the file's tensor of this name, NULL: none. Two tensors with one new name are an error. */
 static bool find_entry(const Load *l, const char *name, const SafeTensorsEntry **found)
 {
     *found = NULL;
@@ -215,8 +215,8 @@ static bool compare(Load *l, int *missing)
     return true;
 }
 
-/* One message for all that does not fit; of the first name that the module has not, the nearest
- * ones that it has. */
+/* Makes one message of everything that does not fit, with the module's names that are nearest to
+ * the first unknown one. */
 static bool check_report(const Load *l, int missing)
 {
     const LoadReport *r = l->report;
@@ -245,7 +245,7 @@ static bool make_views(Load *l)
         if (!p->value) return false;
         p->value->requires_grad = p->old->requires_grad;
         p->value->is_parameter = p->old->is_parameter;
-        /* what was computed from the old one is stale */
+        /* caches of values computed from the old one must notice */
         p->value->storage->version = p->old->storage->version + 1;
     }
     return true;

@@ -16,7 +16,7 @@ typedef struct BpeToken {
 
 typedef struct BpeMerge {
     int32_t left, right; /* left = -1: no merge in this slot */
-    int32_t rank, token; /* what the two become; lower ranks first */
+    int32_t rank, token; /* the two become this token; lower ranks first */
 } BpeMerge;
 
 typedef struct BpeSlot {

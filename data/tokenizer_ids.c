@@ -7,7 +7,7 @@
 bool lk_token_ids_reserve(TokenIds *ids, size_t more)
 {
     if ((size_t)(ids->room - ids->count) >= more) return true;
-    /* LK_TEXT_MAX keeps `more` far below what could overflow */
+    /* LK_TEXT_MAX keeps `more` far below an overflow */
     size_t room = (size_t)ids->count + more;
     if (room < 2 * (size_t)ids->room) room = 2 * (size_t)ids->room;
     if (room < 64) room = 64;

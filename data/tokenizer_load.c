@@ -169,7 +169,7 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 
 /* ---- merges.txt ----------------------------------------------------------------------------- */
 
-/* How much of a text is enough for a message. */
+/* The part of a text that is enough for a message. */
 static int shown(size_t length) { return length < 60 ? (int)length : 60; }
 
 /* line: not terminated, without its end. */

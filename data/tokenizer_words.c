@@ -17,8 +17,8 @@
 
 /* ---- classes -------------------------------------------------------------------------------- */
 
-/* What Unicode 15.1 and 16 added, for a utf8proc that does not know it: the reference has the
- * classes of Unicode 16. */
+/* Classes of the characters that Unicode 15.1 and 16 added, for a utf8proc that does not know
+ * them: the reference has the classes of Unicode 16. */
 static CharClass new_class(uint32_t code)
 {
     enum Kind { L, N };

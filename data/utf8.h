@@ -16,17 +16,16 @@
  * as many bytes as could begin a character (the "maximal subpart" of the Unicode standard). */
 static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code)
 {
-    unsigned char first = p[0];
+    const unsigned char first = p[0];
     *code = first;
     if (first < 0x80) return 1;
-    size_t size = first < 0xC2   ? 0
-                  : first < 0xE0 ? 2
-                  : first < 0xF0 ? 3
-                  : first < 0xF5 ? 4
-                                 : 0,
-           n = 1;
-    unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    size_t n = 1, size = 0; /* 0: no character begins like this */
+    if (first >= 0xC2 && first < 0xF5) size = 2u + (first >= 0xE0) + (first >= 0xF0);
+    unsigned char low = 0x80, high = 0xBF;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F;
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
     uint32_t c = first & (0x7Fu >> size);
     for (; n < size && n < room && p[n] >= low && p[n] <= high; n++, low = 0x80, high = 0xBF)
         c = c << 6 | (p[n] & 0x3Fu);
@@ -40,7 +39,8 @@ static inline bool lk_is_utf8(const char *text)
     for (uint32_t code; size > 0;) {
         size_t n = lk_utf8((const unsigned char *)text, size, &code);
         if (code == LK_UTF8_BROKEN) return false;
-        text += n, size -= n;
+        text += n;
+        size -= n;
     }
     return true;
 }

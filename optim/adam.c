@@ -12,7 +12,7 @@
 
 typedef struct AdamStep { /* the scalars of one step, in double as in PyTorch */
     double beta1, beta2, eps;
-    double shrink;          /* AdamW: what decoupled weight decay leaves of p; Adam: 1 */
+    double shrink;          /* AdamW: the part of p after decoupled decay; Adam: 1 */
     double decay;           /* Adam: weight decay in the gradient; AdamW: 0 */
     double step_size;       /* lr / (1 - β₁ᵗ) */
     double root_correction; /* √(1 - β₂ᵗ) */

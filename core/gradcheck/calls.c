@@ -79,7 +79,7 @@ void lk_check_changes(Check *c)
     if (lk_check_record(c, c->in, &c->first, NULL)) call_again(c);
 }
 
-/* Where a difference shows, chance is ruled out first: without other bytes there must be none. */
+/* When a difference shows, chance is ruled out first: without other bytes there must be none. */
 void lk_check_unwritten(Check *c)
 {
     enum { TRIALS = 4 };

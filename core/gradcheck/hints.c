@@ -9,9 +9,9 @@
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
 
-/* Whether a is what a formula expects, everywhere. NaN: the formula says nothing about that
- * element. */
+/* The gradient of element k for cotangent v that a mistake would give; NaN: it gives none. */
 typedef double Formula(const Suspect *w, int v, int64_t k, int64_t which);
+/* Whether every element of the wrong gradient is the one that the formula expects. */
 static bool holds(const Suspect *w, Formula *expected, int64_t which)
 {
     for (int v = 0; v < COTANGENTS; v++)

@@ -1,5 +1,5 @@
 /* nodes.c - every recorded operation on its own: its backward runs again and again
- * with the same dy, and only what a right backward does not care about is changed in between. */
+ * with the same dy, and between the runs only such things change as a right backward ignores. */
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ typedef struct NodeCheck {
     double *plain, *other, *third; /* gradients of all inputs, one after the other */
     Place *place;
     bool *wanted; /* as recorded */
-    bool writes;  /* to what is not its own: it is not run again */
+    bool writes;  /* to memory that is not its own: it is not run again */
 } NodeCheck;
 
 static bool is_asked(const Node *n, int i)
@@ -194,8 +194,8 @@ static void find_overwriting(NodeCheck *k)
 
 /* ---- first use ------------------------------------------------------------------------------ */
 
-/* An input given twice: the sum of what both places get when one of them is another tensor of
- * the same values. */
+/* An input given twice must get the sum of the two gradients that its places get when one of them
+ * is another tensor of the same values. */
 static void find_first_use(NodeCheck *k)
 {
     Node *n = k->n;
@@ -258,7 +258,8 @@ static unsigned needs_of(const Node *n, int i)
 /* The bit of needs that lists operand u by itself, 0: only LK_IN_ALL does. */
 static unsigned bit_of(const Node *n, int u)
 {
-    return u == n->inputs ? (unsigned)LK_OUT : u < (int)sizeof n->op->needs ? 1u << u : 0;
+    if (u == n->inputs) return LK_OUT;
+    return u < (int)sizeof n->op->needs ? 1u << u : 0;
 }
 
 /* Whether operand u may change before backward: needs do not list it, nor anything in the same
@@ -274,7 +275,7 @@ static bool may_change(const Node *n, int u, unsigned needs)
     return true;
 }
 
-/* Other values: NaN; indices and masks are read backwards, so that they stay what they may be. */
+/* Writes other values: NaN, or for indices and masks their own in reverse, which are all valid. */
 static void spoil(Tensor *x)
 {
     Storage *s = x->storage;
@@ -326,8 +327,9 @@ static void try_needs(NodeCheck *k, int i)
     }
 }
 
-/* Each input's gradient alone: what the others ask for must not matter, nor what its needs do
- * not list. From input 4 on all share one entry, so the last of them stands for all. */
+/* Computes each input's gradient alone: it must not depend on the other inputs wanting gradients,
+ * nor on operands that its needs do not list. From input 4 on all share one entry of needs, so the
+ * last of them stands for all. */
 static void find_needs(NodeCheck *k)
 {
     Node *n = k->n;

@@ -4,7 +4,7 @@
  *     report.c                    messages, names of inputs and elements
  *     run.c                       calls of f: plain, with backward, with one element moved
  *     nodes.c, calls.c, views.c   one function for each kind of mistake
- *     suspect.c                   a wrong gradient: what hints ask of it
+ *     suspect.c                   a wrong gradient, and the questions that hints ask
  *     places.c, hints.c           which mistake a wrong gradient shows
  *     values.c                    the comparison with differences
  *     ../gradcheck.c              arguments, and the checks in their order */
@@ -79,9 +79,9 @@ const char *lk_check_name(const Check *c, int i, char text[96]);
 /* The index of element k, "(1, 0)". */
 const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
 
-/* Whether in[i] is checked: it requires a gradient. Where its elements begin among the `total`. */
+/* Whether in[i] is checked: it requires a gradient. */
 static inline bool lk_check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
-int64_t lk_check_offset(const Check *c, int i);
+int64_t lk_check_offset(const Check *c, int i); /* of its first element among the `total` */
 
 /* For messages: a NaN has no sign. */
 static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
@@ -127,7 +127,7 @@ void lk_check_needs(Check *c);
 
 /* ---- suspect.c ------------------------------------------------------------------------------ */
 
-/* A wrong gradient: what a hint is read from. */
+/* A wrong gradient, from which hints are read. */
 typedef struct Suspect {
     Check *c;
     int input;
@@ -136,7 +136,7 @@ typedef struct Suspect {
     const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
     const double *doubled;                             /* the analytic gradient for -2 v[0] */
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
-    double tolerance;       /* of what is compared for a hint */
+    double tolerance;       /* of comparisons for a hint */
     char *text;             /* of HINT bytes */
 } Suspect;
 enum { HINT = 240 };

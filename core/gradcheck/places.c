@@ -53,10 +53,10 @@ bool lk_hint_mask(Suspect *w)
             w, "mask inverted: the analytic gradient is 0 exactly where it should not be");
     if (!forgotten || right == 0) return false;
     const double *y = elementwise_result(w), *x = w->x->data;
-    const char *where = y && right_where(w, y, 1) ? "where y > 0"
-                        : right_where(w, x, 1)    ? "where x > 0"
-                        : right_where(w, x, -1)   ? "where x < 0"
-                                                  : "where it is not 0";
+    const char *where = "where it is not 0";
+    if (y && right_where(w, y, 1)) where = "where y > 0";
+    else if (right_where(w, x, 1)) where = "where x > 0";
+    else if (right_where(w, x, -1)) where = "where x < 0";
     return lk_hint_say(
         w, "mask forgotten: the analytic gradient is right %s only; %lld elements must get 0",
         where, (long long)wrong);
@@ -65,8 +65,8 @@ bool lk_hint_mask(Suspect *w)
 bool lk_hint_one_sided(Suspect *w)
 {
     const double *x = w->x->data;
-    double side = right_where(w, x, 1) ? 1 : right_where(w, x, -1) ? -1 : 0;
-    if (side == 0) return false;
+    const bool above = right_where(w, x, 1);
+    if (!above && !right_where(w, x, -1)) return false;
     bool negative = true, nothing = true;
     for (int64_t k = 0; k < w->n; k++) {
         if (is_right(w, k)) continue;
@@ -74,11 +74,11 @@ bool lk_hint_one_sided(Suspect *w)
         negative = negative && lk_hint_equals(w, w->a[0][k], -w->numeric[0][k]) &&
                    lk_hint_equals(w, w->a[1][k], -w->numeric[1][k]);
     }
+    const char *elsewhere = "";
+    if (nothing) elsewhere = "; elsewhere it is 0";
+    if (negative) elsewhere = "; elsewhere it has the wrong sign";
     return lk_hint_say(w, "one side: the analytic gradient is right where x %s 0 only%s",
-                       side > 0 ? ">" : "<",
-                       negative  ? "; elsewhere it has the wrong sign"
-                       : nothing ? "; elsewhere it is 0"
-                                 : "");
+                       above ? ">" : "<", elsewhere);
 }
 
 bool lk_hint_incomplete(Suspect *w)

@@ -98,8 +98,7 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
         }
     }
     if (lk_tape_grad(c->t)) survey(c, in);
-    /* Scratch is another's now: a backward that keeps something there reads what it did not
-     * write. */
+    /* Scratch is another's now: a backward that left something there reads other bytes. */
     const int fill = c->t->arena.fill;
     if (fill && c->t->scratch) memset(c->t->scratch, fill, c->t->scratch_bytes);
     return true;

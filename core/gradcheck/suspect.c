@@ -1,5 +1,5 @@
-/* suspect.c - a wrong gradient under suspicion: what every hint asks of it, and how it says what
- * it found. */
+/* suspect.c - a wrong gradient under suspicion: the questions that every hint asks about it, and
+ * the way it says its answer. */
 #include <math.h>
 #include <stdarg.h>
 

@@ -23,7 +23,7 @@ finds() {
     "$@" | tee "$work/faults"
     test "$(cat "$work/faults")" = "$expected"
 }
-# plant FILE LINE…: a file under $work/planted; faults are looked for there as they are in the tree.
+# plant FILE LINE…: a file under $work/planted, where faults are looked for as they are in the tree.
 plant() {
     mkdir -p "$work/planted/$(dirname "$1")"
     file=$work/planted/$1
@@ -48,9 +48,8 @@ calls() {
             }
         }'
 }
-# circles: of the lines of calls on stdin, those of circles and of what lies between circles. A file
-# that nothing calls, or that calls nothing, is in no circle: its lines go, until none is left that
-# can go.
+# circles: of the lines of calls on stdin, those in circles and between circles. A file that nothing
+# calls, or that calls nothing, is in no circle: its lines go, until no more can go.
 circles() {
     sort >"$work/calls"
     while :; do
@@ -143,8 +142,9 @@ strangers() {
 }
 plant core/tape.h 'LK_API void lk_tape_reset(Tape *t);'
 plant core/internal.h 'int lk_thread(void);'
-plant examples/own/op.c '#include "core/real.h"' '#include "core/tape.h"' '#include "core/internal.h"' \
-    '#include "examples/own/table.h"' '#include "examples/shared/cli.h"' '#include "examples/digits/net.h"'
+plant examples/own/op.c '#include "core/real.h"' '#include "core/tape.h"' \
+    '#include "core/internal.h"' '#include "examples/own/table.h"' \
+    '#include "examples/shared/cli.h"' '#include "examples/digits/net.h"'
 check "an example that includes a hidden header is found" finds "examples/own/op.c core/internal.h
 examples/own/op.c examples/digits/net.h" planted strangers
 if [ $examples_include_what_is_installed = yes ]; then
