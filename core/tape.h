@@ -17,7 +17,8 @@
 typedef struct Tape Tape;
 
 LK_API Tape *lk_tape_new(Error *err);
-/* A tape that prints nothing: its owner asks lk_tape_ok. lk_tape_new's prints its first failure. */
+/* A tape that prints nothing: its owner asks lk_tape_ok. One of lk_tape_new prints its first
+ * failure. */
 LK_API Tape *lk_tape_quiet_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 

@@ -40,14 +40,10 @@ typedef struct PeftOptions {
  * (rank_pattern, alpha_pattern). A strength that is not exactly lora_alpha / r for any lora_alpha
  * also stands in the metadata of the weights ("lorikeet.scales"), which PEFT ignores.
  *
- * The folder is replaced as a whole, whenever the process is killed: a new folder is there with
- * both files or not at all, an old one has the old adapter or the new one. Both files are written
- * into a folder beside it, FOLDER.PID-N.tmp, which then changes places with it at one moment.
- * Other files of the old folder come along at that moment; its subfolders just after it, so that a
- * kill in between leaves them in FOLDER.PID-N.tmp. Where folders cannot be swapped ("." and "..",
- * a mount point, a parent folder that is not writable, file systems without RENAME_EXCHANGE), the
- * files are replaced one by one: the settings are removed first and written last, so that a kill
- * in between leaves a folder that lk_load_peft refuses.
+ * The folder is replaced as a whole, whenever the process is killed (data/folder.h): a new folder
+ * is there with both files or not at all, an old one has the old adapter or the new one. Where the
+ * files must be replaced one by one, the settings are removed first and written last, so that a
+ * kill in between leaves a folder that lk_load_peft refuses.
  *
  * Errors, with nothing changed: LK_EVALUE (no adapter, no such module to save, a strength that is
  * infinite or no number, adapters that are not on the weight of a Linear, modules in several
