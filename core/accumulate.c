@@ -23,7 +23,7 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
         lk_loop(LK_ROW(dst->dtype, add_row), NULL, 2, (const Tensor *const[]){ dst, src });
         return true;
     }
-    /* First all sums in double, then one addition and one rounding each. */
+    /* First all sums are made in double, then each is added with one rounding. */
     size_t bytes;
     if (!lk_tensor_bytes(LK_F64, places.ndim, places.shape, &bytes, NULL)) return false;
     ArenaMark mark;

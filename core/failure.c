@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "core/decimal.h"
-#include "core/tape_parts.h"
 #include "core/strict.h"
+#include "core/tape_parts.h"
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
@@ -46,7 +46,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
-    if (t == &lk_graveyard) { /* it keeps nothing: its tensors are many users' */
+    if (t == &lk_graveyard) { /* nothing asks it for its error: report at once */
         lk_strict_report(code, "%s", err.message);
         return NULL;
     }
@@ -62,7 +62,7 @@ void *lk_fail_memory(Tape *t, size_t bytes)
                    bytes, lk_arena_bytes(&t->arena));
 }
 
-/* ---- stale tensors ------------------------------------------------------------------------- */
+/* ---- stale tensors -------------------------------------------------------------------------- */
 
 /* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong
  * to this one: all of them are stale, and their errors go to strict mode's handler. */

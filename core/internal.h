@@ -117,7 +117,7 @@ void lk_copy_fitting(Tensor *dst, const Tensor *src);
 Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
 /* Memory of the arena for the time of one function: given back, last taken first. NULL with the
- * error kept. */
+ * reason on t. */
 void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
 void lk_tape_release_temporary(Tape *t, ArenaMark mark);
 

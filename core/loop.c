@@ -4,8 +4,8 @@
 
 #include "core/internal.h"
 
-/* The walk after neighbouring dimensions are joined wherever all tensors step through them evenly:
- * a contiguous tensor of any shape is one row. */
+/* A walk. Neighbouring dimensions are joined wherever all tensors step through them evenly, so
+ * that a contiguous tensor of any shape is one row. */
 typedef struct Walk {
     int count, ndim;
     int64_t shape[LK_MAX_DIMS]; /* shape[0] is the row; the outer dimensions follow */
@@ -59,8 +59,8 @@ static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *r
     row(n, p, w->stride[0], arg);
 }
 
-/* The usual case needs no plan: contiguous tensors of one shape are one row. Its length; 0: there
- * is more to it. */
+/* The usual case needs no Walk: contiguous tensors of one shape are one row. Returns its length;
+ * 0: this is another case. */
 static int64_t one_row(int count, const Tensor *const *x)
 {
     const Tensor *first = x[0];
@@ -108,7 +108,7 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
         run_one_row(total, row, arg, count, x);
         return;
     }
-    bool shared = false; /* two elements of x[0] in one place: not for two threads */
+    bool shared = false; /* elements of x[0] share a place, which two threads must not write */
     for (int d = 0; d < x[0]->ndim; d++)
         shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
     if (lk_elements(x[0]) < PARALLEL_FROM || shared) {

@@ -92,9 +92,9 @@ void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = 0; i < n - 1; i++) {
         int64_t j = i + (int64_t)(lk_random_u32(rng) % (uint64_t)(n - i));
-        int64_t kept = order[i];
+        int64_t element = order[i];
         order[i] = order[j];
-        order[j] = kept;
+        order[j] = element;
     }
 }
 

@@ -14,8 +14,8 @@ typedef struct Header {
     Storage storage; /* of its elements; a view shows the storage of another header */
 } Header;
 
-/* A long inference never resets its tape: at least half as many of the headers that it has
- * released wait. */
+/* A long inference never resets its tape. Of the headers that it has released, the last half of
+ * this number at least wait before they serve again. */
 enum { RELEASED_WAIT = 1024 };
 
 uint64_t lk_next_epoch(void)
