@@ -1,8 +1,8 @@
-/* api.h - what every header needs: linkage, what compilers check, counted-array macros.
+/* api.h - macros that every header needs: linkage, checks by the compiler, counted arrays.
  *
- * The headers work from C++17 too. C only are the tables of fields (nn/module.h): a module's type
- * is written in a .c file. A pointer to a struct in place, &(LoRAConfig){ .rank = 8 }, is a
- * variable of its own in C++. */
+ * The headers work from C++17 too, with two differences. Tables of fields (nn/module.h) are C
+ * only: a module's type is written in a .c file. And C++ has no pointer to a struct in place, such
+ * as &(LoRAConfig){ .rank = 8 }: give it a variable. */
 #ifndef LK_API_H
 #define LK_API_H
 
@@ -16,12 +16,12 @@
 #define LK_C
 #endif
 
-/* Only what carries LK_API leaves the shared library; everything else is hidden. */
+/* The shared library exports the functions with LK_API; everything else is hidden. */
 #if defined(__GNUC__) || defined(__clang__)
 #define LK_API LK_C __attribute__((visibility("default")))
 #define LK_PRINTF(at, first) __attribute__((format(printf, at, first)))
-#define LK_MUST_CHECK \
-    __attribute__((warn_unused_result)) /* false: nothing was done, and only the result says so */
+/* For a function whose failure only its result shows. */
+#define LK_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define LK_API LK_C
 #define LK_PRINTF(at, first)
@@ -34,8 +34,8 @@
 #define LK_API_DATA LK_API extern
 #endif
 
-/* An array written in place, and how long it is: until the end of the statement in C++, of the
- * block in C. */
+/* An array written in place, and its length. It lives to the end of the block in C, to the end of
+ * the statement in C++. */
 #ifdef __cplusplus
 #define LK_ARRAY(T, ...) (std::initializer_list<T>{ __VA_ARGS__ }.begin())
 #define LK_LENGTH(T, ...) ((int)std::initializer_list<T>{ __VA_ARGS__ }.size())
@@ -47,8 +47,8 @@
 #endif
 #define LK_LIST(T, ...) LK_LENGTH(T, __VA_ARGS__), LK_ARRAY(T, __VA_ARGS__)
 
-/* Counted arrays written in place: LK_SHAPE(2, 3) stands for two arguments, the count 2 and {2,
- * 3}. A scalar's shape is LK_SCALAR; "every dimension" of a reduction is LK_ALL. */
+/* Counted arrays written in place: LK_SHAPE(2, 3) stands for two arguments, the count 2 and the
+ * array { 2, 3 }. LK_SCALAR is the shape of a scalar, LK_ALL every dimension of a reduction. */
 #define LK_I64S(...) LK_ARRAY(int64_t, __VA_ARGS__)
 #define LK_SHAPE(...) LK_LIST(int64_t, __VA_ARGS__)
 #define LK_DIMS(...) LK_SHAPE(__VA_ARGS__)

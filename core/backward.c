@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
-#include "core/graph.h"
+#include "core/tape_parts.h"
 #include "core/ops.h"
 
 /* ---- gradients ------------------------------------------------------------------------------ */
@@ -185,7 +185,7 @@ bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
 {
     if (y->node && !mark_graph(t, y->node)) return false;
     bool fresh = true;
-    t->kept++;
+    t->pins++;
     /* dy/dy of a leaf is its own gradient */
     Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh);
     if (seed && fresh) lk_copy_fitting(seed, dy);

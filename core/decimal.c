@@ -1,4 +1,4 @@
-/* dot.c - the C library's functions, called while this thread has the C locale. */
+/* decimal.c - the C library's functions, called while this thread has the C locale. */
 #include "core/decimal.h"
 
 #include <locale.h>
@@ -9,7 +9,7 @@ static locale_t c_locale; /* for the whole process, never freed */
 
 static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 
-/* The locale that the thread had; 0 when there is no memory for another. */
+/* Sets the C locale and returns the one before; 0, with nothing set, when memory is short. */
 static locale_t begin(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -1,9 +1,9 @@
-/* dot.h - printf and strtod whose numbers have a dot: after setlocale(LC_ALL, "de_DE.UTF-8") those
- * of C write and expect a comma, and no JSON, no HTML and no other program reads "0,25". All
- * numbers that the library and its examples write or read go through these. Otherwise they are
- * C's. */
-#ifndef LK_DOT_H
-#define LK_DOT_H
+/* decimal.h - decimal numbers as text, with a point whatever the locale. After
+ * setlocale(LC_ALL, "de_DE.UTF-8") C's own functions write and expect "0,25", which no JSON, no
+ * HTML and no other program understands. The library and its examples write and read all their
+ * numbers with these functions; in everything else they are C's. */
+#ifndef LK_DECIMAL_H
+#define LK_DECIMAL_H
 
 #include <stdarg.h>
 #include <stdio.h>

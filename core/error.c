@@ -1,4 +1,4 @@
-/* error.c - filling an Error; the first failure wins. */
+/* error.c - fills an Error; the first failure wins. */
 #include "core/error.h"
 
 #include <stdarg.h>

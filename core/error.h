@@ -4,7 +4,7 @@
  * 7 and 4 differ". Operations keep their first failure on the tape (core/tape.h); everything else
  * returns NULL or false and fills an optional last argument `Error *err`. Start with `Error err =
  * { 0 };`: an Error that is already set is never overwritten, so that nested constructors report
- * the innermost cause. The library never exits by itself. */
+ * the innermost cause. The library never ends the program. */
 #ifndef LK_ERROR_H
 #define LK_ERROR_H
 
@@ -12,14 +12,13 @@
 
 typedef enum ErrorCode {
     LK_OK = 0,
-    LK_ESHAPE, /* shapes, sizes or dimensions that do not fit each other */
-    LK_EDTYPE, /* an element type that the function does not take */
-    LK_EVALUE, /* a number, index, label or name outside what is allowed */
-    /* the call is not possible now: no graph, graph already used, value changed in place */
-    LK_ESTATE,
+    LK_ESHAPE,  /* shapes, sizes or dimensions that do not fit each other */
+    LK_EDTYPE,  /* an element type that the function does not take */
+    LK_EVALUE,  /* a number, index, label or name that is not allowed */
+    LK_ESTATE,  /* a call that is not possible now: no graph, a graph used before, … */
     LK_EMEMORY, /* an allocation failed, or a size that no machine has */
     LK_EIO,     /* a file or folder that cannot be opened, read or written */
-    LK_EFORMAT, /* a file whose content is not what it should be */
+    LK_EFORMAT, /* a file with wrong content */
 } ErrorCode;
 
 typedef struct Error {
@@ -27,11 +26,11 @@ typedef struct Error {
     char message[512];
 } Error;
 
-/* Called with a failure: lk_tape_on_error (core/tape.h), lk_on_strict (core/strict.h). */
+/* Receives failures: set by lk_tape_on_error (core/tape.h) and lk_on_strict (core/strict.h). */
 typedef void ErrorHandler(const Error *err, void *user);
 
-/* Fills err (NULL allowed) unless it is already set. Always returns false: `return
- * lk_error_set(err, …);` */
+/* Fills err (NULL allowed) unless it is already set; returns false, for `return
+ * lk_error_set(err, …);`. */
 LK_API bool lk_error_set(Error *err, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 /* The same with the failure that another function reported. */
 LK_API bool lk_error_pass(Error *err, const Error *reason);

@@ -1,6 +1,6 @@
-/* exact.h - refuses the flags that would take the library's promises away. The compiler includes
- * it in front of each of the library's own files (CMakeLists.txt). A file that is compiled by hand
- * refuses where it includes core/internal.h, so that no whole library can be made; the others want
+/* exact.h - refuses the compiler flags that would break the library's promises. CMakeLists.txt
+ * includes it in front of each file of the library. Files that are compiled by hand get it through
+ * core/internal.h, so that no whole library can be made with these flags; give the others
  * -include core/exact.h. Programs that use the library may have the flags: this header is not
  * installed. */
 #ifndef LK_EXACT_H
@@ -8,8 +8,7 @@
 
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__NO_SIGNED_ZEROS__) || defined(__RECIPROCAL_MATH__)
-#error \
-    "Lorikeet cannot be compiled with -ffast-math, -Ofast or a part of them. Your own files may have the flag; leave it out for Lorikeet's."
+#error "Lorikeet cannot be compiled with -ffast-math or parts of it; your own files may have it"
 #endif
 
 #endif

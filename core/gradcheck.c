@@ -1,86 +1,11 @@
-/* gradcheck.c - the gradient check: arguments, the table of checks in their order, and the
- * report. The parts: core/gradcheck/parts.h. */
+/* gradcheck.c - the gradient check: its arguments, and the table of checks in their order. The
+ * checks themselves lie in core/gradcheck/, listed in core/gradcheck/parts.h. */
 #include "core/gradcheck.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
-
-/* ---- the report ----------------------------------------------------------------------------- */
-
-static void add_text(char *text, size_t size, const char *format, va_list args)
-{
-    size_t used = strlen(text);
-    if (used + 1 < size) lk_vsnprintf(text + used, size - used, format, args);
-}
-
-static void add(char *text, size_t size, const char *format, ...) LK_PRINTF(3, 4);
-static void add(char *text, size_t size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    add_text(text, size, format, args);
-    va_end(args);
-}
-
-/* The first mistake is also the hint; every further kind has a line of its own in the message. */
-void lk_check_found(Check *c, const char *mistake, const char *format, ...)
-{
-    GradcheckReport *r = c->report;
-    char text[HINT], name[32];
-    lk_snprintf(name, sizeof name, "%s: ", mistake);
-    if (strstr(r->message, name)) return;
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (!r->mistake) {
-        r->mistake = mistake;
-        lk_snprintf(r->hint, sizeof r->hint, "%.13s: %.*s", mistake, HINT - 1, text);
-    }
-    add(r->message, sizeof r->message, "%s%s%s", r->message[0] ? "\n" : "", name, text);
-}
-
-bool lk_check_stop(Check *c, const char *mistake, const char *format, ...)
-{
-    GradcheckReport *r = c->report;
-    va_list args;
-    va_start(args, format);
-    if (!r->mistake) r->mistake = mistake;
-    add(r->message, sizeof r->message, "%slk_gradcheck: ", r->message[0] ? "\n" : "");
-    add_text(r->message, sizeof r->message, format, args);
-    va_end(args);
-    c->stopped = true;
-    return false;
-}
-
-bool lk_check_no_memory(Check *c) { return lk_check_stop(c, "function", "no memory"); }
-
-const char *lk_check_name(const Check *c, int i, char text[96])
-{
-    if (c->names && c->names[i]) lk_snprintf(text, 96, "%s", c->names[i]);
-    else lk_snprintf(text, 96, "input %d", i);
-    return text;
-}
-
-const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT])
-{
-    Tensor index = { .ndim = x->ndim };
-    for (int d = x->ndim; d-- > 0; k /= x->shape[d]) index.shape[d] = k % x->shape[d];
-    return lk_shape_text(&index, text);
-}
-
-int64_t lk_check_offset(const Check *c, int i)
-{
-    int64_t offset = 0;
-    for (int j = 0; j < i; j++)
-        if (lk_check_is_on(c, j)) offset += lk_numel(c->in[j]);
-    return offset;
-}
-
-bool lk_check_same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
 /* ---- before the checks ---------------------------------------------------------------------- */
 
@@ -98,21 +23,19 @@ static bool check_arguments(Check *c)
         const Tensor *x = c->in[i];
         char name[96];
         if (!x)
-            return lk_check_stop(
-                c, "arguments",
-                "%s is NULL; did making it fail? A function leaves an optional input out of the "
-                "array",
-                lk_check_name(c, i, name));
+            return lk_check_stop(c, "arguments",
+                                 "%s is NULL; did making it fail? A function leaves an optional "
+                                 "input out of the array",
+                                 lk_check_name(c, i, name));
         Error stale = { 0 };
         if (!lk_is_usable(lk_check_name(c, i, name), x, &stale))
             return lk_check_stop(c, "arguments", "%s", stale.message);
         if (!x->requires_grad) continue;
         if (x->dtype != LK_F64 || x->node || !lk_is_contiguous(x))
-            return lk_check_stop(
-                c, "arguments",
-                "%s requires a gradient and must be a contiguous float64 leaf (float32 is "
-                "too coarse for differences)",
-                lk_check_name(c, i, name));
+            return lk_check_stop(c, "arguments",
+                                 "%s requires a gradient and must be a contiguous float64 leaf "
+                                 "(float32 is too coarse for differences)",
+                                 lk_check_name(c, i, name));
         c->total += lk_numel(x);
         any = true;
     }
@@ -191,16 +114,16 @@ static void run_checks(Check *c)
 
 /* The inputs' own gradients step aside while backward runs. Owned gradients
  * take their place: a leaf of some tape would else keep its gradient on c->t, which is reset. */
-typedef struct Kept {
+typedef struct OwnGradient {
     Tensor *grad, *room;
-} Kept;
+} OwnGradient;
 
-static bool put_aside(Check *c, Kept *kept)
+static bool put_aside(Check *c, OwnGradient *own)
 {
     bool ready = true;
     for (int i = 0; i < c->count; i++) {
         Tensor *x = c->in[i];
-        kept[i] = (Kept){ x->grad, x->grad_room };
+        own[i] = (OwnGradient){ x->grad, x->grad_room };
         if (!lk_check_is_on(c, i)) continue;
         x->grad = NULL;
         x->grad_room = lk_tensor_new(LK_F64, x->ndim, x->shape, NULL);
@@ -209,26 +132,26 @@ static bool put_aside(Check *c, Kept *kept)
     return ready;
 }
 
-static void put_back(Check *c, const Kept *kept)
+static void put_back(Check *c, const OwnGradient *own)
 {
     for (int i = c->count; i-- > 0;) { /* backwards: an input may be given twice */
         if (!lk_check_is_on(c, i)) continue;
         lk_tensor_free(c->in[i]->grad_room);
-        c->in[i]->grad = kept[i].grad;
-        c->in[i]->grad_room = kept[i].room;
+        c->in[i]->grad = own[i].grad;
+        c->in[i]->grad_room = own[i].room;
     }
 }
 
 static void run(Check *c)
 {
-    Kept *kept = lk_mem_calloc((size_t)c->count, sizeof *kept);
+    OwnGradient *own = lk_mem_calloc((size_t)c->count, sizeof *own);
     c->t = lk_tape_new(NULL);
-    if (kept && c->t) {
+    if (own && c->t) {
         lk_tape_on_error(c->t, NULL, NULL);
-        if (put_aside(c, kept)) run_checks(c);
+        if (put_aside(c, own)) run_checks(c);
         else lk_check_no_memory(c);
         lk_check_restore(c);
-        put_back(c, kept);
+        put_back(c, own);
     } else {
         lk_check_no_memory(c);
     }
@@ -238,7 +161,7 @@ static void run(Check *c)
     lk_mem_free(c->shapes);
     lk_mem_free(c->y);
     lk_mem_free(c->read);
-    lk_mem_free(kept);
+    lk_mem_free(own);
     lk_tape_free(c->t);
 }
 

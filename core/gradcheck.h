@@ -1,17 +1,20 @@
-/* gradcheck.h - is a backward right? Compares it with central differences, in float64.
+/* gradcheck.h - checks a backward: compares it with central differences, in float64.
  *
- * For a cotangent v, the analytic gradient of Σ v·y is compared, element by element and with
- * its sign, with
+ * For a cotangent v, the analytic gradient of Σ v·y is compared, element by element and with its
+ * sign, with
+ *
  *     Σ v·(y(x + h) - y(x - h)) / ((x + h) - (x - h))        h = eps · max(1, |x|)
- * The differences are taken per output before they are summed and divided by the step really
- * made, so that a correct backward passes atol 1e-7, rtol 1e-5. Semantics of
- * torch.autograd.gradcheck: |a - n| <= atol + rtol·|n|. Two cotangents are tried, with
- * opposite signs in the first element of each result. They come from a stream of their own, so
- * that no tensor of the user can equal them. Every call finds
- * the tape's random stream at its beginning, so that dropout, too, is a function.
  *
- * Numbers that agree are not enough. Each kind of mistake has a check and a name
- * (report.mistake), in this order:
+ * As in torch.autograd.gradcheck, a and n agree when |a - n| <= atol + rtol·|n|. The differences
+ * are taken per output, then summed, then divided by the step really made, so that a correct
+ * backward passes atol 1e-7, rtol 1e-5. Two cotangents are tried, with opposite signs in the first
+ * element of each result. They come from a stream of their own, so that no tensor of the user can
+ * equal them. Every call finds the tape's random stream at its beginning, so that dropout, too, is
+ * a function.
+ *
+ * Numbers that agree are not enough. Each kind of mistake has a check and a name (report.mistake),
+ * in this order:
+ *
  *     arguments     NULL, stale, float32, no input that requires a gradient, …
  *     function      f failed, or backward did: report.message has the reason
  *     input written forward writes to an input, or a backward writes to an input or its result
@@ -24,8 +27,9 @@
  *     values        analytic and numeric gradient differ
  *     frozen        the gradient of an input is another one when the other inputs are frozen
  *     needs         backward reads an input or the result that `needs` does not list
- * For these checks every recorded operation, and every input, is tried on its own. A check is
- * left out when the one before it found something whose consequences it would see.
+ *
+ * These checks try every recorded operation, and every input, on its own. A check is left out when
+ * it would only see the consequences of what the one before it found.
  *
  * Cost, for N elements that are checked: 2 N + 8 calls of f, up to 3 more for each input, and a
  * dozen backwards. */
@@ -37,8 +41,8 @@
 /* The function under test: from inputs to one float64 result, on the given tape. */
 typedef Tensor *GradcheckFn(Tape *t, Tensor *const *in, void *user);
 
-/* The same for several results: fills out[0 … results-1]. False, or a NULL in out, is a
- * failure. */
+/* The same for several results: fills out[0 … results-1]. It failed when it returns false or
+ * leaves a NULL in out. */
 typedef bool GradcheckManyFn(Tape *t, Tensor *const *in, Tensor **out, void *user);
 
 /* A number that a wrong gradient may have once too often or once too little: { "alpha", 2.5 }. */
@@ -72,8 +76,7 @@ typedef struct GradcheckReport {
     double analytic, numeric;
     GradcheckElement table[LK_GRADCHECK_TABLE]; /* wrong elements of that input, worst first */
     int table_count;
-    /* the mistake: "sign: …", "factor: …", "overwritten: …"; "": none is certain */
-    char hint[256];
+    char hint[256];     /* the mistake: "sign: …", "overwritten: …"; "": none is certain */
     char notice[256];   /* no mistake, but good to know: inputs that were never read */
     char message[1536]; /* all of it in sentences; without a hint, the table */
 } GradcheckReport;

@@ -1,4 +1,6 @@
-/* internal.h - what the files of core share with each other and with nobody else. */
+/* internal.h - hidden functions of core that its operations share with nn and data: tensors from
+ * the inside, checks, temporary memory. No file here sees the inside of a tape; those that do
+ * include core/tape_parts.h. Declarations stand by the file that defines them, lowest first. */
 #ifndef LK_INTERNAL_H
 #define LK_INTERNAL_H
 
@@ -7,8 +9,7 @@
 #include "core/exact.h"
 #include "core/op.h"
 
-/* The number of the thread that asks, in a parallel region: which of several pieces of scratch is
- * its own. */
+/* In a parallel region: the number of the calling thread, which chooses its piece of scratch. */
 #ifdef _OPENMP
 #include <omp.h>
 static inline int lk_thread(void) { return omp_get_thread_num(); }
@@ -16,18 +17,24 @@ static inline int lk_thread(void) { return omp_get_thread_num(); }
 static inline int lk_thread(void) { return 0; }
 #endif
 
-/* A new tensor is one block: header, storage and elements, which start on a cache line. First its
- * size in bytes is computed, and everything checked; then the block is laid out, contiguous,
- * elements uninitialised. */
+/* ---- error.c, strict.c ---------------------------------------------------------------------- */
+
+/* The default ErrorHandler: prints the message to stderr. */
+void lk_print_error(const Error *err, void *user);
+/* Keeps a block that strict mode does not free where leak checkers find it. */
+void lk_bury(void *block);
+
+/* ---- layout.c: how elements lie in memory --------------------------------------------------- */
+
+/* "(2, 3)" */
+const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
+
+/* A new tensor is one block: header, storage and elements, which start on a cache line. First
+ * lk_tensor_bytes checks everything and computes the bytes of the elements; then lk_tensor_place
+ * lays the tensor out in a block of LK_HEADER + bytes, contiguous, elements uninitialised. */
 enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
-/* of the elements */
 bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
 Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
-
-/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN
- * becomes 0. */
-void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
-void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
 /* Lays out a contiguous tensor: everything in the header before `tape`, shape and strides. */
 static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype,
@@ -47,7 +54,7 @@ static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DT
     } /* dimensions beyond ndim are never read */
 }
 
-/* lk_numel of a tensor that is there. */
+/* lk_numel without its checks: x is not NULL and not stale. */
 static inline int64_t lk_elements(const Tensor *x)
 {
     int64_t n = 1;
@@ -55,48 +62,11 @@ static inline int64_t lk_elements(const Tensor *x)
     return n;
 }
 
-/* "(2, 3)" */
-const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
-
-/* The default ErrorHandler: prints the message to stderr. (error.c) */
-void lk_print_error(const Error *err, void *user);
-/* Keeps a block that strict mode does not free where leak checkers find it. (strict.c) */
-void lk_bury(void *block);
-
-/* ---- stale tensors -------------------------------------------------------------------------- */
-
-/* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an
- * Error with lk_is_usable, one with neither with lk_is_readable (core/graph.h). They test
- * lk_is_gone and call lk_fail_stale. */
-
-/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the
- * only one. (headers.c) */
-void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
-/* How functions without a tape begin that take an Error: x is there, and not stale. */
-bool lk_is_usable(const char *function, const Tensor *x, Error *err);
-
-/* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
-void lk_copy_fitting(Tensor *dst, const Tensor *src);
-
-/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is
- * already there. */
-Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
-
 /* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is
  * repeated. */
 Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
 
-/* Memory of the arena for the time of one function: given back, last taken first. NULL with the
- * error kept. */
-void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
-void lk_tape_release_temporary(Tape *t, ArenaMark mark);
-
-/* Dimension d of an ndim-dimensional tensor with negative ones counted from the end; -1 and an
- * error on the tape. A scalar takes 0 and -1, and then 0 is returned though it has no such size:
- * lk_dim_size. */
-int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
-
-/* The size along a checked dimension: 1 for a scalar. */
+/* The size along a dimension that lk_check_dim gave: 1 for a scalar. */
 static inline int64_t lk_dim_size(const Tensor *x, int dim)
 {
     return x->ndim > 0 ? x->shape[dim] : 1;
@@ -107,5 +77,48 @@ typedef struct Along {
     int64_t outer, n, inner;
 } Along;
 Along lk_along(const Tensor *x, int dim);
+
+/* ---- failure.c: checks, each with its message ----------------------------------------------- */
+
+/* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an
+ * Error with lk_is_usable: x is there, and not stale. */
+bool lk_is_usable(const char *function, const Tensor *x, Error *err);
+/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the
+ * only one. */
+void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
+
+/* Dimension d of an ndim-dimensional tensor, negative ones counted from the end; -1, with the
+ * reason on t, for one that does not exist. A scalar takes 0 and -1, as in PyTorch, and gives 0:
+ * read its size with lk_dim_size. */
+int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
+
+/* ---- tensor.c ------------------------------------------------------------------------------- */
+
+/* lk_tensor_new without the zeros. */
+Tensor *lk_tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err);
+/* x keeps its address and its shape, and gets the elements and the dtype of y, a contiguous tensor
+ * of the same shape, which it consumes. The gradient of x is dropped, its version raised. */
+void lk_tensor_take_over(Tensor *x, Tensor *y);
+
+/* ---- tensor_values.c ------------------------------------------------------------------------ */
+
+/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN
+ * becomes 0. */
+void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
+void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
+
+/* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
+void lk_copy_fitting(Tensor *dst, const Tensor *src);
+
+/* ---- tape_tensors.c, tape.c ----------------------------------------------------------------- */
+
+/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is
+ * already there. */
+Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
+
+/* Memory of the arena for the time of one function: given back, last taken first. NULL with the
+ * reason on t. */
+void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
+void lk_tape_release_temporary(Tape *t, ArenaMark mark);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Under AddressSanitizer what an arena got back is as good as freed: a tensor used after
+/* Under AddressSanitizer memory that an arena took back counts as freed: a tensor used after
  * lk_tape_reset is reported. */
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
@@ -141,7 +141,7 @@ static void free_chunks(Chunk *c)
     }
 }
 
-/* Of what was handed out up to `end`, all that lies behind the present position is gone. */
+/* Clears the memory behind the present position, which was handed out up to `end`. */
 static void clear_up_to(const Arena *a, ArenaMark end)
 {
     for (Chunk *c = a->current; c; c = c->next) {

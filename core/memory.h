@@ -4,18 +4,16 @@
 
 #include "core/error.h"
 
-/* Every heap block of the library goes through these two functions. Replace them before anything
- * is allocated (count, limit, fail on purpose); NULL, NULL restores aligned_alloc and free. Blocks
- * are aligned to 64 bytes. */
+/* Replaces the two functions that every heap block of the library comes from, to count, to limit
+ * or to fail on purpose. Call it before anything is allocated; NULL, NULL restores aligned_alloc
+ * and free. Blocks are aligned to 64 bytes. */
 typedef void *AllocFn(size_t bytes);
 typedef void FreeFn(void *block);
 LK_API void lk_set_allocator(AllocFn *alloc, FreeFn *release);
 
-/* bytes > 0, not cleared; NULL when there is none. Free with lk_mem_free (NULL allowed). */
-LK_API void *lk_mem_alloc(size_t bytes);
-/* cleared; NULL too when count * size overflows */
-LK_API void *lk_mem_calloc(size_t count, size_t size);
-LK_API void lk_mem_free(void *block);
+LK_API void *lk_mem_alloc(size_t bytes);               /* bytes > 0, not cleared; NULL: none */
+LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL: none, or overflow */
+LK_API void lk_mem_free(void *block);                  /* NULL allowed */
 
 /* An arena hands out memory by moving a pointer and takes all of it back at once. It grows by
  * itself; after a reset its chunks are joined into one, so a loop that needs the same memory in
@@ -25,29 +23,25 @@ typedef struct Chunk Chunk;
 typedef struct Arena {
     Chunk *first, *current; /* chunks in the order of their use */
     size_t used;            /* bytes used of the current chunk */
-    /* not 0: every byte that is not handed out has this value (strict mode, lk_gradcheck) */
-    unsigned char fill;
+    unsigned char fill; /* not 0: the value of bytes not handed out (strict mode, lk_gradcheck) */
 } Arena;
 typedef struct ArenaMark {
     Chunk *chunk;
     size_t used;
 } ArenaMark;
 
-/* 64-byte aligned, not cleared; NULL: no memory left */
-void *lk_arena_alloc(Arena *a, size_t bytes);
-/* fills what is not handed out, from now on too; 0: no more */
+void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory */
+void lk_arena_reset(Arena *a);                /* takes everything back; the memory stays */
+void lk_arena_free(Arena *a);                 /* frees the memory too; a may be used again */
+size_t lk_arena_bytes(const Arena *a);        /* bytes held, used or not */
+/* Fills the bytes that are not handed out, now and after each return; 0: no more. */
 void lk_arena_fill(Arena *a, unsigned char fill);
-void lk_arena_reset(Arena *a); /* everything handed out is gone; the memory stays */
-/* the memory goes back too; the arena may be used again */
-void lk_arena_free(Arena *a);
+
 ArenaMark lk_arena_mark(const Arena *a);
-/* gives back what was handed out since the mark */
-void lk_arena_release(Arena *a, ArenaMark mark);
-/* The same, but bytes at `from`, which lie behind the mark, move into a new block at the mark.
- * Returns the block. */
+void lk_arena_release(Arena *a, ArenaMark mark); /* takes back what came since the mark */
+/* The same, but `bytes` bytes at `from`, which lie behind the mark, move into a new block at the
+ * mark. Returns the block. */
 void *lk_arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes);
-/* p was handed out after the mark */
-bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p);
-size_t lk_arena_bytes(const Arena *a); /* bytes held, used or not */
+bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p came since the mark */
 
 #endif

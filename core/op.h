@@ -110,7 +110,7 @@ LK_API Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh);
 LK_API void *lk_tape_alloc(Tape *t, size_t bytes);
 LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
 
-/* ---- helpers for strided and broadcast operands (core/loop.c) ------------------------------- */
+/* ---- helpers for strided and broadcast operands --------------------------------------------- */
 
 /* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to
  * the first of x[i] and step[i] is the distance in elements from one to the next (0: broadcast).

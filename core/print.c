@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
-#include "core/graph.h"
+#include "core/tape_parts.h"
 
 /* torch.set_printoptions' defaults */
 enum { PRECISION = 4, THRESHOLD = 1000, EDGE_ITEMS = 3, LINE_WIDTH = 80 };
@@ -49,7 +49,7 @@ typedef enum Style {
     /* "3."         every finite value is an integer; integers and bools, too, keep this one */
     WHOLE,
     FIXED, /* "0.3072" */
-    /* "1.0000e-05" the values span more than 1000, or are beyond what FIXED shows well */
+    /* "1.0000e-05" the values span more than 1000, or FIXED would not show them well */
     SCIENTIFIC,
 } Style;
 
@@ -172,7 +172,7 @@ static void put_break(Sink *s, int lines, int indent)
     put_times(s, indent + 1, " ");
 }
 
-/* What stands before value number `count` of a row. */
+/* Puts the separator before value number `count` of a row. */
 static void put_comma(Sink *s, int64_t count, int64_t in_line, int indent)
 {
     if (count == 0) return;
@@ -261,8 +261,7 @@ static void put_tensor(Sink *s, const Tensor *x)
         char shape[LK_SHAPE_TEXT];
         put_suffix(s, &line, indent, "size=", lk_shape_text(x, shape), "");
     }
-    /* What the elements show by themselves is not named: 1. is float32, 1 is int64, True is
-     * bool. */
+    /* The dtype is named unless the elements show it: 1. is float32, 1 is int64, True is bool. */
     bool shown = x->dtype == LK_F32 || (!empty && (x->dtype == LK_I64 || x->dtype == LK_BOOL));
     if (!shown) put_suffix(s, &line, indent, "dtype=torch.", lk_dtype_name(x->dtype), "");
     const char *name = lk_grad_fn(x);

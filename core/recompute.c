@@ -1,26 +1,26 @@
 /* recompute.c - segments whose inside is forgotten after the forward and computed again in
  * backward (Chen et al. 2016).
  *
- * Forward runs the segment as it is, with its records, since what is recorded may be computed in
- * another way than what is not. Then the records tell what the segment reads of the outside; they
- * and everything else inside go, and one node stays, with all of that as its inputs: so gradients
- * find their way to parameters even where x wants none, and a change in place is noticed. Backward
- * runs the segment on a record of its own, and that record backwards, at once. */
+ * Forward runs the segment as it is, with its records, since an operation may compute in another
+ * way when it is recorded. Then the records tell which tensors of the outside the segment reads.
+ * Everything inside goes, the records too, and one node stays, with those tensors as its inputs:
+ * so gradients reach parameters even where x wants none, and a change in place is noticed.
+ * Backward runs the segment on a record of its own, and then that record backwards. */
 #include <stdalign.h>
 #include <string.h>
 
-#include "core/graph.h"
+#include "core/tape_parts.h"
 #include "core/ops.h"
 
 typedef struct Recompute {
     RecomputeFn *fn;
-    TapeRandom random; /* where the stream of dropout was */
+    TapeRandom random; /* the stream of dropout at the begin */
     const TapeScope *scope;
     bool reads_x; /* not only as its argument */
     alignas(max_align_t) char state[];
 } Recompute;
 
-/* What takes the place of x inside: the same values, a leaf. */
+/* Makes a leaf with the values of x, which takes its place inside. */
 static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
 {
     Tensor *y = lk_view_of(t, x, x->storage, x->data);
@@ -36,13 +36,13 @@ static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
         y->requires_grad = false;
     }
     t->last = last;
-    t->kept = mark.kept;
+    t->pins = mark.pins;
     return lk_tape_release(t, mark, y);
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* Whether y has the shape and the bits of what forward gave, as far as that is still there. */
+/* Whether y has the shape and the bits of forward's result, as far as that is unchanged. */
 static bool is_same(Tape *t, Tensor *y, const Node *n)
 {
     if (!lk_same_shape(y, n->out) || y->dtype != n->out->dtype) return false;
@@ -51,8 +51,8 @@ static bool is_same(Tape *t, Tensor *y, const Node *n)
     return a && b && memcmp(a->data, b->data, (size_t)lk_numel(y) * lk_dtype_size(y->dtype)) == 0;
 }
 
-/* What was frozen in the forward gets nothing now either, and nothing is put, for what the tape
- * owns, in memory that goes with the inside. */
+/* Inputs that were frozen in the forward stay frozen, and gradients of leaves of the tape must not
+ * lie in memory that goes with the inside. */
 static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
 {
     for (Node *m = t->last; m; m = m->prev)
@@ -65,7 +65,7 @@ static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
         }
 }
 
-/* The segment once more, from the stand-in of x, and backwards from n->grad. */
+/* Runs the segment once more, from the stand-in of x, and backwards from n->grad. */
 static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
 {
     const Recompute *r = n->state;
@@ -76,12 +76,11 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
         if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
         return;
     }
-    lk_fail(
-        t, LK_ESTATE,
-        "lk_backward: the segment that gave %s to lk_recompute gave something else when it was "
-        "computed again; what it reads must stay as it is until then, and chance come from the "
-        "tape (lk_dropout)",
-        lk_shape_text(n->out, text));
+    lk_fail(t, LK_ESTATE,
+            "lk_backward: the segment that gave %s to lk_recompute gave something else when it "
+            "was computed again; what it reads must stay as it is until then, and chance come "
+            "from the tape (lk_dropout)",
+            lk_shape_text(n->out, text));
 }
 
 /* y = fn(x, …) in one node: the gradients of all inputs are those of its inside. */
@@ -89,8 +88,8 @@ static void recompute_backward(Tape *t, Node *n)
 {
     const Recompute *r = n->state;
     bool fresh = false;
-    /* What the segment adds to stays when its memory goes: heap for what has an owner, here for
-     * what the tape owns. */
+    /* Gradients must outlive the memory of the segment. Those of owned leaves lie on the heap;
+     * those of the tape's tensors get their place here. */
     for (int i = 1; i < n->inputs; i++)
         if (n->in[i]->refs == 0) lk_grad_in(t, n, i);
     Tensor *dx = r->reads_x ? lk_grad_in(t, n, 0) : lk_grad_in_fresh(t, n, 0, &fresh);
@@ -103,7 +102,7 @@ static void recompute_backward(Tape *t, Node *n)
     t->grad = true;
     t->random = r->random;
     t->scope = r->scope;
-    t->epoch = lk_next_epoch(); /* nothing that others keep on the tape is read inside */
+    t->epoch = lk_next_epoch(); /* caches with tensors of the outside are not read inside */
     Tensor *x = stand_in_for(t, n->in[0], dx);
     if (x) {
         if (fresh) x->grad_room = dx;
@@ -125,8 +124,8 @@ static const Op RECOMPUTE = { "CheckpointFunctionBackward",
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* Into *in, which has room: x, then every tensor made before the mark that a record after `last`
- * reads, once. */
+/* Collects in *in, which has room, x and every tensor made before the mark that a record after
+ * `last` reads, each once; returns their number. */
 static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x, Tensor **in,
                        bool *reads_x)
 {
@@ -143,8 +142,8 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
     return count;
 }
 
-/* The scopes of now for later, on the tape, since those on the C stack go. NULL: there are none,
- * or no memory. */
+/* Copies the present scopes to the tape, since those on the C stack go. NULL: there are none, or
+ * no memory. */
 static const TapeScope *keep_scopes(Tape *t)
 {
     TapeScope *innermost = NULL, *inner = NULL;
@@ -172,7 +171,10 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
         lk_fail(
             t, LK_ESTATE,
             "lk_recompute: the function returned NULL without a reason; keep one with lk_fail");
-    if (y == inside) return forget(t, mark, last, NULL), y ? x : NULL;
+    if (y == inside) { /* or both are NULL, without memory */
+        forget(t, mark, last, NULL);
+        return y ? x : NULL;
+    }
     if (!y || !y->requires_grad || !lk_made_since(t, mark, y)) return forget(t, mark, last, y);
 
     size_t most = 1;

@@ -1,5 +1,5 @@
-/* rng.c - the random streams of PyTorch 1.13's CPU generator. What fills tensors with them,
- * lk_uniform_ and lk_normal_: core/tensor_values.c.
+/* rng.c - the random streams of PyTorch 1.13's CPU generator. lk_uniform_ and
+ * lk_normal_ (core/tensor_values.c) fill tensors with them.
  *
  * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded.
  * The Gaussian blocks round differently in float and double, so they are written once in `real`
@@ -85,16 +85,16 @@ int64_t lk_random_int(Rng *rng, int64_t low, int64_t high)
 
 int64_t lk_random_seed(Rng *rng) { return (int64_t)(lk_random_u64(rng) & INT64_MAX); }
 
-/* Fisher-Yates from the front. The last element has nowhere to go: n - 1 words. */
+/* Fisher-Yates from the front, with n - 1 words: the last element has nowhere to go. */
 void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
 {
     if (!rng || !order) return;
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = 0; i < n - 1; i++) {
         int64_t j = i + (int64_t)(lk_random_u32(rng) % (uint64_t)(n - i));
-        int64_t kept = order[i];
+        int64_t element = order[i];
         order[i] = order[j];
-        order[j] = kept;
+        order[j] = element;
     }
 }
 

@@ -1,10 +1,11 @@
 /* rng.h - random numbers: the streams of PyTorch 1.13's CPU generator, number for number.
  *
- * MT19937 (Matsumoto and Nishimura 1998). The generator is explicit state: whoever draws gets it
- * as an argument. A generator that is NULL draws 0; what makes tensors and modules refuses it.
  *     Rng rng;
  *     lk_manual_seed(&rng, 0);
- * Filling tensors (lk_uniform_, lk_normal_, …) is in core/tensor.h; these are the single draws. */
+ *
+ * MT19937 (Matsumoto and Nishimura 1998). The generator is explicit state: every function that
+ * draws takes it as an argument. These are the single draws, in which a generator that is NULL
+ * draws 0. Tensors are filled by lk_uniform_, lk_normal_, … (core/tensor.h). */
 #ifndef LK_RNG_H
 #define LK_RNG_H
 
@@ -24,20 +25,19 @@ LK_API uint32_t lk_random_u32(Rng *rng); /* 1 word */
 LK_API uint64_t lk_random_u64(Rng *rng); /* 2 words, the first is the high half */
 LK_API float lk_random_f32(Rng *rng);    /* torch.rand, float32: [0, 1) from 24 bits of 1 word */
 LK_API double lk_random_f64(Rng *rng);   /* torch.rand, float64: [0, 1) from 53 bits of 2 words */
-/* torch.randint: [low, high); empty: low, no draw */
+LK_API int64_t lk_random_seed(Rng *rng); /* int64 .random_(): 63 bits of 2 words, a seed */
+/* torch.randint: [low, high); when that is empty, low without a draw. */
 LK_API int64_t lk_random_int(Rng *rng, int64_t low, int64_t high);
-/* int64 .random_(): 63 bits of 2 words, as DataLoader draws its seeds */
-LK_API int64_t lk_random_seed(Rng *rng);
 
-/* torch.randn of fewer than 16 elements: one double value, Box-Muller with the cache above. */
+/* One element of torch.randn of fewer than 16: a double by Box-Muller, with the cache above. */
 LK_API double lk_random_normal(Rng *rng);
 
-/* torch.randn of a contiguous tensor: x[0 … n-1] = mean + std * N(0, 1), in blocks of 16; fewer
- * than 16 one by one. */
+/* torch.randn of a contiguous tensor: x[0 … n-1] = mean + std * N(0, 1), in blocks of 16, or one
+ * by one when there are fewer. */
 LK_API void lk_random_normals_f32(Rng *rng, float *x, int64_t n, double mean, double std);
 LK_API void lk_random_normals_f64(Rng *rng, double *x, int64_t n, double mean, double std);
 
-/* torch.randperm: a permutation of 0 … n-1 into order. */
+/* torch.randperm: writes a permutation of 0 … n-1 into order. */
 LK_API void lk_random_perm(Rng *rng, int64_t n, int64_t *order);
 
 #endif

@@ -1,5 +1,5 @@
-/* strict.c - whether strict mode is on, and where its reports go. The checks stand where the
- * mistakes are made: core/tensor.c, core/headers.c, nn/module.c. */
+/* strict.c - the switch of strict mode, and the way of its reports. The checks stand where the
+ * mistakes are made: core/tensor.c, core/failure.c, nn/module.c. */
 #include "core/strict.h"
 
 #include <stdarg.h>
@@ -11,8 +11,8 @@
 #include "core/internal.h"
 #include "core/memory.h"
 
-/* One for the process, like the environment that it comes from. Reading it must stay cheap: every
- * free does. */
+/* One for the process, like the environment that it comes from. Every free reads it, so that
+ * reading must stay cheap. */
 static _Atomic int state = -1; /* -1: the environment has not been asked yet */
 static ErrorHandler *report_handler = lk_print_error;
 static void *report_user;

@@ -3,7 +3,7 @@
  *     Tape *t = lk_tape_new(&err);
  *     Tensor *loss = lk_mse_loss(t, lk_linear(t, x, W, b), y);
  *     if (!lk_backward(t, loss)) puts(lk_tape_error(t)->message);
- *     lk_tape_reset(t);                    -- all tensors of t are gone; the next step has their memory
+ *     lk_tape_reset(t);  -- all tensors of t are gone; the next step gets their memory
  *
  * A tape is explicit: every operation takes it first, nothing is hidden in globals, one thread
  * uses one tape. Leaves (parameters, inputs) must outlive the results that were computed from
@@ -17,30 +17,32 @@
 typedef struct Tape Tape;
 
 LK_API Tape *lk_tape_new(Error *err);
-/* A tape that prints nothing: its owner asks lk_tape_ok. lk_tape_new's prints its first failure. */
+/* A tape that prints nothing: its owner asks lk_tape_ok. One of lk_tape_new prints its first
+ * failure. */
 LK_API Tape *lk_tape_quiet_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
-/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode. A
- * tensor that is used after it is refused by name: lk_clone keeps one. */
+/* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode.
+ * A tensor that is used after the reset is refused, and named: lk_clone keeps one. */
 LK_API void lk_tape_reset(Tape *t);
 
-/* Changes whenever tensors of t may have been given back (reset, release), and is never the same
- * for two tapes: whoever keeps a tensor of a tape compares it before using the tensor again. */
+/* A number that changes whenever tensors of t may have been given back (reset, release), and that
+ * two tapes never share. A cache that holds a tensor of a tape remembers the number beside it, and
+ * uses the tensor only while the number is the same. */
 LK_API uint64_t lk_tape_epoch(const Tape *t);
 
-/* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the mode
- * it replaces. */
+/* torch.set_grad_enabled: false is torch.no_grad(), nothing is recorded or saved. Returns the
+ * mode before. */
 LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
-/* Inference in the memory of one layer: everything made since the mark is given back except y,
- * whose elements move. Returns y. If something was recorded since the mark nothing happens:
- * backward needs the intermediates. Nor if a backward ran, which may have left gradients there: of
- * leaves of the tape, of intermediates with lk_retain_grad. */
+/* Gives back everything made since the mark except y, whose elements move; returns y. Inference
+ * thus needs the memory of one layer. Nothing happens when something was recorded since the mark,
+ * since backward needs the intermediates, nor when a backward ran, since it may have left
+ * gradients there (of leaves of the tape, of intermediates with lk_retain_grad). */
 typedef struct TapeMark {
     ArenaMark memory;
-    uint64_t kept;  /* records and backward runs so far */
+    uint64_t pins;  /* records and backward runs so far: each pins what was made before it */
     int64_t serial; /* of the next tensor */
     Tensor *last;   /* made before */
 } TapeMark;
@@ -49,9 +51,9 @@ LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
 
 /* ---- dropout -------------------------------------------------------------------------------- */
 
-/* The stream that dropout draws from: a mask follows from the seed, the number of the call, and
- * the index of an element, and from nothing else. A reset of the tape does not touch it: the next
- * step drops other elements. */
+/* The stream that dropout draws from. A mask is a function of the seed, the number of the call and
+ * the index of an element. A reset of the tape leaves the stream alone, so that the next step
+ * drops other elements. */
 typedef struct TapeRandom {
     uint64_t seed, calls; /* calls of dropout so far */
 } TapeRandom;
@@ -61,19 +63,20 @@ LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there af
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
-/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. An
- * operation that fails returns NULL, one that is given NULL returns NULL, lk_backward returns
- * false: one check per step is enough. A tape that is NULL has failed. */
+/* The first failure since the last lk_tape_clear_error; code LK_OK when there is none. One check
+ * per step is enough: an operation that fails, or is given NULL, returns NULL, and lk_backward
+ * then returns false. A tape that is NULL has failed. */
 LK_API const Error *lk_tape_error(const Tape *t);
 /* One check for a whole chain of constructors and operations, `return lk_tape_ok(t, err);`: false
  * when one of them failed, with the reason in err. t NULL: only err is looked at. */
 LK_API bool lk_tape_ok(const Tape *t, Error *err);
 LK_API void lk_tape_clear_error(Tape *t);
 
-/* Called once with the first failure. The default prints the message to stderr; NULL silences. */
+/* Sets the handler that is called once, with the first failure. The default prints the message to
+ * stderr; NULL silences. */
 LK_API void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user);
 
-/* Keeps a failure on the tape and returns NULL: `return lk_fail(t, LK_ESHAPE, "lk_name: …");` */
+/* Keeps a failure on the tape; returns NULL, for `return lk_fail(t, LK_ESHAPE, "lk_name: …");`. */
 LK_API void *lk_fail(Tape *t, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 
 /* ---- backward ------------------------------------------------------------------------------- */
@@ -81,8 +84,8 @@ LK_API void *lk_fail(Tape *t, ErrorCode code, const char *format, ...) LK_PRINTF
 /* y.backward(): adds dy/dx to the grad of every leaf x that requires it. y is a floating tensor
  * with one element. False, with the reason on the tape and no gradient touched, when y has no
  * graph, the graph was used before, a value that the graph needs was changed in place, or the tape
- * already has an error. (Out of memory in the middle also returns false; the gradients are then
- * incomplete: zero them.) */
+ * already has an error. (When memory runs out in the middle it returns false too; the gradients
+ * are then incomplete: zero them.) */
 LK_API LK_MUST_CHECK bool lk_backward(Tape *t, Tensor *y);
 
 /* y.backward(gradient, retain_graph): gradient has the shape and dtype of y (NULL: 1, for a single
@@ -100,22 +103,25 @@ LK_API const char *lk_grad_fn(const Tensor *y);
  * results have the bits of fn(t, state, x):
  *
  *     typedef struct Call { Layer *layer; Tensor *mask; } Call;
- *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x) { const Call *c = state; … }
+ *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x)
+ *     {
+ *         const Call *c = state; …
+ *     }
  *     x = lk_recompute(t, layer_forward, &(Call){ layer, mask }, sizeof(Call), x);
  *
- * `bytes` of state are copied; what they point to must live until the tape is reset. Dropout in fn
- * is the same both times. Whatever fn reads gets its gradient, be it x, a parameter, or another
- * tensor that state leads to, and x may be frozen. Segments nest. fn returns one tensor, computed
- * with t; it makes no backward and changes nothing in place. In no-grad mode fn just runs, and
- * what it made between x and y is given back. Errors, in backward: LK_ESTATE when a tensor that fn
- * reads was changed in place since, or fn gave another result. */
+ * `bytes` of state are copied; the objects that they point to must live until the tape is reset.
+ * Dropout in fn is the same both times. Every tensor that fn reads gets its gradient: x, which may
+ * be frozen, parameters, and others that state leads to. Segments nest. fn returns one tensor,
+ * computed with t; it makes no backward and changes nothing in place. In no-grad mode fn just
+ * runs, and the intermediates between x and y are given back. Errors, in backward: LK_ESTATE when
+ * a tensor that fn reads was changed in place since, or fn gave another result. */
 typedef Tensor *RecomputeFn(Tape *t, const void *state, Tensor *x);
 LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x);
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-/* torch.set_num_threads: how many threads OpenMP uses from now on (n < 1: all). Results have the
- * same bits for any n. A child of fork() has threads of its own, of the same number. */
+/* torch.set_num_threads: OpenMP uses n threads from now on (n < 1: one a processor). Results have
+ * the same bits for any n. A child of fork() has as many threads, its own. */
 LK_API void lk_set_num_threads(int n);
 LK_API int lk_get_num_threads(void);
 

@@ -1,31 +1,12 @@
-/* tensor.c - owned tensors and their gradients. What is in them: core/tensor_values.c. Tensors
- * that operations make: core/tape.c. */
+/* tensor.c - shapes, owned tensors, gradients. How elements lie in memory: core/layout.c. Their
+ * values: core/tensor_values.c. Tensors that operations make: core/tape_tensors.c. */
 #include "core/tensor.h"
 
 #include <string.h>
 
-#include "core/graph.h"
 #include "core/memory.h"
 #include "core/strict.h"
-
-/* ---- element types -------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[] = {
-    /* clang-format off */
-    [LK_F32] = { "float32", sizeof(float) },  [LK_F64] = { "float64", sizeof(double) },
-    [LK_I64] = { "int64", sizeof(int64_t) },  [LK_U8] = { "uint8", sizeof(uint8_t) },
-    [LK_BOOL] = { "bool", sizeof(bool) },
-    /* clang-format on */
-};
-
-size_t lk_dtype_size(DType dtype) { return dtypes[dtype].size; }
-
-const char *lk_dtype_name(DType dtype) { return dtypes[dtype].name; }
-
-bool lk_is_floating(DType dtype) { return dtype == LK_F32 || dtype == LK_F64; }
+#include "core/tape_parts.h"
 
 /* ---- shape ---------------------------------------------------------------------------------- */
 
@@ -60,16 +41,6 @@ bool lk_same_shape(const Tensor *a, const Tensor *b)
     return true;
 }
 
-const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
-{
-    int n = snprintf(text, LK_SHAPE_TEXT, "(");
-    for (int d = 0; d < ndim; d++)
-        n += snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), d ? ", %lld" : "%lld",
-                      (long long)shape[d]);
-    snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), ndim == 1 ? ",)" : ")");
-    return text;
-}
-
 const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT])
 {
     if (!text) return "";
@@ -77,38 +48,20 @@ const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT])
     return strcpy(text, x ? "<stale>" : "NULL");
 }
 
-bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
+bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS])
 {
-    if (ndim < 0 || ndim > LK_MAX_DIMS)
-        return lk_error_set(err, LK_ESHAPE, "tensor: %d dimensions; 0 to %d are possible", ndim,
-                            LK_MAX_DIMS);
-    if (!shape && ndim > 0)
-        return lk_error_set(err, LK_EVALUE, "tensor: the shape of %d dimensions is NULL", ndim);
-    /* Strides come from the sizes with 0 taken as 1, as in PyTorch; their product bounds every
-     * later index. */
-    int64_t extent = (int64_t)lk_dtype_size(dtype);
-    bool is_empty = false;
-    for (int d = ndim - 1; d >= 0; d--) {
-        if (shape[d] < 0)
-            return lk_error_set(err, LK_ESHAPE, "tensor: size %lld of dimension %d is negative",
-                                (long long)shape[d], d);
-        if (shape[d] == 0) is_empty = true;
-        else if (__builtin_mul_overflow(extent, shape[d], &extent)) extent = INT64_MAX;
+    if (!lk_is_readable("lk_broadcast_shape", a) || !lk_is_readable("lk_broadcast_shape", b) ||
+        !ndim || !shape)
+        return false;
+    /* Aligned at the last dimension, two sizes fit when they are equal or one of them is 1. */
+    *ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
+    for (int d = 1; d <= *ndim; d++) {
+        int64_t sa = d <= a->ndim ? a->shape[a->ndim - d] : 1,
+                sb = d <= b->ndim ? b->shape[b->ndim - d] : 1;
+        if (sa != sb && sa != 1 && sb != 1) return false;
+        shape[*ndim - d] = sa == 1 ? sb : sa;
     }
-    char text[LK_SHAPE_TEXT];
-    if (extent > PTRDIFF_MAX / 2)
-        return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
-                            lk_sizes_text(ndim, shape, text), lk_dtype_name(dtype));
-    *bytes = is_empty ? 0 : (size_t)extent;
     return true;
-}
-
-Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
-{
-    Tensor *x = block;
-    lk_tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape, bytes);
-    x->tape = NULL;
-    return x;
 }
 
 /* ---- owned tensors -------------------------------------------------------------------------- */
@@ -132,15 +85,14 @@ static Tensor *header_alloc(DType dtype, int ndim, const int64_t *shape, bool wi
     return x;
 }
 
-/* Uninitialised. */
-static Tensor *tensor_alloc(DType dtype, int ndim, const int64_t *shape, Error *err)
+Tensor *lk_tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
     return header_alloc(dtype, ndim, shape, true, err);
 }
 
 Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
-    Tensor *x = tensor_alloc(dtype, ndim, shape, err);
+    Tensor *x = lk_tensor_uninitialised(dtype, ndim, shape, err);
     if (x) memset(x->data, 0, x->storage->bytes);
     return x;
 }
@@ -148,7 +100,7 @@ Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                            Error *err)
 {
-    Tensor *x = tensor_alloc(dtype, ndim, shape, err);
+    Tensor *x = lk_tensor_uninitialised(dtype, ndim, shape, err);
     if (x && x->storage->bytes && !values) {
         lk_error_set(err, LK_EVALUE, "lk_tensor_from_new: the values are NULL");
         lk_tensor_free(x);
@@ -182,14 +134,6 @@ Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err)
     Tensor *x = lk_tensor_new(dtype, ndim, shape, err);
     if (x) x->requires_grad = x->is_parameter = true;
     return x;
-}
-
-Tensor *lk_clone(const Tensor *x, Error *err)
-{
-    if (!lk_is_usable("lk_clone", x, err)) return NULL;
-    Tensor *y = tensor_alloc(x->dtype, x->ndim, x->shape, err);
-    if (y) lk_copy_fitting(y, x);
-    return y;
 }
 
 Tensor *lk_tensor_retain(Tensor *x)
@@ -235,32 +179,18 @@ void lk_tensor_free(Tensor *x)
     lk_mem_free(x);
 }
 
-bool lk_convert_(Tensor *x, DType dtype, Error *err)
+void lk_tensor_take_over(Tensor *x, Tensor *y)
 {
-    if (!lk_is_usable("lk_convert_", x, err)) return false;
-    if (x->refs == 0 || x->node)
-        return lk_error_set(err, LK_ESTATE,
-                            "lk_convert_: only an owned leaf can change its dtype");
-    if (x->dtype == dtype) return true;
-    if (x->requires_grad && !lk_is_floating(dtype))
-        return lk_error_set(err, LK_EDTYPE,
-                            "lk_convert_: a tensor with requires_grad cannot become %s",
-                            lk_dtype_name(dtype));
-    Tensor *y = tensor_alloc(dtype, x->ndim, x->shape, err);
-    if (!y) return false;
-    lk_copy_fitting(y, x);
-    /* Others hold x by its address, so x stays and takes over y's block. */
     uint32_t version = x->storage->version + 1;
     lk_tensor_free(x->grad_room);
     free_elements(x);
     x->owner = y;
     x->grad = x->grad_room = NULL;
-    x->dtype = dtype;
+    x->dtype = y->dtype;
     memcpy(x->stride, y->stride, sizeof x->stride);
     x->storage = y->storage;
     x->storage->version = version;
     x->data = y->data;
-    return true;
 }
 
 void lk_tensor_list_free(TensorList *list)

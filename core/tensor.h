@@ -1,12 +1,14 @@
 /* tensor.h - an n-dimensional array: shape, strides, and storage that views share.
  *
- * Two lifetimes, one sentence: what you made with a name that ends in `_new` you own and give back
- * with lk_tensor_free (lk_free, nn/module.h, takes modules too); what an operation made belongs to
- * its tape (core/tape.h) and lives until the tape is reset. lk_clone keeps a result longer. A
- * tensor that is used after its tape was reset is stale: operations refuse it, and the functions
- * here give a harmless value (-1, NaN, NULL, false) and leave the reason on its tape. Functions
- * whose name ends in `_` change their first argument in place, as in PyTorch; autograd does not
- * record them. */
+ * There are two lifetimes. You own a tensor that you made with a name that ends in `_new`, and
+ * give it back with lk_tensor_free (lk_free, nn/module.h, takes modules too). A tensor that an
+ * operation made belongs to its tape (core/tape.h) and lives until the tape is reset; lk_clone
+ * keeps it longer. A tensor that is used after its tape was reset is stale: operations refuse it,
+ * and the functions here give a harmless value (-1, NaN, NULL, false) and leave the reason on its
+ * tape.
+ *
+ * Functions whose name ends in `_` change their first argument in place, as in PyTorch; autograd
+ * does not record them. */
 #ifndef LK_TENSOR_H
 #define LK_TENSOR_H
 
@@ -34,8 +36,7 @@ typedef struct Storage {
     void *data;
     size_t bytes;
     uint32_t version; /* raised by every write: autograd and caches notice a changed value */
-    /* lk_from_blob_new: gives back memory that is not the library's; NULL: it is */
-    void (*release)(void *holder);
+    void (*release)(void *holder); /* lk_from_blob_new: gives back the memory; NULL: it is ours */
     void *holder;
 } Storage;
 
@@ -48,16 +49,13 @@ struct Tensor {
     bool keeps_grad;    /* lk_retain_grad: backward leaves this intermediate's gradient in grad */
     int refs;           /* owners; 0: it belongs to a tape */
     Storage *storage;
-    /* contiguous, same shape; NULL: none yet (torch: None). Read it, or use lk_grad */
-    Tensor *grad;
-    Tensor *grad_room; /* the memory of grad, kept by lk_zero_grad_ for the next backward */
+    Tensor *grad;      /* contiguous, same shape; NULL: none yet. Read it, or use lk_grad */
+    Tensor *grad_room; /* the memory of grad, which lk_zero_grad_ leaves for the next backward */
     struct Node *node; /* NULL: a leaf, or nothing was recorded */
-    /* lk_convert_: the block that now holds the elements; NULL: they lie behind this header */
-    Tensor *owner;
+    Tensor *owner;     /* lk_convert_: the block with the elements; NULL: this one */
     struct Tape *tape; /* the tape that made it; NULL: it is owned, or lies on the stack */
-    /* the how many-th tensor of that tape: from it follows whether the tensor is still there */
-    int64_t serial;
-    Tensor *next;                /* the tape's list of headers */
+    int64_t serial;    /* its number among the tensors of the tape: tells whether it is stale */
+    Tensor *next;      /* the tape's list of headers */
     int64_t shape[LK_MAX_DIMS];  /* sizes of the first ndim dimensions; 0 is allowed */
     int64_t stride[LK_MAX_DIMS]; /* elements from one index to the next; 0: broadcast */
 };
@@ -69,24 +67,22 @@ typedef struct TensorList {
     int count;
 } TensorList;
 
-/* ---- what a tensor is ----------------------------------------------------------------------- */
+/* ---- properties ----------------------------------------------------------------------------- */
 
-LK_API size_t lk_dtype_size(DType dtype);      /* bytes of one element */
-LK_API const char *lk_dtype_name(DType dtype); /* "float32", … */
-LK_API bool lk_is_floating(DType dtype);       /* float32 or float64: what has gradients */
-/* number of elements; 1 for a scalar; -1: NULL or stale */
-LK_API int64_t lk_numel(const Tensor *x);
-/* x.size(d); negative d counts from the end; -1: no such dimension */
-LK_API int64_t lk_size(const Tensor *x, int d);
+LK_API size_t lk_dtype_size(DType dtype);       /* bytes of one element */
+LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
+LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: gradients are possible */
+LK_API int64_t lk_numel(const Tensor *x);       /* elements; 1 for a scalar; -1: NULL or stale */
+LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too; -1: none */
 LK_API bool lk_is_contiguous(const Tensor *x);
 LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
-/* x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release. Known
- * for the next three resets at least, then its header serves another tensor; without a reset the
- * last 512 that were given back are known. In strict mode (core/strict.h) it is known for ever. */
+/* Whether x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release.
+ * This is known for the next three resets at least, then the header serves another tensor; without
+ * a reset, for the last 512 tensors that were given back; in strict mode (core/strict.h) for
+ * ever. */
 LK_API bool lk_is_stale(const Tensor *x);
 
-/* "(2, 3)" into a buffer that it returns, for messages: char s[LK_SHAPE_TEXT]; lk_shape_text(x,
- * s). */
+/* Writes "(2, 3)" into text, and returns it, for messages. */
 enum { LK_SHAPE_TEXT = LK_MAX_DIMS * 22 + 1 };
 LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
 
@@ -97,14 +93,14 @@ LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
  * overflows). */
 LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* Copies values (as many as the shape has, of C type float, double, int64_t, uint8_t, bool). */
+/* Copies the values: as many as the shape has, of C type float, double, int64_t, uint8_t, bool. */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                                   Error *err);
 
-/* torch::from_blob(data, shape, deleter): a contiguous tensor over memory that is somebody else's,
- * aligned for dtype and valid until release(holder) is called: when the last owner of the tensor
- * is gone or lk_convert_ has moved it, and also on failure. release NULL: the memory outlives the
- * tensor. */
+/* torch::from_blob(data, shape, deleter): a contiguous tensor over memory of yours, aligned for
+ * dtype. release(holder) is called when the tensor needs the memory no more: its last owner is
+ * gone, lk_convert_ has moved the elements, or this call failed. release NULL: the memory outlives
+ * the tensor. */
 LK_API Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data,
                                 void (*release)(void *holder), void *holder, Error *err);
 
@@ -114,68 +110,65 @@ LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *
 /* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. */
 LK_API Tensor *lk_clone(const Tensor *x, Error *err);
 
-/* One more owner / one owner less; the last one frees. Tensors of a tape are left alone (their
- * tape owns them). */
+/* One owner more, one owner less; the last one frees. Tensors of a tape are left alone, since
+ * their tape owns them. */
 LK_API Tensor *lk_tensor_retain(Tensor *x);
 LK_API void lk_tensor_free(Tensor *x);
 LK_API void lk_tensor_list_free(TensorList *list); /* gives back the references and the array */
 
 /* ---- values --------------------------------------------------------------------------------- */
 
-/* The value at index[0 … ndim-1] as a double (int64 beyond 2^53 is rounded); NaN for a bad index.
- * x.item() of a tensor with one element; NaN for any other. lk_at(x, LK_INDEX(1, 2)). */
+/* The value at index[0 … ndim-1] as a double, lk_at(x, LK_INDEX(1, 2)); NaN for a bad index. int64
+ * beyond 2^53 is rounded. */
 #define LK_INDEX(...) LK_I64S(__VA_ARGS__)
 LK_API double lk_at(const Tensor *x, const int64_t *index);
-LK_API double lk_item(const Tensor *x);
+LK_API double lk_item(const Tensor *x); /* x.item() of one element; NaN: x has more or fewer */
 
-/* dst.copy_(src) under no_grad: src is broadcast to dst and converted to its dtype. Errors:
+/* dst.copy_(src) under no_grad: src is broadcast to dst and converted to its dtype. Error:
  * LK_ESHAPE. */
 LK_API LK_MUST_CHECK bool lk_copy_(Tensor *dst, const Tensor *src, Error *err);
 LK_API bool lk_fill_(Tensor *x, double value);
 
-/* nn.init.uniform_ and normal_: PyTorch's stream and rounding for the dtype; false: x is not
+/* nn.init.uniform_ and normal_, with PyTorch's stream and rounding for the dtype. False: x is not
  * floating. */
 LK_API bool lk_uniform_(Tensor *x, double low, double high, Rng *rng);
 LK_API bool lk_normal_(Tensor *x, double mean, double std, Rng *rng);
 
-/* Says that the values were written through the raw data pointer: raises the version that caches
- * and autograd see. */
+/* Call it after writing through the raw data pointer: raises the version that caches and autograd
+ * look at. */
 LK_API void lk_touch(Tensor *x);
 
-/* Converts an owned leaf in place (module.double()): the same Tensor, other elements; a gradient
- * is dropped. */
+/* Converts an owned leaf in place (module.double()): the Tensor stays, its elements are new, its
+ * gradient is dropped. */
 LK_API LK_MUST_CHECK bool lk_convert_(Tensor *x, DType dtype, Error *err);
 
 /* torch.equal: same shape, dtype and values (NaN differs from NaN). */
 LK_API bool lk_equal(const Tensor *a, const Tensor *b);
-/* torch.allclose: |a - b| <= atol + rtol * |b| everywhere, shapes equal. PyTorch's defaults: 1e-5,
- * 1e-8. */
+/* torch.allclose: |a - b| <= atol + rtol * |b| everywhere, and equal shapes. PyTorch's defaults
+ * are rtol 1e-5, atol 1e-8. */
 LK_API bool lk_allclose(const Tensor *a, const Tensor *b, double rtol, double atol);
-/* Number of elements that are not zero: (prediction == label).sum() on a mask. -1: NULL or
- * stale. */
+/* Counts the elements that are not zero: mask.sum(). -1: NULL or stale. */
 LK_API int64_t lk_count(const Tensor *x);
 
 /* ---- gradients ------------------------------------------------------------------------------ */
 
-/* x.requires_grad = on, at any time. Only a floating leaf can change: false otherwise. */
+/* x.requires_grad = on, at any time. False: x is no floating leaf. */
 LK_API bool lk_set_requires_grad(Tensor *x, bool on);
 /* x.grad: NULL before the first backward and after lk_zero_grad_. */
 LK_API Tensor *lk_grad(const Tensor *x);
-/* x.grad = None (PyTorch 2's zero_grad); the memory is kept for the next backward. */
+/* x.grad = None (PyTorch 2's zero_grad). The memory stays for the next backward. */
 LK_API void lk_zero_grad_(Tensor *x);
-/* y.retain_grad(): backward leaves the gradient of this intermediate in lk_grad(y) too. Returns
- * y. */
+/* y.retain_grad(): backward leaves the gradient of this intermediate in lk_grad(y); returns y. */
 LK_API Tensor *lk_retain_grad(Tensor *y);
 
 /* ---- printing (core/print.c) ---------------------------------------------------------------- */
 
-/* print(x) of PyTorch, without the newline: "tensor([[ 0.3072,  0.1348]], grad_fn=<MulBackward0>)". NULL prints "None",
- * so that lk_print(stdout, lk_grad(x)) reads like print(x.grad); a stale tensor prints
- * "<stale>". */
+/* print(x) of PyTorch, without the newline: "tensor([0.3072, 0.1348], grad_fn=<MulBackward0>)".
+ * NULL prints "None", so that lk_print(stdout, lk_grad(x)) reads like print(x.grad); a stale
+ * tensor prints "<stale>". */
 LK_API void lk_print(FILE *out, const Tensor *x);
-/* "torch.Size([1, 3])" */
-LK_API void lk_print_size(FILE *out, const Tensor *x);
-/* The same text into a buffer, cut at size like snprintf; returns the length of the whole text. */
+/* The text of lk_print in a buffer, cut at size like snprintf; returns the whole text's length. */
 LK_API size_t lk_tensor_str(const Tensor *x, char *text, size_t size);
+LK_API void lk_print_size(FILE *out, const Tensor *x); /* "torch.Size([1, 3])" */
 
 #endif

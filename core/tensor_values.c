@@ -1,11 +1,11 @@
-/* tensor_values.c - what is in a tensor: read, copied, compared, drawn at random. How it lies in
- * memory: core/tensor.c. */
+/* tensor_values.c - the values of a tensor: read, copied, converted, compared, drawn at random.
+ * How they lie in memory: core/layout.c. */
 #include "core/tensor.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "core/graph.h"
+#include "core/tape_parts.h"
 
 /* ---- reading, copying, filling -------------------------------------------------------------- */
 
@@ -30,7 +30,8 @@ void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double 
 static int64_t to_int(double v, int64_t low, int64_t high)
 {
     if (isnan(v)) return 0;
-    return v <= (double)low ? low : v >= (double)high ? high : (int64_t)v;
+    if (v <= (double)low) return low;
+    return v >= (double)high ? high : (int64_t)v;
 }
 
 void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values)
@@ -149,6 +150,32 @@ bool lk_fill_(Tensor *x, double value)
     return lk_copy_(x, &v, NULL);
 }
 
+Tensor *lk_clone(const Tensor *x, Error *err)
+{
+    if (!lk_is_usable("lk_clone", x, err)) return NULL;
+    Tensor *y = lk_tensor_uninitialised(x->dtype, x->ndim, x->shape, err);
+    if (y) lk_copy_fitting(y, x);
+    return y;
+}
+
+bool lk_convert_(Tensor *x, DType dtype, Error *err)
+{
+    if (!lk_is_usable("lk_convert_", x, err)) return false;
+    if (x->refs == 0 || x->node)
+        return lk_error_set(err, LK_ESTATE,
+                            "lk_convert_: only an owned leaf can change its dtype");
+    if (x->dtype == dtype) return true;
+    if (x->requires_grad && !lk_is_floating(dtype))
+        return lk_error_set(err, LK_EDTYPE,
+                            "lk_convert_: a tensor with requires_grad cannot become %s",
+                            lk_dtype_name(dtype));
+    Tensor *y = lk_tensor_uninitialised(dtype, x->ndim, x->shape, err);
+    if (!y) return false;
+    lk_copy_fitting(y, x);
+    lk_tensor_take_over(x, y);
+    return true;
+}
+
 /* ---- comparing ------------------------------------------------------------------------------ */
 
 typedef struct Comparison {
@@ -258,8 +285,10 @@ static Tensor memory_order(const Tensor *x)
     for (int i = 1; i < y.ndim; i++)
         for (int j = i; j > 0 && y.stride[j] > y.stride[j - 1]; j--) {
             int64_t shape = y.shape[j], stride = y.stride[j];
-            y.shape[j] = y.shape[j - 1], y.stride[j] = y.stride[j - 1];
-            y.shape[j - 1] = shape, y.stride[j - 1] = stride;
+            y.shape[j] = y.shape[j - 1];
+            y.stride[j] = y.stride[j - 1];
+            y.shape[j - 1] = shape;
+            y.stride[j - 1] = stride;
         }
     return y;
 }

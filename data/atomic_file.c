@@ -1,6 +1,6 @@
-/* atomic_file.c - a temporary file beside the old one, flushed to the disk, then renamed over it:
- * whoever looks, and whenever the machine stops, there is the old content or the new one. Who
- * calls it: whoever writes a file, here and in the programs. */
+/* atomic_file.c - writes a temporary file beside the old one, flushes it to the disk, and renames
+ * it over the old one. So every reader finds the old content or the new one, even after the
+ * machine has stopped. */
 #include "data/atomic_file.h"
 
 #include <errno.h>
@@ -32,12 +32,12 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
         return fail(f, S_ISDIR(info.st_mode) ? "it is a folder" : "it is not a regular file");
     /* Renaming needs no permission to write the old file; saving over it does. */
     if (exists && access(path, W_OK) != 0) return fail(f, strerror(errno));
-    /* Of a symbolic link it is the target that is replaced. */
+    /* The target of a symbolic link is replaced, not the link. */
     if (exists && !realpath(path, f->target)) return fail(f, strerror(errno));
     if (!exists && snprintf(f->target, sizeof f->target, "%s", path) >= (int)sizeof f->target)
         return fail(f, strerror(ENAMETOOLONG));
 
-    /* other threads saving to the same path, and what a killed process left behind */
+    /* other threads may save to the same path, and killed processes leave files behind */
     enum { ATTEMPTS = 1000 };
     for (int i = 0; i < ATTEMPTS && f->file < 0; i++) {
         snprintf(f->temporary, sizeof f->temporary, "%s.%ld-%d.tmp", f->target, (long)getpid(), i);

@@ -1,4 +1,4 @@
-/* atomic_file.h - writing a file that is there as a whole or not at all.
+/* atomic_file.h - writes a file that is there as a whole or not at all.
  *
  *     AtomicFile f;
  *     bool ok = lk_atomic_begin(&f, "lk_save_…", path, &err) && lk_atomic_write(&f, bytes, size);
@@ -9,18 +9,18 @@
 #include "data/path.h"
 
 typedef struct AtomicFile {
-    const char *caller, *path; /* for messages; caller: NULL for none, in a program's own files */
+    const char *caller, *path; /* for messages; caller may be NULL */
     Error *err;
     int file; /* -1: none */
     char target[LK_PATH_MAX];
     char temporary[LK_PATH_MAX + 64];
 } AtomicFile;
 
-/* Opens a temporary file in the folder of path. Whatever begin returned, end must be called. */
+/* Opens a temporary file in the folder of path. Call lk_atomic_end afterwards, on failure too. */
 LK_API bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
 LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
-/* ok: the file becomes path, and replaces what was there. Otherwise, and on an error, it is gone
- * and path as it was. */
+/* With ok the file takes the place of path. Without, or on an error, it is removed, and path is as
+ * it was. */
 LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
 
 /* Begin, write and end in one call, for a file whose bytes are in memory. */

@@ -1,12 +1,12 @@
-/* dataset.c - which samples there are: tensors, subsets, classes. Batches are made of them in
- * data/loader.c. */
+/* dataset.c - samples and labels: all of them, subsets, classes. data/loader.c makes batches of
+ * them. */
 #include "data/dataset.h"
 
 #include <math.h>
 
 #include "core/memory.h"
 
-/* What lk_dataset_new promises of its arguments. */
+/* Checks the arguments of lk_dataset_new. */
 static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *err)
 {
     const char *caller = "lk_dataset_new";
@@ -25,17 +25,16 @@ static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *
         return lk_error_set(err, LK_EDTYPE, "%s: labels are int64 or uint8, not %s", caller,
                             lk_dtype_name(y->dtype));
     if (x->ndim < 1 || y->ndim != 1 || x->shape[0] != y->shape[0])
-        return lk_error_set(err, LK_ESHAPE,
-                            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) "
-                            "and (n,)",
-                            caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
+        return lk_error_set(
+            err, LK_ESHAPE,
+            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) and (n,)",
+            caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
     if (x->dtype == LK_U8 &&
         (!isfinite(transform.mean) || !isfinite(transform.std) || transform.std == 0.0f))
-        return lk_error_set(
-            err, LK_EVALUE,
-            "%s: transform with mean %g and std %g; both are finite and std is not 0 "
-            "(LK_TO_TENSOR is mean 0, std 1)",
-            caller, (double)transform.mean, (double)transform.std);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: transform with mean %g and std %g; both are finite and std is "
+                            "not 0 (LK_TO_TENSOR is mean 0, std 1)",
+                            caller, (double)transform.mean, (double)transform.std);
     return true;
 }
 
@@ -43,7 +42,7 @@ Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err)
 {
     Dataset *d = NULL;
     if (!x || !y) {
-        /* what made it NULL came first */
+        /* the error that made it NULL came first */
         lk_error_set(err, LK_EVALUE, "lk_dataset_new: %s is NULL", x ? "y" : "x");
     } else if (check(x, y, transform, err)) {
         d = lk_mem_alloc(sizeof *d);

@@ -1,7 +1,6 @@
 /* dataset.h - samples and labels, ways to choose among them, and how a byte becomes a number.
  *
- * Images stay bytes. What turns them into floats is asked for when a batch is made
- * (data/loader.h). */
+ * Images stay bytes; they become floats when a batch is made (data/loader.h). */
 #ifndef LK_DATASET_H
 #define LK_DATASET_H
 
@@ -17,29 +16,28 @@ typedef struct Transform {
 
 /* torch.utils.data.TensorDataset(x, y), or a subset of one. */
 typedef struct Dataset {
-    /* (n, …): uint8 (transformed when a batch is made), float32 or float64 (taken as they are) */
-    Tensor *x;
+    Tensor *x;           /* (n, …) uint8, transformed in each batch; or floating, as they are */
     Tensor *y;           /* (n) int64 or uint8 labels */
     Transform transform; /* for uint8 x */
     int64_t *index;      /* rows of x that belong to it, in order; NULL: all */
     int64_t count;       /* len(dataset) */
 } Dataset;
 
-/* Consumes x and y, on failure too (lk_retain them to share). Errors: LK_ESHAPE when their first
- * sizes differ, LK_EDTYPE, LK_EVALUE for a transform that divides by 0, LK_ESTATE for tensors of a
- * tape (clone them), LK_EMEMORY. */
+/* Consumes x and y, on failure too (lk_retain them to share them). Errors: LK_ESHAPE when their
+ * first sizes differ, LK_EDTYPE, LK_EVALUE for a transform that divides by 0, LK_ESTATE for
+ * tensors of a tape (lk_clone them), LK_EMEMORY. */
 LK_API Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err);
 LK_API void lk_dataset_free(Dataset *d);
 
-/* torch.utils.data.Subset(d, index): shares the tensors. index is copied; an index outside 0 …
- * len-1 is LK_EVALUE. */
+/* torch.utils.data.Subset(d, index): shares the tensors, copies index. Error: LK_EVALUE for an
+ * index outside 0 … len-1. */
 LK_API Dataset *lk_subset_new(const Dataset *d, int64_t count, const int64_t *index, Error *err);
-/* The samples whose label is one of the classes, in their order: dataset[targets == 9]. None left
- * is LK_EVALUE. */
+/* dataset[targets == 9]: the samples whose label is one of the classes, in their order. Error:
+ * LK_EVALUE when there is none. */
 LK_API Dataset *lk_filter_classes_new(const Dataset *d, int count, const int64_t *classes,
                                       Error *err);
 
-/* Sample i of the dataset (through its index): row of x, and label. -1 for a bad i. */
+/* The row of x and the label of sample i, found through the index; -1 for a bad i. */
 LK_API int64_t lk_dataset_row(const Dataset *d, int64_t i);
 LK_API int64_t lk_dataset_label(const Dataset *d, int64_t i);
 

@@ -9,7 +9,7 @@
  * The same seed gives the same bits on every machine and for every number of threads: each image
  * has a generator of its own, and only + - * / and sqrt are used, which IEEE 754 rounds in one
  * way. sin, cos and exp differ between C libraries. */
-#include "data/mnist.h"
+#include "data/digits.h"
 
 #include <math.h>
 
@@ -129,7 +129,7 @@ typedef struct Drawing {
     Line line[MAX_LINES];
 } Drawing;
 
-/* End number i of all the lines' ends. */
+/* Number i of the ends of all lines. */
 static Point *line_end(Drawing *d, int i)
 {
     return i % 2 ? &d->line[i / 2].to : &d->line[i / 2].from;
@@ -244,7 +244,8 @@ static void draw_line(double *canvas, const Line *l, double soft)
             Point p = { x, y };
             /* of the nearest point, times length² */
             double along = (p.x - l->from.x) * dx + (p.y - l->from.y) * dy;
-            double t = along <= 0 ? 0 : along >= square ? 1 : along / square;
+            double t = 0;
+            if (along > 0) t = along >= square ? 1 : along / square;
             double ink = (reach - length(p, between(l->from, l->to, t))) / soft;
             double *pixel = &canvas[y * SIDE + x];
             *pixel = greater(*pixel, lesser(ink, 1));

@@ -1,6 +1,6 @@
-/* folder.c - a temporary folder beside the old one, flushed to the disk, then put in its place: at
- * every moment there is the old content or the new one, also after a kill or a crash. Used by:
- * checkpoints (data/trainer_checkpoint.c), adapters (data/peft.c), programs. */
+/* folder.c - makes a temporary folder beside the old one, flushes it to the disk, and puts it in
+ * the place of the old one: at every moment there is the old content or the new one, even after a
+ * kill or a crash. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* renameat2 */
 #endif
@@ -28,7 +28,7 @@ bool lk_folder_make(const char *path, Error *err)
     for (char *c = part; *c; c++) {
         if (*c != '/' || c == part) continue;
         *c = '\0';
-        mkdir(part, 0777); /* where this fails and has to work, the folder itself cannot be made */
+        mkdir(part, 0777); /* if this fails and is needed, the folder itself cannot be made */
         *c = '/';
     }
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
@@ -82,8 +82,8 @@ static bool flush(const char *path)
 
 /* ---- three ways to put one folder in the place of another ----------------------------------- */
 
-/* Gives `to` the entries of `from` that it does not have: files by a second name, so that they are
- * in both; folders, which cannot have one, are moved. */
+/* Gives `to` the entries of `from` that it lacks. Files get a second name, so that they are in
+ * both; folders, which cannot have two names, are moved. */
 static bool carry(const char *from, const char *to, bool folders)
 {
     DIR *d = opendir(from);
@@ -119,13 +119,13 @@ static bool by_exchange(const Folder *f)
         lk_folder_remove(f->temporary);
         return true;
     }
-    /* A folder in the old one cannot be moved: both go back, and so do those that could be. */
+    /* A folder in the old one cannot be moved: both go back, and then those that were moved. */
     if (exchange(f->temporary, f->path)) carry(f->temporary, f->path, true);
     return false;
 }
 
-/* Puts the old one aside, and the new one in its place; lk_folder_begin ends what a kill left.
- * False: all is as it was. */
+/* Puts the old one aside, and the new one in its place; after a kill in between, lk_folder_begin
+ * tidies up. False: all is as it was. */
 static bool by_aside(const Folder *f)
 {
     if (rename(f->path, f->aside) != 0) return false;

@@ -1,4 +1,4 @@
-/* folder.h - folders that are made, and replaced as a whole or not at all; for single files:
+/* folder.h - makes folders, and replaces them as a whole or not at all. For single files:
  * data/atomic_file.h.
  *
  *     Folder f;
@@ -11,14 +11,14 @@
 #include "core/error.h"
 #include "data/path.h"
 
-/* os.makedirs(path, exist_ok=True). Knows that files can be made in it: it makes one and removes
- * it again. LK_EIO. */
+/* os.makedirs(path, exist_ok=True). Makes sure that files can be made in it: makes one and removes
+ * it again. Error: LK_EIO. */
 LK_API bool lk_folder_make(const char *path, Error *err);
 /* Whether both are there, and are the same folder. */
 LK_API bool lk_folder_same(const char *a, const char *b);
-/* Copies the file `name` of one folder into another one, whole or not at all. LK_EIO. */
+/* Copies the file `name` of one folder into another one, whole or not at all. Error: LK_EIO. */
 LK_API bool lk_folder_copy(const char *from, const char *to, const char *name, Error *err);
-/* Removes a folder with the files in it; folders in it stay, and so does it then. */
+/* Removes a folder with the files in it. Folders in it stay, and then the folder itself does. */
 LK_API void lk_folder_remove(const char *path);
 
 typedef struct Folder {
@@ -27,16 +27,17 @@ typedef struct Folder {
     char path[LK_PATH_MAX], temporary[LK_PATH_MAX], aside[LK_PATH_MAX];
 } Folder;
 
-/* Makes the temporary folder, PATH.tmp. A folder that a killed process left under its name is
- * removed. The folder around PATH must be there; where PATH is a symbolic link, its target is
- * replaced. Errors: LK_EIO, LK_EVALUE; then there is nothing to end. */
+/* Makes the temporary folder, PATH.tmp, and removes one of that name that a killed process left.
+ * The folder around PATH must be there; if PATH is a symbolic link, its target is replaced.
+ * Errors: LK_EIO, LK_EVALUE; then there is nothing to end. */
 LK_API bool lk_folder_begin(Folder *f, const char *caller, const char *path, Error *err);
 
-/* ok: the folder becomes PATH at one moment. Files and folders of the old PATH that the new one
- * does not have come along. Where folders cannot be exchanged (an old file system), the old one is
- * aside for a moment, and comes back when the next one begins; where PATH cannot be renamed (".",
- * a mount point), its files are replaced one by one, in reverse order of their names. Not ok, and
- * on an error: the temporary folder is gone and PATH is as it was. LK_EIO. */
+/* With ok the folder becomes PATH at one moment; files and folders of the old PATH that it lacks
+ * come along. Where folders cannot be exchanged (an old file system), the old one is aside for a
+ * moment; after a kill in that moment the next lk_folder_begin brings it back. Where PATH cannot
+ * be renamed (".", a mount point), its files are replaced one by one, in reverse order of their
+ * names. Without ok, or on an error (LK_EIO), the temporary folder is removed, and PATH is as it
+ * was. */
 LK_API bool lk_folder_end(Folder *f, bool ok, Error *err);
 
 #endif

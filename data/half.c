@@ -1,5 +1,5 @@
 /* half.c - half precision to float32, in integers: no flag, mode or instruction of the processor
- * has a say in it. Who calls it: data/safetensors.c. */
+ * can change the result. */
 #include "data/half.h"
 
 #include <string.h>

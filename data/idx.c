@@ -1,11 +1,10 @@
-/* idx.c - reads IDX files, plain or gzip, and says what is wrong with the others. Who calls it:
- * data/mnist.c.
+/* idx.c - reads IDX files, plain or gzip, and says what is wrong with bad ones.
  *
  *     00 00 08 nn      element type (08: unsigned byte), number of dimensions
  *     size …           one big-endian 32-bit size a dimension
  *     elements         row by row, to the end of the file
  *
- * Nothing in a header is believed: sizes are compared with what the file can hold before memory is
+ * A header is never trusted: its sizes are compared with the size of the file before memory is
  * asked for. */
 #include "data/idx.h"
 
@@ -190,7 +189,7 @@ static uint32_t big_endian(const unsigned char *b)
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* The first bytes are not the magic number that was expected: what are they? */
+/* Says what the first bytes are, which are not the expected magic number. */
 static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32_t magic)
 {
     const char *expected = magic == MAGIC_IMAGES ? "images" : "labels";

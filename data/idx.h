@@ -4,10 +4,10 @@
 
 #include "core/tensor.h"
 
-/* Images (magic 0x00000803): uint8 (n, rows, columns). Labels (0x00000801): uint8 (n), each 0 … 9.
- * The caller owns them. Errors: LK_EIO (cannot be opened), LK_EFORMAT (another magic, an HTML
- * page, sizes that do not fit the length, truncated or corrupt gzip, a label above 9), each with
- * what was found; LK_EMEMORY. Built without zlib, a .gz is an LK_EFORMAT that says so. */
+/* Read images (magic 0x00000803) as uint8 (n, rows, columns), labels (0x00000801) as uint8 (n),
+ * each 0 … 9. The caller owns them. Errors: LK_EIO (cannot be opened), LK_EMEMORY, and LK_EFORMAT
+ * for another magic, an HTML page, sizes that do not fit the length, truncated or corrupt gzip, a
+ * label above 9, or gzip in a build without zlib; the message says what was found. */
 LK_API Tensor *lk_idx_images_new(const char *path, Error *err);
 LK_API Tensor *lk_idx_labels_new(const char *path, Error *err);
 

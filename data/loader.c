@@ -91,8 +91,8 @@ int64_t lk_loader_len(const DataLoader *l)
 /* ---- a pass --------------------------------------------------------------------------------- */
 
 /* PyTorch draws the base seed (of its worker processes) when the iterator is made, and the
- * sampler's seed only when the first batch is asked for: what a user draws in between must fall in
- * between here too. */
+ * sampler's seed only when the first batch is asked for. Numbers that a user draws in between must
+ * fall in between here too. */
 void lk_loader_begin(DataLoader *l)
 {
     if (!l) return;

@@ -4,9 +4,9 @@
  *     lk_loader_begin(loader);                        -- for features, targets in loader:
  *     for (Batch b; lk_loader_next(loader, &b);) …    -- b.x (n, …) float32, b.y (n) int64
  *
- * One pass draws from the generator what PyTorch draws: a base seed (2 words) at its begin and,
- * when it shuffles, the seed of the sampler (2 words) with its first batch, however many are read.
- * An epoch allocates nothing. */
+ * Each pass draws from the generator the numbers that PyTorch draws: a base seed (2 words) when it
+ * begins and, when it shuffles, the seed of the sampler (2 words) with its first batch, even if no
+ * other batch is read. A pass allocates nothing. */
 #ifndef LK_LOADER_H
 #define LK_LOADER_H
 
@@ -30,18 +30,18 @@ typedef struct DataLoader {
     float table[256]; /* each byte, transformed */
 } DataLoader;
 
-/* dtype: LK_F32, or LK_F64 for computations in double (the transform is done in float32 all the
- * same). Errors: LK_EVALUE for a batch size that is not positive or an empty dataset, LK_EDTYPE,
+/* Errors: LK_EVALUE for a batch size that is not positive or an empty dataset, LK_EDTYPE,
  * LK_EMEMORY. */
 LK_API DataLoader *lk_loader_new(const Dataset *dataset, int64_t batch_size, bool shuffle,
                                  Rng *rng, Error *err);
+/* The same with batches of LK_F32 or LK_F64; the transform is made in float32 in both. */
 LK_API DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool shuffle,
                                     DType dtype, Rng *rng, Error *err);
 LK_API void lk_loader_free(DataLoader *l);
 LK_API int64_t lk_loader_len(const DataLoader *l); /* len(loader): batches in a pass */
 
-/* iter(loader): before every pass, the first one too */
-LK_API void lk_loader_begin(DataLoader *l);
+LK_API void
+lk_loader_begin(DataLoader *l); /* iter(loader): before every pass, the first one too */
 LK_API bool lk_loader_next(DataLoader *l, Batch *batch); /* false: the pass is over */
 
 #endif

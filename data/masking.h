@@ -1,5 +1,5 @@
-/* masking.h - what masked language modelling hides: Devlin et al. 2018, drawn anew for every batch
- * as in Liu et al. 2019.
+/* masking.h - hides tokens for masked language modelling (Devlin et al. 2018), drawn anew for
+ * every batch as in Liu et al. 2019.
  *
  *     Masking mask;
  *     bool ok = lk_masking_init(&mask, tok, train_set, seed, &err);
@@ -16,25 +16,23 @@
 
 typedef struct Masking {
     const Tokenizer *tok; /* borrowed */
-    /* (V) int64: those that occur in the sentences, special ones left out, in the order of their
-     * ids */
-    Tensor *tokens;
-    int64_t *place; /* of each token of the vocabulary among them; -1: it is not */
-    Rng rng;        /* what is hidden */
+    Tensor *tokens; /* (V) int64: ids that occur in the sentences, without special ones, sorted */
+    int64_t *place; /* of each token of the vocabulary among them; -1: it is not there */
+    Rng rng;        /* chooses the tokens to hide */
 } Masking;
-/* LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */
+/* Errors: LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */
 LK_API bool lk_masking_init(Masking *m, const Tokenizer *tok, const TextDataset *sentences,
                             uint64_t seed, Error *err);
 LK_API void lk_masking_free(Masking *m);
 
 typedef struct MaskedBatch {
-    Tensor *ids;     /* (B, S): what the model sees */
-    Tensor *rows;    /* (K): where something is hidden, counted over all rows of ids */
-    Tensor *targets; /* (K): what stood there, as its place in `tokens` */
+    Tensor *ids;     /* (B, S): the model's input */
+    Tensor *rows;    /* (K): positions of the hidden tokens, counted over all rows of ids */
+    Tensor *targets; /* (K): the hidden tokens, as places in `tokens` */
 } MaskedBatch;
 /* Chooses 15 % of the tokens that are in `tokens`; of these 80 % become <mask>, 10 % one of
- * `tokens`, 10 % stay. ids: (B, S) int64, contiguous. False: nothing was chosen, or an error,
- * which the tape has. */
+ * `tokens`, 10 % stay. ids: (B, S) int64, contiguous. False: no token was chosen, or the tape has
+ * an error. */
 LK_API bool lk_masking_next(Masking *m, Tape *t, Tensor *ids, MaskedBatch *b);
 
 #endif

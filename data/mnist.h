@@ -1,22 +1,16 @@
-/* mnist.h - torchvision.datasets.MNIST, and digits rendered here for when it is not at hand. */
+/* mnist.h - torchvision.datasets.MNIST. data/digits.h needs no files. */
 #ifndef LK_MNIST_H
 #define LK_MNIST_H
 
 #include "data/dataset.h"
 
-/* Two of the four IDX files in a folder: train-… or t10k-…, `-idx3-ubyte` or `.idx3-ubyte`, with
- * or without .gz. The caller owns the dataset: x (n, 28, 28) uint8, y (n) uint8. Errors: LK_EIO
- * (no such folder, no such file: all names tried are listed), LK_EFORMAT (see data/idx.h; image
- * and label counts that differ; images that are not 28 x 28). */
+/* Reads two of the four IDX files in a folder: train-… or t10k-…, `-idx3-ubyte` or `.idx3-ubyte`,
+ * with or without .gz. The caller owns the dataset: x (n, 28, 28) uint8, y (n) uint8. Errors:
+ * LK_EIO (no such folder, or no such file: the message lists the names tried), LK_EFORMAT (see
+ * data/idx.h; different numbers of images and labels; images that are not 28 x 28), LK_EMEMORY. */
 LK_API Dataset *lk_mnist_new(const char *folder, bool train, Transform transform, Error *err);
 
 /* Whether the folder holds a file with one of the names of MNIST's training images. */
 LK_API bool lk_mnist_exists(const char *folder);
-
-/* Digits drawn by strokes with random shape, slant, thickness, position and noise: MNIST's shape
- * and format, all ten classes in random order. The same seed gives the same digits on every
- * machine; they have a generator of their own. A two-layer MLP reaches 95 to 99 % on them. */
-LK_API Dataset *lk_rendered_digits_new(int64_t count, uint64_t seed, Transform transform,
-                                       Error *err);
 
 #endif

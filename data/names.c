@@ -1,5 +1,4 @@
-/* names.c - lists of names, for reports and messages. Who makes them: data/safetensors_module.c,
- * data/peft.c. */
+/* names.c - lists of names, for reports and messages. */
 #include "data/names.h"
 
 #include <stdarg.h>

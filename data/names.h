@@ -1,4 +1,4 @@
-/* names.h - lists of names: what a file and a module do not have in common. */
+/* names.h - lists of names, such as the parameters that a file lacks. */
 #ifndef LK_NAMES_H
 #define LK_NAMES_H
 
@@ -12,10 +12,11 @@ typedef struct Names {
 
 LK_API void lk_names_free(Names *names); /* leaves it empty */
 LK_API bool lk_names_has(const Names *names, const char *name);
-/* Appends a text made like printf's. Error, nothing changed: LK_EMEMORY. */
+/* Appends a text made as printf makes it. Error, with nothing changed: LK_EMEMORY. */
 LK_API bool lk_names_add(Names *names, Error *err, const char *format, ...) LK_PRINTF(3, 4);
 
-/* "a, b, c" for a message, into a buffer that it returns; what does not fit is an ellipsis. */
+/* Writes "a, b, c" for a message into text, and returns it; an ellipsis stands for the names that
+ * do not fit. */
 LK_API const char *lk_names_text(const Names *names, char *text, size_t size);
 
 #endif

@@ -198,7 +198,7 @@ void lk_peft_config_free(PeftConfig *c)
     *c = (PeftConfig){ .root = NULL };
 }
 
-/* ---- what the rules say of a module --------------------------------------------------------- */
+/* ---- rules for a module --------------------------------------------------------------------- */
 
 static bool fits(const PeftRule *rule, const char *name, bool linear)
 {
@@ -283,20 +283,13 @@ void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
 
 #else
 
-static const char without[] = "Lorikeet was built without jansson (LORIKEET_JANSSON=ON)";
-
-bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                       const PeftLayer *layers, int count, Error *err)
-{
-    (void)m, (void)options, (void)layers, (void)count;
-    *texts = (PeftTexts){ NULL, NULL };
-    return lk_error_set(err, LK_ESTATE, "lk_save_peft: %s", without);
-}
-
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
 {
     *c = (PeftConfig){ .root = NULL };
-    return lk_error_set(err, LK_ESTATE, "lk_load_peft: %.200s: cannot be read: %s", path, without);
+    return lk_error_set(err, LK_ESTATE,
+                        "lk_load_peft: %.200s: cannot be read: Lorikeet was built without jansson "
+                        "(LORIKEET_JANSSON=ON)",
+                        path);
 }
 
 /* Nothing below is called: there are no settings. */

@@ -1,6 +1,6 @@
 /* peft_config_write.c - adapter_config.json as PEFT writes it. Before it is used it is read again:
- * of every module of the model it must say what was meant. Reading: data/peft_config.c. Called by
- * data/peft.c. */
+ * it must give every module of the model what that module has. Reading: data/peft_config.c. Called
+ * by data/peft_save.c. */
 #include "data/peft_parts.h"
 
 #include <math.h>
@@ -91,7 +91,8 @@ static json_t *list_of(int count, const char *const *items)
     return list;
 }
 
-/* A regular expression of the whole names, for what no list of ends can tell apart: "0\.1|2" */
+/* A regular expression of the whole names, for names that no list of ends can tell apart:
+ * "0\.1|2" */
 static json_t *whole_names(const Writer *w)
 {
     size_t size = 1;
@@ -208,9 +209,12 @@ static char *text_of(const json_t *value, size_t flags)
 {
     size_t size = json_dumpb(value, NULL, 0, flags);
     char *text = size ? lk_mem_alloc(size + 1) : NULL;
-    if (text && json_dumpb(value, text, size, flags) == size) return text[size] = '\0', text;
-    lk_mem_free(text);
-    return NULL;
+    if (!text || json_dumpb(value, text, size, flags) != size) {
+        lk_mem_free(text);
+        return NULL;
+    }
+    text[size] = '\0';
+    return text;
 }
 
 static bool has_layers_values(const PeftConfig *c, const PeftLayer *l)
@@ -230,9 +234,9 @@ static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
         bool adapted = next < w->count && strcmp(w->layers[next].name, it.name) == 0;
         const PeftLayer *l = adapted ? &w->layers[next++] : NULL;
         if (lk_peft_is_saved(&c, it.name) != lk_peft_is_whole(w->options, it.name))
-            ok = fail(w, it.name,
-                      "PEFT takes it for one of modules_to_save, by the end of its "
-                      "name; save it too");
+            ok = fail(
+                w, it.name,
+                "PEFT takes it for one of modules_to_save, by the end of its name; save it too");
         else if (lk_peft_is_target(&c, &it) != adapted)
             ok = fail(w, it.name, "no target_modules can tell it from the others");
         else if (l && !has_layers_values(&c, l))
@@ -275,6 +279,17 @@ bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
     lk_mem_free(texts->scales);
     *texts = (PeftTexts){ NULL, NULL };
     return false;
+}
+
+#else
+
+bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                       const PeftLayer *layers, int count, Error *err)
+{
+    (void)m, (void)options, (void)layers, (void)count;
+    *texts = (PeftTexts){ NULL, NULL };
+    return lk_error_set(err, LK_ESTATE,
+                        "lk_save_peft: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
 }
 
 #endif

@@ -1,21 +1,21 @@
-/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing: data/peft.c.
- * Settings: data/peft_config.c. First everything is compared, then what can fail is made, then it
- * is put in place. */
+/* peft_load.c - reads adapters in PEFT's form and gives them to a model. Writing:
+ * data/peft_save.c. Settings: data/peft_config.c. First everything is compared, then everything
+ * that can fail is made, then it is put in place. */
 #include "data/peft_parts.h"
 
 #include <string.h>
 
 #include "core/memory.h"
-#include "data/half.h"
+#include "data/safetensors_parts.h"
 
 /* A Linear, and the adapter that it gets. */
 typedef struct Adapter {
     Module *module, **slot;
     const Tensor *A, *B; /* (r, in), (out, r), from the file */
     double scale;
-    double alpha; /* of a parametrization: lora_alpha, or what stands for it with use_rslora */
+    double alpha; /* of a parametrization: lora_alpha, or its equivalent with use_rslora */
     Module *to;   /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
-    Module *made; /* what is new: the wrapper or the parametrization; NULL: nothing */
+    Module *made; /* the new wrapper or parametrization; NULL: none */
     bool registered; /* made is in the module's chain */
 } Adapter;
 
@@ -36,7 +36,7 @@ typedef struct Load {
     bool *used; /* which entries of state found their module */
     Adapter *adapters;
     Whole *wholes;
-    Module **silenced; /* adapters on what was saved whole */
+    Module **silenced; /* adapters on modules that were saved whole */
     int adapter_count, whole_count, silenced_count;
 } Load;
 
@@ -84,10 +84,9 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     Names *mismatched = &l->report->mismatched;
     Adapter a = { .module = it->module,
                   .slot = it->slot,
-                  .scale = lk_peft_scale(&l->config, it->name),
-                  .to = layer      ? &layer->base
-                        : it->lora ? &it->lora->base
-                                   : NULL };
+                  .scale = lk_peft_scale(&l->config, it->name) };
+    if (layer) a.to = &layer->base;
+    else if (it->lora) a.to = &it->lora->base;
     if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B))
         return false;
     if (it->foreign || !it->linear || (it->wrapper && !layer))
@@ -101,8 +100,8 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
     if (!lk_peft_same_places(it, parametrized, other))
         return lk_names_add(mismatched, l->err,
-                            "only a wrapper can adapt the first place of a "
-                            "module alone, as PEFT does: %s is at %s too",
+                            "only a wrapper can adapt the first place of a module alone, as PEFT "
+                            "does: %s is at %s too",
                             it->name, other);
     if (is_merged(it))
         return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
@@ -113,7 +112,9 @@ static bool compare_adapter(Load *l, const PeftIter *it)
             out = it->linear->out_features;
     if (a.to && lk_is_parametrized(a.to, NULL))
         return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
-    int64_t has = layer ? lk_size(layer->A, 1) : it->lora ? lk_size(it->lora->lora_A, 0) : rank;
+    int64_t has = rank; /* the rank of the adapter that is there */
+    if (layer) has = lk_size(layer->A, 1);
+    else if (it->lora) has = lk_size(it->lora->lora_A, 0);
     if (has != rank &&
         !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
                       (long long)has, (long long)rank))
@@ -160,7 +161,8 @@ static bool compare_whole(Load *l, const PeftIter *it)
         if (from && !check_fits(l, it->name, f->name, from, to)) return false;
         l->wholes[l->whole_count++] = (Whole){ to, from };
     }
-    Module *lora = it->wrapper ? it->wrapper->lora : it->lora ? &it->lora->base : NULL;
+    Module *lora = it->lora ? &it->lora->base : NULL;
+    if (it->wrapper) lora = it->wrapper->lora;
     if (lora) l->silenced[l->silenced_count++] = lora;
     return true;
 }
@@ -228,7 +230,10 @@ static bool fill(const Adapter *a)
     LoRALayer *layer = lk_as_lora_layer(a->to);
     LoRAParametrization *p = lk_as_lora_parametrization(a->to);
     Tensor A = *a->A, B = *a->B;
-    if (layer) A = lk_peft_T(a->A), B = lk_peft_T(a->B);
+    if (layer) {
+        A = lk_peft_T(a->A);
+        B = lk_peft_T(a->B);
+    }
     bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) &&
               lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
     if (layer) {
@@ -240,8 +245,8 @@ static bool fill(const Adapter *a)
     return ok;
 }
 
-/* The wrapper or the parametrization of a Linear that has none yet, filled. Whatever it draws is
- * overwritten. */
+/* The wrapper or the parametrization of a Linear that has none yet, filled. The numbers that it
+ * draws are overwritten. */
 static bool make(const Load *l, Adapter *a)
 {
     Rng rng;
@@ -280,7 +285,6 @@ static bool make_all(Load *l)
     return true;
 }
 
-/* Nothing can fail any more. */
 /* The shapes were compared, so that nothing here can fail any more. */
 static bool put(Load *l)
 {

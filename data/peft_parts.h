@@ -1,4 +1,5 @@
-/* peft_parts.h - what the files peft*.c share; no part of the interface. */
+/* peft_parts.h - what the files peft_*.c share; no part of the interface. Declarations stand by
+ * the file that defines them, lowest first. */
 #ifndef LK_PEFT_PARTS_H
 #define LK_PEFT_PARTS_H
 
@@ -15,18 +16,20 @@
  * printf. */
 #define LK_PEFT_KEY "(.*\\.)?(%s)$"
 
-/* The modules of a model as it was before there were adapters: a wrapper counts as the Linear in
- * it, parametrizations count for nothing. for (PeftIter it = lk_peft_modules(m, adapter);
- * lk_peft_next(&it);) … (peft.c) */
+/* ---- peft_modules.c: a model as PEFT sees it ------------------------------------------------ */
+
+/* Visits the modules of a model as it was before there were adapters: a wrapper counts as the
+ * Linear in it, parametrizations do not count.
+ *     for (PeftIter it = lk_peft_modules(m, adapter); lk_peft_next(&it);) … */
 typedef struct PeftIter {
     const char *name;          /* "roberta.encoder.layer.0.attention.self.query" */
     Module *module;            /* never a wrapper */
-    Module **slot;             /* where it, or its wrapper, is; NULL for the root */
+    Module **slot;             /* of it, or of its wrapper; NULL for the root */
     Linear *linear;            /* the module as a Linear; NULL: it is something else */
-    LinearWithLoRA *wrapper;   /* what is around it, or NULL */
+    LinearWithLoRA *wrapper;   /* around it, or NULL */
     LoRAParametrization *lora; /* the adapter of this name on its weight, or NULL */
-    bool foreign;              /* there is one on something else than the weight of a Linear */
-    ModuleIter modules;        /* the rest is the iterator's own */
+    bool foreign;              /* one is on something else than the weight of a Linear */
+    ModuleIter modules;        /* the rest is private */
     const char *adapter;
     char skip[LK_NAME_MAX + 1];
     size_t skip_length;
@@ -34,53 +37,36 @@ typedef struct PeftIter {
 PeftIter lk_peft_modules(Module *m, const char *adapter);
 bool lk_peft_next(PeftIter *it);
 
-/* The parameters that a module itself has: for (const Field *f = NULL; (f = lk_peft_param(m, f));)
- * … f->name … */
+/* Visits the parameters that a module itself has:
+ *     for (const Field *f = NULL; (f = lk_peft_param(m, f));) … f->name … */
 const Field *lk_peft_param(const Module *m, const Field *after);
-/* The same of all that is in its state dict: persistent buffers too, each with its tensor. */
+/* The same for its whole state dict: persistent buffers too, each with its tensor. */
 const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x);
-/* x.T, without a copy, on the stack. x has two dimensions. */
-Tensor lk_peft_T(const Tensor *x);
 
-/* Whether PEFT, which adapts a module in the first place that it has and leaves it as it is in the
- * others, adapts the places that our adapter does: a wrapper (that which is there, or one that
- * will be), or a parametrization. False: other is a place in which they differ. */
+/* PEFT adapts a module in the first of its places only. Whether our adapter, a wrapper (there, or
+ * still to come) or a parametrization, adapts the same places. False: they differ in `other`. */
 bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX]);
-/* Every place of every parameter that m itself has: ParamIter p = lk_peft_places(root); while
- * (lk_peft_next_place(&p, m)) … */
+/* Visits every place of every parameter that m itself has:
+ *     for (ParamIter p = lk_peft_places(root); lk_peft_next_place(&p, m);) … */
 ParamIter lk_peft_places(Module *root);
 bool lk_peft_next_place(ParamIter *p, const Module *m);
 
+/* Whether a module is one of options->save, or in one. */
+bool lk_peft_is_whole(const PeftOptions *options, const char *name);
 /* Whether a dotted name is `end`, or ends with it after a dot. */
 bool lk_peft_ends_with(const char *name, const char *end);
+/* x.T, without a copy, on the stack. x has two dimensions. */
+Tensor lk_peft_T(const Tensor *x);
 
-/* ---- settings ------------------------------------------------------------------------------- */
+/* ---- peft_settings.c ------------------------------------------------------------------------ */
 
-/* One adapted Linear. */
-typedef struct PeftLayer {
-    char name[LK_NAME_MAX];
-    int64_t rank;
-    double scale; /* what B A is multiplied with */
-    double alpha; /* lora_alpha: alpha / rank is the scale, or next to it if no number gives it */
-} PeftLayer;
+/* Whether Lorikeet can do everything that the settings ask for; *key: the first one that it
+ * cannot, *why: the reason. */
+bool lk_peft_settings_known(const struct json_t *root, const char **key, const char **why);
 
-/* Both are to be freed with lk_mem_free. */
-typedef struct PeftTexts {
-    char *config; /* adapter_config.json */
-    char *scales; /* {name: scale} of the layers whose alpha does not give it; NULL: of none */
-} PeftTexts;
-/* The key of `scales` in the metadata of the weights, which PEFT ignores. */
-#define LK_PEFT_SCALES "lorikeet.scales"
+/* ---- peft_config.c: settings that are read -------------------------------------------------- */
 
-/* The settings of m's layers, in the order of lk_peft_modules. They were read again, by PEFT's
- * rule, and say of each module what was meant. (peft_config_write.c) */
-bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                       const PeftLayer *layers, int count, Error *err);
-
-/* Whether a module is one of options->save, or in one. (peft.c) */
-bool lk_peft_is_whole(const PeftOptions *options, const char *name);
-
-/* One name or regular expression of a setting, and what it says about the modules that it fits. */
+/* One name or regular expression of a setting, and its value for the modules that it fits. */
 typedef enum PeftSetting {
     PEFT_TARGET,
     PEFT_EXCLUDED,
@@ -90,7 +76,7 @@ typedef enum PeftSetting {
 } PeftSetting;
 typedef struct PeftRule {
     PeftSetting setting;
-    const char *text; /* the setting's own */
+    const char *text; /* borrowed from the file's settings */
     Regex *regex;     /* NULL: the text is the end of a name */
     bool all;         /* "all-linear": every Linear instead */
     double value;     /* rank, alpha */
@@ -105,26 +91,45 @@ typedef struct PeftConfig {
     PeftRule *rules; /* in the order of the file */
     int rule_count;
 } PeftConfig;
-/* Reads the file. The caller frees *c with lk_peft_config_free, also after an error.
- * (peft_config.c) */
+/* Reads a file. The caller frees *c with lk_peft_config_free, also after an error. */
 bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err);
-/* From settings that are there, which are consumed; path: for messages. */
+/* The same for settings in memory, which it consumes; path: for messages. */
 bool lk_peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
-/* The scales that are beside them; text NULL: there are none. */
+/* Reads the scales beside the settings; text NULL: there are none. */
 bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
 void lk_peft_config_free(PeftConfig *c);
 
 bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it);
-bool lk_peft_is_saved(const PeftConfig *c, const char *name); /* it is in one of modules_to_save */
+bool lk_peft_is_saved(const PeftConfig *c, const char *name); /* by modules_to_save */
 int64_t lk_peft_rank(const PeftConfig *c, const char *name);
 double lk_peft_alpha(const PeftConfig *c, const char *name);
 double lk_peft_scale(const PeftConfig *c, const char *name);
-/* Marks the rules that fit a module; those about ranks and alphas only if it is adapted. */
+/* Marks the rules that fit a module as used; patterns of ranks and alphas only if it is
+ * adapted. */
 void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted);
 const char *lk_peft_setting_name(PeftSetting setting); /* "target_modules" */
 
-/* Whether no setting changes the result in a way that Lorikeet has not; *key: the first that does,
- * *why: how. (peft_settings.c) */
-bool lk_peft_settings_known(const struct json_t *root, const char **key, const char **why);
+/* ---- peft_config_write.c: settings that are written ----------------------------------------- */
+
+/* One adapted Linear. */
+typedef struct PeftLayer {
+    char name[LK_NAME_MAX];
+    int64_t rank;
+    double scale; /* the factor of B A */
+    double alpha; /* lora_alpha: alpha / rank is the scale, or next to it if no number gives it */
+} PeftLayer;
+
+/* Free both with lk_mem_free. */
+typedef struct PeftTexts {
+    char *config; /* adapter_config.json */
+    char *scales; /* {name: scale} of the layers whose alpha does not give it; NULL: of none */
+} PeftTexts;
+/* The key of `scales` in the metadata of the weights, which PEFT ignores. */
+#define LK_PEFT_SCALES "lorikeet.scales"
+
+/* Makes the settings of m's layers, which come in the order of lk_peft_modules. Before it returns
+ * them it reads them by PEFT's rules, and checks that they give each module what it has. */
+bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                       const PeftLayer *layers, int count, Error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* progress.c - the progress bar: first its text, then when it is written. What it looks like:
- * progress.h. */
+/* progress.c - the progress bar: first its text, then the moments at which it is written.
+ * progress.h shows one. */
 #include "data/progress.h"
 
 #include <string.h>
@@ -24,7 +24,7 @@ static int columns_of(const char *text)
 /* [H:]MM:SS */
 static void put_interval(char text[32], double seconds)
 {
-    int64_t s = seconds < 1e15 ? (int64_t)seconds : 0; /* no time, or one that nobody waits for */
+    int64_t s = seconds < 1e15 ? (int64_t)seconds : 0; /* no time, or an absurd one */
     if (s < 3600) snprintf(text, 32, "%02lld:%02lld", (long long)(s / 60), (long long)(s % 60));
     else
         snprintf(text, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60),
@@ -154,7 +154,8 @@ void lk_progress_step(Progress *p)
     if (!p->out || p->count < p->look) return;
     double now = p->clock(), elapsed = now - p->started;
     if (now - p->written >= p->interval) write_line(p, now, false);
-    /* Next time after 10 ms, if the rate stays; never far ahead of what is known about it. */
+    /* The next look comes after 10 ms if the rate stays, at twice the steps of now at the
+     * latest. */
     double steps = elapsed > 0 ? 0.01 * (double)p->count / elapsed : 0, most = (double)p->count;
     if (steps > most) steps = most;
     p->look = p->count + (steps > 1 ? (int64_t)steps : 1);

@@ -2,7 +2,7 @@
  *
  *     Progress p = lk_progress(stdout, "Epoch 1", 6000);
  *     for (int64_t i = 0; i < 6000; i++) {
- *         … p.label = "loss", p.value = sum / (double)(i + 1); …
+ *         … p.label = "loss"; p.value = sum / (double)(i + 1); …
  *         lk_progress_step(&p);
  *     }
  *     lk_progress_end(&p);
@@ -26,12 +26,11 @@ typedef struct Progress {
     const char *description; /* in front of the bar; borrowed */
     int64_t total;           /* steps expected; 0: unknown, then there is no bar */
     int64_t count;           /* steps done */
-    /* of a value shown at the end of the line, "loss"; NULL: none. Borrowed */
-    const char *label;
+    const char *label;       /* of a value at the end of the line, "loss"; NULL: none. Borrowed */
     double value;
     FILE *out;       /* NULL: silent */
-    bool terminal;   /* draw over the line; at first, whether out is a terminal */
-    double interval; /* seconds between two lines; at first 0.1 on a terminal, else 10 */
+    bool terminal;   /* draw over the line; starts as whether out is a terminal */
+    double interval; /* seconds between two lines; starts as 0.1 on a terminal, else as 10 */
     ProgressClock *clock;
     double started, written; /* the rest is the bar's own: times of its clock … */
     int64_t look;            /* … and the count at which the clock is read next */
@@ -40,15 +39,14 @@ typedef struct Progress {
 /* The clock starts now; nothing is written yet. */
 LK_API Progress lk_progress(FILE *out, const char *description, int64_t total);
 LK_API void lk_progress_step(Progress *p); /* one more step is done */
-/* the last line, with a newline; also of a loop that ended early */
+LK_API void lk_progress_end(Progress *p);  /* the last line, with a newline; also after a break */
 /* Clears the line of a terminal, so that other text can be printed; the next step draws it
  * anew. */
 LK_API void lk_progress_clear(Progress *p);
-LK_API void lk_progress_end(Progress *p);
 
-/* The line that p shows after so many seconds, without a newline: as wide as columns says; 0: with
- * a bar of ten cells. Writes at most size bytes, the '\0' included, and returns the length of what
- * it wrote. */
+/* Writes the line that p shows after so many seconds, without a newline, and returns its length:
+ * at most size bytes, the '\0' included. It is as wide as columns says; 0: with a bar of ten
+ * cells. */
 LK_API size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text,
                                size_t size);
 

@@ -2,8 +2,7 @@
  * 1968).
  *
  * A fragment of a program is a piece of the array in which all jumps are relative, so it can be
- * copied and moved. Which of several ways Python tries first is of no interest: only whether there
- * is one. Used by data/peft_config.c. */
+ * copied and moved. Only the existence of a way counts, not the one that Python tries first. */
 #include "data/regex.h"
 
 #include <stdint.h>
@@ -30,7 +29,7 @@ typedef struct Step {
 struct Regex {
     Step *steps;
     int count, room;
-    int *now, *next, *stack; /* places in the program; after the last step all has fitted */
+    int *now, *next, *stack; /* places in the program; behind its last step the text fits */
     int *seen; /* the position of the text, from 1, at which a place was last reached */
 };
 
@@ -57,7 +56,7 @@ static bool is_space(int c)
     return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
 }
 
-/* All that \d, \D, \w, \W, \s or \S mean. */
+/* Adds the characters of \d, \D, \w, \W, \s or \S. */
 static void put_class(Step *s, char letter)
 {
     for (int c = 0; c < 256; c++) {
@@ -114,7 +113,8 @@ static bool add(Parser *p, Step step)
     return true;
 }
 
-/* One character, or one of \d and its like, into a set; *c: the character, -1 for a class. */
+/* Reads one character, or one of \d and its like, into a set; *c: the character, -1 for a
+ * class. */
 static bool parse_member(Parser *p, Step *set, int *c)
 {
     bool escape = *p->at == '\\';
@@ -151,14 +151,18 @@ static bool parse_class(Parser *p)
     return add(p, complemented ? complement(&set) : set);
 }
 
-/* How often the atom before it: *, +, ?, {…}; most -1: any number of times. False, nothing read:
- * none of them. A { that does not begin one of them means itself, as in Python. */
+/* Reads *, +, ? or {…}: how often the atom before it may stand; most -1: any number of times.
+ * False, with nothing read: there is none of them. A { that begins none means itself, as in
+ * Python. */
 static bool parse_repeat(Parser *p, int *least, int *most)
 {
     char c = *p->at;
     *least = c == '+';
     *most = c == '?' ? 1 : -1;
-    if (is_in(c, "*+?")) return p->at++, true;
+    if (is_in(c, "*+?")) {
+        p->at++;
+        return true;
+    }
     if (c != '{') return false;
     int number[2] = { 0, 0 }, i = 0;
     const char *begin[2] = { p->at + 1, NULL }, *at = p->at + 1;
@@ -168,14 +172,15 @@ static bool parse_repeat(Parser *p, int *least, int *most)
     }
     if (*at != '}' || at == p->at + 1) return false;
     *least = number[0];
-    *most = i == 0 ? number[0] : at == begin[1] ? -1 : number[1];
+    *most = number[i];
+    if (i > 0 && at == begin[1]) *most = -1;
     p->at = at + 1;
     return true;
 }
 
 static bool parse_alternatives(Parser *p);
 
-/* One character, class, group or anchor. *anchor: it takes nothing, and cannot be repeated. */
+/* Reads a character, class, group or anchor. *anchor: it takes nothing, and cannot be repeated. */
 static bool parse_atom(Parser *p, bool *anchor)
 {
     static const char anchors[] = "^$AZb"; /* the last three behind a \ */
@@ -203,7 +208,9 @@ static bool parse_atom(Parser *p, bool *anchor)
     if (++p->depth > DEPTH_MAX) return fail(p, "the groups are nested too deep");
     if (!parse_alternatives(p)) return false;
     p->depth--;
-    return *p->at++ == ')' || (p->at--, fail(p, "the group has no )"));
+    if (*p->at != ')') return fail(p, "the group has no )");
+    p->at++;
+    return true;
 }
 
 /* The fragment from `start` to the end becomes F…F (least times) and then F*, or F?…F?: SPLIT +1
@@ -274,7 +281,10 @@ static bool parse_alternatives(Parser *p)
 Regex *lk_regex_new(const char *pattern, Error *err)
 {
     Regex *r = lk_mem_calloc(1, sizeof *r);
-    if (!r) return no_memory(err), NULL;
+    if (!r) {
+        no_memory(err);
+        return NULL;
+    }
     Parser p = { .r = r, .pattern = pattern, .at = pattern, .err = err };
     bool ok = parse_alternatives(&p) && (!*p.at || fail(&p, "the ) has no ("));
     size_t places = (size_t)r->count + 1;
@@ -322,7 +332,7 @@ static bool holds(Kind kind, const char *text, const char *at)
 }
 
 /* Appends to a list of `count` places those that are reached from `place` without taking a
- * character; how many then. */
+ * character; returns the new count. */
 static int reach(Regex *r, int *list, int count, int place, const char *text, const char *at)
 {
     int depth = 0, position = (int)(at - text) + 1, ways[2] = { place, place };

@@ -1,12 +1,13 @@
-/* regex.h - the part of Python's regular expressions that says whether a name fits, as PEFT's
- * settings use them.
+/* regex.h - matches names with regular expressions, as Python does it for PEFT's settings.
  *
- * Understood: literals of ASCII, `.`, classes ([a-z_], [^.]), \d \D \w \W \s \S (as with
- * re.ASCII), \ before what is no letter or digit, groups ( ) and (?: ), |, * + ? {m} {m,} {,n}
- * {m,n}, each also with a `?` behind it, and ^ $ \A \Z \b. All else (groups that look ahead or
- * have names, references, flags, possessive repeats) is refused with its place, and so is an
- * expression of more than LK_REGEX_MAX steps. Matching takes at most steps · length, whatever the
- * expression: all ways are followed at once. */
+ * Understood are
+ *     ASCII literals, `.`, classes ([a-z_], [^.]), \d \D \w \W \s \S (as with re.ASCII);
+ *     \ before a character that is no letter and no digit;
+ *     groups ( ) and (?: ), |, * + ? {m} {m,} {,n} {m,n}, each also with a `?` behind it;
+ *     ^ $ \A \Z \b.
+ * Everything else (groups that look ahead or have names, references, flags, possessive repeats) is
+ * refused with its place, and so is an expression of more than LK_REGEX_MAX steps. Matching takes
+ * at most steps · length, whatever the expression, since all ways are followed at once. */
 #ifndef LK_REGEX_H
 #define LK_REGEX_H
 
@@ -16,14 +17,14 @@ enum { LK_REGEX_MAX = 100000 };
 
 typedef struct Regex Regex;
 
-/* NULL: LK_EFORMAT (not a regular expression, or one that is not understood), LK_EMEMORY. */
+/* Errors: LK_EFORMAT (no regular expression, or one that is not understood), LK_EMEMORY. */
 Regex *lk_regex_new(const char *pattern, Error *err);
 void lk_regex_free(Regex *r); /* NULL allowed */
 
-/* re.fullmatch(pattern, text) is not None. Uses r's scratch memory: one thread at a time. */
+/* re.fullmatch(pattern, text) is not None. It uses scratch memory of r: one thread at a time. */
 bool lk_regex_fits(Regex *r, const char *text);
 
-/* re.escape(text): out gets at most 2 · strlen(text) + 1 bytes. */
+/* re.escape(text), into out: at most 2 · strlen(text) + 1 bytes. */
 void lk_regex_escape(const char *text, char *out);
 
 #endif

@@ -17,7 +17,7 @@
 
 #ifdef LK_HAVE_JANSSON
 
-/* One value; what is not there or null keeps its default. */
+/* Reads one value; a missing one, or null, keeps its default. */
 static bool read_key(RobertaConfig *c, const RobertaSetting *k, const json_t *object,
                      const char *path, Error *err)
 {

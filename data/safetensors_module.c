@@ -1,5 +1,5 @@
 /* safetensors_module.c - modules from safetensors files and back: as copies or as views of the
- * mapped file, under their own names or under somebody else's. The files: data/safetensors.c,
+ * mapped file, under their own names or under other ones. The files: data/safetensors.c,
  * data/safetensors_write.c. */
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 bool lk_save_module(Module *m, const char *path, Error *err)
 {
-    /* no copy: what is written is what the module holds */
+    /* no copy: the module's own tensors are written */
     StateDict *state = lk_state_dict_shared_new(m, err);
     bool ok = state && lk_save_safetensors(state, LK_METADATA({ "format", "pt" }), path, err);
     lk_state_dict_free(state);
@@ -59,9 +59,9 @@ static bool fill_in(const char *to, const NameStar *stars, char out[LK_NAME_MAX]
     return true;
 }
 
-/* What the module calls a tensor that the file calls `name`: each rule that fits renames it, in
- * their order. False: it is ignored. What becomes too long is no module's name and stays as it
- * is. */
+/* Translates a name of the file into the name in the module: each rule that fits renames it, in
+ * their order. False: the tensor is ignored. A rule whose result is too long for a module's name
+ * changes nothing. */
 static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NAME_MAX])
 {
     snprintf(out, LK_NAME_MAX, "%s", name);
@@ -79,10 +79,10 @@ static bool rename_tensor(const LoadOptions *o, const char *name, char out[LK_NA
 
 typedef char Name[LK_NAME_MAX];
 
-/* One parameter, which may be in several places, and what it becomes. */
+/* One parameter, which may be in several places, and its new value. */
 typedef struct Place {
     Tensor *old, *value;
-    const SafeTensor *entry;
+    const SafeTensorsEntry *entry;
 } Place;
 
 typedef struct Load {
@@ -108,10 +108,10 @@ static bool check_rules(const Load *l)
         const NameRule *rule = &l->options->rules[i];
         int from = rule->from ? stars_of(rule->from) : -1, to = rule->to ? stars_of(rule->to) : 0;
         if (to <= from && from <= LK_NAME_STARS) continue;
-        snprintf(text, sizeof text,
-                 "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, "
-                 "and `to` has no more",
-                 rule->from ? rule->from : "NULL", rule->to ? rule->to : "NULL", LK_NAME_STARS);
+        snprintf(
+            text, sizeof text,
+            "the rule \"%.80s\" to \"%.80s\": `from` has up to %d stars, and `to` has no more",
+            rule->from ? rule->from : "NULL", rule->to ? rule->to : "NULL", LK_NAME_STARS);
         return fail(l, LK_EVALUE, text);
     }
     return true;
@@ -128,12 +128,12 @@ static bool rename_all(Load *l)
     return true;
 }
 
-/* What the file has of this name, NULL for nothing; two tensors that became one are an error. */
-static bool find_entry(const Load *l, const char *name, const SafeTensor **found)
+/* Finds the file's tensor of this name, NULL: none. Two tensors with one new name are an error. */
+static bool find_entry(const Load *l, const char *name, const SafeTensorsEntry **found)
 {
     *found = NULL;
     for (int i = 0; i < l->file->count; i++) {
-        const SafeTensor *e = &l->file->entries[i];
+        const SafeTensorsEntry *e = &l->file->entries[i];
         if (strcmp(l->names[i], name) != 0) continue;
         char text[300];
         if (*found) {
@@ -161,14 +161,14 @@ static const char *file_dtype(DType dtype)
     return names[dtype];
 }
 
-static bool same_kind(const Tensor *x, const SafeTensor *e)
+static bool same_kind(const Tensor *x, const SafeTensorsEntry *e)
 {
     return strcmp(e->half ? "F32" : e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
            memcmp(x->shape, e->shape, (size_t)x->ndim * sizeof *x->shape) == 0;
 }
 
 /* "layer.weight is (2, 3) F16, not (3, 2) F32" */
-static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeTensor *e)
+static bool add_mismatch(Load *l, const char *name, const Tensor *x, const SafeTensorsEntry *e)
 {
     char has[LK_SHAPE_TEXT], wants[LK_SHAPE_TEXT];
     Tensor shape = { .ndim = e->ndim < LK_MAX_DIMS ? e->ndim : LK_MAX_DIMS };
@@ -190,7 +190,7 @@ static bool may_miss(const LoadOptions *o, const char *name)
 static bool compare(Load *l, int *missing)
 {
     for (ParamIter it = lk_state_tensors(l->module); lk_params_next(&it);) {
-        const SafeTensor *e;
+        const SafeTensorsEntry *e;
         if (!find_entry(l, it.name, &e)) return false;
         if (!e) continue;
         if (!same_kind(it.tensor, e) && !add_mismatch(l, it.name, it.tensor, e)) return false;
@@ -215,8 +215,8 @@ static bool compare(Load *l, int *missing)
     return true;
 }
 
-/* One message for all that does not fit; of the first name that the module has not, the nearest
- * ones that it has. */
+/* Makes one message of everything that does not fit, with the module's names that are nearest to
+ * the first unknown one. */
 static bool check_report(const Load *l, int missing)
 {
     const LoadReport *r = l->report;
@@ -245,7 +245,7 @@ static bool make_views(Load *l)
         if (!p->value) return false;
         p->value->requires_grad = p->old->requires_grad;
         p->value->is_parameter = p->old->is_parameter;
-        /* what was computed from the old one is stale */
+        /* caches of values computed from the old one must notice */
         p->value->storage->version = p->old->storage->version + 1;
     }
     return true;

@@ -1,6 +1,6 @@
 /* safetensors_write.c - writes safetensors files, byte for byte as the reference implementation
- * does. The format, and reading it: data/safetensors.c. How a file is replaced:
- * data/atomic_file.c. */
+ * does. The format, and reading it: data/safetensors.c. data/atomic_file.c replaces
+ * the file. */
 #include "data/safetensors.h"
 
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include "data/atomic_file.h"
 #include "data/utf8.h"
 
-/* What is being saved. */
+/* One call that saves. */
 typedef struct Job {
     const char *caller, *path;
     Error *err;
@@ -41,7 +41,7 @@ static const struct {
     [LK_U8] = { "U8", 3 },   [LK_BOOL] = { "BOOL", 4 },
 };
 
-/* ---- what may be saved ---------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 static bool check_metadata(const Job *job)
 {
@@ -120,7 +120,7 @@ static void LK_PRINTF(2, 3) print(Text *t, const char *format, ...)
     put(t, text, (size_t)size);
 }
 
-/* A JSON string; what need not be escaped is not. */
+/* Puts a JSON string, which escapes only the characters that need it. */
 static void put_string(Text *t, const char *s)
 {
     static const char escapes[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
@@ -243,7 +243,10 @@ bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const
 int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Error *err)
 {
     const char *caller = "lk_safetensors_size";
-    if (!state) return lk_error_set(err, LK_EVALUE, "%s: the state is NULL", caller), -1;
+    if (!state) {
+        lk_error_set(err, LK_EVALUE, "%s: the state is NULL", caller);
+        return -1;
+    }
     Job job = { .caller = caller, .path = "the state", .err = err, .metadata = metadata };
     const StateEntry **order;
     size_t header = 0;

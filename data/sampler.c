@@ -1,5 +1,5 @@
 /* sampler.c - the orders in which PyTorch and Hugging Face go through a dataset, number for
- * number. Who asks for them: data/loader.c, data/text.c. */
+ * number. */
 #include "data/sampler.h"
 
 #include <string.h>
@@ -13,8 +13,8 @@ void lk_sample_random(Rng *rng, int64_t n, int64_t *order)
 
 static int64_t length_of(const int64_t *offset, int64_t i) { return offset[i + 1] - offset[i]; }
 
-/* Longest first; what is equally long stays in its order, as with Python's sorted. Merges runs of
- * 1, 2, 4, … */
+/* Sorts the longest first; samples of equal length keep their order, as with Python's sorted.
+ * Merges runs of 1, 2, 4, … */
 static void sort_by_length(int64_t n, const int64_t *offset, int64_t *order, int64_t *room)
 {
     for (int64_t run = 1; run < n; run *= 2) {

@@ -1,5 +1,4 @@
-/* text.c - sentences as token ids, and batches of them. The order in which they come:
- * data/sampler.c. */
+/* text.c - sentences as token ids, and batches of them. Their order: data/sampler.c. */
 #include "data/text.h"
 
 #include <string.h>
@@ -9,8 +8,8 @@
 
 /* ---- the sentences -------------------------------------------------------------------------- */
 
-/* *array with space for `needed` numbers at least, and for twice as many as before: then adding
- * costs a constant. */
+/* Gives *array space for `needed` numbers at least, and for twice as many as before, so that
+ * adding one costs a constant. */
 static bool grow(int64_t **array, int64_t used, int64_t *room, int64_t needed)
 {
     if (needed <= *room) return true;
@@ -43,7 +42,8 @@ void lk_text_dataset_free(TextDataset *d)
     lk_mem_free(d);
 }
 
-/* Space for one more sentence: labels and offsets, of which there is one more, grow together. */
+/* Makes space for one more sentence. Labels and offsets, of which there is one more, grow
+ * together. */
 static bool grow_rows(TextDataset *d)
 {
     if (d->count < d->room) return true;
@@ -84,7 +84,7 @@ int64_t lk_text_length(const TextDataset *d, int64_t i)
 
 /* ---- a loader ------------------------------------------------------------------------------- */
 
-/* The room that the batches need: B and S of the largest. */
+/* Checks the arguments, and finds B and S of the largest batch. */
 static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, int64_t shape[2],
                   Error *err)
 {
@@ -96,11 +96,11 @@ static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, in
                                  : "rng");
     if (d->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (o->batch_size <= 0 || o->length < 0 || o->group < 0)
-        return lk_error_set(
-            err, LK_EVALUE,
-            "%s: batch size %lld, length %lld, group %lld; the first must be positive, "
-            "none negative",
-            caller, (long long)o->batch_size, (long long)o->length, (long long)o->group);
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: batch size %lld, length %lld, group %lld; the first must be "
+                            "positive, none negative",
+                            caller, (long long)o->batch_size, (long long)o->length,
+                            (long long)o->group);
     int64_t longest = 0;
     for (int64_t i = 1; i < d->count; i++)
         if (lk_text_length(d, i) > lk_text_length(d, longest)) longest = i;
@@ -157,7 +157,7 @@ int64_t lk_text_loader_len(const TextLoader *l)
 
 /* ---- a pass --------------------------------------------------------------------------------- */
 
-/* As in data/loader.c: a base seed now, what the order needs only with the first batch. */
+/* As in data/loader.c: draws a base seed now, and the order only with the first batch. */
 void lk_text_loader_begin(TextLoader *l)
 {
     if (!l) return;

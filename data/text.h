@@ -3,12 +3,12 @@
  *
  *     TextDataset *data = lk_text_dataset_new(&err);
  *     for (each sentence) lk_text_add(data, ids, count, label, &err);
- *     TextLoader *loader = lk_text_loader_new(data, &(TextOptions){ .batch_size = 32, .order = LK_GROUPED, .pad = 1 },
- *                                             &rng, &err);
- *     lk_text_loader_begin(loader);                            -- before every pass
- *     for (TextBatch b; lk_text_loader_next(loader, &b);) …    -- b.ids and b.mask (B, S), b.labels (B)
+ *     TextOptions options = { .batch_size = 32, .order = LK_GROUPED, .pad = 1 };
+ *     TextLoader *loader = lk_text_loader_new(data, &options, &rng, &err);
+ *     lk_text_loader_begin(loader);                          -- before every pass
+ *     for (TextBatch b; lk_text_loader_next(loader, &b);) …  -- b.ids, b.mask (B, S), b.labels (B)
  *
- * Where the ids come from does not matter: data/tokenizer.h makes them from text. */
+ * data/tokenizer.h makes the ids from text. */
 #ifndef LK_TEXT_H
 #define LK_TEXT_H
 
@@ -26,45 +26,41 @@ typedef struct TextDataset {
 
 LK_API TextDataset *lk_text_dataset_new(Error *err); /* without a sentence */
 LK_API void lk_text_dataset_free(TextDataset *d);    /* NULL allowed */
-/* Appends a copy of one sentence. Errors, nothing changed: LK_EVALUE for one without ids,
- * LK_EMEMORY. */
+/* Appends a copy of one sentence. Errors, with nothing changed: LK_EVALUE for a sentence without
+ * ids, LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_text_add(TextDataset *d, const int64_t *ids, int64_t count,
                                       int64_t label, Error *err);
-/* dataset.select(range(n)): forgets all after the first n. Not while a loader reads it. */
+/* dataset.select(range(n)): forgets all sentences after the first n. No loader may be reading
+ * it. */
 LK_API void lk_text_keep(TextDataset *d, int64_t n);
-/* ids of sentence i; -1 for a bad i */
-LK_API int64_t lk_text_length(const TextDataset *d, int64_t i);
+LK_API int64_t lk_text_length(const TextDataset *d, int64_t i); /* ids of sentence i; -1: bad i */
 
 /* ---- batches of them ------------------------------------------------------------------------ */
 
 typedef enum TextOrder {
     LK_IN_ORDER, /* torch's SequentialSampler: for evaluation */
     LK_SHUFFLED, /* torch's RandomSampler */
-    /* transformers' LengthGroupedSampler (group_by_length): similar lengths together, little
-     * padding */
-    LK_GROUPED,
+    LK_GROUPED,  /* transformers' LengthGroupedSampler: similar lengths together, little padding */
 } TextOrder;
 
 typedef struct TextOptions {
     int64_t batch_size;
     TextOrder order;
-    /* S of every batch (padding="max_length"); 0: the longest sentence of the batch */
-    int64_t length;
-    int64_t pad; /* the id that fills up shorter sentences; RoBERTa's is 1 */
-    /* LK_GROUPED: samples of one optimizer step, batch_size · accumulation; 0: batch_size */
-    int64_t group;
+    int64_t length; /* S of every batch; 0: the longest sentence of the batch */
+    int64_t pad;    /* the id that fills up shorter sentences; RoBERTa's is 1 */
+    int64_t group;  /* LK_GROUPED: samples of one optimizer step; 0: batch_size */
 } TextOptions;
 
+/* It belongs to the loader, and is there until the next one. */
 typedef struct TextBatch {
-    /* (B, S) int64, padded on the right; the tensors belong to the loader, until its next batch */
-    Tensor *ids;
+    Tensor *ids;         /* (B, S) int64, padded on the right */
     Tensor *mask;        /* (B, S) bool: true where there is a token */
     Tensor *labels;      /* (B) int64 */
-    const int64_t *rows; /* which B sentences of the dataset they are */
+    const int64_t *rows; /* B numbers of sentences in the dataset */
     int64_t first;       /* position of the first one in the order of this pass */
 } TextBatch;
 
-/* Where a loader is: plain bytes, which may be written to a file and read again. */
+/* The position of a loader: plain bytes, which may be written to a file and read again. */
 typedef struct TextPosition {
     Rng rng;      /* the generator when the order of the pass was drawn */
     bool ordered; /* it has been drawn */
@@ -75,26 +71,26 @@ typedef struct TextLoader {
     const TextDataset *dataset; /* borrowed */
     TextOptions options;
     Rng *rng;              /* borrowed: the global generator of PyTorch */
-    int64_t *order, *room; /* sentences in the order of this pass; what sorting them needs */
+    int64_t *order, *room; /* sentences in the order of this pass; memory for sorting them */
     TextPosition at;
     Tensor *ids, *mask, *labels; /* room for the largest batch */
 } TextLoader;
 
-/* Draws from rng what PyTorch's DataLoader does (data/loader.h); LK_GROUPED draws its permutation
- * from rng itself. The last batch may be smaller. No pass allocates anything. Errors: LK_EVALUE
- * for an empty dataset, a batch size that is not positive, a negative length or group, a sentence
- * longer than length; LK_EMEMORY. */
+/* The loader draws the numbers that PyTorch's DataLoader draws (data/loader.h); LK_GROUPED draws
+ * its permutation from rng itself. The last batch may be smaller. No pass allocates anything.
+ * Errors: LK_EVALUE for an empty dataset, a batch size that is not positive, a negative length or
+ * group, a sentence longer than length; LK_EMEMORY. */
 LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options,
                                       Rng *rng, Error *err);
-LK_API void lk_text_loader_free(TextLoader *l);         /* NULL allowed */
-LK_API int64_t lk_text_loader_len(const TextLoader *l); /* batches in a pass */
-/* iter(loader): before every pass, the first one too */
-LK_API void lk_text_loader_begin(TextLoader *l);
+LK_API void lk_text_loader_free(TextLoader *l);               /* NULL allowed */
+LK_API int64_t lk_text_loader_len(const TextLoader *l);       /* batches in a pass */
+LK_API void lk_text_loader_begin(TextLoader *l);              /* iter(loader): before every pass */
 LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass is over */
 
-/* For resuming: a loader of the same dataset and options that is put where another one was goes on
- * with the same batches. Nothing is drawn from the generator; its own state is saved beside the
- * position. Error, nothing changed: LK_EVALUE for a position that no such loader can have. */
+/* For resuming: a loader that is put at the position of another one, of the same dataset and
+ * options, goes on with the same batches. Nothing is drawn from the generator: save its own state
+ * beside the position. Error, with nothing changed: LK_EVALUE for a position that no such loader
+ * can have. */
 LK_API TextPosition lk_text_loader_position(const TextLoader *l);
 LK_API LK_MUST_CHECK bool lk_text_loader_restore(TextLoader *l, const TextPosition *at,
                                                  Error *err);

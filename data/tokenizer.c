@@ -1,54 +1,20 @@
-/* tokenizer.c - text to ids and back: finds special tokens, cuts what is between into words
- * (data/words.c), and has each word merged (data/bpe.c). Its files: data/tokenizer_load.c. */
+/* tokenizer.c - text to ids and back: finds special tokens, cuts the text between them into words
+ * (data/tokenizer_words.c), and has each word merged (data/tokenizer_bpe.c). Its files are read by
+ * data/tokenizer_load.c. */
 #include "data/tokenizer.h"
 
 #include <string.h>
 
 #include "core/memory.h"
-#include "data/bpe.h"
+#include "data/tokenizer_bpe.h"
+#include "data/tokenizer_words.h"
 #include "data/utf8.h"
-#include "data/words.h"
 
 void lk_tokenizer_free(Tokenizer *tok)
 {
     if (!tok) return;
     lk_bpe_free(tok->bpe);
     lk_mem_free(tok); /* the Bpe is in the same block */
-}
-
-/* ---- growing arrays ------------------------------------------------------------------------- */
-
-bool lk_token_ids_reserve(TokenIds *ids, size_t more)
-{
-    if ((size_t)(ids->room - ids->count) >= more) return true;
-    /* LK_TEXT_MAX keeps `more` far below what could overflow */
-    size_t room = (size_t)ids->count + more;
-    if (room < 2 * (size_t)ids->room) room = 2 * (size_t)ids->room;
-    if (room < 64) room = 64;
-    int64_t *items = room <= SIZE_MAX / sizeof *items ? lk_mem_alloc(room * sizeof *items) : NULL;
-    if (!items) return false;
-    if (ids->count > 0) memcpy(items, ids->items, (size_t)ids->count * sizeof *items);
-    lk_mem_free(ids->items);
-    ids->items = items;
-    ids->room = (int64_t)room;
-    return true;
-}
-
-void lk_token_ids_free(TokenIds *ids)
-{
-    if (!ids) return;
-    lk_mem_free(ids->items);
-    lk_mem_free(ids->scratch);
-    *ids = (TokenIds){ 0 };
-}
-
-bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err)
-{
-    if (!ids) return lk_error_set(err, LK_EVALUE, "lk_token_ids_add: the list is NULL");
-    if (!lk_token_ids_reserve(ids, 1))
-        return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
-    ids->items[ids->count++] = id;
-    return true;
 }
 
 /* ---- text → ids ----------------------------------------------------------------------------- */
@@ -91,7 +57,8 @@ static bool put_words(const Tokenizer *tok, const unsigned char *text, size_t si
         bool broken;
         size_t n = lk_word(text, size, &broken);
         if (!lk_bpe_word(tok->bpe, text, n, broken, ids)) return false;
-        text += n, size -= n;
+        text += n;
+        size -= n;
     }
     return true;
 }
@@ -103,7 +70,8 @@ static bool put_text(const Tokenizer *tok, const char *start, size_t size, Token
         int64_t id = find_special(tok, text, size, &begin, &end);
         if (!put_words(tok, text, begin, ids)) return false;
         if (id >= 0 && !lk_token_ids_add(ids, id, NULL)) return false;
-        text += end, size -= end;
+        text += end;
+        size -= end;
     }
     return true;
 }
@@ -127,16 +95,17 @@ typedef struct Texts {
 static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t max_length,
                    TokenIds *ids, Error *err)
 {
-    int extra = !specials ? 0 : x->pair ? 4 : 2;
+    int extra = x->pair ? 4 : 2; /* special tokens */
+    if (!specials) extra = 0;
     if (x->a_bytes > LK_TEXT_MAX || x->b_bytes > LK_TEXT_MAX)
         return lk_error_set(err, LK_EVALUE, "%s: a text of %zu bytes; at most %d are possible",
                             x->function, x->a_bytes > x->b_bytes ? x->a_bytes : x->b_bytes,
                             LK_TEXT_MAX);
     if (max_length < 0 || (max_length > 0 && max_length < extra))
-        return lk_error_set(err, LK_EVALUE,
-                            "%s: max_length is %lld; with %d special tokens it is at least %d, or "
-                            "0 for no limit",
-                            x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: max_length is %lld; with %d special tokens it is at least %d, or 0 for no limit",
+            x->function, (long long)max_length, extra, extra > 0 ? extra : 1);
     int64_t before = ids->count;
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
     int64_t na = ids->count - before;
@@ -149,7 +118,7 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
         return lk_error_set(err, LK_EMEMORY, "%s: no memory for the ids of %zu bytes", x->function,
                             x->a_bytes + x->b_bytes);
 
-    /* B goes to its place first: never below the end of what is kept of A. */
+    /* B goes to its place first, which is never below the end of the part of A that stays. */
     if (max_length > 0) truncate_ids(&cut_a, &cut_b, max_length - extra);
     int64_t *a = &ids->items[before], *b = a + cut_a + (specials ? 3 : 0);
     memmove(b, a + na, (size_t)cut_b * sizeof *b);
@@ -185,8 +154,8 @@ static bool is_special(const Tokenizer *tok, int64_t id)
     return id == tok->bos || id == tok->pad || id == tok->eos || id == tok->unk || id == tok->mask;
 }
 
-/* Copies text with U+FFFD for what is not UTF-8, and returns the bytes of the copy; to NULL: only
- * that. */
+/* Copies text with U+FFFD for broken UTF-8, and returns the bytes of the copy; to NULL: only
+ * counts them. */
 static size_t repair(const char *text, size_t size, char *to)
 {
     size_t n = 0;
@@ -199,7 +168,8 @@ static size_t repair(const char *text, size_t size, char *to)
     return n;
 }
 
-/* The bytes of all tokens, one after the other, and their number; to NULL: only that. */
+/* Copies the bytes of all tokens, one after the other, and returns their number; to NULL: only
+ * counts them. */
 static size_t join(const Tokenizer *tok, const int64_t *ids, int64_t count, bool skip_specials,
                    char *to)
 {

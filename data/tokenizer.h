@@ -2,15 +2,15 @@
  *
  *     Tokenizer *tok = lk_tokenizer_new("roberta-base", &err);
  *     TokenIds ids = { 0 };
- *     if (lk_tokenizer_encode(tok, "Hello world", 11, true, 512, &ids, &err)) …;      -- 0 31414 232 2
- *     ids.count = 0;                                                                  -- the next text, the same memory
+ *     if (lk_tokenizer_encode(tok, "Hello world", 11, true, 512, &ids, &err)) …  -- 0 31414 232 2
+ *     ids.count = 0;  -- the next text, in the same memory
  *     lk_token_ids_free(&ids);
  *     lk_tokenizer_free(tok);
  *
  * The ids are those of Hugging Face's RobertaTokenizerFast (add_prefix_space=False). Text is UTF-8
- * and may contain any character, U+0000 too. What is not UTF-8 is read as Python's
- * errors="replace" does: each maximal part of a character that breaks off, and each byte that
- * begins none, is one U+FFFD. */
+ * and may contain any character, U+0000 too. Broken UTF-8 is read as with Python's
+ * errors="replace": one U+FFFD stands for each maximal part of a character that breaks off, and
+ * for each byte that begins none. */
 #ifndef LK_TOKENIZER_H
 #define LK_TOKENIZER_H
 
@@ -19,38 +19,40 @@
 typedef struct Tokenizer {
     int64_t size;                     /* tokens; their ids are 0 … size - 1 */
     int64_t bos, pad, eos, unk, mask; /* ids of <s>, <pad>, </s>, <unk>, <mask> */
-    struct Bpe *bpe;                  /* vocabulary and merges, its own */
+    struct Bpe *bpe;                  /* vocabulary and merges; private */
 } Tokenizer;
 
-/* Reads vocab.json and merges.txt in the folder. Errors, with the file and, where there is one,
- * the line or token: LK_EIO (cannot be read), LK_EMEMORY, and LK_EFORMAT for whatever is not
- * right: a vocabulary that is no JSON object of texts with ids, a token or id twice, an id that
- * nobody has, a token with a character that stands for no byte, no token for a byte, a special
- * token missing; a merge that is not two tokens with one space between, makes no token or is there
- * twice; CR LF, byte order marks, empty files. LK_ESTATE: built without jansson or utf8proc. */
+/* Reads vocab.json and merges.txt in the folder. The message of an error names the file and, where
+ * there is one, the line or token. LK_EIO: cannot be read. LK_EMEMORY. LK_ESTATE: built without
+ * jansson or utf8proc. LK_EFORMAT:
+ *     in both: CR LF, byte order marks, an empty file;
+ *     vocab.json: no JSON object of texts with ids, a token or id twice, a missing id, a token
+ *         with a character that stands for no byte, a byte without a token, no special token;
+ *     merges.txt: a merge that is not two tokens with one space between, that makes no token, or
+ *         that is there twice. */
 LK_API Tokenizer *lk_tokenizer_new(const char *folder, Error *err);
 LK_API void lk_tokenizer_free(Tokenizer *tok); /* NULL allowed */
 
 /* ---- text → ids ----------------------------------------------------------------------------- */
 
-/* A growing array of ids, which starts as { 0 }. Used again it allocates nothing: set count to 0,
- * keep the rest. */
+/* A growing array of ids, which starts as { 0 }. With count set to 0 it serves again, and needs no
+ * new memory. */
 typedef struct TokenIds {
     int64_t *items;
     int64_t count, room;
     void *scratch; /* for merging long words */
     size_t scratch_bytes;
 } TokenIds;
-/* appends one; error: LK_EMEMORY */
+/* Appends one id. Error: LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err);
 LK_API void lk_token_ids_free(TokenIds *ids); /* leaves { 0 } */
 
-/* Appends the ids of a text: with specials <s> … </s>, without them nothing but the text's own.
- * Special tokens that are written in the text are found ("<mask>" also takes the white space
- * before it). Of more than max_length ids (0: any number) the last ones of the text are left out,
- * never the </s>. Threads may use one Tokenizer, each with its own ids. Errors: LK_EMEMORY;
- * LK_EVALUE for a text above LK_TEXT_MAX bytes, or a max_length that is negative or has no room
- * for the specials. On an error ids keeps what it had. */
+/* Appends the ids of a text, with specials between <s> and </s>. Special tokens that are written
+ * in the text are found ("<mask>" also takes the white space before it). When there are more than
+ * max_length ids (0: no limit), the last ones of the text are left out, never the </s>. Threads
+ * may use one Tokenizer, each with its own ids. Errors, with ids as it was: LK_EMEMORY; LK_EVALUE
+ * for a text above LK_TEXT_MAX bytes, or a max_length that is negative or has no room for the
+ * specials. */
 enum { LK_TEXT_MAX = 1 << 29 };
 LK_API LK_MUST_CHECK bool lk_tokenizer_encode(const Tokenizer *tok, const char *text, size_t bytes,
                                               bool specials, int64_t max_length, TokenIds *ids,
@@ -65,14 +67,15 @@ LK_API LK_MUST_CHECK bool lk_tokenizer_encode_pair(const Tokenizer *tok, const c
 
 /* ---- ids → text ----------------------------------------------------------------------------- */
 
-/* The text of the ids, which ends with '\0' (and may contain others: *bytes, if not NULL, is its
- * length without that one). Bytes that are not UTF-8 together become U+FFFD as above. The caller
- * frees it with lk_mem_free. Errors: LK_EMEMORY, LK_EVALUE for an id that is no token's. */
+/* Makes the text of the ids, which the caller frees with lk_mem_free. It ends with a '\0' that
+ * *bytes (unless NULL), its length, does not count; it may contain others. Bytes that are not
+ * UTF-8 together become U+FFFD as above. Errors: LK_EMEMORY, LK_EVALUE for an id that is no
+ * token's. */
 LK_API char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count,
                                      bool skip_specials, size_t *bytes, Error *err);
 
-/* A token as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer; NULL: no such
- * id. And its id; -1: no such token. */
+/* The token of an id as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer;
+ * NULL: no such id. And the id of a token; -1: no such token. */
 LK_API const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id);
 LK_API int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token);
 

@@ -1,8 +1,9 @@
-/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with others. What is
- * done with them: data/tokenizer.c, data/bpe.c.
+/* tokenizer_load.c - reads vocab.json and merges.txt, and says what is wrong with bad ones.
+ * They are used by data/tokenizer.c and data/tokenizer_bpe.c.
  *
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
- *     merges.txt    a line a merge, "Ġt he", the first ones first; line 1 may be a comment, "#version: 0.2" */
+ *     merges.txt    a line for each merge, "Ġt he", those that are made first before the others;
+ *                   line 1 may be a comment, "#version: 0.2" */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 
 #include "core/memory.h"
 #include "core/decimal.h"
-#include "data/bpe.h"
+#include "data/tokenizer_bpe.h"
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
 #include <jansson.h>
@@ -168,7 +169,7 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 
 /* ---- merges.txt ----------------------------------------------------------------------------- */
 
-/* How much of a text is enough for a message. */
+/* The part of a text that is enough for a message. */
 static int shown(size_t length) { return length < 60 ? (int)length : 60; }
 
 /* line: not terminated, without its end. */
@@ -274,11 +275,10 @@ static bool load(Tokenizer *tok, const char *folder, Error *err)
 static bool load(Tokenizer *tok, const char *folder, Error *err)
 {
     (void)tok;
-    return lk_error_set(
-        err, LK_ESTATE,
-        "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without jansson "
-        "or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
-        folder);
+    return lk_error_set(err, LK_ESTATE,
+                        "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without "
+                        "jansson or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
+                        folder);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* trainer_batches.h - loaders as a Trainer takes them (nn/trainer.h). */
+/* trainer_batches.h - makes loaders the batches of a Trainer (nn/trainer.h). */
 #ifndef LK_TRAINER_BATCHES_H
 #define LK_TRAINER_BATCHES_H
 
@@ -6,8 +6,8 @@
 #include "data/text.h"
 #include "nn/trainer_data.h"
 
-/* The loader is borrowed; its batch size is the Trainer's. x and labels are those of its batches;
- * a text loader gives ids, mask and labels. */
+/* Borrow a loader, whose batch size becomes the Trainer's. A DataLoader gives x and labels, a
+ * TextLoader ids, mask and labels. */
 LK_API TrainerBatches lk_loader_batches(DataLoader *loader);
 LK_API TrainerBatches lk_text_batches(TextLoader *loader);
 

@@ -216,7 +216,7 @@ static bool read_optimizer(const StateDict *state, const char *folder, const Tra
     return true;
 }
 
-/* The names in the file are those of what is trained; shapes are compared when they are loaded. */
+/* Checks that the file has the names of the trained parameters; loading compares their shapes. */
 static bool check_names(const StateDict *weights, const char *folder, Module *m, Error *err)
 {
     int trained = 0;
@@ -244,8 +244,8 @@ static StateDict *read_weights(const char *folder, Module *m, Error *err)
     return NULL;
 }
 
-/* Where the weights of a step are: of one before this run went on, beside what it was resumed
- * from; in output_dir there may be another run's of that name. */
+/* Finds the weights of a step. Those of a step before this run was resumed lie beside the
+ * checkpoint that it was resumed from; in output_dir another run may have some of that name. */
 static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char folder[LK_PATH_MAX],
                       Error *err)
 {

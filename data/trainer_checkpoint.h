@@ -1,6 +1,7 @@
 /* trainer_checkpoint.h - checkpoints of a Trainer (nn/trainer.h) in folders:
  *
- *     tr.store = &lk_checkpoints, tr.args.output_dir = "results";
+ *     tr.store = &lk_checkpoints;
+ *     tr.args.output_dir = "results";
  *
  * output_dir/checkpoint-N has everything that a run needs to go on with the same bits:
  *
@@ -9,11 +10,11 @@
  *     state.safetensors    AdamW's moments and steps (NAME.exp_avg, NAME.exp_avg_sq, NAME.step),
  *                          the generators (trainer.rng: now and when the pass began;
  *                          trainer.dropout)
- *     trainer_state.json   where training is, all logs, the arguments: data/trainer_state.h
+ *     trainer_state.json   the progress, all logs, the arguments: data/trainer_state.h
  *
- * At every moment, also when the process is killed or the disk is full, checkpoint-N is whole or
- * not there; while it is written its name is checkpoint-N.tmp. A checkpoint of that step that is
- * there already is replaced.
+ * At every moment, even when the process is killed or the disk is full, checkpoint-N is whole or
+ * not there; while it is written its name is checkpoint-N.tmp. It replaces an older checkpoint of
+ * that step.
  *
  * Errors of resuming: LK_EIO for a folder that is no checkpoint or an incomplete one, or when the
  * best weights so far are gone; LK_EFORMAT for damaged files; LK_EVALUE for a checkpoint of

@@ -28,7 +28,7 @@ bool lk_trainer_state_read(const Trainer *tr, const char *folder, TrainerState *
 #include "core/hash.h"
 #include "data/atomic_file.h"
 
-/* ---- what a run depends on ------------------------------------------------------------------ */
+/* ---- the arguments of a run ----------------------------------------------------------------- */
 
 /* A number for the frozen parameters, from a few elements of each: another base has another
  * one. */
@@ -48,8 +48,8 @@ static uint64_t base_mark(Module *m)
     return hash;
 }
 
-/* "epochs 3; max_steps 0; …; MARK": what decides the bits of a run. Free it; NULL without
- * memory. */
+/* "epochs 3; max_steps 0; …; MARK": everything that decides the bits of a run. Free it; NULL
+ * without memory. */
 static char *arguments_text(const Trainer *tr)
 {
     static const char *const schedules[] = { "constant", "linear", "cosine" };
@@ -93,13 +93,15 @@ static bool same_arguments(const char *folder, const char *old, const char *now,
     if (strcmp(old, now) == 0) return true;
     for (size_t n;
          n = strcspn(old, ";"), n > 0 && n == strcspn(now, ";") && memcmp(old, now, n) == 0;) {
-        old += n, now += n;
-        old += strspn(old, "; "), now += strspn(now, "; ");
+        old += n;
+        now += n;
+        old += strspn(old, "; ");
+        now += strspn(now, "; ");
     }
     enum { MOST = 140 };
     size_t n = strcspn(old, ";"), m = strcspn(now, ";"), same = 0, from = 0;
     for (; (n > MOST || m > MOST) && same < n && same < m && old[same] == now[same]; same++)
-        /* of long lists what comes behind the last name in common */
+        /* long lists are shown from behind their last common name */
         if (old[same] == ',') from = same + 1;
     const char *dots = from ? "…" : "";
     return lk_error_set(

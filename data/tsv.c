@@ -1,5 +1,4 @@
-/* tsv.c - reads GLUE's tab-separated files and says what is wrong with the others. What becomes of
- * the sentences: data/text.c. */
+/* tsv.c - reads GLUE's tab-separated files and says what is wrong with bad ones. */
 #include "data/tsv.h"
 
 #include <errno.h>
@@ -63,8 +62,8 @@ typedef struct Piece {
     int64_t length;
 } Piece;
 
-/* The next line, without what ends it. .at is NULL when there is none, or it cannot be one: the
- * reason is in err. */
+/* The next line, without its LF or CR LF. .at is NULL when there is none, or when it cannot be a
+ * line: then err has the reason. */
 static Piece next_line(Source *s)
 {
     const Piece none = { NULL, 0 };
@@ -104,7 +103,7 @@ static Piece column(Piece line, int64_t n)
     return (Piece){ line.at, (tab ? tab : stop) - line.at };
 }
 
-/* Where the columns are, from the first line. */
+/* Places of the columns, from the first line. */
 typedef struct Columns {
     int64_t count, sentence, label; /* label: -1 when it is not wanted */
 } Columns;
@@ -167,7 +166,7 @@ static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *t
         const char *stop = memchr(p, '\n', (size_t)(s->end - p));
         p = stop ? stop + 1 : s->end;
     }
-    s->line *= lines > 0; /* what is not there has no line */
+    s->line *= lines > 0; /* a missing row has no line */
     if (lines == 0) return fail(s, LK_EFORMAT, "has no rows after its first line");
     tsv->rows = lk_mem_calloc((size_t)lines, sizeof *tsv->rows);
     if (!tsv->rows) return fail(s, LK_EMEMORY, "no memory for %lld rows", (long long)lines);

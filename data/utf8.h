@@ -1,4 +1,4 @@
-/* utf8.h - reading UTF-8 that need not be UTF-8; for the files of data. */
+/* utf8.h - reads text that should be UTF-8 and may be broken; no part of the interface. */
 #ifndef LK_UTF8_H
 #define LK_UTF8_H
 
@@ -8,25 +8,24 @@
 #include <string.h>
 
 #define LK_UTF8_BROKEN UINT32_MAX
-#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, what stands for it */
+#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, which takes its place */
 
-/* The number of bytes (1 to 4) of the character at p, of which `room` > 0 may be read, and its
- * code point. Shortest form, no surrogates, nothing above U+10FFFF: the first byte says how many
- * follow and what the second may be. Anything else is LK_UTF8_BROKEN: as many bytes as could begin
- * a character (the "maximal subpart" of the Unicode standard). */
+/* Reads the character at p, where `room` > 0 bytes may be read: returns its bytes (1 to 4), and
+ * its code point in *code. The first byte says how many follow and what the second may be: the
+ * shortest form only, no surrogates, nothing above U+10FFFF. Anything else is LK_UTF8_BROKEN, of
+ * as many bytes as could begin a character (the "maximal subpart" of the Unicode standard). */
 static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code)
 {
-    unsigned char first = p[0];
+    const unsigned char first = p[0];
     *code = first;
     if (first < 0x80) return 1;
-    size_t size = first < 0xC2   ? 0
-                  : first < 0xE0 ? 2
-                  : first < 0xF0 ? 3
-                  : first < 0xF5 ? 4
-                                 : 0,
-           n = 1;
-    unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    size_t n = 1, size = 0; /* 0: no character begins like this */
+    if (first >= 0xC2 && first < 0xF5) size = 2u + (first >= 0xE0) + (first >= 0xF0);
+    unsigned char low = 0x80, high = 0xBF;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F;
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
     uint32_t c = first & (0x7Fu >> size);
     for (; n < size && n < room && p[n] >= low && p[n] <= high; n++, low = 0x80, high = 0xBF)
         c = c << 6 | (p[n] & 0x3Fu);
@@ -40,7 +39,8 @@ static inline bool lk_is_utf8(const char *text)
     for (uint32_t code; size > 0;) {
         size_t n = lk_utf8((const unsigned char *)text, size, &code);
         if (code == LK_UTF8_BROKEN) return false;
-        text += n, size -= n;
+        text += n;
+        size -= n;
     }
     return true;
 }

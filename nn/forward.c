@@ -1,7 +1,7 @@
 /* forward.c - m(x): how a module is called, and where in a net a failure happened. */
 #include <string.h>
 
-#include "core/graph.h"
+#include "core/tape_parts.h"
 #include "core/strict.h"
 #include "nn/fields.h"
 

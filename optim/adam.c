@@ -1,7 +1,9 @@
 /* adam.c - Adam (Kingma and Ba 2015, arXiv:1412.6980) and AdamW (Loshchilov and Hutter 2019,
  * arXiv:1711.05101).
  *
- *     m = β₁ m + (1 - β₁) g        v = β₂ v + (1 - β₂) g²        p -= lr/(1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
+ *     m = β₁ m + (1 - β₁) g
+ *     v = β₂ v + (1 - β₂) g²
+ *     p -= lr/(1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
  *
  * in the order of operations of PyTorch's _single_tensor_adam, so that float32 differs from it
  * only where PyTorch's kernels round a multiply-add once. */
@@ -10,7 +12,7 @@
 
 typedef struct AdamStep { /* the scalars of one step, in double as in PyTorch */
     double beta1, beta2, eps;
-    double shrink;          /* AdamW: what decoupled weight decay leaves of p; Adam: 1 */
+    double shrink;          /* AdamW: the part of p after decoupled decay; Adam: 1 */
     double decay;           /* Adam: weight decay in the gradient; AdamW: 0 */
     double step_size;       /* lr / (1 - β₁ᵗ) */
     double root_correction; /* √(1 - β₂ᵗ) */

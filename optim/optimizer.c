@@ -1,5 +1,5 @@
-/* optimizer.c - what all optimizers share: groups, state, who is updated. The formulas: sgd.c,
- * adam.c. */
+/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. The
+ * formulas: sgd.c, adam.c. */
 #include "optim/optimizer.h"
 
 #include <math.h>
@@ -37,7 +37,7 @@ static bool check_params(const char *name, const TensorList *list, Error *err)
 {
     for (int i = 0; i < list->count; i++) {
         const Tensor *p = list->items[i];
-        /* What an operation made has no owner, and goes with its tape. */
+        /* The result of an operation has no owner, and goes with its tape. */
         if (!p || p->refs == 0 || p->node)
             return lk_error_set(err, LK_EVALUE,
                                 "%s: parameter %d is %s; a parameter is a leaf made with _new",
@@ -65,7 +65,7 @@ static bool check_trainable(const char *name, const TensorList *list, Error *err
                         list->count);
 }
 
-/* These settings, for these parameters. */
+/* Makes a group of these parameters with these settings. */
 static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Error *err)
 {
     const char *name = settings->type->name;
@@ -211,7 +211,7 @@ bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
-/* Frozen means untouched, whatever gradient is left over from before: not even weight decay. */
+/* A frozen parameter is never touched, not even by weight decay, and not for an old gradient. */
 static bool is_updated(const Tensor *p) { return p->requires_grad && p->grad; }
 
 /* Zeros for the moments that are needed and not there yet. */
@@ -237,8 +237,8 @@ static bool prepare(const OptimizerIter *it, Error *err)
 }
 
 /* Moments of a unit that is never active shrink by β at every step until they are denormal
- * numbers, which a processor handles a hundred times slower. While parameters are updated, this
- * thread takes them for 0. Returns what it was. */
+ * numbers, which a processor handles a hundred times slower. Makes this thread take them for 0
+ * while parameters are updated; returns the mode before. */
 static unsigned flush_denormals(void)
 {
 #ifdef __SSE2__
@@ -274,8 +274,8 @@ static void update_range(const ParamGroup *group, int i, int64_t first, int64_t 
     group->type->update(group, state->step, &piece);
 }
 
-/* Where part i begins when n elements are cut into so many: at whole cache lines, which two
- * threads would else write in turn. */
+/* The begin of part i when n elements are cut into so many. Parts begin at whole cache lines,
+ * which two threads would else write in turn. */
 static int64_t cut(int64_t n, int parts, int i)
 {
     enum { LINE = 16 };
@@ -283,8 +283,8 @@ static int64_t cut(int64_t n, int parts, int i)
     return first < n ? first : n;
 }
 
-/* One pass over all parameters, each of them shared out to all threads, which wait for each other
- * once, at its end. */
+/* Updates all parameters in one pass. Every parameter is shared out to all threads, which wait for
+ * each other once, at the end of the pass. */
 static void update_all(Optimizer *opt, int64_t total)
 {
     enum { WORTH_THREADS = 1 << 15 };

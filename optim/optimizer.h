@@ -1,25 +1,31 @@
-/* optimizer.h - what changes parameters: SGD, Adam, AdamW with PyTorch's numbers. Sees tensors,
+/* optimizer.h - changes parameters: SGD, Adam, AdamW with PyTorch's numbers. It sees tensors,
  * never a module.
  *
  *     Optimizer *opt = lk_adam_new(lk_parameters(model, &err), 1e-3, &err);
- *     lk_optimizer_zero_grad(opt);  … lk_backward(t, loss) …  lk_step(opt, &err);
+ *     lk_optimizer_zero_grad(opt);
+ *     … lk_backward(t, loss) …
+ *     lk_step(opt, &err);
  *
- * The other settings start at PyTorch's defaults and are plain members, opt->weight_decay = 0.01,
- * changed at any time. A parameter with requires_grad = false is never touched, even when it still
- * carries a gradient; one that has no gradient is skipped. State is made at a parameter's first
+ * The other settings are plain members that start at PyTorch's defaults; change them at any time,
+ * opt->weight_decay = 0.01. A parameter with requires_grad = false is never touched, even when it
+ * still has a gradient; one that has no gradient is skipped. State is made at a parameter's first
  * step; after that a step allocates nothing.
  *
  * Parameters that are trained differently form groups (torch.optim's param_groups). The optimizer
- * is its first one:
+ * itself is the first one; a new one starts with its settings:
  *
- *     ParamGroup *rest = lk_add_param_group(opt, others, &err);        -- starts with the settings of opt
- *     opt->weight_decay = 0.01, rest->weight_decay = 0;
+ *     ParamGroup *rest = lk_add_param_group(opt, others, &err);
+ *     opt->weight_decay = 0.01;
+ *     rest->weight_decay = 0;
  *
  * Gradient accumulation needs no function of its own, since backward adds:
  *
  *     lk_optimizer_zero_grad(opt);
- *     for (int i = 0; i < n; i++) … lk_backward(t, lk_scale(t, loss, 1.0 / n)); lk_tape_reset(t);
- *     lk_clip_grad_norm_(&params, 1.0);                                -- optim/clip.h
+ *     for (int i = 0; i < n; i++) {
+ *         … lk_backward(t, lk_scale(t, loss, 1.0 / n)) …
+ *         lk_tape_reset(t);
+ *     }
+ *     lk_clip_grad_norm_(&params, 1.0);  -- optim/clip.h
  *     lk_step(opt, &err); */
 #ifndef LK_OPTIMIZER_H
 #define LK_OPTIMIZER_H
@@ -29,39 +35,40 @@
 typedef struct Optimizer Optimizer;
 typedef struct Optimizer ParamGroup; /* settings and the parameters they are for */
 
-typedef struct OptimizerState { /* what one parameter has gathered */
-    int64_t step;               /* updates so far */
-    /* SGD: momentum; Adam: mean of g, mean of g². Owned; NULL: not needed yet */
-    Tensor *moment[2];
-    DType dtype; /* of the parameter at its first step */
+/* The memory of an optimizer for one parameter. */
+typedef struct OptimizerState {
+    int64_t step;      /* updates so far */
+    Tensor *moment[2]; /* SGD: momentum; Adam: means of g and g². Owned; NULL: not needed yet */
+    DType dtype;       /* of the parameter at its first step */
 } OptimizerState;
 
-typedef struct OptimizerPiece { /* some elements of one parameter */
+/* Some elements of one parameter. */
+typedef struct OptimizerPiece {
     DType dtype;
     int64_t n;
     void *p;         /* the values to change */
     const void *g;   /* their gradient */
-    void *moment[2]; /* what was gathered for them */
+    void *moment[2]; /* their moments */
 } OptimizerPiece;
 
 /* An optimizer is two functions and its settings; one of your own starts with lk_optimizer_new. */
 typedef struct OptimizerType {
     const char *name;
-    /* Update number `step` (from 1) of a piece, element by element: a parameter comes in pieces,
-     * one for a thread. */
+    /* Makes update number `step` (from 1) of a piece, element by element: a parameter comes in
+     * pieces, one for a thread. */
     void (*update)(const ParamGroup *group, int64_t step, const OptimizerPiece *piece);
-    /* how many of moment[] update needs with these settings: 0, 1 or 2 */
-    int (*moments)(const ParamGroup *group);
+    int (*moments)(const ParamGroup *group); /* moments that update needs: 0, 1 or 2 */
     const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
 } OptimizerType;
 
-typedef enum OptimizerStep {               /* what the last lk_step did */
-                             LK_STEP_NONE, /* there was none */
-                             LK_STEP_MADE, /* it updated parameters */
-                             LK_STEP_LR_0, /* nothing: lr is 0 in all groups that have gradients */
-                             LK_STEP_NO_GRADIENT, /* nothing: no trainable parameter has a gradient */
-                             LK_STEP_ALL_FROZEN, /* nothing: no parameter is trainable */
-                             LK_STEP_REFUSED,    /* nothing: it returned false */
+/* The outcome of the last lk_step. */
+typedef enum OptimizerStep {
+    LK_STEP_NONE,        /* there was none */
+    LK_STEP_MADE,        /* it updated parameters */
+    LK_STEP_LR_0,        /* nothing: lr is 0 in all groups that have gradients */
+    LK_STEP_NO_GRADIENT, /* nothing: no trainable parameter has a gradient */
+    LK_STEP_ALL_FROZEN,  /* nothing: no parameter is trainable */
+    LK_STEP_REFUSED,     /* nothing: it returned false */
 } OptimizerStep;
 
 struct Optimizer {
@@ -69,15 +76,13 @@ struct Optimizer {
     double lr;
     double momentum;          /* SGD: 0 */
     double beta1, beta2, eps; /* Adam, AdamW: 0.9, 0.999, 1e-8 */
-    /* SGD, Adam: times the parameter, added to the gradient, 0; AdamW: decoupled, 0.01 */
-    double weight_decay;
+    double weight_decay;      /* SGD, Adam: added to the gradient, 0; AdamW: decoupled, 0.01 */
     TensorList params;
     OptimizerState *state; /* one for each parameter */
-    /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; NULL behind the last group */
-    ParamGroup *next;
+    ParamGroup *next;      /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; */
     OptimizerStep last_step;
     int64_t steps; /* calls of lk_step so far */
-    /* lk_print_training (nn/diagnose.h): what it saw when it was called last */
+    /* lk_print_training (nn/diagnose.h): the state at its last call */
     struct {
         TensorList params, values;
         int64_t steps;
@@ -94,24 +99,25 @@ LK_API Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params,
                                    Error *err);
 LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
 
-/* opt.add_param_group: the list, which it consumes, as one more group with the settings that opt
- * has now. It belongs to opt. Errors as above, with opt as it was; a parameter is in one group
- * only. All of them may be frozen, for now. */
+/* opt.add_param_group: consumes the list and makes it one more group, with the settings that opt
+ * has now; the group belongs to opt. Errors as above, with opt as it was; a parameter is in one
+ * group only. The whole list may be frozen for now. */
 LK_API ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err);
 
-/* One update of every trainable parameter that has a gradient. False, with nothing changed: no
- * memory for new state, a setting outside PyTorch's range, a parameter whose dtype was changed
- * after its first step. True although there was nothing to update: opt->last_step says why, and
- * lk_print_training (nn/diagnose.h) at length. */
+/* Updates every trainable parameter that has a gradient. False, with nothing changed: no memory
+ * for new state, a setting outside PyTorch's range, a parameter whose dtype was changed after its
+ * first step. A step with nothing to update returns true; opt->last_step then says why, and
+ * lk_print_training (nn/diagnose.h) says it at length. */
 LK_API LK_MUST_CHECK bool lk_step(Optimizer *opt, Error *err);
 
-/* p.grad = None for every parameter; the memory is kept for the next backward. */
+/* p.grad = None for every parameter. The memory stays for the next backward. */
 LK_API void lk_optimizer_zero_grad(Optimizer *opt);
 
-/* ---- what has been gathered, for a file ----------------------------------------------------- */
+/* ---- saving and restoring the state --------------------------------------------------------- */
 
-/* Every parameter with its state, group after group, numbered as in PyTorch's state_dict:
- *     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) … it.index, it.state */
+/* Visits every parameter with its state, group after group, numbered as in PyTorch's state_dict:
+ *     OptimizerIter it = lk_optimizer_states(opt);
+ *     while (lk_optimizer_states_next(&it)) … it.index, it.state … */
 typedef struct OptimizerIter {
     int index; /* -1 before the first */
     Tensor *param;
@@ -122,11 +128,11 @@ typedef struct OptimizerIter {
 LK_API OptimizerIter lk_optimizer_states(Optimizer *opt);
 LK_API bool lk_optimizer_states_next(OptimizerIter *it);
 
-/* Goes on from what another run has gathered: the parameter at *it has made so many steps and
- * takes the moments, which it consumes, on failure too. With the same values, settings and
- * gradients the next step has the same bits as there. False, with the state as it was: LK_ESHAPE
- * for moments that are not like the parameter, owned and contiguous; LK_EVALUE for fewer than its
- * optimizer needs after a step, and for a negative step. */
+/* Gives the parameter at *it the state of another run: so many steps, and the moments, which are
+ * consumed, on failure too. With the same values, settings and gradients the next step has the
+ * same bits as there. False, with the state as it was: LK_ESHAPE for moments that are not like the
+ * parameter, owned and contiguous; LK_EVALUE for fewer than its optimizer needs after a step, and
+ * for a negative step. */
 LK_API LK_MUST_CHECK bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step,
                                                  Tensor *first, Tensor *second, Error *err);
 

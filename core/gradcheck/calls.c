@@ -1,4 +1,4 @@
-/* gradcheck_calls.c - is f a function? Whole calls are compared: with the inputs before, with
+/* calls.c - is f a function? Whole calls are compared: with the inputs before, with
  * another call, and with a call in which new memory holds other values. */
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
@@ -31,10 +31,10 @@ void lk_check_writing(Check *c)
     bool ok = lk_check_call(c, c->in, NULL);
     int written = lk_check_restore(c);
     if (written >= 0)
-        lk_check_found(c, "input written",
-                       "the forward writes to %s; it must write to a result (lk_empty) or a copy "
-                       "(lk_clone)",
-                       lk_check_name(c, written, name));
+        lk_check_found(
+            c, "input written",
+            "the forward writes to %s; it must write to a result (lk_empty) or a copy (lk_clone)",
+            lk_check_name(c, written, name));
     if (!ok || written >= 0) return;
     ok = lk_check_backward(c, c->in, c->v[0], c->first.gradient[0]);
     const Error *err = lk_tape_error(c->t);
@@ -67,10 +67,10 @@ static void call_again(Check *c)
                        "anew in each call; an Rng needs lk_manual_seed in f",
                        place);
     else if (d.of == GRADIENT)
-        lk_check_found(c, "changes",
-                       "equal results have different gradients, of %s. A backward draws, or keeps "
-                       "state",
-                       place);
+        lk_check_found(
+            c, "changes",
+            "equal results have different gradients, of %s. A backward draws, or keeps state",
+            place);
 }
 
 void lk_check_changes(Check *c)
@@ -79,7 +79,7 @@ void lk_check_changes(Check *c)
     if (lk_check_record(c, c->in, &c->first, NULL)) call_again(c);
 }
 
-/* Where a difference shows, chance is ruled out first: without other bytes there must be none. */
+/* When a difference shows, chance is ruled out first: without other bytes there must be none. */
 void lk_check_unwritten(Check *c)
 {
     enum { TRIALS = 4 };
@@ -92,8 +92,8 @@ void lk_check_unwritten(Check *c)
         if (c->stopped || c->report->mistake) return;
     }
     if (d.of != NOTHING)
-        lk_check_found(c, "unwritten",
-                       "the %s reads memory before it wrote it: with other bytes there, %s "
-                       "changes",
-                       d.of == RESULT ? "forward" : "backward", place);
+        lk_check_found(
+            c, "unwritten",
+            "the %s reads memory before it wrote it: with other bytes there, %s changes",
+            d.of == RESULT ? "forward" : "backward", place);
 }

@@ -1,7 +1,9 @@
-/* gradcheck_compare.c - are numbers the same? */
+/* compare.c - are numbers the same? */
 #include <math.h>
 
 #include "core/gradcheck/parts.h"
+
+bool lk_check_same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
 double lk_check_largest(const double *x, int64_t n)
 {

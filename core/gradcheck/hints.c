@@ -1,52 +1,23 @@
-/* gradcheck_hints.c - which mistake a wrong gradient shows. Each hint is a formula for the
+/* hints.c - which mistake a wrong gradient shows. Each hint is a formula for the
  * wrong gradient a, in the right one n, the cotangent v and the Jacobian J (n[k] = Σ_j v[j]
  * J[k][j]), and says so only where the formula holds for every element and both cotangents. The
  * first one that holds is taken: simple formulas come first. Here are those about the gradient
  * as a whole; core/gradcheck/places.c has those about single elements and rows. */
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
 
-bool lk_hint_say(Suspect *w, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(w->text, HINT, format, args);
-    va_end(args);
-    return true;
-}
-
-bool lk_hint_equals(const Suspect *w, double a, double expected)
-{
-    return fabs(a - expected) <= w->tolerance + 1e-5 * fabs(expected); /* false for NaN */
-}
-
-/* Whether a is what a formula expects, everywhere. NaN: the formula says nothing about that
- * element. */
+/* The gradient of element k for cotangent v that a mistake would give; NaN: it gives none. */
 typedef double Formula(const Suspect *w, int v, int64_t k, int64_t which);
+/* Whether every element of the wrong gradient is the one that the formula expects. */
 static bool holds(const Suspect *w, Formula *expected, int64_t which)
 {
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
             if (!lk_hint_equals(w, w->a[v][k], expected(w, v, k, which))) return false;
     return true;
-}
-
-/* Elements whose right gradient is not 0, at different values of x: two points tell a factor
- * from a formula. */
-bool lk_hint_is_varied(const Suspect *w)
-{
-    const double *x = w->x->data;
-    int64_t first = -1;
-    for (int64_t k = 0; k < w->n; k++) {
-        if (lk_hint_equals(w, w->numeric[0][k], 0)) continue;
-        if (first >= 0 && x[k] != x[first]) return true;
-        if (first < 0) first = k;
-    }
-    return false;
 }
 
 /* ---- dy ------------------------------------------------------------------------------------- */
@@ -277,11 +248,11 @@ static bool incomplete_sum(Suspect *w)
     if (!w->jacobian) return false;
     for (int end = FIRST; end <= LAST; end++)
         if (w->n > 1 && holds(w, one_term, end))
-            return lk_hint_say(w,
-                               "sum: only the %s of the results that an element goes into reaches "
-                               "its gradient; those of all must be added (a broadcast, a repeated "
-                               "index, = for += in a loop)",
-                               ends[end]);
+            return lk_hint_say(
+                w,
+                "sum: only the %s of the results that an element goes into reaches its gradient; "
+                "those of all must be added (a broadcast, a repeated index, = for += in a loop)",
+                ends[end]);
     const Tensor *y = &w->c->shapes[0];
     for (int d = 0; w->c->results == 1 && d < y->ndim; d++)
         for (int end = FIRST; end <= LAST; end++)

@@ -1,5 +1,5 @@
-/* gradcheck_nodes.c - every recorded operation on its own: its backward runs again and again
- * with the same dy, and only what a right backward does not care about is changed in between. */
+/* nodes.c - every recorded operation on its own: its backward runs again and again
+ * with the same dy, and between the runs only such things change as a right backward ignores. */
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ typedef struct NodeCheck {
     double *plain, *other, *third; /* gradients of all inputs, one after the other */
     Place *place;
     bool *wanted; /* as recorded */
-    bool writes;  /* to what is not its own: it is not run again */
+    bool writes;  /* to memory that is not its own: it is not run again */
 } NodeCheck;
 
 static bool is_asked(const Node *n, int i)
@@ -154,11 +154,10 @@ static void find_writing(NodeCheck *k)
         memcpy(x->storage->data, bytes[i], x->storage->bytes);
         lk_touch(x);
         k->writes = true;
-        lk_check_found(
-            k->c, "input written",
-            "the backward of %.60s writes to %s; it may write to lk_grad_in and to memory "
-            "of its own",
-            n->op->name, operand_name(n, i, text));
+        lk_check_found(k->c, "input written",
+                       "the backward of %.60s writes to %s; it may write to lk_grad_in and to "
+                       "memory of its own",
+                       n->op->name, operand_name(n, i, text));
     }
     for (int i = 0; bytes && i <= n->inputs; i++) lk_mem_free(bytes[i]);
     lk_mem_free(bytes);
@@ -185,19 +184,18 @@ static void find_overwriting(NodeCheck *k)
         if (worst < 0) continue;
         char index[LK_SHAPE_TEXT];
         double old = preset(scale, worst);
-        lk_check_found(
-            k->c, "overwritten",
-            "the backward of %.60s does not add (= for +=): the gradient of its input %d at "
-            "%.40s was %g, must become %g, is %g",
-            n->op->name, i, lk_check_index(n->in[i], worst, index), old, old + plain[worst],
-            lk_check_shown(sum[worst]));
+        lk_check_found(k->c, "overwritten",
+                       "the backward of %.60s does not add (= for +=): the gradient of its input "
+                       "%d at %.40s was %g, must become %g, is %g",
+                       n->op->name, i, lk_check_index(n->in[i], worst, index), old,
+                       old + plain[worst], lk_check_shown(sum[worst]));
     }
 }
 
 /* ---- first use ------------------------------------------------------------------------------ */
 
-/* An input given twice: the sum of what both places get when one of them is another tensor of
- * the same values. */
+/* An input given twice must get the sum of the two gradients that its places get when one of them
+ * is another tensor of the same values. */
 static void find_first_use(NodeCheck *k)
 {
     Node *n = k->n;
@@ -222,17 +220,15 @@ static void find_first_use(NodeCheck *k)
         for (int64_t e = 0; e < count; e++) sum[e] = first[e] + second[e];
         if (!differ(k, both, sum, count)) continue;
         if (!differ(k, both, first, count))
-            lk_check_found(
-                k->c, "first use",
-                "the backward of %.60s is right for the first use of an input only: input %d is "
-                "input %d too, and nothing is added for it",
-                n->op->name, j, i);
+            lk_check_found(k->c, "first use",
+                           "the backward of %.60s is right for the first use of an input only: "
+                           "input %d is input %d too, and nothing is added for it",
+                           n->op->name, j, i);
         else
-            lk_check_found(
-                k->c, "first use",
-                "the backward of %.60s gives a tensor that is input %d and input %d another "
-                "gradient than the sum of both",
-                n->op->name, i, j);
+            lk_check_found(k->c, "first use",
+                           "the backward of %.60s gives a tensor that is input %d and input %d "
+                           "another gradient than the sum of both",
+                           n->op->name, i, j);
     }
 }
 
@@ -262,7 +258,8 @@ static unsigned needs_of(const Node *n, int i)
 /* The bit of needs that lists operand u by itself, 0: only LK_IN_ALL does. */
 static unsigned bit_of(const Node *n, int u)
 {
-    return u == n->inputs ? (unsigned)LK_OUT : u < (int)sizeof n->op->needs ? 1u << u : 0;
+    if (u == n->inputs) return LK_OUT;
+    return u < (int)sizeof n->op->needs ? 1u << u : 0;
 }
 
 /* Whether operand u may change before backward: needs do not list it, nor anything in the same
@@ -278,7 +275,7 @@ static bool may_change(const Node *n, int u, unsigned needs)
     return true;
 }
 
-/* Other values: NaN; indices and masks are read backwards, so that they stay what they may be. */
+/* Writes other values: NaN, or for indices and masks their own in reverse, which are all valid. */
 static void spoil(Tensor *x)
 {
     Storage *s = x->storage;
@@ -322,17 +319,17 @@ static void try_needs(NodeCheck *k, int i)
         for (int64_t e = k->offset[i]; same && e < k->offset[i + 1]; e++)
             same = lk_check_same(k->other[e], k->third[e]);
         if (same) continue;
-        lk_check_found(
-            k->c, "needs",
-            "the backward of %.60s reads %s for the gradient of input %d, and needs[%d] does not "
-            "list it: a change in place would not be noticed",
-            n->op->name, operand_name(n, u, text), i, i);
+        lk_check_found(k->c, "needs",
+                       "the backward of %.60s reads %s for the gradient of input %d, and "
+                       "needs[%d] does not list it: a change in place would not be noticed",
+                       n->op->name, operand_name(n, u, text), i, i);
         return;
     }
 }
 
-/* Each input's gradient alone: what the others ask for must not matter, nor what its needs do
- * not list. From input 4 on all share one entry, so the last of them stands for all. */
+/* Computes each input's gradient alone: it must not depend on the other inputs wanting gradients,
+ * nor on operands that its needs do not list. From input 4 on all share one entry of needs, so the
+ * last of them stands for all. */
 static void find_needs(NodeCheck *k)
 {
     Node *n = k->n;
@@ -341,11 +338,10 @@ static void find_needs(NodeCheck *k)
         freeze_others(k, i);
         bool ok = run_node(k, false, k->other);
         if (ok && differ(k, k->other + k->offset[i], k->plain + k->offset[i], elements_of(k, i)))
-            lk_check_found(
-                k->c, "frozen",
-                "the backward of %.60s gives its input %d another gradient when the other inputs "
-                "are frozen (lk_grad_in is NULL for them)",
-                n->op->name, i);
+            lk_check_found(k->c, "frozen",
+                           "the backward of %.60s gives its input %d another gradient when the "
+                           "other inputs are frozen (lk_grad_in is NULL for them)",
+                           n->op->name, i);
         else if (ok) try_needs(k, i);
         thaw(k);
     }

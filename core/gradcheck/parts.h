@@ -1,15 +1,20 @@
-/* gradcheck_parts.h - what the files of the gradient check share: gradcheck.c (arguments, the
- * table of checks, the report), gradcheck_run.c (calls of f), gradcheck_compare.c (are numbers
- * the same?), gradcheck_calls.c, gradcheck_nodes.c and gradcheck_views.c (one function for each
- * kind of mistake), gradcheck_values.c (the comparison), gradcheck_hints.c and
- * gradcheck_places.c (which mistake a wrong gradient shows). */
+/* parts.h - what the files of the gradient check share. Each uses only those above it:
+ *
+ *     compare.c                   are numbers the same?
+ *     report.c                    messages, names of inputs and elements
+ *     run.c                       calls of f: plain, with backward, with one element moved
+ *     nodes.c, calls.c, views.c   one function for each kind of mistake
+ *     suspect.c                   a wrong gradient, and the questions that hints ask
+ *     places.c, hints.c           which mistake a wrong gradient shows
+ *     values.c                    the comparison with differences
+ *     ../gradcheck.c              arguments, and the checks in their order */
 #ifndef LK_GRADCHECK_PARTS_H
 #define LK_GRADCHECK_PARTS_H
 
 #include <math.h>
 
 #include "core/gradcheck.h"
-#include "core/graph.h"
+#include "core/tape_parts.h"
 
 enum { COTANGENTS = 2 };
 
@@ -41,7 +46,27 @@ typedef struct Check {
     bool stopped;         /* f or memory failed: nothing can be checked any more */
 } Check;
 
-/* ---- gradcheck.c ---------------------------------------------------------------------------- */
+/* ---- compare.c ------------------------------------------------------------------------------ */
+
+/* Both NaN, or equal. */
+bool lk_check_same(double a, double b);
+/* The largest |x|, of those that are finite. */
+double lk_check_largest(const double *x, int64_t n);
+/* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
+bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
+/* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
+ * order of sums is no difference, another element is one. */
+int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
+
+/* The first place where two runs are unequal, and both numbers there. */
+typedef struct Difference {
+    enum { NOTHING, RESULT, GRADIENT } of;
+    int64_t at; /* among all results, or all gradients */
+    double a, b;
+} Difference;
+Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
+
+/* ---- report.c ------------------------------------------------------------------------------- */
 
 /* Adds "NAME: what was found" to the report; the first name becomes report->mistake. */
 void lk_check_found(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
@@ -54,16 +79,14 @@ const char *lk_check_name(const Check *c, int i, char text[96]);
 /* The index of element k, "(1, 0)". */
 const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
 
-/* Whether in[i] is checked: it requires a gradient. Where its elements begin among the `total`. */
+/* Whether in[i] is checked: it requires a gradient. */
 static inline bool lk_check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
-int64_t lk_check_offset(const Check *c, int i);
+int64_t lk_check_offset(const Check *c, int i); /* of its first element among the `total` */
 
-/* Both NaN, or equal. */
-bool lk_check_same(double a, double b);
 /* For messages: a NaN has no sign. */
 static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
 
-/* ---- gradcheck_run.c ------------------------------------------------------------------------ */
+/* ---- run.c ---------------------------------------------------------------------------------- */
 
 /* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
  * else. Cotangent w of result r is stream COTANGENTS · r + w. */
@@ -92,24 +115,6 @@ void lk_check_unmark(Check *c);
 /* Puts every input back that is not as it was; the number of the first such one, -1: none. */
 int lk_check_restore(Check *c);
 
-/* ---- gradcheck_compare.c -------------------------------------------------------------------- */
-
-/* The largest |x|, of those that are finite. */
-double lk_check_largest(const double *x, int64_t n);
-/* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
-bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
-/* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
- * order of sums is no difference, another element is one. */
-int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
-
-/* The first place where two runs are unequal, and both numbers there. */
-typedef struct Difference {
-    enum { NOTHING, RESULT, GRADIENT } of;
-    int64_t at; /* among all results, or all gradients */
-    double a, b;
-} Difference;
-Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
-
 /* ---- the checks, in the order of core/gradcheck.h ------------------------------------------- */
 
 void lk_check_writing(Check *c);
@@ -120,9 +125,9 @@ void lk_check_views(Check *c);
 void lk_check_values(Check *c);
 void lk_check_needs(Check *c);
 
-/* ---- gradcheck_hints.c ---------------------------------------------------------------------- */
+/* ---- suspect.c ------------------------------------------------------------------------------ */
 
-/* A wrong gradient: what a hint is read from. */
+/* A wrong gradient, from which hints are read. */
 typedef struct Suspect {
     Check *c;
     int input;
@@ -131,24 +136,28 @@ typedef struct Suspect {
     const double *a[COTANGENTS], *numeric[COTANGENTS]; /* n elements each */
     const double *doubled;                             /* the analytic gradient for -2 v[0] */
     const double *jacobian; /* dy[j]/dx[k] at k · outputs + j; NULL: too large */
-    double tolerance;       /* of what is compared for a hint */
+    double tolerance;       /* of comparisons for a hint */
     char *text;             /* of HINT bytes */
 } Suspect;
 enum { HINT = 240 };
 
-/* Whether a is what is expected; to write the hint (returns true); whether gradients that are
- * not 0 belong to different values of x, so that a factor can be told from a formula. */
-bool lk_hint_equals(const Suspect *w, double a, double expected);
-bool lk_hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
+bool lk_hint_equals(const Suspect *w, double a, double expected); /* within the tolerance */
+/* Gradients that are not 0 belong to different values of x: a factor can be told from a
+ * formula. */
 bool lk_hint_is_varied(const Suspect *w);
+/* Writes the hint; returns true. */
+bool lk_hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
 
-/* core/gradcheck/places.c */
+/* ---- places.c: hints about elements and rows ------------------------------------------------ */
+
 bool lk_hint_mask(Suspect *w);        /* right but for elements that must get 0, or the reverse */
 bool lk_hint_one_sided(Suspect *w);   /* right where x > 0 only */
 bool lk_hint_incomplete(Suspect *w);  /* some elements get nothing */
 bool lk_hint_other_value(Suspect *w); /* a = n · p / q with values p, q of inputs or the result */
 bool lk_hint_row_factor(Suspect *w);  /* a = n · a number of the row */
 bool lk_hint_lost_term(Suspect *w);   /* a = n + x, y or 1 · a number of the row */
+
+/* ---- hints.c -------------------------------------------------------------------------------- */
 
 /* Fills w->text with the mistake that explains every element for both cotangents; false: none
  * is certain. */

@@ -1,4 +1,4 @@
-/* gradcheck_places.c - hints of core/gradcheck/hints.c that look at elements and rows: right in
+/* places.c - hints of core/gradcheck/hints.c that look at elements and rows: right in
  * some places only, another value than the right one, wrong by a number for each row. */
 #include <math.h>
 #include <string.h>
@@ -53,10 +53,10 @@ bool lk_hint_mask(Suspect *w)
             w, "mask inverted: the analytic gradient is 0 exactly where it should not be");
     if (!forgotten || right == 0) return false;
     const double *y = elementwise_result(w), *x = w->x->data;
-    const char *where = y && right_where(w, y, 1) ? "where y > 0"
-                        : right_where(w, x, 1)    ? "where x > 0"
-                        : right_where(w, x, -1)   ? "where x < 0"
-                                                  : "where it is not 0";
+    const char *where = "where it is not 0";
+    if (y && right_where(w, y, 1)) where = "where y > 0";
+    else if (right_where(w, x, 1)) where = "where x > 0";
+    else if (right_where(w, x, -1)) where = "where x < 0";
     return lk_hint_say(
         w, "mask forgotten: the analytic gradient is right %s only; %lld elements must get 0",
         where, (long long)wrong);
@@ -65,8 +65,8 @@ bool lk_hint_mask(Suspect *w)
 bool lk_hint_one_sided(Suspect *w)
 {
     const double *x = w->x->data;
-    double side = right_where(w, x, 1) ? 1 : right_where(w, x, -1) ? -1 : 0;
-    if (side == 0) return false;
+    const bool above = right_where(w, x, 1);
+    if (!above && !right_where(w, x, -1)) return false;
     bool negative = true, nothing = true;
     for (int64_t k = 0; k < w->n; k++) {
         if (is_right(w, k)) continue;
@@ -74,11 +74,11 @@ bool lk_hint_one_sided(Suspect *w)
         negative = negative && lk_hint_equals(w, w->a[0][k], -w->numeric[0][k]) &&
                    lk_hint_equals(w, w->a[1][k], -w->numeric[1][k]);
     }
+    const char *elsewhere = "";
+    if (nothing) elsewhere = "; elsewhere it is 0";
+    if (negative) elsewhere = "; elsewhere it has the wrong sign";
     return lk_hint_say(w, "one side: the analytic gradient is right where x %s 0 only%s",
-                       side > 0 ? ">" : "<",
-                       negative  ? "; elsewhere it has the wrong sign"
-                       : nothing ? "; elsewhere it is 0"
-                                 : "");
+                       above ? ">" : "<", elsewhere);
 }
 
 bool lk_hint_incomplete(Suspect *w)
@@ -94,8 +94,8 @@ bool lk_hint_incomplete(Suspect *w)
     }
     return right > 0 &&
            lk_hint_say(w,
-                       "incomplete: %lld of %lld elements get nothing, from %s on; the others "
-                       "are right (the end of a loop, a mask too much?)",
+                       "incomplete: %lld of %lld elements get nothing, from %s on; the others are "
+                       "right (the end of a loop, a mask too much?)",
                        (long long)missing, (long long)w->n, lk_check_index(w->x, first, index));
 }
 
@@ -262,8 +262,8 @@ bool lk_hint_lost_term(Suspect *w)
         if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false) &&
             !is_plain(w, d, base[i]))
             found = lk_hint_say(w,
-                                "term: in each row the analytic gradient is off by a number "
-                                "times %s; a sum over the row is missing or wrong",
+                                "term: in each row the analytic gradient is off by a number times "
+                                "%s; a sum over the row is missing or wrong",
                                 name[i]);
     lk_mem_free(room);
     return found;

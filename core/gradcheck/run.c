@@ -1,4 +1,4 @@
-/* gradcheck_run.c - calls of the function under test: plain, with backward, and with one
+/* run.c - calls of the function under test: plain, with backward, and with one
  * element moved. */
 #include <math.h>
 #include <string.h>
@@ -98,8 +98,7 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
         }
     }
     if (lk_tape_grad(c->t)) survey(c, in);
-    /* Scratch is another's now: a backward that keeps something there reads what it did not
-     * write. */
+    /* Scratch is another's now: a backward that left something there reads other bytes. */
     const int fill = c->t->arena.fill;
     if (fill && c->t->scratch) memset(c->t->scratch, fill, c->t->scratch_bytes);
     return true;
@@ -159,7 +158,7 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
         if (!lk_check_is_on(c, i)) continue;
-        in[i]->grad = NULL; /* the input's own gradient is kept in gradcheck.c */
+        in[i]->grad = NULL; /* the input's own gradient is put aside by gradcheck.c */
         const Tensor *room = in[i]->grad_room;
         size_t bytes = room ? room->storage->bytes : 0;
         if (bytes) memset(room->data, c->t->arena.fill, bytes);

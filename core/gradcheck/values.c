@@ -1,4 +1,4 @@
-/* gradcheck_values.c - analytic gradients against central differences, for both cotangents. */
+/* values.c - analytic gradients against central differences, for both cotangents. */
 #include <math.h>
 #include <string.h>
 

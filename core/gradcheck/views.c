@@ -1,4 +1,4 @@
-/* gradcheck_views.c - every input once more behind other strides: as a transposed view of the
+/* views.c - every input once more behind other strides: as a transposed view of the
  * same values (with one dimension: every second element), and as an expanded view of its first
  * slice. An operation may refuse a view. */
 #include <string.h>

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
+#include "data/digits.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 

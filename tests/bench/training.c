@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/ops.h"
+#include "data/digits.h"
 #include "data/loader.h"
 #include "examples/shared/cli.h"
 #include "nn/activation.h"

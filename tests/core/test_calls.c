@@ -182,7 +182,7 @@ static void make_good(void)
 #define GOOD_LoadReportp (&(LoadReport){ 0 })
 #define GOOD_PeftOptionsp (&(PeftOptions){ .adapter = NULL })
 #define GOOD_SafeTensorsp good.file
-#define GOOD_SafeTensorp (good.file ? &good.file->entries[0] : NULL)
+#define GOOD_SafeTensorsEntryp (good.file ? &good.file->entries[0] : NULL)
 
 /* ---- the calls ------------------------------------------------------------------------------ */
 

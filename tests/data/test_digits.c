@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "data/mnist.h"
+#include "data/digits.h"
 
 enum { PIXELS = 28 * 28 };
 

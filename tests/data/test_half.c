@@ -1,6 +1,7 @@
 /* test_half.c - files in half precision: every number that there is, models, adapters. What
  * PyTorch makes of them: tests/fixtures/half.h. */
 #include "data/half.h"
+#include "data/safetensors_parts.h"
 
 #include "core/hash.h"
 #include "data/safetensors.h"
@@ -115,8 +116,8 @@ Test(half, every_pattern_of_a_file)
             Error err = { 0 };
             SafeTensors *f = lk_safetensors_open(all_patterns_file(kinds[k].name, before), &err);
             check_no_error(&err);
-            const SafeTensor *e = lk_safetensors_find(f, "x"),
-                             *none = lk_safetensors_find(f, "end");
+            const SafeTensorsEntry *e = lk_safetensors_find(f, "x"),
+                                   *none = lk_safetensors_find(f, "end");
             check(e->half && none->half && !lk_safetensors_find(f, "before")->half);
             check_text(e->dtype, kinds[k].name);
             Tensor *read = lk_safetensors_read_new(f, e, &err),

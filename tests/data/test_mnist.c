@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "data/idx.h"
+#include "data/digits.h"
 #include "data/mnist.h"
 
 #ifdef LK_HAVE_ZLIB

@@ -106,7 +106,7 @@ Test(safetensors, of_somebody_else)
     check_text(f->entries[3].name, "end");
     check_text(lk_safetensors_metadata(f, "k"), "v");
     check_text(lk_safetensors_metadata(f, ""), "");
-    const SafeTensor *b = lk_safetensors_find(f, "b");
+    const SafeTensorsEntry *b = lk_safetensors_find(f, "b");
     check(b == &f->entries[2] && b->ndim == 1 && b->shape[0] == 2 && b->bytes == 8);
     check_text(b->dtype, "F32");
     check(b->offset % 4 != 0 && b->offset == f->entries[0].offset + 8);
@@ -449,7 +449,7 @@ Test(safetensors, views)
     SafeTensors *f = lk_safetensors_open(path, &err);
     check(f->count == state->count && !f->map);
     for (int i = 0; i < f->count; i++) {
-        const SafeTensor *e = &f->entries[i];
+        const SafeTensorsEntry *e = &f->entries[i];
         Tensor *x = lk_safetensors_view_new(f, e, &err);
         check_no_error(&err);
         check_equal(x, lk_state_dict_get(state, e->name));
@@ -460,7 +460,7 @@ Test(safetensors, views)
     }
 
     /* Two views are the same memory; the file never changes. */
-    const SafeTensor *weight = lk_safetensors_find(f, "layers.2.weight");
+    const SafeTensorsEntry *weight = lk_safetensors_find(f, "layers.2.weight");
     Tensor *x = lk_safetensors_view_new(f, weight, NULL),
            *y = lk_safetensors_view_new(f, weight, NULL);
     check(lk_fill_(x, 5) && lk_at(y, LK_INDEX(0, 1, 0)) == 5);

@@ -2,7 +2,7 @@
  * characters, and what must hold for any bytes. Files that are wrong: test_tokenizer_load.c. */
 #include "tests/shared/tokenizer_files.h"
 
-#include "data/words.h"
+#include "data/tokenizer_words.h"
 
 #ifdef LK_HAVE_UTF8PROC
 #include <utf8proc.h>

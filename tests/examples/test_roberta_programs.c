@@ -71,8 +71,9 @@ Test(roberta_sst2, best_checkpoint_has_the_names_of_the_homework)
     SafeTensors *f = lk_safetensors_open(path, &err);
     check(f, "%s", err.message);
     check(f->count == 41 + 28, "%d tensors", f->count);
-    const SafeTensor *A = lk_safetensors_find(f, "roberta.encoder.layer.1.output.dense.lora.A");
-    const SafeTensor *W = lk_safetensors_find(f, "classifier.out_proj.linear.weight");
+    const SafeTensorsEntry *A =
+        lk_safetensors_find(f, "roberta.encoder.layer.1.output.dense.lora.A");
+    const SafeTensorsEntry *W = lk_safetensors_find(f, "classifier.out_proj.linear.weight");
     check(A && A->shape[0] == 32 && A->shape[1] == 8 && W && W->shape[0] == 2 &&
           W->shape[1] == 16);
     lk_safetensors_close(f);
@@ -287,7 +288,7 @@ static void make_half(const char *path)
     check(f && header);
     int64_t start = f->entries[0].offset;
     for (int i = 0; i < f->count; i++) {
-        const SafeTensor *e = &f->entries[i];
+        const SafeTensorsEntry *e = &f->entries[i];
         snprintf(dims, sizeof dims, e->ndim == 2 ? "%lld,%lld" : "%lld", (long long)e->shape[0],
                  (long long)e->shape[1]);
         fprintf(header,

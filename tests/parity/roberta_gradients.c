@@ -17,7 +17,7 @@
 
 static Tensor *read_tensor(SafeTensors *file, const char *name, Error *err)
 {
-    const SafeTensor *entry = lk_safetensors_find(file, name);
+    const SafeTensorsEntry *entry = lk_safetensors_find(file, name);
     if (!entry) lk_error_set(err, LK_EFORMAT, "batch.safetensors: no %s", name);
     return entry ? lk_safetensors_read_new(file, entry, err) : NULL;
 }

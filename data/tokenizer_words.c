@@ -1,11 +1,11 @@
-/* words.c - the pre-tokenizer of GPT-2, a regular expression written out:
+/* tokenizer_words.c - the pre-tokenizer of GPT-2, a regular expression written out:
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
  * A word is a run of characters of one class, with the space before it. Of a longer white space
- * only the last character can be that space, or a word of its own: \s+(?!\S) takes the rest. What
- * becomes of the words: data/bpe.c. */
-#include "data/words.h"
+ * only the last character can be that space, or a word of its own: \s+(?!\S) takes the rest. The
+ * words are merged by data/tokenizer_bpe.c. */
+#include "data/tokenizer_words.h"
 
 #include <string.h>
 
@@ -17,8 +17,8 @@
 
 /* ---- classes -------------------------------------------------------------------------------- */
 
-/* What Unicode 15.1 and 16 added, for a utf8proc that does not know it: the reference has the
- * classes of Unicode 16. */
+/* Classes of the characters that Unicode 15.1 and 16 added, for a utf8proc that does not know
+ * them: the reference has the classes of Unicode 16. */
 static CharClass new_class(uint32_t code)
 {
     enum Kind { L, N };
@@ -52,7 +52,7 @@ static bool is_space(uint32_t c)
            c == 0x205F || c == 0x3000;
 }
 
-/* Categories L* and N*. Without utf8proc no tokenizer is made, so that nobody asks. */
+/* Categories L* and N*. Without utf8proc no tokenizer is made, and this is never called. */
 static CharClass category_class(uint32_t code)
 {
 #ifdef LK_HAVE_UTF8PROC
@@ -110,7 +110,7 @@ size_t lk_word(const unsigned char *text, size_t size, bool *broken)
     size_t at = text[0] == '\'' ? contraction(text, size) : 0;
     if (at > 0) return at;
 
-    /* part of the run behind it, be that white space, too */
+    /* the space belongs to the run behind it, even to one of white space */
     if (text[0] == ' ' && size > 1) at = 1;
     Char c = char_at(text + at, size - at);
     CharClass class = c.class;

@@ -1,11 +1,11 @@
-/* bpe.c - byte-pair encoding. A word starts as the tokens of its bytes; of all neighbours that may
- * be merged those of the lowest rank are, the leftmost first, until there are none (Sennrich et
- * al. 2016, in GPT-2's byte-level form).
+/* tokenizer_bpe.c - byte-pair encoding. A word starts as the tokens of its bytes; of all
+ * neighbours that may be merged those of the lowest rank are, the leftmost first, until there are
+ * none (Sennrich et al. 2016, in GPT-2's byte-level form).
  *
  * Most words of a text are a token each, and merging would end there: lk_bpe_finish has found out
  * for which that is so, and they are looked up. The others are merged with a heap, so that n bytes
  * take n log n steps, however long. */
-#include "data/bpe.h"
+#include "data/tokenizer_bpe.h"
 
 #include <string.h>
 

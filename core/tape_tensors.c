@@ -1,24 +1,30 @@
-/* headers.c - the tensors of a tape: made, given back, and refused when they outlive their
- * elements.
+/* tape_tensors.c - the tensors of a tape: made and given back.
  *
- * A result that is kept over lk_tape_reset is the most natural mistake there is. So headers lie
- * apart from the elements, and a header whose tensor is gone waits before it serves another one:
- * until then the old pointer shows a header that says so. Each tensor of a tape has a serial
- * number; it is there while its number is not below that of the first tensor since the last reset.
- * A tensor that lk_tape_release gave back has a negative one. */
+ * Using a result after lk_tape_reset is the most natural mistake there is. So headers lie apart
+ * from the elements, and a header whose tensor is gone waits before it serves another one: until
+ * then the old pointer shows a header that says so (core/failure.c refuses it). Each tensor of a
+ * tape has a serial number; it is there while its number is not below that of the first tensor
+ * since the last reset. A tensor that lk_tape_release gave back has a negative one. */
 #include <string.h>
 
-#include "core/graph.h"
-#include "core/strict.h"
+#include "core/tape_parts.h"
 
 typedef struct Header {
     Tensor tensor;
     Storage storage; /* of its elements; a view shows the storage of another header */
 } Header;
 
-/* A long inference never resets its tape: of what it has released since, half as many headers wait
- * at least. */
+/* A long inference never resets its tape. Of the headers that it has released, the last half of
+ * this number at least wait before they serve again. */
 enum { RELEASED_WAIT = 1024 };
+
+uint64_t lk_next_epoch(void)
+{
+    static _Atomic uint64_t epochs; /* tapes of several threads share the count */
+    return ++epochs;
+}
+
+uint64_t lk_tape_epoch(const Tape *t) { return t ? t->epoch : 0; }
 
 /* ---- headers: live, waiting, free ----------------------------------------------------------- */
 
@@ -73,14 +79,14 @@ void lk_headers_bury(Headers *h)
     lk_bury(h->memory.first);
 }
 
-/* All tensors that were made after `last` are gone, but `kept`. Their headers wait in two halves:
- * when the newer one is full, the older one is free. */
-static void headers_release(Headers *h, const Tensor *last, Tensor *kept)
+/* All tensors that were made after `last` are gone, except `survivor`. Their headers wait in two
+ * halves: when the newer one is full, the older one is free. */
+static void headers_release(Headers *h, const Tensor *last, Tensor *survivor)
 {
     while (h->live.newest && h->live.newest != last) {
         Tensor *x = h->live.newest;
         h->live.newest = x->next;
-        if (x == kept) continue;
+        if (x == survivor) continue;
         x->serial = -x->serial;
         push(&h->released[0], x);
         if (++h->released_count <= RELEASED_WAIT / 2) continue;
@@ -88,7 +94,7 @@ static void headers_release(Headers *h, const Tensor *last, Tensor *kept)
         join(&h->released[1], &h->released[0]);
         h->released_count = 0;
     }
-    if (kept) push(&h->live, kept);
+    if (survivor) push(&h->live, survivor);
 }
 
 /* ---- tensors of a tape ---------------------------------------------------------------------- */
@@ -108,7 +114,7 @@ Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
     if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, NULL))
         return refuse_shape(t, dtype, ndim, shape);
     void *data = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
-    if (!data) return lk_no_memory(t, bytes);
+    if (!data) return lk_fail_memory(t, bytes);
     Tensor *x = header_new(t);
     if (x) lk_tensor_lay_out(x, &((Header *)x)->storage, data, dtype, ndim, shape, bytes);
     return x;
@@ -131,7 +137,7 @@ Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 TapeMark lk_tape_mark(Tape *t)
 {
     if (!t) return (TapeMark){ .serial = 0 };
-    return (TapeMark){ lk_arena_mark(&t->arena), t->kept, t->headers.next_serial,
+    return (TapeMark){ lk_arena_mark(&t->arena), t->pins, t->headers.next_serial,
                        t->headers.live.newest };
 }
 
@@ -143,9 +149,9 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
         lk_arena_release(&t->arena, mark.memory);
         return;
     }
-    /* The elements move down to the mark: there is room, their new block is not larger than what
-     * it takes the place of. Where y is a view, the header of the storage goes, so y gets a
-     * storage of its own. */
+    /* The elements move down to the mark, where there is room: their new block is not larger than
+     * the old one behind it. If y is a view, the header of its storage goes, so y gets a storage
+     * of its own. */
     Storage *own = &((Header *)y)->storage;
     const char *from = y->storage->data;
     *own = *y->storage;
@@ -154,7 +160,7 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
     y->storage = own;
 }
 
-/* Whether what was there when the mark was made still is. */
+/* Whether everything made before the mark is still there. */
 static bool is_current(const Tape *t, TapeMark mark)
 {
     bool there = !mark.last || (mark.last->serial > 0 && mark.last->serial < mark.serial);
@@ -164,75 +170,21 @@ static bool is_current(const Tape *t, TapeMark mark)
 Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
     if (t && y && lk_is_gone(y)) return lk_fail_stale(t, "lk_tape_release", "", y);
-    if (!t || t->kept != mark.kept || mark.serial < t->headers.since[0]) return y;
+    if (!t || t->pins != mark.pins || mark.serial < t->headers.since[0]) return y;
     if (!is_current(t, mark))
         return lk_fail(t, LK_ESTATE,
                        "lk_tape_release: this mark lies behind an earlier one that was released "
-                       "since; release "
-                       "the inner marks first");
+                       "since; release the inner marks first");
     lk_tape_rewind(t, mark, y && lk_made_since(t, mark, y) ? y : NULL);
     return y;
 }
 
-/* ---- what is refused ------------------------------------------------------------------------ */
-
-/* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong
- * to this one: all of them are stale, and their errors go to strict mode's handler. */
-Tape lk_graveyard = { .headers.since[0] = INT64_MAX };
-
-bool lk_is_stale(const Tensor *x) { return x && lk_is_gone(x); }
-
-/* Writes why x is stale: "(3, 4) was made 2 resets ago, before the last lk_tape_reset: …" */
-static void describe(const Tensor *x, char *text, size_t size)
+Tensor *lk_packed(Tape *t, Tensor *x)
 {
-    char shape[LK_SHAPE_TEXT];
-    const int64_t *since = x->tape->headers.since;
-    lk_sizes_text(x->ndim, x->shape, shape);
-    if (x->tape == &lk_graveyard) {
-        snprintf(text, size,
-                 "%s was freed: its last owner gave it back with lk_free, or its tape was freed; "
-                 "keep it with "
-                 "lk_retain or lk_clone",
-                 shape);
-        return;
-    }
-    if (x->serial < 0) {
-        snprintf(text, size,
-                 "%s was given back by lk_tape_release, as lk_forward does with all but its "
-                 "result when no "
-                 "gradient is recorded: its elements are gone; keep it with lk_clone",
-                 shape);
-        return;
-    }
-    int resets = 1;
-    while (resets < LK_RESETS_KNOWN && x->serial < since[resets]) resets++;
-    if (resets == 1)
-        snprintf(text, size,
-                 "%s was made before the last lk_tape_reset (tensor %lld of that step): its "
-                 "elements are gone; "
-                 "keep a result with lk_clone",
-                 shape, (long long)(x->serial - since[1] + 1));
-    else
-        snprintf(text, size,
-                 "%s was made %d%s resets ago, before the last lk_tape_reset: its elements are "
-                 "gone; keep a "
-                 "result with lk_clone",
-                 shape, resets, resets == LK_RESETS_KNOWN ? " or more" : "");
-}
-
-void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)
-{
-    char text[LK_SHAPE_TEXT + 192];
-    describe(x, text, sizeof text);
-    return lk_fail(t, LK_ESTATE, "%s: %s%s%s", function, role, *role ? " " : "", text);
-}
-
-bool lk_is_usable(const char *function, const Tensor *x, Error *err)
-{
-    if (!x) return lk_error_set(err, LK_EVALUE, "%s: the tensor is NULL", function);
-    if (!lk_is_gone(x)) return true;
-    char text[LK_SHAPE_TEXT + 192];
-    describe(x, text, sizeof text);
-    if (!err) lk_fail_stale(x->tape, function, "", x);
-    return lk_error_set(err, LK_ESTATE, "%s: %s", function, text);
+    if (!x) return NULL; /* an operand that was left out */
+    if (!lk_check_operands(t, "lk_packed", 1, &x)) return NULL;
+    if (lk_is_contiguous(x)) return x;
+    Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
+    if (y) lk_copy_fitting(y, x);
+    return y;
 }

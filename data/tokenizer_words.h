@@ -1,7 +1,7 @@
-/* words.h - the pre-tokenizer of GPT-2: text → words, between which nothing is ever merged. For
- * data/tokenizer.c. */
-#ifndef LK_WORDS_H
-#define LK_WORDS_H
+/* tokenizer_words.h - the pre-tokenizer of GPT-2: cuts text into words, and only inside of a word
+ * are tokens merged. */
+#ifndef LK_TOKENIZER_WORDS_H
+#define LK_TOKENIZER_WORDS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 typedef enum CharClass { LK_CHAR_OTHER, LK_CHAR_LETTER, LK_CHAR_NUMBER, LK_CHAR_SPACE } CharClass;
 CharClass lk_char_class(uint32_t code);
 
-/* The bytes of the word that the text begins with; size > 0. *broken: whether it contains what is
- * not UTF-8. */
+/* The bytes of the word that the text begins with; size > 0. *broken: whether it contains bytes
+ * that are not UTF-8. */
 size_t lk_word(const unsigned char *text, size_t size, bool *broken);
 
 /* The bytes of white space that the text ends with. */

@@ -1,22 +1,22 @@
-/* bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word. For
- * data/tokenizer.c, which cuts text into words, and data/tokenizer_load.c, which reads the
- * files. */
-#ifndef LK_BPE_H
-#define LK_BPE_H
+/* tokenizer_bpe.h - byte-pair encoding: a vocabulary, merges, and the tokens of a word.
+ * data/tokenizer_load.c fills it from files, data/tokenizer.c asks it for the tokens of a text. */
+#ifndef LK_TOKENIZER_BPE_H
+#define LK_TOKENIZER_BPE_H
 
 #include "data/tokenizer.h"
 
 enum { LK_BPE_TOKEN_MAX = 4096 }; /* bytes of a spelling */
 
+/* Texts are offsets in the names of a Bpe. */
 typedef struct BpeToken {
-    uint32_t spelling;    /* where it begins in names, as vocab.json writes it; ends with '\0' */
-    uint32_t bytes, size; /* and the bytes it stands for */
+    uint32_t spelling;    /* as vocab.json writes it; ends with '\0' */
+    uint32_t bytes, size; /* the bytes it stands for */
     bool whole;           /* merging these bytes gives this one token */
 } BpeToken;
 
 typedef struct BpeMerge {
     int32_t left, right; /* left = -1: no merge in this slot */
-    int32_t rank, token; /* what the two become; lower ranks first */
+    int32_t rank, token; /* the two become this token; lower ranks first */
 } BpeMerge;
 
 typedef struct BpeSlot {
@@ -35,31 +35,31 @@ typedef struct Bpe {
     int32_t of_byte[256]; /* the token of each single byte */
 } Bpe;
 
-/* Room for so many tokens, with all names in `names` bytes, and merges; false: no memory.
- * lk_bpe_free frees it. */
+/* Makes room for so many tokens, merges, and bytes of names; false: no memory. Call lk_bpe_free
+ * afterwards, on failure too. */
 bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
 void lk_bpe_free(Bpe *bpe);
 
 /* Puts token id, whose entry is filled in, into the table. No two tokens have the same bytes. */
 void lk_bpe_add_token(Bpe *bpe, int32_t id);
-/* -1: no token has these bytes. */
+/* Find the token with these bytes, or with this spelling; -1: there is none. */
 int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size);
 int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length);
-/* The slot of a merge: an empty one (left = -1), in which it may be put, if there is none. */
+/* The slot of a merge; if there is none, an empty slot (left = -1) into which it may be put. */
 BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
 /* Finds out which tokens are whole, once all merges are there; false: no memory. */
 bool lk_bpe_finish(Bpe *bpe);
 
-/* Appends the tokens of a word to ids; false: no memory. broken: what is not UTF-8 in it becomes
- * U+FFFD. */
+/* Appends the tokens of a word to ids; false: no memory. broken: U+FFFD takes the place of bytes
+ * that are not UTF-8. */
 bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
                  TokenIds *ids);
 
-/* Room for `more` ids behind count; false: no memory. */
+/* Makes room for `more` ids behind count; false: no memory. (tokenizer_ids.c) */
 bool lk_token_ids_reserve(TokenIds *ids, size_t more);
 
-/* The bytes of a spelling, into `bytes` with room for its length. False: it has a character that
- * stands for none. */
+/* Writes the bytes of a spelling into `bytes`, which has room for its length. False: it has a
+ * character that stands for no byte. */
 bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
 
 #endif

@@ -1,0 +1,89 @@
+/* layout.c - how elements lie in memory: types, sizes, strides. Nothing here knows a tape or asks
+ * whether a tensor is stale; core/tensor.c does. */
+#include <stdio.h>
+
+#include "core/internal.h"
+
+/* ---- element types -------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+    /* clang-format off */
+    [LK_F32] = { "float32", sizeof(float) },  [LK_F64] = { "float64", sizeof(double) },
+    [LK_I64] = { "int64", sizeof(int64_t) },  [LK_U8] = { "uint8", sizeof(uint8_t) },
+    [LK_BOOL] = { "bool", sizeof(bool) },
+    /* clang-format on */
+};
+
+size_t lk_dtype_size(DType dtype) { return dtypes[dtype].size; }
+
+const char *lk_dtype_name(DType dtype) { return dtypes[dtype].name; }
+
+bool lk_is_floating(DType dtype) { return dtype == LK_F32 || dtype == LK_F64; }
+
+/* ---- shape ---------------------------------------------------------------------------------- */
+
+const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
+{
+    int n = snprintf(text, LK_SHAPE_TEXT, "(");
+    for (int d = 0; d < ndim; d++)
+        n += snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), d ? ", %lld" : "%lld",
+                      (long long)shape[d]);
+    snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), ndim == 1 ? ",)" : ")");
+    return text;
+}
+
+bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
+{
+    if (ndim < 0 || ndim > LK_MAX_DIMS)
+        return lk_error_set(err, LK_ESHAPE, "tensor: %d dimensions; 0 to %d are possible", ndim,
+                            LK_MAX_DIMS);
+    if (!shape && ndim > 0)
+        return lk_error_set(err, LK_EVALUE, "tensor: the shape of %d dimensions is NULL", ndim);
+    /* Strides come from the sizes with 0 taken as 1, as in PyTorch; their product bounds every
+     * later index. */
+    int64_t extent = (int64_t)lk_dtype_size(dtype);
+    bool is_empty = false;
+    for (int d = ndim - 1; d >= 0; d--) {
+        if (shape[d] < 0)
+            return lk_error_set(err, LK_ESHAPE, "tensor: size %lld of dimension %d is negative",
+                                (long long)shape[d], d);
+        if (shape[d] == 0) is_empty = true;
+        else if (__builtin_mul_overflow(extent, shape[d], &extent)) extent = INT64_MAX;
+    }
+    char text[LK_SHAPE_TEXT];
+    if (extent > PTRDIFF_MAX / 2)
+        return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
+                            lk_sizes_text(ndim, shape, text), lk_dtype_name(dtype));
+    *bytes = is_empty ? 0 : (size_t)extent;
+    return true;
+}
+
+Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
+{
+    Tensor *x = block;
+    lk_tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape, bytes);
+    x->tape = NULL;
+    return x;
+}
+
+Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape)
+{
+    Tensor y = { .data = x->data, .storage = x->storage, .dtype = x->dtype, .ndim = ndim };
+    for (int d = 0; d < ndim; d++) {
+        int own = d - (ndim - x->ndim); /* the same dimension of x */
+        y.shape[d] = shape[d];
+        y.stride[d] = own < 0 || x->shape[own] != shape[d] ? 0 : x->stride[own];
+    }
+    return y;
+}
+
+Along lk_along(const Tensor *x, int dim)
+{
+    Along a = { 1, lk_dim_size(x, dim), 1 };
+    for (int d = 0; d < dim; d++) a.outer *= x->shape[d];
+    for (int d = dim + 1; d < x->ndim; d++) a.inner *= x->shape[d];
+    return a;
+}

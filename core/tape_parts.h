@@ -1,0 +1,114 @@
+/* tape_parts.h - the inside of a tape: its record, the headers of its tensors, its errors. For the
+ * files that make up the tape (failure.c, tape_tensors.c, tape.c, backward.c, recompute.c) and for
+ * the test of a stale tensor; operations need core/internal.h only. */
+#ifndef LK_TAPE_PARTS_H
+#define LK_TAPE_PARTS_H
+
+#include "core/internal.h"
+
+/* The gradient of an intermediate lives from its first reader to its maker, then its block serves
+ * the next one of that size: backward needs memory for the gradients that are alive at once, not
+ * for all of them. */
+typedef struct FreeBlock FreeBlock;
+struct FreeBlock {
+    FreeBlock *next;
+    size_t bytes;
+};
+
+/* The headers of a tape's tensors, apart from the elements. (tape_tensors.c) */
+enum { LK_RESETS_KNOWN = 5 }; /* a header serves another tensor only after so many resets */
+typedef struct HeaderList {
+    Tensor *newest, *oldest; /* linked by ->next; empty: newest is NULL */
+} HeaderList;
+typedef struct Headers {
+    Arena memory;
+    HeaderList live;                         /* made since the last reset */
+    HeaderList waiting[LK_RESETS_KNOWN - 1]; /* gone with the last reset, the one before, … */
+    HeaderList released[2];                  /* given back by lk_tape_release since then */
+    int released_count;                      /* of released[0] */
+    HeaderList free;
+    int64_t next_serial;            /* of the next tensor; the first is 1 */
+    int64_t since[LK_RESETS_KNOWN]; /* first serial since the last reset, the one before, … */
+    bool never_again;               /* strict mode: no header serves again */
+} Headers;
+
+/* A part of a computation that failures in it name: the forward of a module. It lies on the C
+ * stack of the function that opened it. Core knows no module: `place` writes where the scope is,
+ * "layers.2 (Linear): ", or nothing. */
+typedef struct TapeScope TapeScope;
+struct TapeScope {
+    const TapeScope *outer;
+    const void *of; /* for `place`: the module */
+    void (*place)(const TapeScope *scope, char *text, size_t size);
+};
+
+struct Tape {
+    Arena arena; /* elements, nodes, gradients of intermediates */
+    Headers headers;
+    void *scratch; /* one block for temporaries */
+    size_t scratch_bytes;
+    /* the newest record; ->prev leads to the oldest: creation order is a topological order */
+    Node *last;
+    FreeBlock *free;   /* blocks of gradients that are no longer needed, in the arena */
+    bool grad;         /* recording is on */
+    TapeRandom random; /* the stream of dropout */
+    uint64_t epoch;    /* of the tensors on it */
+    uint64_t pins;     /* records and backward runs so far: each pins what was made before it */
+    Error error;
+    const TapeScope *scope; /* the innermost one, which a failure names */
+    ErrorHandler *handler;
+    void *handler_user;
+};
+
+/* ---- failure.c ------------------------------------------------------------------------------ */
+
+/* Whether x, which is not NULL, is stale: the test of lk_is_stale. */
+static inline bool lk_is_gone(const Tensor *x)
+{
+    return x->tape && x->serial < x->tape->headers.since[0];
+}
+
+/* The check at the begin of functions without tape and Error: false for NULL, and for a stale x,
+ * whose tape then has the reason. */
+static inline bool lk_is_readable(const char *function, const Tensor *x)
+{
+    if (!x) return false;
+    if (lk_is_gone(x)) lk_fail_stale(x->tape, function, "", x);
+    return !lk_is_gone(x);
+}
+
+/* Keeps on t that operand i of count is NULL or stale, and returns NULL. */
+void *lk_fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x);
+/* Keeps on t that an allocation failed, and returns NULL. */
+void *lk_fail_memory(Tape *t, size_t bytes);
+
+/* The tape of freed tensors in strict mode: everything on it is stale. */
+extern Tape lk_graveyard;
+
+/* ---- tape_tensors.c ------------------------------------------------------------------------- */
+
+/* A number that no tape had for its epoch yet. */
+uint64_t lk_next_epoch(void);
+
+/* All tensors of the tape are gone; for strict mode, as freed ones. */
+void lk_headers_reset(Headers *h);
+void lk_headers_bury(Headers *h);
+
+/* Whether x was made on t after the mark, and is still there. */
+static inline bool lk_made_since(const Tape *t, TapeMark mark, const Tensor *x)
+{
+    return x->tape == t && x->serial >= mark.serial;
+}
+
+/* lk_tape_release that ignores records: gives back everything made since the mark. y, unless it is
+ * NULL, stays, and its elements move. */
+void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y);
+
+/* ---- backward.c ----------------------------------------------------------------------------- */
+
+/* Adds dy to the gradient of y, and runs the graph behind y to the oldest record that t->last
+ * leads to. False, with the reason on the tape; nothing has changed then, unless memory ran
+ * out. */
+bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
+
+#endif

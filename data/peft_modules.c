@@ -1,0 +1,128 @@
+/* peft_modules.c - a model as PEFT sees it: its modules without wrappers and parametrizations.
+ * Both data/peft_save.c and data/peft_load.c go through it. */
+#include "data/peft_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool lk_peft_ends_with(const char *name, const char *end)
+{
+    size_t all = strlen(name), last = strlen(end);
+    return all >= last && strcmp(name + all - last, end) == 0 &&
+           (all == last || name[all - last - 1] == '.');
+}
+
+const Field *lk_peft_param(const Module *m, const Field *after)
+{
+    for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++)
+        if (f->kind == LK_FIELD_PARAM && lk_original(m, f->name)) return f;
+    return NULL;
+}
+
+const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x)
+{
+    for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++) {
+        *x = f->kind == LK_FIELD_PARAM ? lk_original(m, f->name) : NULL;
+        if (f->kind == LK_FIELD_BUFFER) *x = *(Tensor *const *)((const char *)m + f->offset);
+        if (*x) return f;
+    }
+    return NULL;
+}
+
+Tensor lk_peft_T(const Tensor *x)
+{
+    Tensor y = *x;
+    y.shape[0] = x->shape[1];
+    y.shape[1] = x->shape[0];
+    y.stride[0] = x->stride[1];
+    y.stride[1] = x->stride[0];
+    return y;
+}
+
+PeftIter lk_peft_modules(Module *m, const char *adapter)
+{
+    return (PeftIter){ .modules = lk_modules(m), .adapter = adapter ? adapter : "default" };
+}
+
+/* The adapter of the iterator's name on any parameter of its module. */
+static void find_lora(PeftIter *it)
+{
+    it->lora = NULL;
+    it->foreign = false;
+    for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
+        const ParametrizationList *list = lk_parametrizations(it->module, f->name);
+        for (int i = 0; list && i < list->chain.count; i++) {
+            LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
+            if (!p || strcmp(p->adapter, it->adapter) != 0) continue;
+            if (it->linear && strcmp(f->name, "weight") == 0) it->lora = p;
+            else it->foreign = true;
+        }
+    }
+}
+
+bool lk_peft_next(PeftIter *it)
+{
+    while (lk_modules_next(&it->modules)) {
+        const char *name = it->modules.name;
+        if (it->skip_length > 0 && strncmp(name, it->skip, it->skip_length) == 0) continue;
+        Module *m = it->modules.module;
+        it->wrapper = lk_as_linear_with_lora(m);
+        if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
+        /* the base's own child has this name */
+        bool chains = lk_peft_ends_with(name, "parametrizations");
+        it->skip_length = 0;
+        if (it->wrapper || chains)
+            it->skip_length =
+                (size_t)snprintf(it->skip, sizeof it->skip, "%s%s", name, *name ? "." : "");
+        if (chains) continue;
+        it->name = name;
+        it->module = it->wrapper ? it->wrapper->linear : m;
+        it->slot = it->modules.slot;
+        it->linear = lk_as_linear(it->module);
+        find_lora(it);
+        return true;
+    }
+    return false;
+}
+
+bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX])
+{
+    const Module *outer = it->wrapper ? &it->wrapper->base : it->module;
+    bool before = it->wrapper; /* the Linear of a wrapper has not been met */
+    ModuleIter all = lk_modules(it->modules.root);
+    all.with_duplicates = true;
+    while (lk_modules_next(&all)) {
+        if (it->wrapper && all.slot == &it->wrapper->linear) before = false;
+        bool again = all.module == outer && all.slot != it->slot && (it->wrapper || parametrized);
+        if (!again && !(before && all.module == it->module)) continue;
+        strcpy(other, all.name);
+        return false;
+    }
+    return true;
+}
+
+ParamIter lk_peft_places(Module *root)
+{
+    ParamIter p = lk_params(root);
+    p.with_duplicates = true;
+    return p;
+}
+
+bool lk_peft_next_place(ParamIter *p, const Module *m)
+{
+    while (lk_params_next(p))
+        for (const Field *f = NULL; (f = lk_peft_param(m, f));)
+            if (lk_original(m, f->name) == p->tensor) return true;
+    return false;
+}
+
+bool lk_peft_is_whole(const PeftOptions *o, const char *name)
+{
+    for (int i = 0; i < o->save_count; i++) {
+        size_t length = strlen(o->save[i]);
+        if (strncmp(name, o->save[i], length) == 0 &&
+            (name[length] == '\0' || name[length] == '.'))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,43 @@
+/* safetensors_parts.h - what the files that read safetensors share; no part of the interface. */
+#ifndef LK_SAFETENSORS_PARTS_H
+#define LK_SAFETENSORS_PARTS_H
+
+#include "data/safetensors.h"
+
+/* ---- safetensors.c: the file and its header ------------------------------------------------- */
+
+/* For messages: "lk_load_safetensors: PATH: …". */
+typedef struct FileReport {
+    const char *caller, *path;
+    Error *err;
+} FileReport;
+
+/* Sets the error "CALLER: PATH: …"; returns false. */
+bool lk_file_fail(const FileReport *r, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
+
+/* An element type of the format. Lorikeet has some of them, and reads two more as float32. */
+typedef struct FileType {
+    const char *name; /* "BF16" */
+    int bits;         /* of an element */
+    int dtype;        /* the DType of the loaded tensor; -1: it cannot be loaded */
+    void (*widen)(float *to, const void *from,
+                  int64_t n); /* NULL: elements of dtype as they are */
+} FileType;
+
+const FileType *lk_safetensors_type(const char *name); /* NULL: no type of the format */
+
+/* lk_safetensors_open with the function that messages name. */
+SafeTensors *lk_safetensors_open_for(const char *caller, const char *path, Error *err);
+/* Reads `size` bytes at `offset`, all of them. */
+bool lk_safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
+                            const FileReport *r);
+/* Gives back one reference to the map of a SafeTensors; the last one unmaps it. */
+void lk_safetensors_release_map(void *holder);
+
+/* ---- safetensors_read.c: its tensors -------------------------------------------------------- */
+
+/* All tensors of a file, as lk_load_safetensors gives them; *widened counts those that were in
+ * half precision. */
+StateDict *lk_safetensors_all_new(SafeTensors *file, int *widened, Error *err);
+
+#endif
