@@ -23,13 +23,12 @@ typedef struct LoRAParametrization {
     bool enabled;        /* false: W' is W itself */
     char adapter[LK_ADAPTER_NAME_MAX];
 } LoRAParametrization;
-LK_API_DATA const ModuleType lk_lora_parametrization_type;
+LK_MODULE_TYPE(LoRAParametrization, lk_lora_parametrization_type, lk_as_lora_parametrization);
 
 /* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE
  * (sizes), LK_EMEMORY. */
 LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
                                            double alpha, Rng *rng, Error *err);
-LK_API LoRAParametrization *lk_as_lora_parametrization(Module *m);
 
 /* ---- adapters of a model -------------------------------------------------------------------- */
 

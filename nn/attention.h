@@ -15,7 +15,7 @@ typedef struct MultiHeadAttention {
     double dropout; /* of probabilities, in training mode */
     bool causal;    /* a token sees itself and those before it; false at first */
 } MultiHeadAttention;
-LK_API_DATA const ModuleType lk_multi_head_attention_type;
+LK_MODULE_TYPE(MultiHeadAttention, lk_multi_head_attention_type, lk_as_multi_head_attention);
 
 /* Consumes the modules. Errors: LK_EVALUE for less than one head or a dropout outside 0 … 1. */
 LK_API Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value,
@@ -29,7 +29,5 @@ LK_API Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, doubl
 /* Self-attention of x (B, S, E) under a bool mask (B, S), true: may be attended to, NULL: all.
  * lk_forward(t, m, x) is the same without a mask. */
 LK_API Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask);
-
-LK_API MultiHeadAttention *lk_as_multi_head_attention(Module *m);
 
 #endif

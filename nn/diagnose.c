@@ -97,7 +97,7 @@ static bool is_merged(Module *net, const Tensor *x)
     for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
         if (it.module->type != &lk_parametrization_list_type) continue;
         const ParametrizationList *list = (const ParametrizationList *)it.module;
-        if (list->merged && lk_holds_param(it.module, x)) return true;
+        if (list->merged && lk__has_param(it.module, x)) return true;
     }
     return false;
 }
@@ -261,7 +261,7 @@ static void find_foreign(Look *l)
 {
     if (!l->opt) return;
     for (OptimizerIter it = lk_optimizer_states(l->opt); lk_optimizer_states_next(&it);) {
-        if (lk_holds_param(l->net, it.param)) continue;
+        if (lk__has_param(l->net, it.param)) continue;
         note(&l->foreign, "");
         if (!it.param->grad) note(&l->idle, "");
     }
@@ -284,7 +284,7 @@ static void print_causes(Look *l)
             "are not in the optimizer: make it after lk_add_lora, or "
             "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
-        say_if(l, it.module->unlisted && !lk_holds_param(l->net, it.module->unlisted),
+        say_if(l, it.module->unlisted && !lk__has_param(l->net, it.module->unlisted),
                "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
     say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
     say(l, &l->off, trainable,

@@ -1,4 +1,4 @@
-/* forward.c - m(x): how a module is called, and where in a net a failure happened. */
+/* forward.c - m(x): how a module is called, in which mode, and where in a net a failure happened. */
 #include <string.h>
 
 #include "core/tape_parts.h"
@@ -48,7 +48,7 @@ static const Tensor *find_unlisted(const Tape *t, const Module *m, const Tensor 
         for (int i = 0; i < n->inputs; i++) {
             const Tensor *p = n->in[i];
             bool trained = p && p != x && !p->node && p->is_parameter && p->requires_grad;
-            if (trained && !lk_holds_param(m, p)) return p;
+            if (trained && !lk__has_param(m, p)) return p;
         }
     return NULL;
 }
@@ -74,8 +74,8 @@ static bool can_run(Tape *t, Module *m, Tensor *x)
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
     if (!lk_check_operands(t, "lk_forward", 1, &x)) return false;
     Error wrong = { 0 };
-    if (!lk_module_is_freed("lk_forward", m, &wrong) && lk_is_checked(m)) return true;
-    if (wrong.code == LK_OK) lk_check_table(m->type, "lk_forward", &wrong);
+    if (!lk__is_freed("lk_forward", m, &wrong) && lk__is_checked(m)) return true;
+    if (wrong.code == LK_OK) lk__check_table(m->type, "lk_forward", &wrong);
     return lk_fail(t, wrong.code, "%s", wrong.message);
 }
 
@@ -115,11 +115,13 @@ Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
     return lk_forward_with(t, m, own_forward, m, x);
 }
 
-Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
+/* ---- modes ---------------------------------------------------------------------------------- */
+
+void lk_train(Module *m, bool on)
 {
-    if (!self || !slot)
-        return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
-    if (*slot || !self->parametrizations) return *slot;
-    ParametrizationList *list = lk_list_of_slot(self, slot);
-    return list ? lk_list_value(t, list) : NULL;
+    if (!m || lk__is_freed("lk_train", m, NULL)) return;
+    m->training = on;
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_train(it.module, on);
 }
+
+void lk_eval(Module *m) { lk_train(m, false); }

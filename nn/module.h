@@ -11,12 +11,17 @@
  *         return lk_forward(t, net->linear, x);
  *     }
  *     static const ModuleType simple_net_type = {
- *         .name = "SimpleNet", .size = sizeof(SimpleNet), .forward = simple_net_forward,
+ *         LK_CLASS(SimpleNet),
+ *         .forward = simple_net_forward,
  *         .fields = LK_FIELDS(LK_CHILD(SimpleNet, linear)),
  *     };
- *
- *     SimpleNet *net = lk_module_new(&simple_net_type, &err);
- *     if (net) net->linear = lk_linear_new(4, 3, true, &rng, &err);
+ *     static Module *simple_net_new(Rng *rng, Error *err)
+ *     {
+ *         SimpleNet *net = lk_module_new(&simple_net_type, err);
+ *         if (!net) return NULL;
+ *         net->linear = lk_linear_new(4, 3, true, rng, err);
+ *         return lk_module_complete(&net->base, net->linear);
+ *     }
  *
  * A constructor consumes the modules and tensors it is given, on failure too, so that nested calls
  * never leak. */
@@ -57,7 +62,7 @@ typedef enum FieldKind {
     LK_FIELD_CHILDREN, /* ModuleArray, a ModuleList: children "blocks.0", "blocks.1", … */
     /* ModuleArray: children "0", "1", …, as those of a Sequential; one such field at most */
     LK_FIELD_ITEMS,
-    /* ModuleArray of ParametrizationLists, each named like its parameter (nn/parametrize.h) */
+    /* ModuleArray of modules that are named like the parameters they compute (nn/parametrize.h) */
     LK_FIELD_LISTS,
     /* Tensor *: register_buffer(name, x): in the state dict, converted and copied, not trained */
     LK_FIELD_BUFFER,
@@ -127,7 +132,7 @@ typedef struct ModuleSizes {
     }
 
 struct ModuleType {
-    const char *name; /* the class name that is printed */
+    const char *name; /* the class name that is printed; LK_CLASS(T) sets this and the next one */
     size_t size;      /* sizeof the struct */
     Tensor *(*forward)(Tape *t, Module *self, Tensor *x);
     const Field *fields; /* LK_FIELDS(…); NULL for a module without fields */
@@ -145,12 +150,37 @@ struct ModuleType {
     LowRank (*low_rank)(Tape *t, Module *self);
 };
 
+/* How the initialiser of a type begins: name and size of struct T. */
+#define LK_CLASS(T) .name = #T, .size = sizeof(T)
+
+/* For a module that other files use. In its header, LK_MODULE_TYPE(Linear, lk_linear_type,
+ * lk_as_linear) declares the type and isinstance(m, nn.Linear): m as a Linear, or NULL. In its .c
+ * file, LK_DOWNCAST with the same three defines the function. */
+#define LK_MODULE_TYPE(T, class_type, as) \
+    LK_API_DATA const ModuleType class_type; \
+    LK_API T *as(Module *m)
+#define LK_DOWNCAST(T, class_type, as) \
+    T *as(Module *m) { return m && m->type == &class_type ? (T *)m : NULL; }
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 /* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits
  * the user's struct. In strict mode, and without an err to fill, a table that is refused goes to
  * the handler of lk_on_strict. */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
+/* The same with its first `count` LK_PARAMs: float32 zeros of the given shapes, in the order of the
+ * table. A Linear's: lk_module_with_params_new(&lk_linear_type, LK_PARAM_SHAPES({ LK_SHAPE(3, 4) },
+ * { LK_SHAPE(3) }), &err). NULL, and nothing is left, when one fails. */
+typedef struct ParamShape {
+    int ndim;
+    const int64_t *shape;
+} ParamShape;
+#define LK_PARAM_SHAPES(...) LK_LIST(ParamShape, __VA_ARGS__)
+LK_API void *lk_module_with_params_new(const ModuleType *type, int count, const ParamShape *shapes,
+                                       Error *err);
+/* The end of a constructor: m if all of it is there; else NULL, and m and its parts are freed. */
+LK_API Module *lk_module_complete(Module *m, bool complete);
+
 LK_API Module *lk_module_retain(Module *m);
 /* one owner less; the last one frees parameters and children. NULL allowed */
 LK_API void lk_module_free(Module *m);
@@ -212,10 +242,11 @@ LK_API void lk_eval(Module *m);           /* m.eval() */
 /* print(m) of PyTorch, without the newline: the tree of children. */
 LK_API void lk_print_module(FILE *out, const Module *m);
 
-/* ---- walking: named_children, named_modules, named_parameters, in PyTorch's order (nn/walk.c) ---- */
+/* ---- walking in PyTorch's order ------------------------------------------------------------- */
 
 /* m.named_children(): the modules that m holds itself, slots that are NULL left out.
- *     for (ChildIter it = lk_children(m); lk_children_next(&it);) … it.name, it.module, lk_module_set(it.slot, …) */
+ *     for (ChildIter it = lk_children(m); lk_children_next(&it);)
+ *         … it.name, it.module, lk_module_set(it.slot, …) */
 typedef struct ChildIter {
     /* "blocks" for an item of LK_CHILDREN(T, blocks), which is called "blocks.0"; else NULL */
     const char *list;
@@ -287,7 +318,7 @@ LK_API Module **lk_slot_at(Module *m, const char *path, Error *err);
 /* m.get_parameter(path), "layers.0.linear.weight". */
 LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
 
-/* ---- counting, freezing, lists (nn/walk.c) -------------------------------------------------- */
+/* ---- all parameters ------------------------------------------------------------------------- */
 
 /* Those that return a number return -1, with nothing changed, for a tree that cannot be walked
  * (see above). */
@@ -308,9 +339,6 @@ LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[
 /* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many
  * tensors matched. A shared one goes by its first name. Buffers are never trained. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
-/* N1's freeze_linear_layers: freezes the parameters of every Linear in m, m itself included;
- * returns how many. */
-LK_API int lk_freeze_linears(Module *m);
 
 /* list(m.parameters()), and only those with requires_grad: for an optimizer, which consumes the
  * list; else lk_tensor_list_free. Empty, with the reason in err, when memory is short. */

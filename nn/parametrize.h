@@ -21,17 +21,15 @@
  * reach into it. */
 typedef struct ParametrizationList {
     Module base;
-    /* the parameter that was in the slot: the same tensor, gradient and requires_grad included */
-    Tensor *original;
+    const Field *field; /* the parameter of the module that is computed */
+    Tensor *original;   /* the parameter itself, with its gradient and requires_grad */
     ModuleArray chain;  /* applied in this order, named "0", "1", … */
     Tensor *merged;     /* lk_merge: the value that is read, computed once; NULL: not merged */
-    const Field *field; /* which parameter of the module it is */
-    /* The value that was read last, and the state of everything it was computed from. In no-grad
-     * mode it is copied to `kept`; while recording it lies on a tape, and is used again only if
-     * `caches` is on (lk_set_cached). */
-    bool caches;
-    Tensor *kept, *recorded;
-    uint64_t kept_state, recorded_state;
+    bool caches;        /* lk_set_cached */
+    /* The library's own: the value that was read last, without a gradient (a copy) and with one (on
+     * a tape, and read again only if `caches` is on), and the state of all it was computed from. */
+    Tensor *no_grad_value, *recorded_value;
+    uint64_t no_grad_state, recorded_state;
 } ParametrizationList;
 LK_API_DATA const ModuleType lk_parametrization_list_type;
 
@@ -91,10 +89,5 @@ LK_API void lk_unmerge(Module *m);
  * are valid until the parameter is read again. What a parametrization computes from must be in its
  * struct and its tensors; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
-
-/* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a
- * symmetric matrix). Its right_inverse is the upper triangle. */
-LK_API Module *lk_symmetric_new(Error *err);
-LK_API_DATA const ModuleType lk_symmetric_type;
 
 #endif

@@ -21,6 +21,7 @@
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "nn/state.h"
+#include "nn/symmetric.h"
 #include "tests/fixtures/parametrize.h"
 
 /* ---- the modules of make_parametrize.py ----------------------------------------------------- */

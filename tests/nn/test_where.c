@@ -4,6 +4,7 @@
 #include "nn/adapter.h"
 #include "nn/attention.h"
 #include "nn/parametrize.h"
+#include "nn/symmetric.h"
 #include "tests/shared/nets.h"
 
 static Module *linear_of(int64_t in, int64_t out)
