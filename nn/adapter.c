@@ -174,8 +174,8 @@ static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error
     return NULL;
 }
 
-/* Takes back what an lk_add_lora that failed has added: before it no Linear that matches had an
- * adapter of the name. */
+/* Takes back the adapters that an lk_add_lora added before it failed: none of the Linears had one
+ * of this name before. */
 static int undo(Module *m, const LoRAConfig *c)
 {
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {

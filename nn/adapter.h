@@ -55,19 +55,19 @@ LK_API int lk_enable_lora(Module *m, const char *adapter, bool on, Error *err);
 LK_API int lk_switch_lora(Module *m, const char *adapter, Error *err);
 /* scale = factor · alpha / rank */
 LK_API int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err);
-/* Freezes all else in m. Without any adapter NULL is an error too: nothing would be trained. */
+/* Freezes all else in m. A net without any adapter is an error too: nothing would be trained. */
 LK_API int lk_train_only_lora(Module *m, const char *adapter, Error *err);
 /* The originals go back as they are. */
 LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
 
-/* What is adapted: one step for each LoRAParametrization. Merging: lk_merge (nn/parametrize.h).
+/* A walk over all LoRAParametrizations of m. Merging: lk_merge (nn/parametrize.h).
  *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */
 typedef struct AdapterIter {
     const char *name;      /* of the adapted module, "linear1" */
     const char *parameter; /* "weight" */
     Module *module;
     LoRAParametrization *lora;
-    bool active;        /* enabled, and part of what forward reads */
+    bool active;        /* enabled */
     bool merged;        /* forward reads the value from when it was merged */
     bool trainable;     /* lora_A or lora_B requires a gradient */
     ModuleIter modules; /* the rest is the iterator's own */

@@ -5,8 +5,8 @@
 
 #include "nn/module.h"
 
-/* The projections may be any modules (B, S, …) → (B, S, E), so that LoRA can wrap each: BERT's
- * attention.self is one without out_proj, whose names are query, key and value. */
+/* The projections may be any modules (B, S, …) → (B, S, E), so that LoRA can wrap each. BERT's
+ * attention.self has query, key and value, and no out_proj. */
 typedef struct MultiHeadAttention {
     Module base;
     Module *query, *key, *value;
@@ -21,8 +21,8 @@ LK_MODULE_TYPE(MultiHeadAttention, lk_multi_head_attention_type, lk_as_multi_hea
 LK_API Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value,
                                            Module *out_proj, int64_t num_heads, double dropout,
                                            Error *err);
-/* The same with Linears (embed_dim → embed_dim, with bias), drawn in the order query, key, value
- * and, if out_proj, out_proj. Errors as well: an embed_dim that is no multiple of num_heads. */
+/* The same with Linears (embed_dim → embed_dim, with bias), drawn in the order query, key, value,
+ * out_proj (if wanted). Another error: an embed_dim that is no multiple of num_heads. */
 LK_API Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropout,
                                      bool out_proj, Rng *rng, Error *err);
 

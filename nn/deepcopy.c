@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "nn/fields.h"
+#include "nn/module.h"
 
 /* The slot of `to`, a module of the same type, that corresponds to a child's slot in the original;
  * NULL: not there yet, since its array is not. */

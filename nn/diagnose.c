@@ -1,4 +1,4 @@
-/* diagnose.c - a table of what a training does to each parameter, and the causes that keep it from
+/* diagnose.c - how far a training moves each parameter, and the causes that keep it from
  * moving. */
 #include "nn/diagnose.h"
 
@@ -80,7 +80,7 @@ static bool has_param(Optimizer *opt, const Tensor *x)
     return false;
 }
 
-/* Returns the parameter as it was at the last look; NULL: it was not there, or of another kind. */
+/* Returns the parameter as it was at the last look; NULL if it was not there or another one. */
 static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 {
     for (int i = 0; opt && i < opt->seen.params.count; i++) {
@@ -164,7 +164,7 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     judge(l, it, now, in_optimizer, gradient, moved);
 }
 
-/* The rows, and what the next look compares with. */
+/* Prints the rows, and keeps the values for the next look. */
 static void print_table(Look *l)
 {
     int names = (int)strlen("parameter"), shapes = (int)strlen("shape"), count = 0;

@@ -26,8 +26,8 @@
  * returned false; lr 0; gradients that are all 0, not finite, or too small; parameters that the
  * forward does not read. Best called behind lk_step. No line: none was seen.
  *
- * What "since the last call" needs, a copy of each parameter, belongs to opt, and only this
- * function makes it; opt NULL: without. */
+ * opt (may be NULL) owns a copy of each parameter for the next call. Only this function makes
+ * it. */
 LK_API void lk_print_training(FILE *out, Module *net, Optimizer *opt);
 
 #endif

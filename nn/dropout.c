@@ -1,4 +1,4 @@
-/* dropout.c - torch.nn.Dropout. What is dropped: core/kernels/dropout.h. */
+/* dropout.c - torch.nn.Dropout. The choice of elements: core/kernels/dropout.h. */
 #include "nn/dropout.h"
 
 #include "core/ops.h"

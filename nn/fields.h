@@ -3,7 +3,7 @@
 #ifndef LK_FIELDS_H
 #define LK_FIELDS_H
 
-#include "nn/module.h"
+#include "nn/module_type.h"
 
 /* ---- the table (table.c) -------------------------------------------------------------------- */
 

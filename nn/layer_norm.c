@@ -1,4 +1,4 @@
-/* layer_norm.c - torch.nn.LayerNorm. What it computes: core/ops_norm.c. */
+/* layer_norm.c - torch.nn.LayerNorm. The arithmetic: core/ops_norm.c. */
 #include "nn/layer_norm.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* lora.c - LoRA as the course's exercises write it: a layer, and two ways to put it beside a Linear.
+/* lora.c - LoRA as the course's exercises write it: a layer, and two ways to put it beside a
+ * Linear.
  *
  * The forms stand here literally. Of the two wrappers forward runs an equal form that takes one
  * operation (nn/low_rank.c); tests/nn/test_lora_forms.c compares both. */
@@ -84,7 +85,7 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 
 /* ---- the two wrappers: types and constructors ----------------------------------------------- */
 
-/* What the two fast forms need of the children, which can be replaced at any time. */
+/* The children as the fast forms take them. They can be replaced at any time. */
 static LoRAPair pair_of(Module *self)
 {
     LinearWithLoRA *m = (LinearWithLoRA *)self;

@@ -1,5 +1,5 @@
-/* low_rank.c - a Linear and a LoRALayer side by side, computed faster than nn/lora.c writes it. The
- * operations themselves, with their gradients: core/ops_matmul.c. */
+/* low_rank.c - a Linear and a LoRALayer side by side, computed faster than nn/lora.c writes it.
+ * The operations themselves, with their gradients: core/ops_matmul.c. */
 #include "nn/low_rank.h"
 
 #include "core/ops.h"
@@ -29,7 +29,8 @@ static bool check_pair(Tape *t, LoRAPair pair)
     return false;
 }
 
-/* The values of all parameters, with A and B as lk_linear_lora takes them: (rank, in), (out, rank). */
+/* The values of all parameters; A and B as lk_linear_lora takes them, (rank, in) and (out,
+ * rank). */
 typedef struct Values {
     Tensor *weight, *bias, *A, *B;
 } Values;
@@ -58,8 +59,8 @@ static Tensor *combine(Tape *t, const void *of)
     return lk_add(t, v.weight, lk_scale(t, lk_matmul(t, v.B, v.A), pair->alpha));
 }
 
-/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha (x A) B. While a gradient is recorded the right side
- * moves a fraction of the memory; without one the combined weight serves many calls. */
+/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha (x A) B. While a gradient is recorded, the right
+ * side moves a fraction of the memory; without one, the combined weight serves many calls. */
 Tensor *lk__linear_merged_lora(Tape *t, LoRAPair pair, Tensor **combined, uint64_t *state,
                                Tensor *x)
 {

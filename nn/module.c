@@ -1,5 +1,5 @@
-/* module.c - a module's life: made, shared, freed; arrays of modules. Constructors: nn/constructor.c.
- * Its use: nn/forward.c. Going through a tree: nn/walk.c. */
+/* module.c - a module's life: made, shared, freed; arrays of modules. The rest of constructors:
+ * nn/constructor.c. Calls: nn/forward.c. Trees: nn/walk.c. */
 #include "nn/module.h"
 
 #include "core/internal.h"
@@ -73,8 +73,8 @@ void lk_module_free(Module *m)
 
 /* ---- arrays --------------------------------------------------------------------------------- */
 
-/* How often module i stands in front of i: with fewer references than places it would be freed too
- * often. */
+/* How often module i stands in front of place i. With fewer references than places it would be
+ * freed too often. */
 static int places_before(Module *const *modules, int i)
 {
     int places = 0;

@@ -1,4 +1,4 @@
-/* module.h - what has parameters: torch.nn.Module from one table.
+/* module.h - torch.nn.Module from one table: nets and their parts.
  *
  * A module is a struct whose first member is `Module base`, a forward function, and one table of
  * its fields. From the table alone come parameters, dotted names, freezing, counting, printing,
@@ -28,139 +28,7 @@
 #ifndef LK_MODULE_H
 #define LK_MODULE_H
 
-#include "core/tape.h"
-
-typedef struct ModuleType ModuleType;
-
-/* A parameter as weight + scale · B A, for A (r, in) and B (out, r); A NULL: weight alone. */
-typedef struct LowRank {
-    Tensor *weight, *A, *B;
-    double scale;
-} LowRank;
-
-typedef struct Module Module;
-struct Module {
-    const ModuleType *type;
-    int refs;      /* owners: two wrappers may share one Linear */
-    bool training; /* m.train() / m.eval() */
-    /* The library's own: its table of fields has been found right; a call of it has been recorded,
-     * which read a parameter that no table of its tree lists (an address to compare with, NULL:
-     * none). */
-    bool checked, traced;
-    const Tensor *unlisted;
-    /* what computes some of its parameters (nn/parametrize.h), or NULL */
-    Module *parametrizations;
-};
-
-/* ---- the table ------------------------------------------------------------------------------ */
-
-typedef enum FieldKind {
-    LK_FIELD_END,
-    /* Tensor *: a parameter, or NULL where there is none (a Linear without bias) */
-    LK_FIELD_PARAM,
-    LK_FIELD_CHILD,    /* Module *: a child, or NULL */
-    LK_FIELD_CHILDREN, /* ModuleArray, a ModuleList: children "blocks.0", "blocks.1", … */
-    /* ModuleArray: children "0", "1", …, as those of a Sequential; one such field at most */
-    LK_FIELD_ITEMS,
-    /* ModuleArray of modules that are named like the parameters they compute (nn/parametrize.h) */
-    LK_FIELD_LISTS,
-    /* Tensor *: register_buffer(name, x): in the state dict, converted and copied, not trained */
-    LK_FIELD_BUFFER,
-    /* Tensor *: register_buffer(name, x, persistent=False): not in the state dict */
-    LK_FIELD_NON_PERSISTENT,
-    LK_FIELD_INT, /* int64_t, double, bool: constants, for printing */
-    LK_FIELD_DOUBLE,
-    LK_FIELD_BOOL,
-    LK_FIELD_SIZES, /* ModuleSizes */
-} FieldKind;
-
-typedef struct Field {
-    FieldKind kind;
-    const char *name;
-    size_t offset;
-} Field;
-
-typedef struct ModuleArray {
-    Module **items;
-    int count;
-} ModuleArray;
-
-/* A tuple of sizes as a constant: normalized_shape. */
-typedef struct ModuleSizes {
-    int ndim;
-    int64_t size[LK_MAX_DIMS];
-} ModuleSizes;
-
-/* A field of struct T. A field of another C type than its kind says does not compile, nor does a T
- * that does not begin with `Module base`. */
-#define LK_FIELD_(kind, T, field, ctype) \
-    { \
-        kind, #field, \
-            offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype : 1)) + \
-                LK_IS_MODULE_(T) \
-    }
-#define LK_IS_MODULE_(T) \
-    0 * sizeof(_Generic(((T *)0)->base, Module : 1)) + \
-        0 * sizeof(struct { \
-            char first; \
-            _Static_assert(offsetof(T, base) == 0, "Module base must be the first member"); \
-        })
-#define LK_PARAM(T, field) LK_FIELD_(LK_FIELD_PARAM, T, field, Tensor *)
-#define LK_CHILD(T, field) LK_FIELD_(LK_FIELD_CHILD, T, field, Module *)
-#define LK_CHILDREN(T, field) LK_FIELD_(LK_FIELD_CHILDREN, T, field, ModuleArray)
-#define LK_ITEMS(T, field) LK_FIELD_(LK_FIELD_ITEMS, T, field, ModuleArray)
-#define LK_BUFFER(T, field) LK_FIELD_(LK_FIELD_BUFFER, T, field, Tensor *)
-#define LK_NON_PERSISTENT(T, field) LK_FIELD_(LK_FIELD_NON_PERSISTENT, T, field, Tensor *)
-#define LK_INT(T, field) LK_FIELD_(LK_FIELD_INT, T, field, int64_t)
-#define LK_DOUBLE(T, field) LK_FIELD_(LK_FIELD_DOUBLE, T, field, double)
-#define LK_BOOL_FIELD(T, field) LK_FIELD_(LK_FIELD_BOOL, T, field, bool)
-#define LK_SIZES(T, field) LK_FIELD_(LK_FIELD_SIZES, T, field, ModuleSizes)
-
-/* The table: .fields = LK_FIELDS(LK_PARAM(Net, gain), LK_CHILD(Net, linear)), at file scope. An
- * array that several types share ends with LK_END: static const Field fields[] = { LK_CHILD(Pair,
- * left), LK_END };
- *
- * A table that cannot be right is LK_EVALUE, and the message names the fields. lk_module_new
- * refuses a name that is NULL, empty or dotted, a field outside of the struct, and what has no
- * end. Two fields of one name or at one place are refused when a module is first used (forward, a
- * walk, the state dict), in strict mode (core/strict.h) by lk_module_new too. */
-#define LK_FIELDS(...) \
-    (const Field[]) { __VA_ARGS__, LK_END }
-#define LK_END \
-    { \
-        LK_FIELD_END, NULL, 0 \
-    }
-
-struct ModuleType {
-    const char *name; /* the class name that is printed; LK_CLASS(T) sets this and the next one */
-    size_t size;      /* sizeof the struct */
-    Tensor *(*forward)(Tape *t, Module *self, Tensor *x);
-    const Field *fields; /* LK_FIELDS(…); NULL for a module without fields */
-    /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field}
-     * is the constant, or True / False for a parameter that is there or not. What stands in
-     * [brackets] is left out, with them, when the {field} in it is a negative integer, which means
-     * that there is none: "{n}[, padding_idx={padding_idx}]". */
-    const char *repr;
-    /* For a parametrization that values can be assigned through: the tensor that forward turns
-     * into `value`. */
-    Tensor *(*right_inverse)(Tape *t, Module *self, Tensor *value);
-    /* For a parametrization whose forward is x + scale · B A: returns A, B and scale (A NULL when
-     * it adds nothing just now), so that a Linear need not form the sum. A shortcut: forward
-     * computes the same. */
-    LowRank (*low_rank)(Tape *t, Module *self);
-};
-
-/* How the initialiser of a type begins: name and size of struct T. */
-#define LK_CLASS(T) .name = #T, .size = sizeof(T)
-
-/* For a module that other files use. In its header, LK_MODULE_TYPE(Linear, lk_linear_type,
- * lk_as_linear) declares the type and isinstance(m, nn.Linear): m as a Linear, or NULL. In its .c
- * file, LK_DOWNCAST with the same three defines the function. */
-#define LK_MODULE_TYPE(T, class_type, as) \
-    LK_API_DATA const ModuleType class_type; \
-    LK_API T *as(Module *m)
-#define LK_DOWNCAST(T, class_type, as) \
-    T *as(Module *m) { return m && m->type == &class_type ? (T *)m : NULL; }
+#include "nn/module_type.h"
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
@@ -168,9 +36,9 @@ struct ModuleType {
  * the user's struct. In strict mode, and without an err to fill, a table that is refused goes to
  * the handler of lk_on_strict. */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
-/* The same with its first `count` LK_PARAMs: float32 zeros of the given shapes, in the order of the
- * table. A Linear's: lk_module_with_params_new(&lk_linear_type, LK_PARAM_SHAPES({ LK_SHAPE(3, 4) },
- * { LK_SHAPE(3) }), &err). NULL, and nothing is left, when one fails. */
+/* The same with its first `count` LK_PARAMs: float32 zeros of the given shapes, in the order of
+ * the table. LK_PARAM_SHAPES({ LK_SHAPE(3, 4) }, { LK_SHAPE(3) }) stands for count and shapes of
+ * a Linear. NULL, with nothing left behind, when one of them cannot be made. */
 typedef struct ParamShape {
     int ndim;
     const int64_t *shape;
@@ -181,8 +49,8 @@ LK_API void *lk_module_with_params_new(const ModuleType *type, int count, const 
 /* The end of a constructor: m if all of it is there; else NULL, and m and its parts are freed. */
 LK_API Module *lk_module_complete(Module *m, bool complete);
 
-LK_API Module *lk_module_retain(Module *m);
-/* one owner less; the last one frees parameters and children. NULL allowed */
+LK_API Module *lk_module_retain(Module *m); /* one more owner; returns m */
+/* One owner less; the last one frees parameters and children. NULL allowed. */
 LK_API void lk_module_free(Module *m);
 
 /* lk_retain and lk_free work on a Tensor * and on a Module *. */
@@ -196,14 +64,14 @@ inline void lk_free(Module *m) { lk_module_free(m); }
 #define lk_free(x) _Generic((x), Tensor * : lk_tensor_free, Module * : lk_module_free)(x)
 #endif
 
-/* copy.deepcopy(m): shares nothing with m; what was shared inside m (tied weights, a Linear in two
- * wrappers) is shared inside the copy. Gradients are not copied. Constants and other plain members
- * of the struct are copied as they are. */
+/* copy.deepcopy(m): shares nothing with m. Parts that are shared inside m (tied weights, a Linear
+ * in two wrappers) are shared inside the copy. Gradients are not copied. Constants and other plain
+ * members of the struct are copied as they are. */
 LK_API Module *lk_deepcopy(const Module *m, Error *err);
 
 /* net->linear = m: frees what was in the slot and puts m there. To wrap what is in the slot:
- * lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). On an
- * error the slot keeps what it has: m is NULL, or m holds what is in the slot and lk_retain was
+ * lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). Errors,
+ * and the slot stays as it is: m is NULL, or m holds the slot's module and lk_retain was
  * forgotten. */
 LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
 
@@ -212,7 +80,7 @@ LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
  * twice with one reference, an array that is filled already; never a shorter array. */
 LK_API LK_MUST_CHECK bool lk_module_array_init(ModuleArray *array, int count,
                                                Module *const *modules, Error *err);
-/* of one that no module holds; leaves it empty */
+/* Frees the modules of an array that no module holds, and leaves it empty. */
 LK_API void lk_module_array_free(ModuleArray *array);
 
 /* m.double() / m.float(): converts every parameter and every floating buffer in place; gradients
@@ -261,8 +129,8 @@ typedef struct ChildIter {
 LK_API ChildIter lk_children(const Module *m);
 LK_API bool lk_children_next(ChildIter *it);
 
-/* Own parameters come before children, whatever the order of declaration; what is shared is seen
- * once, under its first name. Everything is on the stack:
+/* Own parameters come before children, whatever the order of declaration. Shared ones are seen
+ * once, under their first name. Everything is on the stack:
  *     for (ParamIter it = lk_params(m); lk_params_next(&it);) printf("%s\n", it.name);
  * A name of LK_NAME_MAX or more bytes, a nesting deeper than LK_DEPTH_MAX or a table of fields
  * that is refused ends the walk with it.failed; lk_walkable says why. */
@@ -272,7 +140,7 @@ typedef struct ModuleIter {
     Module *module;
     Module **slot; /* where its parent holds it; NULL for the root */
     bool failed;
-    /* remove_duplicate=False: what is shared appears under all of its names */
+    /* remove_duplicate=False: shared modules appear under all of their names */
     bool with_duplicates;
     /* failed: a module whose table of fields is wrong; NULL: too deep, too long */
     Module *refused;
@@ -320,15 +188,15 @@ LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
 
 /* ---- all parameters ------------------------------------------------------------------------- */
 
-/* Those that return a number return -1, with nothing changed, for a tree that cannot be walked
- * (see above). */
+/* Functions that return a number return -1, with nothing changed, for a tree that cannot be
+ * walked. */
 LK_API int64_t lk_count_parameters(Module *m);           /* Σ p.numel(), shared ones once */
 LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_grad */
 
 /* Whether a dotted name fits a pattern: `*` is any text, dots too, `?` one character. */
 LK_API bool lk_name_matches(const char *pattern, const char *name);
-/* The same; stars (NULL: none) becomes the texts that the first LK_NAME_STARS `*` stand for, each
- * for as little as it can, the last `*` of all for the rest. */
+/* The same. stars (NULL: none) receives the texts behind the first LK_NAME_STARS `*`. Each star
+ * takes as little as it can, the last one of the pattern the rest. */
 enum { LK_NAME_STARS = 8 };
 typedef struct NameStar {
     const char *begin; /* in name */
@@ -345,8 +213,8 @@ LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 LK_API TensorList lk_parameters(Module *m, Error *err);
 LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
 /* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name
- * and tensor, and in it->modules.module who holds it. One list may be empty because nothing is
- * wanted: err says whether memory was short. */
+ * and tensor; it->modules.module holds it. A list is also empty when nothing is wanted: err says
+ * whether memory was short. */
 typedef bool ParamFilter(const ParamIter *it, void *user);
 LK_API TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err);
 

@@ -11,8 +11,8 @@ typedef struct Nearest {
     char name[LK_NEAREST][LK_NAME_MAX]; /* best first, each once */
 } Nearest;
 
-/* Begin with { 0 } and offer every existing name, of less than LK_NAME_MAX bytes. `wanted` may have
- * any length. */
+/* Begin with { 0 } and offer every existing name, each of less than LK_NAME_MAX bytes. `wanted`
+ * may have any length. */
 void lk__nearest_offer(Nearest *n, const char *wanted, const char *name);
 
 /* Writes "\"a\", \"b\", \"c\"", each name cut after 80 bytes; "" for none. Returns text. */

@@ -16,8 +16,8 @@ uint64_t lk__tensor_state(const Tensor *x, uint64_t start)
     return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* The struct behind the base holds the settings, and which tensors and children there are. The base
- * itself also says who uses the module, which is not part of its state. */
+/* The struct behind the base holds the settings and the addresses of tensors and children. The
+ * base holds the number of owners, too, which is no part of the state. */
 uint64_t lk__module_state(const Module *m, uint64_t start)
 {
     uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);

@@ -11,8 +11,8 @@ uint64_t lk__tensor_state(const Tensor *x, uint64_t start);
 /* The same for all that a module computes from: its settings, its tensors, its children. */
 uint64_t lk__module_state(const Module *m, uint64_t start);
 
-/* Returns *value, which belongs to the caller and is NULL at first, after it was computed anew if
- * `state` is not *value_state. The tape's memory for that is given back. NULL, with the reason on t,
+/* Returns *value, which belongs to the caller and is NULL at first. It is computed anew if `state`
+ * is not *value_state, and the tape's memory for that is given back. NULL, with the reason on t,
  * when compute fails or memory is short. */
 typedef Tensor *ComputeFn(Tape *t, const void *of);
 Tensor *lk__no_grad_value(Tape *t, Tensor **value, uint64_t *value_state, uint64_t state,

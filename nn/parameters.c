@@ -2,6 +2,7 @@
  * by one: lk_params, nn/walk.c. */
 #include "core/memory.h"
 #include "nn/fields.h"
+#include "nn/module.h"
 
 /* ---- counting, freezing, converting --------------------------------------------------------- */
 
@@ -47,7 +48,7 @@ bool lk_module_to(Module *m, DType dtype, Error *err)
     return true;
 }
 
-/* ---- lists and gradients --------------------------------------------------------------------- */
+/* ---- lists and gradients -------------------------------------------------------------------- */
 
 TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err)
 {

@@ -1,8 +1,7 @@
 /* parametrize.c - parameters that are computed each time they are read.
  *
  * The lists hang below m->parametrizations, a module whose children are named like the parameters:
- * walking, copying, freezing and printing (nn/module.c, walk.c, print.c) reach into them as into
- * any other module. */
+ * walking, copying, freezing and printing reach into them as into any other module. */
 #include "nn/parametrize.h"
 
 #include <string.h>
@@ -25,14 +24,12 @@ typedef struct ModuleDict {
 } ModuleDict;
 
 static const ModuleType dict_type = {
-    .name = "ModuleDict",
-    .size = sizeof(ModuleDict),
+    LK_CLASS(ModuleDict),
     .fields = LK_FIELDS(LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray)),
 };
 
 const ModuleType lk_parametrization_list_type = {
-    .name = "ParametrizationList",
-    .size = sizeof(ParametrizationList),
+    LK_CLASS(ParametrizationList),
     .fields =
         LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
                   LK_NON_PERSISTENT(ParametrizationList, merged),
@@ -95,8 +92,8 @@ Tensor *lk_original(const Module *m, const char *name)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* The state of all that the value is computed from. The list's own struct holds the value and stays
- * out. */
+/* The state of all that the value is computed from. The list's own struct holds the value, so it
+ * stays out. */
 static uint64_t state_of(const ParametrizationList *list, uint64_t start)
 {
     uint64_t hash = lk__tensor_state(list->original, start);
@@ -202,8 +199,8 @@ static bool same_kind(const Module *p, const char *what, const Tensor *value, co
                         lk_shape_text(result, b), lk_dtype_name(result->dtype));
 }
 
-/* Tries p on the value that the parameter has now. *inverse: what original becomes, or NULL to
- * leave it alone. */
+/* Tries p on the value that the parameter has now. *inverse becomes the new original, or NULL to
+ * leave the old one alone. */
 static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor **inverse,
                     Error *err)
 {

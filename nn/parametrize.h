@@ -7,8 +7,8 @@
  * to the chain's parameters, and to the original if it wants them.
  *
  *     lk_register_parametrization(linear, "weight", lk_symmetric_new(&err), &err);
- *     Tensor *w = lk_read(t, linear, "weight");          -- linear.weight: symmetric now
- *     Tensor *original = lk_original(linear, "weight");  -- linear.parametrizations.weight.original
+ *     Tensor *w = lk_read(t, linear, "weight");         -- linear.weight, symmetric now
+ *     Tensor *original = lk_original(linear, "weight"); -- linear.parametrizations.weight.original
  *
  * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's
  * do. */
@@ -26,18 +26,18 @@ typedef struct ParametrizationList {
     ModuleArray chain;  /* applied in this order, named "0", "1", … */
     Tensor *merged;     /* lk_merge: the value that is read, computed once; NULL: not merged */
     bool caches;        /* lk_set_cached */
-    /* The library's own: the value that was read last, without a gradient (a copy) and with one (on
-     * a tape, and read again only if `caches` is on), and the state of all it was computed from. */
+    /* The library's own: the value that was read last, without a gradient (a copy) and with one
+     * (on a tape, and read again only if `caches` is on), and the state of all it was computed
+     * from. */
     Tensor *no_grad_value, *recorded_value;
     uint64_t no_grad_state, recorded_state;
 } ParametrizationList;
 LK_API_DATA const ModuleType lk_parametrization_list_type;
 
-/* What is done when the first parametrization of a parameter has a right_inverse. */
+/* How the first parametrization of a parameter is registered if it has a right_inverse. */
 typedef enum RegisterMode {
-    /* PyTorch: original = right_inverse(value), the value that is read stays what it was */
-    LK_KEEP_VALUE,
-    LK_KEEP_ORIGINAL, /* original keeps its bits: what LoRA needs */
+    LK_KEEP_VALUE,    /* PyTorch: original = right_inverse(value); the same value is read */
+    LK_KEEP_ORIGINAL, /* the original keeps its bits, as LoRA needs it */
 } RegisterMode;
 
 /* register_parametrization(m, name, p): appends p, which is consumed, to the chain. Further ones
@@ -86,8 +86,8 @@ LK_API void lk_unmerge(Module *m);
  * is computed once and read again as the same tensor. Unlike PyTorch's it is never stale: it is
  * computed again when a value or setting that it depends on has changed, the grad mode, or the
  * tape's contents. In no-grad mode values are always kept like this: they belong to the module and
- * are valid until the parameter is read again. What a parametrization computes from must be in its
- * struct and its tensors; one that draws random numbers is not for no-grad mode. */
+ * are valid until the parameter is read again. A parametrization must compute from its struct and
+ * its tensors alone; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
 
 #endif

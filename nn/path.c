@@ -1,8 +1,9 @@
-/* path.c - modules and parameters by their path, "layers.0.linear.weight", and another module in the
- * slot of one. */
+/* path.c - modules and parameters by their path, "layers.0.linear.weight"; another module in a
+ * slot. */
 #include <string.h>
 
 #include "nn/fields.h"
+#include "nn/module.h"
 #include "nn/nearest.h"
 
 /* ---- access by path ------------------------------------------------------------------------- */
@@ -14,9 +15,8 @@ static bool no_such_path(const char *function, const Module *m, const char *kind
     char text[LK_NEAREST_TEXT];
     if (n->count == 0)
         return lk_error_set(err, LK_EVALUE,
-                            "%s: %.40s has no %s \"%.80s\"; nearest: none: it has "
-                            "no %s",
-                            function, m->type->name, kind, path, kind);
+                            "%s: %.40s has no %s \"%.80s\"; nearest: none: it has no %s", function,
+                            m->type->name, kind, path, kind);
     return lk_error_set(err, LK_EVALUE, "%s: %.40s has no %s \"%.80s\"; nearest: %s", function,
                         m->type->name, kind, path, lk__nearest_text(n, text));
 }

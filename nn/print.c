@@ -61,7 +61,7 @@ static void print_field(FILE *out, const Module *m, const char *p, size_t length
     }
 }
 
-/* Whether what stands in the brackets that open at p is left out: its field is a negative
+/* Whether the part in the brackets that open at p is left out: its field is a negative
  * integer. */
 static bool is_left_out(const Module *m, const char *p)
 {
@@ -122,8 +122,8 @@ static bool has_children(const Module *m)
     return lk_children_next(&it);
 }
 
-/* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and
- * ). */
+/* Name(), Name(repr), or a block: Name(, one indented line for each line of the repr and each
+ * child, and ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
     if (lk__is_freed("lk_print_module", m, NULL)) return;

@@ -35,9 +35,10 @@ static Tensor *symmetric_right_inverse(Tape *t, Module *self, Tensor *value)
     return lk_mul(t, value, upper_triangle(t, value, 0));
 }
 
-const ModuleType lk_symmetric_type = { .name = "Symmetric",
-                                       .size = sizeof(Symmetric),
-                                       .forward = symmetric_forward,
-                                       .right_inverse = symmetric_right_inverse };
+const ModuleType lk_symmetric_type = {
+    LK_CLASS(Symmetric),
+    .forward = symmetric_forward,
+    .right_inverse = symmetric_right_inverse,
+};
 
 Module *lk_symmetric_new(Error *err) { return lk_module_new(&lk_symmetric_type, err); }

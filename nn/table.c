@@ -1,5 +1,5 @@
-/* table.c - whether a type's table of fields can be right. LK_FIELD_ in nn/module.h
- * checks the part that the C compiler can see. */
+/* table.c - whether a type's table of fields can be right. LK_FIELD_ in nn/module_type.h checks
+ * the part that the C compiler can see. */
 #include <string.h>
 
 #include "nn/fields.h"

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "nn/fields.h"
+#include "nn/module.h"
 
 /* ---- children ------------------------------------------------------------------------------- */
 
@@ -38,11 +39,11 @@ bool lk_children_next(ChildIter *it)
     return false;
 }
 
-/* ---- what is shared ------------------------------------------------------------------------- */
+/* ---- shared modules and tensors ------------------------------------------------------------- */
 
-/* A module or tensor with one owner is in one place. One with more owners may be: then the tree is
- * searched for its first place, and any other is a duplicate. That needs no list of what was seen,
- * hence no memory. */
+/* A module or tensor with one owner is in one place. One with several owners may be in several:
+ * the tree is searched for its first place, and any other is a duplicate. That needs no list of
+ * those that were seen, hence no memory. */
 
 static Module **first_slot_of_module(const Module *m, const Module *wanted, int depth)
 {
