@@ -1,7 +1,7 @@
-/* test_lora_forms.c - LinearWithLoRA and LinearWithLoRAMerged as the course writes them (nn/lora.c)
- * against the operations that forward runs (nn/low_rank.c): values, gradients and printed names for
- * every shape of x, rank, dtype, with and without bias, with frozen parts and with parametrized
- * parameters. */
+/* test_lora_forms.c - LinearWithLoRA and LinearWithLoRAMerged as the course writes them
+ * (nn/lora.c) against the operations that forward runs (nn/low_rank.c): values, gradients and
+ * printed names for every shape of x, rank, dtype, with and without bias, with frozen parts and
+ * with parametrized parameters. */
 #include "core/ops.h"
 #include "nn/adapter.h"
 #include "nn/low_rank.h"
@@ -114,7 +114,8 @@ Test(lora_forms, agree_on_every_shape)
     } shapes[] = { { 1, { IN } },          { 2, { 7, IN } },       { 2, { 1, IN } },
                    { 2, { 0, IN } },       { 3, { 2, 3, IN } },    { 3, { 2, 0, IN } },
                    { 4, { 2, 3, 2, IN } }, { 4, { 1, 1, 33, IN } } };
-    /* float64: sums of a few products of numbers around 1; float32 rounds 2^29 times as coarsely. */
+    /* float64: sums of a few products of numbers around 1; float32 rounds 2^29 times as
+     * coarsely. */
     static const struct {
         DType dtype;
         double tol;

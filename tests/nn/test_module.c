@@ -62,9 +62,8 @@ typedef struct Odd {
 static const Field odd_fields[] = {
     LK_INT(Odd, n), LK_BOOL_FIELD(Odd, on), LK_DOUBLE(Odd, x), LK_CHILD(Odd, child), LK_END,
 };
-static const ModuleType odd_type = {
-    .name = "Odd", .size = sizeof(Odd), .fields = odd_fields, .repr = "n={n}, on={on}\nx={x}"
-};
+static const ModuleType odd_type = { LK_CLASS(Odd), .fields = odd_fields,
+                                     .repr = "n={n}, on={on}\nx={x}" };
 static const ModuleType number_type = {
     .name = "Number", .size = sizeof(Odd), .fields = odd_fields, .repr = "{x}"
 };
