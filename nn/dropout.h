@@ -1,4 +1,4 @@
-/* dropout.h - torch.nn.Dropout: drops in training mode, and is nothing in evaluation mode. */
+/* dropout.h - torch.nn.Dropout: drops in training mode, gives x itself in evaluation mode. */
 #ifndef LK_NN_DROPOUT_H
 #define LK_NN_DROPOUT_H
 

@@ -69,9 +69,9 @@ inline void lk_free(Module *m) { lk_module_free(m); }
  * members of the struct are copied as they are. */
 LK_API Module *lk_deepcopy(const Module *m, Error *err);
 
-/* net->linear = m: frees what was in the slot and puts m there. To wrap what is in the slot:
- * lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err). Errors,
- * and the slot stays as it is: m is NULL, or m holds the slot's module and lk_retain was
+/* net->linear = m: frees the module in the slot and puts m there. To wrap the one in the slot:
+ *     lk_module_set(&net->linear, lk_linear_with_lora_new(lk_retain(net->linear), …), &err)
+ * Errors, and the slot stays as it is: m is NULL, or m holds the slot's module and lk_retain was
  * forgotten. */
 LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
 
@@ -90,19 +90,18 @@ LK_API LK_MUST_CHECK bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* ---- use ------------------------------------------------------------------------------------ */
 
-/* m(x). NULL for a NULL module or input, the reason on the tape. A failure inside says where, from
- * the outermost module that is called: "layers.2 (Linear): lk_linear: x (10, 8) and weight (4, 9):
- * …". */
+/* m(x). NULL for a NULL module or input, the reason on the tape. The message of a failure inside
+ * begins with the place: "layers.2 (Linear): lk_linear: x (10, 8) and weight (4, 9): …". */
 LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
 /* m(x, …): the same with fn(t, state, x) in place of m's own forward, for one that takes more than
  * x: a mask, ids. */
 LK_API Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, Tensor *x);
-/* How a forward reads a parameter of its module: the tensor in the slot, or, if it is
- * parametrized, the value that its chain computes: lk_linear(t, x, lk_param(t, self, &l->weight),
- * lk_param(t, self, &l->bias)). */
+/* How a forward reads a parameter of its module: the tensor in the slot or, if it is parametrized,
+ * the value that its chain computes:
+ *     lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)) */
 LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);
 /* The same for a matrix that only multiplies: while a gradient is recorded, a low-rank term at the
- * end of the chain stays apart. lk_linear_lora (core/ops.h) takes the parts. */
+ * end of the chain stays apart, as lk_linear_lora (core/ops.h) takes it. */
 LK_API LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot);
 LK_API void lk_train(Module *m, bool on); /* m.train(on), all children too */
 LK_API void lk_eval(Module *m);           /* m.eval() */
@@ -140,11 +139,9 @@ typedef struct ModuleIter {
     Module *module;
     Module **slot; /* where its parent holds it; NULL for the root */
     bool failed;
-    /* remove_duplicate=False: shared modules appear under all of their names */
-    bool with_duplicates;
-    /* failed: a module whose table of fields is wrong; NULL: too deep, too long */
-    Module *refused;
-    Module *root; /* the rest is the iterator's own */
+    bool with_duplicates; /* remove_duplicate=False: every name of a shared module */
+    Module *refused;      /* failed: its table of fields is wrong; NULL: too deep, too long */
+    Module *root;         /* the rest is the iterator's own */
     int depth;
     struct {
         ChildIter children;
@@ -167,21 +164,21 @@ typedef struct ParamIter {
 } ParamIter;
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);
-/* m.named_buffers(), those that are not persistent too; and m.state_dict().items(): each module's
- * parameters, then its persistent buffers, under every name that they have. Both go on with
- * lk_params_next. */
+/* m.named_buffers(), with those that are not persistent. Goes on with lk_params_next. */
 LK_API ParamIter lk_buffers(Module *m);
+/* m.state_dict().items(): each module's parameters, then its persistent buffers, under every name
+ * that they have. Goes on with lk_params_next. */
 LK_API ParamIter lk_state_tensors(Module *m);
 
-/* Whether every walk over m comes to its end. If not, false, and in err the reason, after the name
- * of the function that asks. */
+/* Whether every walk over m comes to its end. If not, err gets the reason, which begins with the
+ * name of the function that asks. */
 LK_API bool lk_walkable(Module *m, const char *function, Error *err);
 
 /* m.get_submodule(path), "layers.0.linear"; "" is m. A wrong path is LK_EVALUE and names the
  * nearest existing ones. */
 LK_API Module *lk_module_at(Module *m, const char *path, Error *err);
-/* The slot that holds the child at path, for lk_module_set: lk_module_set(lk_slot_at(m,
- * "layers.0", &err), …, &err). */
+/* The slot that holds the child at path:
+ *     lk_module_set(lk_slot_at(m, "layers.0", &err), …, &err) */
 LK_API Module **lk_slot_at(Module *m, const char *path, Error *err);
 /* m.get_parameter(path), "layers.0.linear.weight". */
 LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
@@ -208,8 +205,8 @@ LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[
  * tensors matched. A shared one goes by its first name. Buffers are never trained. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 
-/* list(m.parameters()), and only those with requires_grad: for an optimizer, which consumes the
- * list; else lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
+/* list(m.parameters()), and of these the ones with requires_grad. An optimizer consumes the list;
+ * else lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
 LK_API TensorList lk_parameters(Module *m, Error *err);
 LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
 /* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name

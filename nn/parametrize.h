@@ -76,8 +76,8 @@ LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name
 LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i,
                                                        Error *err);
 
-/* Computes each parametrized parameter of m and its children once and for all: until lk_unmerge,
- * that tensor is what forward reads, at no cost. The originals keep their bits (the state dict
+/* Computes each parametrized parameter of m and its children once: until lk_unmerge, forward reads
+ * that tensor, at no cost. The originals keep their bits (the state dict
  * too), and neither they nor the chains are trained meanwhile. Merging again computes anew. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
