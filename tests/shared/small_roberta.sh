@@ -1,6 +1,6 @@
-# small_roberta.sh - for the scripts that run the programs of RoBERTa: in $work a model of two layers
-# of 16 without weights (model), and sentences whose last word tells their label (sst2). Read by
-# them behind check.sh.
+# small_roberta.sh - for the scripts that run the programs of RoBERTa: in $work a model of two
+# layers of 16 without weights (model), and sentences whose last word tells their label (sst2).
+# They read it behind check.sh.
 mkdir "$work/model" "$work/sst2"
 for file in vocab.json merges.txt; do
     cp "$LORIKEET_SOURCE_DIR/tests/fixtures/tokenizer/$file" "$work/model"
