@@ -70,10 +70,11 @@ static Tensor *linear_with_lora_forward(Tape *t, Module *self, Tensor *x)
 Tensor *lk__linear_with_lora_merged_literal(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
+    double alpha = ((LoRALayer *)m->lora)->alpha;
     Tensor *A = lk_read(t, m->lora, "A"), *B = lk_read(t, m->lora, "B");
-    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, A, B)), ((LoRALayer *)m->lora)->alpha);
-    Tensor *combined = lk_add(t, lk_read(t, m->linear, "weight"), update);
-    return lk_linear(t, x, combined, lk_read(t, m->linear, "bias"));
+    Tensor *W = lk_read(t, m->linear, "weight"), *b = lk_read(t, m->linear, "bias");
+    Tensor *combined = lk_add(t, W, lk_scale(t, lk_T(t, lk_matmul(t, A, B)), alpha));
+    return lk_linear(t, x, combined, b);
 }
 
 static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
