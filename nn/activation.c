@@ -21,18 +21,11 @@ static Tensor *tanh_forward(Tape *t, Module *self, Tensor *x)
     return lk_tanh(t, x);
 }
 
-const ModuleType lk_relu_type = { .name = "ReLU",
-                                  .size = sizeof(Module),
-                                  .forward = relu_forward };
-const ModuleType lk_gelu_type = {
-    .name = "GELU", .size = sizeof(Module), .forward = gelu_forward, .repr = "approximate='none'"
-};
-const ModuleType lk_tanh_type = { .name = "Tanh",
-                                  .size = sizeof(Module),
-                                  .forward = tanh_forward };
+#define TYPE(class, fn) .name = class, .size = sizeof(Module), .forward = fn
+const ModuleType lk_relu_type = { TYPE("ReLU", relu_forward) };
+const ModuleType lk_gelu_type = { TYPE("GELU", gelu_forward), .repr = "approximate='none'" };
+const ModuleType lk_tanh_type = { TYPE("Tanh", tanh_forward) };
 
 Module *lk_relu_new(Error *err) { return lk_module_new(&lk_relu_type, err); }
-
 Module *lk_gelu_new(Error *err) { return lk_module_new(&lk_gelu_type, err); }
-
 Module *lk_tanh_new(Error *err) { return lk_module_new(&lk_tanh_type, err); }

@@ -7,6 +7,7 @@
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "core/ops.h"
+#include "nn/constructor.h"
 #include "nn/fields.h"
 #include "nn/linear.h"
 
@@ -44,8 +45,7 @@ static LowRank lora_low_rank(Tape *t, Module *self)
 }
 
 const ModuleType lk_lora_parametrization_type = {
-    .name = "LoRAParametrization",
-    .size = sizeof(LoRAParametrization),
+    LK_CLASS(LoRAParametrization),
     .forward = lora_forward,
     .fields = LK_FIELDS(
         LK_PARAM(LoRAParametrization, lora_A), LK_PARAM(LoRAParametrization, lora_B),
@@ -54,38 +54,24 @@ const ModuleType lk_lora_parametrization_type = {
     .right_inverse = lora_right_inverse,
     .low_rank = lora_low_rank,
 };
+LK_DOWNCAST(LoRAParametrization, lk_lora_parametrization_type, lk_as_lora_parametrization)
 
-Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
-                                    double alpha, Rng *rng, Error *err)
+Module *lk_lora_parametrization_new(int64_t out, int64_t in, int64_t rank, double alpha, Rng *rng,
+                                    Error *err)
 {
-    if (out_features <= 0 || in_features <= 0 || rank <= 0) {
-        lk_error_set(err, LK_EVALUE,
-                     "lk_lora_parametrization_new: %lld outputs, %lld inputs, rank %lld; all must "
-                     "be positive",
-                     (long long)out_features, (long long)in_features, (long long)rank);
-        return NULL;
-    }
-    if (!lk_has_rng("lk_lora_parametrization_new", rng, err)) return NULL;
-    LoRAParametrization *p = lk_module_new(&lk_lora_parametrization_type, err);
+    const NamedSize sizes[] = { { "out_features", out }, { "in_features", in }, { "rank", rank } };
+    const ParamShape shapes[] = { { LK_SHAPE(rank, in) }, { LK_SHAPE(out, rank) } };
+    if (!lk__can_draw("lk_lora_parametrization_new", 3, sizes, rng, err)) return NULL;
+    LoRAParametrization *p =
+        lk_module_with_params_new(&lk_lora_parametrization_type, 2, shapes, err);
     if (!p) return NULL;
     p->rank = rank;
     p->alpha = alpha;
     p->scale = alpha / (double)rank;
     p->enabled = true;
     strcpy(p->adapter, "default");
-    p->lora_A = lk_param_new(LK_F32, LK_SHAPE(rank, in_features), err);
-    p->lora_B = p->lora_A ? lk_param_new(LK_F32, LK_SHAPE(out_features, rank), err) : NULL;
-    if (!p->lora_B) {
-        lk_module_free(&p->base);
-        return NULL;
-    }
     lk_normal_(p->lora_A, 0, 1, rng);
     return &p->base;
-}
-
-LoRAParametrization *lk_as_lora_parametrization(Module *m)
-{
-    return m && m->type == &lk_lora_parametrization_type ? (LoRAParametrization *)m : NULL;
 }
 
 /* ---- walking -------------------------------------------------------------------------------- */
@@ -103,7 +89,7 @@ bool lk_adapters_next(AdapterIter *it)
     if (!it) return false;
     for (;;) {
         Module *m = it->modules.module;
-        ModuleArray lists = m ? lk_lists_of(m) : (ModuleArray){ NULL, 0 };
+        ModuleArray lists = m ? lk__lists_of(m) : (ModuleArray){ NULL, 0 };
         for (; it->list < lists.count; it->list++, it->item = 0) {
             ParametrizationList *list = (ParametrizationList *)lists.items[it->list];
             while (it->item < list->chain.count) {
@@ -188,8 +174,8 @@ static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error
     return NULL;
 }
 
-/* Takes back what an lk_add_lora that failed has added: before it no Linear that matches had an
- * adapter of the name. */
+/* Takes back the adapters that an lk_add_lora added before it failed: none of the Linears had one
+ * of this name before. */
 static int undo(Module *m, const LoRAConfig *c)
 {
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
@@ -318,7 +304,7 @@ int lk_remove_lora(Module *m, const char *adapter, Error *err)
     int removed = 0;
     if (!may_change("lk_remove_lora", m, adapter, err)) return -1;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
-        ModuleArray lists = lk_lists_of(it.module);
+        ModuleArray lists = lk__lists_of(it.module);
         /* from the end: a list that becomes empty goes */
         for (int i = lists.count - 1; i >= 0; i--) {
             ParametrizationList *list = (ParametrizationList *)lists.items[i];

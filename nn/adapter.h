@@ -23,13 +23,12 @@ typedef struct LoRAParametrization {
     bool enabled;        /* false: W' is W itself */
     char adapter[LK_ADAPTER_NAME_MAX];
 } LoRAParametrization;
-LK_API_DATA const ModuleType lk_lora_parametrization_type;
+LK_MODULE_TYPE(LoRAParametrization, lk_lora_parametrization_type, lk_as_lora_parametrization);
 
 /* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE
  * (sizes), LK_EMEMORY. */
 LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
                                            double alpha, Rng *rng, Error *err);
-LK_API LoRAParametrization *lk_as_lora_parametrization(Module *m);
 
 /* ---- adapters of a model -------------------------------------------------------------------- */
 
@@ -56,19 +55,19 @@ LK_API int lk_enable_lora(Module *m, const char *adapter, bool on, Error *err);
 LK_API int lk_switch_lora(Module *m, const char *adapter, Error *err);
 /* scale = factor · alpha / rank */
 LK_API int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err);
-/* Freezes all else in m. Without any adapter NULL is an error too: nothing would be trained. */
+/* Freezes all else in m. A net without any adapter is an error too: nothing would be trained. */
 LK_API int lk_train_only_lora(Module *m, const char *adapter, Error *err);
 /* The originals go back as they are. */
 LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
 
-/* What is adapted: one step for each LoRAParametrization. Merging: lk_merge (nn/parametrize.h).
+/* A walk over all LoRAParametrizations of m. Merging: lk_merge (nn/parametrize.h).
  *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */
 typedef struct AdapterIter {
     const char *name;      /* of the adapted module, "linear1" */
     const char *parameter; /* "weight" */
     Module *module;
     LoRAParametrization *lora;
-    bool active;        /* enabled, and part of what forward reads */
+    bool active;        /* enabled */
     bool merged;        /* forward reads the value from when it was merged */
     bool trainable;     /* lora_A or lora_B requires a gradient */
     ModuleIter modules; /* the rest is the iterator's own */

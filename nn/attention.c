@@ -11,8 +11,7 @@ static Tensor *attention_forward(Tape *t, Module *self, Tensor *x)
 }
 
 const ModuleType lk_multi_head_attention_type = {
-    .name = "MultiHeadAttention",
-    .size = sizeof(MultiHeadAttention),
+    LK_CLASS(MultiHeadAttention),
     .forward = attention_forward,
     .fields =
         LK_FIELDS(LK_CHILD(MultiHeadAttention, query), LK_CHILD(MultiHeadAttention, key),
@@ -21,32 +20,39 @@ const ModuleType lk_multi_head_attention_type = {
                   LK_BOOL_FIELD(MultiHeadAttention, causal)),
     .repr = "num_heads={num_heads}, dropout={dropout}, causal={causal}",
 };
+LK_DOWNCAST(MultiHeadAttention, lk_multi_head_attention_type, lk_as_multi_head_attention)
+
+static void free_all(int count, Module *const *modules)
+{
+    for (int i = 0; i < count; i++) lk_module_free(modules[i]);
+}
 
 Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, Module *out_proj,
                                     int64_t num_heads, double dropout, Error *err)
 {
-    MultiHeadAttention *a = NULL;
-    /* An out_proj that could not be made is NULL too; that it is not simply left out, only err
-     * knows. */
-    bool failed = err && err->code != LK_OK;
-    if (!query || !key || !value)
-        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL",
-                     !query ? "query"
-                     : !key ? "key"
-                            : "value");
+    const char *missing = NULL;
+    if (!value) missing = "value";
+    if (!key) missing = "key";
+    if (!query) missing = "query";
+    /* An out_proj of NULL is left out on purpose, or it could not be made: only err knows. */
+    bool ok = !(err && err->code != LK_OK) && !missing;
+    if (missing)
+        lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL", missing);
     else if (num_heads < 1 || !(dropout >= 0 && dropout <= 1))
-        lk_error_set(
+        ok = lk_error_set(
             err, LK_EVALUE,
             "lk_multi_head_attention_new: %lld heads and dropout %g; at least one head, dropout "
             "from 0 to 1",
             (long long)num_heads, dropout);
-    else if (!failed) a = lk_module_new(&lk_multi_head_attention_type, err);
+    MultiHeadAttention *a = ok ? lk_module_new(&lk_multi_head_attention_type, err) : NULL;
     if (!a) {
-        lk_module_free(query), lk_module_free(key), lk_module_free(value),
-            lk_module_free(out_proj);
+        free_all(4, (Module *[]){ query, key, value, out_proj });
         return NULL;
     }
-    a->query = query, a->key = key, a->value = value, a->out_proj = out_proj;
+    a->query = query;
+    a->key = key;
+    a->value = value;
+    a->out_proj = out_proj;
     a->num_heads = num_heads;
     a->dropout = dropout;
     return &a->base;
@@ -65,7 +71,7 @@ Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropo
     for (int i = 0; i < 3 + out_proj; i++) {
         linear[i] = lk_linear_new(embed_dim, embed_dim, true, rng, err);
         if (linear[i]) continue;
-        for (int j = 0; j < i; j++) lk_module_free(linear[j]);
+        free_all(i, linear);
         return NULL;
     }
     return lk_multi_head_attention_new(linear[0], linear[1], linear[2], linear[3], num_heads,
@@ -99,9 +105,4 @@ Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask)
     if (a) return lk_forward_with(t, m, attend, &(Attend){ a, mask }, x);
     return lk_fail(t, LK_EVALUE, "lk_multi_head_attention: not a MultiHeadAttention but %s",
                    m ? m->type->name : "NULL");
-}
-
-MultiHeadAttention *lk_as_multi_head_attention(Module *m)
-{
-    return m && m->type == &lk_multi_head_attention_type ? (MultiHeadAttention *)m : NULL;
 }

@@ -5,8 +5,8 @@
 
 #include "nn/module.h"
 
-/* The projections may be any modules (B, S, …) → (B, S, E), so that LoRA can wrap each: BERT's
- * attention.self is one without out_proj, whose names are query, key and value. */
+/* The projections may be any modules (B, S, …) → (B, S, E), so that LoRA can wrap each. BERT's
+ * attention.self has query, key and value, and no out_proj. */
 typedef struct MultiHeadAttention {
     Module base;
     Module *query, *key, *value;
@@ -15,21 +15,19 @@ typedef struct MultiHeadAttention {
     double dropout; /* of probabilities, in training mode */
     bool causal;    /* a token sees itself and those before it; false at first */
 } MultiHeadAttention;
-LK_API_DATA const ModuleType lk_multi_head_attention_type;
+LK_MODULE_TYPE(MultiHeadAttention, lk_multi_head_attention_type, lk_as_multi_head_attention);
 
 /* Consumes the modules. Errors: LK_EVALUE for less than one head or a dropout outside 0 … 1. */
 LK_API Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value,
                                            Module *out_proj, int64_t num_heads, double dropout,
                                            Error *err);
-/* The same with Linears (embed_dim → embed_dim, with bias), drawn in the order query, key, value
- * and, if out_proj, out_proj. Errors as well: an embed_dim that is no multiple of num_heads. */
+/* The same with Linears (embed_dim → embed_dim, with bias), drawn in the order query, key, value,
+ * out_proj (if wanted). Another error: an embed_dim that is no multiple of num_heads. */
 LK_API Module *lk_self_attention_new(int64_t embed_dim, int64_t num_heads, double dropout,
                                      bool out_proj, Rng *rng, Error *err);
 
 /* Self-attention of x (B, S, E) under a bool mask (B, S), true: may be attended to, NULL: all.
  * lk_forward(t, m, x) is the same without a mask. */
 LK_API Tensor *lk_multi_head_attention(Tape *t, Module *m, Tensor *x, Tensor *mask);
-
-LK_API MultiHeadAttention *lk_as_multi_head_attention(Module *m);
 
 #endif

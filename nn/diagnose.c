@@ -1,4 +1,4 @@
-/* diagnose.c - a table of what a training does to each parameter, and the causes that keep it from
+/* diagnose.c - how far a training moves each parameter, and the causes that keep it from
  * moving. */
 #include "nn/diagnose.h"
 
@@ -80,7 +80,7 @@ static bool has_param(Optimizer *opt, const Tensor *x)
     return false;
 }
 
-/* Returns the parameter as it was at the last look; NULL: it was not there, or of another kind. */
+/* Returns the parameter as it was at the last look; NULL if it was not there or another one. */
 static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 {
     for (int i = 0; opt && i < opt->seen.params.count; i++) {
@@ -97,7 +97,7 @@ static bool is_merged(Module *net, const Tensor *x)
     for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
         if (it.module->type != &lk_parametrization_list_type) continue;
         const ParametrizationList *list = (const ParametrizationList *)it.module;
-        if (list->merged && lk_holds_param(it.module, x)) return true;
+        if (list->merged && lk__has_param(it.module, x)) return true;
     }
     return false;
 }
@@ -164,7 +164,7 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     judge(l, it, now, in_optimizer, gradient, moved);
 }
 
-/* The rows, and what the next look compares with. */
+/* Prints the rows, and keeps the values for the next look. */
 static void print_table(Look *l)
 {
     int names = (int)strlen("parameter"), shapes = (int)strlen("shape"), count = 0;
@@ -261,7 +261,7 @@ static void find_foreign(Look *l)
 {
     if (!l->opt) return;
     for (OptimizerIter it = lk_optimizer_states(l->opt); lk_optimizer_states_next(&it);) {
-        if (lk_holds_param(l->net, it.param)) continue;
+        if (lk__has_param(l->net, it.param)) continue;
         note(&l->foreign, "");
         if (!it.param->grad) note(&l->idle, "");
     }
@@ -284,7 +284,7 @@ static void print_causes(Look *l)
             "are not in the optimizer: make it after lk_add_lora, or "
             "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
-        say_if(l, it.module->unlisted && !lk_holds_param(l->net, it.module->unlisted),
+        say_if(l, it.module->unlisted && !lk__has_param(l->net, it.module->unlisted),
                "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
     say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
     say(l, &l->off, trainable,

@@ -16,18 +16,18 @@
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
-/* One line for each parameter of net, under its first name: whether it is trainable, whether opt
- * has it, the norm √Σ g² of its gradient, and how far it moved, √Σ (p - before)², since the last
- * call for this opt ("-" in the first one). Below, one line that begins with "! " for each cause
- * that keeps the training from moving, and what to do: everything frozen; trainable parameters
- * that opt does not have, since it was made before them, or has in an older form; a parameter that
- * no table of fields lists; adapters that are merged, switched off or scaled to 0; a factor of
- * LoRA that is 0 and frozen; no backward; gradients cleared before the step; no step; one that
- * returned false; lr 0; gradients that are all 0, not finite, or too small; parameters that the
- * forward does not read. Best called behind lk_step. No line: none was seen.
+/* Prints a line for each parameter of net, under its first name: whether it is trainable, whether
+ * opt has it, the norm √Σ g² of its gradient, and how far it moved, √Σ (p - before)², since the
+ * last call for this opt ("-" in the first one). Below follows a line that begins with "! " for
+ * each cause that keeps the training from moving, with its remedy: everything frozen; trainable
+ * parameters that opt does not have, since it was made before them, or has in an older form; a
+ * parameter that no table of fields lists; adapters that are merged, switched off or scaled to 0;
+ * a factor of LoRA that is 0 and frozen; no backward; gradients cleared before the step; no step;
+ * one that returned false; lr 0; gradients that are all 0, not finite, or too small; parameters
+ * that the forward does not read. Best called behind lk_step. No line: none was seen.
  *
- * What "since the last call" needs, a copy of each parameter, belongs to opt, and only this
- * function makes it; opt NULL: without. */
+ * opt (may be NULL) owns a copy of each parameter for the next call. Only this function makes
+ * it. */
 LK_API void lk_print_training(FILE *out, Module *net, Optimizer *opt);
 
 #endif

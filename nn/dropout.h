@@ -1,4 +1,4 @@
-/* dropout.h - torch.nn.Dropout: drops in training mode, and is nothing in evaluation mode. */
+/* dropout.h - torch.nn.Dropout: drops in training mode, gives x itself in evaluation mode. */
 #ifndef LK_NN_DROPOUT_H
 #define LK_NN_DROPOUT_H
 
@@ -8,14 +8,11 @@ typedef struct Dropout {
     Module base;
     double p; /* the probability to be dropped; may be changed at any time */
 } Dropout;
-LK_API_DATA const ModuleType lk_dropout_type;
+LK_MODULE_TYPE(Dropout, lk_dropout_type, lk_as_dropout);
 
 /* nn.Dropout(p). The masks come from the stream of the tape it runs on (lk_tape_seed); in
  * evaluation mode the result is x itself and nothing is drawn. Errors: LK_EVALUE for a p outside 0
  * … 1. */
 LK_API Module *lk_dropout_new(double p, Error *err);
-
-/* isinstance(m, nn.Dropout): m as a Dropout, or NULL. */
-LK_API Dropout *lk_as_dropout(Module *m);
 
 #endif

@@ -10,7 +10,7 @@ typedef struct Embedding {
     int64_t num_embeddings, embedding_dim;
     int64_t padding_idx; /* the row that gets no gradient; -1: none */
 } Embedding;
-LK_API_DATA const ModuleType lk_embedding_type;
+LK_MODULE_TYPE(Embedding, lk_embedding_type, lk_as_embedding);
 
 /* nn.Embedding(num_embeddings, embedding_dim, padding_idx): weight drawn from N(0, 1), PyTorch's
  * values for the same generator, then the row padding_idx (-1: none) set to 0. float32. Its
@@ -18,8 +18,5 @@ LK_API_DATA const ModuleType lk_embedding_type;
  * padding_idx that is no row. */
 LK_API Module *lk_embedding_new(int64_t num_embeddings, int64_t embedding_dim, int64_t padding_idx,
                                 Rng *rng, Error *err);
-
-/* isinstance(m, nn.Embedding): m as an Embedding, or NULL. */
-LK_API Embedding *lk_as_embedding(Module *m);
 
 #endif

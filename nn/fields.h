@@ -3,92 +3,81 @@
 #ifndef LK_FIELDS_H
 #define LK_FIELDS_H
 
-#include "nn/parametrize.h"
+#include "nn/module_type.h"
 
-/* The field that every module has behind its own ones: the parametrizations, its last child.
- * (table.c) */
-extern const Field lk_base_fields[];
+/* ---- the table (table.c) -------------------------------------------------------------------- */
 
-/* Whether the table of a type can be right: each field by itself, which is what memory depends on,
- * or all of it. If not, false, and in err the reason, after the name of the function that asks.
- * lk_is_checked asks once for each module. (table.c) */
-bool lk_check_fields(const ModuleType *type, const char *function, Error *err);
-bool lk_check_table(const ModuleType *type, const char *function, Error *err);
-bool lk_is_checked(Module *m);
+/* The field that every module has behind its own ones: the parametrizations, its last child. */
+extern const Field lk__base_fields[];
 
-/* All fields of a module, its own and then the base's: for (const Field *f = first_field(m); f; f
- * = next_field(f)) … */
-static inline const Field *first_field(const Module *m)
+/* Whether the table of a type can be right: each field by itself, on which memory depends, or all
+ * of it. If not, false, and in err the reason, after the name of the function that asks.
+ * lk__is_checked asks once for each module. */
+bool lk__check_fields(const ModuleType *type, const char *function, Error *err);
+bool lk__check_table(const ModuleType *type, const char *function, Error *err);
+bool lk__is_checked(Module *m);
+
+/* All fields of a module, its own and then the base's:
+ *     for (const Field *f = lk__first_field(m); f; f = lk__next_field(f)) … */
+static inline const Field *lk__first_field(const Module *m)
 {
     const Field *own = m->type->fields;
-    return own && own->kind != LK_FIELD_END ? own : lk_base_fields;
+    return own && own->kind != LK_FIELD_END ? own : lk__base_fields;
 }
 
-static inline const Field *next_field(const Field *f)
+static inline const Field *lk__next_field(const Field *f)
 {
-    if (f == lk_base_fields) return NULL;
+    if (f == lk__base_fields) return NULL;
     f++;
-    return f->kind != LK_FIELD_END ? f : lk_base_fields;
+    return f->kind != LK_FIELD_END ? f : lk__base_fields;
 }
 
 /* The member that a field describes, in the module m: a Tensor **, Module **, ModuleArray *,
  * int64_t *, … */
-static inline void *field_of(const Module *m, const Field *f)
+static inline void *lk__member(const Module *m, const Field *f)
 {
     return (char *)(uintptr_t)m + f->offset;
 }
 
-static inline bool holds_tensor(const Field *f)
+static inline bool lk__holds_tensor(const Field *f)
 {
     return f->kind == LK_FIELD_PARAM || f->kind == LK_FIELD_BUFFER ||
            f->kind == LK_FIELD_NON_PERSISTENT;
 }
 
-static inline bool holds_array(const Field *f)
+static inline bool lk__holds_array(const Field *f)
 {
     return f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_ITEMS || f->kind == LK_FIELD_LISTS;
 }
 
 /* The slots for children behind a field: none, one, or an array of them. */
-static inline ModuleArray slots_of(const Module *m, const Field *f)
+static inline ModuleArray lk__slots(const Module *m, const Field *f)
 {
-    if (f->kind == LK_FIELD_CHILD) return (ModuleArray){ field_of(m, f), 1 };
-    if (holds_array(f)) return *(ModuleArray *)field_of(m, f);
+    if (f->kind == LK_FIELD_CHILD) return (ModuleArray){ lk__member(m, f), 1 };
+    if (lk__holds_array(f)) return *(ModuleArray *)lk__member(m, f);
     return (ModuleArray){ NULL, 0 };
 }
 
-/* Whether x is a parameter somewhere in m; whether `wanted` is m or somewhere in it. (walk.c) */
-bool lk_holds_param(const Module *m, const Tensor *x);
-bool lk_holds_module(const Module *m, const Module *wanted);
+/* How each module of an LK_FIELD_LISTS begins: it stands for a field of another module and has its
+ * name. */
+typedef struct FieldModule {
+    Module base;
+    const Field *field;
+} FieldModule;
 
-/* The chain of the parameter whose (empty) slot this is, NULL for none; and the value it computes.
- * (parametrize.c) */
-ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot);
-Tensor *lk_list_value(Tape *t, ParametrizationList *list);
+/* ---- the tree (walk.c) ---------------------------------------------------------------------- */
 
-/* A number for the state of all that a module computes from: its settings, its tensors and their
- * versions. `start` (0, or the number of another module) joins several. (parametrize.c) */
-uint64_t lk_module_state(const Module *m, uint64_t start);
+/* Whether x is a parameter somewhere in m; whether `wanted` is m or somewhere in it. */
+bool lk__has_param(const Module *m, const Tensor *x);
+bool lk__has_module(const Module *m, const Module *wanted);
 
-/* For no-grad mode: what compute returns, copied to *kept until the state is another one; the
- * tape's memory for it is given back. NULL with the reason on t. (parametrize.c) */
-typedef Tensor *ComputeFn(Tape *t, const void *of);
-Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute,
-                const void *of);
+/* ---- a module (module.c, parametrize.c) ----------------------------------------------------- */
 
-/* The ParametrizationLists of a module. (parametrize.c) */
-ModuleArray lk_lists_of(const Module *m);
+/* In strict mode: whether m was freed. Tells it to err, or without one to the handler of
+ * lk_on_strict. */
+bool lk__is_freed(const char *function, const Module *m, Error *err);
 
-/* How a constructor that draws begins: false, with the reason in err, without a generator. */
-static inline bool lk_has_rng(const char *function, const Rng *rng, Error *err)
-{
-    return rng ||
-           lk_error_set(err, LK_EVALUE,
-                        "%s: the generator is NULL; lk_manual_seed(&rng, 0) begins one", function);
-}
-
-/* In strict mode: whether m was freed, which err is told, or without one the handler of
- * lk_on_strict. (module.c) */
-bool lk_module_is_freed(const char *function, const Module *m, Error *err);
+/* The ParametrizationLists of a module. */
+ModuleArray lk__lists_of(const Module *m);
 
 #endif

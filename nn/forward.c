@@ -1,16 +1,18 @@
-/* forward.c - m(x): how a module is called, and where in a net a failure happened. */
+/* forward.c - m(x): how a module is called, in which mode, and where in a net a failure
+ * happened. */
 #include <string.h>
 
 #include "core/tape_parts.h"
 #include "core/strict.h"
 #include "nn/fields.h"
+#include "nn/module.h"
 
 /* ---- where -------------------------------------------------------------------------------------
  * Each call of a module is a scope on the tape for as long as it lasts. A path is put together
- * from scope to scope, so that what is in several places is found in the one that was called. */
+ * from scope to scope, so that a shared module is found in the place that was called. */
 
-/* Writes the dotted path from the outermost module to that of a scope, and returns its length; 0:
- * it is the outermost one, or no part of it. */
+/* Writes the dotted path from the outermost module to that of a scope, and returns its length: 0
+ * for the outermost one, and for a module that is no part of it. */
 static size_t write_path(const TapeScope *scope, char path[LK_NAME_MAX])
 {
     *path = '\0';
@@ -35,10 +37,10 @@ static void write_place(const TapeScope *scope, char *text, size_t size)
 
 /* ---- parameters that no table lists ------------------------------------------------------------
  * A Tensor * of a struct that is not in its table is not trained, saved, copied or freed, and
- * nothing fails. The first record of an outermost call tells: each parameter that it reads should
- * be one of the module's. It is no failure: the module may be a part that was called by itself,
- * with a tied weight that is listed elsewhere. One with several owners is taken for such a one;
- * lk_print_training asks the whole net. */
+ * nothing fails. So the first recorded call of an outermost module is looked at: each parameter
+ * that it reads should be one of the module's. Another one is no failure, since the module may be
+ * a part that was called by itself, with a tied weight that is listed elsewhere. A parameter with
+ * several owners counts as tied; lk_print_training asks the whole net. */
 
 /* The first such parameter of the records behind `before`; NULL: none. */
 static const Tensor *find_unlisted(const Tape *t, const Module *m, const Tensor *x,
@@ -48,7 +50,7 @@ static const Tensor *find_unlisted(const Tape *t, const Module *m, const Tensor 
         for (int i = 0; i < n->inputs; i++) {
             const Tensor *p = n->in[i];
             bool trained = p && p != x && !p->node && p->is_parameter && p->requires_grad;
-            if (trained && !lk_holds_param(m, p)) return p;
+            if (trained && !lk__has_param(m, p)) return p;
         }
     return NULL;
 }
@@ -74,8 +76,8 @@ static bool can_run(Tape *t, Module *m, Tensor *x)
     if (!x) return lk_fail(t, LK_EVALUE, "lk_forward: the input of %s is NULL", m->type->name);
     if (!lk_check_operands(t, "lk_forward", 1, &x)) return false;
     Error wrong = { 0 };
-    if (!lk_module_is_freed("lk_forward", m, &wrong) && lk_is_checked(m)) return true;
-    if (wrong.code == LK_OK) lk_check_table(m->type, "lk_forward", &wrong);
+    if (!lk__is_freed("lk_forward", m, &wrong) && lk__is_checked(m)) return true;
+    if (wrong.code == LK_OK) lk__check_table(m->type, "lk_forward", &wrong);
     return lk_fail(t, wrong.code, "%s", wrong.message);
 }
 
@@ -115,11 +117,13 @@ Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
     return lk_forward_with(t, m, own_forward, m, x);
 }
 
-Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
+/* ---- modes ---------------------------------------------------------------------------------- */
+
+void lk_train(Module *m, bool on)
 {
-    if (!self || !slot)
-        return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
-    if (*slot || !self->parametrizations) return *slot;
-    ParametrizationList *list = lk_list_of_slot(self, slot);
-    return list ? lk_list_value(t, list) : NULL;
+    if (!m || lk__is_freed("lk_train", m, NULL)) return;
+    m->training = on;
+    for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_train(it.module, on);
 }
+
+void lk_eval(Module *m) { lk_train(m, false); }

@@ -28,10 +28,10 @@ static int read_constants(Module *m, Inputs *to)
 {
     int count = 0;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
-        for (const Field *f = first_field(it.module); f; f = next_field(f)) {
+        for (const Field *f = lk__first_field(it.module); f; f = lk__next_field(f)) {
             if (f->kind != LK_FIELD_INT && f->kind != LK_FIELD_DOUBLE) continue;
             if (to) {
-                const void *field = field_of(it.module, f);
+                const void *field = lk__member(it.module, f);
                 char *name = to->constant_text[count];
                 snprintf(name, LK_NAME_MAX, "%.180s%s%.60s", it.name, it.name[0] ? "." : "",
                          f->name);

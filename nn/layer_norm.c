@@ -1,4 +1,4 @@
-/* layer_norm.c - torch.nn.LayerNorm. What it computes: core/ops_norm.c. */
+/* layer_norm.c - torch.nn.LayerNorm. The arithmetic: core/ops_norm.c. */
 #include "nn/layer_norm.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ static Tensor *layer_norm_forward(Tape *t, Module *self, Tensor *x)
     Tensor wanted = { .ndim = sizes->ndim };
     memcpy(wanted.shape, sizes->size, sizeof wanted.shape);
     char is[LK_SHAPE_TEXT], should[LK_SHAPE_TEXT];
-    /* Without a weight nobody else compares the sizes. */
+    /* Without a weight no operation compares the sizes. */
     if (x->ndim < sizes->ndim || memcmp(x->shape + x->ndim - sizes->ndim, sizes->size,
                                         (size_t)sizes->ndim * sizeof *sizes->size) != 0)
         return lk_fail(t, LK_ESHAPE, "LayerNorm: x %s does not end with normalized_shape %s",
@@ -22,13 +22,13 @@ static Tensor *layer_norm_forward(Tape *t, Module *self, Tensor *x)
 }
 
 const ModuleType lk_layer_norm_type = {
-    .name = "LayerNorm",
-    .size = sizeof(LayerNorm),
+    LK_CLASS(LayerNorm),
     .forward = layer_norm_forward,
     .fields = LK_FIELDS(LK_PARAM(LayerNorm, weight), LK_PARAM(LayerNorm, bias),
                         LK_SIZES(LayerNorm, normalized_shape), LK_DOUBLE(LayerNorm, eps)),
     .repr = "{normalized_shape}, eps={eps}, elementwise_affine={weight}",
 };
+LK_DOWNCAST(LayerNorm, lk_layer_norm_type, lk_as_layer_norm)
 
 Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps, Error *err)
 {
@@ -40,22 +40,13 @@ Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps,
                      LK_MAX_DIMS);
         return NULL;
     }
-    LayerNorm *l = lk_module_new(&lk_layer_norm_type, err);
+    const ParamShape shape = { ndim, normalized_shape };
+    LayerNorm *l =
+        lk_module_with_params_new(&lk_layer_norm_type, LK_PARAM_SHAPES(shape, shape), err);
     if (!l) return NULL;
     l->eps = eps;
     l->normalized_shape.ndim = ndim;
     memcpy(l->normalized_shape.size, normalized_shape, (size_t)ndim * sizeof *normalized_shape);
-    l->weight = lk_param_new(LK_F32, ndim, normalized_shape, err);
-    l->bias = l->weight ? lk_param_new(LK_F32, ndim, normalized_shape, err) : NULL; /* zeros */
-    if (!l->bias) {
-        lk_module_free(&l->base);
-        return NULL;
-    }
     lk_fill_(l->weight, 1);
     return &l->base;
-}
-
-LayerNorm *lk_as_layer_norm(Module *m)
-{
-    return m && m->type == &lk_layer_norm_type ? (LayerNorm *)m : NULL;
 }

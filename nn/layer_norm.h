@@ -11,15 +11,12 @@ typedef struct LayerNorm {
     ModuleSizes normalized_shape;
     double eps;
 } LayerNorm;
-LK_API_DATA const ModuleType lk_layer_norm_type;
+LK_MODULE_TYPE(LayerNorm, lk_layer_norm_type, lk_as_layer_norm);
 
 /* nn.LayerNorm(normalized_shape, eps), lk_layer_norm_new(LK_SHAPE(768), 1e-5, err): weight 1, bias
  * 0, float32; nothing is drawn. Errors: LK_ESHAPE for no dimension, too many, or one that is not
  * positive. */
 LK_API Module *lk_layer_norm_new(int ndim, const int64_t *normalized_shape, double eps,
                                  Error *err);
-
-/* isinstance(m, nn.LayerNorm): m as a LayerNorm, or NULL. */
-LK_API LayerNorm *lk_as_layer_norm(Module *m);
 
 #endif

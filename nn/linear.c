@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "core/ops.h"
-#include "nn/fields.h"
+#include "nn/constructor.h"
 
 static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 {
@@ -16,40 +16,39 @@ static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 }
 
 const ModuleType lk_linear_type = {
-    .name = "Linear",
-    .size = sizeof(Linear),
+    LK_CLASS(Linear),
     .forward = linear_forward,
+    .repr = "in_features={in_features}, out_features={out_features}, bias={bias}",
     .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias),
                         LK_INT(Linear, in_features), LK_INT(Linear, out_features)),
-    .repr = "in_features={in_features}, out_features={out_features}, bias={bias}",
 };
+LK_DOWNCAST(Linear, lk_linear_type, lk_as_linear)
 
-Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng, Error *err)
+Module *lk_linear_new(int64_t in, int64_t out, bool bias, Rng *rng, Error *err)
 {
-    if (in_features <= 0 || out_features <= 0) {
-        lk_error_set(err, LK_EVALUE,
-                     "lk_linear_new: %lld inputs and %lld outputs; both must be positive",
-                     (long long)in_features, (long long)out_features);
-        return NULL;
-    }
-    if (!lk_has_rng("lk_linear_new", rng, err)) return NULL;
-    Linear *l = lk_module_new(&lk_linear_type, err);
+    const NamedSize sizes[] = { { "in_features", in }, { "out_features", out } };
+    const ParamShape shapes[] = { { LK_SHAPE(out, in) }, { LK_SHAPE(out) } };
+    if (!lk__can_draw("lk_linear_new", 2, sizes, rng, err)) return NULL;
+    Linear *l = lk_module_with_params_new(&lk_linear_type, bias ? 2 : 1, shapes, err);
     if (!l) return NULL;
-    l->in_features = in_features;
-    l->out_features = out_features;
-    l->weight = lk_param_new(LK_F32, LK_SHAPE(out_features, in_features), err);
-    l->bias = bias && l->weight ? lk_param_new(LK_F32, LK_SHAPE(out_features), err) : NULL;
-    if (!l->weight || (bias && !l->bias)) {
-        lk_module_free(&l->base);
-        return NULL;
-    }
+    l->in_features = in;
+    l->out_features = out;
     /* Kaiming's uniform bound with a = √5 is √3 · √(2/6) / √in: the same 1/√in for weight and
-     * bias. Nothing is drawn before every allocation has succeeded, so a failure leaves the
-     * generator where it was. */
-    double bound = 1.0 / sqrt((double)in_features);
+     * bias. A failure leaves the generator where it was, since everything is allocated by now. */
+    double bound = 1.0 / sqrt((double)in);
     lk_uniform_(l->weight, -bound, bound, rng);
     if (bias) lk_uniform_(l->bias, -bound, bound, rng);
     return &l->base;
 }
 
-Linear *lk_as_linear(Module *m) { return m && m->type == &lk_linear_type ? (Linear *)m : NULL; }
+int lk_freeze_linears(Module *m)
+{
+    if (!lk_walkable(m, "lk_freeze_linears", NULL)) return -1;
+    int linears = 0;
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        if (!lk_as_linear(it.module)) continue;
+        lk_require_grad(it.module, "*", false);
+        linears++;
+    }
+    return linears;
+}

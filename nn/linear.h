@@ -10,14 +10,15 @@ typedef struct Linear {
     Tensor *bias;   /* (out_features), or NULL */
     int64_t in_features, out_features;
 } Linear;
-LK_API_DATA const ModuleType lk_linear_type;
+LK_MODULE_TYPE(Linear, lk_linear_type, lk_as_linear);
 
 /* nn.Linear(in, out, bias): weight, then bias drawn from U(-1/√in, 1/√in), PyTorch's bits for the
  * same generator. float32. Errors: LK_EVALUE for a size that is not positive. */
 LK_API Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng,
                              Error *err);
 
-/* isinstance(m, nn.Linear): m as a Linear, or NULL. */
-LK_API Linear *lk_as_linear(Module *m);
+/* The notebook's freeze_linear_layers: freezes the parameters of every Linear in m, m itself
+ * included. Returns how many Linears; -1, with nothing changed, if m cannot be walked. */
+LK_API int lk_freeze_linears(Module *m);
 
 #endif

@@ -14,11 +14,10 @@ typedef struct LoRALayer {
     Tensor *B;    /* (rank, out), zeros: nothing changes until it is trained */
     double alpha; /* strength of the adaptation */
 } LoRALayer;
-LK_API_DATA const ModuleType lk_lora_layer_type;
+LK_MODULE_TYPE(LoRALayer, lk_lora_layer_type, lk_as_lora_layer);
 /* float32. Errors: LK_EVALUE for a size or rank that is not positive. */
 LK_API Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha,
                                  Rng *rng, Error *err);
-LK_API LoRALayer *lk_as_lora_layer(Module *m);
 
 /* Exercise 2: y = linear(x) + lora(x). Consumes the linear (lk_retain it to share it with another
  * wrapper); the LoRALayer gets its sizes and its dtype. Errors: LK_EVALUE when it is not a Linear,
@@ -27,23 +26,22 @@ typedef struct LinearWithLoRA {
     Module base;
     Module *linear; /* a Linear */
     Module *lora;   /* a LoRALayer of the same sizes */
-    /* merged form, no-grad mode: the combined weight, and the state of what it was computed
-     * from */
-    Tensor *kept;
-    uint64_t kept_state;
+    /* The library's own, for the merged form in no-grad mode: the combined weight, and the state
+     * of all it was computed from. */
+    Tensor *combined;
+    uint64_t combined_state;
 } LinearWithLoRA;
-LK_API_DATA const ModuleType lk_linear_with_lora_type;
+LK_MODULE_TYPE(LinearWithLoRA, lk_linear_with_lora_type, lk_as_linear_with_lora);
 LK_API Module *lk_linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng *rng,
                                        Error *err);
-LK_API LinearWithLoRA *lk_as_linear_with_lora(Module *m);
 
 /* Exercise 4: y = x (W + alpha · (A B)ᵀ)ᵀ + b; gradients flow to W, A and B. The same members,
  * made in the same way. Training computes the equal x Wᵀ + b + alpha (x A) B; in no-grad mode the
  * weights are combined once, and again when one of them has changed. */
 typedef LinearWithLoRA LinearWithLoRAMerged;
-LK_API_DATA const ModuleType lk_linear_with_lora_merged_type;
+LK_MODULE_TYPE(LinearWithLoRAMerged, lk_linear_with_lora_merged_type,
+               lk_as_linear_with_lora_merged);
 LK_API Module *lk_linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng,
                                               Error *err);
-LK_API LinearWithLoRAMerged *lk_as_linear_with_lora_merged(Module *m);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nn/linear.h"
+#include "nn/nearest.h"
 
 /* One target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
@@ -37,24 +38,6 @@ bool lk_is_lora_target(const char *targets, const char *name)
     return is && name;
 }
 
-/* Levenshtein's distance, one row of the table at a time. */
-static int edit_distance(const char *a, const char *b)
-{
-    int row[LK_NAME_MAX + 1], n = (int)strlen(b);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 0; a[i]; i++) {
-        int diagonal = row[0];
-        row[0] = i + 1;
-        for (int j = 0; j < n; j++) {
-            int replaced = diagonal + (a[i] != b[j]),
-                shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
-            diagonal = row[j + 1];
-            row[j + 1] = replaced < shorter + 1 ? replaced : shorter + 1;
-        }
-    }
-    return row[n];
-}
-
 /* The end of a name that has as many parts as the target: "query" of "….self.query". */
 static const char *same_end(const char *name, const char *target)
 {
@@ -67,30 +50,13 @@ static const char *same_end(const char *name, const char *target)
 
 static bool no_such_target(Module *m, const char *target, const char *function, Error *err)
 {
-    enum { NEAREST = 3 };
-    char nearest[NEAREST][LK_NAME_MAX] = { "" };
-    int distance[NEAREST], count = 0;
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
-        if (!lk_as_linear(it.module)) continue;
-        const char *name = same_end(it.name, target);
-        bool known = false;
-        for (int i = 0; i < count; i++) known = known || strcmp(nearest[i], name) == 0;
-        if (known) continue;
-        int d = edit_distance(target, name), at = count;
-        while (at > 0 && distance[at - 1] > d) at--;
-        if (at == NEAREST) continue;
-        for (int i = count < NEAREST ? count : NEAREST - 1; i > at; i--) {
-            distance[i] = distance[i - 1];
-            strcpy(nearest[i], nearest[i - 1]);
-        }
-        distance[at] = d;
-        strcpy(nearest[at], name);
-        if (count < NEAREST) count++;
-    }
+    Nearest n = { 0 };
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        if (lk_as_linear(it.module)) lk__nearest_offer(&n, target, same_end(it.name, target));
     return lk_error_set(
         err, LK_EVALUE,
         "%s: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s", function,
-        target, nearest[0], count > 1 ? ", " : "", nearest[1], count > 2 ? ", " : "", nearest[2]);
+        target, n.name[0], n.count > 1 ? ", " : "", n.name[1], n.count > 2 ? ", " : "", n.name[2]);
 }
 
 /* Every place of every module: one that is in several places comes several times. */

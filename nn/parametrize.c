@@ -1,19 +1,21 @@
 /* parametrize.c - parameters that are computed each time they are read.
  *
  * The lists hang below m->parametrizations, a module whose children are named like the parameters:
- * walking, copying, freezing and printing (nn/module.c, walk.c, print.c) reach into them as into
- * any other module. */
+ * walking, copying, freezing and printing reach into them as into any other module. */
 #include "nn/parametrize.h"
 
 #include <string.h>
 
-#include "core/hash.h"
 #include "core/internal.h"
 #include "core/memory.h"
 #include "core/ops.h"
 #include "nn/fields.h"
+#include "nn/no_grad.h"
 
 /* ---- the two containers --------------------------------------------------------------------- */
+
+_Static_assert(offsetof(ParametrizationList, field) == offsetof(FieldModule, field),
+               "a ParametrizationList begins as a FieldModule");
 
 typedef struct ModuleDict {
     Module base;
@@ -22,21 +24,19 @@ typedef struct ModuleDict {
 } ModuleDict;
 
 static const ModuleType dict_type = {
-    .name = "ModuleDict",
-    .size = sizeof(ModuleDict),
+    LK_CLASS(ModuleDict),
     .fields = LK_FIELDS(LK_FIELD_(LK_FIELD_LISTS, ModuleDict, lists, ModuleArray)),
 };
 
 const ModuleType lk_parametrization_list_type = {
-    .name = "ParametrizationList",
-    .size = sizeof(ParametrizationList),
+    LK_CLASS(ParametrizationList),
     .fields =
         LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
                   LK_NON_PERSISTENT(ParametrizationList, merged),
-                  LK_NON_PERSISTENT(ParametrizationList, kept)),
+                  LK_NON_PERSISTENT(ParametrizationList, no_grad_value)),
 };
 
-ModuleArray lk_lists_of(const Module *m)
+ModuleArray lk__lists_of(const Module *m)
 {
     return m->parametrizations ? ((ModuleDict *)m->parametrizations)->lists
                                : (ModuleArray){ NULL, 0 };
@@ -44,7 +44,7 @@ ModuleArray lk_lists_of(const Module *m)
 
 static ParametrizationList *list_of_field(const Module *m, const Field *f)
 {
-    ModuleArray lists = lk_lists_of(m);
+    ModuleArray lists = lk__lists_of(m);
     for (int i = 0; i < lists.count; i++) {
         ParametrizationList *list = (ParametrizationList *)lists.items[i];
         if (list->field == f) return list;
@@ -54,16 +54,16 @@ static ParametrizationList *list_of_field(const Module *m, const Field *f)
 
 static const Field *find_param(const Module *m, const char *name)
 {
-    for (const Field *f = first_field(m); f; f = next_field(f))
+    for (const Field *f = lk__first_field(m); f; f = lk__next_field(f))
         if (f->kind == LK_FIELD_PARAM && strcmp(f->name, name) == 0) return f;
     return NULL;
 }
 
-static Tensor **slot_of(const Module *m, const Field *f) { return field_of(m, f); }
+static Tensor **slot_of(const Module *m, const Field *f) { return lk__member(m, f); }
 
-ParametrizationList *lk_list_of_slot(const Module *m, Tensor *const *slot)
+static ParametrizationList *list_of_slot(const Module *m, Tensor *const *slot)
 {
-    ModuleArray lists = lk_lists_of(m);
+    ModuleArray lists = lk__lists_of(m);
     for (int i = 0; i < lists.count; i++) {
         ParametrizationList *list = (ParametrizationList *)lists.items[i];
         if (slot_of(m, list->field) == slot) return list;
@@ -92,34 +92,13 @@ Tensor *lk_original(const Module *m, const char *name)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static uint64_t mix_tensor(uint64_t hash, const Tensor *x)
-{
-    if (!x) return lk_hash(hash, &x, sizeof x);
-    const Storage *storage = x->storage;
-    hash = lk_hash(hash, &storage, sizeof storage);
-    hash = lk_hash(hash, &storage->version, sizeof storage->version);
-    return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
-}
-
-/* Its struct holds the settings, and which tensors and children it has; its base, besides, who
- * uses it. */
-uint64_t lk_module_state(const Module *m, uint64_t start)
-{
-    uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);
-    hash = lk_hash(hash, &m->training, sizeof m->training);
-    hash = lk_hash(hash, m + 1, m->type->size - sizeof *m);
-    for (const Field *f = first_field(m); f; f = next_field(f))
-        if (holds_tensor(f)) hash = mix_tensor(hash, *(Tensor **)field_of(m, f));
-    for (ChildIter it = lk_children(m); lk_children_next(&it);)
-        hash = lk_module_state(it.module, hash);
-    return hash;
-}
-
-/* The list's own struct holds the cache and stays out. */
+/* The state of all that the value is computed from. The list's own struct holds the value, so it
+ * stays out. */
 static uint64_t state_of(const ParametrizationList *list, uint64_t start)
 {
-    uint64_t hash = mix_tensor(start ^ LK_HASH_START, list->original);
-    for (int i = 0; i < list->chain.count; i++) hash = lk_module_state(list->chain.items[i], hash);
+    uint64_t hash = lk__tensor_state(list->original, start);
+    for (int i = 0; i < list->chain.count; i++)
+        hash = lk__module_state(list->chain.items[i], hash);
     return hash;
 }
 
@@ -136,44 +115,35 @@ static Tensor *run_all(Tape *t, const ParametrizationList *list)
     return run_chain(t, list, list->chain.count);
 }
 
-Tensor *lk_kept(Tape *t, Tensor **kept, uint64_t *kept_state, uint64_t state, ComputeFn *compute,
-                const void *of)
-{
-    if (*kept && *kept_state == state) return *kept;
-    TapeMark mark = lk_tape_mark(t);
-    Tensor *value = compute(t, of);
-    if (!value || value->refs > 0) return value; /* failed, or a parameter as it is */
-    Error err = { 0 };
-    if (*kept && (!lk_same_shape(*kept, value) || (*kept)->dtype != value->dtype)) {
-        lk_tensor_free(*kept);
-        *kept = NULL;
-    }
-    if (!*kept) *kept = lk_tensor_new(value->dtype, value->ndim, value->shape, &err);
-    if (!*kept) return lk_fail(t, err.code, "%s", err.message);
-    lk_copy_fitting(*kept, value);
-    *kept_state = state;
-    lk_tape_release(t, mark, NULL);
-    return *kept;
-}
-
 static Tensor *compute_value(Tape *t, const void *list) { return run_all(t, list); }
 
-Tensor *lk_list_value(Tape *t, ParametrizationList *list)
+static Tensor *list_value(Tape *t, ParametrizationList *list)
 {
     if (list->merged) return list->merged;
     if (!lk_tape_grad(t))
-        return lk_kept(t, &list->kept, &list->kept_state, state_of(list, 0), compute_value, list);
+        return lk__no_grad_value(t, &list->no_grad_value, &list->no_grad_state, state_of(list, 0),
+                                 compute_value, list);
     if (!list->caches) return run_all(t, list);
     uint64_t state = state_of(list, lk_tape_epoch(t));
-    if (!list->recorded || list->recorded_state != state) list->recorded = run_all(t, list);
+    if (!list->recorded_value || list->recorded_state != state)
+        list->recorded_value = run_all(t, list);
     list->recorded_state = state;
-    return list->recorded;
+    return list->recorded_value;
+}
+
+Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot)
+{
+    if (!self || !slot)
+        return lk_fail(t, LK_EVALUE, "lk_param: the %s is NULL", self ? "slot" : "module");
+    if (*slot || !self->parametrizations) return *slot;
+    ParametrizationList *list = list_of_slot(self, slot);
+    return list ? list_value(t, list) : NULL;
 }
 
 LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
 {
     ParametrizationList *list =
-        self && slot && self->parametrizations ? lk_list_of_slot(self, slot) : NULL;
+        self && slot && self->parametrizations ? list_of_slot(self, slot) : NULL;
     if (!list || list->merged || list->caches || !lk_tape_grad(t))
         return (LowRank){ .weight = lk_param(t, self, slot) };
     /* From the end: terms that add nothing are left out, the first one that adds something stays
@@ -200,7 +170,7 @@ Tensor *lk_read(Tape *t, Module *m, const char *name)
 
 void lk_set_cached(Module *m, bool on)
 {
-    if (!m || lk_module_is_freed("lk_set_cached", m, NULL)) return;
+    if (!m || lk__is_freed("lk_set_cached", m, NULL)) return;
     if (m->type == &lk_parametrization_list_type) ((ParametrizationList *)m)->caches = on;
     for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_set_cached(it.module, on);
 }
@@ -229,8 +199,8 @@ static bool same_kind(const Module *p, const char *what, const Tensor *value, co
                         lk_shape_text(result, b), lk_dtype_name(result->dtype));
 }
 
-/* Tries p on the value that the parameter has now. *inverse: what original becomes, or NULL to
- * leave it alone. */
+/* Tries p on the value that the parameter has now. *inverse becomes the new original, or NULL to
+ * leave the old one alone. */
 static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor **inverse,
                     Error *err)
 {
@@ -398,7 +368,7 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
     if (leave_parametrized) {
         Tape *t = quiet_tape(err);
         if (!t) return false;
-        Tensor *value = lk_list_value(t, list);
+        Tensor *value = list_value(t, list);
         if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
         else lk_copy_fitting(list->original, value);
         lk_tape_free(t);
@@ -472,43 +442,3 @@ bool lk_merge(Module *m, Error *err)
         }
     return true;
 }
-
-/* ---- an example: symmetric matrices --------------------------------------------------------- */
-
-typedef struct Symmetric {
-    Module base;
-} Symmetric;
-
-/* 1 where column >= row + offset, else 0: torch.ones(n, n).triu(offset). */
-static Tensor *upper_triangle(Tape *t, const Tensor *x, int64_t offset)
-{
-    char text[LK_SHAPE_TEXT];
-    if (x->ndim != 2 || x->shape[0] != x->shape[1])
-        return lk_fail(t, LK_ESHAPE, "Symmetric: %s is no square matrix", lk_shape_text(x, text));
-    int64_t n = x->shape[0];
-    Tensor *rows = lk_view(t, lk_arange(t, 0, n), LK_SHAPE(n, 1)),
-           *columns = lk_arange(t, offset == 0 ? 0 : -offset, n - offset);
-    return lk_to(t, lk_ge(t, columns, rows), x->dtype);
-}
-
-/* triu(X) + triu(X, 1)ᵀ */
-static Tensor *symmetric_forward(Tape *t, Module *self, Tensor *x)
-{
-    (void)self;
-    Tensor *upper = lk_mul(t, x, upper_triangle(t, x, 0)),
-           *strict = lk_mul(t, x, upper_triangle(t, x, 1));
-    return lk_add(t, upper, lk_T(t, strict));
-}
-
-static Tensor *symmetric_right_inverse(Tape *t, Module *self, Tensor *value)
-{
-    (void)self;
-    return lk_mul(t, value, upper_triangle(t, value, 0));
-}
-
-const ModuleType lk_symmetric_type = { .name = "Symmetric",
-                                       .size = sizeof(Symmetric),
-                                       .forward = symmetric_forward,
-                                       .right_inverse = symmetric_right_inverse };
-
-Module *lk_symmetric_new(Error *err) { return lk_module_new(&lk_symmetric_type, err); }

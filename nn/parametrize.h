@@ -7,8 +7,8 @@
  * to the chain's parameters, and to the original if it wants them.
  *
  *     lk_register_parametrization(linear, "weight", lk_symmetric_new(&err), &err);
- *     Tensor *w = lk_read(t, linear, "weight");          -- linear.weight: symmetric now
- *     Tensor *original = lk_original(linear, "weight");  -- linear.parametrizations.weight.original
+ *     Tensor *w = lk_read(t, linear, "weight");         -- linear.weight, symmetric now
+ *     Tensor *original = lk_original(linear, "weight"); -- linear.parametrizations.weight.original
  *
  * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's
  * do. */
@@ -21,25 +21,23 @@
  * reach into it. */
 typedef struct ParametrizationList {
     Module base;
-    /* the parameter that was in the slot: the same tensor, gradient and requires_grad included */
-    Tensor *original;
+    const Field *field; /* the parameter of the module that is computed */
+    Tensor *original;   /* the parameter itself, with its gradient and requires_grad */
     ModuleArray chain;  /* applied in this order, named "0", "1", … */
     Tensor *merged;     /* lk_merge: the value that is read, computed once; NULL: not merged */
-    const Field *field; /* which parameter of the module it is */
-    /* The value that was read last, and the state of everything it was computed from. In no-grad
-     * mode it is copied to `kept`; while recording it lies on a tape, and is used again only if
-     * `caches` is on (lk_set_cached). */
-    bool caches;
-    Tensor *kept, *recorded;
-    uint64_t kept_state, recorded_state;
+    bool caches;        /* lk_set_cached */
+    /* The library's own: the value that was read last, without a gradient (a copy) and with one
+     * (on a tape, and read again only if `caches` is on), and the state of all it was computed
+     * from. */
+    Tensor *no_grad_value, *recorded_value;
+    uint64_t no_grad_state, recorded_state;
 } ParametrizationList;
 LK_API_DATA const ModuleType lk_parametrization_list_type;
 
-/* What is done when the first parametrization of a parameter has a right_inverse. */
+/* How the first parametrization of a parameter is registered if it has a right_inverse. */
 typedef enum RegisterMode {
-    /* PyTorch: original = right_inverse(value), the value that is read stays what it was */
-    LK_KEEP_VALUE,
-    LK_KEEP_ORIGINAL, /* original keeps its bits: what LoRA needs */
+    LK_KEEP_VALUE,    /* PyTorch: original = right_inverse(value); the same value is read */
+    LK_KEEP_ORIGINAL, /* the original keeps its bits, as LoRA needs it */
 } RegisterMode;
 
 /* register_parametrization(m, name, p): appends p, which is consumed, to the chain. Further ones
@@ -78,8 +76,8 @@ LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name
 LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i,
                                                        Error *err);
 
-/* Computes each parametrized parameter of m and its children once and for all: until lk_unmerge,
- * that tensor is what forward reads, at no cost. The originals keep their bits (the state dict
+/* Computes each parametrized parameter of m and its children once: until lk_unmerge, forward reads
+ * that tensor, at no cost. The originals keep their bits (the state dict
  * too), and neither they nor the chains are trained meanwhile. Merging again computes anew. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
@@ -88,13 +86,8 @@ LK_API void lk_unmerge(Module *m);
  * is computed once and read again as the same tensor. Unlike PyTorch's it is never stale: it is
  * computed again when a value or setting that it depends on has changed, the grad mode, or the
  * tape's contents. In no-grad mode values are always kept like this: they belong to the module and
- * are valid until the parameter is read again. What a parametrization computes from must be in its
- * struct and its tensors; one that draws random numbers is not for no-grad mode. */
+ * are valid until the parameter is read again. A parametrization must compute from its struct and
+ * its tensors alone; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
-
-/* A second example of a parametrization: X ↦ the upper triangle of X and its mirror image (a
- * symmetric matrix). Its right_inverse is the upper triangle. */
-LK_API Module *lk_symmetric_new(Error *err);
-LK_API_DATA const ModuleType lk_symmetric_type;
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/decimal.h"
 #include "nn/fields.h"
+#include "nn/parametrize.h"
 
 static void new_line(FILE *out, int indent) { fprintf(out, "\n%*s", indent, ""); }
 
@@ -36,7 +37,7 @@ static void print_sizes(FILE *out, const ModuleSizes *sizes)
 /* The field that "{name}" at p names; NULL for none. */
 static const Field *named_field(const Module *m, const char *p, size_t length)
 {
-    for (const Field *f = first_field(m); f; f = next_field(f))
+    for (const Field *f = lk__first_field(m); f; f = lk__next_field(f))
         if (strlen(f->name) + 2 == length && memcmp(f->name, p + 1, length - 2) == 0) return f;
     return NULL;
 }
@@ -48,25 +49,25 @@ static void print_field(FILE *out, const Module *m, const char *p, size_t length
         fprintf(out, "%.*s", (int)length, p); /* a template that names no field shows it */
         return;
     }
-    const void *member = field_of(m, f);
+    const void *member = lk__member(m, f);
     switch (f->kind) {
     case LK_FIELD_INT: fprintf(out, "%lld", (long long)*(const int64_t *)member); break;
     case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); break;
     case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); break;
     case LK_FIELD_SIZES: print_sizes(out, member); break;
     default:
-        fputs(*(Tensor *const *)member || lk_list_of_slot(m, member) ? "True" : "False", out);
+        fputs(*(Tensor *const *)member || lk_is_parametrized(m, f->name) ? "True" : "False", out);
         break;
     }
 }
 
-/* Whether what stands in the brackets that open at p is left out: its field is a negative
+/* Whether the part in the brackets that open at p is left out: its field is a negative
  * integer. */
 static bool is_left_out(const Module *m, const char *p)
 {
     const char *open = strchr(p, '{'), *close = open ? strchr(open, '}') : NULL;
     const Field *f = close ? named_field(m, open, (size_t)(close + 1 - open)) : NULL;
-    return f && f->kind == LK_FIELD_INT && *(const int64_t *)field_of(m, f) < 0;
+    return f && f->kind == LK_FIELD_INT && *(const int64_t *)lk__member(m, f) < 0;
 }
 
 static void print_repr(FILE *out, const Module *m, int indent)
@@ -103,7 +104,7 @@ static void print_children(FILE *out, const Module *m, int indent)
 {
     ChildIter it = lk_children(m);
     bool more = lk_children_next(&it);
-    for (const Field *f = first_field(m); f; f = next_field(f)) {
+    for (const Field *f = lk__first_field(m); f; f = lk__next_field(f)) {
         bool list = f->kind == LK_FIELD_CHILDREN, empty = !more || it.field != f;
         if (list) new_line(out, indent), fprintf(out, "(%s): ModuleList(", f->name);
         for (; more && it.field == f; more = lk_children_next(&it))
@@ -115,17 +116,17 @@ static void print_children(FILE *out, const Module *m, int indent)
 
 static bool has_children(const Module *m)
 {
-    for (const Field *f = first_field(m); f; f = next_field(f))
+    for (const Field *f = lk__first_field(m); f; f = lk__next_field(f))
         if (f->kind == LK_FIELD_CHILDREN) return true;
     ChildIter it = lk_children(m);
     return lk_children_next(&it);
 }
 
-/* Name(), Name(repr), or Name( and one indented line for each line of the repr and each child, and
- * ). */
+/* Name(), Name(repr), or a block: Name(, one indented line for each line of the repr and each
+ * child, and ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
-    if (lk_module_is_freed("lk_print_module", m, NULL)) return;
+    if (lk__is_freed("lk_print_module", m, NULL)) return;
     const char *repr = m->type->repr ? m->type->repr : "";
     bool block = has_children(m) || strchr(repr, '\n');
 

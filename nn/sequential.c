@@ -12,28 +12,23 @@ static Tensor *sequential_forward(Tape *t, Module *self, Tensor *x)
 }
 
 const ModuleType lk_sequential_type = {
-    .name = "Sequential",
-    .size = sizeof(Sequential),
+    LK_CLASS(Sequential),
     .forward = sequential_forward,
     .fields = LK_FIELDS(LK_ITEMS(Sequential, modules)),
 };
+LK_DOWNCAST(Sequential, lk_sequential_type, lk_as_sequential)
 
 Module *lk_sequential_new(int count, Module *const *modules, Error *err)
 {
     ModuleArray array = { NULL, 0 }; /* first: it consumes the modules, whatever happens */
     if (!lk_module_array_init(&array, count, modules, err)) return NULL;
     Sequential *s = lk_module_new(&lk_sequential_type, err);
-    if (s) {
-        s->modules = array;
-        return &s->base;
+    if (!s) {
+        lk_module_array_free(&array);
+        return NULL;
     }
-    lk_module_array_free(&array);
-    return NULL;
-}
-
-Sequential *lk_as_sequential(Module *m)
-{
-    return m && m->type == &lk_sequential_type ? (Sequential *)m : NULL;
+    s->modules = array;
+    return &s->base;
 }
 
 int lk_sequential_len(const Module *sequential)

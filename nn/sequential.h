@@ -8,17 +8,15 @@ typedef struct Sequential {
     Module base;
     ModuleArray modules; /* named "0", "1", … */
 } Sequential;
-LK_API_DATA const ModuleType lk_sequential_type;
+LK_MODULE_TYPE(Sequential, lk_sequential_type, lk_as_sequential);
 
 /* nn.Sequential(a, b, c):  lk_sequential_new(LK_MODULES(a, b, c), &err)
  * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net.
- * Consumes all of them. C leaves open which of a, b and c is made first: modules that draw their
- * weights are made in statements before, so that
- * the numbers do not depend on the compiler:  Module *a = lk_linear_new(…, &rng, &err), *b = lk_linear_new(…, &rng, &err); */
+ * Consumes all of them. C leaves open which argument is made first, so modules that draw their
+ * weights are made before, one statement each: the numbers must not depend on the compiler. */
 #define LK_MODULES(...) LK_LIST(Module *, __VA_ARGS__)
 LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);
 
-LK_API Sequential *lk_as_sequential(Module *m);
 LK_API int lk_sequential_len(const Module *sequential);
 /* layers[i], borrowed; negative i counts from the end. NULL: out of range, or not a Sequential. */
 LK_API Module *lk_sequential_at(Module *sequential, int i, Error *err);

@@ -19,13 +19,12 @@ typedef struct StateDict {
 
 /* {k: v.clone() for k, v in m.state_dict().items()}: a snapshot. NULL without memory. */
 LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
-/* m.state_dict(): the same names with m's own tensors, nothing copied. What trains later changes
+/* m.state_dict(): the same names with m's own tensors, nothing copied. Training m changes them
  * here too. */
 LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 
 /* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed,
- * on failure too; NULL is the failure of whoever made it. LK_ESTATE for a tensor of a tape:
- * lk_clone it. */
+ * on failure too; for NULL err already says why. LK_ESTATE for a tensor of a tape: lk_clone it. */
 LK_API StateDict *lk_state_dict_empty_new(Error *err);
 LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x,
                                             Error *err);
@@ -35,8 +34,8 @@ LK_API void lk_state_dict_free(StateDict *state);
 LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name);
 
 /* m.load_state_dict(state, strict): copies the values into m's parameters and buffers. With strict
- * every name must be on both sides; without, what is on one side only is skipped. Shapes and
- * dtypes must agree, and no name is there twice. On an error (one message lists missing,
+ * every name must be on both sides; without, a name that is on one side only is skipped. Shapes
+ * and dtypes must agree, and no name may be there twice. On an error (one message lists missing,
  * unexpected and mismatched names) nothing is changed. */
 LK_API LK_MUST_CHECK bool lk_load_state_dict(Module *m, const StateDict *state, bool strict,
                                              Error *err);

@@ -1,10 +1,10 @@
-/* table.c - whether a type's table of fields can be right. LK_FIELD_ in nn/module.h
- * checks the part that the C compiler can see. */
+/* table.c - whether a type's table of fields can be right. LK_FIELD_ in nn/module_type.h checks
+ * the part that the C compiler can see. */
 #include <string.h>
 
 #include "nn/fields.h"
 
-const Field lk_base_fields[] = {
+const Field lk__base_fields[] = {
     { LK_FIELD_CHILD, "parametrizations", offsetof(Module, parametrizations) },
 };
 
@@ -29,7 +29,7 @@ static bool is_number(const char *name) { return name[strspn(name, "0123456789")
 static bool check_field(const ModuleType *type, const Field *f, const char *function, Error *err)
 {
     const int i = (int)(f - type->fields);
-    const char *owner = type->name, *base = lk_base_fields->name;
+    const char *owner = type->name, *base = lk__base_fields->name;
     if ((unsigned)f->kind > LK_FIELD_SIZES || !f->name)
         return lk_error_set(err, LK_EVALUE,
                             "%s: field %d of %s is none; a table is written as "
@@ -83,23 +83,23 @@ static bool check_pair(const ModuleType *type, const Field *a, const Field *b,
     return true;
 }
 
-bool lk_check_fields(const ModuleType *type, const char *function, Error *err)
+bool lk__check_fields(const ModuleType *type, const char *function, Error *err)
 {
     for (const Field *f = type->fields; f && f->kind != LK_FIELD_END; f++)
         if (!check_field(type, f, function, err)) return false;
     return true;
 }
 
-bool lk_check_table(const ModuleType *type, const char *function, Error *err)
+bool lk__check_table(const ModuleType *type, const char *function, Error *err)
 {
-    if (!lk_check_fields(type, function, err)) return false;
+    if (!lk__check_fields(type, function, err)) return false;
     for (const Field *f = type->fields; f && f->kind != LK_FIELD_END; f++)
         for (const Field *before = type->fields; before < f; before++)
             if (!check_pair(type, before, f, function, err)) return false;
     return true;
 }
 
-bool lk_is_checked(Module *m)
+bool lk__is_checked(Module *m)
 {
-    return m->checked || (m->checked = lk_check_table(m->type, NULL, NULL));
+    return m->checked || (m->checked = lk__check_table(m->type, NULL, NULL));
 }

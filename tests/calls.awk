@@ -7,6 +7,18 @@
 # A declaration may take several lines.
 FNR == 1 { declaration = "" }
 /^LK_API_DATA/ || /define/ { next }
+# LK_MODULE_TYPE(Linear, lk_linear_type, lk_as_linear); declares Linear *lk_as_linear(Module *m).
+/^LK_MODULE_TYPE/ { in_type = 1; declaration = "" }
+in_type {
+    declaration = declaration $0
+    if ($0 !~ /;/) next
+    gsub(/LK_MODULE_TYPE\(|\).*/, "", declaration)
+    split(declaration, type, / *, */)
+    declare(type[1] " *" type[3] "(Module *m);")
+    declaration = ""
+    in_type = 0
+    next
+}
 declaration != "" || /^LK_API / {
     line = $0
     gsub(/\/\*[^*]*\*\//, "", line)

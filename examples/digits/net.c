@@ -12,14 +12,6 @@ static Tensor *hidden(Tape *t, Module *linear, Module *relu, Tensor *x)
     return lk_forward(t, relu, lk_forward(t, linear, x));
 }
 
-/* The network if it is complete, else NULL. */
-static Module *complete(Module *net, bool has_all)
-{
-    if (has_all) return net;
-    lk_free(net);
-    return NULL;
-}
-
 /* ---- RichBoyNet ----------------------------------------------------------------------------- */
 
 static Tensor *rich_boy_net_forward(Tape *t, Module *self, Tensor *img)
@@ -32,8 +24,7 @@ static Tensor *rich_boy_net_forward(Tape *t, Module *self, Tensor *img)
 }
 
 static const ModuleType rich_boy_net_type = {
-    .name = "RichBoyNet",
-    .size = sizeof(RichBoyNet),
+    LK_CLASS(RichBoyNet),
     .forward = rich_boy_net_forward,
     .fields = LK_FIELDS(LK_CHILD(RichBoyNet, linear1), LK_CHILD(RichBoyNet, linear2),
                         LK_CHILD(RichBoyNet, linear3), LK_CHILD(RichBoyNet, relu)),
@@ -48,7 +39,8 @@ Module *rich_boy_net_new(Rng *rng, Error *err)
     net->linear2 = lk_linear_new(1000, 2000, true, rng, err);
     net->linear3 = lk_linear_new(2000, DIGITS_CLASSES, true, rng, err);
     net->relu = lk_relu_new(err);
-    return complete(&net->base, net->linear1 && net->linear2 && net->linear3 && net->relu);
+    return lk_module_complete(&net->base,
+                              net->linear1 && net->linear2 && net->linear3 && net->relu);
 }
 
 /* ---- NeuralNetwork -------------------------------------------------------------------------- */
@@ -64,8 +56,7 @@ static Tensor *neural_network_forward(Tape *t, Module *self, Tensor *img)
 }
 
 static const ModuleType neural_network_type = {
-    .name = "NeuralNetwork",
-    .size = sizeof(NeuralNetwork),
+    LK_CLASS(NeuralNetwork),
     .forward = neural_network_forward,
     .fields = LK_FIELDS(LK_CHILD(NeuralNetwork, linear1), LK_CHILD(NeuralNetwork, linear2),
                         LK_CHILD(NeuralNetwork, linear3), LK_CHILD(NeuralNetwork, linear4),
@@ -81,6 +72,6 @@ Module *neural_network_new(Rng *rng, Error *err)
     net->linear3 = lk_linear_new(1500, 1300, true, rng, err);
     net->linear4 = lk_linear_new(1300, DIGITS_CLASSES, true, rng, err);
     net->relu = lk_relu_new(err);
-    return complete(&net->base,
-                    net->linear1 && net->linear2 && net->linear3 && net->linear4 && net->relu);
+    return lk_module_complete(&net->base, net->linear1 && net->linear2 && net->linear3 &&
+                                              net->linear4 && net->relu);
 }

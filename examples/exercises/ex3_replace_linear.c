@@ -19,8 +19,7 @@ static Tensor *simple_net_forward(Tape *t, Module *self, Tensor *x)
     return lk_forward(t, net->linear, x);
 }
 static const ModuleType simple_net_type = {
-    .name = "SimpleNet",
-    .size = sizeof(SimpleNet),
+    LK_CLASS(SimpleNet),
     .forward = simple_net_forward,
     .fields = LK_FIELDS(LK_CHILD(SimpleNet, linear)),
 };

@@ -1,7 +1,7 @@
 /* ex6_freeze_and_train - exercise 6: freeze the Linears, train only A and B.
  *
  * Goes on with the network of exercise 5, as the notebook does: its draws come first, the test
- * input of exercise 5 among them. lk_freeze_linears (nn/walk.c) is the notebook's
+ * input of exercise 5 among them. lk_freeze_linears (nn/linear.c) is the notebook's
  * freeze_linear_layers. Three epochs that lower the loss by a hundredth prove little; the check
  * below trains on, and compares every frozen weight with its original. */
 #include <string.h>

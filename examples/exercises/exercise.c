@@ -8,33 +8,27 @@
 
 typedef struct Options {
     int64_t seed;
+    const Exercise *exercise;
 } Options;
 static const CliOption options[] = { CLI_SEED(Options), CLI_END };
+
+static bool run(Tape *t, Rng *rng, const void *chosen, Error *err)
+{
+    const Exercise *exercise = ((const Options *)chosen)->exercise;
+    if (!exercise->notebook(t, rng, err)) return false;
+    cli_line();
+    bool ok = exercise->check(t, rng, err);
+    if (err->code == LK_OK)
+        printf("%s: %s\n", exercise->name, ok ? "all checks passed" : "A CHECK FAILED");
+    return ok;
+}
 
 int exercise_main(const Exercise *exercise, int argc, char **argv)
 {
     const CliProgram program = { .name = exercise->name,
                                  .about = exercise->about,
                                  .options = options };
-    Options o = { .seed = 0 };
-    cli_parse(&program, argc, argv, &o);
-
-    Error err = { 0 };
-    Rng rng;
-    lk_manual_seed(&rng, (uint64_t)o.seed);
-    Tape *t = lk_tape_new(&err);
-    if (!t) return cli_exit(&program, false, &err);
-    lk_tape_on_error(t, NULL, NULL); /* cli_exit prints the message, once */
-
-    bool ok = exercise->notebook(t, &rng, &err);
-    if (ok) {
-        cli_line();
-        ok = exercise->check(t, &rng, &err);
-        if (err.code == LK_OK)
-            printf("%s: %s\n", exercise->name, ok ? "all checks passed" : "A CHECK FAILED");
-    }
-    lk_tape_free(t);
-    return cli_exit(&program, ok, &err);
+    return cli_main(&program, argc, argv, &(Options){ .exercise = exercise }, run);
 }
 
 void show(const char *label, const Tensor *x)

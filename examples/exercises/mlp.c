@@ -11,8 +11,7 @@ static Tensor *mlp_forward(Tape *t, Module *self, Tensor *x)
     return lk_forward(t, mlp_layers(self), x);
 }
 static const ModuleType mlp_type = {
-    .name = "MultilayerPerceptron",
-    .size = sizeof(MultilayerPerceptron),
+    LK_CLASS(MultilayerPerceptron),
     .forward = mlp_forward,
     .fields = LK_FIELDS(LK_CHILD(MultilayerPerceptron, layers)),
 };
@@ -29,9 +28,7 @@ Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t cl
     Module *third = lk_linear_new(hidden_2, classes, true, rng, err);
     mlp->layers = lk_sequential_new(
         LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
-    if (mlp->layers) return &mlp->base;
-    lk_free(&mlp->base);
-    return NULL;
+    return lk_module_complete(&mlp->base, mlp->layers);
 }
 
 Module *mlp_layers(Module *mlp) { return mlp ? ((MultilayerPerceptron *)mlp)->layers : NULL; }

@@ -44,36 +44,22 @@ static Tensor *call(Tape *t, Tensor *const *in, void *user)
     return softplus(t, lk_T(t, in[0]));
 }
 
-typedef struct Options {
-    int64_t seed;
-} Options;
-static const CliOption options[] = { CLI_SEED(Options), CLI_END };
-static const CliProgram program = { .name = "custom_op",
-                                    .about = "Defines an operation and checks its gradient.",
-                                    .options = options };
-
-static bool run(Tape *t, Rng *rng, Error *err)
+static bool run(Tape *t, Rng *rng, const void *options, Error *err)
 {
+    (void)options, (void)err;
     Tensor *y = softplus(t, lk_tensor(t, LK_F32, LK_SHAPE(3), (float[]){ -1, 0, 1 }));
     Tensor *x = lk_randn(t, rng, LK_F64, LK_SHAPE(2, 3));
-    if (!y || !lk_set_requires_grad(x, true)) return lk_tape_ok(t, err);
-    lk_print(stdout, y);
+    if (!y || !lk_set_requires_grad(x, true)) return false;
     GradcheckReport report;
     lk_gradcheck(call, NULL, 1, &x, NULL, NULL, &report);
+    lk_print(stdout, y);
     printf("\ngradcheck: %s\n", report.message);
     return report.ok;
 }
 
 int main(int argc, char **argv)
 {
-    Options o = { .seed = 0 };
-    cli_parse(&program, argc, argv, &o);
-    Error err = { 0 };
-    Rng rng;
-    lk_manual_seed(&rng, (uint64_t)o.seed);
-    Tape *t = lk_tape_new(&err);
-    if (t) lk_tape_on_error(t, NULL, NULL); /* cli_exit prints the message, once */
-    bool ok = t && run(t, &rng, &err);
-    lk_tape_free(t);
-    return cli_exit(&program, ok, &err);
+    const CliProgram program = { .name = "custom_op",
+                                 .about = "Defines an operation and checks its gradient." };
+    return cli_main(&program, argc, argv, NULL, run);
 }

@@ -167,6 +167,39 @@ int cli_exit(const CliProgram *program, bool ok, const Error *err)
     return ok && written && err->code == LK_OK ? EXIT_SUCCESS : STATUS_FAILED;
 }
 
+/* ---- the whole program ---------------------------------------------------------------------- */
+
+/* The value of a whole-number option; 0 if the program has no such option. */
+static int64_t int_option(const CliProgram *program, const char *name, void *options)
+{
+    const CliOption *o = find_option(program, name, strlen(name));
+    return o ? *(const int64_t *)member(options, o) : 0;
+}
+
+int cli_main(const CliProgram *program, int argc, char **argv, void *options, CliRun *run)
+{
+    typedef struct OnlySeed {
+        int64_t seed;
+    } OnlySeed;
+    static const CliOption only_seed[] = { CLI_SEED(OnlySeed), CLI_END };
+    OnlySeed seed = { 0 };
+    CliProgram whole = *program;
+    if (!whole.options) {
+        whole.options = only_seed;
+        options = &seed;
+    }
+    cli_parse(&whole, argc, argv, options);
+    cli_set_threads(int_option(&whole, "threads", options));
+    Rng rng;
+    lk_manual_seed(&rng, (uint64_t)int_option(&whole, "seed", options));
+    Error err = { 0 };
+    Tape *t = lk_tape_quiet_new(&err); /* cli_exit prints the message, once */
+    bool ok = t && run(t, &rng, options, &err);
+    ok = lk_tape_ok(t, &err) && ok;
+    lk_tape_free(t);
+    return cli_exit(&whole, ok, &err);
+}
+
 /* ---- checks --------------------------------------------------------------------------------- */
 
 void cli_line(void)

@@ -7,14 +7,14 @@
  *         CLI_DOUBLE("lr", Options, lr, "X", 0, 100, "learning rate"),
  *         CLI_END
  *     };
- *     static const CliProgram program = { "name", "Trains a net.", options };
+ *
+ *     static bool run(Tape *t, Rng *rng, const void *options, Error *err) { … }
  *
  *     int main(int argc, char **argv)
  *     {
- *         Options o = { .lr = 1e-3 };                    -- the defaults, which --help shows
- *         cli_parse(&program, argc, argv, &o);           -- returns only if the program is to run
- *         Error err = { 0 };
- *         return cli_exit(&program, run(&o, &err), &err);
+ *         const CliProgram program = { .name = "name", .about = "What it does.",
+ *                                      .options = options };
+ *         return cli_main(&program, argc, argv, &(Options){ .lr = 1e-3 }, run);
  *     }
  */
 #ifndef CLI_H
@@ -23,6 +23,18 @@
 #include "core/tape.h"
 #include "data/mnist.h"
 #include "data/path.h"
+
+typedef struct CliProgram CliProgram;
+
+/* ---- the whole program ---------------------------------------------------------------------- */
+
+/* The program itself: true if all went well. cli_main reports what failed on the tape. */
+typedef bool CliRun(Tape *t, Rng *rng, const void *options, Error *err);
+
+/* main from beginning to end: reads the options, whose defaults are in the struct; obeys --seed
+ * and --threads, if the program has them; calls run with a generator and a silent tape; and
+ * returns the status of cli_exit. */
+int cli_main(const CliProgram *program, int argc, char **argv, void *options, CliRun *run);
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -86,12 +98,12 @@ typedef struct CliExclusion {
     const char *others[CLI_OTHERS];
 } CliExclusion;
 
-typedef struct CliProgram {
+struct CliProgram {
     const char *name;
-    const char *about; /* what it does, for --help */
-    const CliOption *options;
+    const char *about;              /* what it does, for --help */
+    const CliOption *options;       /* NULL in cli_main: --seed alone */
     const CliExclusion *exclusions; /* up to the first without an option; NULL: none */
-} CliProgram;
+};
 
 /* Stores the values of argv in the struct that the table describes. --help or -h prints the table
  * and ends the program with status 0; what the table does not allow ends it with status 2 and one

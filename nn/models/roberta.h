@@ -33,9 +33,9 @@ LK_API const RobertaConfig *lk_roberta_config(const Module *model);
  * that a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
 LK_API bool lk_roberta_fill(Module *model, Rng *rng, Error *err);
 /* ids (B, S) int64, mask (B, S) bool, true for real tokens, NULL: all that are not pad_token_id →
- * (B, num_labels). Dropout is active in training mode. Of the last layer only the
- * first token is computed: the classifier looks at nothing else. Without gradients every layer runs in the
- * memory of one. */
+ * (B, num_labels). Dropout is active in training mode. Of the last layer only the first token is
+ * computed: the classifier looks at nothing else. Without gradients every layer runs in the memory
+ * of one. */
 LK_API Tensor *lk_roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
 
 /* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's

@@ -11,9 +11,7 @@
 /* ---- tables --------------------------------------------------------------------------------- */
 
 #define TYPE(type, T, ...) \
-    static const ModuleType type = { .name = #T, \
-                                     .size = sizeof(T), \
-                                     .fields = LK_FIELDS(__VA_ARGS__) }
+    static const ModuleType type = { LK_CLASS(T), .fields = LK_FIELDS(__VA_ARGS__) }
 
 TYPE(embeddings_type, RobertaEmbeddings, LK_CHILD(RobertaEmbeddings, word_embeddings),
      LK_CHILD(RobertaEmbeddings, position_embeddings),
@@ -40,15 +38,6 @@ static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(Roberta
 
 /* ---- making one ----------------------------------------------------------------------------- */
 
-/* The end of every constructor: the module if all of it is there, else NULL and what is there is
- * freed. */
-static Module *whole(Module *m, bool complete)
-{
-    if (complete) return m;
-    lk_free(m);
-    return NULL;
-}
-
 /* PyTorch's "meta" device in one line: a single element stands for all, by strides of 0. */
 static Tensor *hollow_new(int64_t rows, int64_t columns, Error *err)
 {
@@ -74,7 +63,7 @@ static Module *linear_new(int64_t in, int64_t out, Error *err)
     l->out_features = out;
     l->weight = hollow_new(out, in, err);
     l->bias = l->weight ? lk_param_new(LK_F32, LK_SHAPE(out), err) : NULL;
-    return whole(&l->base, l->bias);
+    return lk_module_complete(&l->base, l->bias);
 }
 
 static Module *embedding_new(int64_t rows, int64_t columns, int64_t padding_idx, Error *err)
@@ -85,7 +74,7 @@ static Module *embedding_new(int64_t rows, int64_t columns, int64_t padding_idx,
     e->embedding_dim = columns;
     e->padding_idx = padding_idx;
     e->weight = hollow_new(rows, columns, err);
-    return whole(&e->base, e->weight);
+    return lk_module_complete(&e->base, e->weight);
 }
 
 static Module *norm_new(const RobertaConfig *c, Error *err)
@@ -104,8 +93,8 @@ static Module *embeddings_new(const RobertaConfig *c, Error *err)
         embedding_new(c->max_position_embeddings, c->hidden_size, c->pad_token_id, err);
     e->token_type_embeddings = embedding_new(c->type_vocab_size, c->hidden_size, -1, err);
     e->LayerNorm = norm_new(c, err);
-    return whole(&e->base, e->word_embeddings && e->position_embeddings &&
-                               e->token_type_embeddings && e->LayerNorm);
+    return lk_module_complete(&e->base, e->word_embeddings && e->position_embeddings &&
+                                            e->token_type_embeddings && e->LayerNorm);
 }
 
 static Module *output_new(const ModuleType *type, int64_t in, const RobertaConfig *c, Error *err)
@@ -115,7 +104,7 @@ static Module *output_new(const ModuleType *type, int64_t in, const RobertaConfi
     o->dropout = c->hidden_dropout_prob;
     o->dense = linear_new(in, c->hidden_size, err);
     o->LayerNorm = norm_new(c, err);
-    return whole(&o->base, o->dense && o->LayerNorm);
+    return lk_module_complete(&o->base, o->dense && o->LayerNorm);
 }
 
 static Module *attention_new(const RobertaConfig *c, Error *err)
@@ -128,7 +117,7 @@ static Module *attention_new(const RobertaConfig *c, Error *err)
     a->self = lk_multi_head_attention_new(q, k, v, NULL, c->num_attention_heads,
                                           c->attention_probs_dropout_prob, err);
     a->output = output_new(&self_output_type, c->hidden_size, c, err);
-    return whole(&a->base, a->self && a->output);
+    return lk_module_complete(&a->base, a->self && a->output);
 }
 
 static Module *intermediate_new(const RobertaConfig *c, Error *err)
@@ -136,7 +125,7 @@ static Module *intermediate_new(const RobertaConfig *c, Error *err)
     RobertaIntermediate *i = lk_module_new(&intermediate_type, err);
     if (!i) return NULL;
     i->dense = linear_new(c->hidden_size, c->intermediate_size, err);
-    return whole(&i->base, i->dense);
+    return lk_module_complete(&i->base, i->dense);
 }
 
 static Module *layer_new(const RobertaConfig *c, Error *err)
@@ -146,7 +135,7 @@ static Module *layer_new(const RobertaConfig *c, Error *err)
     l->attention = attention_new(c, err);
     l->intermediate = intermediate_new(c, err);
     l->output = output_new(&output_type, c->intermediate_size, c, err);
-    return whole(&l->base, l->attention && l->intermediate && l->output);
+    return lk_module_complete(&l->base, l->attention && l->intermediate && l->output);
 }
 
 static Module *encoder_new(const RobertaConfig *c, Error *err)
@@ -161,7 +150,7 @@ static Module *encoder_new(const RobertaConfig *c, Error *err)
     /* refuses a NULL */
     ok = ok && lk_module_array_init(&e->layer, (int)c->num_hidden_layers, layers, err);
     lk_mem_free(layers);
-    return e ? whole(&e->base, ok) : NULL;
+    return e ? lk_module_complete(&e->base, ok) : NULL;
 }
 
 Module *lk_roberta_model_new(const RobertaConfig *c, Error *err)
@@ -170,7 +159,7 @@ Module *lk_roberta_model_new(const RobertaConfig *c, Error *err)
     if (!m) return NULL;
     m->embeddings = embeddings_new(c, err);
     m->encoder = m->embeddings ? encoder_new(c, err) : NULL;
-    return whole(&m->base, m->encoder);
+    return lk_module_complete(&m->base, m->encoder);
 }
 
 Module *lk_roberta_head_new(const RobertaConfig *c, Error *err)
@@ -180,7 +169,7 @@ Module *lk_roberta_head_new(const RobertaConfig *c, Error *err)
     h->dropout = isnan(c->classifier_dropout) ? c->hidden_dropout_prob : c->classifier_dropout;
     h->dense = linear_new(c->hidden_size, c->hidden_size, err);
     h->out_proj = linear_new(c->hidden_size, c->num_labels, err);
-    return whole(&h->base, h->dense && h->out_proj);
+    return lk_module_complete(&h->base, h->dense && h->out_proj);
 }
 
 Module *lk_roberta_lm_head_new(const RobertaConfig *c, Error *err)
@@ -190,5 +179,5 @@ Module *lk_roberta_lm_head_new(const RobertaConfig *c, Error *err)
     h->bias = lk_param_new(LK_F32, LK_SHAPE(c->vocab_size), err);
     h->dense = linear_new(c->hidden_size, c->hidden_size, err);
     h->layer_norm = norm_new(c, err);
-    return whole(&h->base, h->bias && h->dense && h->layer_norm);
+    return lk_module_complete(&h->base, h->bias && h->dense && h->layer_norm);
 }

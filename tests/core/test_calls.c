@@ -107,6 +107,7 @@ static void make_good(void)
 #define GOOD_Modulepp good.modules
 #define GOOD_ModuleArrayp (&(ModuleArray){ NULL, 0 })
 #define GOOD_ModuleTypep (&module_type)
+#define GOOD_ParamShapep (&(ParamShape){ LK_SHAPE(1) })
 #define GOOD_NameStarp ((NameStar[LK_NAME_STARS]){ { NULL, 0 } })
 #define GOOD_Rngp (&good.rng)
 #define GOOD_Errorp (&good.err)

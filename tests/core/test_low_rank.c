@@ -5,6 +5,7 @@
 #include "core/ops.h"
 #include "nn/adapter.h"
 #include "nn/gradcheck.h"
+#include "nn/symmetric.h"
 #include "tests/shared/nets.h"
 
 enum { ROWS = 7, IN = 11, OUT = 5, RANK = 3 };
@@ -280,7 +281,7 @@ Test(low_rank, a_step_makes_nothing_as_large_as_the_weight)
     }
 }
 
-/* ---- no-grad mode: the combined weight, kept ------------------------------------------------ */
+/* ---- no-grad mode: the combined weight ------------------------------------------------------ */
 
 static Tensor *output_without_grad(Module *m, Tape *t, Tensor *x)
 {
@@ -308,17 +309,18 @@ Test(low_rank, the_merged_form_keeps_its_weight_until_something_changes)
         Tensor *y = output_without_grad(m, t, x);
         check_close_to(y, lk_linear(t, x, combined, linear->bias), 1e-5);
         check_close_to(y, lk_forward(t, m, x), 5e-5);
-        const Tensor *kept = pair->kept;
-        uint32_t version = kept->storage->version;
+        const Tensor *combined_before = pair->combined;
+        uint32_t version = combined_before->storage->version;
         check_equal(output_without_grad(m, t, x), y);
-        check(pair->kept == kept && kept->storage->version == version); /* not computed again */
+        /* not computed again */
+        check(pair->combined == combined_before && pair->combined->storage->version == version);
         if (round == 0) lk_normal_(lora->A, 0, 1, &rng);
         if (round == 1) lk_normal_(lora->B, 0, 1, &rng);
         if (round == 2) lk_normal_(linear->weight, 0, 1, &rng);
         if (round == 3) lora->alpha = -2;
     }
     Module *copy = lk_deepcopy(m, NULL);
-    check(lk_as_linear_with_lora_merged(copy)->kept != pair->kept);
+    check(lk_as_linear_with_lora_merged(copy)->combined != pair->combined);
     lk_fill_(lora->B, 0);
     check_close_to(output_without_grad(copy, t, x), lk_forward(t, copy, x), 5e-5);
     lk_free(copy);

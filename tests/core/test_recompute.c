@@ -3,6 +3,7 @@
 #include "core/ops.h"
 #include "nn/linear.h"
 #include "nn/parametrize.h"
+#include "nn/symmetric.h"
 #include "tests/check.h"
 
 enum { ROWS = 6, WIDTH = 16 };

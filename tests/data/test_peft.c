@@ -203,9 +203,7 @@ typedef struct Table {
     Tensor *weight;
 } Table;
 static const Field table_fields[] = { LK_PARAM(Table, weight), LK_END };
-static const ModuleType table_type = { .name = "Table",
-                                       .size = sizeof(Table),
-                                       .fields = table_fields };
+static const ModuleType table_type = { LK_CLASS(Table), .fields = table_fields };
 
 static Module *linear(void)
 {
@@ -533,8 +531,7 @@ static Tensor *running_forward(Tape *t, Module *self, Tensor *x)
     return lk_mul(t, lk_sub(t, x, r->mean), lk_param(t, self, &r->scale));
 }
 static const ModuleType running_type = {
-    .name = "Running",
-    .size = sizeof(Running),
+    LK_CLASS(Running),
     .forward = running_forward,
     .fields =
         LK_FIELDS(LK_PARAM(Running, scale), LK_BUFFER(Running, mean), LK_BUFFER(Running, batches)),

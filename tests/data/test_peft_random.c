@@ -43,9 +43,8 @@ static Tensor *pair_forward(Tape *t, Module *self, Tensor *x)
 static const Field pair_fields[] = { { LK_FIELD_CHILD, "q_proj", offsetof(Pair, first) },
                                      { LK_FIELD_CHILD, "a+(b", offsetof(Pair, second) },
                                      LK_END };
-static const ModuleType pair_type = {
-    .name = "Pair", .size = sizeof(Pair), .forward = pair_forward, .fields = pair_fields
-};
+static const ModuleType pair_type = { LK_CLASS(Pair), .forward = pair_forward,
+                                      .fields = pair_fields };
 
 static int draw(Rng *rng, int n)
 {

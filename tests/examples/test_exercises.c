@@ -58,6 +58,15 @@ Test(exercises, custom_module)
     output_free(&o);
 }
 
+Test(exercises, symmetric)
+{
+    Output o = run_program("./symmetric");
+    check(o.status == 0 && count_text(o.out, "PASS  ") == 2 && !strstr(o.out, "FAIL"), "%s%s",
+          o.out, o.err);
+    check(strstr(o.out, "(weight): ParametrizationList(\n      (0): Symmetric()"));
+    output_free(&o);
+}
+
 /* ---- the command line that all programs share ----------------------------------------------- */
 
 Test(command_line, bad_options)

@@ -14,13 +14,15 @@ only_lk() { symbols "$@" >"$work/symbols" && test -s "$work/symbols" && no_match
 check "core exports only lk_ symbols" only_lk "$build/liblorikeet_core.so"
 check "data exports only lk_ symbols" only_lk "$build/liblorikeet_data.so"
 
-# Promised: what follows LK_API up to the first parenthesis, bracket, = or ; and begins with lk_.
+# Promised: the name that begins with lk_ between LK_API and the first parenthesis, bracket, = or ;,
+# and the type and the function of an LK_MODULE_TYPE(…).
+headers() { (cd "$LORIKEET_SOURCE_DIR" && cat core/*.h nn/*.h optim/*.h data/*.h); }
 promised() {
-    cat "$LORIKEET_SOURCE_DIR"/core/*.h "$LORIKEET_SOURCE_DIR"/nn/*.h "$LORIKEET_SOURCE_DIR"/optim/*.h \
-        "$LORIKEET_SOURCE_DIR"/data/*.h | sed -n 's/^LK_API[_A-Z]* [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p' | sort -u
+    headers | sed -n 's/^LK_API[_A-Z]* [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p'
+    headers | tr '\n' ' ' | grep -o 'LK_MODULE_TYPE([^)]*)' | grep -o 'lk_[a-z_]*'
 }
 all_there() {
-    promised >"$work/promised"
+    promised | sort -u >"$work/promised"
     symbols "$build/liblorikeet_core.so" "$build/liblorikeet_data.so" >"$work/symbols"
     test "$(wc -l <"$work/promised")" -gt 100 && ! comm -23 "$work/promised" "$work/symbols" | grep .
 }

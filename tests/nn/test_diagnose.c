@@ -62,19 +62,13 @@ static Tensor *head_forward(Tape *t, Module *self, Tensor *x)
     return lk_mul(t, lk_forward(t, h->net, x), lk_param(t, self, &h->gain));
 }
 static const ModuleType without_shift = {
-    .name = "Head",
-    .size = sizeof(Head),
-    .forward = head_forward,
+    LK_CLASS(Head), .forward = head_forward,
     .fields = LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain), LK_PARAM(Head, shift))
 };
-static const ModuleType unlisted = { .name = "Head",
-                                     .size = sizeof(Head),
-                                     .forward = head_forward,
+static const ModuleType unlisted = { LK_CLASS(Head), .forward = head_forward,
                                      .fields = LK_FIELDS(LK_CHILD(Head, net),
                                                          LK_NON_PERSISTENT(Head, shift)) };
-static const ModuleType listed = { .name = "Head",
-                                   .size = sizeof(Head),
-                                   .forward = head_forward,
+static const ModuleType listed = { LK_CLASS(Head), .forward = head_forward,
                                    .fields =
                                        LK_FIELDS(LK_CHILD(Head, net), LK_PARAM(Head, gain)) };
 

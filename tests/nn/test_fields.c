@@ -13,8 +13,7 @@ typedef struct Two {
     Module *head;
 } Two;
 static const ModuleType two_type = {
-    .name = "Two",
-    .size = sizeof(Two),
+    LK_CLASS(Two),
     .fields = LK_FIELDS(LK_CHILDREN(Two, encoder), LK_CHILDREN(Two, decoder), LK_CHILD(Two, head),
                         LK_CHILDREN(Two, none)),
 };

@@ -13,6 +13,7 @@
 #include "nn/layer_norm.h"
 #include "nn/lora.h"
 #include "nn/sequential.h"
+#include "nn/symmetric.h"
 #include "tests/check.h"
 
 static const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };

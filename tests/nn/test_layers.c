@@ -194,8 +194,9 @@ Test(layers, refuse_bad_arguments)
     REFUSED(lk_layer_norm_new(LK_SHAPE(1, 1, 1, 1, 1, 1, 1, 1, 1), 1e-5, &err), LK_ESHAPE,
             "normalized_shape");
     REFUSED(lk_embedding_new(0, 4, -1, &rng, &err), LK_EVALUE,
-            "lk_embedding_new: 0 rows of 4; both must be positive");
-    REFUSED(lk_embedding_new(4, -1, -1, &rng, &err), LK_EVALUE, "4 rows of -1");
+            "lk_embedding_new: num_embeddings 0, embedding_dim 4; all must be positive");
+    REFUSED(lk_embedding_new(4, -1, -1, &rng, &err), LK_EVALUE,
+            "num_embeddings 4, embedding_dim -1");
     REFUSED(lk_embedding_new(4, 3, 4, &rng, &err), LK_EVALUE,
             "padding_idx 4 is none of the 4 rows; -1 is none");
     REFUSED(lk_embedding_new(4, 3, -2, &rng, &err), LK_EVALUE,

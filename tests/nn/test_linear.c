@@ -73,7 +73,7 @@ Test(linear, bad_sizes_are_errors_and_draw_nothing)
         Error err = { 0 };
         check(!lk_linear_new(sizes[i][0], sizes[i][1], true, &rng, &err));
         check_error(&err, i < 3 ? LK_EVALUE : LK_EMEMORY,
-                    i < 3 ? "both must be positive" : "tensor: ");
+                    i < 3 ? "all must be positive" : "tensor: ");
     }
     /* Memory for the weight, none for the bias. */
     for (int n = 0; n < 3; n++) {
@@ -250,7 +250,7 @@ Test(sequential, a_missing_module_is_an_error_not_a_shorter_net)
         LK_MODULES(lk_relu_new(&err), lk_linear_new(3, -3, true, &rng, &err), lk_tanh_new(&err)),
         &err);
     check(!s);
-    check_error(&err, LK_EVALUE, "lk_linear_new: 3 inputs and -3 outputs");
+    check_error(&err, LK_EVALUE, "lk_linear_new: in_features 3, out_features -3");
     err = (Error){ 0 };
     check(!lk_sequential_new(LK_MODULES(lk_relu_new(&err), NULL), &err));
     check_error(&err, LK_EVALUE, "module 1 of 2 is NULL");

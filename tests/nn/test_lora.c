@@ -284,7 +284,7 @@ Test(lora, bad_arguments_are_errors_and_are_consumed)
     err = (Error){ 0 };
     check(!lk_linear_with_lora_merged_new(lk_linear_new(0, 1, true, &rng, &err), 2, 1.0, &rng,
                                           &err));
-    check_error(&err, LK_EVALUE, "lk_linear_new: 0 inputs"); /* the inner reason */
+    check_error(&err, LK_EVALUE, "lk_linear_new: in_features 0"); /* the inner reason */
     err = (Error){ 0 };
     check(!lk_linear_with_lora_merged_new(NULL, 2, 1.0, &rng, &err));
     check_error(&err, LK_EVALUE, "LinearWithLoRAMerged: wraps a Linear, not NULL");

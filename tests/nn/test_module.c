@@ -62,9 +62,8 @@ typedef struct Odd {
 static const Field odd_fields[] = {
     LK_INT(Odd, n), LK_BOOL_FIELD(Odd, on), LK_DOUBLE(Odd, x), LK_CHILD(Odd, child), LK_END,
 };
-static const ModuleType odd_type = {
-    .name = "Odd", .size = sizeof(Odd), .fields = odd_fields, .repr = "n={n}, on={on}\nx={x}"
-};
+static const ModuleType odd_type = { LK_CLASS(Odd), .fields = odd_fields,
+                                     .repr = "n={n}, on={on}\nx={x}" };
 static const ModuleType number_type = {
     .name = "Number", .size = sizeof(Odd), .fields = odd_fields, .repr = "{x}"
 };
@@ -121,7 +120,7 @@ Test(module, a_slot_is_replaced_or_kept)
     /* The inner error stays; the slot keeps what it has; what is handed over is freed. */
     Module *before = *slot;
     check(!lk_module_set(slot, lk_linear_new(0, 3, true, &rng, &err), &err));
-    check_error(&err, LK_EVALUE, "lk_linear_new: 0 inputs and 3 outputs");
+    check_error(&err, LK_EVALUE, "lk_linear_new: in_features 0, out_features 3");
     check(*slot == before);
     err = (Error){ 0 };
     check(!lk_module_set(slot, NULL, &err));

@@ -161,7 +161,7 @@ Test(multi_head_attention, refuses_and_frees)
     Module *q = LINEAR(), *k = LINEAR(), *v = LINEAR();
     check(
         !lk_multi_head_attention_new(q, k, v, lk_linear_new(0, 4, true, &rng, &err), 2, 0, &err));
-    check_error(&err, LK_EVALUE, "lk_linear_new: 0 inputs");
+    check_error(&err, LK_EVALUE, "lk_linear_new: in_features 0");
     err = (Error){ 0 };
     check(!lk_self_attention_new(10, 3, 0, true, &rng, &err));
     check_error(&err, LK_EVALUE,

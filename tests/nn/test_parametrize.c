@@ -1,16 +1,19 @@
 /* test_parametrize.c - the parametrization hook against PyTorch's, case by case.
  *
- *   case                               PyTorch 1.13 (parametrize.h)             Lorikeet
- *   names, order, state dict, printing own parameters, children, then lists     the same
- *   first registration, right_inverse  original = right_inverse(value)          the same; LK_KEEP_ORIGINAL: untouched
- *   first registration without one     original keeps its bits                  the same
- *   second registration                appends, original untouched              the same
- *   assignment                         right inverses in reverse order          the same; no right_inverse: an error
- *   wrong shape, unknown name          an error, the module as it was           the same
- *   removal, leaving the value         value in the same tensor, frozen stays   the same; the order of names does not
- *                                                                               depend on it (PyTorch: it is last)
- *   cached                             one object, stale after a change         one object, never stale: better
- *   deep copy, train / eval, freezing  reach through                            the same */
+ *   case                         PyTorch 1.13 (parametrize.h)         Lorikeet
+ *   names, order, state dict,    own parameters, children, lists      the same
+ *   printing
+ *   first registration with a    original = right_inverse(value)      the same; LK_KEEP_ORIGINAL:
+ *   right_inverse                                                     untouched
+ *   first registration without   original keeps its bits              the same
+ *   second registration          appends, original untouched          the same
+ *   assignment                   right inverses in reverse order      the same; else an error
+ *   wrong shape, unknown name    an error, the module as it was       the same
+ *   removal, leaving the value   value in the same tensor, frozen     the same, and the order of
+ *                                stays; the name becomes the last     names stays
+ *   cached                       one object, stale after a change     one object, never stale
+ *   deep copy, train / eval,     reach through                        the same
+ *   freezing */
 #include "tests/check.h"
 
 #include <string.h>
@@ -21,6 +24,7 @@
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "nn/state.h"
+#include "nn/symmetric.h"
 #include "tests/fixtures/parametrize.h"
 
 /* ---- the modules of make_parametrize.py ----------------------------------------------------- */

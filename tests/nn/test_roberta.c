@@ -337,8 +337,8 @@ Test(roberta, dropout_and_recomputation)
     lk_tape_free(t);
 }
 
-/* The parts that drop out in training: with the probability of the config's own key in the head, or of all
- * layers. */
+/* The parts that drop out in training: with the probability of the config's own key in the head,
+ * or of all layers. */
 Test(roberta, the_head_has_its_own_dropout)
 {
     static const struct {

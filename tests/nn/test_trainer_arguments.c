@@ -1,5 +1,6 @@
 /* test_trainer_arguments.c - a run is resumed only with the arguments that it was begun with, and
- * begun only where its checkpoints can be written. The results of resuming: test_trainer_resume.c. */
+ * begun only where its checkpoints can be written. The results of resuming:
+ * test_trainer_resume.c. */
 #include "tests/shared/toy.h"
 
 #include <unistd.h>

@@ -4,6 +4,7 @@
 #include "nn/adapter.h"
 #include "nn/attention.h"
 #include "nn/parametrize.h"
+#include "nn/symmetric.h"
 #include "tests/shared/nets.h"
 
 static Module *linear_of(int64_t in, int64_t out)
@@ -207,9 +208,7 @@ static Tensor *once_forward(Tape *t, Module *self, Tensor *x)
     if (((Once *)self)->calls++ > 0) return lk_fail(t, LK_EVALUE, "once: again");
     return lk_scale(t, x, 2);
 }
-static const ModuleType once_type = { .name = "Once",
-                                      .size = sizeof(Once),
-                                      .forward = once_forward };
+static const ModuleType once_type = { LK_CLASS(Once), .forward = once_forward };
 
 Test(where, what_is_computed_again_in_backward_has_the_same_place)
 {
@@ -273,9 +272,7 @@ static Tensor *forgetful_forward(Tape *t, Module *self, Tensor *x)
     Forgetful *f = (Forgetful *)self;
     return lk_mul(t, lk_mul(t, lk_forward(t, f->linear, x), f->w), f->forgotten);
 }
-static const ModuleType forgetful_type = { .name = "Forgetful",
-                                           .size = sizeof(Forgetful),
-                                           .forward = forgetful_forward,
+static const ModuleType forgetful_type = { LK_CLASS(Forgetful), .forward = forgetful_forward,
                                            .fields = LK_FIELDS(LK_PARAM(Forgetful, w),
                                                                LK_CHILD(Forgetful, linear)) };
 

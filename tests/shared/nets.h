@@ -22,9 +22,7 @@ static Tensor *net_forward(Tape *t, Module *self, Tensor *x)
 {
     return lk_forward(t, ((Net *)self)->layers, x);
 }
-static const ModuleType net_type = { .name = "Net",
-                                     .size = sizeof(Net),
-                                     .forward = net_forward,
+static const ModuleType net_type = { LK_CLASS(Net), .forward = net_forward,
                                      .fields = LK_FIELDS(LK_CHILD(Net, layers)) };
 
 static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64_t out, Rng *rng,
@@ -37,9 +35,7 @@ static inline Module *net_new(int64_t in, int64_t hidden, int64_t hidden2, int64
     Module *third = lk_linear_new(hidden2, out, true, rng, err);
     net->layers = lk_sequential_new(
         LK_MODULES(first, lk_relu_new(err), second, lk_relu_new(err), third), err);
-    if (net->layers) return &net->base;
-    lk_module_free(&net->base);
-    return NULL;
+    return lk_module_complete(&net->base, net->layers);
 }
 
 /* layers[0], [2] and [4] in the merged form. */
@@ -54,7 +50,9 @@ static inline bool net_add_lora(Module *net, int64_t rank, double alpha, Rng *rn
     return true;
 }
 
-/* ---- a Linear in two wrappers, a weight in two Linears, a parameter declared after a child ---- */
+/* ---- ties ----------------------------------------------------------------------------------- */
+
+/* A Linear in two wrappers, a weight in two Linears, a parameter declared after a child. */
 
 typedef struct Tied {
     Module base;
@@ -67,8 +65,7 @@ typedef struct Tied {
 } Tied;
 
 static const ModuleType tied_type = {
-    .name = "Tied",
-    .size = sizeof(Tied),
+    LK_CLASS(Tied),
     .fields = LK_FIELDS(LK_CHILD(Tied, encoder), LK_PARAM(Tied, gain), LK_CHILD(Tied, first),
                         LK_CHILD(Tied, second), LK_CHILD(Tied, decoder), LK_CHILD(Tied, act)),
 };
@@ -93,9 +90,7 @@ static inline Module *tied_new(Rng *rng, Error *err)
         lk_fill_(m->gain, 1.0);
     }
     lk_module_free(shared);
-    if (ok) return &m->base;
-    lk_module_free(&m->base);
-    return NULL;
+    return lk_module_complete(&m->base, ok);
 }
 
 /* ---- gradients and texts -------------------------------------------------------------------- */
