@@ -36,6 +36,13 @@ Tape *lk_tape_quiet_new(Error *err)
     return t;
 }
 
+Tape *lk_tape_no_grad_new(Error *err)
+{
+    Tape *t = lk_tape_quiet_new(err);
+    lk_tape_set_grad(t, false);
+    return t;
+}
+
 void lk_tape_free(Tape *t)
 {
     if (!t) return;

@@ -20,6 +20,8 @@ LK_API Tape *lk_tape_new(Error *err);
 /* A tape that prints nothing: its owner asks lk_tape_ok. One of lk_tape_new prints its first
  * failure. */
 LK_API Tape *lk_tape_quiet_new(Error *err);
+/* The same in no-grad mode, for values that are computed once. */
+LK_API Tape *lk_tape_no_grad_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
 /* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode.

@@ -119,16 +119,13 @@ static bool add_whole(Export *x, const PeftIter *it)
                  p.name);
         return fail(x, it->name, text);
     }
-    Tape *t = lk_tape_new(x->err);
+    Tape *t = lk_tape_no_grad_new(x->err);
     if (!t) return false;
-    lk_tape_on_error(t, NULL, NULL);
-    lk_tape_set_grad(t, false);
     bool ok = true;
     Tensor *tensor;
     for (const Field *f = NULL; ok && (f = lk_peft_tensor(it->module, f, &tensor));) {
         Tensor *value = value_of(t, it, f, tensor);
-        ok = value ? add(x, it->name, f->name, value)
-                   : lk_error_set(x->err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        ok = value ? add(x, it->name, f->name, value) : lk_error_pass(x->err, lk_tape_error(t));
     }
     lk_tape_free(t);
     return ok;

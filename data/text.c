@@ -89,11 +89,9 @@ static bool check(const TextDataset *d, const TextOptions *o, const Rng *rng, in
                   Error *err)
 {
     const char *caller = "lk_text_loader_new";
-    if (!d || !o || !rng)
-        return lk_error_set(err, LK_EVALUE, "%s: %s is NULL", caller,
-                            !d   ? "dataset"
-                            : !o ? "options"
-                                 : "rng");
+    if (!d) return lk_error_set(err, LK_EVALUE, "%s: dataset is NULL", caller);
+    if (!o) return lk_error_set(err, LK_EVALUE, "%s: options is NULL", caller);
+    if (!rng) return lk_error_set(err, LK_EVALUE, "%s: rng is NULL", caller);
     if (d->count == 0) return lk_error_set(err, LK_EVALUE, "%s: the dataset is empty", caller);
     if (o->batch_size <= 0 || o->length < 0 || o->group < 0)
         return lk_error_set(err, LK_EVALUE,

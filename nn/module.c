@@ -18,7 +18,7 @@ void *lk_module_new(const ModuleType *type, Error *err)
     Error wrong = { 0 };
     if (!(lk_strict() ? lk__check_table : lk__check_fields)(type, "lk_module_new", &wrong)) {
         if (!err && lk_strict()) lk_strict_report(wrong.code, "%s", wrong.message);
-        lk_error_set(err, wrong.code, "%s", wrong.message);
+        lk_error_pass(err, &wrong);
         return NULL;
     }
     Module *m = lk_mem_calloc(1, type->size);
@@ -40,7 +40,7 @@ bool lk__is_freed(const char *function, const Module *m, Error *err)
         "%s: this %s was freed: its last owner gave it back with lk_free, or a constructor "
         "consumed it; lk_retain it for as long as it is used",
         function, m->type->name);
-    if (err) lk_error_set(err, freed.code, "%s", freed.message);
+    if (err) lk_error_pass(err, &freed);
     else lk_strict_report(freed.code, "%s", freed.message);
     return true;
 }

@@ -177,16 +177,6 @@ void lk_set_cached(Module *m, bool on)
 
 /* ---- registering ---------------------------------------------------------------------------- */
 
-/* A silent tape that records nothing, for one call. */
-static Tape *quiet_tape(Error *err)
-{
-    Tape *t = lk_tape_new(err);
-    if (!t) return NULL;
-    lk_tape_on_error(t, NULL, NULL);
-    lk_tape_set_grad(t, false);
-    return t;
-}
-
 static bool same_kind(const Module *p, const char *what, const Tensor *value, const Tensor *result,
                       Error *err)
 {
@@ -207,12 +197,11 @@ static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor *
     *inverse = NULL;
     if (keep_value && p->type->right_inverse) {
         *inverse = p->type->right_inverse(t, p, value);
-        if (!*inverse)
-            return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        if (!*inverse) return lk_error_pass(err, lk_tape_error(t));
         if (!same_kind(p, "right_inverse", value, *inverse, err)) return false;
     }
     Tensor *y = lk_forward(t, p, *inverse ? *inverse : value);
-    if (!y) return lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    if (!y) return lk_error_pass(err, lk_tape_error(t));
     return same_kind(p, "forward", value, y, err);
 }
 
@@ -274,7 +263,7 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
         return lk_error_set(err, LK_ESTATE,
                             "lk_register_parametrization: %s of %s is merged; lk_unmerge it first",
                             f->name, m->type->name);
-    Tape *t = quiet_tape(err);
+    Tape *t = lk_tape_no_grad_new(err);
     if (!t) return false;
     Tensor *value = lk_param(t, m, slot_of(m, f)), *inverse = NULL;
     if (!value)
@@ -341,7 +330,7 @@ bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
             return lk_error_set(err, LK_ESTATE,
                                 "lk_assign: parametrization %s does not implement right_inverse.",
                                 list->chain.items[i]->type->name);
-    Tape *t = quiet_tape(err);
+    Tape *t = lk_tape_no_grad_new(err);
     if (!t) return false;
     Tensor *x = value;
     for (int i = list->chain.count - 1; x && i >= 0; i--) {
@@ -349,7 +338,7 @@ bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
         x = p->type->right_inverse(t, p, x);
     }
     bool ok = x && lk_same_shape(original, x);
-    if (!x) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    if (!x) lk_error_pass(err, lk_tape_error(t));
     else if (!ok)
         lk_error_set(err, LK_ESHAPE, "lk_assign: right_inverse gave %s instead of %s",
                      lk_shape_text(x, b), lk_shape_text(original, a));
@@ -366,10 +355,10 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
                             "lk_remove_parametrizations: %s has no parametrization of \"%s\"",
                             m ? m->type->name : "NULL", name ? name : "NULL");
     if (leave_parametrized) {
-        Tape *t = quiet_tape(err);
+        Tape *t = lk_tape_no_grad_new(err);
         if (!t) return false;
         Tensor *value = list_value(t, list);
-        if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+        if (!value) lk_error_pass(err, lk_tape_error(t));
         else lk_copy_fitting(list->original, value);
         lk_tape_free(t);
         if (!value) return false;
@@ -414,10 +403,10 @@ static void unmerge_list(ParametrizationList *list)
 
 static bool merge_list(ParametrizationList *list, Error *err)
 {
-    Tape *t = quiet_tape(err);
+    Tape *t = lk_tape_no_grad_new(err);
     if (!t) return false;
     Tensor *value = run_all(t, list), *merged = lk_clone(value, err);
-    if (!value) lk_error_set(err, lk_tape_error(t)->code, "%s", lk_tape_error(t)->message);
+    if (!value) lk_error_pass(err, lk_tape_error(t));
     if (merged) {
         unmerge_list(list);
         list->merged = merged;

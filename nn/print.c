@@ -15,7 +15,8 @@ static void print_double(FILE *out, double x)
     char digits[40];
     int precision = 0;
     if (!isfinite(x)) {
-        fputs(isnan(x) ? "nan" : x > 0 ? "inf" : "-inf", out);
+        if (isnan(x)) fputs("nan", out);
+        else fputs(x > 0 ? "inf" : "-inf", out);
         return;
     }
     do lk_snprintf(digits, sizeof digits, "%.*e", precision, x);
@@ -73,7 +74,9 @@ static bool is_left_out(const Module *m, const char *p)
 static void print_repr(FILE *out, const Module *m, int indent)
 {
     for (const char *p = m->type->repr; *p; p++) {
-        const char *end = *p == '{' ? strchr(p, '}') : *p == '[' ? strchr(p, ']') : NULL;
+        const char *end = NULL;
+        if (*p == '{') end = strchr(p, '}');
+        if (*p == '[') end = strchr(p, ']');
         if (end && *p == '{') {
             print_field(out, m, p, (size_t)(end + 1 - p));
             p = end;

@@ -37,11 +37,11 @@ bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x, Error *err
 {
     size_t bytes = name ? strlen(name) + 1 : 0;
     char *copy = NULL;
-    if (!state || !name || !x)
-        lk_error_set(err, LK_EVALUE, "lk_state_dict_add: the %s is NULL",
-                     !state ? "state"
-                     : name ? "tensor"
-                            : "name");
+    const char *missing = NULL;
+    if (!x) missing = "tensor";
+    if (!name) missing = "name";
+    if (!state) missing = "state";
+    if (missing) lk_error_set(err, LK_EVALUE, "lk_state_dict_add: the %s is NULL", missing);
     else if (x->refs == 0)
         lk_error_set(err, LK_ESTATE,
                      "lk_state_dict_add: \"%.100s\" belongs to a tape; keep it with lk_clone",

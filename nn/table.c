@@ -74,7 +74,8 @@ static bool check_pair(const ModuleType *type, const Field *a, const Field *b,
                             "%s: fields \"%.80s\" and \"%.80s\" of %s lie at the "
                             "same place",
                             function, a->name, b->name, owner);
-    const Field *items = has_names_of(a, b) ? a : has_names_of(b, a) ? b : NULL;
+    const Field *items = has_names_of(b, a) ? b : NULL;
+    if (has_names_of(a, b)) items = a;
     if (items)
         return lk_error_set(err, LK_EVALUE,
                             "%s: fields \"%.80s\" and \"%.80s\" of %s both have "

@@ -294,10 +294,11 @@ static Tensor *call_case(Tape *t, Tensor *const *leaves, void *user)
 {
     const Case *c = user;
     Tensor *x[MAX_INPUTS] = { NULL };
-    for (int i = 0; i < c->inputs; i++)
-        x[i] = c->form[i] == 't'   ? lk_T(t, leaves[i])
-               : c->form[i] == 's' ? lk_slice(t, leaves[i], -1, 0, INT64_MAX, 2)
-                                   : leaves[i];
+    for (int i = 0; i < c->inputs; i++) {
+        x[i] = leaves[i];
+        if (c->form[i] == 't') x[i] = lk_T(t, x[i]);
+        if (c->form[i] == 's') x[i] = lk_slice(t, x[i], -1, 0, INT64_MAX, 2);
+    }
     return c->row->call(t, x, NULL);
 }
 
