@@ -215,11 +215,10 @@ static void matrices_backward(Call *c)
     int bug = c->p.bug;
     int64_t m = c->rows, k = c->columns, n = c->n / m;
     const double *A = c->x[0], *B = c->x[1], *dY = c->dy;
-    double scale = c->p.alpha / c->p.rank *
-                   (bug == ALPHA_LOST    ? 1 / c->p.alpha
-                    : bug == RANK_LOST   ? c->p.rank
-                    : bug == ALPHA_TWICE ? c->p.alpha
-                                         : 1);
+    double scale = c->p.alpha / c->p.rank;
+    if (bug == ALPHA_LOST) scale *= 1 / c->p.alpha;
+    if (bug == RANK_LOST) scale *= c->p.rank;
+    if (bug == ALPHA_TWICE) scale *= c->p.alpha;
     for (int64_t i = 0; i < m; i++)
         for (int64_t l = 0; l < k; l++)
             for (int64_t j = 0; j < n; j++) {

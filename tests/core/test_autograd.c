@@ -97,10 +97,11 @@ Test(autograd, one_tensor_as_both_operands)
         for (int i = 0; i < 4; i++) {
             /* matmul writes a gradient that nobody wrote yet, then adds */
             Tensor *h = leaf ? x : lk_scale(t, x, 1);
-            Tensor *y = i == 0   ? lk_mul(t, h, h)
-                        : i == 1 ? lk_sub(t, h, h)
-                        : i == 2 ? lk_matmul(t, h, h)
-                                 : lk_linear(t, h, h, NULL);
+            Tensor *y = NULL;
+            if (i == 0) y = lk_mul(t, h, h);
+            if (i == 1) y = lk_sub(t, h, h);
+            if (i == 2) y = lk_matmul(t, h, h);
+            if (i == 3) y = lk_linear(t, h, h, NULL);
             lk_zero_grad_(x);
             check(lk_backward(t, total(t, y)), "%s", lk_tape_error(t)->message);
             check_close(lk_grad(x), expected[i], 4, 1e-14);

@@ -279,9 +279,9 @@ static int run_call(const Call *c)
     make_good();
     bool nothing = c->run();
     if (!c->stale || takes_stale(c)) return FINE;
-    const char *said = lk_tape_error(good.tape)->code ? lk_tape_error(good.tape)->message
-                       : good.report.message[0]       ? good.report.message
-                                                      : good.err.message;
+    const char *said = good.err.message;
+    if (good.report.message[0]) said = good.report.message;
+    if (lk_tape_error(good.tape)->code) said = lk_tape_error(good.tape)->message;
     if (!strstr(said, "lk_clone")) return SAID_NOTHING;
     return nothing ? FINE : GAVE_SOMETHING;
 }
@@ -305,10 +305,12 @@ static void run_calls(bool stale)
         check(waitpid(child, &status, 0) == child);
         if (WIFEXITED(status) && WEXITSTATUS(status) == FINE) continue;
         wrong++;
-        const char *fault = !WIFEXITED(status)                      ? "crashes"
-                            : WEXITSTATUS(status) == SAID_NOTHING   ? "says nothing"
-                            : WEXITSTATUS(status) == GAVE_SOMETHING ? "gives a result"
-                                                                    : "exits";
+        const char *fault = "crashes";
+        if (WIFEXITED(status)) {
+            fault = "exits";
+            if (WEXITSTATUS(status) == SAID_NOTHING) fault = "says nothing";
+            if (WEXITSTATUS(status) == GAVE_SOMETHING) fault = "gives a result";
+        }
         if (length < sizeof faults)
             length +=
                 (size_t)snprintf(faults + length, sizeof faults - length, "\n  %s(%s = %s) %s",

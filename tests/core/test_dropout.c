@@ -130,6 +130,13 @@ Test(dropout, scales_as_pytorch_rounds)
     lk_tape_free(t);
 }
 
+/* x itself, turned, or every second column of it. */
+static Tensor *view_of(Tape *t, Tensor *x, int form)
+{
+    if (form == 0) return x;
+    return form == 1 ? lk_T(t, x) : lk_slice(t, x, 1, 0, INT64_MAX, 2);
+}
+
 /* y = x noise and dx = dy noise, the same noise, whatever the strides; every call has its own. */
 Test(dropout, has_one_mask_forward_and_backward)
 {
@@ -140,9 +147,7 @@ Test(dropout, has_one_mask_forward_and_backward)
         Tensor *x = lk_param_new(LK_F64, LK_SHAPE(70, 50), NULL), *once = NULL;
         lk_normal_(x, 0, 1, &rng);
         for (int call = 0; call < 2; call++) {
-            Tensor *in = form == 0   ? x
-                         : form == 1 ? lk_T(t, x)
-                                     : lk_slice(t, x, 1, 0, INT64_MAX, 2);
+            Tensor *in = view_of(t, x, form);
             uint64_t calls = lk_tape_random(t).calls;
             Tensor *y = lk_dropout(t, in, 0.25),
                    *dy = lk_randn(t, &rng, LK_F64, y->ndim, y->shape);
@@ -151,9 +156,7 @@ Test(dropout, has_one_mask_forward_and_backward)
             check(lk_backward_with(t, y, dy, false) && lk_tape_random(t).calls == calls + 1);
             Tensor *noise = lk_div(t, lk_detach(t, y), lk_detach(t, in));
             Tensor *dx = lk_zeros(t, LK_F64, LK_SHAPE(70, 50));
-            Tensor *place = form == 0   ? dx
-                            : form == 1 ? lk_T(t, dx)
-                                        : lk_slice(t, dx, 1, 0, INT64_MAX, 2);
+            Tensor *place = view_of(t, dx, form);
             check(lk_copy_(place, lk_mul(t, dy, noise), NULL));
             check_close_to(lk_grad(x), dx, 1e-15);
             check(!once || !lk_equal(noise, once), "two calls drop the same");

@@ -130,9 +130,9 @@ static void try_change(size_t i, unsigned wanted, int changed)
     Tensor *leaf[MAX_INPUTS], *x[MAX_INPUTS];
     for (int k = 0; k < cases[i].inputs; k++) {
         bool labels = cases[i].labels && k == cases[i].inputs - 1;
-        leaf[k] = labels   ? make_tensor(LK_I64, LK_SHAPE(2), 0, 1)
-                  : k == 2 ? make_tensor(LK_F32, LK_SHAPE(2), 1.5, 0.5)
-                           : make_tensor(LK_F32, LK_SHAPE(2, 2), 0.5, 1.5, 1.25, 0.75);
+        if (labels) leaf[k] = make_tensor(LK_I64, LK_SHAPE(2), 0, 1);
+        else if (k == 2) leaf[k] = make_tensor(LK_F32, LK_SHAPE(2), 1.5, 0.5);
+        else leaf[k] = make_tensor(LK_F32, LK_SHAPE(2, 2), 0.5, 1.5, 1.25, 0.75);
         if (!labels) lk_set_requires_grad(leaf[k], wanted >> k & 1);
         x[k] = labels ? leaf[k] : lk_scale(t, leaf[k], 1);
     }
@@ -234,7 +234,8 @@ Test(in_place, a_change_through_any_view_counts)
             Tape *t = quiet_tape();
             Tensor *x = make_tensor(LK_F32, LK_SHAPE(2, 2), 1, 2, 3, 4);
             Tensor *w = make_param(LK_F32, LK_SHAPE(2, 2), 1, 1, 1, 1);
-            Tensor *seen = used == 0 ? x : used == 1 ? lk_T(t, x) : lk_detach(t, x);
+            Tensor *seen = x;
+            if (used > 0) seen = used == 1 ? lk_T(t, x) : lk_detach(t, x);
             Tensor *loss = total(t, lk_mul(t, seen, w));
             switch (way) {
             case BASE: lk_fill_(x, 0); break;

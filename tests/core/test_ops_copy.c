@@ -315,8 +315,10 @@ Test(copy, refuses_bad_copies_in_place)
         "lk_copy_: dst is NULL",
     };
     for (int i = 0; i < LENGTH(wrong); i++) {
-        Tensor *to = i == 1 ? row : i == 4 ? NULL : dst;
-        Tensor *from = i == 0 ? row : i == 2 ? lk_unsqueeze(t, dst, 0) : i == 3 ? NULL : dst;
+        Tensor *to = i == 1 ? row : dst, *from = i == 0 ? row : dst;
+        if (i == 2) from = lk_unsqueeze(t, dst, 0);
+        if (i == 3) from = NULL;
+        if (i == 4) to = NULL;
         Error err = { 0 };
         check(!lk_copy_(to, from, &err) && !lk_copy_(to, from, NULL));
         check_error(&err, i < 3 ? LK_ESHAPE : LK_EVALUE, wrong[i]);

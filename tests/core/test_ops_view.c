@@ -106,6 +106,13 @@ Test(view, random_reshapes_as_in_pytorch)
     lk_tape_free(t);
 }
 
+/* A position that may count from the end of n elements; at least 0. */
+static int64_t position(int64_t i, int64_t n)
+{
+    if (i >= 0) return i;
+    return i < -n ? 0 : i + n;
+}
+
 /* ---- slices: Python's rule for every begin, end and step ------------------------------------ */
 
 Test(view, slices_follow_python)
@@ -122,11 +129,12 @@ Test(view, slices_follow_python)
                     Tensor *y = lk_slice(t, x, 0, begin, end, step);
                     /* Positions count from the end when negative; what lies before 0 or behind n -
                      * 1 is cut off. */
-                    int64_t from = begin < 0 ? (begin < -n ? 0 : begin + n) : begin, count = 0;
-                    int64_t to = end < 0 ? (end < -n ? 0 : end + n) : end > n ? n : end;
-                    for (int64_t i = from; i<to; i = step> n ? n : i + step) {
+                    int64_t from = position(begin, n), to = position(end, n), count = 0;
+                    if (to > n) to = n;
+                    for (int64_t i = from; i < to;) {
                         check(count < lk_numel(y) && lk_at(y, LK_INDEX(count)) == (double)i);
                         count++;
+                        i = step > n ? n : i + step;
                     }
                     check_shape(y, LK_SHAPE(count));
                 }

@@ -129,9 +129,11 @@ Test(step, with_modules_loader_and_every_optimizer)
             if (state > 0) check(net_add_lora(net, 2, 4, &rng, &err));
             if (state > 1) check(lk_freeze_linears(net) == 3);
             check_no_error(&err);
-            Optimizer *opt = which == 0   ? lk_adam_new(lk_parameters(net, &err), 1e-3, &err)
-                             : which == 1 ? lk_adamw_new(lk_parameters(net, &err), 1e-3, &err)
-                                          : lk_sgd_new(lk_parameters(net, &err), 1e-2, &err);
+            TensorList params = lk_parameters(net, &err);
+            Optimizer *opt;
+            if (which == 0) opt = lk_adam_new(params, 1e-3, &err);
+            else if (which == 1) opt = lk_adamw_new(params, 1e-3, &err);
+            else opt = lk_sgd_new(params, 1e-2, &err);
             check_no_error(&err);
             if (which == 3) opt->momentum = 0.9;
             train(net, opt, dataset, &rng, 3);

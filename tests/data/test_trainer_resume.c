@@ -22,10 +22,8 @@ Test(trainer_resume, stopped_behind_any_step_and_resumed)
         whole.tr.args.save_steps = LK_EVERY_EPOCH;
         toy_train(&whole);
         int64_t total = whole.tr.state.step;
-        check(total == (runs[i].max_steps           ? 13
-                        : runs[i].accumulation == 4 ? 6
-                                                    : 18) &&
-              !whole.tr.stopped);
+        int64_t expected = runs[i].accumulation == 4 ? 6 : 18;
+        check(total == (runs[i].max_steps ? 13 : expected) && !whole.tr.stopped);
         for (int64_t stop = 1; stop <= total; stop++) {
             print_to(name, sizeof name, "stopped-%d-%d", i, (int)stop);
             const char *parts = toy_path(name);

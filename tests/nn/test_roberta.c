@@ -258,10 +258,11 @@ Test(roberta, the_three_paddings_agree_at_512)
     draw(m, 10);
     lk_eval(m);
     for (int i = 0; i < SENTENCES; i++)
-        for (int64_t k = 0; k < lengths[i]; k++)
-            words[i][k] = k == 0                ? 0
-                          : k == lengths[i] - 1 ? 2
-                                                : lk_random_int(&rng, 3, small.vocab_size);
+        for (int64_t k = 0; k < lengths[i]; k++) {
+            bool last = k == lengths[i] - 1;
+            if (k == 0 || last) words[i][k] = k == 0 ? 0 : 2;
+            else words[i][k] = lk_random_int(&rng, 3, small.vocab_size);
+        }
     Tape *t = lk_tape_new(NULL);
     lk_tape_set_grad(t, false);
 #define BATCH(length, out, ...) \
