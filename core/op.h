@@ -4,26 +4,23 @@
  * lk_check_floating or lk_check_operands, makes the result with lk_empty, computes it, and ends
  * with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs, n->out is the
  * result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that
- * input wants no gradient (frozen, or not a float). examples/own/custom_op.c is one from beginning to
- * end:
+ * input wants no gradient (frozen, or not a float). examples/own/custom_op.c is one from beginning
+ * to end:
  *
  *     // y = x², so dx += 2 x dy
  *     static void square_backward(Tape *t, Node *n)
  *     {
  *         Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
  *         if (!x || !dx) return;
- *         LK_WITH_REAL(dx->dtype,
- *             const real *from = x->data, *dy = n->grad->data;
- *             real *to = dx->data;
- *             for (int64_t i = 0; i < lk_numel(dx); i++) to[i] += 2 * from[i] * dy[i];
- *         );
+ *         LK_REAL(dx->dtype, square_gradient, lk_numel(dx), x->data, n->grad->data, dx->data);
  *     }
  *     static const Op SQUARE = { "SquareBackward", square_backward, { LK_IN0 } };
  *
- * A family of operations with longer arithmetic is written with core/real.h. */
+ * The arithmetic, here square_gradient, is written once for float32 and float64: core/real.h. */
 #ifndef LK_OP_H
 #define LK_OP_H
 
+#include "core/kernels.h"
 #include "core/tape.h"
 
 typedef struct Node Node;
@@ -77,19 +74,6 @@ LK_API bool lk_check_optional(Tape *t, const char *function, const char *name, c
  * short. */
 LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
 
-/* Runs the block with `real` as float or double: one source for both. #include <tgmath.h> makes
- * exp, sqrt, … follow. */
-#define LK_WITH_REAL(dtype, ...) \
-    do { \
-        if ((dtype) == LK_F64) { \
-            typedef double real; \
-            __VA_ARGS__ \
-        } else { \
-            typedef float real; \
-            __VA_ARGS__ \
-        } \
-    } while (0)
-
 /* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for
  * NULL). state_bytes of state are copied and handed to backward as n->state. */
 #define LK_INPUTS(...) LK_LIST(Tensor *, __VA_ARGS__)
@@ -118,6 +102,7 @@ LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
  * number of threads. arg is handed through; nothing else is NULL. */
 enum { LK_LOOP_MAX = 5 };
 typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
+typedef RowFn *RowTable[LK_KERNEL_SETS][2]; /* [set][dtype]: LK_ROWS of core/real.h */
 LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);
 /* The same, one row after the other in logical order: for rows that gather a result behind arg. */
 LK_API void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x);

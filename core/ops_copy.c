@@ -1,11 +1,10 @@
 /* ops_copy.c - copies that autograd follows: contiguous, another dtype, chosen rows. */
-#ifndef real
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_copy.c"
+#define LK_REAL_SOURCE "core/ops_copy_real.h"
 #include "core/real.h"
 
 /* ---- copies --------------------------------------------------------------------------------- */
@@ -123,16 +122,3 @@ Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask)
         if (keep[i * mask->stride[0]]) *next++ = i;
     return lk_select_rows(t, x, index);
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-static void F(add_rows)(int64_t count, int64_t n, int64_t rows, const int64_t *index, int64_t step,
-                        const real *dy, real *dx)
-{
-    for (int64_t i = 0; i < count; i++, dy += n) {
-        int64_t row = index[i * step];
-        real *to = dx + (row < 0 ? row + rows : row) * n;
-        for (int64_t j = 0; j < n; j++) to[j] += dy[j];
-    }
-}
-#endif

@@ -1,8 +1,11 @@
-/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes, gradients and
- * PyTorch's names. */
+/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes,
+ * gradients and PyTorch's names. */
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
+
+#define LK_REAL_SOURCE "core/ops_matmul_real.h"
+#include "core/real.h"
 
 static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
 
@@ -343,11 +346,6 @@ typedef struct LowRankState {
     void *u; /* s x Aᵀ (m, r), from the forward */
 } LowRankState;
 
-static void scale_values(DType dtype, void *values, int64_t n, double scale)
-{
-    LK_WITH_REAL(dtype, real *v = values; for (int64_t i = 0; i < n; i++) v[i] *= (real)scale;);
-}
-
 static Mat matrix(const Tensor *x) { return (Mat){ x->data, x->stride[0], x->stride[1] }; }
 
 /* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W
@@ -372,7 +370,7 @@ static void lora_backward(Tape *t, Node *node)
     Mat v = { lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark), r, 1 };
     void *values = (void *)(uintptr_t)v.data;
     if (values && gemm(t, dtype, m, r, out, dy, matrix(B), false, values)) {
-        scale_values(dtype, values, m * r, state->scale);
+        LK_REAL(dtype, scale, m * r, values, state->scale);
         if (dx) gemm(t, dtype, m, in, r, v, matrix(A), true, dx->data);
         if (dA) gemm(t, dtype, r, in, m, transposed(v), x_mat, !fresh_a, dA->data);
     }
@@ -412,7 +410,7 @@ static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *
     };
     if (!state.u || !gemm(t, x->dtype, m, r, in, x_mat, transposed(matrix(A)), false, state.u))
         return NULL;
-    scale_values(x->dtype, state.u, m * r, scale);
+    LK_REAL(x->dtype, scale, m * r, state.u, scale);
     if (!gemm(t, x->dtype, m, out, r, (Mat){ state.u, r, 1 }, transposed(matrix(B)), true,
               y->data))
         return NULL;

@@ -3,13 +3,12 @@
  * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0
  * along the dimensions that go (lk_spread), and every element of x is added to, or compared with,
  * its place there. */
-#ifndef real
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_reduce.c"
+#define LK_REAL_SOURCE "core/ops_reduce_real.h"
 #include "core/real.h"
 
 /* What is reduced: the result's shape with and without the dimensions that go, and how many
@@ -223,86 +222,3 @@ Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim)
     extreme_dim(t, "lk_argmin", &MIN_DIM, lk_detach(t, x), dim, keepdim, -1, &index);
     return index;
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-/* dx += c dy */
-static void F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const real c = (real) * (const double *)arg;
-    real *dx = p[0];
-    const real *dy = p[1];
-    for (int64_t i = 0; i < n; i++) dx[i * step[0]] += c * dy[i * step[1]];
-}
-
-/* y /= n */
-static void F(divide_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const double divisor = *(const double *)arg;
-    real *y = p[0];
-    for (int64_t i = 0; i < n; i++) y[i * step[0]] = (real)((double)y[i * step[0]] / divisor);
-}
-
-/* y = max(y, x), or the minimum for sign -1. NaN stays once it is there. */
-static void F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const real sign = (real) * (const double *)arg;
-    real *y = p[0];
-    const real *x = p[1];
-    for (int64_t i = 0; i < n; i++) {
-        real *best = &y[i * step[0]], value = x[i * step[1]];
-        if (!(isnan(*best) || sign * *best >= sign * value)) *best = value;
-    }
-}
-
-/* x is the extreme value y; a NaN equals nothing, but it is one too. */
-static bool F(is_extreme)(real x, real y) { return x == y || (isnan(x) && isnan(y)); }
-
-/* count += 1 where x is y */
-static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    (void)arg;
-    double *count = p[0];
-    const real *x = p[1], *y = p[2];
-    for (int64_t i = 0; i < n; i++)
-        count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
-}
-
-/* dx += dy / count where x is y */
-static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    (void)arg;
-    real *dx = p[0];
-    const real *x = p[1], *y = p[2], *dy = p[3];
-    const double *count = p[4];
-    for (int64_t i = 0; i < n; i++)
-        if (F(is_extreme)(x[i * step[1]], y[i * step[2]]))
-            dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
-}
-
-/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger
- * than all. */
-static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x,
-                            real *y, int64_t *index)
-{
-    const real s = (real)sign;
-    for (int64_t o = 0; o < outer; o++, x += n * inner)
-        for (int64_t i = 0; i < inner; i++) {
-            int64_t best = 0;
-            for (int64_t k = 1; k < n && !isnan(x[best * inner + i]); k++) {
-                const real value = x[k * inner + i];
-                if (isnan(value) || s * value > s * x[best * inner + i]) best = k;
-            }
-            *y++ = x[best * inner + i];
-            *index++ = best;
-        }
-}
-
-/* dx at the index += dy */
-static void F(add_at)(int64_t outer, int64_t n, int64_t inner, const int64_t *index,
-                      const real *dy, real *dx)
-{
-    for (int64_t o = 0; o < outer; o++, dx += n * inner)
-        for (int64_t i = 0; i < inner; i++) dx[*index++ * inner + i] += *dy++;
-}
-#endif

@@ -12,8 +12,19 @@
 #include "core/strict.h"
 #include "core/tape_parts.h"
 
+/* False when LORIKEET_KERNELS is refused. Without an Error the reason goes to the handler of
+ * mistakes that have no other place. */
+static bool kernels_fit(Error *err)
+{
+    Error own = { 0 };
+    if (lk_kernels(err ? err : &own)) return true;
+    if (!err) lk_strict_report(own.code, "%s", own.message);
+    return false;
+}
+
 Tape *lk_tape_new(Error *err)
 {
+    if (!kernels_fit(err)) return NULL;
     Tape *t = lk_mem_calloc(1, sizeof *t);
     if (!t) {
         lk_error_set(err, LK_EMEMORY, "lk_tape_new: no memory");

@@ -13,11 +13,16 @@
  * The same bits for any number of threads: an element of C is summed by one thread, in an order
  * that depends only on the sizes and strides. Threads get whole tiles, and only who gets which
  * depends on their number. */
+#include <string.h>
+
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#define LK_REAL_SOURCE "core/kernels/gemm_pack_real.h"
+#include "core/real.h"
 
 enum {
     /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns,
@@ -65,6 +70,7 @@ enum {
 /* One call of lk_gemm, the same for all threads. */
 typedef struct Product {
     const GemmKernels *kernels;
+    DType dtype;
     int64_t size; /* bytes of an element */
     int64_t m, n, k;
     Mat a, b;
@@ -148,9 +154,7 @@ static int64_t row_of(const Block *x, int64_t i) { return x->height * i + smalle
 static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across,
                  int64_t along, void *to, int64_t to_step)
 {
-    if (g->size == sizeof(double))
-        lk_gemm_pack_f64(width, steps, from, across, along, to, to_step);
-    else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
+    LK_REAL(g->dtype, pack, width, steps, from, across, along, to, to_step);
 }
 
 /* How many steps of all strips come before the next steps, so that memory is read in long rows:
@@ -486,6 +490,7 @@ void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
     }
     Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
     g.kernels = kernels;
+    g.dtype = dtype;
     g.size = (int64_t)lk_dtype_size(dtype);
     g.m = m;
     g.n = n;

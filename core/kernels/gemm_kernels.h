@@ -47,12 +47,6 @@ const GemmKernels *lk_gemm_kernels(DType dtype, int number);
 /* What is behind them: float32, float64. The first two exist on x86-64 only. */
 extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
 
-/* to[p to_step + i] = from[i across + p along] for i < width, p < steps. */
-void lk_gemm_pack_f32(int64_t width, int64_t steps, const void *from, int64_t across,
-                      int64_t along, void *to, int64_t to_step);
-void lk_gemm_pack_f64(int64_t width, int64_t steps, const void *from, int64_t across,
-                      int64_t along, void *to, int64_t to_step);
-
 /* lk_gemm_workspace and lk_gemm with a given set. */
 size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
                               int64_t k);

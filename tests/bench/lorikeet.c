@@ -1,4 +1,5 @@
 /* lorikeet.c - what bench runs: everything, and matrix products by lk_gemm. */
+#include "core/kernels.h"
 #include "core/kernels/gemm.h"
 #include "core/tape.h"
 #include "tests/bench/bench.h"
@@ -8,6 +9,8 @@ const Workload *const bench_tables[] = {
     bench_limits,   bench_matmul, bench_training, bench_transformer, bench_tokenizer,
     bench_programs, NULL
 };
+
+const char *bench_kernels(Error *err) { return lk_kernels(err); }
 
 typedef struct Sizes {
     int64_t m, n, k;
