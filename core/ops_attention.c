@@ -100,18 +100,21 @@ static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
 
 /* ---- one head ------------------------------------------------------------------------------- */
 
-/* The head's matrix (rows, d) in a tensor (batch, rows, heads d), from row `first`. */
-static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first)
+/* The head's matrix (rows, d) in a tensor (batch, …, heads d), from row `first`. */
+static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first, int64_t rows)
 {
     int64_t at = head / a->heads * x->stride[0] + first * x->stride[1] +
                  head % a->heads * a->d * x->stride[2];
-    return (Mat){ (const char *)x->data + at * (int64_t)lk_dtype_size(a->dtype), x->stride[1],
-                  x->stride[2] };
+    return (Mat){ a->dtype,     rows,
+                  a->d,         (char *)x->data + at * (int64_t)lk_dtype_size(a->dtype),
+                  x->stride[1], x->stride[2] };
 }
 
-static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
-
-static void *writable(Mat m) { return (void *)(uintptr_t)m.data; }
+/* Scores, probabilities or their gradients of a block. */
+static Mat scores_of(const Block *b, void *data)
+{
+    return (Mat){ b->a->dtype, b->rows, b->columns, data, b->step, 1 };
+}
 
 /* Columns behind the last one that is not masked have probability 0 and are left out: padding
  * costs nothing. But where every column of a row may be masked, all of them count alike. */
@@ -133,8 +136,8 @@ static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, cons
     b.columns = used_columns(a, masked, first + rows);
     if (a->sums)
         b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
-    lk_gemm(a->dtype, rows, b.columns, a->d, head_of(a, q, head, first),
-            transposed(head_of(a, k, head, 0)), false, s->scores, b.step, s->workspace);
+    lk_gemm(scores_of(&b, s->scores), head_of(a, q, head, first, rows),
+            lk_mat_T(head_of(a, k, head, 0, b.columns)), false, s->workspace);
     if (a->dropout.p > 0) {
         lk_dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
                         s->keep);
@@ -149,17 +152,17 @@ static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Te
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
         LK_REAL(a->dtype, attend, &b, s->scores, s->factors);
-        void *to = writable(head_of(a, y, head, b.first));
-        lk_gemm(a->dtype, b.rows, a->d, b.columns, (Mat){ s->scores, b.step, 1 },
-                head_of(a, in[2], head, 0), false, to, y->stride[1], s->workspace);
-        LK_REAL(a->dtype, multiply_rows, b.rows, a->d, to, y->stride[1], s->factors);
+        Mat to = head_of(a, y, head, b.first, b.rows);
+        lk_gemm(to, scores_of(&b, s->scores), head_of(a, in[2], head, 0, b.columns), false,
+                s->workspace);
+        LK_REAL(a->dtype, multiply_rows, b.rows, a->d, to.data, to.row, s->factors);
     }
 }
 
 static void clear_head(const Attention *a, Tensor *x, int64_t head)
 {
     for (int64_t r = 0; r < x->shape[1]; r++)
-        memset(writable(head_of(a, x, head, r)), 0, (size_t)a->d * lk_dtype_size(a->dtype));
+        memset(head_of(a, x, head, r, 1).data, 0, (size_t)a->d * lk_dtype_size(a->dtype));
 }
 
 static void backward_head(const Attention *a, Tensor *const *in, int64_t head, const Tensor *dy,
@@ -169,24 +172,22 @@ static void backward_head(const Attention *a, Tensor *const *in, int64_t head, c
         if (grad[j] && fresh[j]) clear_head(a, grad[j], head);
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
-        Mat p = { s->scores, b.step, 1 }, ds = { s->grads, b.step, 1 },
-            dy_mat = head_of(a, dy, head, b.first);
+        Mat p = scores_of(&b, s->scores), ds = scores_of(&b, s->grads),
+            dy_mat = head_of(a, dy, head, b.first, b.rows);
         bool scores = grad[0] || grad[1];
         if (scores)
-            lk_gemm(a->dtype, b.rows, b.columns, a->d, dy_mat,
-                    transposed(head_of(a, in[2], head, 0)), false, s->grads, b.step, s->workspace);
+            lk_gemm(ds, dy_mat, lk_mat_T(head_of(a, in[2], head, 0, b.columns)), false,
+                    s->workspace);
         LK_REAL(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
         if (grad[0])
-            lk_gemm(a->dtype, b.rows, a->d, b.columns, ds, head_of(a, in[1], head, 0), true,
-                    writable(head_of(a, grad[0], head, b.first)), grad[0]->stride[1],
-                    s->workspace);
+            lk_gemm(head_of(a, grad[0], head, b.first, b.rows), ds,
+                    head_of(a, in[1], head, 0, b.columns), true, s->workspace);
         if (grad[1])
-            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(ds),
-                    head_of(a, in[0], head, b.first), true, writable(head_of(a, grad[1], head, 0)),
-                    grad[1]->stride[1], s->workspace);
+            lk_gemm(head_of(a, grad[1], head, 0, b.columns), lk_mat_T(ds),
+                    head_of(a, in[0], head, b.first, b.rows), true, s->workspace);
         if (grad[2])
-            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(p), dy_mat, true,
-                    writable(head_of(a, grad[2], head, 0)), grad[2]->stride[1], s->workspace);
+            lk_gemm(head_of(a, grad[2], head, 0, b.columns), lk_mat_T(p), dy_mat, true,
+                    s->workspace);
     }
 }
 

@@ -74,7 +74,7 @@ TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 #include "core/kernels/gemm_tile.h"
 
 const GemmKernels lk_gemm_avx512[2] = {
-    { "AVX-512", TILE_ROWS, 32, 16, strip_f32, dots_f32 },
-    { "AVX-512", TILE_ROWS, 16, 8, strip_f64, dots_f64 },
+    { TILE_ROWS, 32, 16, strip_f32, dots_f32 },
+    { TILE_ROWS, 16, 8, strip_f64, dots_f64 },
 };
 #endif

@@ -33,25 +33,14 @@ typedef struct GemmDots {
 } GemmDots;
 
 typedef struct GemmKernels {
-    const char *name; /* of the instruction set */
     /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
     int rows, columns, lanes;
     void (*strip)(const GemmStrip *strip);
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 
-/* The sets that this processor can run, fastest first: 0, 1, … until NULL. lk_gemm takes number
- * 0. */
-const GemmKernels *lk_gemm_kernels(DType dtype, int number);
-
-/* What is behind them: float32, float64. The first two exist on x86-64 only. */
+/* For float32 and for float64. The first two exist on x86-64 only. */
 extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
-
-/* lk_gemm_workspace and lk_gemm with a given set. */
-size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
-                              int64_t k);
-void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a,
-                  Mat b, bool accumulate, void *c, int64_t ldc, void *workspace);
 
 /* The compiler does not see where the pointer comes from: it keeps it in a register and adds to
  * it, instead of computing an address for each row before the loop and keeping those in memory. */
