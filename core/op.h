@@ -25,18 +25,24 @@
 
 typedef struct Node Node;
 
-/* The values that the gradient of an input is computed from; a changed one is an error in
- * backward. */
-enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 64, LK_OUT = 128 };
+/* A mask of the values that a gradient is computed from: backward refuses when one of them was
+ * changed since the forward. Inputs behind the fifth are in LK_IN_ALL only. */
+enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 63, LK_OUT = 64 };
 
 /* What an operation is. Static and constant; its address is its identity. */
 typedef struct Op {
-    const char *name;                   /* PyTorch's grad_fn name */
+    const char *name;                   /* PyTorch's grad_fn name; NULL: see NamedOp */
     void (*backward)(Tape *t, Node *n); /* adds to lk_grad_in(t, n, 0), 1, … */
-    unsigned char
-        needs[5]; /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of; needs[4]
-                                            * serves all inputs from number 4 on */
+    uint8_t
+        needs[5]; /* a mask for the gradient of each input; the last also for those behind it */
 } Op;
+
+/* An operation for which PyTorch has several names. `name` chooses one when it is printed, by the
+ * state and by what n->out is: the inputs may be gone by then. */
+typedef struct NamedOp {
+    Op op;
+    const char *(*name)(const Node *n);
+} NamedOp;
 
 /* What an input was when it was recorded. */
 typedef struct NodeInput {

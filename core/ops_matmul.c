@@ -205,24 +205,30 @@ static void matmul_backward(Tape *t, Node *node)
     batched(t, &x_flipped, &dy, &to, !fresh);
 }
 
-/* PyTorch computes each kind differently, and names it after its last step. */
-static const Op DOT = { "DotBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MV = { "MvBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM = { "MmBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_1D = { "SqueezeBackward3", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_ND = { "UnsafeViewBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_FLIPPED = { "CloneBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
+/* What the name of a product depends on. */
+typedef struct MatmulKind {
+    int a_ndim, b_ndim;
+    bool flipped; /* one matrix on the left of many: PyTorch computes the transposed product */
+} MatmulKind;
 
-static const Op *matmul_op(const Tensor *a, const Tensor *b)
+/* PyTorch computes each kind differently, and names it after its last step. */
+static const char *matmul_name(const Node *n)
 {
-    if (a->ndim == 1 && b->ndim <= 2) return b->ndim == 1 ? &DOT : &MM_1D;
-    if (a->ndim == 2 && b->ndim <= 2) return b->ndim == 1 ? &MV : &MM;
-    /* One matrix on the left of many: the transposed product, unless 3-D b is the transpose of a
-     * contiguous tensor. */
-    if (a->ndim == 2 &&
-        !(b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2]))
-        return &MM_FLIPPED;
-    return &MM_ND;
+    const MatmulKind *kind = n->state;
+    if (kind->flipped) return "CloneBackward0";
+    if (kind->a_ndim > 2 || kind->b_ndim > 2) return "UnsafeViewBackward0";
+    if (kind->a_ndim == 1) return kind->b_ndim == 1 ? "DotBackward0" : "SqueezeBackward3";
+    return kind->b_ndim == 1 ? "MvBackward0" : "MmBackward0";
+}
+
+static const NamedOp MATMUL = { { NULL, matmul_backward, { LK_IN1, LK_IN0 } }, matmul_name };
+
+static MatmulKind kind_of(const Tensor *a, const Tensor *b)
+{
+    /* 3-D b is the transpose of a contiguous tensor: then PyTorch does not transpose again */
+    bool transposed =
+        b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2];
+    return (MatmulKind){ a->ndim, b->ndim, a->ndim == 2 && b->ndim > 2 && !transposed };
 }
 
 /* The uninitialised result of a @ b, the sizes checked. */
@@ -264,7 +270,8 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
         if (!batched(t, &x, &w, &z, false)) return NULL;
     }
-    return lk_record(t, matmul_op(a, b), y, LK_INPUTS(a, b), NULL, 0);
+    MatmulKind kind = kind_of(a, b);
+    return lk_record(t, &MATMUL.op, y, LK_INPUTS(a, b), &kind, sizeof kind);
 }
 
 /* ---- y = x Wᵀ + b --------------------------------------------------------------------------- */
@@ -289,28 +296,31 @@ static void linear_backward(Tape *t, Node *node)
     lk_accumulate(t, &spread, node->grad);
 }
 
+/* What the name depends on beside the number of dimensions and whether there is a bias. */
+typedef struct LinearState {
+    bool contiguous; /* x is */
+} LinearState;
+
 /* PyTorch computes the product differently for each number of dimensions, and names it after its
  * last step. */
-#define LINEAR_OPS(name, backward, ...) \
-    static const Op name[3][2] = { \
-        /* [1-D, 2-D, N-D][without, with bias] */ \
-        { { "SqueezeBackward3", backward, __VA_ARGS__ }, \
-          { "AddBackward0", backward, __VA_ARGS__ } }, \
-        { { "MmBackward0", backward, __VA_ARGS__ }, \
-          { "AddmmBackward0", backward, __VA_ARGS__ } }, \
-        { { "UnsafeViewBackward0", backward, __VA_ARGS__ }, \
-          { "AddBackward0", backward, __VA_ARGS__ } }, \
-    }; \
-    static const Op name##_FLAT = { \
-        "ViewBackward0", backward, __VA_ARGS__ \
-    } /* contiguous 3-D with bias: as 2-D, and viewed back */
-LINEAR_OPS(LINEAR, linear_backward, { LK_IN1, LK_IN0 });
-
-static const Op *op_for(const Op ops[3][2], const Op *flat, const Tensor *x, const Tensor *bias)
+static const char *name_of_linear(const Node *n, LinearState state)
 {
-    if (x->ndim == 3 && bias && lk_is_contiguous(x)) return flat;
-    return &ops[x->ndim < 3 ? x->ndim - 1 : 2][bias != NULL];
+    const bool has_bias = n->in[2];
+    switch (n->out->ndim) {
+    case 1: return has_bias ? "AddBackward0" : "SqueezeBackward3";
+    case 2: return has_bias ? "AddmmBackward0" : "MmBackward0";
+    case 3: /* as 2-D, and viewed back */
+        if (has_bias && state.contiguous) return "ViewBackward0";
+    }
+    return has_bias ? "AddBackward0" : "UnsafeViewBackward0";
 }
+
+static const char *linear_name(const Node *n)
+{
+    return name_of_linear(n, *(const LinearState *)n->state);
+}
+
+static const NamedOp LINEAR = { { NULL, linear_backward, { LK_IN1, LK_IN0 } }, linear_name };
 
 /* The unrecorded y = x Wᵀ + b, all shapes checked. */
 static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight,
@@ -343,14 +353,16 @@ Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
         return NULL;
     if (!lk_check_optional(t, "lk_linear", "bias", bias)) return NULL;
     Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
-    return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias),
-                         NULL, 0)
-             : NULL;
+    if (!y) return NULL;
+    LinearState state = { lk_is_contiguous(x) };
+    return lk_record(t, &LINEAR.op, y, LK_INPUTS(x, weight, bias), &state, sizeof state);
 }
 
 /* ---- y = x Wᵀ + b + s (x Aᵀ) Bᵀ ------------------------------------------------------------- */
 
 typedef struct LowRankState {
+    LinearState linear;
+    LoRAForm form;
     double scale;
     void *u; /* s x Aᵀ (m, r), from the forward */
 } LowRankState;
@@ -384,54 +396,45 @@ static void lora_backward(Tape *t, Node *node)
     lk_tape_release_temporary(t, mark);
 }
 
-LINEAR_OPS(LORA, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 });
-static const Op PLUS_LORA = { "AddBackward0",
-                              lora_backward,
-                              { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } };
+static const char *lora_name(const Node *n)
+{
+    const LowRankState *state = n->state;
+    return state->form == LK_LORA_ADDED ? "AddBackward0" : name_of_linear(n, state->linear);
+}
 
-/* op: its name when it does not follow from the shapes, else NULL. */
-static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *x, Tensor *weight,
-                           Tensor *bias, Tensor *A, Tensor *B, double scale)
+static const NamedOp LORA = {
+    { NULL, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } },
+    lora_name,
+};
+
+Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
+                       double scale, LoRAForm form)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias }))
+    if (!lk_check_floating(t, "lk_linear_lora", bias ? 5 : 4,
+                           (Tensor *[]){ x, weight, A, B, bias }))
         return NULL;
-    if (!lk_check_optional(t, function, "bias", bias)) return NULL;
+    if (!lk_check_optional(t, "lk_linear_lora", "bias", bias)) return NULL;
     if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] ||
         A->shape[1] != weight->shape[1] || B->shape[0] != weight->shape[0])
         return lk_fail(t, LK_ESHAPE,
-                       "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the "
-                       "weight (out, in)",
-                       function, lk_shape_text(A, sa), lk_shape_text(B, sb),
-                       lk_shape_text(weight, sw));
-    Tensor *y = linear_forward(t, function, x, weight, bias);
+                       "lk_linear_lora: A %s and B %s do not fit weight %s: A is (r, in), B "
+                       "(out, r), the weight (out, in)",
+                       lk_shape_text(A, sa), lk_shape_text(B, sb), lk_shape_text(weight, sw));
+    Tensor *y = linear_forward(t, "lk_linear_lora", x, weight, bias);
     if (!y) return NULL;
     int64_t m = leading_rows(x), r = A->shape[0];
     ArenaMark mark;
     Tensor *inputs[] = { x, weight, bias, A, B };
     bool keeps = lk_records(t, 5, inputs);
     Mat x_mat = as_matrix(t, x);
-    LowRankState state = {
-        scale,
-        x_mat.data ? lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark) : NULL
-    };
+    LowRankState state = { .linear = { lk_is_contiguous(x) }, .form = form, .scale = scale };
+    if (x_mat.data)
+        state.u = lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark);
     Mat u = lk_mat(x->dtype, m, r, state.u), y_mat = lk_mat(x->dtype, m, B->shape[0], y->data);
     if (!u.data || !gemm(t, u, x_mat, lk_mat_T(matrix(A)), false)) return NULL;
     LK_REAL(x->dtype, scale, m * r, u.data, scale);
     if (!gemm(t, y_mat, u, lk_mat_T(matrix(B)), true)) return NULL;
     if (!keeps) lk_tape_release_temporary(t, mark);
-    return lk_record(t, op ? op : op_for(LORA, &LORA_FLAT, x, bias), y, 5, inputs, &state,
-                     sizeof state);
-}
-
-Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
-                       double scale)
-{
-    return linear_lora(t, "lk_linear_lora", NULL, x, weight, bias, A, B, scale);
-}
-
-Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
-                            double scale)
-{
-    return linear_lora(t, "lk_linear_plus_lora", &PLUS_LORA, x, weight, bias, A, B, scale);
+    return lk_record(t, &LORA.op, y, 5, inputs, &state, sizeof state);
 }

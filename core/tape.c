@@ -147,8 +147,8 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     if (!t || !op || !y || !in) return y;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) continue;
-        /* it did not ask */
-        if (lk_is_gone(in[i])) return lk_fail_operand(t, op->name, i, inputs, in[i]);
+        if (lk_is_gone(in[i])) /* the operation did not ask */
+            return lk_fail_operand(t, op->name ? op->name : "lk_record", i, inputs, in[i]);
         wanted |= in[i]->requires_grad;
     }
     if (!wanted || !t->grad) return y;
@@ -162,6 +162,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     *n = (Node){ .op = op, .out = y, .prev = t->last, .inputs = inputs };
     n->in = (Tensor **)(n + 1);
     n->was = (NodeInput *)(block + sizeof *n + pointers);
+    if (state && state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     for (int i = 0; i < inputs; i++) {
         const Tensor *x = n->in[i] = in[i];
         n->was[i] =
@@ -170,10 +171,9 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
             return lk_fail(
                 t, LK_ESTATE,
                 "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
-                op->name, i);
+                lk_node_name(n), i);
     }
     n->out_version = y->storage->version;
-    if (state && state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     y->requires_grad = true;
     y->node = n;
     t->last = n;
@@ -181,9 +181,14 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     return y;
 }
 
+const char *lk_node_name(const Node *n)
+{
+    return n->op->name ? n->op->name : ((const NamedOp *)n->op)->name(n);
+}
+
 const char *lk_grad_fn(const Tensor *y)
 {
-    return lk_is_readable("lk_grad_fn", y) && y->node ? y->node->op->name : NULL;
+    return lk_is_readable("lk_grad_fn", y) && y->node ? lk_node_name(y->node) : NULL;
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */
