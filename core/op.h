@@ -31,10 +31,9 @@ enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 
 
 /* What an operation is. Static and constant; its address is its identity. */
 typedef struct Op {
-    const char *name;                   /* PyTorch's grad_fn name; NULL: see NamedOp */
+    const char *name;                   /* PyTorch's grad_fn name; NULL in a NamedOp */
     void (*backward)(Tape *t, Node *n); /* adds to lk_grad_in(t, n, 0), 1, … */
-    uint8_t
-        needs[5]; /* a mask for the gradient of each input; the last also for those behind it */
+    uint8_t needs[5]; /* a mask for each input's gradient; the last also for those behind it */
 } Op;
 
 /* An operation for which PyTorch has several names. `name` chooses one when it is printed, by the

@@ -21,12 +21,13 @@
  *     LK_F(name)         name_f32_avx512, name_f64_avx512, name_f32_avx2, …: a function (or type,
  *                        or constant) of this reading
  *     LK_MADD(a, b, c)   a b + c, rounded once where the set has an instruction for it
+ *     LK_VECTOR_BYTES    64, 32 or 16: what the set computes at a time
  *     exp, sqrt, …       those of `real` (<tgmath.h>)
  *
  * LK_REAL calls the function of a dtype, in the instruction set that is in use (core/kernels.h),
- * and has its result. LK_ROW is its address, a RowFn for lk_loop (core/op.h); LK_ROWS is a RowTable
- * of all six, and LK_ROW_OF takes one of them. LK_OF_SET(twice_f32) is the function of a known
- * type.
+ * and has its result. LK_ROW is its address, a RowFn for lk_loop (core/op.h). LK_ROWS is a table
+ * of all six, a RowTable, of which LK_ROW_OF takes one. LK_OF_SET(twice_f32) is the function of a
+ * known type.
  *
  * The result is the same for any number of threads, and the same from all sets where LK_MADD does
  * not occur; -ffp-contract=off keeps the compiler from making others. A sum is taken in LK_LANES
@@ -72,6 +73,7 @@
 #pragma GCC target("avx512f,fma")
 #endif
 
+#define LK_VECTOR_BYTES 64
 #define real float
 #define LK_REAL_IS_FLOAT 1
 #define LK_F(name) name##_f32_avx512
@@ -87,6 +89,7 @@
 #undef real
 #undef LK_REAL_IS_FLOAT
 #undef LK_F
+#undef LK_VECTOR_BYTES
 
 #ifdef __clang__
 #pragma clang attribute pop
@@ -103,6 +106,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 
+#define LK_VECTOR_BYTES 32
 #define real float
 #define LK_REAL_IS_FLOAT 1
 #define LK_F(name) name##_f32_avx2
@@ -118,6 +122,7 @@
 #undef real
 #undef LK_REAL_IS_FLOAT
 #undef LK_F
+#undef LK_VECTOR_BYTES
 
 #ifdef __clang__
 #pragma clang attribute pop
@@ -132,6 +137,7 @@
 
 #define LK_MADD(a, b, c) ((a) * (b) + (c))
 
+#define LK_VECTOR_BYTES 16
 #define real float
 #define LK_REAL_IS_FLOAT 1
 #define LK_F(name) name##_f32_portable
@@ -147,6 +153,7 @@
 #undef real
 #undef LK_REAL_IS_FLOAT
 #undef LK_F
+#undef LK_VECTOR_BYTES
 
 #undef LK_MADD
 #undef LK_REAL_SOURCE
