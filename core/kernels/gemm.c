@@ -62,9 +62,8 @@ enum {
     DEEP = 256,
 
     TINY = 96, /* multiply-adds below which three plain loops are the fastest */
-    WORTH_THREADS =
-        1
-        << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+    /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+    WORTH_THREADS = 1 << 19
 };
 
 /* One call of lk_gemm, the same for all threads. */
@@ -116,13 +115,9 @@ static void *at(const Product *g, Mat x, int64_t row, int64_t col)
 /* What was packed before is there for everybody, what was read before may be overwritten. */
 static void barrier(Team team)
 {
-#ifdef _OPENMP
     if (team.threads > 1) {
 #pragma omp barrier
     }
-#else
-    (void)team;
-#endif
 }
 
 /* The rows are cut into tiles of nearly equal height, the columns into panels that are full but
@@ -456,20 +451,10 @@ static void run(const Product *g, Team team)
 
 /* ---- the functions of gemm.h ---------------------------------------------------------------- */
 
-static const GemmKernels *kernels_of(DType dtype)
-{
-#ifdef __x86_64__
-    static const GemmKernels *const sets[] = { lk_gemm_portable, lk_gemm_avx2, lk_gemm_avx512 };
-    return &sets[lk_kernel_set()][dtype == LK_F64];
-#else
-    return &lk_gemm_portable[dtype == LK_F64];
-#endif
-}
-
 size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
 {
     if (work(m, n, k) <= TINY) return 0;
-    const GemmKernels *kernels = kernels_of(dtype);
+    const GemmKernels *kernels = lk_gemm_kernels(dtype);
     int64_t size = (int64_t)lk_dtype_size(dtype);
     int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
     int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
@@ -484,7 +469,7 @@ void lk_gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
         return;
     }
     Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
-    g.kernels = kernels_of(c.dtype);
+    g.kernels = lk_gemm_kernels(c.dtype);
     g.size = (int64_t)lk_dtype_size(c.dtype);
     g.m = c.rows;
     g.n = c.cols;
@@ -505,24 +490,4 @@ void lk_gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
     }
 #endif
     run(&g, (Team){ 0, 1 });
-}
-
-static double get(const Mat *x, int64_t i, int64_t j)
-{
-    const int64_t at = i * x->row + j * x->col;
-    return x->dtype == LK_F64 ? ((const double *)x->data)[at]
-                              : (double)((const float *)x->data)[at];
-}
-
-void lk_gemm_reference(Mat c, Mat a, Mat b, bool add)
-{
-    for (int64_t i = 0; i < c.rows; i++) {
-        for (int64_t j = 0; j < c.cols; j++) {
-            double sum = add ? get(&c, i, j) : 0;
-            for (int64_t p = 0; p < a.cols; p++) sum += get(&a, i, p) * get(&b, p, j);
-            const int64_t at = i * c.row + j * c.col;
-            if (c.dtype == LK_F64) ((double *)c.data)[at] = sum;
-            else ((float *)c.data)[at] = (float)sum;
-        }
-    }
 }

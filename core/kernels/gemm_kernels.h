@@ -5,6 +5,7 @@
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
 
+#include "core/kernels.h"
 #include "core/kernels/gemm.h"
 
 /* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it.
@@ -41,6 +42,17 @@ typedef struct GemmKernels {
 
 /* For float32 and for float64. The first two exist on x86-64 only. */
 extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
+
+/* Those of the instruction set that is in use. */
+static inline const GemmKernels *lk_gemm_kernels(DType dtype)
+{
+#ifdef __x86_64__
+    static const GemmKernels *const sets[] = { lk_gemm_portable, lk_gemm_avx2, lk_gemm_avx512 };
+    return &sets[lk_kernel_set()][dtype == LK_F64];
+#else
+    return &lk_gemm_portable[dtype == LK_F64];
+#endif
+}
 
 /* The compiler does not see where the pointer comes from: it keeps it in a register and adds to
  * it, instead of computing an address for each row before the loop and keeping those in memory. */
