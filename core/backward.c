@@ -87,28 +87,28 @@ Tensor *lk_grad_in(Tape *t, Node *n, int i)
  * they were. */
 static bool can_run(Tape *t, const Node *n)
 {
-    enum { LAST = sizeof n->op->needs - 1 };
     unsigned needs = 0;
     for (int i = 0; i < n->inputs; i++) {
         if (!is_wanted(n, i)) continue;
-        needs |= n->op->needs[i < LAST ? i : LAST];
+        needs |= lk_needs(n->op, i);
         if (n->in[i]->dtype != n->was[i].dtype)
             return lk_fail(
                 t, LK_ESTATE,
                 "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
                 "before the forward",
-                i, n->op->name, lk_dtype_name(n->was[i].dtype), lk_dtype_name(n->in[i]->dtype));
+                i, lk_node_name(n), lk_dtype_name(n->was[i].dtype),
+                lk_dtype_name(n->in[i]->dtype));
         if (is_foreign_leaf(t, n->in[i]))
             return lk_fail(t, LK_ESTATE,
                            "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
-                           n->op->name);
+                           lk_node_name(n));
     }
     if (needs && n->used) {
         lk_fail(t, LK_ESTATE,
                 "lk_backward: %s was gone through before; keep the graph (lk_backward_with, "
                 "keep_graph) "
                 "or compute the forward again",
-                n->op->name);
+                lk_node_name(n));
         return false;
     }
     if (!needs) return true;
@@ -116,13 +116,10 @@ static bool can_run(Tape *t, const Node *n)
     for (int i = 0; i <= n->inputs; i++) {
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
-        bool needed = needs & (is_out      ? (unsigned)LK_OUT
-                               : i <= LAST ? LK_IN_ALL | 1u << i
-                                           : (unsigned)LK_IN_ALL);
-        if (!x || !needed) continue;
+        if (!x || !(needs & (is_out ? (unsigned)LK_OUT : lk_in_bit(i)))) continue;
         if (lk_is_gone(x)) { /* only one of another tape can be */
             char role[96];
-            lk_snprintf(role, sizeof role, "an input of %s", n->op->name);
+            lk_snprintf(role, sizeof role, "an input of %s", lk_node_name(n));
             lk_fail_stale(t, "lk_backward", role, x);
             return false;
         }
@@ -133,7 +130,7 @@ static bool can_run(Tape *t, const Node *n)
                 "place "
                 "since (version %u, expected %u); change it after the backward, or compute with a "
                 "clone",
-                n->op->name, is_out ? "result" : "input", lk_shape_text(x, text),
+                lk_node_name(n), is_out ? "result" : "input", lk_shape_text(x, text),
                 x->storage->version, then);
         return false;
     }

@@ -78,6 +78,14 @@ typedef struct Along {
 } Along;
 Along lk_along(const Tensor *x, int dim);
 
+/* ---- recorded operations -------------------------------------------------------------------- */
+
+/* PyTorch's name of a recorded operation. (tape.c) */
+const char *lk_node_name(const Node *n);
+/* The mask of what the gradient of input i needs, and the bit of input i in such a mask. */
+static inline unsigned lk_needs(const Op *op, int i) { return op->needs[i < 4 ? i : 4]; }
+static inline unsigned lk_in_bit(int i) { return 1u << (i < 5 ? i : 5); }
+
 /* ---- failure.c: checks, each with its message ----------------------------------------------- */
 
 /* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an

@@ -4,42 +4,44 @@
  * lk_check_floating or lk_check_operands, makes the result with lk_empty, computes it, and ends
  * with lk_record. Backward gets the node: n->grad is dL/dy, n->in[i] are the inputs, n->out is the
  * result; for each input it asks lk_grad_in for the buffer to ADD to, which is NULL when that
- * input wants no gradient (frozen, or not a float). examples/own/custom_op.c is one from beginning to
- * end:
+ * input wants no gradient (frozen, or not a float). examples/own/custom_op.c is one from beginning
+ * to end:
  *
  *     // y = x², so dx += 2 x dy
  *     static void square_backward(Tape *t, Node *n)
  *     {
  *         Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
  *         if (!x || !dx) return;
- *         LK_WITH_REAL(dx->dtype,
- *             const real *from = x->data, *dy = n->grad->data;
- *             real *to = dx->data;
- *             for (int64_t i = 0; i < lk_numel(dx); i++) to[i] += 2 * from[i] * dy[i];
- *         );
+ *         LK_REAL(dx->dtype, square_gradient, lk_numel(dx), x->data, n->grad->data, dx->data);
  *     }
  *     static const Op SQUARE = { "SquareBackward", square_backward, { LK_IN0 } };
  *
- * A family of operations with longer arithmetic is written with core/real.h. */
+ * The arithmetic, here square_gradient, is written once for float32 and float64: core/real.h. */
 #ifndef LK_OP_H
 #define LK_OP_H
 
+#include "core/kernels.h"
 #include "core/tape.h"
 
 typedef struct Node Node;
 
-/* The values that the gradient of an input is computed from; a changed one is an error in
- * backward. */
-enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 64, LK_OUT = 128 };
+/* A mask of the values that a gradient is computed from: backward refuses when one of them was
+ * changed since the forward. Inputs behind the fifth are in LK_IN_ALL only. */
+enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 63, LK_OUT = 64 };
 
 /* What an operation is. Static and constant; its address is its identity. */
 typedef struct Op {
-    const char *name;                   /* PyTorch's grad_fn name */
+    const char *name;                   /* PyTorch's grad_fn name; NULL in a NamedOp */
     void (*backward)(Tape *t, Node *n); /* adds to lk_grad_in(t, n, 0), 1, … */
-    unsigned char
-        needs[5]; /* needs[i]: LK_IN0 | … | LK_OUT that input i's gradient is made of; needs[4]
-                                            * serves all inputs from number 4 on */
+    uint8_t needs[5]; /* a mask for each input's gradient; the last also for those behind it */
 } Op;
+
+/* An operation for which PyTorch has several names. `name` chooses one when it is printed, by the
+ * state and by what n->out is: the inputs may be gone by then. */
+typedef struct NamedOp {
+    Op op;
+    const char *(*name)(const Node *n);
+} NamedOp;
 
 /* What an input was when it was recorded. */
 typedef struct NodeInput {
@@ -77,19 +79,6 @@ LK_API bool lk_check_optional(Tape *t, const char *function, const char *name, c
  * short. */
 LK_API Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape);
 
-/* Runs the block with `real` as float or double: one source for both. #include <tgmath.h> makes
- * exp, sqrt, … follow. */
-#define LK_WITH_REAL(dtype, ...) \
-    do { \
-        if ((dtype) == LK_F64) { \
-            typedef double real; \
-            __VA_ARGS__ \
-        } else { \
-            typedef float real; \
-            __VA_ARGS__ \
-        } \
-    } while (0)
-
 /* Records y = op(in…) when grad mode is on and an input requires a gradient; returns y (NULL for
  * NULL). state_bytes of state are copied and handed to backward as n->state. */
 #define LK_INPUTS(...) LK_LIST(Tensor *, __VA_ARGS__)
@@ -118,6 +107,7 @@ LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
  * number of threads. arg is handed through; nothing else is NULL. */
 enum { LK_LOOP_MAX = 5 };
 typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
+typedef RowFn *RowTable[LK_KERNEL_SETS][2]; /* [set][dtype]: LK_ROWS of core/real.h */
 LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);
 /* The same, one row after the other in logical order: for rows that gather a result behind arg. */
 LK_API void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x);

@@ -68,12 +68,13 @@ LK_API Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 /* LoRA's products (Hu et al. 2021, equation 3), without ever forming B A or its gradient, which
  * are as large as W: y = x Wᵀ + b + u Bᵀ with u = scale x Aᵀ, for A (r, in), B (out, r), b (out)
  * or NULL → (…, out). dx += dy W + v A, dW += dyᵀ x, dA += vᵀ x, dB += dyᵀ u, db += Σ dy with v =
- * scale dy B. The two differ in how PyTorch writes them, and so in their names: F.linear(x, W +
- * scale B A, b), exercise 4, and F.linear(x, W, b) + scale (x Aᵀ) Bᵀ, exercise 2. */
+ * scale dy B. `form` is how the same is written in PyTorch, after which the result is named. */
+typedef enum LoRAForm {
+    LK_LORA_MERGED, /* F.linear(x, W + scale B A, b): exercise 4 */
+    LK_LORA_ADDED,  /* F.linear(x, W, b) + scale (x Aᵀ) Bᵀ: exercise 2 */
+} LoRAForm;
 LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
-                              Tensor *B, double scale);
-LK_API Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
-                                   Tensor *B, double scale);
+                              Tensor *B, double scale, LoRAForm form);
 
 /* ---- views: no copy, any dtype (ops_view.c) ------------------------------------------------- */
 

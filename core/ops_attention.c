@@ -5,7 +5,6 @@
  *
  * A head is computed by one thread, in blocks whose borders depend on sizes only: the same bits
  * for any number of threads. */
-#ifndef real
 #include <float.h>
 #include <string.h>
 
@@ -13,7 +12,6 @@
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
-#include "core/kernels/vmath.h"
 
 /* What backward needs to know, besides its inputs. */
 typedef struct Attention {
@@ -37,8 +35,8 @@ typedef struct Block {
     void *sums;
 } Block;
 
-#define LK_REAL_SOURCE "core/ops_attention.c"
-#include "core/kernels/vector.h"
+#define LK_REAL_SOURCE "core/ops_attention_real.h"
+#include "core/real.h"
 
 /* ---- blocks and scratch --------------------------------------------------------------------- */
 
@@ -102,18 +100,21 @@ static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
 
 /* ---- one head ------------------------------------------------------------------------------- */
 
-/* The head's matrix (rows, d) in a tensor (batch, rows, heads d), from row `first`. */
-static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first)
+/* The head's matrix (rows, d) in a tensor (batch, …, heads d), from row `first`. */
+static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first, int64_t rows)
 {
     int64_t at = head / a->heads * x->stride[0] + first * x->stride[1] +
                  head % a->heads * a->d * x->stride[2];
-    return (Mat){ (const char *)x->data + at * (int64_t)lk_dtype_size(a->dtype), x->stride[1],
-                  x->stride[2] };
+    return (Mat){ a->dtype,     rows,
+                  a->d,         (char *)x->data + at * (int64_t)lk_dtype_size(a->dtype),
+                  x->stride[1], x->stride[2] };
 }
 
-static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
-
-static void *writable(Mat m) { return (void *)(uintptr_t)m.data; }
+/* Scores, probabilities or their gradients of a block. */
+static Mat scores_of(const Block *b, void *data)
+{
+    return (Mat){ b->a->dtype, b->rows, b->columns, data, b->step, 1 };
+}
 
 /* Columns behind the last one that is not masked have probability 0 and are left out: padding
  * costs nothing. But where every column of a row may be masked, all of them count alike. */
@@ -135,8 +136,8 @@ static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, cons
     b.columns = used_columns(a, masked, first + rows);
     if (a->sums)
         b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
-    lk_gemm(a->dtype, rows, b.columns, a->d, head_of(a, q, head, first),
-            transposed(head_of(a, k, head, 0)), false, s->scores, b.step, s->workspace);
+    lk_gemm(scores_of(&b, s->scores), head_of(a, q, head, first, rows),
+            lk_mat_T(head_of(a, k, head, 0, b.columns)), false, s->workspace);
     if (a->dropout.p > 0) {
         lk_dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
                         s->keep);
@@ -150,18 +151,18 @@ static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Te
 {
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
-        LK_VECTOR(a->dtype, attend, &b, s->scores, s->factors);
-        void *to = writable(head_of(a, y, head, b.first));
-        lk_gemm(a->dtype, b.rows, a->d, b.columns, (Mat){ s->scores, b.step, 1 },
-                head_of(a, in[2], head, 0), false, to, y->stride[1], s->workspace);
-        LK_VECTOR(a->dtype, multiply_rows, b.rows, a->d, to, y->stride[1], s->factors);
+        LK_REAL(a->dtype, attend, &b, s->scores, s->factors);
+        Mat to = head_of(a, y, head, b.first, b.rows);
+        lk_gemm(to, scores_of(&b, s->scores), head_of(a, in[2], head, 0, b.columns), false,
+                s->workspace);
+        LK_REAL(a->dtype, multiply_rows, b.rows, a->d, to.data, to.row, s->factors);
     }
 }
 
 static void clear_head(const Attention *a, Tensor *x, int64_t head)
 {
     for (int64_t r = 0; r < x->shape[1]; r++)
-        memset(writable(head_of(a, x, head, r)), 0, (size_t)a->d * lk_dtype_size(a->dtype));
+        memset(head_of(a, x, head, r, 1).data, 0, (size_t)a->d * lk_dtype_size(a->dtype));
 }
 
 static void backward_head(const Attention *a, Tensor *const *in, int64_t head, const Tensor *dy,
@@ -171,24 +172,22 @@ static void backward_head(const Attention *a, Tensor *const *in, int64_t head, c
         if (grad[j] && fresh[j]) clear_head(a, grad[j], head);
     for (int64_t i = 0; i < blocks_of(a); i++) {
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
-        Mat p = { s->scores, b.step, 1 }, ds = { s->grads, b.step, 1 },
-            dy_mat = head_of(a, dy, head, b.first);
+        Mat p = scores_of(&b, s->scores), ds = scores_of(&b, s->grads),
+            dy_mat = head_of(a, dy, head, b.first, b.rows);
         bool scores = grad[0] || grad[1];
         if (scores)
-            lk_gemm(a->dtype, b.rows, b.columns, a->d, dy_mat,
-                    transposed(head_of(a, in[2], head, 0)), false, s->grads, b.step, s->workspace);
-        LK_VECTOR(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
-        if (grad[0])
-            lk_gemm(a->dtype, b.rows, a->d, b.columns, ds, head_of(a, in[1], head, 0), true,
-                    writable(head_of(a, grad[0], head, b.first)), grad[0]->stride[1],
+            lk_gemm(ds, dy_mat, lk_mat_T(head_of(a, in[2], head, 0, b.columns)), false,
                     s->workspace);
+        LK_REAL(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
+        if (grad[0])
+            lk_gemm(head_of(a, grad[0], head, b.first, b.rows), ds,
+                    head_of(a, in[1], head, 0, b.columns), true, s->workspace);
         if (grad[1])
-            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(ds),
-                    head_of(a, in[0], head, b.first), true, writable(head_of(a, grad[1], head, 0)),
-                    grad[1]->stride[1], s->workspace);
+            lk_gemm(head_of(a, grad[1], head, 0, b.columns), lk_mat_T(ds),
+                    head_of(a, in[0], head, b.first, b.rows), true, s->workspace);
         if (grad[2])
-            lk_gemm(a->dtype, b.columns, a->d, b.rows, transposed(p), dy_mat, true,
-                    writable(head_of(a, grad[2], head, 0)), grad[2]->stride[1], s->workspace);
+            lk_gemm(head_of(a, grad[2], head, 0, b.columns), lk_mat_T(p), dy_mat, true,
+                    s->workspace);
     }
 }
 
@@ -314,100 +313,3 @@ Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int
 {
     return lk_attention_with(t, q, k, v, mask, heads, (AttentionOptions){ .dropout = dropout });
 }
-
-#else /* ---- in real, for every instruction set ----------------------------------------------- */
-
-#undef VMAX
-#undef VEXP_SUM
-#undef VTOTAL
-#undef LOWEST
-#if REAL_IS_FLOAT
-#define VMAX lk_vmax_f32
-#define VEXP_SUM lk_vexp_sum_f32
-#define VTOTAL lk_vtotal_f32
-#define LOWEST (-FLT_MAX)
-#else
-#define VMAX lk_vmax_f64
-#define VEXP_SUM lk_vexp_sum_f64
-#define VTOTAL lk_vtotal_f64
-#define LOWEST (-DBL_MAX)
-#endif
-
-/* The scores of row i from its products: scaled, and the lowest number where they are masked. */
-TARGET static void F(mask_row)(const Block *b, int64_t i, real *s)
-{
-    const real scale = (real)b->a->scale;
-    if (b->mask) /* a choice of two values, not of what to do: vector code */
-        for (int64_t j = 0; j < b->columns; j++) {
-            const real x = s[j] * scale;
-            s[j] = b->mask[j] ? x : LOWEST;
-        }
-    else
-        for (int64_t j = 0; j < b->columns; j++) s[j] *= scale;
-    for (int64_t j = b->first + i + 1; b->a->causal && j < b->columns; j++) s[j] = LOWEST;
-}
-
-TARGET static void F(drop_row)(const Block *b, int64_t i, real *s)
-{
-    const uint8_t *keep = b->keep + i * b->a->columns;
-    for (int64_t j = 0; j < b->columns; j++) s[j] *= (real)keep[j];
-}
-
-/* Products q kᵀ become e^(score - maximum), 0 where dropped; factors[i] / Σ e^… makes what follows
- * of row i right. */
-TARGET static void F(attend)(const Block *b, void *scores, void *factors)
-{
-    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1);
-    for (int64_t i = 0; i < b->rows; i++) {
-        real *s = (real *)scores + i * b->step, parts[LK_LANES] = { 0 };
-        F(mask_row)(b, i, s);
-        const real max = VMAX(b->columns, s);
-        VEXP_SUM(b->columns, s, max, s, parts);
-        const real inverse = 1 / VTOTAL(parts);
-        if (b->keep) F(drop_row)(b, i, s);
-        ((real *)factors)[i] = inverse * noise;
-        if (!b->sums) continue;
-        ((real *)b->sums)[2 * i] = max;
-        ((real *)b->sums)[2 * i + 1] = inverse;
-    }
-}
-
-TARGET static void F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t step,
-                                    const void *factors)
-{
-    for (int64_t i = 0; i < rows; i++) {
-        real *row = (real *)y + i * step;
-        const real factor = ((const real *)factors)[i];
-        for (int64_t j = 0; j < n; j++) row[j] *= factor;
-    }
-}
-
-/* Products q kᵀ become P ∘ N, and products dy vᵀ (unless NULL) scale ds. */
-TARGET static void F(differentiate)(const Block *b, void *scores, void *grads)
-{
-    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1),
-               scale = (real)b->a->scale;
-    for (int64_t i = 0; i < b->rows; i++) {
-        real *p = (real *)scores + i * b->step, *g = (real *)grads + i * b->step,
-             parts[LK_LANES] = { 0 };
-        const real max = ((const real *)b->sums)[2 * i],
-                   inverse = ((const real *)b->sums)[2 * i + 1];
-        F(mask_row)(b, i, p);
-        VEXP_SUM(b->columns, p, max, p, parts);
-        if (grads) {
-            if (b->keep) F(drop_row)(b, i, g);
-            real dots[LK_LANES] = { 0 };
-            int64_t j = 0;
-            for (; j + LK_LANES <= b->columns; j += LK_LANES)
-                for (int l = 0; l < LK_LANES; l++) dots[l] = MADD(p[j + l], g[j + l], dots[l]);
-            for (int l = 0; j < b->columns; j++, l++) dots[l] = MADD(p[j], g[j], dots[l]);
-            const real dot = VTOTAL(dots) * inverse;
-            /* A row that is masked altogether has constants for scores. */
-            const real factor = max == LOWEST ? 0 : inverse * scale * noise;
-            for (j = 0; j < b->columns; j++) g[j] = p[j] * (g[j] - dot) * factor;
-        }
-        for (int64_t j = 0; j < b->columns; j++) p[j] *= inverse * noise;
-        if (b->keep) F(drop_row)(b, i, p);
-    }
-}
-#endif

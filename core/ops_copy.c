@@ -1,11 +1,10 @@
 /* ops_copy.c - copies that autograd follows: contiguous, another dtype, chosen rows. */
-#ifndef real
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_copy.c"
+#define LK_REAL_SOURCE "core/ops_copy_real.h"
 #include "core/real.h"
 
 /* ---- copies --------------------------------------------------------------------------------- */
@@ -28,14 +27,18 @@ static void copy_backward(Tape *t, Node *n)
     lk_accumulate(t, dx, &dy);
 }
 
-static const Op CLONE = { "CloneBackward0", copy_backward, { 0 } };
-static const Op TO = { "ToCopyBackward0", copy_backward, { 0 } };
+static const char *copy_name(const Node *n)
+{
+    return n->was[0].dtype == n->out->dtype ? "CloneBackward0" : "ToCopyBackward0";
+}
+
+static const NamedOp COPY = { { NULL, copy_backward, { 0 } }, copy_name };
 
 Tensor *lk_contiguous(Tape *t, Tensor *x)
 {
     if (!lk_check_operands(t, "lk_contiguous", 1, &x)) return NULL;
     if (lk_is_contiguous(x)) return x;
-    return lk_record(t, &CLONE, lk_packed(t, x), LK_INPUTS(x), NULL, 0);
+    return lk_record(t, &COPY.op, lk_packed(t, x), LK_INPUTS(x), NULL, 0);
 }
 
 Tensor *lk_to(Tape *t, Tensor *x, DType dtype)
@@ -45,7 +48,7 @@ Tensor *lk_to(Tape *t, Tensor *x, DType dtype)
     Tensor *y = lk_empty(t, dtype, x->ndim, x->shape);
     if (!y) return NULL;
     lk_copy_fitting(y, x);
-    return lk_is_floating(dtype) ? lk_record(t, &TO, y, LK_INPUTS(x), NULL, 0) : y;
+    return lk_is_floating(dtype) ? lk_record(t, &COPY.op, y, LK_INPUTS(x), NULL, 0) : y;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -123,16 +126,3 @@ Tensor *lk_mask_rows(Tape *t, Tensor *x, Tensor *mask)
         if (keep[i * mask->stride[0]]) *next++ = i;
     return lk_select_rows(t, x, index);
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-static void F(add_rows)(int64_t count, int64_t n, int64_t rows, const int64_t *index, int64_t step,
-                        const real *dy, real *dx)
-{
-    for (int64_t i = 0; i < count; i++, dy += n) {
-        int64_t row = index[i * step];
-        real *to = dx + (row < 0 ? row + rows : row) * n;
-        for (int64_t j = 0; j < n; j++) to[j] += dy[j];
-    }
-}
-#endif

@@ -1,10 +1,9 @@
 /* ops_dropout.c - dropout. Which elements it keeps: core/kernels/dropout.h. */
-#ifndef real
 #include "core/kernels/dropout.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_dropout.c"
+#define LK_REAL_SOURCE "core/ops_dropout_real.h"
 #include "core/real.h"
 
 /* y = x noise with noise 0 or 1 / (1 - p), so dx += dy noise, of the same mask. */
@@ -28,25 +27,3 @@ Tensor *lk_dropout(Tape *t, Tensor *x, double p)
     LK_REAL(x->dtype, multiply, &mask, lk_numel(x), packed->data, y->data, false);
     return lk_record(t, &DROPOUT, y, LK_INPUTS(x), &mask, sizeof mask);
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-/* y = x noise or y += x noise. A dropped infinity is a NaN, as in PyTorch. */
-static void F(multiply)(const DropoutMask *mask, int64_t n, const real *x, real *y, bool add)
-{
-    enum { F(PIECE) = 2048 };
-    const real scale = (real)lk_dropout_scale(mask, REAL_DTYPE);
-#pragma omp parallel for schedule(static) if (n > 1 << 15)
-    for (int64_t first = 0; first < n; first += F(PIECE)) {
-        uint8_t keep[F(PIECE)];
-        int64_t count = n - first < F(PIECE) ? n - first : F(PIECE);
-        lk_dropout_keep(mask, first, count, keep);
-        const real *from = x + first;
-        real *to = y + first;
-        if (add)
-            for (int64_t i = 0; i < count; i++) to[i] += from[i] * ((real)keep[i] * scale);
-        else
-            for (int64_t i = 0; i < count; i++) to[i] = from[i] * ((real)keep[i] * scale);
-    }
-}
-#endif

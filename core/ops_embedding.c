@@ -4,6 +4,9 @@
 #include "core/internal.h"
 #include "core/ops.h"
 
+#define LK_REAL_SOURCE "core/ops_embedding_real.h"
+#include "core/real.h"
+
 /* y_i = W_id(i), so dW_id(i) += dy_i, in the order of i; the padding row gets nothing. Threads
  * share the columns, in stripes of fixed width, so that each adds in that order. */
 static void embedding_backward(Tape *t, Node *n)
@@ -21,17 +24,10 @@ static void embedding_backward(Tape *t, Node *n)
         for (int64_t first = 0; first < size; first += BLOCK)
             memset(bytes + first, 0, (size_t)(size - first < BLOCK ? size - first : BLOCK));
     }
-    LK_WITH_REAL(
-        dw->dtype, const real *dy = n->grad->data; real *to = dw->data; _Pragma(
-            "omp parallel for schedule(static) if (count * d > 1 << 15)") for (int64_t first = 0;
-                                                                               first < d;
-                                                                               first += STRIPE) {
-            const int64_t width = d - first < STRIPE ? d - first : STRIPE;
-            for (int64_t i = 0; i < count; i++) {
-                if (id[i] == padding) continue;
-                for (int64_t j = first; j < first + width; j++) to[id[i] * d + j] += dy[i * d + j];
-            }
-        });
+#pragma omp parallel for schedule(static) if (count * d > 1 << 15)
+    for (int64_t first = 0; first < d; first += STRIPE)
+        LK_REAL(dw->dtype, add_rows, count, id, padding, d, first,
+                d - first < STRIPE ? d - first : STRIPE, n->grad->data, dw->data);
 }
 
 static const Op EMBEDDING = { "EmbeddingBackward0", embedding_backward, { LK_IN1 } };

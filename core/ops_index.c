@@ -1,11 +1,10 @@
 /* ops_index.c - elements chosen by an index or a mask, and tensors put together. */
-#ifndef real
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_index.c"
+#define LK_REAL_SOURCE "core/ops_index_real.h"
 #include "core/real.h"
 
 /* ---- gather --------------------------------------------------------------------------------- */
@@ -191,33 +190,3 @@ Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value)
     lk_loop(LK_ROW(x->dtype, fill_row), &value, 3, (const Tensor *const[]){ y, x, mask });
     return lk_record(t, &MASKED_FILL, y, LK_INPUTS(x, mask), NULL, 0);
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-/* dx[place] += dy, one after the other: places repeat. */
-static void F(scatter)(int64_t n, const int64_t *place, const real *dy, real *dx)
-{
-    for (int64_t i = 0; i < n; i++) dx[place[i]] += dy[i];
-}
-
-/* y = mask ? value : x */
-static void F(fill_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const real value = (real) * (const double *)arg;
-    real *y = p[0];
-    const real *x = p[1];
-    const bool *mask = p[2];
-    for (int64_t i = 0; i < n; i++) y[i * step[0]] = mask[i * step[2]] ? value : x[i * step[1]];
-}
-
-/* dx += mask ? 0 : dy */
-static void F(add_unmasked_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    (void)arg;
-    real *dx = p[0];
-    const real *dy = p[1];
-    const bool *mask = p[2];
-    for (int64_t i = 0; i < n; i++)
-        if (!mask[i * step[2]]) dx[i * step[0]] += dy[i * step[1]];
-}
-#endif

@@ -1,32 +1,19 @@
-/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes, gradients and
- * PyTorch's names. */
+/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes,
+ * gradients and PyTorch's names. */
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
-static Mat transposed(Mat m) { return (Mat){ m.data, m.col, m.row }; }
+#define LK_REAL_SOURCE "core/ops_matmul_real.h"
+#include "core/real.h"
 
 /* C = A B or C += A B with the tape's scratch as workspace; false, with the error kept, when there
  * is no memory. */
-static bool gemm(Tape *t, DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b,
-                 bool accumulate, void *c)
+static bool gemm(Tape *t, Mat c, Mat a, Mat b, bool add)
 {
-    void *workspace = lk_tape_scratch(t, lk_gemm_workspace(dtype, m, n, k));
-    if (workspace) lk_gemm(dtype, m, n, k, a, b, accumulate, c, n, workspace);
+    void *workspace = lk_tape_scratch(t, lk_gemm_workspace(c.dtype, c.rows, c.cols, a.cols));
+    if (workspace) lk_gemm(c, a, b, add, workspace);
     return workspace != NULL;
-}
-
-/* x (…, k) as a matrix with all leading dimensions as its rows. Copied only if they have no common
- * stride. */
-static Mat as_matrix(Tape *t, Tensor *x)
-{
-    if (x->ndim == 1) return (Mat){ x->data, 0, x->stride[0] };
-    bool even = true;
-    for (int d = x->ndim - 2; d > 0; d--)
-        even = even && (x->shape[d - 1] == 1 || x->stride[d - 1] == x->stride[d] * x->shape[d]);
-    if (!even) x = lk_packed(t, x);
-    return x ? (Mat){ x->data, x->stride[x->ndim - 2], x->stride[x->ndim - 1] }
-             : (Mat){ NULL, 0, 0 };
 }
 
 static int64_t leading_rows(const Tensor *x)
@@ -34,6 +21,32 @@ static int64_t leading_rows(const Tensor *x)
     int64_t rows = 1;
     for (int d = 0; d < x->ndim - 1; d++) rows *= x->shape[d];
     return rows;
+}
+
+/* The last two dimensions of x. */
+static Mat matrix(const Tensor *x)
+{
+    const int row = x->ndim - 2, col = x->ndim - 1;
+    return (
+        Mat){ x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row], x->stride[col] };
+}
+
+/* x (…, k) as a matrix with all leading dimensions as its rows. Copied only if they have no common
+ * stride; data is NULL without memory. */
+static Mat as_matrix(Tape *t, Tensor *x)
+{
+    const int last = x->ndim - 1;
+    bool even = true;
+    for (int d = last - 1; d > 0; d--)
+        even = even && (x->shape[d - 1] == 1 || x->stride[d - 1] == x->stride[d] * x->shape[d]);
+    if (!even) x = lk_packed(t, x);
+    if (!x) return (Mat){ .data = NULL };
+    return (Mat){ x->dtype,
+                  leading_rows(x),
+                  x->shape[last],
+                  x->data,
+                  last > 0 ? x->stride[last - 1] : 0,
+                  x->stride[last] };
 }
 
 /* An uninitialised result (…, n) with the leading dimensions of x. */
@@ -101,18 +114,21 @@ static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
     return w;
 }
 
-static void *matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
+/* Matrix number i of operand 0 (C), 1 (A) or 2 (B). */
+static Mat matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
 {
+    Mat m = matrix(x);
     int64_t offset = 0;
     for (int d = 0; d < w->ndim; i /= w->shape[d++])
         offset += i % w->shape[d] * w->step[d][operand];
-    return (char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype);
+    m.data = (char *)m.data + offset * (int64_t)lk_dtype_size(x->dtype);
+    return m;
 }
 
 /* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared
  * out to the threads, each with a workspace of its own, fewer are computed by all threads
  * together: lk_gemm gives the same bits. */
-static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool accumulate)
+static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool add)
 {
     const int row = c->ndim - 2, col = c->ndim - 1;
     const int64_t m = c->shape[row], n = c->shape[col];
@@ -129,12 +145,12 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
 #pragma omp parallel for schedule(static) num_threads(threads) if (shared)
     for (int64_t i = 0; i < w.sums; i++) {
         char *own = workspace + (shared ? bytes * (size_t)lk_thread() : 0);
-        void *to = matrix_at(c, &w, 0, i * terms);
-        for (int64_t j = i * terms; j < (i + 1) * terms; j++)
-            lk_gemm(c->dtype, m, n, k,
-                    (Mat){ matrix_at(a, &w, 1, j), a->stride[row], a->stride[col] },
-                    (Mat){ matrix_at(b, &w, 2, j), b->stride[row], b->stride[col] },
-                    accumulate || j > i * terms, to, c->stride[row], own);
+        Mat to = matrix_at(c, &w, 0, i * terms);
+        for (int64_t j = i * terms; j < (i + 1) * terms; j++) {
+            Mat left = matrix_at(a, &w, 1, j);
+            left.cols = k;
+            lk_gemm(to, left, matrix_at(b, &w, 2, j), add || j > i * terms, own);
+        }
     }
     return true;
 }
@@ -164,13 +180,14 @@ static void matmul_backward(Tape *t, Node *node)
     bool fresh;
     if (is_folded(b)) {
         int64_t m = leading_rows(a), k = b_col.shape[0], n = b_col.shape[1];
-        Mat dy = { node->grad->data, n, 1 }, b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
+        Mat dy = lk_mat(a->dtype, m, n, node->grad->data);
         Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
-        if (da && !gemm(t, a->dtype, m, k, n, dy, transposed(b_mat), !fresh, da->data)) return;
+        if (da && !gemm(t, lk_mat(a->dtype, m, k, da->data), dy, lk_mat_T(matrix(&b_col)), !fresh))
+            return;
         Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
         if (!db) return;
         Mat a_mat = as_matrix(t, a);
-        if (a_mat.data) gemm(t, a->dtype, k, n, m, transposed(a_mat), dy, !fresh, db->data);
+        if (a_mat.data) gemm(t, lk_mat(a->dtype, k, n, db->data), lk_mat_T(a_mat), dy, !fresh);
         return;
     }
     Tensor dy = result_matrix(node->grad, a, b), x = over_batch(&a_row, &dy),
@@ -188,24 +205,30 @@ static void matmul_backward(Tape *t, Node *node)
     batched(t, &x_flipped, &dy, &to, !fresh);
 }
 
-/* PyTorch computes each kind differently, and names it after its last step. */
-static const Op DOT = { "DotBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MV = { "MvBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM = { "MmBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_1D = { "SqueezeBackward3", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_ND = { "UnsafeViewBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
-static const Op MM_FLIPPED = { "CloneBackward0", matmul_backward, { LK_IN1, LK_IN0 } };
+/* What the name of a product depends on. */
+typedef struct MatmulKind {
+    int a_ndim, b_ndim;
+    bool flipped; /* one matrix on the left of many: PyTorch computes the transposed product */
+} MatmulKind;
 
-static const Op *matmul_op(const Tensor *a, const Tensor *b)
+/* PyTorch computes each kind differently, and names it after its last step. */
+static const char *matmul_name(const Node *n)
 {
-    if (a->ndim == 1 && b->ndim <= 2) return b->ndim == 1 ? &DOT : &MM_1D;
-    if (a->ndim == 2 && b->ndim <= 2) return b->ndim == 1 ? &MV : &MM;
-    /* One matrix on the left of many: the transposed product, unless 3-D b is the transpose of a
-     * contiguous tensor. */
-    if (a->ndim == 2 &&
-        !(b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2]))
-        return &MM_FLIPPED;
-    return &MM_ND;
+    const MatmulKind *kind = n->state;
+    if (kind->flipped) return "CloneBackward0";
+    if (kind->a_ndim > 2 || kind->b_ndim > 2) return "UnsafeViewBackward0";
+    if (kind->a_ndim == 1) return kind->b_ndim == 1 ? "DotBackward0" : "SqueezeBackward3";
+    return kind->b_ndim == 1 ? "MvBackward0" : "MmBackward0";
+}
+
+static const NamedOp MATMUL = { { NULL, matmul_backward, { LK_IN1, LK_IN0 } }, matmul_name };
+
+static MatmulKind kind_of(const Tensor *a, const Tensor *b)
+{
+    /* 3-D b is the transpose of a contiguous tensor: then PyTorch does not transpose again */
+    bool transposed =
+        b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2];
+    return (MatmulKind){ a->ndim, b->ndim, a->ndim == 2 && b->ndim > 2 && !transposed };
 }
 
 /* The uninitialised result of a @ b, the sizes checked. */
@@ -241,16 +264,14 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     if (!y) return NULL;
     Tensor a_row = with_matrix(a, true), b_col = with_matrix(b, false);
     if (is_folded(b)) {
-        Mat a_mat = as_matrix(t, a), b_mat = { b->data, b_col.stride[0], b_col.stride[1] };
-        if (!a_mat.data) return NULL;
-        if (!gemm(t, a->dtype, leading_rows(a), b_col.shape[1], b_col.shape[0], a_mat, b_mat,
-                  false, y->data))
-            return NULL;
+        Mat a_mat = as_matrix(t, a), y_mat = lk_mat(y->dtype, a_mat.rows, b_col.shape[1], y->data);
+        if (!a_mat.data || !gemm(t, y_mat, a_mat, matrix(&b_col), false)) return NULL;
     } else {
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
         if (!batched(t, &x, &w, &z, false)) return NULL;
     }
-    return lk_record(t, matmul_op(a, b), y, LK_INPUTS(a, b), NULL, 0);
+    MatmulKind kind = kind_of(a, b);
+    return lk_record(t, &MATMUL.op, y, LK_INPUTS(a, b), &kind, sizeof kind);
 }
 
 /* ---- y = x Wᵀ + b --------------------------------------------------------------------------- */
@@ -260,15 +281,14 @@ static void linear_backward(Tape *t, Node *node)
 {
     Tensor *x = node->in[0], *w = node->in[1];
     int64_t m = leading_rows(x), in = w->shape[1], out = w->shape[0];
-    Mat dy = { node->grad->data, out, 1 }, w_mat = { w->data, w->stride[0], w->stride[1] };
+    Mat dy = lk_mat(x->dtype, m, out, node->grad->data);
     bool fresh;
     Tensor *dx = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (dx && !gemm(t, x->dtype, m, in, out, dy, w_mat, !fresh, dx->data)) return;
+    if (dx && !gemm(t, lk_mat(x->dtype, m, in, dx->data), dy, matrix(w), !fresh)) return;
     Tensor *dw = lk_grad_in_fresh(t, node, 1, &fresh);
     if (dw) {
         Mat x_mat = as_matrix(t, x);
-        if (!x_mat.data || !gemm(t, x->dtype, out, in, m, transposed(dy), x_mat, !fresh, dw->data))
-            return;
+        if (!x_mat.data || !gemm(t, matrix(dw), lk_mat_T(dy), x_mat, !fresh)) return;
     }
     Tensor *db = lk_grad_in(t, node, 2);
     if (!db) return;
@@ -276,28 +296,31 @@ static void linear_backward(Tape *t, Node *node)
     lk_accumulate(t, &spread, node->grad);
 }
 
+/* What the name depends on beside the number of dimensions and whether there is a bias. */
+typedef struct LinearState {
+    bool contiguous; /* x is */
+} LinearState;
+
 /* PyTorch computes the product differently for each number of dimensions, and names it after its
  * last step. */
-#define LINEAR_OPS(name, backward, ...) \
-    static const Op name[3][2] = { \
-        /* [1-D, 2-D, N-D][without, with bias] */ \
-        { { "SqueezeBackward3", backward, __VA_ARGS__ }, \
-          { "AddBackward0", backward, __VA_ARGS__ } }, \
-        { { "MmBackward0", backward, __VA_ARGS__ }, \
-          { "AddmmBackward0", backward, __VA_ARGS__ } }, \
-        { { "UnsafeViewBackward0", backward, __VA_ARGS__ }, \
-          { "AddBackward0", backward, __VA_ARGS__ } }, \
-    }; \
-    static const Op name##_FLAT = { \
-        "ViewBackward0", backward, __VA_ARGS__ \
-    } /* contiguous 3-D with bias: as 2-D, and viewed back */
-LINEAR_OPS(LINEAR, linear_backward, { LK_IN1, LK_IN0 });
-
-static const Op *op_for(const Op ops[3][2], const Op *flat, const Tensor *x, const Tensor *bias)
+static const char *name_of_linear(const Node *n, LinearState state)
 {
-    if (x->ndim == 3 && bias && lk_is_contiguous(x)) return flat;
-    return &ops[x->ndim < 3 ? x->ndim - 1 : 2][bias != NULL];
+    const bool has_bias = n->in[2];
+    switch (n->out->ndim) {
+    case 1: return has_bias ? "AddBackward0" : "SqueezeBackward3";
+    case 2: return has_bias ? "AddmmBackward0" : "MmBackward0";
+    case 3: /* as 2-D, and viewed back */
+        if (has_bias && state.contiguous) return "ViewBackward0";
+    }
+    return has_bias ? "AddBackward0" : "UnsafeViewBackward0";
 }
+
+static const char *linear_name(const Node *n)
+{
+    return name_of_linear(n, *(const LinearState *)n->state);
+}
+
+static const NamedOp LINEAR = { { NULL, linear_backward, { LK_IN1, LK_IN0 } }, linear_name };
 
 /* The unrecorded y = x Wᵀ + b, all shapes checked. */
 static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight,
@@ -316,13 +339,12 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
             "%s: bias %s does not fit weight %s: it needs one value for each of %lld outputs",
             function, lk_shape_text(bias, sb), lk_shape_text(weight, sw),
             (long long)weight->shape[0]);
-    int64_t m = leading_rows(x), in = weight->shape[1], out = weight->shape[0];
-    Tensor *y = result(t, x, out);
-    Mat x_mat = as_matrix(t, x), w_mat = { weight->data, weight->stride[0], weight->stride[1] };
+    Tensor *y = result(t, x, weight->shape[0]);
+    Mat x_mat = as_matrix(t, x);
     if (!y || !x_mat.data) return NULL;
     if (bias) lk_copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
-    return gemm(t, x->dtype, m, out, in, x_mat, transposed(w_mat), bias != NULL, y->data) ? y
-                                                                                          : NULL;
+    Mat y_mat = lk_mat(y->dtype, x_mat.rows, weight->shape[0], y->data);
+    return gemm(t, y_mat, x_mat, lk_mat_T(matrix(weight)), bias != NULL) ? y : NULL;
 }
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
@@ -331,24 +353,19 @@ Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
         return NULL;
     if (!lk_check_optional(t, "lk_linear", "bias", bias)) return NULL;
     Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
-    return y ? lk_record(t, op_for(LINEAR, &LINEAR_FLAT, x, bias), y, LK_INPUTS(x, weight, bias),
-                         NULL, 0)
-             : NULL;
+    if (!y) return NULL;
+    LinearState state = { lk_is_contiguous(x) };
+    return lk_record(t, &LINEAR.op, y, LK_INPUTS(x, weight, bias), &state, sizeof state);
 }
 
 /* ---- y = x Wᵀ + b + s (x Aᵀ) Bᵀ ------------------------------------------------------------- */
 
 typedef struct LowRankState {
+    LinearState linear;
+    LoRAForm form;
     double scale;
     void *u; /* s x Aᵀ (m, r), from the forward */
 } LowRankState;
-
-static void scale_values(DType dtype, void *values, int64_t n, double scale)
-{
-    LK_WITH_REAL(dtype, real *v = values; for (int64_t i = 0; i < n; i++) v[i] *= (real)scale;);
-}
-
-static Mat matrix(const Tensor *x) { return (Mat){ x->data, x->stride[0], x->stride[1] }; }
 
 /* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W
  * leaves aside: dx += v A, dA += vᵀ x, dB += dyᵀ u. */
@@ -358,77 +375,66 @@ static void lora_backward(Tape *t, Node *node)
     const LowRankState *state = node->state;
     Tensor *x = node->in[0], *A = node->in[3], *B = node->in[4];
     int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
-    Mat dy = { node->grad->data, out, 1 }, u = { state->u, r, 1 };
     DType dtype = x->dtype;
+    Mat dy = lk_mat(dtype, m, out, node->grad->data), u = lk_mat(dtype, m, r, state->u);
     bool fresh_a, fresh_b;
     Tensor *dx = lk_grad_in(t, node, 0);
     Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a),
            *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
     Mat x_mat = as_matrix(t, x);
-    if (dB && !gemm(t, dtype, out, r, m, transposed(dy), u, !fresh_b, dB->data)) return;
+    if (dB && !gemm(t, matrix(dB), lk_mat_T(dy), u, !fresh_b)) return;
     if ((!dx && !dA) || !x_mat.data) return;
 
     ArenaMark mark;
-    Mat v = { lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark), r, 1 };
-    void *values = (void *)(uintptr_t)v.data;
-    if (values && gemm(t, dtype, m, r, out, dy, matrix(B), false, values)) {
-        scale_values(dtype, values, m * r, state->scale);
-        if (dx) gemm(t, dtype, m, in, r, v, matrix(A), true, dx->data);
-        if (dA) gemm(t, dtype, r, in, m, transposed(v), x_mat, !fresh_a, dA->data);
+    Mat v =
+        lk_mat(dtype, m, r, lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark));
+    if (v.data && gemm(t, v, dy, matrix(B), false)) {
+        LK_REAL(dtype, scale, m * r, v.data, state->scale);
+        if (dx) gemm(t, lk_mat(dtype, m, in, dx->data), v, matrix(A), true);
+        if (dA) gemm(t, matrix(dA), lk_mat_T(v), x_mat, !fresh_a);
     }
     lk_tape_release_temporary(t, mark);
 }
 
-LINEAR_OPS(LORA, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 });
-static const Op PLUS_LORA = { "AddBackward0",
-                              lora_backward,
-                              { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } };
+static const char *lora_name(const Node *n)
+{
+    const LowRankState *state = n->state;
+    return state->form == LK_LORA_ADDED ? "AddBackward0" : name_of_linear(n, state->linear);
+}
 
-/* op: its name when it does not follow from the shapes, else NULL. */
-static Tensor *linear_lora(Tape *t, const char *function, const Op *op, Tensor *x, Tensor *weight,
-                           Tensor *bias, Tensor *A, Tensor *B, double scale)
+static const NamedOp LORA = {
+    { NULL, lora_backward, { LK_IN1 | LK_IN3 | LK_IN4, LK_IN0, 0, LK_IN0 | LK_IN4, 0 } },
+    lora_name,
+};
+
+Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
+                       double scale, LoRAForm form)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, function, bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias }))
+    if (!lk_check_floating(t, "lk_linear_lora", bias ? 5 : 4,
+                           (Tensor *[]){ x, weight, A, B, bias }))
         return NULL;
-    if (!lk_check_optional(t, function, "bias", bias)) return NULL;
+    if (!lk_check_optional(t, "lk_linear_lora", "bias", bias)) return NULL;
     if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] ||
         A->shape[1] != weight->shape[1] || B->shape[0] != weight->shape[0])
         return lk_fail(t, LK_ESHAPE,
-                       "%s: A %s and B %s do not fit weight %s: A is (r, in), B (out, r), the "
-                       "weight (out, in)",
-                       function, lk_shape_text(A, sa), lk_shape_text(B, sb),
-                       lk_shape_text(weight, sw));
-    Tensor *y = linear_forward(t, function, x, weight, bias);
+                       "lk_linear_lora: A %s and B %s do not fit weight %s: A is (r, in), B "
+                       "(out, r), the weight (out, in)",
+                       lk_shape_text(A, sa), lk_shape_text(B, sb), lk_shape_text(weight, sw));
+    Tensor *y = linear_forward(t, "lk_linear_lora", x, weight, bias);
     if (!y) return NULL;
-    int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
+    int64_t m = leading_rows(x), r = A->shape[0];
     ArenaMark mark;
     Tensor *inputs[] = { x, weight, bias, A, B };
     bool keeps = lk_records(t, 5, inputs);
     Mat x_mat = as_matrix(t, x);
-    LowRankState state = {
-        scale,
-        x_mat.data ? lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark) : NULL
-    };
-    if (!state.u || !gemm(t, x->dtype, m, r, in, x_mat, transposed(matrix(A)), false, state.u))
-        return NULL;
-    scale_values(x->dtype, state.u, m * r, scale);
-    if (!gemm(t, x->dtype, m, out, r, (Mat){ state.u, r, 1 }, transposed(matrix(B)), true,
-              y->data))
-        return NULL;
+    LowRankState state = { .linear = { lk_is_contiguous(x) }, .form = form, .scale = scale };
+    if (x_mat.data)
+        state.u = lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark);
+    Mat u = lk_mat(x->dtype, m, r, state.u), y_mat = lk_mat(x->dtype, m, B->shape[0], y->data);
+    if (!u.data || !gemm(t, u, x_mat, lk_mat_T(matrix(A)), false)) return NULL;
+    LK_REAL(x->dtype, scale, m * r, u.data, scale);
+    if (!gemm(t, y_mat, u, lk_mat_T(matrix(B)), true)) return NULL;
     if (!keeps) lk_tape_release_temporary(t, mark);
-    return lk_record(t, op ? op : op_for(LORA, &LORA_FLAT, x, bias), y, 5, inputs, &state,
-                     sizeof state);
-}
-
-Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
-                       double scale)
-{
-    return linear_lora(t, "lk_linear_lora", NULL, x, weight, bias, A, B, scale);
-}
-
-Tensor *lk_linear_plus_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A, Tensor *B,
-                            double scale)
-{
-    return linear_lora(t, "lk_linear_plus_lora", &PLUS_LORA, x, weight, bias, A, B, scale);
+    return lk_record(t, &LORA.op, y, 5, inputs, &state, sizeof state);
 }

@@ -3,13 +3,12 @@
  * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0
  * along the dimensions that go (lk_spread), and every element of x is added to, or compared with,
  * its place there. */
-#ifndef real
 #include <string.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-#define LK_REAL_SOURCE "core/ops_reduce.c"
+#define LK_REAL_SOURCE "core/ops_reduce_real.h"
 #include "core/real.h"
 
 /* What is reduced: the result's shape with and without the dimensions that go, and how many
@@ -20,6 +19,7 @@ typedef struct Plan {
     int out_ndim;
     int64_t out[LK_MAX_DIMS];
     int64_t together;
+    bool all; /* LK_ALL: PyTorch names that differently */
 } Plan;
 
 static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims,
@@ -39,7 +39,7 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
         if (goes[d]) return lk_fail(t, LK_ESHAPE, "%s: dimension %d is named twice", function, d);
         goes[d] = true;
     }
-    *p = (Plan){ .ndim = x->ndim, .together = 1 };
+    *p = (Plan){ .ndim = x->ndim, .together = 1, .all = ndims == 0 };
     for (int d = 0; d < x->ndim; d++) {
         p->kept[d] = goes[d] ? 1 : x->shape[d];
         if (goes[d]) p->together *= x->shape[d];
@@ -74,6 +74,7 @@ static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const
 /* y = c Σ x, so every x gets dx += c dy. */
 typedef struct Scaled {
     Plan plan;
+    bool is_mean;
     double c; /* 1, or 1 / n */
 } Scaled;
 
@@ -86,10 +87,14 @@ static void sum_backward(Tape *t, Node *n)
     lk_loop(LK_ROW(dx->dtype, add_scaled_row), &s->c, 2, (const Tensor *const[]){ dx, &dy });
 }
 
-static const Op SUM = { "SumBackward0", sum_backward, { 0 } };
-static const Op SUM_DIMS = { "SumBackward1", sum_backward, { 0 } };
-static const Op MEAN = { "MeanBackward0", sum_backward, { 0 } };
-static const Op MEAN_DIMS = { "MeanBackward1", sum_backward, { 0 } };
+static const char *sum_name(const Node *n)
+{
+    const Scaled *s = n->state;
+    if (s->is_mean) return s->plan.all ? "MeanBackward0" : "MeanBackward1";
+    return s->plan.all ? "SumBackward0" : "SumBackward1";
+}
+
+static const NamedOp SUM = { { NULL, sum_backward, { 0 } }, sum_name };
 
 Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
@@ -99,12 +104,12 @@ Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
     if (!y) return NULL;
     Tensor places = spread(y, &s.plan, x);
     if (!lk_accumulate(t, &places, x)) return NULL;
-    return lk_record(t, ndims ? &SUM_DIMS : &SUM, y, LK_INPUTS(x), &s, sizeof s);
+    return lk_record(t, &SUM.op, y, LK_INPUTS(x), &s, sizeof s);
 }
 
 Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
-    Scaled s;
+    Scaled s = { .is_mean = true };
     if (!make_plan(t, "lk_mean", x, ndims, dims, keepdim, &s.plan)) return NULL;
     if (!refuse_nothing(t, "lk_mean", x, &s.plan)) return NULL;
     s.c = 1.0 / (double)s.plan.together;
@@ -114,15 +119,20 @@ Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim
     if (!lk_accumulate(t, &places, x)) return NULL;
     double n = (double)s.plan.together;
     lk_loop(LK_ROW(y->dtype, divide_row), &n, 1, (const Tensor *const[]){ y });
-    return lk_record(t, ndims ? &MEAN_DIMS : &MEAN, y, LK_INPUTS(x), &s, sizeof s);
+    return lk_record(t, &SUM.op, y, LK_INPUTS(x), &s, sizeof s);
 }
 
 /* ---- maximum and minimum over any dimensions ------------------------------------------------ */
 
+typedef struct Extreme {
+    Plan plan;
+    double sign; /* 1: the maximum, -1: the minimum */
+} Extreme;
+
 /* y = max x; where k elements equal y, each gets dx += dy / k. */
 static void extreme_backward(Tape *t, Node *n)
 {
-    const Plan *p = n->state;
+    const Plan *p = &((const Extreme *)n->state)->plan;
     Tensor *dx = lk_grad_in(t, n, 0), *x = n->in[0], *y = n->out;
     if (!dx) return;
     /* Counted in double whatever the dtype: a float stays 2^24 when 1 is added. */
@@ -138,52 +148,66 @@ static void extreme_backward(Tape *t, Node *n)
             (const Tensor *const[]){ dx, x, &value, &dy, &count });
 }
 
-static const Op MAX = { "MaxBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
-static const Op AMAX = { "AmaxBackward0", extreme_backward, { LK_IN0 | LK_OUT } };
-static const Op MIN = { "MinBackward1", extreme_backward, { LK_IN0 | LK_OUT } };
-static const Op AMIN = { "AminBackward0", extreme_backward, { LK_IN0 | LK_OUT } };
-
-static Tensor *extreme(Tape *t, const char *function, const Op *op, Tensor *x, int ndims,
-                       const int64_t *dims, bool keepdim, double sign)
+static const char *extreme_name(const Node *n)
 {
-    Plan p;
-    if (!make_plan(t, function, x, ndims, dims, keepdim, &p) ||
-        !refuse_nothing(t, function, x, &p))
+    const Extreme *e = n->state;
+    if (e->sign > 0) return e->plan.all ? "MaxBackward1" : "AmaxBackward0";
+    return e->plan.all ? "MinBackward1" : "AminBackward0";
+}
+
+static const NamedOp EXTREME = { { NULL, extreme_backward, { LK_IN0 | LK_OUT } }, extreme_name };
+
+static Tensor *extreme(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims,
+                       bool keepdim, double sign)
+{
+    Extreme e = { .sign = sign };
+    if (!make_plan(t, function, x, ndims, dims, keepdim, &e.plan) ||
+        !refuse_nothing(t, function, x, &e.plan))
         return NULL;
-    Tensor *y = lk_full(t, x->dtype, p.out_ndim, p.out, -sign * INFINITY);
+    Tensor *y = lk_full(t, x->dtype, e.plan.out_ndim, e.plan.out, -sign * INFINITY);
     if (!y) return NULL;
-    Tensor places = spread(y, &p, x);
+    Tensor places = spread(y, &e.plan, x);
     lk_loop_serial(LK_ROW(y->dtype, extreme_row), &sign, 2, (const Tensor *const[]){ &places, x });
-    return lk_record(t, op, y, LK_INPUTS(x), &p, sizeof p);
+    return lk_record(t, &EXTREME.op, y, LK_INPUTS(x), &e, sizeof e);
 }
 
 Tensor *lk_max(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
-    return extreme(t, "lk_max", ndims ? &AMAX : &MAX, x, ndims, dims, keepdim, 1);
+    return extreme(t, "lk_max", x, ndims, dims, keepdim, 1);
 }
 
 Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
-    return extreme(t, "lk_min", ndims ? &AMIN : &MIN, x, ndims, dims, keepdim, -1);
+    return extreme(t, "lk_min", x, ndims, dims, keepdim, -1);
 }
 
 /* ---- maximum and minimum along one dimension, with the index -------------------------------- */
 
+typedef struct ExtremeDim {
+    Along along;
+    double sign; /* 1: the maximum, -1: the minimum */
+} ExtremeDim;
+
 /* y is one element of x, the first extreme one: dx_index += dy. */
 static void extreme_dim_backward(Tape *t, Node *n)
 {
-    const Along *a = n->state;
+    const Along *a = &((const ExtremeDim *)n->state)->along;
     Tensor *dx = lk_grad_in(t, n, 0);
     if (dx)
         LK_REAL(dx->dtype, add_at, a->outer, a->n, a->inner, n->in[1]->data, n->grad->data,
                 dx->data);
 }
 
-static const Op MAX_DIM = { "MaxBackward0", extreme_dim_backward, { LK_IN1 } };
-static const Op MIN_DIM = { "MinBackward0", extreme_dim_backward, { LK_IN1 } };
+static const char *extreme_dim_name(const Node *n)
+{
+    return ((const ExtremeDim *)n->state)->sign > 0 ? "MaxBackward0" : "MinBackward0";
+}
 
-static Tensor *extreme_dim(Tape *t, const char *function, const Op *op, Tensor *x, int dim,
-                           bool keepdim, double sign, Tensor **indices)
+static const NamedOp EXTREME_DIM = { { NULL, extreme_dim_backward, { LK_IN1 } },
+                                     extreme_dim_name };
+
+static Tensor *extreme_dim(Tape *t, const char *function, Tensor *x, int dim, bool keepdim,
+                           double sign, Tensor **indices)
 {
     Plan p;
     if (indices) *indices = NULL;
@@ -197,112 +221,30 @@ static Tensor *extreme_dim(Tape *t, const char *function, const Op *op, Tensor *
     LK_REAL(x->dtype, find_extreme, a.outer, a.n, a.inner, sign, packed->data, y->data,
             index->data);
     if (indices) *indices = index;
-    return lk_record(t, op, y, LK_INPUTS(x, index), &a, sizeof a);
+    ExtremeDim e = { a, sign };
+    return lk_record(t, &EXTREME_DIM.op, y, LK_INPUTS(x, index), &e, sizeof e);
 }
 
 Tensor *lk_max_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices)
 {
-    return extreme_dim(t, "lk_max_dim", &MAX_DIM, x, dim, keepdim, 1, indices);
+    return extreme_dim(t, "lk_max_dim", x, dim, keepdim, 1, indices);
 }
 
 Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices)
 {
-    return extreme_dim(t, "lk_min_dim", &MIN_DIM, x, dim, keepdim, -1, indices);
+    return extreme_dim(t, "lk_min_dim", x, dim, keepdim, -1, indices);
 }
 
 Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim)
 {
     Tensor *index;
-    extreme_dim(t, "lk_argmax", &MAX_DIM, lk_detach(t, x), dim, keepdim, 1, &index);
+    extreme_dim(t, "lk_argmax", lk_detach(t, x), dim, keepdim, 1, &index);
     return index;
 }
 
 Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim)
 {
     Tensor *index;
-    extreme_dim(t, "lk_argmin", &MIN_DIM, lk_detach(t, x), dim, keepdim, -1, &index);
+    extreme_dim(t, "lk_argmin", lk_detach(t, x), dim, keepdim, -1, &index);
     return index;
 }
-
-#else /* ---- in real: float, then double ------------------------------------------------------ */
-
-/* dx += c dy */
-static void F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const real c = (real) * (const double *)arg;
-    real *dx = p[0];
-    const real *dy = p[1];
-    for (int64_t i = 0; i < n; i++) dx[i * step[0]] += c * dy[i * step[1]];
-}
-
-/* y /= n */
-static void F(divide_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const double divisor = *(const double *)arg;
-    real *y = p[0];
-    for (int64_t i = 0; i < n; i++) y[i * step[0]] = (real)((double)y[i * step[0]] / divisor);
-}
-
-/* y = max(y, x), or the minimum for sign -1. NaN stays once it is there. */
-static void F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    const real sign = (real) * (const double *)arg;
-    real *y = p[0];
-    const real *x = p[1];
-    for (int64_t i = 0; i < n; i++) {
-        real *best = &y[i * step[0]], value = x[i * step[1]];
-        if (!(isnan(*best) || sign * *best >= sign * value)) *best = value;
-    }
-}
-
-/* x is the extreme value y; a NaN equals nothing, but it is one too. */
-static bool F(is_extreme)(real x, real y) { return x == y || (isnan(x) && isnan(y)); }
-
-/* count += 1 where x is y */
-static void F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    (void)arg;
-    double *count = p[0];
-    const real *x = p[1], *y = p[2];
-    for (int64_t i = 0; i < n; i++)
-        count[i * step[0]] += F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
-}
-
-/* dx += dy / count where x is y */
-static void F(share_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
-{
-    (void)arg;
-    real *dx = p[0];
-    const real *x = p[1], *y = p[2], *dy = p[3];
-    const double *count = p[4];
-    for (int64_t i = 0; i < n; i++)
-        if (F(is_extreme)(x[i * step[1]], y[i * step[2]]))
-            dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
-}
-
-/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger
- * than all. */
-static void F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x,
-                            real *y, int64_t *index)
-{
-    const real s = (real)sign;
-    for (int64_t o = 0; o < outer; o++, x += n * inner)
-        for (int64_t i = 0; i < inner; i++) {
-            int64_t best = 0;
-            for (int64_t k = 1; k < n && !isnan(x[best * inner + i]); k++) {
-                const real value = x[k * inner + i];
-                if (isnan(value) || s * value > s * x[best * inner + i]) best = k;
-            }
-            *y++ = x[best * inner + i];
-            *index++ = best;
-        }
-}
-
-/* dx at the index += dy */
-static void F(add_at)(int64_t outer, int64_t n, int64_t inner, const int64_t *index,
-                      const real *dy, real *dx)
-{
-    for (int64_t o = 0; o < outer; o++, dx += n * inner)
-        for (int64_t i = 0; i < inner; i++) dx[*index++ * inner + i] += *dy++;
-}
-#endif

@@ -1,34 +1,159 @@
-/* real.h - one source for float32 and float64. Included by a file that wants to be read twice
- * more:
+/* real.h - arithmetic that is written once, in the type `real`, and compiled for float32 and for
+ * float64, and for each instruction set: AVX-512, AVX2 with FMA, and what every processor has.
  *
- *     #ifndef real                                   -- first reading: the operations
- *     #define LK_REAL_SOURCE "core/ops_softmax.c"
- *     #include "core/real.h"                         -- reads the file again with real = float, then real = double
- *     … LK_REAL(x->dtype, softmax_rows, rows, n, x->data, y->data) calls the one that fits
- *     #else                                          -- second and third reading: the arithmetic
- *     static void F(softmax_rows)(int64_t rows, int64_t n, const real *x, real *y) { … }
- *     #endif
+ * The arithmetic is plain C in a header of its own, whose name ends in _real.h. The file of the
+ * operation has it compiled, and calls it for a dtype:
  *
- * <tgmath.h> picks expf or exp by the type of the argument. No include guard: every family
- * includes it once. */
+ *     twice_real.h    static void LK_F(twice)(int64_t n, const real *x, real *y)
+ *                     {
+ *                         for (int64_t i = 0; i < n; i++) y[i] = 2 * x[i];
+ *                     }
+ *
+ *     twice.c         #define LK_REAL_SOURCE "twice_real.h"
+ *                     #include "core/real.h"
+ *                     …
+ *                     LK_REAL(x->dtype, twice, n, x->data, y->data);
+ *
+ * The compiler looks for LK_REAL_SOURCE in the folders of its option -I. It reads the file six
+ * times, between the pragmas that allow an instruction set, with these names:
+ *
+ *     real               float, then double; LK_REAL_IS_FLOAT is 1, then 0
+ *     LK_F(name)         name_f32_avx512, name_f64_avx512, name_f32_avx2, …: a function (or type,
+ *                        or constant) of this reading
+ *     LK_MADD(a, b, c)   a b + c, rounded once where the set has an instruction for it
+ *     LK_VECTOR_BYTES    64, 32 or 16: what the set computes at a time
+ *     exp, sqrt, …       those of `real` (<tgmath.h>)
+ *
+ * LK_REAL calls the function of a dtype, in the instruction set that is in use (core/kernels.h),
+ * and has its result. LK_ROW is its address, a RowFn for lk_loop (core/op.h). LK_ROWS is a table
+ * of all six, a RowTable, of which LK_ROW_OF takes one. LK_OF_SET(twice_f32) is the function of a
+ * known type.
+ *
+ * The result is the same for any number of threads, and the same from all sets where LK_MADD does
+ * not occur; -ffp-contract=off keeps the compiler from making others. A sum is taken in LK_LANES
+ * parts, element i in part i % LK_LANES: then it is vector code and has one order. A `parallel
+ * for` belongs around LK_REAL rather than into the arithmetic: a compiler need not make what runs
+ * in parallel for the same instruction set.
+ *
+ * No include guard: a file includes it once, after all other headers. */
 #include <math.h>
 #include <tgmath.h>
 
-#define LK_ROW(dtype, f) ((dtype) == LK_F64 ? f##_f64 : f##_f32) /* a RowFn for lk_loop */
-#define LK_REAL(dtype, f, ...) ((dtype) == LK_F64 ? f##_f64(__VA_ARGS__) : f##_f32(__VA_ARGS__))
+#include "core/kernels.h"
 
+#define LK_LANES 16 /* a vector of AVX-512 in float32 */
+#define LK_ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* clang-format off */
+#define LK_REAL(dtype, f, ...) \
+    ((dtype) == LK_F64 ? LK_OF_SET(f##_f64)(__VA_ARGS__) : LK_OF_SET(f##_f32)(__VA_ARGS__))
+#define LK_ROW(dtype, f) ((dtype) == LK_F64 ? LK_OF_SET(f##_f64) : LK_OF_SET(f##_f32))
+#define LK_ROW_OF(rows, dtype) ((rows)[lk_kernel_set()][dtype])
+#define LK_BOTH(f, set) { f##_f32_##set, f##_f64_##set }
+
+#ifdef __x86_64__
+#define LK_OF_SET(f) (lk_kernel_set() == LK_AVX512 ? f##_avx512 : LK_BELOW_AVX512(f))
+#define LK_BELOW_AVX512(f) (lk_kernel_set() == LK_AVX2 ? f##_avx2 : f##_portable)
+#define LK_ROWS(f) { LK_BOTH(f, portable), LK_BOTH(f, avx2), LK_BOTH(f, avx512) }
+#else
+#define LK_OF_SET(f) f##_portable
+#define LK_ROWS(f) { LK_BOTH(f, portable) }
+#endif
+/* clang-format on */
+
+#ifdef __x86_64__
+#define LK_MADD(a, b, c) fma(a, b, c)
+
+/* ---- AVX-512 -------------------------------------------------------------------------------- */
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+#endif
+
+#define LK_VECTOR_BYTES 64
 #define real float
-#define REAL_DTYPE LK_F32
-#define F(name) name##_f32
+#define LK_REAL_IS_FLOAT 1
+#define LK_F(name) name##_f32_avx512
 #include LK_REAL_SOURCE
 #undef real
-#undef REAL_DTYPE
-#undef F
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
 
 #define real double
-#define REAL_DTYPE LK_F64
-#define F(name) name##_f64
+#define LK_REAL_IS_FLOAT 0
+#define LK_F(name) name##_f64_avx512
 #include LK_REAL_SOURCE
 #undef real
-#undef REAL_DTYPE
-#undef F
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+#undef LK_VECTOR_BYTES
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+/* ---- AVX2 with FMA -------------------------------------------------------------------------- */
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+#define LK_VECTOR_BYTES 32
+#define real float
+#define LK_REAL_IS_FLOAT 1
+#define LK_F(name) name##_f32_avx2
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+
+#define real double
+#define LK_REAL_IS_FLOAT 0
+#define LK_F(name) name##_f64_avx2
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+#undef LK_VECTOR_BYTES
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#undef LK_MADD
+#endif
+
+/* ---- every processor ------------------------------------------------------------------------ */
+
+#define LK_MADD(a, b, c) ((a) * (b) + (c))
+
+#define LK_VECTOR_BYTES 16
+#define real float
+#define LK_REAL_IS_FLOAT 1
+#define LK_F(name) name##_f32_portable
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+
+#define real double
+#define LK_REAL_IS_FLOAT 0
+#define LK_F(name) name##_f64_portable
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+#undef LK_VECTOR_BYTES
+
+#undef LK_MADD
+#undef LK_REAL_SOURCE

@@ -2,11 +2,11 @@
  * lk_normal_ (core/tensor_values.c) fill tensors with them.
  *
  * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded.
- * The Gaussian blocks round differently in float and double, so they are written once in `real`
- * and this file is read twice more for them (core/real.h). */
-#ifndef real
-
+ * The Gaussian blocks round differently in float and double: core/rng_real.h. */
 #include "core/rng.h"
+
+#define LK_REAL_SOURCE "core/rng_real.h"
+#include "core/real.h"
 
 /* ---- MT19937 -------------------------------------------------------------------------------- */
 
@@ -103,9 +103,6 @@ void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
 /* u and v uniform in [0, 1): r = √(-2 ln(1 - v)) and θ = 2πu give two independent normals, r cos θ
  * and r sin θ. 1 - v because ln 0 is infinite, and log, not log1p, because PyTorch's last bit is
  * log's. */
-#define LK_REAL_SOURCE "core/rng.c"
-#include "core/real.h"
-
 double lk_random_normal(Rng *rng)
 {
     if (!rng) return 0;
@@ -120,37 +117,12 @@ double lk_random_normal(Rng *rng)
     return r * cos(theta);
 }
 
-#else /* ---- read as float, then as double ---------------------------------------------------- */
-
-/* Sixteen uniforms become sixteen normals. Here the first eight are v and the last eight u: the
- * roles of lk_random_normal the other way round. PyTorch's kernel rounds to `real` after every
- * step and adds the mean with a fused multiply-add. log, sin and cos are taken in double: no
- * portable code has the bits of its vectorised ones. So double is equal, and float is off by 5e-7
- * at most (by 1.9e-6 when θ is not rounded to float). */
-static void F(normal_block)(real *x, real mean, real std)
+void lk_random_normals_f32(Rng *rng, float *x, int64_t n, double mean, double std)
 {
-    for (int j = 0; j < 8; j++) {
-        real v = x[j], u = x[j + 8];
-        real r = sqrt(-2 * (real)log((double)(1 - v)));
-        real theta = (real)(2 * M_PI) * u;
-        x[j] = fma(r * (real)cos((double)theta), std, mean);
-        x[j + 8] = fma(r * (real)sin((double)theta), std, mean);
-    }
+    if (rng && x) LK_OF_SET(normals_f32)(rng, x, n, mean, std);
 }
 
-void F(lk_random_normals)(Rng *rng, real *x, int64_t n, double mean, double std)
+void lk_random_normals_f64(Rng *rng, double *x, int64_t n, double mean, double std)
 {
-    if (!rng || !x) return;
-    if (n < 16) { /* no block at all: PyTorch draws these one by one */
-        for (int64_t i = 0; i < n; i++) x[i] = (real)fma(lk_random_normal(rng), std, mean);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) x[i] = F(lk_random)(rng);
-    for (int64_t i = 0; i + 16 <= n; i += 16) F(normal_block)(x + i, (real)mean, (real)std);
-    if (n % 16 == 0) return;
-    /* A tail that fills no block: the last sixteen are drawn afresh, finished ones among them. */
-    for (int64_t i = n - 16; i < n; i++) x[i] = F(lk_random)(rng);
-    F(normal_block)(x + n - 16, (real)mean, (real)std);
+    if (rng && x) LK_OF_SET(normals_f64)(rng, x, n, mean, std);
 }
-
-#endif

@@ -12,8 +12,19 @@
 #include "core/strict.h"
 #include "core/tape_parts.h"
 
+/* False when LORIKEET_KERNELS is refused. Without an Error the reason goes to the handler of
+ * mistakes that have no other place. */
+static bool kernels_fit(Error *err)
+{
+    Error own = { 0 };
+    if (lk_kernels(err ? err : &own)) return true;
+    if (!err) lk_strict_report(own.code, "%s", own.message);
+    return false;
+}
+
 Tape *lk_tape_new(Error *err)
 {
+    if (!kernels_fit(err)) return NULL;
     Tape *t = lk_mem_calloc(1, sizeof *t);
     if (!t) {
         lk_error_set(err, LK_EMEMORY, "lk_tape_new: no memory");
@@ -136,8 +147,8 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     if (!t || !op || !y || !in) return y;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) continue;
-        /* it did not ask */
-        if (lk_is_gone(in[i])) return lk_fail_operand(t, op->name, i, inputs, in[i]);
+        if (lk_is_gone(in[i])) /* the operation did not ask */
+            return lk_fail_operand(t, op->name ? op->name : "lk_record", i, inputs, in[i]);
         wanted |= in[i]->requires_grad;
     }
     if (!wanted || !t->grad) return y;
@@ -151,6 +162,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     *n = (Node){ .op = op, .out = y, .prev = t->last, .inputs = inputs };
     n->in = (Tensor **)(n + 1);
     n->was = (NodeInput *)(block + sizeof *n + pointers);
+    if (state && state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     for (int i = 0; i < inputs; i++) {
         const Tensor *x = n->in[i] = in[i];
         n->was[i] =
@@ -159,10 +171,9 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
             return lk_fail(
                 t, LK_ESTATE,
                 "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
-                op->name, i);
+                lk_node_name(n), i);
     }
     n->out_version = y->storage->version;
-    if (state && state_bytes) n->state = memcpy(block + state_at, state, state_bytes);
     y->requires_grad = true;
     y->node = n;
     t->last = n;
@@ -170,9 +181,14 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     return y;
 }
 
+const char *lk_node_name(const Node *n)
+{
+    return n->op->name ? n->op->name : ((const NamedOp *)n->op)->name(n);
+}
+
 const char *lk_grad_fn(const Tensor *y)
 {
-    return lk_is_readable("lk_grad_fn", y) && y->node ? y->node->op->name : NULL;
+    return lk_is_readable("lk_grad_fn", y) && y->node ? lk_node_name(y->node) : NULL;
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */

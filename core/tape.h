@@ -16,6 +16,7 @@
 
 typedef struct Tape Tape;
 
+/* NULL without memory, and when LORIKEET_KERNELS is refused (core/kernels.h). */
 LK_API Tape *lk_tape_new(Error *err);
 /* A tape that prints nothing: its owner asks lk_tape_ok. One of lk_tape_new prints its first
  * failure. */

@@ -7,10 +7,12 @@
 
 #include "core/decimal.h"
 #include "core/memory.h"
-#include "core/op.h"
 #include "nn/adapter.h"
 #include "nn/fields.h"
 #include "nn/lora.h"
+
+#define LK_REAL_SOURCE "nn/diagnose_real.h"
+#include "core/real.h"
 
 /* Parameters that have something in common: how many, and the name of the first one. */
 typedef struct Found {
@@ -47,14 +49,7 @@ static void note(Found *f, const char *name)
 /* Σ (s a - s b)², b NULL: Σ (s a)². Both are contiguous. */
 static double squares(const Tensor *a, const Tensor *b, double s)
 {
-    double sum = 0;
-    LK_WITH_REAL(
-        a->dtype, const real *x = a->data, *y = b ? b->data : NULL;
-        for (int64_t i = 0; i < lk_numel(a); i++) {
-            double d = s * (double)x[i] - (y ? s * (double)y[i] : 0);
-            sum += d * d;
-        });
-    return sum;
+    return LK_REAL(a->dtype, squares, lk_numel(a), a->data, b ? b->data : NULL, s);
 }
 
 /* By such a power of two no square of a finite number overflows, or none vanishes. */

@@ -11,7 +11,7 @@ static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
     Linear *l = (Linear *)self;
     LowRank w = lk_param_low_rank(t, self, &l->weight);
     Tensor *bias = lk_param(t, self, &l->bias);
-    return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale)
+    return w.A ? lk_linear_lora(t, x, w.weight, bias, w.A, w.B, w.scale, LK_LORA_MERGED)
                : lk_linear(t, x, w.weight, bias);
 }
 

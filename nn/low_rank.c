@@ -48,7 +48,7 @@ Tensor *lk__linear_plus_lora(Tape *t, LoRAPair pair, Tensor *x)
 {
     if (!check_pair(t, pair)) return NULL;
     Values v = read_values(t, pair);
-    return lk_linear_plus_lora(t, x, v.weight, v.bias, v.A, v.B, pair.alpha);
+    return lk_linear_lora(t, x, v.weight, v.bias, v.A, v.B, pair.alpha, LK_LORA_ADDED);
 }
 
 /* W + alpha (A B)ᵀ */
@@ -67,7 +67,7 @@ Tensor *lk__linear_merged_lora(Tape *t, LoRAPair pair, Tensor **combined, uint64
     if (!check_pair(t, pair)) return NULL;
     if (lk_tape_grad(t)) {
         Values v = read_values(t, pair);
-        return lk_linear_lora(t, x, v.weight, v.bias, v.A, v.B, pair.alpha);
+        return lk_linear_lora(t, x, v.weight, v.bias, v.A, v.B, pair.alpha, LK_LORA_MERGED);
     }
     uint64_t now = lk__module_state(pair.lora, lk__module_state(pair.linear, 0));
     Tensor *weight = lk__no_grad_value(t, combined, state, now, combine, &pair);

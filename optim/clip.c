@@ -1,8 +1,7 @@
 /* clip.c - the norm of all gradients, and clipping by it: torch.nn.utils.clip_grad_norm_. */
-#ifndef real
 #include "optim/clip.h"
 
-#define LK_REAL_SOURCE "optim/clip.c"
+#define LK_REAL_SOURCE "optim/clip_real.h"
 #include "core/real.h"
 
 /* A gradient is cut into at most PIECES parts, whose borders depend on nothing but its size. */
@@ -62,24 +61,3 @@ double lk_clip_grad_norm_(const TensorList *params, double max_norm)
     }
     return norm;
 }
-
-#else /* the arithmetic, for float and for double */
-
-/* Eight sums side by side: vector code, in an order that the source fixes. */
-static double F(square_sum)(int64_t n, const real *x)
-{
-    enum { LANES = 8 };
-    double sum[LANES] = { 0 };
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) sum[k] += (double)x[i + k] * (double)x[i + k];
-    for (; i < n; i++) sum[0] += (double)x[i] * (double)x[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
-static void F(scale)(int64_t n, real *x, double factor)
-{
-    for (int64_t i = 0; i < n; i++) x[i] *= (real)factor;
-}
-
-#endif

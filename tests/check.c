@@ -12,6 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <criterion/hooks.h>
+
+#include "core/kernels.h"
+
+/* Says at the beginning of each program which instruction set it tests. */
+ReportHook(PRE_ALL)(struct criterion_test_set *tests)
+{
+    (void)tests;
+    const char *kernels = lk_kernels(NULL);
+    printf("kernels: %s\n", kernels ? kernels : "refused");
+}
+
 /* ---- assertions ----------------------------------------------------------------------------- */
 
 static char message[2048];

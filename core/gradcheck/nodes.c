@@ -157,7 +157,7 @@ static void find_writing(NodeCheck *k)
         lk_check_found(k->c, "input written",
                        "the backward of %.60s writes to %s; it may write to lk_grad_in and to "
                        "memory of its own",
-                       n->op->name, operand_name(n, i, text));
+                       lk_node_name(n), operand_name(n, i, text));
     }
     for (int i = 0; bytes && i <= n->inputs; i++) lk_mem_free(bytes[i]);
     lk_mem_free(bytes);
@@ -187,7 +187,7 @@ static void find_overwriting(NodeCheck *k)
         lk_check_found(k->c, "overwritten",
                        "the backward of %.60s does not add (= for +=): the gradient of its input "
                        "%d at %.40s was %g, must become %g, is %g",
-                       n->op->name, i, lk_check_index(n->in[i], worst, index), old,
+                       lk_node_name(n), i, lk_check_index(n->in[i], worst, index), old,
                        old + plain[worst], lk_check_shown(sum[worst]));
     }
 }
@@ -223,12 +223,12 @@ static void find_first_use(NodeCheck *k)
             lk_check_found(k->c, "first use",
                            "the backward of %.60s is right for the first use of an input only: "
                            "input %d is input %d too, and nothing is added for it",
-                           n->op->name, j, i);
+                           lk_node_name(n), j, i);
         else
             lk_check_found(k->c, "first use",
                            "the backward of %.60s gives a tensor that is input %d and input %d "
                            "another gradient than the sum of both",
-                           n->op->name, i, j);
+                           lk_node_name(n), i, j);
     }
 }
 
@@ -248,18 +248,10 @@ static void thaw(NodeCheck *k)
 
 static unsigned needs_of(const Node *n, int i)
 {
-    enum { LAST = sizeof n->op->needs - 1 };
     unsigned needs = 0;
     for (int j = i; j < n->inputs; j++)
-        if (n->in[j] == n->in[i]) needs |= n->op->needs[j < LAST ? j : LAST];
+        if (n->in[j] == n->in[i]) needs |= lk_needs(n->op, j);
     return needs;
-}
-
-/* The bit of needs that lists operand u by itself, 0: only LK_IN_ALL does. */
-static unsigned bit_of(const Node *n, int u)
-{
-    if (u == n->inputs) return LK_OUT;
-    return u < (int)sizeof n->op->needs ? 1u << u : 0;
 }
 
 /* Whether operand u may change before backward: needs do not list it, nor anything in the same
@@ -269,7 +261,7 @@ static bool may_change(const Node *n, int u, unsigned needs)
     const Tensor *x = operand(n, u);
     if (!x || x->storage->release || !x->storage->bytes) return false;
     for (int j = 0; j <= n->inputs; j++) {
-        bool listed = needs & (bit_of(n, j) | (j < n->inputs ? (unsigned)LK_IN_ALL : 0));
+        bool listed = needs & (j < n->inputs ? lk_in_bit(j) : (unsigned)LK_OUT);
         if (operand(n, j) && operand(n, j)->storage == x->storage && listed) return false;
     }
     return true;
@@ -322,7 +314,7 @@ static void try_needs(NodeCheck *k, int i)
         lk_check_found(k->c, "needs",
                        "the backward of %.60s reads %s for the gradient of input %d, and "
                        "needs[%d] does not list it: a change in place would not be noticed",
-                       n->op->name, operand_name(n, u, text), i, i);
+                       lk_node_name(n), operand_name(n, u, text), i, i);
         return;
     }
 }
@@ -341,7 +333,7 @@ static void find_needs(NodeCheck *k)
             lk_check_found(k->c, "frozen",
                            "the backward of %.60s gives its input %d another gradient when the "
                            "other inputs are frozen (lk_grad_in is NULL for them)",
-                           n->op->name, i);
+                           lk_node_name(n), i);
         else if (ok) try_needs(k, i);
         thaw(k);
     }

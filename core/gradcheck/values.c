@@ -156,7 +156,7 @@ static const char *find_gap(Check *c, int i, char text[HINT])
     lk_check_mark(c);
     for (const Node *node = c->t->last; node; node = node->prev)
         for (int k = 0; node->reached && k < node->inputs; k++)
-            if (node->in[k] == c->in[i]) op = node->op->name;
+            if (node->in[k] == c->in[i]) op = lk_node_name(node);
     lk_check_unmark(c);
     lk_snprintf(text, HINT,
                 "%.60s has this input, and nothing comes to its gradient; is it added?",

@@ -13,11 +13,16 @@
  * The same bits for any number of threads: an element of C is summed by one thread, in an order
  * that depends only on the sizes and strides. Threads get whole tiles, and only who gets which
  * depends on their number. */
+#include <string.h>
+
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#define LK_REAL_SOURCE "core/kernels/gemm_pack_real.h"
+#include "core/real.h"
 
 enum {
     /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns,
@@ -57,9 +62,8 @@ enum {
     DEEP = 256,
 
     TINY = 96, /* multiply-adds below which three plain loops are the fastest */
-    WORTH_THREADS =
-        1
-        << 19 /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+    /* multiply-adds that take longer than waking the threads up (a few microseconds) */
+    WORTH_THREADS = 1 << 19
 };
 
 /* One call of lk_gemm, the same for all threads. */
@@ -67,9 +71,7 @@ typedef struct Product {
     const GemmKernels *kernels;
     int64_t size; /* bytes of an element */
     int64_t m, n, k;
-    Mat a, b;
-    char *c;
-    int64_t c_row, c_col; /* strides of C; c_col is not 1 when the product was transposed */
+    Mat a, b, c; /* c.col is not 1 when the product was transposed */
     bool add;
     bool dots, panels; /* which way; neither is tiles */
     bool pack_a, pack_b;
@@ -105,21 +107,17 @@ static int64_t cut(int64_t n, int64_t parts, int64_t i)
 
 static int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
 
-static const char *at(const Product *g, Mat x, int64_t row, int64_t col)
+static void *at(const Product *g, Mat x, int64_t row, int64_t col)
 {
-    return (const char *)x.data + (row * x.row + col * x.col) * g->size;
+    return (char *)x.data + (row * x.row + col * x.col) * g->size;
 }
 
 /* What was packed before is there for everybody, what was read before may be overwritten. */
 static void barrier(Team team)
 {
-#ifdef _OPENMP
     if (team.threads > 1) {
 #pragma omp barrier
     }
-#else
-    (void)team;
-#endif
 }
 
 /* The rows are cut into tiles of nearly equal height, the columns into panels that are full but
@@ -148,9 +146,7 @@ static int64_t row_of(const Block *x, int64_t i) { return x->height * i + smalle
 static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across,
                  int64_t along, void *to, int64_t to_step)
 {
-    if (g->size == sizeof(double))
-        lk_gemm_pack_f64(width, steps, from, across, along, to, to_step);
-    else lk_gemm_pack_f32(width, steps, from, across, along, to, to_step);
+    LK_REAL(g->c.dtype, pack, width, steps, from, across, along, to, to_step);
 }
 
 /* How many steps of all strips come before the next steps, so that memory is read in long rows:
@@ -219,9 +215,9 @@ static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t s
         .b = at(g, g->b, x->step + step, x->column + column),
         .b_step = g->b.row,
         .panel = width,
-        .c = g->c + ((x->row + row) * g->c_row + (x->column + column) * g->c_col) * g->size,
-        .c_row = g->c_row,
-        .c_col = g->c_col,
+        .c = at(g, g->c, x->row + row, x->column + column),
+        .c_row = g->c.row,
+        .c_col = g->c.col,
         .add = g->add || x->step + step > 0,
     };
     if (g->pack_a) {
@@ -242,7 +238,7 @@ static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t s
 static int64_t steps_in_place(const Product *g, const Block *x)
 {
     if (g->m == 1) return x->steps;
-    if (g->c_col != 1) return DEEP;
+    if (g->c.col != 1) return DEEP;
     int64_t pages = PAGES - 2 * x->height, row = g->b.row * g->size;
     if (x->steps <= pages || row <= 0 || row > PAGE / 2) return pages;
     return smaller(PAGE / row * pages, PLACE_DEPTH);
@@ -362,7 +358,7 @@ static void run_dots(const Product *g, Team team)
     int64_t blocks = parts_of(g->k, DOT_BYTES / g->size / smaller(g->m, 4));
     for (int64_t p = 0; p < blocks; p++) {
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
-        const char *a = at(g, g->a, 0, step);
+        const void *a = at(g, g->a, 0, step);
         int64_t a_row = g->a.row;
         if (g->pack_a) { /* into rows along k: every thread some steps of all rows */
             int64_t q = cut(steps, team.threads, team.thread),
@@ -376,7 +372,7 @@ static void run_dots(const Product *g, Team team)
         int64_t j = cut(groups, team.threads, team.thread) * GEMM_DOT_COLUMNS;
         int64_t end = smaller(cut(groups, team.threads, team.thread + 1) * GEMM_DOT_COLUMNS, g->n);
         g->kernels->dots(&(GemmDots){ g->m, end - j, steps, a, a_row, at(g, g->b, step, j),
-                                      g->b.col, g->c + j * g->c_col * g->size, g->c_row, g->c_col,
+                                      g->b.col, at(g, g->c, 0, j), g->c.row, g->c.col,
                                       g->add || p > 0 });
         if (g->pack_a) barrier(team);
     }
@@ -416,21 +412,20 @@ static void plan(Product *g)
 {
     if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
     if (g->n == 1) g->b.col = 1;
-    Mat a_columns = { g->a.data, g->a.col, g->a.row },
-        b_columns = { g->b.data, g->b.col, g->b.row };
-    bool straight = dots_fit(g, g->m, g->k, g->b), swapped = dots_fit(g, g->n, g->k, a_columns);
+    bool straight = dots_fit(g, g->m, g->k, g->b),
+         swapped = dots_fit(g, g->n, g->k, lk_mat_T(g->a));
     bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
     bool swap = g->n < g->m && (swapped || (!straight && few));
     if (swap) {
         /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, which need not fill a vector, and reads the large
          * A as it would B. */
-        int64_t m = g->m, row = g->c_row;
+        const Mat a = g->a;
+        const int64_t m = g->m;
+        g->a = lk_mat_T(g->b);
+        g->b = lk_mat_T(a);
+        g->c = lk_mat_T(g->c);
         g->m = g->n;
         g->n = m;
-        g->a = b_columns;
-        g->b = a_columns;
-        g->c_row = g->c_col;
-        g->c_col = row;
     }
     g->dots = swap ? swapped : straight;
     if (g->dots) {
@@ -456,87 +451,43 @@ static void run(const Product *g, Team team)
 
 /* ---- the functions of gemm.h ---------------------------------------------------------------- */
 
-const GemmKernels *lk_gemm_kernels(DType dtype, int number)
-{
-    int type = dtype == LK_F64;
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f") && number-- == 0) return &lk_gemm_avx512[type];
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && number-- == 0)
-        return &lk_gemm_avx2[type];
-#endif
-    return number == 0 ? &lk_gemm_portable[type] : NULL;
-}
-
-size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
-                              int64_t k)
+size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
 {
     if (work(m, n, k) <= TINY) return 0;
+    const GemmKernels *kernels = lk_gemm_kernels(dtype);
     int64_t size = (int64_t)lk_dtype_size(dtype);
     int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
     int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
     return (size_t)((straight > swapped ? straight : swapped) * size);
 }
 
-void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a,
-                  Mat b, bool accumulate, void *c, int64_t ldc, void *workspace)
+void lk_gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
 {
-    if (work(m, n, k) <= TINY) {
-        lk_gemm_reference(dtype, m, n, k, a, b, accumulate, c, ldc);
+    const double products = work(c.rows, c.cols, a.cols);
+    if (products <= TINY) {
+        lk_gemm_reference(c, a, b, add);
         return;
     }
     Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
-    g.kernels = kernels;
-    g.size = (int64_t)lk_dtype_size(dtype);
-    g.m = m;
-    g.n = n;
-    g.k = k;
+    g.kernels = lk_gemm_kernels(c.dtype);
+    g.size = (int64_t)lk_dtype_size(c.dtype);
+    g.m = c.rows;
+    g.n = c.cols;
+    g.k = a.cols;
     g.a = a;
     g.b = b;
     g.c = c;
-    g.c_row = ldc;
-    g.c_col = 1;
-    g.add = accumulate;
+    g.c.col = 1; /* of a single column the stride may be anything */
+    g.add = add;
     plan(&g);
     g.packed_a = workspace;
-    g.packed_b = g.packed_a + room_a(kernels, g.m, k, g.size) * g.size;
+    g.packed_b = g.packed_a + room_a(g.kernels, g.m, g.k, g.size) * g.size;
 #ifdef _OPENMP
-    if (work(m, n, k) >= WORTH_THREADS && omp_get_max_threads() > 1 && !omp_in_parallel()) {
+    if (products >= WORTH_THREADS && omp_get_max_threads() > 1 && !omp_in_parallel()) {
 #pragma omp parallel
         run(&g, (Team){ omp_get_thread_num(), omp_get_num_threads() });
         return;
     }
 #endif
     run(&g, (Team){ 0, 1 });
-}
-
-size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
-{
-    return lk_gemm_workspace_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k);
-}
-
-void lk_gemm(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate, void *c,
-             int64_t ldc, void *workspace)
-{
-    lk_gemm_with(lk_gemm_kernels(dtype, 0), dtype, m, n, k, a, b, accumulate, c, ldc, workspace);
-}
-
-static double get(DType dtype, const void *data, int64_t i)
-{
-    return dtype == LK_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
-}
-
-void lk_gemm_reference(DType dtype, int64_t m, int64_t n, int64_t k, Mat a, Mat b, bool accumulate,
-                       void *c, int64_t ldc)
-{
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) {
-            double sum = accumulate ? get(dtype, c, i * ldc + j) : 0;
-            for (int64_t p = 0; p < k; p++) {
-                sum += get(dtype, a.data, i * a.row + p * a.col) *
-                       get(dtype, b.data, p * b.row + j * b.col);
-            }
-            if (dtype == LK_F64) ((double *)c)[i * ldc + j] = sum;
-            else ((float *)c)[i * ldc + j] = (float)sum;
-        }
-    }
 }

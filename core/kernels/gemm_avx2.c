@@ -1,25 +1,30 @@
 /* gemm_avx2.c - the kernels of gemm_tile.h for AVX2 and FMA: 16 registers of 32 bytes. The
- * functions carry the instruction set as an attribute, so a portable build has them too; gemm.c
- * asks the processor before it calls them. */
+ * pragmas allow them in this file, so a portable build has it too; gemm.c calls it where the
+ * processor has them. */
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,fma")))
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
 
 /* 6 x 2 sums, 2 vectors of B and 1 of A: 15 registers. For dot products 3 x 4 sums, 3 and 1. */
 enum { TILE_ROWS = 6, DOT_ROWS = 3 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
 #define DOT_CASES(_) _(1) _(2) _(3)
 
-TARGET static inline void sum4_f32(const __m256 v[4], float s[4])
+static inline void sum4_f32(const __m256 v[4], float s[4])
 {
     __m256 x = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
     _mm_storeu_ps(s, _mm256_castps256_ps128(x) + _mm256_extractf128_ps(x, 1));
 }
 
-TARGET static inline void sum4_f64(const __m256d v[4], double s[4])
+static inline void sum4_f64(const __m256d v[4], double s[4])
 {
     __m256d ab = _mm256_hadd_pd(v[0], v[1]), cd = _mm256_hadd_pd(v[2], v[3]);
     _mm256_storeu_pd(s,
@@ -34,7 +39,7 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define FIRST_4(n) _mm256_loadu_si256((const __m256i *)(const void *)(ones_f64 + 4 - (n)))
 
 #define real float
-#define F(name) name##_f32
+#define LK_F(name) name##_f32
 #define V __m256
 #define LANES 8
 #define splat(x) _mm256_set1_ps(x)
@@ -47,7 +52,7 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #include "core/kernels/gemm_tile.h"
 
 #define real double
-#define F(name) name##_f64
+#define LK_F(name) name##_f64
 #define V __m256d
 #define LANES 4
 #define splat(x) _mm256_set1_pd(x)
@@ -60,7 +65,13 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #include "core/kernels/gemm_tile.h"
 
 const GemmKernels lk_gemm_avx2[2] = {
-    { "AVX2", TILE_ROWS, 16, 8, strip_f32, dots_f32 },
-    { "AVX2", TILE_ROWS, 8, 4, strip_f64, dots_f64 },
+    { TILE_ROWS, 16, 8, strip_f32, dots_f32 },
+    { TILE_ROWS, 8, 4, strip_f64, dots_f64 },
 };
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #endif

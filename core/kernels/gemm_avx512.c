@@ -1,12 +1,17 @@
-/* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The functions
- * carry the instruction set as an attribute, so a portable build has them too; gemm.c asks the
- * processor before it calls them. */
+/* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The pragmas
+ * allow them in this file, so a portable build has it too; gemm.c calls it where the processor has
+ * them. */
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f")))
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f")
+#endif
 
 /* 14 x 2 sums, 2 vectors of B and 1 of A: 31 registers. For dot products 6 x 4 sums, 6 and 1. */
 enum { TILE_ROWS = 14, DOT_ROWS = 6 };
@@ -15,13 +20,13 @@ enum { TILE_ROWS = 14, DOT_ROWS = 6 };
 
 /* Halves are added first: an addition of 32 bytes may cost half of one of 64. Then one of two
  * vectors is turned around and added to what is not where it should be: [a0 b1] + [a1 b0]. */
-TARGET static inline __m256 halves_f32(__m512 v)
+static inline __m256 halves_f32(__m512 v)
 {
     return _mm512_castps512_ps256(v) +
            _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
 }
 
-TARGET static inline void sum4_f32(const __m512 v[4], float s[4])
+static inline void sum4_f32(const __m512 v[4], float s[4])
 {
     __m256 a = halves_f32(v[0]), b = halves_f32(v[1]), c = halves_f32(v[2]), d = halves_f32(v[3]);
     __m256 ab = _mm256_blend_ps(a, b, 0xf0) + _mm256_permute2f128_ps(a, b, 0x21);
@@ -31,12 +36,12 @@ TARGET static inline void sum4_f32(const __m512 v[4], float s[4])
     _mm_storeu_ps(s, _mm_blend_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1), 0xa));
 }
 
-TARGET static inline __m256d halves_f64(__m512d v)
+static inline __m256d halves_f64(__m512d v)
 {
     return _mm512_castpd512_pd256(v) + _mm512_extractf64x4_pd(v, 1);
 }
 
-TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
+static inline void sum4_f64(const __m512d v[4], double s[4])
 {
     __m256d a = halves_f64(v[0]), b = halves_f64(v[1]), c = halves_f64(v[2]), d = halves_f64(v[3]);
     __m256d ac = _mm256_blend_pd(a, c, 0xc) + _mm256_permute2f128_pd(a, c, 0x21);
@@ -48,7 +53,7 @@ TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 #define FIRST_8(n) ((__mmask8)((1u << (n)) - 1))
 
 #define real float
-#define F(name) name##_f32
+#define LK_F(name) name##_f32
 #define V __m512
 #define LANES 16
 #define splat(x) _mm512_set1_ps(x)
@@ -61,7 +66,7 @@ TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 #include "core/kernels/gemm_tile.h"
 
 #define real double
-#define F(name) name##_f64
+#define LK_F(name) name##_f64
 #define V __m512d
 #define LANES 8
 #define splat(x) _mm512_set1_pd(x)
@@ -74,7 +79,13 @@ TARGET static inline void sum4_f64(const __m512d v[4], double s[4])
 #include "core/kernels/gemm_tile.h"
 
 const GemmKernels lk_gemm_avx512[2] = {
-    { "AVX-512", TILE_ROWS, 32, 16, strip_f32, dots_f32 },
-    { "AVX-512", TILE_ROWS, 16, 8, strip_f64, dots_f64 },
+    { TILE_ROWS, 32, 16, strip_f32, dots_f32 },
+    { TILE_ROWS, 16, 8, strip_f64, dots_f64 },
 };
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #endif

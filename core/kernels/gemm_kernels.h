@@ -5,6 +5,7 @@
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
 
+#include "core/kernels.h"
 #include "core/kernels/gemm.h"
 
 /* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it.
@@ -33,31 +34,25 @@ typedef struct GemmDots {
 } GemmDots;
 
 typedef struct GemmKernels {
-    const char *name; /* of the instruction set */
     /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
     int rows, columns, lanes;
     void (*strip)(const GemmStrip *strip);
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 
-/* The sets that this processor can run, fastest first: 0, 1, … until NULL. lk_gemm takes number
- * 0. */
-const GemmKernels *lk_gemm_kernels(DType dtype, int number);
-
-/* What is behind them: float32, float64. The first two exist on x86-64 only. */
+/* For float32 and for float64. The first two exist on x86-64 only. */
 extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
 
-/* to[p to_step + i] = from[i across + p along] for i < width, p < steps. */
-void lk_gemm_pack_f32(int64_t width, int64_t steps, const void *from, int64_t across,
-                      int64_t along, void *to, int64_t to_step);
-void lk_gemm_pack_f64(int64_t width, int64_t steps, const void *from, int64_t across,
-                      int64_t along, void *to, int64_t to_step);
-
-/* lk_gemm_workspace and lk_gemm with a given set. */
-size_t lk_gemm_workspace_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n,
-                              int64_t k);
-void lk_gemm_with(const GemmKernels *kernels, DType dtype, int64_t m, int64_t n, int64_t k, Mat a,
-                  Mat b, bool accumulate, void *c, int64_t ldc, void *workspace);
+/* Those of the instruction set that is in use. */
+static inline const GemmKernels *lk_gemm_kernels(DType dtype)
+{
+#ifdef __x86_64__
+    static const GemmKernels *const sets[] = { lk_gemm_portable, lk_gemm_avx2, lk_gemm_avx512 };
+    return &sets[lk_kernel_set()][dtype == LK_F64];
+#else
+    return &lk_gemm_portable[dtype == LK_F64];
+#endif
+}
 
 /* The compiler does not see where the pointer comes from: it keeps it in a register and adds to
  * it, instead of computing an address for each row before the loop and keeping those in memory. */

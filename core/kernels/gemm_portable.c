@@ -3,8 +3,6 @@
  * product and sum are rounded apart. */
 #include "core/kernels/gemm_kernels.h"
 
-#define TARGET
-
 /* 4 x 2 sums, 2 vectors of B, 1 of A and a product: 12 of 16 registers. For dot products 2 x 4
  * sums, 2, 1 and 1. */
 enum { TILE_ROWS = 4, DOT_ROWS = 2 };
@@ -44,7 +42,7 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
 }
 
 #define real float
-#define F(name) name##_f32
+#define LK_F(name) name##_f32
 #define V Floats
 #define LANES 4
 #define splat(x) ((Floats){ x, x, x, x })
@@ -60,7 +58,7 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
 #include "core/kernels/gemm_tile.h"
 
 #define real double
-#define F(name) name##_f64
+#define LK_F(name) name##_f64
 #define V Doubles
 #define LANES 2
 #define splat(x) ((Doubles){ x, x })
@@ -76,6 +74,6 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
 #include "core/kernels/gemm_tile.h"
 
 const GemmKernels lk_gemm_portable[2] = {
-    { "portable C", TILE_ROWS, 8, 4, strip_f32, dots_f32 },
-    { "portable C", TILE_ROWS, 4, 2, strip_f64, dots_f64 },
+    { TILE_ROWS, 8, 4, strip_f32, dots_f32 },
+    { TILE_ROWS, 4, 2, strip_f64, dots_f64 },
 };

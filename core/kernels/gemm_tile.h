@@ -2,18 +2,18 @@
  * instruction set includes it for float32 and again for float64, each time after it said what a
  * vector is:
  *
- *     real, F(name)              the element type, and its suffix for a function: name_f32
+ *     real, LK_F(name)           the element type, and a function of it, name_f32
  *     V, LANES                   a vector, and how many elements it has
  *     splat(x)                   x in every lane
  *     load(p), store(p, v)       LANES elements at any address
- *     load_part(p, n)            the first n elements, 1 <= n <= LANES, and zeros; no other element is read
+ *     load_part(p, n)            the first n elements, 1 <= n <= LANES, and zeros; no other
+ *                                element is read
  *     store_part(p, n, v)        the first n lanes; no other element is written
  *     fma(a, b, c)               a b + c
  *     sum4(v, s)                 s[0 … 3] = the sums of the lanes of v[0 … 3]
  *
  * and, once for both:
  *
- *     TARGET                     the function attribute that allows the instructions
  *     TILE_ROWS, TILE_CASES(_)   the largest tile, in rows of two vectors; _(1) … _(TILE_ROWS)
  *     DOT_ROWS, DOT_CASES(_)     the same for dot products, in rows of up to four sums
  *
@@ -23,15 +23,15 @@
 
 #ifndef INLINE
 #ifdef LK_SPECIALIZE
-#define INLINE TARGET static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
 #else
-#define INLINE TARGET static
+#define INLINE static
 #endif
 enum { TILE_VECTORS = 2, SWEEP = 8 };
 #endif
 
 /* A whole vector, or the first n lanes of it. */
-INLINE V F(load_lanes)(const real *p, bool whole, int n)
+INLINE V LK_F(load_lanes)(const real *p, bool whole, int n)
 {
     if (whole) return load(p);
     return load_part(p, n);
@@ -43,14 +43,14 @@ INLINE V F(load_lanes)(const real *p, bool whole, int n)
  * for rows + vectors loads. `last` is the number of elements of the last vector, `whole` says that
  * it has all. */
 
-INLINE void F(tile_step)(int rows, int vectors, bool whole, int last,
-                         V sum[TILE_ROWS][TILE_VECTORS], const real *const a[TILE_ROWS / 4 + 1],
-                         int64_t a_row, const real *b)
+INLINE void LK_F(tile_step)(int rows, int vectors, bool whole, int last,
+                            V sum[TILE_ROWS][TILE_VECTORS], const real *const a[TILE_ROWS / 4 + 1],
+                            int64_t a_row, const real *b)
 {
     V row[TILE_VECTORS];
     LK_UNROLL
     for (int v = 0; v < vectors; v++)
-        row[v] = F(load_lanes)(b + v * LANES, whole || v + 1 < vectors, last);
+        row[v] = LK_F(load_lanes)(b + v * LANES, whole || v + 1 < vectors, last);
     LK_UNROLL
     for (int i = 0; i < rows; i++) {
         V x = splat(a[i / 4][i % 4 * a_row]);
@@ -63,8 +63,8 @@ INLINE void F(tile_step)(int rows, int vectors, bool whole, int last,
  * itself sees what to fetch next. C is fetched meanwhile, it is needed at the end. Not packed:
  * when rows of B are a page or more apart, the processor does not see it, and the next tile's go
  * into the L2 cache, a line at a time: it is a while until then. */
-INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
-                       const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
+INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
+                          const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
 {
     enum { LINE = 64 / sizeof(real) };
     V sum[TILE_ROWS][TILE_VECTORS];
@@ -88,7 +88,7 @@ INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
         }
         LK_UNROLL_4
         for (int64_t p = 0; p < steps; p++) {
-            F(tile_step)(rows, vectors, whole, last, sum, a, 1, b);
+            LK_F(tile_step)(rows, vectors, whole, last, sum, a, 1, b);
             LK_UNROLL
             for (int i = 0; i < rows; i += 4) a[i / 4] += TILE_ROWS;
             b += TILE_VECTORS * LANES;
@@ -101,7 +101,7 @@ INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
                 for (int v = 0; v < vectors * LANES; v += LINE)
                     __builtin_prefetch(b + panel + v, 0, 2);
             }
-            F(tile_step)(rows, vectors, whole, last, sum, a, a_row, b);
+            LK_F(tile_step)(rows, vectors, whole, last, sum, a, a_row, b);
             LK_UNROLL
             for (int i = 0; i < rows; i += 4) {
                 a[i / 4] += a_step;
@@ -118,7 +118,7 @@ INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
             bool full = whole || v + 1 < vectors;
             real *to = c + v * LANES;
             V y = sum[i][v];
-            if (add) y += F(load_lanes)(to, full, last);
+            if (add) y += LK_F(load_lanes)(to, full, last);
             if (full) store(to, y);
             else store_part(to, last, y);
         }
@@ -128,8 +128,8 @@ INLINE void F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
 /* A strip of a single row: a vector times a matrix, which takes as long as reading the matrix. So
  * some rows of B are read from end to end at the same time, as many streams as the processor
  * follows, and C passes by in the L1 cache. */
-INLINE void F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, const real *b,
-                     int64_t b_step, real *c, bool add)
+INLINE void LK_F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, const real *b,
+                        int64_t b_step, real *c, bool add)
 {
     V x[SWEEP];
     LK_UNROLL
@@ -152,14 +152,14 @@ INLINE void F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, 
     }
 }
 
-TARGET static void F(row)(const GemmStrip *t)
+static void LK_F(row)(const GemmStrip *t)
 {
     const real *a = t->a, *b = t->b;
     bool add = t->add;
     for (int64_t left = t->steps; left > 0; add = true) {
         int64_t steps = left < SWEEP ? left : SWEEP;
 #define CASE(steps) \
-    case steps: F(sweep)(steps, t->columns, a, t->a_step, b, t->b_step, t->c, add); break;
+    case steps: LK_F(sweep)(steps, t->columns, a, t->a_step, b, t->b_step, t->c, add); break;
         switch (steps) {
             CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
         }
@@ -170,7 +170,7 @@ TARGET static void F(row)(const GemmStrip *t)
     }
 }
 
-TARGET static void F(strip)(const GemmStrip *t)
+static void LK_F(strip)(const GemmStrip *t)
 {
     enum { WIDTH = TILE_VECTORS * LANES };
     real apart[TILE_ROWS * WIDTH]; /* a tile, when the columns of C do not lie side by side */
@@ -180,7 +180,7 @@ TARGET static void F(strip)(const GemmStrip *t)
     const real *b = t->b;
     real *c = t->c;
     if (t->rows == 1 && direct && t->panel == WIDTH) {
-        F(row)(t);
+        LK_F(row)(t);
         return;
     }
     for (int64_t columns = t->columns; columns > 0;
@@ -188,10 +188,11 @@ TARGET static void F(strip)(const GemmStrip *t)
         real *to = direct ? c : apart;
         int last = (int)(columns > LANES ? columns - LANES : columns);
 #define TILE(rows) \
-    if (columns >= WIDTH && packed) F(tile_of)(rows, 2, true, LANES, true, t, b, to, c_row, add); \
-    else if (columns >= WIDTH) F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add); \
-    else if (columns > LANES) F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add); \
-    else F(tile_of)(rows, 1, false, last, false, t, b, to, c_row, add);
+    if (columns >= WIDTH && packed) \
+        LK_F(tile_of)(rows, 2, true, LANES, true, t, b, to, c_row, add); \
+    else if (columns >= WIDTH) LK_F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add); \
+    else if (columns > LANES) LK_F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add); \
+    else LK_F(tile_of)(rows, 1, false, last, false, t, b, to, c_row, add);
 #define CASE(rows) \
     case rows: \
         TILE(rows) \
@@ -219,23 +220,24 @@ TARGET static void F(strip)(const GemmStrip *t)
 /* A vector holds LANES steps of one row of A or one column of B; rows · columns sums of vectors
  * become numbers. */
 
-INLINE void F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COLUMNS], const real *a,
-                         int64_t a_row, const real *b, int64_t b_col, bool whole, int n)
+INLINE void LK_F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COLUMNS],
+                            const real *a, int64_t a_row, const real *b, int64_t b_col, bool whole,
+                            int n)
 {
     V x[DOT_ROWS];
     LK_UNROLL
-    for (int i = 0; i < rows; i++) x[i] = F(load_lanes)(a + i * a_row, whole, n);
+    for (int i = 0; i < rows; i++) x[i] = LK_F(load_lanes)(a + i * a_row, whole, n);
     LK_UNROLL
     for (int j = 0; j < columns; j++) {
-        V y = F(load_lanes)(b + j * b_col, whole, n);
+        V y = LK_F(load_lanes)(b + j * b_col, whole, n);
         LK_UNROLL
         for (int i = 0; i < rows; i++) sum[i * columns + j] = fma(x[i], y, sum[i * columns + j]);
     }
 }
 
 /* The dot products of some rows and columns of A and B. */
-INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, const real *b,
-                       real *c, const real *next)
+INLINE void LK_F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, const real *b,
+                          real *c, const real *next)
 {
     /* side by side, however few columns: sum4 takes four of them */
     V sum[DOT_ROWS * GEMM_DOT_COLUMNS];
@@ -248,10 +250,10 @@ INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, 
             __builtin_prefetch(next + p);
             __builtin_prefetch(next + b_col + p);
         }
-        F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, true, LANES);
+        LK_F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, true, LANES);
     }
     if (p < steps)
-        F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, false, (int)(steps - p));
+        LK_F(dots_step)(rows, columns, sum, a + p, a_row, b + p, b_col, false, (int)(steps - p));
     real s[DOT_ROWS * GEMM_DOT_COLUMNS];
     LK_UNROLL
     for (int i = 0; i < rows * columns; i += 4) sum4(sum + i, s + i);
@@ -266,7 +268,7 @@ INLINE void F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, 
     }
 }
 
-TARGET static void F(dots)(const GemmDots *d)
+static void LK_F(dots)(const GemmDots *d)
 {
     /* of nearly equal height: the first are one row higher */
     int64_t tiles = (d->rows + DOT_ROWS - 1) / DOT_ROWS;
@@ -282,10 +284,10 @@ TARGET static void F(dots)(const GemmDots *d)
              * at the same time. */
             const real *next = b + (GEMM_DOT_COLUMNS + 2 * (t % 2)) * d->b_col;
 #define DOTS(rows) \
-    if (left >= 4) F(dots_of)(rows, 4, d, a, b, to, next); \
-    else if (left == 3) F(dots_of)(rows, 3, d, a, b, to, next); \
-    else if (left == 2) F(dots_of)(rows, 2, d, a, b, to, next); \
-    else F(dots_of)(rows, 1, d, a, b, to, next);
+    if (left >= 4) LK_F(dots_of)(rows, 4, d, a, b, to, next); \
+    else if (left == 3) LK_F(dots_of)(rows, 3, d, a, b, to, next); \
+    else if (left == 2) LK_F(dots_of)(rows, 2, d, a, b, to, next); \
+    else LK_F(dots_of)(rows, 1, d, a, b, to, next);
 #define CASE(rows) \
     case rows: \
         DOTS(rows) \
@@ -308,7 +310,7 @@ TARGET static void F(dots)(const GemmDots *d)
 }
 
 #undef real
-#undef F
+#undef LK_F
 #undef V
 #undef LANES
 #undef splat

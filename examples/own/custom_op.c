@@ -1,12 +1,13 @@
 /* custom_op - an operation of one's own: softplus, y = ln(1 + e^x), with its backward, checked.
  *
  * More about it: core/op.h. A module of one's own: examples/own/custom_module.c. */
-#include <tgmath.h>
-
 #include "core/gradcheck.h"
 #include "core/op.h"
 #include "core/ops.h"
 #include "examples/shared/cli.h"
+
+#define LK_REAL_SOURCE "examples/own/custom_op_real.h" /* the formula, for float and double */
+#include "core/real.h"
 
 /* ---- the operation -------------------------------------------------------------------------- */
 
@@ -15,11 +16,8 @@ static void softplus_backward(Tape *t, Node *n)
 {
     /* dx is NULL when x is frozen */
     Tensor *x = lk_packed(t, n->in[0]), *dx = lk_grad_in(t, n, 0);
-    if (!x || !dx) return;
-    LK_WITH_REAL(x->dtype, /* compiled twice: real is float, real is double */
-                 const real *in = x->data, *dy = n->grad->data;
-                 real *to = dx->data;
-                 for (int64_t i = 0; i < lk_numel(x); i++) to[i] += dy[i] / (1 + exp(-in[i])););
+    if (x && dx)
+        LK_REAL(x->dtype, softplus_gradient, lk_numel(x), x->data, n->grad->data, dx->data);
 }
 /* dx is made from input 0 */
 static const Op SOFTPLUS = { "SoftplusBackward", softplus_backward, { LK_IN0 } };
@@ -30,8 +28,7 @@ static Tensor *softplus(Tape *t, Tensor *x)
     if (!lk_check_floating(t, "softplus", 1, &x)) return NULL;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (!packed || !y) return NULL;
-    LK_WITH_REAL(x->dtype, const real *in = packed->data; real *out = y->data;
-                 for (int64_t i = 0; i < lk_numel(x); i++) out[i] = log(1 + exp(in[i])););
+    LK_REAL(x->dtype, softplus, lk_numel(x), packed->data, y->data);
     return lk_record(t, &SOFTPLUS, y, LK_INPUTS(x), NULL, 0);
 }
 

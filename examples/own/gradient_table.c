@@ -91,8 +91,7 @@ CALL(absolute, lk_abs(t, x[0]))
 CALL(matmul, lk_matmul(t, x[0], x[1]))
 CALL(linear, lk_linear(t, x[0], x[1], x[2]))
 CALL(linear_no_bias, lk_linear(t, x[0], x[1], NULL))
-CALL(linear_lora, lk_linear_lora(t, x[0], x[1], x[2], x[3], x[4], -1.5))
-CALL(linear_plus_lora, lk_linear_plus_lora(t, x[0], x[1], x[2], x[3], x[4], 0.5))
+CALL(linear_lora, lk_linear_lora(t, x[0], x[1], x[2], x[3], x[4], -1.5, LK_LORA_MERGED))
 CALL(reversed, lk_T(t, x[0]))
 CALL(transpose, lk_transpose(t, x[0], 0, -1))
 CALL(permute, lk_permute(t, x[0], LK_DIMS(1, 2, 0)))
@@ -212,7 +211,6 @@ static const Row rows[] = {
     { "linear", linear, LINEARS, ANY },
     { "linear", linear_no_bias, WEIGHTS, ANY },
     { "linear_lora", linear_lora, LORAS, ANY },
-    { "linear_plus_lora", linear_plus_lora, LORAS, ANY },
     { "T", reversed, ONE, ANY },
     { "transpose", transpose, NO_ROWS, ANY },
     { "transpose", transpose, ONE_ROWS, ANY },

@@ -258,6 +258,7 @@ static bool write_json(const char *path, const Entries *all, Error *err)
     results_text(&f, "program", bench_name);
     results_text(&f, "date", day);
     results_text(&f, "processor", processor(cpu));
+    results_text(&f, "kernels", bench_kernels(err));
     results_int(&f, "cores", sysconf(_SC_NPROCESSORS_ONLN));
     results_text(&f, "compiler",
                  (__VERSION__)[0] >= '0' && (__VERSION__)[0] <= '9' ? "gcc " __VERSION__
@@ -329,9 +330,11 @@ static bool run(const Options *o, int count, char **patterns, Error *err)
     int processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
     int first = o->threads > 0 ? (int)o->threads : 1,
         last = o->threads > 0 || o->once ? first : processors;
+    const char *kernels = bench_kernels(err);
+    if (!kernels) return false;
     if (!o->once)
-        printf("%-32s %2s  %10s %10s %10s %8s %8s %5s %7s\n", "workload", "th", "median us",
-               "min us", "max us", "GFLOP/s", "GB/s", "fract", "peak MB");
+        printf("kernels: %s\n%-32s %2s  %10s %10s %10s %8s %8s %5s %7s\n", kernels, "workload",
+               "th", "median us", "min us", "max us", "GFLOP/s", "GB/s", "fract", "peak MB");
     for (int threads = first;; threads = last) {
         Bench b = { .threads = o->once ? 1 : threads,
                     .reps = (int)o->reps,

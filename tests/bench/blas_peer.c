@@ -10,6 +10,12 @@ void openblas_set_num_threads(int n) __attribute__((weak));
 const char *const bench_name = "blas_peer";
 const Workload *const bench_tables[] = { bench_matmul, NULL };
 
+const char *bench_kernels(Error *err)
+{
+    (void)err;
+    return "cblas_sgemm";
+}
+
 size_t bench_product_workspace(const Product *p)
 {
     (void)p;

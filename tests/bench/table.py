@@ -143,7 +143,8 @@ def main():
     bench, blas, torch = (Side(folder, name) for name in ("bench", "blas_peer", "torch_peer"))
     machine = bench.rounds[0]
     threads = machine["cores"]
-    print(f"# Performance\n\n{machine['date']}; {machine['processor']}, {threads} cores; {machine['compiler']}; "
+    print(f"# Performance\n\n{machine['date']}; {machine['processor']}, {threads} cores; "
+          f"{machine['kernels']} kernels; {machine['compiler']}; "
           f"`{command}`, medians of {bench.count} rounds.")
     print(f"PyTorch {torch.rounds[0]['torch']} with OpenBLAS-OpenMP, foreach Adam, a malloc that keeps its pages."
           if torch.rounds else "PyTorch is not installed: its columns are left out.")

@@ -130,6 +130,7 @@ static void make_good(void)
 #define GOOD_bool true
 #define GOOD_DType LK_F32
 #define GOOD_Reduction LK_MEAN
+#define GOOD_LoRAForm LK_LORA_ADDED
 #define GOOD_ErrorCode LK_EVALUE
 #define GOOD_RegisterMode LK_KEEP_VALUE
 #define GOOD_PeftForm LK_PEFT_WRAPPER

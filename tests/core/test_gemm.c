@@ -10,7 +10,8 @@
 #include <omp.h>
 #endif
 
-#include "core/kernels/gemm_kernels.h"
+#include "core/kernels/choose.h"
+#include "core/kernels/gemm.h"
 #include "tests/check.h"
 
 /* ---- matrices in memory --------------------------------------------------------------------- */
@@ -58,15 +59,14 @@ static void *new_elements(DType dtype, int64_t n)
 static Mat place(DType dtype, int64_t rows, int64_t cols, const double *values, Layout layout,
                  int64_t gap)
 {
-    Mat x = { .row = cols + gap, .col = 1 };
-    if (layout == COLUMNS) x = (Mat){ .row = 1, .col = rows + gap };
-    if (layout == NEITHER) x = (Mat){ .row = 2 * cols + gap, .col = 2 };
-    void *data = new_elements(dtype, (rows - 1) * x.row + (cols - 1) * x.col + 1);
+    Mat x = { dtype, rows, cols, NULL, cols + gap, 1 };
+    if (layout == COLUMNS) x.row = 1, x.col = rows + gap;
+    if (layout == NEITHER) x.row = 2 * cols + gap, x.col = 2;
+    x.data = new_elements(dtype, (rows - 1) * x.row + (cols - 1) * x.col + 1);
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++)
-            put(dtype, data, i * x.row + j * x.col, values[i * cols + j]);
+            put(dtype, x.data, i * x.row + j * x.col, values[i * cols + j]);
     }
-    x.data = data;
     return x;
 }
 
@@ -122,11 +122,11 @@ static Case new_case(DType dtype, int64_t m, int64_t n, int64_t k)
     for (int add = 0; add < 2; add++) {
         s.result[add] = new_doubles(m * n);
         memcpy(s.result[add], s.c, (size_t)(m * n) * sizeof(double));
-        lk_gemm_reference(LK_F64, m, n, k, (Mat){ s.a, k, 1 }, (Mat){ s.b, n, 1 }, add,
-                          s.result[add], n);
+        lk_gemm_reference(lk_mat(LK_F64, m, n, s.result[add]), lk_mat(LK_F64, m, k, s.a),
+                          lk_mat(LK_F64, k, n, s.b), add);
         s.tol[add] = absolute(s.c, m * n);
-        lk_gemm_reference(LK_F64, m, n, k, (Mat){ abs_a, k, 1 }, (Mat){ abs_b, n, 1 }, add,
-                          s.tol[add], n);
+        lk_gemm_reference(lk_mat(LK_F64, m, n, s.tol[add]), lk_mat(LK_F64, m, k, abs_a),
+                          lk_mat(LK_F64, k, n, abs_b), add);
         for (int64_t i = 0; i < m * n; i++) s.tol[add][i] *= (double)(k + 3) * u;
     }
     free(abs_a);
@@ -145,9 +145,8 @@ static void free_case(Case *s)
     }
 }
 
-/* C (m x n, rows ldc apart) of the case by the given kernels; free it. */
-static void *product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap,
-                     bool add, int64_t ldc)
+/* C (m x n, rows ldc apart) of the case by the kernels that are in use; free it. */
+static void *product(const Case *s, const Layouts *l, int64_t gap, bool add, int64_t ldc)
 {
     Mat a = place(s->dtype, s->m, s->k, s->a, l->a, gap),
         b = place(s->dtype, s->k, s->n, s->b, l->b, gap);
@@ -155,40 +154,39 @@ static void *product(const Case *s, const GemmKernels *kernels, const Layouts *l
     for (int64_t i = 0; add && i < s->m; i++) {
         for (int64_t j = 0; j < s->n; j++) put(s->dtype, c, i * ldc + j, s->c[i * s->n + j]);
     }
-    size_t bytes = lk_gemm_workspace_with(kernels, s->dtype, s->m, s->n, s->k);
+    size_t bytes = lk_gemm_workspace(s->dtype, s->m, s->n, s->k);
     void *workspace = new_elements(s->dtype, (int64_t)(bytes / lk_dtype_size(s->dtype)));
-    lk_gemm_with(kernels, s->dtype, s->m, s->n, s->k, a, b, add, c, ldc, workspace);
+    lk_gemm((Mat){ s->dtype, s->m, s->n, c, ldc, 1 }, a, b, add, workspace);
     free(workspace);
-    free((void *)a.data);
-    free((void *)b.data);
+    free(a.data);
+    free(b.data);
     return c;
 }
 
-/* "AVX2 float32 NT, m 3 n 5 k 4", for messages. */
-static const char *describe(const Case *s, const GemmKernels *kernels, const Layouts *l)
+/* "avx2 float32 NT, m 3 n 5 k 4", for messages. */
+static const char *describe(const Case *s, const Layouts *l)
 {
     static char text[128];
-    snprintf(text, sizeof text, "%s %s %s, m %lld n %lld k %lld", kernels->name,
+    snprintf(text, sizeof text, "%s %s %s, m %lld n %lld k %lld", lk_kernels(NULL),
              lk_dtype_name(s->dtype), l->name, (long long)s->m, (long long)s->n, (long long)s->k);
     return text;
 }
 
-static void check_product(const Case *s, const GemmKernels *kernels, const Layouts *l, int64_t gap,
-                          bool add)
+static void check_product(const Case *s, const Layouts *l, int64_t gap, bool add)
 {
     int64_t ldc = s->n + gap;
-    void *c = product(s, kernels, l, gap, add, ldc);
+    void *c = product(s, l, gap, add, ldc);
     for (int64_t i = 0; i < s->m; i++) {
         for (int64_t j = 0; j < s->n; j++) {
             double got = get(s->dtype, c, i * ldc + j), expected = s->result[add][i * s->n + j];
             double tol = s->tol[add][i * s->n + j];
             cr_assert(fabs(got - expected) <= tol,
                       "%s, gap %d, add %d: C(%d, %d) is %.17g, expected %.17g +- %.3g",
-                      describe(s, kernels, l), (int)gap, add, (int)i, (int)j, got, expected, tol);
+                      describe(s, l), (int)gap, add, (int)i, (int)j, got, expected, tol);
         }
         for (int64_t j = s->n; j < ldc && i < s->m - 1; j++) {
             cr_assert(isnan(get(s->dtype, c, i * ldc + j)), "%s: wrote beyond row %d",
-                      describe(s, kernels, l), (int)i);
+                      describe(s, l), (int)i);
         }
     }
     free(c);
@@ -198,11 +196,10 @@ static void check_product(const Case *s, const GemmKernels *kernels, const Layou
 static void check_sizes(DType dtype, int64_t m, int64_t n, int64_t k)
 {
     Case s = new_case(dtype, m, n, k);
-    const GemmKernels *kernels;
-    for (int which = 0; (kernels = lk_gemm_kernels(dtype, which)); which++) {
+    for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
         for (int l = 0; l < LAYOUTS; l++) {
-            int64_t turn = m + 2 * n + 3 * k + l + which;
-            check_product(&s, kernels, &layouts[l], turn / 2 % 2 * 3, turn % 2);
+            int64_t turn = m + 2 * n + 3 * k + l + set;
+            check_product(&s, &layouts[l], turn / 2 % 2 * 3, turn % 2);
         }
     }
     free_case(&s);
@@ -270,23 +267,22 @@ static void check_integers(DType dtype, int64_t m, int64_t n, int64_t k)
                 sum[i * n + j] += (int64_t)s.a[i * k + p] * (int64_t)s.b[p * n + j];
         }
     }
-    const GemmKernels *kernels;
-    for (int which = 0; (kernels = lk_gemm_kernels(dtype, which)); which++) {
+    for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
         for (int l = 0; l < LAYOUTS; l++) {
-            void *fast = product(&s, kernels, &layouts[l], 1, false, n),
+            void *fast = product(&s, &layouts[l], 1, false, n),
                  *plain = new_elements(dtype, m * n);
             Mat a = place(dtype, m, k, s.a, layouts[l].a, 0),
                 b = place(dtype, k, n, s.b, layouts[l].b, 1);
-            lk_gemm_reference(dtype, m, n, k, a, b, false, plain, n);
+            lk_gemm_reference(lk_mat(dtype, m, n, plain), a, b, false);
             for (int64_t i = 0; i < m * n; i++) {
                 cr_assert(get(dtype, fast, i) == (double)sum[i] &&
                               get(dtype, plain, i) == (double)sum[i],
                           "%s: C(%d, %d) is %g, by the reference %g, expected %lld",
-                          describe(&s, kernels, &layouts[l]), (int)(i / n), (int)(i % n),
+                          describe(&s, &layouts[l]), (int)(i / n), (int)(i % n),
                           get(dtype, fast, i), get(dtype, plain, i), (long long)sum[i]);
             }
-            free((void *)a.data);
-            free((void *)b.data);
+            free(a.data);
+            free(b.data);
             free(plain);
             free(fast);
         }
@@ -316,8 +312,8 @@ Test(gemm, repeated_and_reversed)
     for (int i = 0; i < K; i++) a[i] = (float)(i % 5 - 2);
     for (int i = 0; i < K * N; i++) b[i] = (float)(i % 7 - 3);
     cr_assert(lk_gemm_workspace(LK_F32, M, N, K) <= sizeof workspace);
-    Mat row = { a, 0, 1 }, backwards = { b + K * N - 1, -N, -1 };
-    lk_gemm(LK_F32, M, N, K, row, backwards, false, c, N, workspace);
+    Mat row = { LK_F32, M, K, a, 0, 1 }, backwards = { LK_F32, K, N, b + K * N - 1, -N, -1 };
+    lk_gemm(lk_mat(LK_F32, M, N, c), row, backwards, false, workspace);
     for (int i = 0; i < M; i++) {
         for (int j = 0; j < N; j++) {
             expected[i * N + j] = 0;
@@ -343,18 +339,17 @@ Test(gemm, nan_and_infinity)
         for (int64_t i = 0; i < m; i++) s.a[i * k + step] = i == zero_row ? 0 : 1;
         s.a[nan_row * k] = (double)NAN;
         s.b[step * n + inf_column] = (double)INFINITY;
-        const GemmKernels *kernels;
-        for (int which = 0; (kernels = lk_gemm_kernels(LK_F32, which)); which++) {
+        for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
             for (int l = 0; l < LAYOUTS; l++) {
-                float *c = product(&s, kernels, &layouts[l], 0, false, n);
+                float *c = product(&s, &layouts[l], 0, false, n);
                 for (int64_t i = 0; i < m; i++) {
                     for (int64_t j = 0; j < n; j++) {
                         float x = c[i * n + j];
                         bool ok = i == nan_row || (i == zero_row && j == inf_column) ? isnan(x)
                                   : j == inf_column ? isinf(x) && x > 0
                                                     : isfinite(x);
-                        cr_assert(ok, "%s: C(%d, %d) is %g", describe(&s, kernels, &layouts[l]),
-                                  (int)i, (int)j, (double)x);
+                        cr_assert(ok, "%s: C(%d, %d) is %g", describe(&s, &layouts[l]), (int)i,
+                                  (int)j, (double)x);
                     }
                 }
                 free(c);
@@ -369,18 +364,20 @@ Test(gemm, nan_and_infinity)
 Test(gemm, zero_sizes)
 {
     double one = 1, c[6] = { 1, 2, 3, 4, 5, 6 };
-    Mat x = { &one, 0, 0 }, none = { NULL, 1, 1 };
     cr_assert(lk_gemm_workspace(LK_F64, 0, 3, 5) == 0);
     cr_assert(lk_gemm_workspace(LK_F64, 1000, 0, 1000) == 0);
     cr_assert(lk_gemm_workspace(LK_F64, 1000, 1000, 0) == 0);
 
-    lk_gemm(LK_F64, 0, 3, 5, none, x, false, c, 3, NULL); /* C is empty */
-    lk_gemm(LK_F64, 2, 0, 5, x, none, false, c, 3, NULL);
-    lk_gemm(LK_F64, 2, 3, 0, none, none, true, c, 3, NULL); /* C += an empty sum */
+    Mat ones = { LK_F64, 5, 3, &one, 0, 0 }, more = { LK_F64, 2, 5, &one, 0, 0 };
+    lk_gemm(lk_mat(LK_F64, 0, 3, c), lk_mat(LK_F64, 0, 5, NULL), ones, false, NULL); /* no row */
+    lk_gemm(lk_mat(LK_F64, 2, 0, c), more, lk_mat(LK_F64, 5, 0, NULL), false, NULL);
+    /* C += an empty sum */
+    Mat narrow = lk_mat(LK_F64, 2, 0, NULL), low = lk_mat(LK_F64, 0, 3, NULL);
+    lk_gemm(lk_mat(LK_F64, 2, 3, c), narrow, low, true, NULL);
     for (int i = 0; i < 6; i++) cr_assert(c[i] == i + 1);
 
     /* C = an empty sum, in two of three columns */
-    lk_gemm(LK_F64, 2, 2, 0, none, none, false, c, 3, NULL);
+    lk_gemm((Mat){ LK_F64, 2, 2, c, 3, 1 }, narrow, lk_mat(LK_F64, 0, 2, NULL), false, NULL);
     static const double expected[6] = { 0, 0, 3, 0, 0, 6 };
     for (int i = 0; i < 6; i++) cr_assert(c[i] == expected[i], "c[%d] is %g", i, c[i]);
 }
@@ -413,17 +410,16 @@ Test(gemm, same_bits_for_any_number_of_threads)
         int64_t m = shared_sizes[t][0], n = shared_sizes[t][1], k = shared_sizes[t][2];
         for (int type = 0; type < 2; type++) {
             Case s = new_case(type ? LK_F64 : LK_F32, m, n, k);
-            const GemmKernels *kernels;
-            for (int which = 0; (kernels = lk_gemm_kernels(s.dtype, which)); which++) {
+            for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
                 for (int l = 0; l < LAYOUTS; l++) {
                     use_threads(1);
-                    void *c = product(&s, kernels, &layouts[l], 0, true, n);
+                    void *c = product(&s, &layouts[l], 0, true, n);
                     for (int threads = 2; threads <= 7; threads += threads == 3 ? 4 : 1) {
                         use_threads(threads);
-                        void *again = product(&s, kernels, &layouts[l], 0, true, n);
+                        void *again = product(&s, &layouts[l], 0, true, n);
                         cr_assert(memcmp(c, again, (size_t)(m * n) * lk_dtype_size(s.dtype)) == 0,
                                   "%s: %d threads give other bits than one",
-                                  describe(&s, kernels, &layouts[l]), threads);
+                                  describe(&s, &layouts[l]), threads);
                         free(again);
                     }
                     free(c);
@@ -440,15 +436,14 @@ Test(gemm, inside_a_parallel_region)
     use_threads(3);
     for (int t = 0; t < SHARED_SIZES; t++) {
         Case s = new_case(LK_F32, shared_sizes[t][0], shared_sizes[t][1], shared_sizes[t][2]);
-        const GemmKernels *kernels = lk_gemm_kernels(LK_F32, 0);
         void *c[4];
         bool same = true;
 #ifdef _OPENMP
 #pragma omp parallel for
 #endif
-        for (int i = 0; i < 4; i++) c[i] = product(&s, kernels, &layouts[i], 0, false, s.n);
+        for (int i = 0; i < 4; i++) c[i] = product(&s, &layouts[i], 0, false, s.n);
         for (int i = 0; i < 4; i++) {
-            void *alone = product(&s, kernels, &layouts[i], 0, false, s.n);
+            void *alone = product(&s, &layouts[i], 0, false, s.n);
             same = same && memcmp(c[i], alone, (size_t)(s.m * s.n) * sizeof(float)) == 0;
             free(alone);
             free(c[i]);
@@ -472,35 +467,5 @@ Test(gemm, workspace)
         cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) < 16u << 20);
         cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) >=
                   lk_gemm_workspace(dtype, 5000, 5000, 5000));
-    }
-}
-
-/* ---- the sets of kernels -------------------------------------------------------------------- */
-
-/* There is at least the portable one, it is the last, and lk_gemm uses the first. */
-Test(gemm, kernels)
-{
-    for (int type = 0; type < 2; type++) {
-        DType dtype = type ? LK_F64 : LK_F32;
-        int count = 0;
-        while (lk_gemm_kernels(dtype, count)) count++;
-        cr_assert(count >= 1 && count <= 3);
-        cr_assert(lk_gemm_kernels(dtype, count - 1) == &lk_gemm_portable[type]);
-        cr_assert_null(lk_gemm_kernels(dtype, count + 1));
-
-        Case s = new_case(dtype, 50, 60, 70);
-        void *c = product(&s, lk_gemm_kernels(dtype, 0), &layouts[0], 0, false, s.n);
-        Mat a = place(dtype, s.m, s.k, s.a, ROWS, 0), b = place(dtype, s.k, s.n, s.b, ROWS, 0);
-        void *chosen = new_elements(dtype, s.m * s.n);
-        void *workspace =
-            new_elements(LK_F64, (int64_t)lk_gemm_workspace(dtype, s.m, s.n, s.k) / 8);
-        lk_gemm(dtype, s.m, s.n, s.k, a, b, false, chosen, s.n, workspace);
-        cr_assert(memcmp(c, chosen, (size_t)(s.m * s.n) * lk_dtype_size(dtype)) == 0);
-        free((void *)a.data);
-        free((void *)b.data);
-        free(workspace);
-        free(chosen);
-        free(c);
-        free_case(&s);
     }
 }

@@ -61,11 +61,10 @@ static void check_same(DType dtype, int ndim, bool with_bias, unsigned frozen, d
         if (x->grad) expected[i] = lk_clone(x->grad, NULL);
         lk_zero_grad_(x);
     }
-    for (int form = 0; form < 2; form++) {
-        Tensor *z =
-            (form ? lk_linear_plus_lora : lk_linear_lora)(t, l.x, l.w, bias, l.A, l.B, -0.75);
+    for (int form = LK_LORA_MERGED; form <= LK_LORA_ADDED; form++) {
+        Tensor *z = lk_linear_lora(t, l.x, l.w, bias, l.A, l.B, -0.75, (LoRAForm)form);
         check_close_to(z, y, tol);
-        check_text(lk_grad_fn(z), form ? "AddBackward0" : lk_grad_fn(y));
+        check_text(lk_grad_fn(z), form == LK_LORA_ADDED ? "AddBackward0" : lk_grad_fn(y));
         check(lk_backward_with(t, z, v, false));
         for (int i = 0; i < 5; i++) {
             Tensor *x = all_of(&l)[i];
@@ -99,9 +98,9 @@ Test(low_rank, the_output_keeps_nothing_without_a_gradient)
 {
     Leaves l = leaves_new(LK_F64, 2);
     Tape *t = lk_tape_new(NULL);
-    Tensor *with = lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2);
+    Tensor *with = lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2, LK_LORA_MERGED);
     lk_tape_set_grad(t, false);
-    Tensor *without = lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2);
+    Tensor *without = lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2, LK_LORA_MERGED);
     check_equal(with, without);
     check(!without->requires_grad && !lk_grad_fn(without));
     lk_tape_free(t);
@@ -124,7 +123,8 @@ Test(low_rank, a_value_changed_before_backward_is_an_error)
         for (int k = 0; k < 5; k++) all[k]->requires_grad = k == cases[i].wants;
         Tape *t = lk_tape_new(NULL);
         lk_tape_on_error(t, NULL, NULL);
-        Tensor *y = lk_sum(t, lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2), LK_ALL, false);
+        Tensor *y = lk_sum(t, lk_linear_lora(t, l.x, l.w, l.b, l.A, l.B, 2, LK_LORA_MERGED),
+                           LK_ALL, false);
         lk_fill_(all[cases[i].changed], 0);
         check(lk_backward(t, y) == !cases[i].refused, "case %d", (int)i);
         if (cases[i].refused) check_error(lk_tape_error(t), LK_ESTATE, "changed in place");
@@ -151,7 +151,8 @@ Test(low_rank, shapes_that_do_not_fit_are_errors)
         { x, w, lk_ones(t, LK_F64, LK_SHAPE(2, 4)), B, "operands are float32 and float64" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        check(!lk_linear_lora(t, cases[i].x, cases[i].w, NULL, cases[i].A, cases[i].B, 1));
+        check(!lk_linear_lora(t, cases[i].x, cases[i].w, NULL, cases[i].A, cases[i].B, 1,
+                              LK_LORA_MERGED));
         check(strstr(lk_tape_error(t)->message, cases[i].message), "%s",
               lk_tape_error(t)->message);
         lk_tape_clear_error(t);

@@ -2,7 +2,7 @@
  * (fixtures/ops_norm.h) and against the operations they are made of, for every instruction set and
  * number of threads, with frozen inputs, called wrongly. */
 #include "core/op.h"
-#include "core/kernels/simd.h"
+#include "core/kernels/choose.h"
 #include "tests/core/ops_cases.h"
 
 #include "tests/fixtures/ops_norm.h"
@@ -166,8 +166,8 @@ Test(norm, every_instruction_set_and_number_of_threads)
 {
     Tape *t = lk_tape_new(NULL);
     Block exact = block_new(LK_F64, 300, 257, 15);
-    for (int best = LK_SIMD_AVX512; best >= 0; best--) {
-        if (lk_simd_limit((SimdSet)best) != (SimdSet)best) continue;
+    for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS; set++) {
+        if (!lk_kernels_use(set)) continue;
         for (DType d = LK_F32; d <= LK_F64; d++) {
             Block b = block_new(d, 300, 257, 15);
             for (int i = 0; i < LEAVES; i++) check(lk_copy_(b.leaf[i], exact.leaf[i], NULL));
@@ -203,7 +203,6 @@ Test(norm, every_instruction_set_and_number_of_threads)
             lk_tape_reset(t);
         }
     }
-    lk_simd_limit(LK_SIMD_AVX512);
     block_free(&exact);
     lk_tape_free(t);
 }
@@ -233,9 +232,8 @@ static void check_row(const float *row, int64_t n)
     Tensor *up = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
     lk_set_requires_grad(x, true);
     for (int64_t i = 0; i < n; i++) ((float *)up->data)[i] = (float)dy[i];
-    for (SimdSet set = LK_SIMD_PORTABLE; set <= LK_SIMD_AVX512; set++)
+    for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS && lk_kernels_use(set); set++)
         for (int form = 0; form < 2; form++) {
-            lk_simd_limit(set);
             Tensor *y = form ? lk_residual_norm(t, zero, x, 0, NULL, NULL, 1e-5)
                              : lk_layer_norm(t, x, 1, NULL, NULL, 1e-5);
             check_close(y, normal, n, 8 * 0x1p-24 * 4);
@@ -248,7 +246,6 @@ static void check_row(const float *row, int64_t n)
             }
             lk_zero_grad_(x);
         }
-    lk_simd_limit(LK_SIMD_AVX512);
     lk_free(x);
     lk_tape_free(t);
 }

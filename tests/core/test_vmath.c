@@ -1,30 +1,33 @@
-/* test_vmath.c - the functions of core/kernels/vmath.h with every instruction set that this
- * processor has: against the C library in double over numbers of all sizes, at special values, in
- * place, and the same bits wherever an element lies. */
-#include "core/kernels/vmath.h"
-
+/* test_vmath.c - core/kernels/vmath_real.h with every instruction set that this processor has:
+ * against the C library in double over numbers of all sizes, at special values, in place, and the
+ * same bits wherever an element lies. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
+#include "core/kernels/choose.h"
 #include "tests/check.h"
 
 enum { COUNT = 4096 };
 
-/* gelu's slope, for dy = 1 */
-static void slope_f32(int64_t n, const float *x, float *y)
-{
-    static float ones[COUNT];
-    for (int64_t i = 0; i < n; i++) ones[i] = 1;
-    lk_vgelu_gradient_f32(n, x, ones, y, true);
-}
+#define LK_REAL_SOURCE "tests/core/vmath_rows_real.h"
+#include "core/real.h"
 
-static void slope_f64(int64_t n, const double *x, double *y)
-{
-    static double ones[COUNT];
-    for (int64_t i = 0; i < n; i++) ones[i] = 1;
-    lk_vgelu_gradient_f64(n, x, ones, y, true);
-}
+/* A function of a row, in the set that is in use. */
+#define ROW(name) \
+    static void name##_f32(int64_t n, const float *x, float *y) \
+    { \
+        LK_OF_SET(name##_row_f32)(n, x, y); \
+    } \
+    static void name##_f64(int64_t n, const double *x, double *y) \
+    { \
+        LK_OF_SET(name##_row_f64)(n, x, y); \
+    }
+ROW(exp)
+ROW(tanh)
+ROW(sigmoid)
+ROW(gelu)
+ROW(gelu_slope)
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double normal(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }
@@ -45,26 +48,21 @@ static const struct {
     double fused, plain;
     double absolute; /* the bound of |error| / (1 + |exact|), everywhere */
 } functions[] = {
-    { "exp", lk_vexp_f32, lk_vexp_f64, exp, -INFINITY, INFINITY, 1.1, 1.1, FLT_EPSILON },
-    { "tanh", lk_vtanh_f32, lk_vtanh_f64, tanh, -INFINITY, INFINITY, 2.5, 2.5, FLT_EPSILON },
-    { "sigmoid", lk_vsigmoid_f32, lk_vsigmoid_f64, sigmoid, -88, INFINITY, 2.5, 2.5, FLT_EPSILON },
-    { "gelu", lk_vgelu_f32, lk_vgelu_f64, gelu, -3, INFINITY, 7, 9, FLT_EPSILON },
-    { "gelu, far left", lk_vgelu_f32, lk_vgelu_f64, gelu, -13, INFINITY, 100, 150, FLT_EPSILON },
-    { "slope of gelu", slope_f32, slope_f64, slope, 0, 0, 0, 0, FLT_EPSILON },
+    { "exp", exp_f32, exp_f64, exp, -INFINITY, INFINITY, 1.1, 1.1, FLT_EPSILON },
+    { "tanh", tanh_f32, tanh_f64, tanh, -INFINITY, INFINITY, 2.5, 2.5, FLT_EPSILON },
+    { "sigmoid", sigmoid_f32, sigmoid_f64, sigmoid, -88, INFINITY, 2.5, 2.5, FLT_EPSILON },
+    { "gelu", gelu_f32, gelu_f64, gelu, -3, INFINITY, 7, 9, FLT_EPSILON },
+    { "gelu, far left", gelu_f32, gelu_f64, gelu, -13, INFINITY, 100, 150, FLT_EPSILON },
+    { "slope of gelu", gelu_slope_f32, gelu_slope_f64, slope, 0, 0, 0, 0, FLT_EPSILON },
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
-/* Runs the block for every set, best first; `set` is the one that is used. */
-#define EVERY_SET(...) \
-    for (int limit_ = LK_SIMD_AVX512; limit_ >= 0; limit_--) { \
-        SimdSet set = lk_simd_limit((SimdSet)limit_); \
-        if ((int)set == limit_) { \
-            __VA_ARGS__ \
-        } \
-    } \
-    lk_simd_limit(LK_SIMD_AVX512)
+/* Goes through the sets of this processor, the best one first. */
+#define EVERY_SET(set) \
+    for (int set = LK_KERNEL_SETS - 1; set >= 0; set--) \
+        if (lk_kernels_use((KernelSet)set))
 
-static void check_error_of(int k, SimdSet set, float x, float y)
+static void check_error_of(int k, int set, float x, float y)
 {
     double exact = functions[k].exact((double)x), error = fabs((double)y - exact);
     if (isnan(exact) || isinf((float)exact) || isinf(y) || isnan(y)) {
@@ -89,21 +87,24 @@ static void check_error_of(int k, SimdSet set, float x, float y)
 Test(vmath, errors_in_float32)
 {
     static float x[COUNT], y[COUNT];
-    EVERY_SET(for (int k = 0; k < FUNCTIONS; k++) {
-        for (uint64_t bits = 0; bits < (uint64_t)1 << 32; bits += (uint64_t)1021 * COUNT) {
-            for (int i = 0; i < COUNT; i++) {
-                uint32_t word = (uint32_t)(bits + (uint64_t)1021 * (uint64_t)i);
-                memcpy(&x[i], &word, sizeof word);
+    EVERY_SET(set)
+    {
+        for (int k = 0; k < FUNCTIONS; k++) {
+            for (uint64_t bits = 0; bits < (uint64_t)1 << 32; bits += (uint64_t)1021 * COUNT) {
+                for (int i = 0; i < COUNT; i++) {
+                    uint32_t word = (uint32_t)(bits + (uint64_t)1021 * (uint64_t)i);
+                    memcpy(&x[i], &word, sizeof word);
+                }
+                functions[k].f32(COUNT, x, y);
+                for (int i = 0; i < COUNT; i++) check_error_of(k, set, x[i], y[i]);
             }
-            functions[k].f32(COUNT, x, y);
-            for (int i = 0; i < COUNT; i++) check_error_of(k, set, x[i], y[i]);
+            for (float from = -110; from < 100; from += 1) {
+                for (int i = 0; i < COUNT; i++) x[i] = from + (float)i / COUNT;
+                functions[k].f32(COUNT, x, y);
+                for (int i = 0; i < COUNT; i++) check_error_of(k, set, x[i], y[i]);
+            }
         }
-        for (float from = -110; from < 100; from += 1) {
-            for (int i = 0; i < COUNT; i++) x[i] = from + (float)i / COUNT;
-            functions[k].f32(COUNT, x, y);
-            for (int i = 0; i < COUNT; i++) check_error_of(k, set, x[i], y[i]);
-        }
-    });
+    }
 }
 
 Test(vmath, special_values)
@@ -118,25 +119,27 @@ Test(vmath, special_values)
         { 0, 0, INFINITY, 0, NAN, NAN, FLT_MAX, 0, FLT_MIN / 2, 0, 0 },
         { 0.5f, 0.5f, 1, 0, NAN, NAN, 1, 0, 0.5f, 0.5f, 0.5f },
     };
-    EVERY_SET(for (int row = 0; row < 5; row++) {
-        int k = row < 4 ? row : FUNCTIONS - 1;
-        float y[N];
-        double x64[N];
-        double y64[N];
-        functions[k].f32(N, x, y);
-        for (int i = 0; i < N; i++) x64[i] = (double)x[i];
-        functions[k].f64(N, x64, y64);
-        for (int i = 0; i < N; i++) {
-            double e = (double)expected[row][i];
-            bool close = row < 3 ? (double)y[i] == e && !signbit(y[i]) == !signbit(e)
-                                 : (double)y[i] == e || fabs((double)y[i] - e) < 1e-35;
-            check(isnan(e) ? isnan(y[i]) : close, "%s, set %d: %a gives %a, not %a",
-                  functions[k].name, set, (double)x[i], (double)y[i], e);
-            check(isnan(e) ? isnan(y64[i])
-                           : fabs(y64[i] - e) <= 1e-30 || isinf(e) || x64[i] > 1e30,
-                  "%s in float64: %a gives %a", functions[k].name, x64[i], y64[i]);
+    EVERY_SET(set)
+    {
+        for (int row = 0; row < 5; row++) {
+            int k = row < 4 ? row : FUNCTIONS - 1;
+            float y[N];
+            double x64[N], y64[N];
+            functions[k].f32(N, x, y);
+            for (int i = 0; i < N; i++) x64[i] = (double)x[i];
+            functions[k].f64(N, x64, y64);
+            for (int i = 0; i < N; i++) {
+                double e = (double)expected[row][i];
+                bool close = row < 3 ? (double)y[i] == e && !signbit(y[i]) == !signbit(e)
+                                     : (double)y[i] == e || fabs((double)y[i] - e) < 1e-35;
+                check(isnan(e) ? isnan(y[i]) : close, "%s, set %d: %a gives %a, not %a",
+                      functions[k].name, set, (double)x[i], (double)y[i], e);
+                check(isnan(e) ? isnan(y64[i])
+                               : fabs(y64[i] - e) <= 1e-30 || isinf(e) || x64[i] > 1e30,
+                      "%s in float64: %a gives %a", functions[k].name, x64[i], y64[i]);
+            }
         }
-    });
+    }
 }
 
 /* The largest argument that does not overflow, the smallest results, and what lies between 0 and
@@ -145,12 +148,15 @@ Test(vmath, exp_reaches_the_ends_of_the_range)
 {
     const float x[] = { 88.7228317f,  88.7228394f,  -87.3365479f,
                         -103.278929f, -103.972076f, -103.972092f };
-    EVERY_SET(
-        float y[6]; lk_vexp_f32(6, x, y); check(y[0] <= FLT_MAX && y[0] > 3.4e38f && isinf(y[1]),
-                                                "set %d: %a %a", set, (double)y[0], (double)y[1]);
+    EVERY_SET(set)
+    {
+        float y[6];
+        exp_f32(6, x, y);
+        check(y[0] <= FLT_MAX && y[0] > 3.4e38f && isinf(y[1]), "set %d: %a %a", set, (double)y[0],
+              (double)y[1]);
         check(y[2] > 0 && y[2] <= FLT_MIN && y[3] == 0x1p-149f && y[4] == 0x1p-149f && y[5] == 0,
-              "set %d: %a %a %a %a", set, (double)y[2], (double)y[3], (double)y[4],
-              (double)y[5]););
+              "set %d: %a %a %a %a", set, (double)y[2], (double)y[3], (double)y[4], (double)y[5]);
+    }
 }
 
 /* A number has one result: at any place in a row of any length, in place too, and the same bits
@@ -159,36 +165,29 @@ Test(vmath, same_bits_wherever_an_element_lies)
 {
     enum { N = 67 };
     float x[N], y[N], one, fused[FUNCTIONS][N];
+    bool has_fused = false;
     for (int i = 0; i < N; i++) x[i] = 9 * sinf((float)(i * i));
-    EVERY_SET(for (int k = 0; k < FUNCTIONS; k++) for (int n = 0; n <= N; n++) {
-        memcpy(y, x, sizeof y);
-        functions[k].f32(n, y, y);
-        for (int i = 0; i < N; i++) {
-            if (i < n) functions[k].f32(1, x + i, &one);
-            else one = x[i];
-            check(memcmp(&one, &y[i], sizeof one) == 0,
-                  "%s, set %d: element %d of %d is %a, not %a", functions[k].name, set, i, n,
-                  (double)y[i], (double)one);
+    EVERY_SET(set)
+    {
+        for (int k = 0; k < FUNCTIONS; k++) {
+            for (int n = 0; n <= N; n++) {
+                memcpy(y, x, sizeof y);
+                functions[k].f32(n, y, y);
+                for (int i = 0; i < N; i++) {
+                    one = x[i];
+                    if (i < n) functions[k].f32(1, x + i, &one);
+                    check(memcmp(&one, &y[i], sizeof one) == 0,
+                          "%s, set %d: element %d of %d is %a, not %a", functions[k].name, set, i,
+                          n, (double)y[i], (double)one);
+                }
+            }
+            if (set == LK_AVX512) memcpy(fused[k], y, sizeof y);
+            if (set == LK_AVX2 && has_fused)
+                check(memcmp(fused[k], y, sizeof y) == 0, "%s: AVX2 is not AVX-512",
+                      functions[k].name);
         }
-        if (n == N && (int)set == LK_SIMD_AVX512) memcpy(fused[k], y, sizeof y);
-        if (n == N && (int)set == LK_SIMD_AVX2 && lk_simd_limit(LK_SIMD_AVX512) == LK_SIMD_AVX512)
-            check(memcmp(fused[k], y, sizeof y) == 0, "%s: AVX2 is not AVX-512",
-                  functions[k].name);
-        lk_simd_limit(set);
-    });
-}
-
-Test(vmath, gradient_is_written_or_added)
-{
-    const float x[] = { -1, 0, 2 }, dy[] = { 3, -1, 0.5f };
-    EVERY_SET(float fresh[3] = { NAN, NAN, NAN }; float added[3] = { 10, 20, 30 };
-              lk_vgelu_gradient_f32(3, x, dy, fresh, true);
-              lk_vgelu_gradient_f32(3, x, dy, added, false); for (int i = 0; i < 3; i++) {
-                  double exact = slope((double)x[i]) * (double)dy[i];
-                  check(fabs((double)fresh[i] - exact) < 1e-6 &&
-                            added[i] == fresh[i] + (float)(10 * (i + 1)),
-                        "set %d: %g, %g", set, (double)fresh[i], (double)added[i]);
-              });
+        has_fused = set == LK_AVX512;
+    }
 }
 
 /* The sum of a row is the same in one piece and in pieces of a multiple of LK_LANES, and right; a
@@ -204,24 +203,32 @@ Test(vmath, softmax_of_a_row)
         x64[i] = (double)x[i];
         exact += exp(x64[i] - 9);
     }
-    EVERY_SET(
-        float sums[LK_LANES] = { 0 }; float pieces[LK_LANES] = { 0 };
-        lk_vexp_sum_f32(N, x, 9, y, sums); for (int from = 0; from < N; from += 96)
-            lk_vexp_sum_f32(N - from < 96 ? N - from : 96, x + from, 9, z + from, pieces);
+    EVERY_SET(set)
+    {
+        float sums[LK_LANES] = { 0 }, pieces[LK_LANES] = { 0 };
+        LK_OF_SET(exp_sum_row_f32)(N, x, 9, y, sums);
+        for (int from = 0; from < N; from += 96) LK_OF_SET(exp_sum_row_f32)
+        (N - from < 96 ? N - from : 96, x + from, 9, z + from, pieces);
         check(memcmp(y, z, sizeof y) == 0 && memcmp(sums, pieces, sizeof sums) == 0, "set %d",
               set);
-        check(fabs((double)lk_vtotal_f32(sums) / exact - 1) < 1e-6, "set %d: %g, not %g", set,
-              (double)lk_vtotal_f32(sums), exact);
-        double sums64[LK_LANES] = { 0 }; lk_vexp_sum_f64(N, x64, 9, y64, sums64);
-        check(fabs(lk_vtotal_f64(sums64) / exact - 1) < 1e-14);
-        for (int n = 0; n < 70; n++) for (int at = 0; at < n;
-                                          at++) { /* the largest element anywhere */
-                                                  float kept = x[at];
-                                                  x[at] = 50;
-                                                  check(lk_vmax_f32(n, x) == 50,
-                                                        "set %d: %d of %d", set, at, n);
-                                                  x[at] = kept;
-        } check(lk_vmax_f32(0, x) == -INFINITY);
-        z[0] = 1, z[1] = NAN, z[2] = 3; check(lk_vmax_f32(3, z) == 3);
-        lk_vexp_sum_f32(3, z, 3, z, sums); check(isnan(lk_vtotal_f32(sums))););
+        const double sum = (double)LK_OF_SET(total_f32)(sums);
+        check(fabs(sum / exact - 1) < 1e-6, "set %d: %g, not %g", set, sum, exact);
+        double sums64[LK_LANES] = { 0 };
+        LK_OF_SET(exp_sum_row_f64)(N, x64, 9, y64, sums64);
+        check(fabs(LK_OF_SET(total_f64)(sums64) / exact - 1) < 1e-14);
+        for (int n = 0; n < 70; n++)
+            for (int at = 0; at < n; at++) { /* the largest element anywhere */
+                float before = x[at];
+                x[at] = 50;
+                check(LK_OF_SET(max_row_f32)(n, x) == 50, "set %d: %d of %d", set, at, n);
+                x[at] = before;
+            }
+        check(LK_OF_SET(max_row_f32)(0, x) == -INFINITY);
+        z[0] = 1;
+        z[1] = NAN;
+        z[2] = 3;
+        check(LK_OF_SET(max_row_f32)(3, z) == 3);
+        LK_OF_SET(exp_sum_row_f32)(3, z, 3, z, sums);
+        check(isnan(LK_OF_SET(total_f32)(sums)));
+    }
 }

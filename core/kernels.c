@@ -1,0 +1,81 @@
+/* kernels.c - which instruction sets the processor has, and which one is used. How arithmetic is
+ * compiled for each of them: core/real.h. */
+#include "core/kernels.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/kernels/choose.h"
+
+static const char *const names[LK_KERNEL_SETS] = { "portable", "avx2", "avx512" };
+
+/* One for the process, like the environment that it comes from. Every operation reads it. */
+static _Atomic int used = -1; /* -1: not chosen yet */
+
+static KernelSet best_set(void)
+{
+#ifdef __x86_64__
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return LK_PORTABLE;
+    return __builtin_cpu_supports("avx512f") ? LK_AVX512 : LK_AVX2;
+#else
+    return LK_PORTABLE;
+#endif
+}
+
+/* The word of LORIKEET_KERNELS; NULL when the choice is left to the library. */
+static const char *wanted(void)
+{
+    const char *word = getenv("LORIKEET_KERNELS");
+    return word && *word ? word : NULL;
+}
+
+/* The set of that name, -1 for none. */
+static int named(const char *word)
+{
+    int set = LK_KERNEL_SETS - 1;
+    while (set >= 0 && strcmp(word, names[set]) != 0) set--;
+    return set;
+}
+
+/* A set that is refused is not used either: lk_tape_new reports it. Not inlined: in lk_kernel_set,
+ * which every operation calls, it would cost registers. */
+__attribute__((noinline, cold)) static KernelSet choose(void)
+{
+    KernelSet best = best_set();
+    const char *word = wanted();
+    int set = word ? named(word) : -1;
+    KernelSet choice = set >= 0 && (KernelSet)set <= best ? (KernelSet)set : best;
+    atomic_store_explicit(&used, (int)choice, memory_order_relaxed);
+    return choice;
+}
+
+KernelSet lk_kernel_set(void)
+{
+    int set = atomic_load_explicit(&used, memory_order_relaxed);
+    return set < 0 ? choose() : (KernelSet)set;
+}
+
+const char *lk_kernels(Error *err)
+{
+    const KernelSet best = best_set(), set = lk_kernel_set();
+    const char *word = wanted();
+    const int asked = word ? named(word) : (int)set;
+    if (asked >= 0 && asked <= (int)best) return names[set];
+    if (asked < 0)
+        lk_error_set(err, LK_EVALUE, "LORIKEET_KERNELS=%s: it must be avx512, avx2 or portable",
+                     word);
+    else
+        lk_error_set(err, LK_EVALUE,
+                     "LORIKEET_KERNELS=%s: this processor has %s at best; without the variable "
+                     "the best set is used",
+                     word, names[best]);
+    return NULL;
+}
+
+bool lk_kernels_use(KernelSet set)
+{
+    if (set > best_set()) return false;
+    atomic_store(&used, (int)set);
+    return true;
+}

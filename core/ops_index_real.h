@@ -1,0 +1,28 @@
+/* ops_index_real.h - elements chosen by an index or a mask, in `real` (core/real.h). */
+
+/* dx[place] += dy, one after the other: places repeat. */
+static void LK_F(scatter)(int64_t n, const int64_t *place, const real *dy, real *dx)
+{
+    for (int64_t i = 0; i < n; i++) dx[place[i]] += dy[i];
+}
+
+/* y = mask ? value : x */
+static void LK_F(fill_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    const real value = (real) * (const double *)arg;
+    real *y = p[0];
+    const real *x = p[1];
+    const bool *mask = p[2];
+    for (int64_t i = 0; i < n; i++) y[i * step[0]] = mask[i * step[2]] ? value : x[i * step[1]];
+}
+
+/* dx += mask ? 0 : dy */
+static void LK_F(add_unmasked_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+{
+    (void)arg;
+    real *dx = p[0];
+    const real *dy = p[1];
+    const bool *mask = p[2];
+    for (int64_t i = 0; i < n; i++)
+        if (!mask[i * step[2]]) dx[i * step[0]] += dy[i * step[1]];
+}
