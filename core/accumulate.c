@@ -24,15 +24,15 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
     }
     /* First all sums are made in double, then each is added with one rounding. */
     size_t bytes;
-    if (!lk_tensor_bytes(LK_F64, places.ndim, places.shape, &bytes, NULL)) return false;
+    if (!lk__tensor_bytes(LK_F64, places.ndim, places.shape, &bytes, NULL)) return false;
     ArenaMark mark;
-    void *block = lk_tape_temporary(t, LK_HEADER + bytes, &mark);
+    void *block = lk__tape_temporary(t, LK_HEADER + bytes, &mark);
     if (!block) return false;
-    Tensor *sums = lk_tensor_place(block, LK_F64, places.ndim, places.shape, bytes);
+    Tensor *sums = lk__tensor_place(block, LK_F64, places.ndim, places.shape, bytes);
     memset(sums->data, 0, bytes);
-    Tensor spread = lk_spread(sums, dst->ndim, dst->shape);
+    Tensor spread = lk__spread(sums, dst->ndim, dst->shape);
     lk_loop_serial(LK_ROW(dst->dtype, sum_row), NULL, 2, (const Tensor *const[]){ &spread, src });
     lk_loop(LK_ROW(dst->dtype, add_sums_row), NULL, 2, (const Tensor *const[]){ &places, sums });
-    lk_tape_release_temporary(t, mark);
+    lk__tape_release_temporary(t, mark);
     return true;
 }

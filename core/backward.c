@@ -12,7 +12,7 @@
  * memory. */
 static inline Tensor *flow_new(Tape *t, const Tensor *x)
 {
-    size_t bytes = (size_t)lk_elements(x) * lk_dtype_size(x->dtype);
+    size_t bytes = (size_t)lk__elements(x) * lk_dtype_size(x->dtype);
     void *block = NULL;
     for (FreeBlock **f = &t->free; *f; f = &(*f)->next)
         if ((*f)->bytes == bytes) {
@@ -22,7 +22,7 @@ static inline Tensor *flow_new(Tape *t, const Tensor *x)
         }
     if (!block) block = lk_tape_alloc(t, LK_HEADER + bytes);
     else if (t->arena.fill) memset(block, t->arena.fill, LK_HEADER + bytes);
-    return block ? lk_tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
+    return block ? lk__tensor_place(block, x->dtype, x->ndim, x->shape, bytes) : NULL;
 }
 
 static void flow_free(Tape *t, Tensor *grad)
@@ -90,25 +90,25 @@ static bool can_run(Tape *t, const Node *n)
     unsigned needs = 0;
     for (int i = 0; i < n->inputs; i++) {
         if (!is_wanted(n, i)) continue;
-        needs |= lk_needs(n->op, i);
+        needs |= lk__needs(n->op, i);
         if (n->in[i]->dtype != n->was[i].dtype)
             return lk_fail(
                 t, LK_ESTATE,
                 "lk_backward: input %d of %s was %s in the forward and is %s now; convert it "
                 "before the forward",
-                i, lk_node_name(n), lk_dtype_name(n->was[i].dtype),
+                i, lk__node_name(n), lk_dtype_name(n->was[i].dtype),
                 lk_dtype_name(n->in[i]->dtype));
         if (is_foreign_leaf(t, n->in[i]))
             return lk_fail(t, LK_ESTATE,
                            "lk_backward: input %d of %s is a leaf of another tape; lk_clone it", i,
-                           lk_node_name(n));
+                           lk__node_name(n));
     }
     if (needs && n->used) {
         lk_fail(t, LK_ESTATE,
                 "lk_backward: %s was gone through before; keep the graph (lk_backward_with, "
                 "keep_graph) "
                 "or compute the forward again",
-                lk_node_name(n));
+                lk__node_name(n));
         return false;
     }
     if (!needs) return true;
@@ -116,11 +116,11 @@ static bool can_run(Tape *t, const Node *n)
     for (int i = 0; i <= n->inputs; i++) {
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
-        if (!x || !(needs & (is_out ? (unsigned)LK_OUT : lk_in_bit(i)))) continue;
-        if (lk_is_gone(x)) { /* only one of another tape can be */
+        if (!x || !(needs & (is_out ? (unsigned)LK_OUT : lk__in_bit(i)))) continue;
+        if (lk__is_gone(x)) { /* only one of another tape can be */
             char role[96];
-            lk_snprintf(role, sizeof role, "an input of %s", lk_node_name(n));
-            lk_fail_stale(t, "lk_backward", role, x);
+            lk_snprintf(role, sizeof role, "an input of %s", lk__node_name(n));
+            lk__fail_stale(t, "lk_backward", role, x);
             return false;
         }
         uint32_t then = is_out ? n->out_version : n->was[i].version;
@@ -130,7 +130,7 @@ static bool can_run(Tape *t, const Node *n)
                 "place "
                 "since (version %u, expected %u); change it after the backward, or compute with a "
                 "clone",
-                lk_node_name(n), is_out ? "result" : "input", lk_shape_text(x, text),
+                lk__node_name(n), is_out ? "result" : "input", lk_shape_text(x, text),
                 x->storage->version, then);
         return false;
     }
@@ -159,7 +159,7 @@ static void keep_gradient(Tape *t, Node *n)
 {
     bool fresh;
     Tensor *kept = leaf_grad(t, n->out, &fresh);
-    if (kept && fresh) lk_copy_fitting(kept, n->grad);
+    if (kept && fresh) lk__copy_fitting(kept, n->grad);
     else if (kept) lk_accumulate(t, kept, n->grad);
 }
 
@@ -178,14 +178,14 @@ static bool run_graph(Tape *t, Node *start, bool keep_graph)
     return t->error.code == LK_OK;
 }
 
-bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
+bool lk__run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
 {
     if (y->node && !mark_graph(t, y->node)) return false;
     bool fresh = true;
     t->pins++;
     /* dy/dy of a leaf is its own gradient */
     Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh);
-    if (seed && fresh) lk_copy_fitting(seed, dy);
+    if (seed && fresh) lk__copy_fitting(seed, dy);
     else if (seed) lk_accumulate(t, seed, dy);
     if (!y->node) return seed;
     y->node->grad = seed;
@@ -198,10 +198,10 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
     if (!y) {
         lk_fail(t, LK_EVALUE, "lk_backward: the tensor is NULL");
-    } else if (lk_is_gone(y)) {
-        lk_fail_stale(t, "lk_backward", "", y);
-    } else if (gradient && lk_is_gone(gradient)) {
-        lk_fail_stale(t, "lk_backward_with", "gradient", gradient);
+    } else if (lk__is_gone(y)) {
+        lk__fail_stale(t, "lk_backward", "", y);
+    } else if (gradient && lk__is_gone(gradient)) {
+        lk__fail_stale(t, "lk_backward_with", "gradient", gradient);
     } else if (!y->requires_grad) {
         lk_fail(t, LK_ESTATE,
                 "lk_backward: %s does not require a gradient and was not computed from a leaf "
@@ -223,7 +223,7 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
                 lk_dtype_name(y->dtype));
     } else {
         if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
-        return gradient && lk_run_backward(t, y, gradient, keep_graph);
+        return gradient && lk__run_backward(t, y, gradient, keep_graph);
     }
     return false;
 }

@@ -23,7 +23,7 @@ bool lk_error_pass(Error *err, const Error *reason)
     return reason ? lk_error_set(err, reason->code, "%s", reason->message) : false;
 }
 
-void lk_print_error(const Error *err, void *user)
+void lk__print_error(const Error *err, void *user)
 {
     (void)user;
     fprintf(stderr, "%s\n", err->message);

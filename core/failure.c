@@ -46,7 +46,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
-    if (t == &lk_graveyard) { /* nothing asks it for its error: report at once */
+    if (t == &lk__graveyard) { /* nothing asks it for its error: report at once */
         lk_strict_report(code, "%s", err.message);
         return NULL;
     }
@@ -55,28 +55,28 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     return NULL;
 }
 
-void *lk_fail_memory(Tape *t, size_t bytes)
+void *lk__fail_memory(Tape *t, size_t bytes)
 {
     if (!t) return NULL;
     return lk_fail(t, LK_EMEMORY, "tape: no memory for %zu bytes more than the %zu it holds",
-                   bytes, lk_arena_bytes(&t->arena));
+                   bytes, lk__arena_bytes(&t->arena));
 }
 
 /* ---- stale tensors -------------------------------------------------------------------------- */
 
 /* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong
  * to this one: all of them are stale, and their errors go to strict mode's handler. */
-Tape lk_graveyard = { .headers.since[0] = INT64_MAX };
+Tape lk__graveyard = { .headers.since[0] = INT64_MAX };
 
-bool lk_is_stale(const Tensor *x) { return x && lk_is_gone(x); }
+bool lk_is_stale(const Tensor *x) { return x && lk__is_gone(x); }
 
 /* Writes why x is stale: "(3, 4) was made 2 resets ago, before the last lk_tape_reset: …" */
 static void describe(const Tensor *x, char *text, size_t size)
 {
     char shape[LK_SHAPE_TEXT];
     const int64_t *since = x->tape->headers.since;
-    lk_sizes_text(x->ndim, x->shape, shape);
-    if (x->tape == &lk_graveyard) {
+    lk__sizes_text(x->ndim, x->shape, shape);
+    if (x->tape == &lk__graveyard) {
         snprintf(text, size,
                  "%s was freed: its last owner gave it back with lk_free, or its tape was freed; "
                  "keep it with lk_retain or lk_clone",
@@ -105,30 +105,30 @@ static void describe(const Tensor *x, char *text, size_t size)
                  shape, resets, resets == LK_RESETS_KNOWN ? " or more" : "");
 }
 
-void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)
+void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x)
 {
     char text[LK_SHAPE_TEXT + 192];
     describe(x, text, sizeof text);
     return lk_fail(t, LK_ESTATE, "%s: %s%s%s", function, role, *role ? " " : "", text);
 }
 
-bool lk_is_usable(const char *function, const Tensor *x, Error *err)
+bool lk__is_usable(const char *function, const Tensor *x, Error *err)
 {
     if (!x) return lk_error_set(err, LK_EVALUE, "%s: the tensor is NULL", function);
-    if (!lk_is_gone(x)) return true;
+    if (!lk__is_gone(x)) return true;
     char text[LK_SHAPE_TEXT + 192];
     describe(x, text, sizeof text);
-    if (!err) lk_fail_stale(x->tape, function, "", x);
+    if (!err) lk__fail_stale(x->tape, function, "", x);
     return lk_error_set(err, LK_ESTATE, "%s: %s", function, text);
 }
 
 /* ---- checks that many operations begin with ------------------------------------------------- */
 
-void *lk_fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x)
+void *lk__fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x)
 {
     char role[32] = "";
     if (count > 1) snprintf(role, sizeof role, "operand %d", i + 1);
-    if (x) lk_fail_stale(t, function, role, x);
+    if (x) lk__fail_stale(t, function, role, x);
     else
         lk_fail(t, LK_EVALUE,
                 "%s: %s is NULL: made by a call that failed without this tape, or a parametrized "
@@ -140,16 +140,16 @@ void *lk_fail_operand(Tape *t, const char *function, int i, int count, const Ten
 bool lk_check_operands(Tape *t, const char *function, int count, Tensor *const *x)
 {
     for (int i = 0; i < count; i++)
-        if (!x || !x[i] || lk_is_gone(x[i]))
-            return lk_fail_operand(t, function, i, count, x ? x[i] : NULL);
+        if (!x || !x[i] || lk__is_gone(x[i]))
+            return lk__fail_operand(t, function, i, count, x ? x[i] : NULL);
     return t;
 }
 
 bool lk_check_optional(Tape *t, const char *function, const char *name, const Tensor *x)
 {
     if (!x) return t && t->error.code == LK_OK;
-    if (lk_is_gone(x)) lk_fail_stale(t, function, name, x);
-    return !lk_is_gone(x);
+    if (lk__is_gone(x)) lk__fail_stale(t, function, name, x);
+    return !lk__is_gone(x);
 }
 
 /* Keeps which operand lk_check_floating refuses, and why. */
@@ -171,12 +171,12 @@ bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *
 {
     if (!t || !x) return false;
     for (int i = 0; i < count; i++) /* float32 and float64 are the first two */
-        if (!x[i] || lk_is_gone(x[i]) || x[i]->dtype > LK_F64 || x[i]->dtype != x[0]->dtype)
+        if (!x[i] || lk__is_gone(x[i]) || x[i]->dtype > LK_F64 || x[i]->dtype != x[0]->dtype)
             return refuse_floating(t, function, count, x);
     return true;
 }
 
-int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d)
+int lk__check_dim(Tape *t, const char *function, int ndim, int64_t d)
 {
     const int dims = ndim > 0 ? ndim : 1; /* a scalar's 0 and -1 are allowed, as in PyTorch */
     if (d >= -dims && d < dims) return (int)(d < 0 ? d + dims : d);

@@ -12,36 +12,36 @@
 static bool check_arguments(Check *c)
 {
     bool any = false;
-    if (!c->f) return lk_check_stop(c, "arguments", "the function is NULL");
+    if (!c->f) return lk__check_stop(c, "arguments", "the function is NULL");
     if (c->results < 1)
-        return lk_check_stop(c, "arguments", "%d results; a function has at least one",
-                             c->results);
-    if (c->count < 0) return lk_check_stop(c, "arguments", "%d inputs", c->count);
+        return lk__check_stop(c, "arguments", "%d results; a function has at least one",
+                              c->results);
+    if (c->count < 0) return lk__check_stop(c, "arguments", "%d inputs", c->count);
     if (c->count > 0 && !c->in)
-        return lk_check_stop(c, "arguments", "the array of inputs is NULL");
+        return lk__check_stop(c, "arguments", "the array of inputs is NULL");
     for (int i = 0; i < c->count; i++) {
         const Tensor *x = c->in[i];
         char name[96];
         if (!x)
-            return lk_check_stop(c, "arguments",
-                                 "%s is NULL; did making it fail? A function leaves an optional "
-                                 "input out of the array",
-                                 lk_check_name(c, i, name));
+            return lk__check_stop(c, "arguments",
+                                  "%s is NULL; did making it fail? A function leaves an optional "
+                                  "input out of the array",
+                                  lk__check_name(c, i, name));
         Error stale = { 0 };
-        if (!lk_is_usable(lk_check_name(c, i, name), x, &stale))
-            return lk_check_stop(c, "arguments", "%s", stale.message);
+        if (!lk__is_usable(lk__check_name(c, i, name), x, &stale))
+            return lk__check_stop(c, "arguments", "%s", stale.message);
         if (!x->requires_grad) continue;
         if (x->dtype != LK_F64 || x->node || !lk_is_contiguous(x))
-            return lk_check_stop(c, "arguments",
-                                 "%s requires a gradient and must be a contiguous float64 leaf "
-                                 "(float32 is too coarse for differences)",
-                                 lk_check_name(c, i, name));
+            return lk__check_stop(c, "arguments",
+                                  "%s requires a gradient and must be a contiguous float64 leaf "
+                                  "(float32 is too coarse for differences)",
+                                  lk__check_name(c, i, name));
         c->total += lk_numel(x);
         any = true;
     }
     return any ? true
-               : lk_check_stop(c, "arguments",
-                               "no input requires a gradient: lk_set_requires_grad(x, true)");
+               : lk__check_stop(c, "arguments",
+                                "no input requires a gradient: lk_set_requires_grad(x, true)");
 }
 
 /* The bytes of every input, to see that they are left alone. */
@@ -51,10 +51,10 @@ static bool save_inputs(Check *c)
     for (int i = 0; c->saved && i < c->count; i++) {
         const Storage *s = c->in[i]->storage;
         c->saved[i] = lk_mem_alloc(s->bytes + 1);
-        if (!c->saved[i]) return lk_check_no_memory(c);
+        if (!c->saved[i]) return lk__check_no_memory(c);
         if (s->bytes) memcpy(c->saved[i], s->data, s->bytes);
     }
-    return c->saved ? true : lk_check_no_memory(c);
+    return c->saved ? true : lk__check_no_memory(c);
 }
 
 /* A first call tells the shapes; then there is room for all numbers, in one block that begins
@@ -64,15 +64,15 @@ static bool make_room(Check *c)
     c->read = lk_mem_calloc((size_t)c->count, sizeof *c->read);
     c->y = lk_mem_calloc((size_t)c->results, sizeof(Tensor *));
     c->shapes = lk_mem_calloc((size_t)c->results, sizeof *c->shapes);
-    if (!c->read || !c->y || !c->shapes) return lk_check_no_memory(c);
-    lk_check_begin(c, false, POISON);
+    if (!c->read || !c->y || !c->shapes) return lk__check_no_memory(c);
+    lk__check_begin(c, false, POISON);
     c->outputs = -1;
-    if (!lk_check_call(c, c->in, NULL)) return false;
+    if (!lk__check_call(c, c->in, NULL)) return false;
     c->outputs = 0;
     for (int r = 0; r < c->results; r++) c->outputs += lk_numel(c->y[r]);
     size_t m = (size_t)c->outputs, n = (size_t)c->total;
     double *p = lk_mem_calloc(6 * m + 6 * n + 1, sizeof *p);
-    if (!p) return lk_check_no_memory(c);
+    if (!p) return lk__check_no_memory(c);
     double **of_outputs[] = { &c->first.y, &c->again.y, &c->v[0], &c->v[1], &c->plus, &c->minus };
     double **of_inputs[] = { &c->first.gradient[0], &c->first.gradient[1], &c->again.gradient[0],
                              &c->again.gradient[1], &c->numeric[0],        &c->numeric[1] };
@@ -81,8 +81,8 @@ static bool make_room(Check *c)
     for (int w = 0; w < COTANGENTS; w++) {
         double *v = c->v[w];
         for (int r = 0; r < c->results; v += lk_numel(&c->shapes[r++]))
-            lk_gradcheck_cotangent(c->o.seed, (uint64_t)(COTANGENTS * r + w),
-                                   lk_numel(&c->shapes[r]), v);
+            lk__gradcheck_cotangent(c->o.seed, (uint64_t)(COTANGENTS * r + w),
+                                    lk_numel(&c->shapes[r]), v);
     }
     return true;
 }
@@ -94,13 +94,13 @@ static const struct {
     void (*check)(Check *c);
     bool ends;
 } checks[] = {
-    { lk_check_writing, true },   /* input written */
-    { lk_check_changes, true },   /* changes */
-    { lk_check_unwritten, true }, /* unwritten */
-    { lk_check_adding, false },   /* overwritten, first use, input written */
-    { lk_check_views, true },     /* strided */
-    { lk_check_values, true },    /* not connected, values */
-    { lk_check_needs, true },     /* frozen, needs */
+    { lk__check_writing, true },   /* input written */
+    { lk__check_changes, true },   /* changes */
+    { lk__check_unwritten, true }, /* unwritten */
+    { lk__check_adding, false },   /* overwritten, first use, input written */
+    { lk__check_views, true },     /* strided */
+    { lk__check_values, true },    /* not connected, values */
+    { lk__check_needs, true },     /* frozen, needs */
 };
 
 static void run_checks(Check *c)
@@ -124,7 +124,7 @@ static bool put_aside(Check *c, OwnGradient *own)
     for (int i = 0; i < c->count; i++) {
         Tensor *x = c->in[i];
         own[i] = (OwnGradient){ x->grad, x->grad_room };
-        if (!lk_check_is_on(c, i)) continue;
+        if (!lk__check_is_on(c, i)) continue;
         x->grad = NULL;
         x->grad_room = lk_tensor_new(LK_F64, x->ndim, x->shape, NULL);
         ready = ready && x->grad_room;
@@ -135,7 +135,7 @@ static bool put_aside(Check *c, OwnGradient *own)
 static void put_back(Check *c, const OwnGradient *own)
 {
     for (int i = c->count; i-- > 0;) { /* backwards: an input may be given twice */
-        if (!lk_check_is_on(c, i)) continue;
+        if (!lk__check_is_on(c, i)) continue;
         lk_tensor_free(c->in[i]->grad_room);
         c->in[i]->grad = own[i].grad;
         c->in[i]->grad_room = own[i].room;
@@ -149,11 +149,11 @@ static void run(Check *c)
     if (own && c->t) {
         lk_tape_on_error(c->t, NULL, NULL);
         if (put_aside(c, own)) run_checks(c);
-        else lk_check_no_memory(c);
-        lk_check_restore(c);
+        else lk__check_no_memory(c);
+        lk__check_restore(c);
         put_back(c, own);
     } else {
-        lk_check_no_memory(c);
+        lk__check_no_memory(c);
     }
     for (int i = 0; c->saved && i < c->count; i++) lk_mem_free(c->saved[i]);
     lk_mem_free(c->saved);

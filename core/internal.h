@@ -12,33 +12,33 @@
 /* In a parallel region: the number of the calling thread, which chooses its piece of scratch. */
 #ifdef _OPENMP
 #include <omp.h>
-static inline int lk_thread(void) { return omp_get_thread_num(); }
+static inline int lk__thread(void) { return omp_get_thread_num(); }
 #else
-static inline int lk_thread(void) { return 0; }
+static inline int lk__thread(void) { return 0; }
 #endif
 
 /* ---- error.c, strict.c ---------------------------------------------------------------------- */
 
 /* The default ErrorHandler: prints the message to stderr. */
-void lk_print_error(const Error *err, void *user);
+void lk__print_error(const Error *err, void *user);
 /* Keeps a block that strict mode does not free where leak checkers find it. */
-void lk_bury(void *block);
+void lk__bury(void *block);
 
 /* ---- layout.c: how elements lie in memory --------------------------------------------------- */
 
 /* "(2, 3)" */
-const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
+const char *lk__sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
 
 /* A new tensor is one block: header, storage and elements, which start on a cache line. First
- * lk_tensor_bytes checks everything and computes the bytes of the elements; then lk_tensor_place
+ * lk__tensor_bytes checks everything and computes the bytes of the elements; then lk__tensor_place
  * lays the tensor out in a block of LK_HEADER + bytes, contiguous, elements uninitialised. */
 enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
-bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
-Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
+bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
+Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
 
 /* Lays out a contiguous tensor: everything in the header before `tape`, shape and strides. */
-static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype,
-                                     int ndim, const int64_t *shape, size_t bytes)
+static inline void lk__tensor_lay_out(Tensor *x, Storage *storage, void *data, DType dtype,
+                                      int ndim, const int64_t *shape, size_t bytes)
 {
     memset(x, 0, offsetof(Tensor, tape));
     x->data = data;
@@ -55,7 +55,7 @@ static inline void lk_tensor_lay_out(Tensor *x, Storage *storage, void *data, DT
 }
 
 /* lk_numel without its checks: x is not NULL and not stale. */
-static inline int64_t lk_elements(const Tensor *x)
+static inline int64_t lk__elements(const Tensor *x)
 {
     int64_t n = 1;
     for (int d = 0; d < x->ndim; d++) n *= x->shape[d];
@@ -64,10 +64,10 @@ static inline int64_t lk_elements(const Tensor *x)
 
 /* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is
  * repeated. */
-Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape);
+Tensor lk__spread(const Tensor *x, int ndim, const int64_t *shape);
 
-/* The size along a dimension that lk_check_dim gave: 1 for a scalar. */
-static inline int64_t lk_dim_size(const Tensor *x, int dim)
+/* The size along a dimension that lk__check_dim gave: 1 for a scalar. */
+static inline int64_t lk__dim_size(const Tensor *x, int dim)
 {
     return x->ndim > 0 ? x->shape[dim] : 1;
 }
@@ -76,57 +76,57 @@ static inline int64_t lk_dim_size(const Tensor *x, int dim)
 typedef struct Along {
     int64_t outer, n, inner;
 } Along;
-Along lk_along(const Tensor *x, int dim);
+Along lk__along(const Tensor *x, int dim);
 
 /* ---- recorded operations -------------------------------------------------------------------- */
 
 /* PyTorch's name of a recorded operation. (tape.c) */
-const char *lk_node_name(const Node *n);
+const char *lk__node_name(const Node *n);
 /* The mask of what the gradient of input i needs, and the bit of input i in such a mask. */
-static inline unsigned lk_needs(const Op *op, int i) { return op->needs[i < 4 ? i : 4]; }
-static inline unsigned lk_in_bit(int i) { return 1u << (i < 5 ? i : 5); }
+static inline unsigned lk__needs(const Op *op, int i) { return op->needs[i < 4 ? i : 4]; }
+static inline unsigned lk__in_bit(int i) { return 1u << (i < 5 ? i : 5); }
 
 /* ---- failure.c: checks, each with its message ----------------------------------------------- */
 
 /* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an
- * Error with lk_is_usable: x is there, and not stale. */
-bool lk_is_usable(const char *function, const Tensor *x, Error *err);
+ * Error with lk__is_usable: x is there, and not stale. */
+bool lk__is_usable(const char *function, const Tensor *x, Error *err);
 /* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the
  * only one. */
-void *lk_fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
+void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
 
 /* Dimension d of an ndim-dimensional tensor, negative ones counted from the end; -1, with the
  * reason on t, for one that does not exist. A scalar takes 0 and -1, as in PyTorch, and gives 0:
- * read its size with lk_dim_size. */
-int lk_check_dim(Tape *t, const char *function, int ndim, int64_t d);
+ * read its size with lk__dim_size. */
+int lk__check_dim(Tape *t, const char *function, int ndim, int64_t d);
 
 /* ---- tensor.c ------------------------------------------------------------------------------- */
 
 /* lk_tensor_new without the zeros. */
-Tensor *lk_tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err);
+Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err);
 /* x keeps its address and its shape, and gets the elements and the dtype of y, a contiguous tensor
  * of the same shape, which it consumes. The gradient of x is dropped, its version raised. */
-void lk_tensor_take_over(Tensor *x, Tensor *y);
+void lk__tensor_take_over(Tensor *x, Tensor *y);
 
 /* ---- tensor_values.c ------------------------------------------------------------------------ */
 
 /* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN
  * becomes 0. */
-void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
-void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
+void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
+void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
 /* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
-void lk_copy_fitting(Tensor *dst, const Tensor *src);
+void lk__copy_fitting(Tensor *dst, const Tensor *src);
 
 /* ---- tape_tensors.c, tape.c ----------------------------------------------------------------- */
 
 /* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is
  * already there. */
-Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
+Tensor *lk__view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
 /* Memory of the arena for the time of one function: given back, last taken first. NULL with the
  * reason on t. */
-void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
-void lk_tape_release_temporary(Tape *t, ArenaMark mark);
+void *lk__tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
+void lk__tape_release_temporary(Tape *t, ArenaMark mark);
 
 #endif

@@ -73,7 +73,7 @@ const char *lk_kernels(Error *err)
     return NULL;
 }
 
-bool lk_kernels_use(KernelSet set)
+bool lk__kernels_use(KernelSet set)
 {
     if (set > best_set()) return false;
     atomic_store(&used, (int)set);

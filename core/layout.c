@@ -25,7 +25,7 @@ bool lk_is_floating(DType dtype) { return dtype == LK_F32 || dtype == LK_F64; }
 
 /* ---- shape ---------------------------------------------------------------------------------- */
 
-const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
+const char *lk__sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT])
 {
     int n = snprintf(text, LK_SHAPE_TEXT, "(");
     for (int d = 0; d < ndim; d++)
@@ -35,7 +35,7 @@ const char *lk_sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEX
     return text;
 }
 
-bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
+bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
 {
     if (ndim < 0 || ndim > LK_MAX_DIMS)
         return lk_error_set(err, LK_ESHAPE, "tensor: %d dimensions; 0 to %d are possible", ndim,
@@ -56,20 +56,21 @@ bool lk_tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes,
     char text[LK_SHAPE_TEXT];
     if (extent > PTRDIFF_MAX / 2)
         return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
-                            lk_sizes_text(ndim, shape, text), lk_dtype_name(dtype));
+                            lk__sizes_text(ndim, shape, text), lk_dtype_name(dtype));
     *bytes = is_empty ? 0 : (size_t)extent;
     return true;
 }
 
-Tensor *lk_tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
+Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
 {
     Tensor *x = block;
-    lk_tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape, bytes);
+    lk__tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape,
+                       bytes);
     x->tape = NULL;
     return x;
 }
 
-Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape)
+Tensor lk__spread(const Tensor *x, int ndim, const int64_t *shape)
 {
     Tensor y = { .data = x->data, .storage = x->storage, .dtype = x->dtype, .ndim = ndim };
     for (int d = 0; d < ndim; d++) {
@@ -80,9 +81,9 @@ Tensor lk_spread(const Tensor *x, int ndim, const int64_t *shape)
     return y;
 }
 
-Along lk_along(const Tensor *x, int dim)
+Along lk__along(const Tensor *x, int dim)
 {
-    Along a = { 1, lk_dim_size(x, dim), 1 };
+    Along a = { 1, lk__dim_size(x, dim), 1 };
     for (int d = 0; d < dim; d++) a.outer *= x->shape[d];
     for (int d = dim + 1; d < x->ndim; d++) a.inner *= x->shape[d];
     return a;

@@ -85,7 +85,7 @@ static void run_one_row(int64_t n, RowFn *row, const void *arg, int count, const
 
 static void run_rows(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
-    if (lk_elements(x[0]) == 0) return;
+    if (lk__elements(x[0]) == 0) return;
     Walk w = walk_of(count, x);
     for (int64_t r = 0; r < w.rows; r++) run_row(&w, r, 0, w.shape[0], row, arg);
 }
@@ -111,7 +111,7 @@ void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
     bool shared = false; /* elements of x[0] share a place, which two threads must not write */
     for (int d = 0; d < x[0]->ndim; d++)
         shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
-    if (lk_elements(x[0]) < PARALLEL_FROM || shared) {
+    if (lk__elements(x[0]) < PARALLEL_FROM || shared) {
         run_rows(row, arg, count, x);
         return;
     }

@@ -67,7 +67,7 @@ enum { FIRST_CHUNK = 1 << 16, HEADER = ALIGNMENT };
 
 static char *chunk_data(Chunk *c) { return (char *)c + HEADER; }
 
-size_t lk_arena_bytes(const Arena *a)
+size_t lk__arena_bytes(const Arena *a)
 {
     size_t bytes = 0;
     for (const Chunk *c = a->first; c; c = c->next) bytes += c->size;
@@ -111,7 +111,7 @@ static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
         if (c != a->current && c->size >= need) return take(a, c, 0, need);
         last = c;
     }
-    size_t size = lk_arena_bytes(a);
+    size_t size = lk__arena_bytes(a);
     if (size < FIRST_CHUNK) size = FIRST_CHUNK;
     Chunk *c = chunk_new(size > need ? size : need);
     /* memory is short: take no more than is asked for */
@@ -123,7 +123,7 @@ static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
     return take(a, c, 0, need);
 }
 
-void *lk_arena_alloc(Arena *a, size_t bytes)
+void *lk__arena_alloc(Arena *a, size_t bytes)
 {
     size_t need = round_up(bytes ? bytes : 1);
     if (need < bytes || need > SIZE_MAX / 4) return NULL;
@@ -150,20 +150,20 @@ static void clear_up_to(const Arena *a, ArenaMark end)
     }
 }
 
-void lk_arena_fill(Arena *a, unsigned char fill)
+void lk__arena_fill(Arena *a, unsigned char fill)
 {
     a->fill = fill;
     for (Chunk *c = a->current; c; c = c->next)
         clear(a, c, c == a->current ? a->used : 0, c->size);
 }
 
-void lk_arena_reset(Arena *a)
+void lk__arena_reset(Arena *a)
 {
-    ArenaMark end = lk_arena_mark(a);
+    ArenaMark end = lk__arena_mark(a);
     /* a fill is to be found by raw reads: those chunks stay */
     if (a->first && a->first->next && !a->fill) {
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
-        size_t total = lk_arena_bytes(a);
+        size_t total = lk__arena_bytes(a);
         free_chunks(a->first);
         a->current = a->first = chunk_new(total); /* NULL is an empty arena: it grows again */
         a->used = 0;
@@ -174,13 +174,13 @@ void lk_arena_reset(Arena *a)
     clear_up_to(a, end);
 }
 
-void lk_arena_free(Arena *a)
+void lk__arena_free(Arena *a)
 {
     free_chunks(a->first);
     *a = (Arena){ .fill = a->fill };
 }
 
-ArenaMark lk_arena_mark(const Arena *a) { return (ArenaMark){ a->current, a->used }; }
+ArenaMark lk__arena_mark(const Arena *a) { return (ArenaMark){ a->current, a->used }; }
 
 static void rewind_to(Arena *a, ArenaMark mark)
 {
@@ -188,24 +188,24 @@ static void rewind_to(Arena *a, ArenaMark mark)
     a->used = mark.chunk ? mark.used : 0;
 }
 
-void lk_arena_release(Arena *a, ArenaMark mark)
+void lk__arena_release(Arena *a, ArenaMark mark)
 {
-    ArenaMark end = lk_arena_mark(a);
+    ArenaMark end = lk__arena_mark(a);
     rewind_to(a, mark);
     clear_up_to(a, end);
 }
 
-void *lk_arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes)
+void *lk__arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes)
 {
-    ArenaMark end = lk_arena_mark(a);
+    ArenaMark end = lk__arena_mark(a);
     rewind_to(a, mark);
-    char *block = lk_arena_alloc(a, bytes);
+    char *block = lk__arena_alloc(a, bytes);
     if (block) memmove(block, from, bytes); /* old and new place may overlap */
     clear_up_to(a, end);
     return block;
 }
 
-bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p)
+bool lk__arena_since(const Arena *a, ArenaMark mark, const void *p)
 {
     uintptr_t at = (uintptr_t)p;
     for (Chunk *c = mark.chunk ? mark.chunk : a->first; c; c = c->next) {

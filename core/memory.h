@@ -30,18 +30,18 @@ typedef struct ArenaMark {
     size_t used;
 } ArenaMark;
 
-void *lk_arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory */
-void lk_arena_reset(Arena *a);                /* takes everything back; the memory stays */
-void lk_arena_free(Arena *a);                 /* frees the memory too; a may be used again */
-size_t lk_arena_bytes(const Arena *a);        /* bytes held, used or not */
+void *lk__arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; NULL: no memory */
+void lk__arena_reset(Arena *a);                /* takes everything back; the memory stays */
+void lk__arena_free(Arena *a);                 /* frees the memory too; a may be used again */
+size_t lk__arena_bytes(const Arena *a);        /* bytes held, used or not */
 /* Fills the bytes that are not handed out, now and after each return; 0: no more. */
-void lk_arena_fill(Arena *a, unsigned char fill);
+void lk__arena_fill(Arena *a, unsigned char fill);
 
-ArenaMark lk_arena_mark(const Arena *a);
-void lk_arena_release(Arena *a, ArenaMark mark); /* takes back what came since the mark */
+ArenaMark lk__arena_mark(const Arena *a);
+void lk__arena_release(Arena *a, ArenaMark mark); /* takes back what came since the mark */
 /* The same, but `bytes` bytes at `from`, which lie behind the mark, move into a new block at the
  * mark. Returns the block. */
-void *lk_arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes);
-bool lk_arena_since(const Arena *a, ArenaMark mark, const void *p); /* p came since the mark */
+void *lk__arena_keep(Arena *a, ArenaMark mark, const void *from, size_t bytes);
+bool lk__arena_since(const Arena *a, ArenaMark mark, const void *p); /* p came since the mark */
 
 #endif

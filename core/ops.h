@@ -156,7 +156,7 @@ LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
 
 /* ---- softmax and losses (ops_softmax.c) ----------------------------------------------------- */
 LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim); /* e^x / Σ e^x    dx += y (dy - Σ y dy) */
-LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x   dx += dy - e^y Σ dy */
+LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx += dy - e^y Σ dy */
 
 typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
 /* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of

@@ -1,7 +1,7 @@
 /* ops_attention.c - scaled-dot-product attention of many heads (Vaswani et al. 2017, equation 1),
  * fused: of the S × S2 probabilities only a block of rows of one head exists at a time, and
  * backward computes it again from q, k and two numbers a row (as Dao et al. 2022 do). The products
- * are lk_gemm's, the rows in between vector code.
+ * are lk__gemm's, the rows in between vector code.
  *
  * A head is computed by one thread, in blocks whose borders depend on sizes only: the same bits
  * for any number of threads. */
@@ -61,7 +61,7 @@ static int64_t blocks_of(const Attention *a)
 static int64_t block_rows(const Attention *a) { return a->rows / blocks_of(a) + 1; }
 
 /* What one thread needs: two blocks of scores, the mask of dropout, a factor for each row, the
- * workspace of lk_gemm. */
+ * workspace of lk__gemm. */
 typedef struct Scratch {
     void *scores, *grads, *factors, *workspace;
     uint8_t *keep;
@@ -74,7 +74,7 @@ static size_t gemm_bytes(const Attention *a)
                                                    { a->columns, a->d, rows } };
     size_t most = 1;
     for (int i = 0; i < 3; i++) {
-        size_t bytes = lk_gemm_workspace(a->dtype, n[i][0], n[i][1], n[i][2]);
+        size_t bytes = lk__gemm_workspace(a->dtype, n[i][0], n[i][1], n[i][2]);
         if (bytes > most) most = bytes;
     }
     return most;
@@ -136,11 +136,11 @@ static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, cons
     b.columns = used_columns(a, masked, first + rows);
     if (a->sums)
         b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
-    lk_gemm(scores_of(&b, s->scores), head_of(a, q, head, first, rows),
-            lk_mat_T(head_of(a, k, head, 0, b.columns)), false, s->workspace);
+    lk__gemm(scores_of(&b, s->scores), head_of(a, q, head, first, rows),
+             lk__mat_T(head_of(a, k, head, 0, b.columns)), false, s->workspace);
     if (a->dropout.p > 0) {
-        lk_dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
-                        s->keep);
+        lk__dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
+                         s->keep);
         b.keep = s->keep;
     }
     return b;
@@ -153,8 +153,8 @@ static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Te
         Block b = block_at(a, in[0], in[1], in[3], head, i, s);
         LK_REAL(a->dtype, attend, &b, s->scores, s->factors);
         Mat to = head_of(a, y, head, b.first, b.rows);
-        lk_gemm(to, scores_of(&b, s->scores), head_of(a, in[2], head, 0, b.columns), false,
-                s->workspace);
+        lk__gemm(to, scores_of(&b, s->scores), head_of(a, in[2], head, 0, b.columns), false,
+                 s->workspace);
         LK_REAL(a->dtype, multiply_rows, b.rows, a->d, to.data, to.row, s->factors);
     }
 }
@@ -176,18 +176,18 @@ static void backward_head(const Attention *a, Tensor *const *in, int64_t head, c
             dy_mat = head_of(a, dy, head, b.first, b.rows);
         bool scores = grad[0] || grad[1];
         if (scores)
-            lk_gemm(ds, dy_mat, lk_mat_T(head_of(a, in[2], head, 0, b.columns)), false,
-                    s->workspace);
+            lk__gemm(ds, dy_mat, lk__mat_T(head_of(a, in[2], head, 0, b.columns)), false,
+                     s->workspace);
         LK_REAL(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
         if (grad[0])
-            lk_gemm(head_of(a, grad[0], head, b.first, b.rows), ds,
-                    head_of(a, in[1], head, 0, b.columns), true, s->workspace);
+            lk__gemm(head_of(a, grad[0], head, b.first, b.rows), ds,
+                     head_of(a, in[1], head, 0, b.columns), true, s->workspace);
         if (grad[1])
-            lk_gemm(head_of(a, grad[1], head, 0, b.columns), lk_mat_T(ds),
-                    head_of(a, in[0], head, b.first, b.rows), true, s->workspace);
+            lk__gemm(head_of(a, grad[1], head, 0, b.columns), lk__mat_T(ds),
+                     head_of(a, in[0], head, b.first, b.rows), true, s->workspace);
         if (grad[2])
-            lk_gemm(head_of(a, grad[2], head, 0, b.columns), lk_mat_T(p), dy_mat, true,
-                    s->workspace);
+            lk__gemm(head_of(a, grad[2], head, 0, b.columns), lk__mat_T(p), dy_mat, true,
+                     s->workspace);
     }
 }
 
@@ -228,7 +228,7 @@ static void attention_backward(Tape *t, Node *n)
 #pragma omp parallel for schedule(static) num_threads(plan.threads) if (plan.shared)
     for (int64_t head = 0; head < a->batch * a->heads; head++) {
         Scratch s;
-        scratch_of(a, plan.scratch, plan.shared ? lk_thread() : 0, &s);
+        scratch_of(a, plan.scratch, plan.shared ? lk__thread() : 0, &s);
         backward_head(a, in, head, n->grad, grad, fresh, &s);
     }
 }
@@ -284,7 +284,7 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
                     .d = q->shape[2] / heads,
                     .causal = options.causal };
     a.scale = 1 / sqrt((double)a.d);
-    if (!lk_dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
+    if (!lk__dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
     Tensor *in[4] = { q, k, v, lk_packed(t, mask) }, *y = lk_empty(t, q->dtype, 3, q->shape);
     if (!y || (mask && !in[3])) return NULL;
     if (lk_numel(y) == 0 || a.columns == 0) { /* nobody to attend to: zeros */
@@ -301,7 +301,7 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
 #pragma omp parallel for schedule(static) num_threads(plan.threads) if (plan.shared)
         for (int64_t head = 0; head < a.batch * heads; head++) {
             Scratch s;
-            scratch_of(&a, plan.scratch, plan.shared ? lk_thread() : 0, &s);
+            scratch_of(&a, plan.scratch, plan.shared ? lk__thread() : 0, &s);
             forward_head(&a, in, head, y, &s);
         }
     }

@@ -28,7 +28,7 @@ static void LK_F(drop_row)(const Block *b, int64_t i, real *s)
  * of row i right. */
 static void LK_F(attend)(const Block *b, void *scores, void *factors)
 {
-    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1);
+    const real noise = (real)(b->keep ? lk__dropout_scale(&b->a->dropout, b->a->dtype) : 1);
     for (int64_t i = 0; i < b->rows; i++) {
         real *s = (real *)scores + i * b->step, parts[LK_LANES] = { 0 };
         LK_F(mask_row)(b, i, s);
@@ -56,7 +56,7 @@ static void LK_F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t step,
 /* Products q kᵀ become P ∘ N, and products dy vᵀ (unless NULL) scale ds. */
 static void LK_F(differentiate)(const Block *b, void *scores, void *grads)
 {
-    const real noise = (real)(b->keep ? lk_dropout_scale(&b->a->dropout, b->a->dtype) : 1),
+    const real noise = (real)(b->keep ? lk__dropout_scale(&b->a->dropout, b->a->dtype) : 1),
                scale = (real)b->a->scale;
     for (int64_t i = 0; i < b->rows; i++) {
         real *p = (real *)scores + i * b->step, *g = (real *)grads + i * b->step,

@@ -33,7 +33,7 @@ static void operand_backward(Tape *t, Node *n, int i)
     if (!parts.data) return;
     memset(parts.data, 0, n->grad->storage->bytes);
     lk_loop(row, NULL, 5, (const Tensor *const[]){ &parts, n->grad, n->in[0], n->in[1], y });
-    Tensor spread = lk_spread(d, y->ndim, y->shape);
+    Tensor spread = lk__spread(d, y->ndim, y->shape);
     lk_accumulate(t, &spread, &parts);
 }
 

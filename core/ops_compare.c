@@ -48,8 +48,8 @@ static void compare_row(int64_t n, void *const *p, const int64_t *step, const vo
                 b[i] = 0;
             }
         } else {
-            lk_load_row(c->dtype, pa, step[1], count, a);
-            lk_load_row(c->dtype, pb, step[2], count, b);
+            lk__load_row(c->dtype, pa, step[1], count, a);
+            lk__load_row(c->dtype, pb, step[2], count, b);
         }
         for (int64_t i = 0; i < count; i++) y[(first + i) * step[0]] = holds(c, a[i], b[i]);
     }

@@ -23,7 +23,7 @@ static void copy_backward(Tape *t, Node *n)
     if (!scratch.data) return;
     dy.data = scratch.data;
     dy.storage = &scratch;
-    lk_copy_fitting(&dy, n->grad);
+    lk__copy_fitting(&dy, n->grad);
     lk_accumulate(t, dx, &dy);
 }
 
@@ -47,7 +47,7 @@ Tensor *lk_to(Tape *t, Tensor *x, DType dtype)
     if (x->dtype == dtype) return x;
     Tensor *y = lk_empty(t, dtype, x->ndim, x->shape);
     if (!y) return NULL;
-    lk_copy_fitting(y, x);
+    lk__copy_fitting(y, x);
     return lk_is_floating(dtype) ? lk_record(t, &COPY.op, y, LK_INPUTS(x), NULL, 0) : y;
 }
 

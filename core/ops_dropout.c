@@ -19,7 +19,7 @@ static const Op DROPOUT = { "MulBackward0", dropout_backward, { 0 } };
 Tensor *lk_dropout(Tape *t, Tensor *x, double p)
 {
     DropoutMask mask;
-    if (!lk_check_floating(t, "lk_dropout", 1, &x) || !lk_dropout_mask(t, "lk_dropout", p, &mask))
+    if (!lk_check_floating(t, "lk_dropout", 1, &x) || !lk__dropout_mask(t, "lk_dropout", p, &mask))
         return NULL;
     if (p == 0) return x;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);

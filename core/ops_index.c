@@ -46,7 +46,7 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
     if (index->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_gather: the index must be int64, not %s",
                        lk_dtype_name(index->dtype));
-    int at = lk_check_dim(t, "lk_gather", x->ndim, dim);
+    int at = lk__check_dim(t, "lk_gather", x->ndim, dim);
     if (at < 0) return NULL;
     bool fits = index->ndim == x->ndim;
     for (int d = 0; fits && d < x->ndim; d++) fits = d == at || index->shape[d] <= x->shape[d];
@@ -58,7 +58,7 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
             lk_shape_text(index, si), lk_shape_text(x, sx), at);
     Tensor *packed = lk_packed(t, index), *y = lk_empty(t, x->dtype, index->ndim, index->shape);
     if (!packed || !y) return NULL;
-    const int64_t *values = packed->data, size = lk_dim_size(x, at);
+    const int64_t *values = packed->data, size = lk__dim_size(x, at);
     for (int64_t i = 0; i < lk_numel(index); i++)
         if (values[i] < 0 || values[i] >= size)
             return lk_fail(t, LK_EVALUE,
@@ -115,7 +115,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
     for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
     if (first->ndim == 0)
         return lk_fail(t, LK_ESHAPE, "lk_cat: a scalar has no dimension %d", dim);
-    int at = lk_check_dim(t, "lk_cat", first->ndim, dim);
+    int at = lk__check_dim(t, "lk_cat", first->ndim, dim);
     if (at < 0) return NULL;
     int64_t shape[LK_MAX_DIMS];
     memcpy(shape, first->shape, sizeof shape);
@@ -141,7 +141,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
     for (int i = 0; i < count; i++) {
         if (is_nothing(x[i])) continue;
         Tensor part = part_of(y, at, start, x[i]->shape[at]);
-        lk_copy_fitting(&part, x[i]);
+        lk__copy_fitting(&part, x[i]);
         start += x[i]->shape[at];
     }
     return lk_is_floating(y->dtype) ? lk_record(t, &CAT, y, count, x, &at, sizeof at) : y;
@@ -154,7 +154,7 @@ static void masked_fill_backward(Tape *t, Node *n)
 {
     Tensor *dx = lk_grad_in(t, n, 0);
     if (!dx) return;
-    Tensor parts = *n->grad, spread = lk_spread(dx, parts.ndim, parts.shape);
+    Tensor parts = *n->grad, spread = lk__spread(dx, parts.ndim, parts.shape);
     if (lk_same_shape(dx, n->grad)) {
         lk_loop(LK_ROW(dx->dtype, add_unmasked_row), NULL, 3,
                 (const Tensor *const[]){ dx, n->grad, n->in[1] });

@@ -11,8 +11,8 @@
  * is no memory. */
 static bool gemm(Tape *t, Mat c, Mat a, Mat b, bool add)
 {
-    void *workspace = lk_tape_scratch(t, lk_gemm_workspace(c.dtype, c.rows, c.cols, a.cols));
-    if (workspace) lk_gemm(c, a, b, add, workspace);
+    void *workspace = lk_tape_scratch(t, lk__gemm_workspace(c.dtype, c.rows, c.cols, a.cols));
+    if (workspace) lk__gemm(c, a, b, add, workspace);
     return workspace != NULL;
 }
 
@@ -85,7 +85,7 @@ static Tensor over_batch(const Tensor *x, const Tensor *y)
     int64_t shape[LK_MAX_DIMS];
     for (int d = 0; d < y->ndim - 2; d++) shape[d] = y->shape[d];
     for (int d = 1; d <= 2; d++) shape[y->ndim - d] = x->shape[x->ndim - d];
-    return lk_spread(x, y->ndim, shape);
+    return lk__spread(x, y->ndim, shape);
 }
 
 /* Many products: C's matrices are counted along the dimensions in which C moves; along the others,
@@ -127,7 +127,7 @@ static Mat matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
 
 /* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared
  * out to the threads, each with a workspace of its own, fewer are computed by all threads
- * together: lk_gemm gives the same bits. */
+ * together: lk__gemm gives the same bits. */
 static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool add)
 {
     const int row = c->ndim - 2, col = c->ndim - 1;
@@ -139,17 +139,17 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
     const int threads = lk_get_num_threads();
     const double work = (double)(m * n) * (double)(k * terms * w.sums);
     const bool shared = threads > 1 && w.sums >= 2 * threads && work > 1 << 16;
-    const size_t bytes = (lk_gemm_workspace(c->dtype, m, n, k) + 63) / 64 * 64;
+    const size_t bytes = (lk__gemm_workspace(c->dtype, m, n, k) + 63) / 64 * 64;
     char *workspace = lk_tape_scratch(t, bytes * (shared ? (size_t)threads : 1));
     if (!workspace) return false;
 #pragma omp parallel for schedule(static) num_threads(threads) if (shared)
     for (int64_t i = 0; i < w.sums; i++) {
-        char *own = workspace + (shared ? bytes * (size_t)lk_thread() : 0);
+        char *own = workspace + (shared ? bytes * (size_t)lk__thread() : 0);
         Mat to = matrix_at(c, &w, 0, i * terms);
         for (int64_t j = i * terms; j < (i + 1) * terms; j++) {
             Mat left = matrix_at(a, &w, 1, j);
             left.cols = k;
-            lk_gemm(to, left, matrix_at(b, &w, 2, j), add || j > i * terms, own);
+            lk__gemm(to, left, matrix_at(b, &w, 2, j), add || j > i * terms, own);
         }
     }
     return true;
@@ -180,14 +180,15 @@ static void matmul_backward(Tape *t, Node *node)
     bool fresh;
     if (is_folded(b)) {
         int64_t m = leading_rows(a), k = b_col.shape[0], n = b_col.shape[1];
-        Mat dy = lk_mat(a->dtype, m, n, node->grad->data);
+        Mat dy = lk__mat(a->dtype, m, n, node->grad->data);
         Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
-        if (da && !gemm(t, lk_mat(a->dtype, m, k, da->data), dy, lk_mat_T(matrix(&b_col)), !fresh))
+        if (da &&
+            !gemm(t, lk__mat(a->dtype, m, k, da->data), dy, lk__mat_T(matrix(&b_col)), !fresh))
             return;
         Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
         if (!db) return;
         Mat a_mat = as_matrix(t, a);
-        if (a_mat.data) gemm(t, lk_mat(a->dtype, k, n, db->data), lk_mat_T(a_mat), dy, !fresh);
+        if (a_mat.data) gemm(t, lk__mat(a->dtype, k, n, db->data), lk__mat_T(a_mat), dy, !fresh);
         return;
     }
     Tensor dy = result_matrix(node->grad, a, b), x = over_batch(&a_row, &dy),
@@ -264,7 +265,8 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     if (!y) return NULL;
     Tensor a_row = with_matrix(a, true), b_col = with_matrix(b, false);
     if (is_folded(b)) {
-        Mat a_mat = as_matrix(t, a), y_mat = lk_mat(y->dtype, a_mat.rows, b_col.shape[1], y->data);
+        Mat a_mat = as_matrix(t, a),
+            y_mat = lk__mat(y->dtype, a_mat.rows, b_col.shape[1], y->data);
         if (!a_mat.data || !gemm(t, y_mat, a_mat, matrix(&b_col), false)) return NULL;
     } else {
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
@@ -281,18 +283,18 @@ static void linear_backward(Tape *t, Node *node)
 {
     Tensor *x = node->in[0], *w = node->in[1];
     int64_t m = leading_rows(x), in = w->shape[1], out = w->shape[0];
-    Mat dy = lk_mat(x->dtype, m, out, node->grad->data);
+    Mat dy = lk__mat(x->dtype, m, out, node->grad->data);
     bool fresh;
     Tensor *dx = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (dx && !gemm(t, lk_mat(x->dtype, m, in, dx->data), dy, matrix(w), !fresh)) return;
+    if (dx && !gemm(t, lk__mat(x->dtype, m, in, dx->data), dy, matrix(w), !fresh)) return;
     Tensor *dw = lk_grad_in_fresh(t, node, 1, &fresh);
     if (dw) {
         Mat x_mat = as_matrix(t, x);
-        if (!x_mat.data || !gemm(t, matrix(dw), lk_mat_T(dy), x_mat, !fresh)) return;
+        if (!x_mat.data || !gemm(t, matrix(dw), lk__mat_T(dy), x_mat, !fresh)) return;
     }
     Tensor *db = lk_grad_in(t, node, 2);
     if (!db) return;
-    Tensor spread = lk_spread(db, node->grad->ndim, node->grad->shape);
+    Tensor spread = lk__spread(db, node->grad->ndim, node->grad->shape);
     lk_accumulate(t, &spread, node->grad);
 }
 
@@ -342,9 +344,9 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
     Tensor *y = result(t, x, weight->shape[0]);
     Mat x_mat = as_matrix(t, x);
     if (!y || !x_mat.data) return NULL;
-    if (bias) lk_copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
-    Mat y_mat = lk_mat(y->dtype, x_mat.rows, weight->shape[0], y->data);
-    return gemm(t, y_mat, x_mat, lk_mat_T(matrix(weight)), bias != NULL) ? y : NULL;
+    if (bias) lk__copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
+    Mat y_mat = lk__mat(y->dtype, x_mat.rows, weight->shape[0], y->data);
+    return gemm(t, y_mat, x_mat, lk__mat_T(matrix(weight)), bias != NULL) ? y : NULL;
 }
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
@@ -376,24 +378,24 @@ static void lora_backward(Tape *t, Node *node)
     Tensor *x = node->in[0], *A = node->in[3], *B = node->in[4];
     int64_t m = leading_rows(x), in = A->shape[1], out = B->shape[0], r = A->shape[0];
     DType dtype = x->dtype;
-    Mat dy = lk_mat(dtype, m, out, node->grad->data), u = lk_mat(dtype, m, r, state->u);
+    Mat dy = lk__mat(dtype, m, out, node->grad->data), u = lk__mat(dtype, m, r, state->u);
     bool fresh_a, fresh_b;
     Tensor *dx = lk_grad_in(t, node, 0);
     Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a),
            *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
     Mat x_mat = as_matrix(t, x);
-    if (dB && !gemm(t, matrix(dB), lk_mat_T(dy), u, !fresh_b)) return;
+    if (dB && !gemm(t, matrix(dB), lk__mat_T(dy), u, !fresh_b)) return;
     if ((!dx && !dA) || !x_mat.data) return;
 
     ArenaMark mark;
     Mat v =
-        lk_mat(dtype, m, r, lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark));
+        lk__mat(dtype, m, r, lk__tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark));
     if (v.data && gemm(t, v, dy, matrix(B), false)) {
         LK_REAL(dtype, scale, m * r, v.data, state->scale);
-        if (dx) gemm(t, lk_mat(dtype, m, in, dx->data), v, matrix(A), true);
-        if (dA) gemm(t, matrix(dA), lk_mat_T(v), x_mat, !fresh_a);
+        if (dx) gemm(t, lk__mat(dtype, m, in, dx->data), v, matrix(A), true);
+        if (dA) gemm(t, matrix(dA), lk__mat_T(v), x_mat, !fresh_a);
     }
-    lk_tape_release_temporary(t, mark);
+    lk__tape_release_temporary(t, mark);
 }
 
 static const char *lora_name(const Node *n)
@@ -430,11 +432,11 @@ Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor 
     Mat x_mat = as_matrix(t, x);
     LowRankState state = { .linear = { lk_is_contiguous(x) }, .form = form, .scale = scale };
     if (x_mat.data)
-        state.u = lk_tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark);
-    Mat u = lk_mat(x->dtype, m, r, state.u), y_mat = lk_mat(x->dtype, m, B->shape[0], y->data);
-    if (!u.data || !gemm(t, u, x_mat, lk_mat_T(matrix(A)), false)) return NULL;
+        state.u = lk__tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark);
+    Mat u = lk__mat(x->dtype, m, r, state.u), y_mat = lk__mat(x->dtype, m, B->shape[0], y->data);
+    if (!u.data || !gemm(t, u, x_mat, lk__mat_T(matrix(A)), false)) return NULL;
     LK_REAL(x->dtype, scale, m * r, u.data, scale);
-    if (!gemm(t, y_mat, u, lk_mat_T(matrix(B)), true)) return NULL;
-    if (!keeps) lk_tape_release_temporary(t, mark);
+    if (!gemm(t, y_mat, u, lk__mat_T(matrix(B)), true)) return NULL;
+    if (!keeps) lk__tape_release_temporary(t, mark);
     return lk_record(t, &LORA.op, y, 5, inputs, &state, sizeof state);
 }

@@ -141,7 +141,7 @@ static Tensor *norm_of(Tape *t, const char *function, int dims, Tensor *const in
         return NULL;
     Norm norm = { .rows = 1, .n = 1, .eps = eps };
     for (int d = 0; d < x->ndim; d++) *(d < x->ndim - dims ? &norm.rows : &norm.n) *= x->shape[d];
-    if (in[RESIDUAL] && !lk_dropout_mask(t, function, p, &norm.mask)) return NULL;
+    if (in[RESIDUAL] && !lk__dropout_mask(t, function, p, &norm.mask)) return NULL;
 
     Tensor *packed[INPUTS], *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     for (int i = 0; i < INPUTS; i++)

@@ -6,7 +6,7 @@ static void LK_F(mix)(const NormRows *a, int64_t r, real *h, uint8_t *keep)
 {
     const int64_t n = a->norm->n;
     const real *x = (const real *)a->x + r * n, *residual = (const real *)a->residual + r * n;
-    const real scale = (real)lk_dropout_scale(&a->norm->mask, LK_REAL_IS_FLOAT ? LK_F32 : LK_F64);
+    const real scale = (real)lk__dropout_scale(&a->norm->mask, LK_REAL_IS_FLOAT ? LK_F32 : LK_F64);
     enum { PIECE = 1024 };
     uint8_t piece[PIECE];
     if (a->norm->mask.p == 0) {
@@ -16,7 +16,7 @@ static void LK_F(mix)(const NormRows *a, int64_t r, real *h, uint8_t *keep)
     for (int64_t first = 0; first < n; first += PIECE) {
         const int64_t count = n - first < PIECE ? n - first : PIECE;
         uint8_t *kept = keep ? keep + first : piece;
-        lk_dropout_keep(&a->norm->mask, r * n + first, count, kept);
+        lk__dropout_keep(&a->norm->mask, r * n + first, count, kept);
         for (int64_t i = 0; i < count; i++)
             h[first + i] = residual[first + i] + x[first + i] * ((real)kept[i] * scale);
     }
@@ -115,7 +115,7 @@ static void LK_F(norm_rows_backward)(const NormRows *a)
     const real *w = a->weight;
     const bool drops = a->residual && a->norm->mask.p != 0;
     const real noise =
-        drops ? (real)lk_dropout_scale(&a->norm->mask, LK_REAL_IS_FLOAT ? LK_F32 : LK_F64) : 1;
+        drops ? (real)lk__dropout_scale(&a->norm->mask, LK_REAL_IS_FLOAT ? LK_F32 : LK_F64) : 1;
     /* first h, then h', then dh */
     real *restrict dw = a->dweight, *restrict db = a->dbias, *row = a->row;
     for (int64_t r = a->first; r < a->first + a->rows; r++) {

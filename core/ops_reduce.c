@@ -1,7 +1,7 @@
 /* ops_reduce.c - sums, means, maxima and minima over dimensions.
  *
  * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0
- * along the dimensions that go (lk_spread), and every element of x is added to, or compared with,
+ * along the dimensions that go (lk__spread), and every element of x is added to, or compared with,
  * its place there. */
 #include <string.h>
 
@@ -34,7 +34,7 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
                        function, ndims);
     for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
     for (int i = 0; i < ndims; i++) {
-        int d = lk_check_dim(t, function, x->ndim, dims[i]);
+        int d = lk__check_dim(t, function, x->ndim, dims[i]);
         if (d < 0) return false;
         if (goes[d]) return lk_fail(t, LK_ESHAPE, "%s: dimension %d is named twice", function, d);
         goes[d] = true;
@@ -58,7 +58,7 @@ static Tensor spread(const Tensor *y, const Plan *p, const Tensor *x)
         kept.stride[d] = stride;
         stride *= p->kept[d];
     }
-    return lk_spread(&kept, x->ndim, x->shape);
+    return lk__spread(&kept, x->ndim, x->shape);
 }
 
 static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const Plan *p)
@@ -217,7 +217,7 @@ static Tensor *extreme_dim(Tape *t, const char *function, Tensor *x, int dim, bo
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, p.out_ndim, p.out);
     Tensor *index = lk_empty(t, LK_I64, p.out_ndim, p.out);
     if (!packed || !y || !index) return NULL;
-    Along a = lk_along(x, lk_check_dim(t, function, x->ndim, dim));
+    Along a = lk__along(x, lk__check_dim(t, function, x->ndim, dim));
     LK_REAL(x->dtype, find_extreme, a.outer, a.n, a.inner, sign, packed->data, y->data,
             index->data);
     if (indices) *indices = index;

@@ -34,9 +34,9 @@ static const Op LOG_SOFTMAX = { "LogSoftmaxBackward0", log_softmax_backward, { L
 static Tensor *softmax(Tape *t, const char *function, const Op *op, Tensor *x, int dim)
 {
     if (!lk_check_floating(t, function, 1, &x)) return NULL;
-    int d = lk_check_dim(t, function, x->ndim, dim);
+    int d = lk__check_dim(t, function, x->ndim, dim);
     if (d < 0) return NULL;
-    Along a = lk_along(x, d);
+    Along a = lk__along(x, d);
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, x->ndim, x->shape);
     if (!packed || !y) return NULL;
     if (op == &SOFTMAX) LK_REAL(x->dtype, softmax, a.outer, a.n, a.inner, packed->data, y->data);

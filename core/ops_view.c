@@ -63,7 +63,7 @@ static void view_backward(Tape *t, Node *n)
 static Tensor *finish(Tape *t, const Op *op, Tensor *x, const Layout v[LAYOUTS])
 {
     Tensor layout = header_of(&v[OF_X], x->dtype);
-    Tensor *y = lk_view_of(t, &layout, x->storage, at(x->data, x->dtype, v[OF_X].offset));
+    Tensor *y = lk__view_of(t, &layout, x->storage, at(x->data, x->dtype, v[OF_X].offset));
     return lk_record(t, op, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
 }
 
@@ -73,7 +73,7 @@ static bool check_extent(Tape *t, const char *function, DType dtype, const Layou
     char text[LK_SHAPE_TEXT];
     Tensor wanted = header_of(l, dtype);
     size_t bytes;
-    if (lk_tensor_bytes(dtype, l->ndim, l->shape, &bytes, NULL)) return true;
+    if (lk__tensor_bytes(dtype, l->ndim, l->shape, &bytes, NULL)) return true;
     return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function,
                    lk_shape_text(&wanted, text), lk_dtype_name(dtype));
 }
@@ -127,8 +127,8 @@ Tensor *lk_T(Tape *t, Tensor *x)
 Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
 {
     if (!lk_check_operands(t, "lk_transpose", 1, &x)) return NULL;
-    int a = lk_check_dim(t, "lk_transpose", x->ndim, d0),
-        b = lk_check_dim(t, "lk_transpose", x->ndim, d1);
+    int a = lk__check_dim(t, "lk_transpose", x->ndim, d0),
+        b = lk__check_dim(t, "lk_transpose", x->ndim, d1);
     if (a < 0 || b < 0) return NULL;
     int order[LK_MAX_DIMS];
     for (int d = 0; d < x->ndim; d++) order[d] = d == a ? b : d == b ? a : d;
@@ -147,10 +147,10 @@ static int64_t clamp_position(int64_t i, int64_t size)
     return i < 0 ? 0 : i > size ? size : i;
 }
 
-/* lk_check_dim for a part of a dimension: PyTorch too refuses a part of a scalar. */
+/* lk__check_dim for a part of a dimension: PyTorch too refuses a part of a scalar. */
 static int dim_with_places(Tape *t, const char *function, const Tensor *x, int dim)
 {
-    if (x->ndim > 0) return lk_check_dim(t, function, x->ndim, dim);
+    if (x->ndim > 0) return lk__check_dim(t, function, x->ndim, dim);
     lk_fail(t, LK_ESHAPE, "%s: a scalar has no dimension %d", function, dim);
     return -1;
 }
@@ -213,7 +213,7 @@ Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
     if (x->ndim == LK_MAX_DIMS)
         return lk_fail(t, LK_ESHAPE, "lk_unsqueeze: %s already has %d dimensions",
                        lk_shape_text(x, text), LK_MAX_DIMS);
-    int d = lk_check_dim(t, "lk_unsqueeze", x->ndim + 1, dim);
+    int d = lk__check_dim(t, "lk_unsqueeze", x->ndim + 1, dim);
     if (d < 0) return NULL;
     Layout v[LAYOUTS];
     start(v, x);
@@ -229,7 +229,7 @@ Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim)
 Tensor *lk_squeeze(Tape *t, Tensor *x, int dim)
 {
     if (!lk_check_operands(t, "lk_squeeze", 1, &x)) return NULL;
-    int d = lk_check_dim(t, "lk_squeeze", x->ndim, dim);
+    int d = lk__check_dim(t, "lk_squeeze", x->ndim, dim);
     if (d < 0) return NULL;
     Layout v[LAYOUTS];
     start(v, x);
@@ -349,7 +349,7 @@ static Tensor *reshape(Tape *t, const char *function, Tensor *x, int ndim, const
                        lk_shape_text(x, text), lk_shape_text(&wanted, target));
     Tensor *packed = lk_packed(t, x); /* contiguous now: any shape fits */
     if (!packed) return NULL;
-    Tensor *y = lk_view_of(t, &wanted, packed->storage, packed->data);
+    Tensor *y = lk__view_of(t, &wanted, packed->storage, packed->data);
     if (y) memcpy(y->stride, v[OF_DX].stride, sizeof y->stride);
     return lk_record(t, copying, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
 }
@@ -368,5 +368,6 @@ Tensor *lk_reshape(Tape *t, Tensor *x, int ndim, const int64_t *shape)
 
 Tensor *lk_detach(Tape *t, Tensor *x)
 {
-    return lk_check_operands(t, "lk_detach", 1, &x) ? lk_view_of(t, x, x->storage, x->data) : NULL;
+    return lk_check_operands(t, "lk_detach", 1, &x) ? lk__view_of(t, x, x->storage, x->data)
+                                                    : NULL;
 }

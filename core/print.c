@@ -273,7 +273,7 @@ static void put_tensor(Sink *s, const Tensor *x)
 /* NULL, a gradient that is not there or the result of a failed operation, is Python's None. */
 static void put_any(Sink *s, const char *function, const Tensor *x)
 {
-    if (lk_is_readable(function, x)) put_tensor(s, x);
+    if (lk__is_readable(function, x)) put_tensor(s, x);
     else put(s, x ? "<stale>" : "None");
 }
 
@@ -293,7 +293,7 @@ size_t lk_tensor_str(const Tensor *x, char *text, size_t size)
 void lk_print_size(FILE *out, const Tensor *x)
 {
     if (!out) return;
-    if (!lk_is_readable("lk_print_size", x)) {
+    if (!lk__is_readable("lk_print_size", x)) {
         fputs(x ? "<stale>" : "None", out);
         return;
     }

@@ -23,7 +23,7 @@ typedef struct Recompute {
 /* Makes a leaf with the values of x, which takes its place inside. */
 static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
 {
-    Tensor *y = lk_view_of(t, x, x->storage, x->data);
+    Tensor *y = lk__view_of(t, x, x->storage, x->data);
     if (y) y->requires_grad = wanted;
     return y;
 }
@@ -31,7 +31,7 @@ static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
 /* Takes the tape back to where it was before the segment; y stays, moved, as a leaf. */
 static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
 {
-    if (y && lk_made_since(t, mark, y)) {
+    if (y && lk__made_since(t, mark, y)) {
         y->node = NULL;
         y->requires_grad = false;
     }
@@ -58,7 +58,7 @@ static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
     for (Node *m = t->last; m; m = m->prev)
         for (int i = 0; i < m->inputs; i++) {
             const Tensor *x = m->in[i];
-            if (!x || lk_made_since(t, mark, x)) continue;
+            if (!x || lk__made_since(t, mark, x)) continue;
             int j = 0;
             while (j < n->inputs && n->in[j] != x) j++;
             if (j < n->inputs ? !n->was[j].wanted : x->refs == 0) m->was[i].wanted = false;
@@ -71,9 +71,9 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
     const Recompute *r = n->state;
     char text[LK_SHAPE_TEXT];
     Tensor *y = r->fn(t, r->state, x);
-    if (y && lk_made_since(t, mark, y) && is_same(t, y, n)) {
+    if (y && lk__made_since(t, mark, y) && is_same(t, y, n)) {
         keep_frozen(t, n, mark);
-        if (y->requires_grad) lk_run_backward(t, y, n->grad, false);
+        if (y->requires_grad) lk__run_backward(t, y, n->grad, false);
         return;
     }
     lk_fail(t, LK_ESTATE,
@@ -102,7 +102,7 @@ static void recompute_backward(Tape *t, Node *n)
     t->grad = true;
     t->random = r->random;
     t->scope = r->scope;
-    t->epoch = lk_next_epoch(); /* caches with tensors of the outside are not read inside */
+    t->epoch = lk__next_epoch(); /* caches with tensors of the outside are not read inside */
     Tensor *x = stand_in_for(t, n->in[0], dx);
     if (x) {
         if (fresh) x->grad_room = dx;
@@ -110,7 +110,7 @@ static void recompute_backward(Tape *t, Node *n)
         run_again(t, n, x, mark);
         if (fresh && dx && !x->grad) memset(dx->data, 0, dx->storage->bytes);
     }
-    lk_tape_rewind(t, mark, NULL);
+    lk__tape_rewind(t, mark, NULL);
     t->last = outside.last;
     t->free = outside.free;
     t->grad = outside.grad;
@@ -133,7 +133,7 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
     in[0] = x;
     for (const Node *n = t->last; n != last; n = n->prev)
         for (int i = 0; i < n->inputs; i++) {
-            if (!n->in[i] || lk_made_since(t, mark, n->in[i])) continue;
+            if (!n->in[i] || lk__made_since(t, mark, n->in[i])) continue;
             int j = 0;
             while (j < count && in[j] != n->in[i]) j++;
             if (j == 0) *reads_x = true;
@@ -175,7 +175,7 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
         forget(t, mark, last, NULL);
         return y ? x : NULL;
     }
-    if (!y || !y->requires_grad || !lk_made_since(t, mark, y)) return forget(t, mark, last, y);
+    if (!y || !y->requires_grad || !lk__made_since(t, mark, y)) return forget(t, mark, last, y);
 
     size_t most = 1;
     for (const Node *n = t->last; n != last; n = n->prev) most += (size_t)n->inputs;

@@ -14,7 +14,7 @@
 /* One for the process, like the environment that it comes from. Every free reads it, so that
  * reading must stay cheap. */
 static _Atomic int state = -1; /* -1: the environment has not been asked yet */
-static ErrorHandler *report_handler = lk_print_error;
+static ErrorHandler *report_handler = lk__print_error;
 static void *report_user;
 
 bool lk_strict(void)
@@ -42,7 +42,7 @@ struct Grave {
 };
 static _Atomic(Grave *) graves;
 
-void lk_bury(void *block)
+void lk__bury(void *block)
 {
     Grave *g = block ? lk_mem_alloc(sizeof *g) : NULL;
     if (!g) return; /* kept all the same */

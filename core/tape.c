@@ -35,8 +35,8 @@ Tape *lk_tape_new(Error *err)
     for (int i = 0; i < LK_RESETS_KNOWN; i++) t->headers.since[i] = 1;
     t->headers.never_again = lk_strict();
     t->arena.fill = lk_strict() ? 0xff : 0; /* NaN */
-    t->epoch = lk_next_epoch();
-    t->handler = lk_print_error;
+    t->epoch = lk__next_epoch();
+    t->handler = lk__print_error;
     return t;
 }
 
@@ -59,11 +59,11 @@ void lk_tape_free(Tape *t)
     if (!t) return;
     /* strict mode keeps the headers, so that a tensor of t can still be refused */
     if (t->headers.never_again) {
-        lk_headers_bury(&t->headers);
+        lk__headers_bury(&t->headers);
     } else {
-        lk_arena_free(&t->headers.memory);
+        lk__arena_free(&t->headers.memory);
     }
-    lk_arena_free(&t->arena);
+    lk__arena_free(&t->arena);
     lk_mem_free(t->scratch);
     lk_mem_free(t);
 }
@@ -71,9 +71,9 @@ void lk_tape_free(Tape *t)
 void lk_tape_reset(Tape *t)
 {
     if (!t) return;
-    t->epoch = lk_next_epoch();
-    lk_headers_reset(&t->headers);
-    lk_arena_reset(&t->arena);
+    t->epoch = lk__next_epoch();
+    lk__headers_reset(&t->headers);
+    lk__arena_reset(&t->arena);
     t->last = NULL;
     t->free = NULL;
 }
@@ -104,8 +104,8 @@ void lk_tape_set_random(Tape *t, TapeRandom at)
 
 void *lk_tape_alloc(Tape *t, size_t bytes)
 {
-    void *p = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
-    return p ? p : lk_fail_memory(t, bytes);
+    void *p = t ? lk__arena_alloc(&t->arena, bytes) : NULL;
+    return p ? p : lk__fail_memory(t, bytes);
 }
 
 void *lk_tape_scratch(Tape *t, size_t bytes)
@@ -122,13 +122,13 @@ void *lk_tape_scratch(Tape *t, size_t bytes)
     return t->scratch;
 }
 
-void *lk_tape_temporary(Tape *t, size_t bytes, ArenaMark *mark)
+void *lk__tape_temporary(Tape *t, size_t bytes, ArenaMark *mark)
 {
-    *mark = lk_arena_mark(&t->arena);
+    *mark = lk__arena_mark(&t->arena);
     return lk_tape_alloc(t, bytes);
 }
 
-void lk_tape_release_temporary(Tape *t, ArenaMark mark) { lk_arena_release(&t->arena, mark); }
+void lk__tape_release_temporary(Tape *t, ArenaMark mark) { lk__arena_release(&t->arena, mark); }
 
 /* ---- recording ------------------------------------------------------------------------------ */
 
@@ -147,8 +147,8 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     if (!t || !op || !y || !in) return y;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) continue;
-        if (lk_is_gone(in[i])) /* the operation did not ask */
-            return lk_fail_operand(t, op->name ? op->name : "lk_record", i, inputs, in[i]);
+        if (lk__is_gone(in[i])) /* the operation did not ask */
+            return lk__fail_operand(t, op->name ? op->name : "lk_record", i, inputs, in[i]);
         wanted |= in[i]->requires_grad;
     }
     if (!wanted || !t->grad) return y;
@@ -171,7 +171,7 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
             return lk_fail(
                 t, LK_ESTATE,
                 "%s: input %d was computed on another tape; lk_detach or lk_clone it first",
-                lk_node_name(n), i);
+                lk__node_name(n), i);
     }
     n->out_version = y->storage->version;
     y->requires_grad = true;
@@ -181,14 +181,14 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     return y;
 }
 
-const char *lk_node_name(const Node *n)
+const char *lk__node_name(const Node *n)
 {
     return n->op->name ? n->op->name : ((const NamedOp *)n->op)->name(n);
 }
 
 const char *lk_grad_fn(const Tensor *y)
 {
-    return lk_is_readable("lk_grad_fn", y) && y->node ? lk_node_name(y->node) : NULL;
+    return lk__is_readable("lk_grad_fn", y) && y->node ? lk__node_name(y->node) : NULL;
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */

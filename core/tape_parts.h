@@ -63,52 +63,52 @@ struct Tape {
 /* ---- failure.c ------------------------------------------------------------------------------ */
 
 /* Whether x, which is not NULL, is stale: the test of lk_is_stale. */
-static inline bool lk_is_gone(const Tensor *x)
+static inline bool lk__is_gone(const Tensor *x)
 {
     return x->tape && x->serial < x->tape->headers.since[0];
 }
 
 /* The check at the begin of functions without tape and Error: false for NULL, and for a stale x,
  * whose tape then has the reason. */
-static inline bool lk_is_readable(const char *function, const Tensor *x)
+static inline bool lk__is_readable(const char *function, const Tensor *x)
 {
     if (!x) return false;
-    if (lk_is_gone(x)) lk_fail_stale(x->tape, function, "", x);
-    return !lk_is_gone(x);
+    if (lk__is_gone(x)) lk__fail_stale(x->tape, function, "", x);
+    return !lk__is_gone(x);
 }
 
 /* Keeps on t that operand i of count is NULL or stale, and returns NULL. */
-void *lk_fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x);
+void *lk__fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x);
 /* Keeps on t that an allocation failed, and returns NULL. */
-void *lk_fail_memory(Tape *t, size_t bytes);
+void *lk__fail_memory(Tape *t, size_t bytes);
 
 /* The tape of freed tensors in strict mode: everything on it is stale. */
-extern Tape lk_graveyard;
+extern Tape lk__graveyard;
 
 /* ---- tape_tensors.c ------------------------------------------------------------------------- */
 
 /* A number that no tape had for its epoch yet. */
-uint64_t lk_next_epoch(void);
+uint64_t lk__next_epoch(void);
 
 /* All tensors of the tape are gone; for strict mode, as freed ones. */
-void lk_headers_reset(Headers *h);
-void lk_headers_bury(Headers *h);
+void lk__headers_reset(Headers *h);
+void lk__headers_bury(Headers *h);
 
 /* Whether x was made on t after the mark, and is still there. */
-static inline bool lk_made_since(const Tape *t, TapeMark mark, const Tensor *x)
+static inline bool lk__made_since(const Tape *t, TapeMark mark, const Tensor *x)
 {
     return x->tape == t && x->serial >= mark.serial;
 }
 
 /* lk_tape_release that ignores records: gives back everything made since the mark. y, unless it is
  * NULL, stays, and its elements move. */
-void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y);
+void lk__tape_rewind(Tape *t, TapeMark mark, Tensor *y);
 
 /* ---- backward.c ----------------------------------------------------------------------------- */
 
 /* Adds dy to the gradient of y, and runs the graph behind y to the oldest record that t->last
  * leads to. False, with the reason on the tape; nothing has changed then, unless memory ran
  * out. */
-bool lk_run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
+bool lk__run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
 
 #endif

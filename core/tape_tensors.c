@@ -18,7 +18,7 @@ typedef struct Header {
  * this number at least wait before they serve again. */
 enum { RELEASED_WAIT = 1024 };
 
-uint64_t lk_next_epoch(void)
+uint64_t lk__next_epoch(void)
 {
     static _Atomic uint64_t epochs; /* tapes of several threads share the count */
     return ++epochs;
@@ -50,7 +50,7 @@ static Tensor *header_new(Tape *t)
     Headers *h = &t->headers;
     Tensor *x = h->free.newest;
     if (x) h->free.newest = x->next;
-    else if (!(x = lk_arena_alloc(&h->memory, sizeof(Header))))
+    else if (!(x = lk__arena_alloc(&h->memory, sizeof(Header))))
         return lk_fail(t, LK_EMEMORY, "tape: no memory for the header of a tensor");
     push(&h->live, x);
     x->tape = t;
@@ -58,7 +58,7 @@ static Tensor *header_new(Tape *t)
     return x;
 }
 
-void lk_headers_reset(Headers *h)
+void lk__headers_reset(Headers *h)
 {
     join(&h->live, &h->released[0]);
     join(&h->live, &h->released[1]);
@@ -70,13 +70,13 @@ void lk_headers_reset(Headers *h)
     h->since[0] = h->next_serial;
 }
 
-void lk_headers_bury(Headers *h)
+void lk__headers_bury(Headers *h)
 {
     /* all of them come to wait in one list */
-    for (int i = 0; i < LK_RESETS_KNOWN; i++) lk_headers_reset(h);
+    for (int i = 0; i < LK_RESETS_KNOWN; i++) lk__headers_reset(h);
     for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next)
-        x->tape = &lk_graveyard;
-    lk_bury(h->memory.first);
+        x->tape = &lk__graveyard;
+    lk__bury(h->memory.first);
 }
 
 /* All tensors that were made after `last` are gone, except `survivor`. Their headers wait in two
@@ -104,23 +104,23 @@ static void *refuse_shape(Tape *t, DType dtype, int ndim, const int64_t *shape)
 {
     size_t bytes;
     Error err = { 0 };
-    lk_tensor_bytes(dtype, ndim, shape, &bytes, &err);
+    lk__tensor_bytes(dtype, ndim, shape, &bytes, &err);
     return lk_fail(t, err.code, "%s", err.message);
 }
 
 Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
 {
     size_t bytes;
-    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, NULL))
+    if (!lk__tensor_bytes(dtype, ndim, shape, &bytes, NULL))
         return refuse_shape(t, dtype, ndim, shape);
-    void *data = t ? lk_arena_alloc(&t->arena, bytes) : NULL;
-    if (!data) return lk_fail_memory(t, bytes);
+    void *data = t ? lk__arena_alloc(&t->arena, bytes) : NULL;
+    if (!data) return lk__fail_memory(t, bytes);
     Tensor *x = header_new(t);
-    if (x) lk_tensor_lay_out(x, &((Header *)x)->storage, data, dtype, ndim, shape, bytes);
+    if (x) lk__tensor_lay_out(x, &((Header *)x)->storage, data, dtype, ndim, shape, bytes);
     return x;
 }
 
-Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
+Tensor *lk__view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 {
     Tensor *y = header_new(t);
     if (!y) return NULL;
@@ -137,16 +137,16 @@ Tensor *lk_view_of(Tape *t, const Tensor *layout, Storage *storage, void *data)
 TapeMark lk_tape_mark(Tape *t)
 {
     if (!t) return (TapeMark){ .serial = 0 };
-    return (TapeMark){ lk_arena_mark(&t->arena), t->pins, t->headers.next_serial,
+    return (TapeMark){ lk__arena_mark(&t->arena), t->pins, t->headers.next_serial,
                        t->headers.live.newest };
 }
 
-void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
+void lk__tape_rewind(Tape *t, TapeMark mark, Tensor *y)
 {
-    t->epoch = lk_next_epoch();
+    t->epoch = lk__next_epoch();
     headers_release(&t->headers, mark.last, y);
-    if (!y || !lk_arena_since(&t->arena, mark.memory, y->storage->data)) {
-        lk_arena_release(&t->arena, mark.memory);
+    if (!y || !lk__arena_since(&t->arena, mark.memory, y->storage->data)) {
+        lk__arena_release(&t->arena, mark.memory);
         return;
     }
     /* The elements move down to the mark, where there is room: their new block is not larger than
@@ -155,7 +155,7 @@ void lk_tape_rewind(Tape *t, TapeMark mark, Tensor *y)
     Storage *own = &((Header *)y)->storage;
     const char *from = y->storage->data;
     *own = *y->storage;
-    own->data = lk_arena_keep(&t->arena, mark.memory, from, own->bytes);
+    own->data = lk__arena_keep(&t->arena, mark.memory, from, own->bytes);
     y->data = (char *)own->data + ((char *)y->data - from);
     y->storage = own;
 }
@@ -169,13 +169,13 @@ static bool is_current(const Tape *t, TapeMark mark)
 
 Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y)
 {
-    if (t && y && lk_is_gone(y)) return lk_fail_stale(t, "lk_tape_release", "", y);
+    if (t && y && lk__is_gone(y)) return lk__fail_stale(t, "lk_tape_release", "", y);
     if (!t || t->pins != mark.pins || mark.serial < t->headers.since[0]) return y;
     if (!is_current(t, mark))
         return lk_fail(t, LK_ESTATE,
                        "lk_tape_release: this mark lies behind an earlier one that was released "
                        "since; release the inner marks first");
-    lk_tape_rewind(t, mark, y && lk_made_since(t, mark, y) ? y : NULL);
+    lk__tape_rewind(t, mark, y && lk__made_since(t, mark, y) ? y : NULL);
     return y;
 }
 
@@ -185,6 +185,6 @@ Tensor *lk_packed(Tape *t, Tensor *x)
     if (!lk_check_operands(t, "lk_packed", 1, &x)) return NULL;
     if (lk_is_contiguous(x)) return x;
     Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape);
-    if (y) lk_copy_fitting(y, x);
+    if (y) lk__copy_fitting(y, x);
     return y;
 }

@@ -10,18 +10,18 @@
 
 /* ---- shape ---------------------------------------------------------------------------------- */
 
-int64_t lk_numel(const Tensor *x) { return lk_is_readable("lk_numel", x) ? lk_elements(x) : -1; }
+int64_t lk_numel(const Tensor *x) { return lk__is_readable("lk_numel", x) ? lk__elements(x) : -1; }
 
 int64_t lk_size(const Tensor *x, int d)
 {
-    if (!lk_is_readable("lk_size", x)) return -1;
+    if (!lk__is_readable("lk_size", x)) return -1;
     if (d < 0) d += x->ndim;
     return d >= 0 && d < x->ndim ? x->shape[d] : -1;
 }
 
 bool lk_is_contiguous(const Tensor *x)
 {
-    if (!lk_is_readable("lk_is_contiguous", x)) return false;
+    if (!lk__is_readable("lk_is_contiguous", x)) return false;
     int64_t expected = 1;
     for (int d = x->ndim - 1; d >= 0; d--) {
         if (x->shape[d] == 0) return true;
@@ -34,7 +34,7 @@ bool lk_is_contiguous(const Tensor *x)
 
 bool lk_same_shape(const Tensor *a, const Tensor *b)
 {
-    if (!lk_is_readable("lk_same_shape", a) || !lk_is_readable("lk_same_shape", b)) return false;
+    if (!lk__is_readable("lk_same_shape", a) || !lk__is_readable("lk_same_shape", b)) return false;
     if (a->ndim != b->ndim) return false;
     for (int d = 0; d < a->ndim; d++)
         if (a->shape[d] != b->shape[d]) return false;
@@ -44,13 +44,13 @@ bool lk_same_shape(const Tensor *a, const Tensor *b)
 const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT])
 {
     if (!text) return "";
-    if (x && !lk_is_gone(x)) return lk_sizes_text(x->ndim, x->shape, text);
+    if (x && !lk__is_gone(x)) return lk__sizes_text(x->ndim, x->shape, text);
     return strcpy(text, x ? "<stale>" : "NULL");
 }
 
 bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t shape[LK_MAX_DIMS])
 {
-    if (!lk_is_readable("lk_broadcast_shape", a) || !lk_is_readable("lk_broadcast_shape", b) ||
+    if (!lk__is_readable("lk_broadcast_shape", a) || !lk__is_readable("lk_broadcast_shape", b) ||
         !ndim || !shape)
         return false;
     /* Aligned at the last dimension, two sizes fit when they are equal or one of them is 1. */
@@ -72,27 +72,27 @@ static Tensor *header_alloc(DType dtype, int ndim, const int64_t *shape, bool wi
                             Error *err)
 {
     size_t bytes;
-    if (!lk_tensor_bytes(dtype, ndim, shape, &bytes, err)) return NULL;
+    if (!lk__tensor_bytes(dtype, ndim, shape, &bytes, err)) return NULL;
     void *block = lk_mem_alloc(LK_HEADER + (with_elements ? bytes : 0));
     if (!block) {
         char text[LK_SHAPE_TEXT];
         lk_error_set(err, LK_EMEMORY, "tensor: no memory for %s of %s (%zu bytes)",
-                     lk_sizes_text(ndim, shape, text), lk_dtype_name(dtype), bytes);
+                     lk__sizes_text(ndim, shape, text), lk_dtype_name(dtype), bytes);
         return NULL;
     }
-    Tensor *x = lk_tensor_place(block, dtype, ndim, shape, bytes);
+    Tensor *x = lk__tensor_place(block, dtype, ndim, shape, bytes);
     x->refs = 1;
     return x;
 }
 
-Tensor *lk_tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err)
+Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
     return header_alloc(dtype, ndim, shape, true, err);
 }
 
 Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
-    Tensor *x = lk_tensor_uninitialised(dtype, ndim, shape, err);
+    Tensor *x = lk__tensor_uninitialised(dtype, ndim, shape, err);
     if (x) memset(x->data, 0, x->storage->bytes);
     return x;
 }
@@ -100,7 +100,7 @@ Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                            Error *err)
 {
-    Tensor *x = lk_tensor_uninitialised(dtype, ndim, shape, err);
+    Tensor *x = lk__tensor_uninitialised(dtype, ndim, shape, err);
     if (x && x->storage->bytes && !values) {
         lk_error_set(err, LK_EVALUE, "lk_tensor_from_new: the values are NULL");
         lk_tensor_free(x);
@@ -138,7 +138,7 @@ Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 
 Tensor *lk_tensor_retain(Tensor *x)
 {
-    if (!lk_is_readable("lk_retain", x)) return NULL;
+    if (!lk__is_readable("lk_retain", x)) return NULL;
     if (x->refs > 0) x->refs++;
     return x;
 }
@@ -157,16 +157,16 @@ static void bury(Tensor *x)
     /* memory that is not the library's: as it is */
     if (x->storage->release) x->storage->release(x->storage->holder);
     else memset(x->storage->data, 0xff, x->storage->bytes);
-    x->tape = &lk_graveyard;
+    x->tape = &lk__graveyard;
     x->refs = LK_BURIED;
-    lk_bury(x);
+    lk__bury(x);
 }
 
 void lk_tensor_free(Tensor *x)
 {
     if (!x || x->refs == 0) return;
     if (x->refs == LK_BURIED) {
-        lk_fail_stale(x->tape, "lk_free", "", x);
+        lk__fail_stale(x->tape, "lk_free", "", x);
         return;
     }
     if (--x->refs > 0) return;
@@ -179,7 +179,7 @@ void lk_tensor_free(Tensor *x)
     lk_mem_free(x);
 }
 
-void lk_tensor_take_over(Tensor *x, Tensor *y)
+void lk__tensor_take_over(Tensor *x, Tensor *y)
 {
     uint32_t version = x->storage->version + 1;
     lk_tensor_free(x->grad_room);
@@ -205,7 +205,7 @@ void lk_tensor_list_free(TensorList *list)
 
 bool lk_set_requires_grad(Tensor *x, bool on)
 {
-    if (!lk_is_readable("lk_set_requires_grad", x) || x->node || !lk_is_floating(x->dtype))
+    if (!lk__is_readable("lk_set_requires_grad", x) || x->node || !lk_is_floating(x->dtype))
         return false;
     x->requires_grad = on;
     if (!on && !x->grad && x->refs > 0) { /* the room for a gradient that will not come */
@@ -215,16 +215,16 @@ bool lk_set_requires_grad(Tensor *x, bool on)
     return true;
 }
 
-Tensor *lk_grad(const Tensor *x) { return lk_is_readable("lk_grad", x) ? x->grad : NULL; }
+Tensor *lk_grad(const Tensor *x) { return lk__is_readable("lk_grad", x) ? x->grad : NULL; }
 
 void lk_zero_grad_(Tensor *x)
 {
-    if (lk_is_readable("lk_zero_grad_", x)) x->grad = NULL;
+    if (lk__is_readable("lk_zero_grad_", x)) x->grad = NULL;
 }
 
 Tensor *lk_retain_grad(Tensor *y)
 {
-    if (!lk_is_readable("lk_retain_grad", y)) return NULL;
+    if (!lk__is_readable("lk_retain_grad", y)) return NULL;
     y->keeps_grad = true;
     return y;
 }

@@ -15,7 +15,7 @@
         expression; \
     }
 
-void lk_load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values)
+void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values)
 {
     switch (dtype) {
     case LK_F32: EACH(const float, p, values[i] = (double)*p) break;
@@ -34,7 +34,7 @@ static int64_t to_int(double v, int64_t low, int64_t high)
     return v >= (double)high ? high : (int64_t)v;
 }
 
-void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values)
+void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values)
 {
     switch (dtype) {
     case LK_F32: EACH(float, p, *p = (float)values[i]) break;
@@ -47,27 +47,27 @@ void lk_store_row(DType dtype, void *data, int64_t step, int64_t n, const double
 
 double lk_at(const Tensor *x, const int64_t *index)
 {
-    if (!lk_is_readable("lk_at", x) || (!index && x->ndim > 0)) return NAN;
+    if (!lk__is_readable("lk_at", x) || (!index && x->ndim > 0)) return NAN;
     int64_t offset = 0;
     for (int d = 0; d < x->ndim; d++) {
         if (index[d] < 0 || index[d] >= x->shape[d]) return NAN;
         offset += index[d] * x->stride[d];
     }
     double value = NAN;
-    lk_load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1,
-                &value);
+    lk__load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1,
+                 &value);
     return value;
 }
 
 double lk_item(const Tensor *x)
 {
     static const int64_t zeros[LK_MAX_DIMS];
-    return lk_is_readable("lk_item", x) && lk_numel(x) == 1 ? lk_at(x, zeros) : NAN;
+    return lk__is_readable("lk_item", x) && lk_numel(x) == 1 ? lk_at(x, zeros) : NAN;
 }
 
 void lk_touch(Tensor *x)
 {
-    if (lk_is_readable("lk_touch", x)) x->storage->version++;
+    if (lk__is_readable("lk_touch", x)) x->storage->version++;
 }
 
 enum { PIECE = 256 }; /* elements converted at a time, on the stack */
@@ -87,8 +87,8 @@ static void copy_row(int64_t n, void *const *p, const int64_t *step, const void 
     double values[PIECE];
     for (int64_t i = 0; i < n; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk_load_row(types->src, element(p[1], types->src, i * step[1]), step[1], count, values);
-        lk_store_row(types->dst, element(p[0], types->dst, i * step[0]), step[0], count, values);
+        lk__load_row(types->src, element(p[1], types->src, i * step[1]), step[1], count, values);
+        lk__store_row(types->dst, element(p[0], types->dst, i * step[0]), step[0], count, values);
     }
 }
 
@@ -125,16 +125,16 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
     int64_t shape[LK_MAX_DIMS];
     if (!dst || !src)
         return lk_error_set(err, LK_EVALUE, "lk_copy_: %s is NULL", dst ? "src" : "dst");
-    if (!lk_is_usable("lk_copy_", dst, err) || !lk_is_usable("lk_copy_", src, err)) return false;
+    if (!lk__is_usable("lk_copy_", dst, err) || !lk__is_usable("lk_copy_", src, err)) return false;
     if (!lk_broadcast_shape(dst, src, &ndim, shape) || ndim != dst->ndim ||
         memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
         return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s",
                             lk_shape_text(src, b), lk_shape_text(dst, a));
-    lk_copy_fitting(dst, src);
+    lk__copy_fitting(dst, src);
     return true;
 }
 
-void lk_copy_fitting(Tensor *dst, const Tensor *src)
+void lk__copy_fitting(Tensor *dst, const Tensor *src)
 {
     const Tensor *x[] = { dst, src };
     if (dst->dtype == src->dtype) lk_loop(move_row, &(size_t){ lk_dtype_size(dst->dtype) }, 2, x);
@@ -145,22 +145,22 @@ void lk_copy_fitting(Tensor *dst, const Tensor *src)
 
 bool lk_fill_(Tensor *x, double value)
 {
-    if (!lk_is_readable("lk_fill_", x)) return false;
+    if (!lk__is_readable("lk_fill_", x)) return false;
     Tensor v = { .data = &value, .dtype = LK_F64 };
     return lk_copy_(x, &v, NULL);
 }
 
 Tensor *lk_clone(const Tensor *x, Error *err)
 {
-    if (!lk_is_usable("lk_clone", x, err)) return NULL;
-    Tensor *y = lk_tensor_uninitialised(x->dtype, x->ndim, x->shape, err);
-    if (y) lk_copy_fitting(y, x);
+    if (!lk__is_usable("lk_clone", x, err)) return NULL;
+    Tensor *y = lk__tensor_uninitialised(x->dtype, x->ndim, x->shape, err);
+    if (y) lk__copy_fitting(y, x);
     return y;
 }
 
 bool lk_convert_(Tensor *x, DType dtype, Error *err)
 {
-    if (!lk_is_usable("lk_convert_", x, err)) return false;
+    if (!lk__is_usable("lk_convert_", x, err)) return false;
     if (x->refs == 0 || x->node)
         return lk_error_set(err, LK_ESTATE,
                             "lk_convert_: only an owned leaf can change its dtype");
@@ -169,10 +169,10 @@ bool lk_convert_(Tensor *x, DType dtype, Error *err)
         return lk_error_set(err, LK_EDTYPE,
                             "lk_convert_: a tensor with requires_grad cannot become %s",
                             lk_dtype_name(dtype));
-    Tensor *y = lk_tensor_uninitialised(dtype, x->ndim, x->shape, err);
+    Tensor *y = lk__tensor_uninitialised(dtype, x->ndim, x->shape, err);
     if (!y) return false;
-    lk_copy_fitting(y, x);
-    lk_tensor_take_over(x, y);
+    lk__copy_fitting(y, x);
+    lk__tensor_take_over(x, y);
     return true;
 }
 
@@ -191,8 +191,8 @@ static void equal_row(int64_t n, void *const *p, const int64_t *step, const void
     double a[PIECE], b[PIECE];
     for (int64_t i = 0; i < n && *c->holds; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk_load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
-        lk_load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
+        lk__load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
+        lk__load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
         for (int64_t j = 0; j < count; j++) {
             /* NaN and infinity are close to nothing but the same infinity */
             double error = fabs(a[j] - b[j]);
@@ -237,7 +237,7 @@ static void count_row(int64_t n, void *const *p, const int64_t *step, const void
     double a[PIECE];
     for (int64_t i = 0; i < n; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk_load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
+        lk__load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
         for (int64_t j = 0; j < count; j++) *c->count += a[j] != 0;
     }
 }
@@ -245,7 +245,7 @@ static void count_row(int64_t n, void *const *p, const int64_t *step, const void
 int64_t lk_count(const Tensor *x)
 {
     int64_t count = 0;
-    if (!lk_is_readable("lk_count", x)) return -1;
+    if (!lk__is_readable("lk_count", x)) return -1;
     lk_loop_serial(count_row, &(Comparison){ .dtype = x->dtype, .count = &count }, 1, &x);
     return count;
 }
@@ -273,7 +273,7 @@ static void normal_row(int64_t n, void *const *p, const int64_t *step, const voi
     const Draw *d = arg;
     for (int64_t i = 0; i < n; i++) {
         double value = fma(lk_random_normal(d->rng), d->b, d->a); /* 1 rounding, as in PyTorch */
-        lk_store_row(d->dtype, element(p[0], d->dtype, i * step[0]), 1, 1, &value);
+        lk__store_row(d->dtype, element(p[0], d->dtype, i * step[0]), 1, 1, &value);
     }
 }
 
@@ -303,13 +303,13 @@ static bool draw(RowFn *row, Tensor *x, Rng *rng, double a, double b)
 
 bool lk_uniform_(Tensor *x, double low, double high, Rng *rng)
 {
-    return rng && lk_is_readable("lk_uniform_", x) && lk_is_floating(x->dtype) &&
+    return rng && lk__is_readable("lk_uniform_", x) && lk_is_floating(x->dtype) &&
            draw(uniform_row, x, rng, low, high);
 }
 
 bool lk_normal_(Tensor *x, double mean, double std, Rng *rng)
 {
-    if (!rng || !lk_is_readable("lk_normal_", x) || !lk_is_floating(x->dtype)) return false;
+    if (!rng || !lk__is_readable("lk_normal_", x) || !lk_is_floating(x->dtype)) return false;
     if (!lk_is_contiguous(x)) return draw(normal_row, x, rng, mean, std);
     if (x->dtype == LK_F32) lk_random_normals_f32(rng, x->data, lk_numel(x), mean, std);
     else lk_random_normals_f64(rng, x->data, lk_numel(x), mean, std);

@@ -9,7 +9,7 @@
  * zeros with their sign, subnormal numbers, infinities; a NaN keeps its sign and its payload.
  * `from` need not be aligned, and may be the second half of the memory at `to`: a file is read
  * there and widened in place. */
-void lk_widen_f16(float *to, const void *from, int64_t n);  /* IEEE binary16: exponent 5 bits */
-void lk_widen_bf16(float *to, const void *from, int64_t n); /* the upper half of a float32 */
+void lk__widen_f16(float *to, const void *from, int64_t n);  /* IEEE binary16: exponent 5 bits */
+void lk__widen_bf16(float *to, const void *from, int64_t n); /* the upper half of a float32 */
 
 #endif

@@ -133,7 +133,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
     /* drop_last or not, as in PyTorch */
-    if (!l->ordered) lk_sample_random(l->rng, d->count, l->order);
+    if (!l->ordered) lk__sample_random(l->rng, d->count, l->order);
     l->ordered = true;
     int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
     if (n < l->batch_size && l->drop_last) {

@@ -34,7 +34,7 @@ static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *fo
 
 /* ---- rules ---------------------------------------------------------------------------------- */
 
-const char *lk_peft_setting_name(PeftSetting setting)
+const char *lk__peft_setting_name(PeftSetting setting)
 {
     static const char *const names[] = { [PEFT_TARGET] = "target_modules",
                                          [PEFT_EXCLUDED] = "exclude_modules",
@@ -48,9 +48,9 @@ const char *lk_peft_setting_name(PeftSetting setting)
 static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const Report *r)
 {
     Error reason = { 0 };
-    if (regex) rule.regex = lk_regex_new(regex, &reason);
+    if (regex) rule.regex = lk__regex_new(regex, &reason);
     if (regex && !rule.regex)
-        return fail(r, reason.code, "%s: %s", lk_peft_setting_name(rule.setting), reason.message);
+        return fail(r, reason.code, "%s: %s", lk__peft_setting_name(rule.setting), reason.message);
     c->rules[c->rule_count++] = rule;
     return true;
 }
@@ -58,7 +58,7 @@ static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const Repo
 /* A list of names, or a regular expression of whole names where there may be one. */
 static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
 {
-    const char *key = lk_peft_setting_name(setting);
+    const char *key = lk__peft_setting_name(setting);
     json_t *list = json_object_get(c->root, key), *item;
     size_t i;
     if (setting != PEFT_TARGET && (!list || json_is_null(list))) return true;
@@ -84,7 +84,7 @@ static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
 /* {regular expression of the end of a name: number} */
 static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
 {
-    const char *key = lk_peft_setting_name(setting), *text;
+    const char *key = lk__peft_setting_name(setting), *text;
     json_t *object = json_object_get(c->root, key), *value;
     bool of_rank = setting == PEFT_RANK;
     if (!object || json_is_null(object)) return true;
@@ -111,7 +111,7 @@ static bool read_rules(PeftConfig *c, const Report *r)
 {
     size_t count = 0;
     for (PeftSetting s = PEFT_TARGET; s <= PEFT_SAVED; s++) {
-        const json_t *value = json_object_get(c->root, lk_peft_setting_name(s));
+        const json_t *value = json_object_get(c->root, lk__peft_setting_name(s));
         count += 1 + json_array_size(value) + json_object_size(value);
     }
     c->rules = lk_mem_calloc(count, sizeof *c->rules);
@@ -124,7 +124,7 @@ static bool read_rules(PeftConfig *c, const Report *r)
 static bool check_settings(const json_t *root, const Report *r)
 {
     const char *key, *why;
-    if (lk_peft_settings_known(root, &key, &why)) return true;
+    if (lk__peft_settings_known(root, &key, &why)) return true;
     char *text = json_dumps(json_object_get(root, key), JSON_ENCODE_ANY | JSON_COMPACT);
     fail(r, LK_EFORMAT, "%.60s is %.80s: %s; this is not supported", key, text ? text : "set",
          why);
@@ -134,7 +134,7 @@ static bool check_settings(const json_t *root, const Report *r)
     return false;
 }
 
-bool lk_peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *err)
+bool lk__peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *err)
 {
     const Report r = { path, err };
     *c = (PeftConfig){ .root = root };
@@ -156,7 +156,7 @@ bool lk_peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *e
     return read_rules(c, &r) && check_settings(root, &r);
 }
 
-bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
+bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
 {
     const Report r = { path, err };
     *c = (PeftConfig){ .root = NULL };
@@ -167,7 +167,7 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
     if (!S_ISREG(info.st_mode)) return fail(&r, LK_EIO, "is not a regular file");
     json_error_t error;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root) return lk_peft_config_read(c, root, path, err);
+    if (root) return lk__peft_config_read(c, root, path, err);
     switch (json_error_code(&error)) {
     case json_error_cannot_open_file:
         return fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
@@ -177,7 +177,7 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
     }
 }
 
-bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
+bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
 {
     if (!text) return true;
     json_error_t error;
@@ -189,9 +189,9 @@ bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Er
                 "its " LK_PEFT_SCALES " %s", memory ? "have no memory" : "are not JSON");
 }
 
-void lk_peft_config_free(PeftConfig *c)
+void lk__peft_config_free(PeftConfig *c)
 {
-    for (int i = 0; i < c->rule_count; i++) lk_regex_free(c->rules[i].regex);
+    for (int i = 0; i < c->rule_count; i++) lk__regex_free(c->rules[i].regex);
     lk_mem_free(c->rules);
     json_decref(c->root);
     json_decref(c->scales);
@@ -203,11 +203,11 @@ void lk_peft_config_free(PeftConfig *c)
 static bool fits(const PeftRule *rule, const char *name, bool linear)
 {
     if (rule->all) return linear;
-    if (rule->regex) return lk_regex_fits(rule->regex, name);
+    if (rule->regex) return lk__regex_fits(rule->regex, name);
     size_t all = strlen(name), last = strlen(rule->text);
     if (rule->setting == PEFT_SAVED)
         return all >= last && strcmp(name + all - last, rule->text) == 0; /* without a dot */
-    return lk_peft_ends_with(name, rule->text);
+    return lk__peft_ends_with(name, rule->text);
 }
 
 static bool is_pattern(PeftSetting setting)
@@ -228,7 +228,7 @@ static const PeftRule *find(const PeftConfig *c, PeftSetting setting, const char
     return NULL;
 }
 
-bool lk_peft_is_saved(const PeftConfig *c, const char *name)
+bool lk__peft_is_saved(const PeftConfig *c, const char *name)
 {
     char outer[LK_NAME_MAX]; /* the module itself, then each one that it is in */
     snprintf(outer, sizeof outer, "%s", name);
@@ -239,30 +239,30 @@ bool lk_peft_is_saved(const PeftConfig *c, const char *name)
     return false;
 }
 
-bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it)
+bool lk__peft_is_target(const PeftConfig *c, const PeftIter *it)
 {
     bool linear = it->linear;
     return find(c, PEFT_TARGET, it->name, linear) && !find(c, PEFT_EXCLUDED, it->name, linear) &&
-           !lk_peft_is_saved(c, it->name);
+           !lk__peft_is_saved(c, it->name);
 }
 
-int64_t lk_peft_rank(const PeftConfig *c, const char *name)
+int64_t lk__peft_rank(const PeftConfig *c, const char *name)
 {
     const PeftRule *rule = find(c, PEFT_RANK, name, true);
     return rule ? (int64_t)rule->value : c->rank;
 }
 
-double lk_peft_alpha(const PeftConfig *c, const char *name)
+double lk__peft_alpha(const PeftConfig *c, const char *name)
 {
     const PeftRule *rule = find(c, PEFT_ALPHA, name, true);
     return rule ? rule->value : c->alpha;
 }
 
 /* alpha / r, or the number next to it that was meant. */
-double lk_peft_scale(const PeftConfig *c, const char *name)
+double lk__peft_scale(const PeftConfig *c, const char *name)
 {
-    double rank = (double)lk_peft_rank(c, name);
-    double scale = lk_peft_alpha(c, name) / (c->rslora ? sqrt(rank) : rank);
+    double rank = (double)lk__peft_rank(c, name);
+    double scale = lk__peft_alpha(c, name) / (c->rslora ? sqrt(rank) : rank);
     const json_t *exact = json_object_get(c->scales, name);
     if (!json_is_real(exact)) return scale;
     double meant = json_real_value(exact);
@@ -270,7 +270,7 @@ double lk_peft_scale(const PeftConfig *c, const char *name)
     return changed ? scale : meant;
 }
 
-void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
+void lk__peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
 {
     for (int i = 0; i < c->rule_count; i++) {
         PeftRule *rule = &c->rules[i];
@@ -283,7 +283,7 @@ void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
 
 #else
 
-bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
+bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
 {
     *c = (PeftConfig){ .root = NULL };
     return lk_error_set(err, LK_ESTATE,
@@ -294,50 +294,50 @@ bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err)
 
 /* Nothing below is called: there are no settings. */
 
-bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
+bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
 {
     (void)c, (void)text, (void)path, (void)err;
     return true;
 }
 
-void lk_peft_config_free(PeftConfig *c) { (void)c; }
+void lk__peft_config_free(PeftConfig *c) { (void)c; }
 
-bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it)
+bool lk__peft_is_target(const PeftConfig *c, const PeftIter *it)
 {
     (void)c, (void)it;
     return false;
 }
 
-bool lk_peft_is_saved(const PeftConfig *c, const char *name)
+bool lk__peft_is_saved(const PeftConfig *c, const char *name)
 {
     (void)c, (void)name;
     return false;
 }
 
-int64_t lk_peft_rank(const PeftConfig *c, const char *name)
+int64_t lk__peft_rank(const PeftConfig *c, const char *name)
 {
     (void)name;
     return c->rank;
 }
 
-double lk_peft_alpha(const PeftConfig *c, const char *name)
+double lk__peft_alpha(const PeftConfig *c, const char *name)
 {
     (void)name;
     return c->alpha;
 }
 
-double lk_peft_scale(const PeftConfig *c, const char *name)
+double lk__peft_scale(const PeftConfig *c, const char *name)
 {
     (void)name;
     return c->alpha;
 }
 
-void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
+void lk__peft_note(PeftConfig *c, const PeftIter *it, bool adapted)
 {
     (void)c, (void)it, (void)adapted;
 }
 
-const char *lk_peft_setting_name(PeftSetting setting)
+const char *lk__peft_setting_name(PeftSetting setting)
 {
     (void)setting;
     return "";

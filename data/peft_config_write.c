@@ -33,7 +33,7 @@ static bool no_memory(const Writer *w)
 
 static PeftIter modules_of(const Writer *w)
 {
-    return lk_peft_modules(w->module, w->options->adapter);
+    return lk__peft_modules(w->module, w->options->adapter);
 }
 
 static const PeftLayer *find_layer(const Writer *w, const char *name)
@@ -48,8 +48,8 @@ static const PeftLayer *find_layer(const Writer *w, const char *name)
 /* PEFT adapts every module whose name ends with a target. */
 static bool names_only_layers(const Writer *w, const char *end)
 {
-    for (PeftIter it = modules_of(w); lk_peft_next(&it);)
-        if (lk_peft_ends_with(it.name, end) && !find_layer(w, it.name)) return false;
+    for (PeftIter it = modules_of(w); lk__peft_next(&it);)
+        if (lk__peft_ends_with(it.name, end) && !find_layer(w, it.name)) return false;
     return true;
 }
 
@@ -100,7 +100,7 @@ static json_t *whole_names(const Writer *w)
     char *text = lk_mem_alloc(size), *end = text;
     for (int i = 0; text && i < w->count; i++) {
         if (i > 0) *end++ = '|';
-        lk_regex_escape(w->layers[i].name, end);
+        lk__regex_escape(w->layers[i].name, end);
         end += strlen(end);
     }
     json_t *string = text ? json_string(text) : NULL;
@@ -143,16 +143,16 @@ static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
     char text[LK_NAME_MAX + sizeof LK_PEFT_KEY];
     snprintf(text, sizeof text, LK_PEFT_KEY, l->name);
     Error reason = { 0 };
-    Regex *regex = lk_regex_new(text, &reason);
+    Regex *regex = lk__regex_new(text, &reason);
     if (reason.code == LK_EMEMORY) return false;
-    bool right = regex && lk_regex_fits(regex, l->name);
+    bool right = regex && lk__regex_fits(regex, l->name);
     for (int i = 0; right && i < w->count; i++)
         right = value_of(&w->layers[i], setting) == value_of(l, setting) ||
-                !lk_regex_fits(regex, w->layers[i].name);
-    lk_regex_free(regex);
+                !lk__regex_fits(regex, w->layers[i].name);
+    lk__regex_free(regex);
     *out = '^';
     if (right) strcpy(out, l->name);
-    else lk_regex_escape(l->name, out + 1);
+    else lk__regex_escape(l->name, out + 1);
     return true;
 }
 
@@ -219,8 +219,8 @@ static char *text_of(const json_t *value, size_t flags)
 
 static bool has_layers_values(const PeftConfig *c, const PeftLayer *l)
 {
-    return lk_peft_rank(c, l->name) == l->rank && lk_peft_alpha(c, l->name) == l->alpha &&
-           lk_peft_scale(c, l->name) == l->scale;
+    return lk__peft_rank(c, l->name) == l->rank && lk__peft_alpha(c, l->name) == l->alpha &&
+           lk__peft_scale(c, l->name) == l->scale;
 }
 
 /* Reads the settings, which are consumed, as PEFT does. */
@@ -228,21 +228,21 @@ static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
 {
     PeftConfig c;
     int next = 0;
-    bool ok = lk_peft_config_read(&c, root, LK_PEFT_CONFIG, w->err);
+    bool ok = lk__peft_config_read(&c, root, LK_PEFT_CONFIG, w->err);
     c.scales = json_incref((json_t *)(uintptr_t)exact);
-    for (PeftIter it = modules_of(w); ok && lk_peft_next(&it);) {
+    for (PeftIter it = modules_of(w); ok && lk__peft_next(&it);) {
         bool adapted = next < w->count && strcmp(w->layers[next].name, it.name) == 0;
         const PeftLayer *l = adapted ? &w->layers[next++] : NULL;
-        if (lk_peft_is_saved(&c, it.name) != lk_peft_is_whole(w->options, it.name))
+        if (lk__peft_is_saved(&c, it.name) != lk__peft_is_whole(w->options, it.name))
             ok = fail(
                 w, it.name,
                 "PEFT takes it for one of modules_to_save, by the end of its name; save it too");
-        else if (lk_peft_is_target(&c, &it) != adapted)
+        else if (lk__peft_is_target(&c, &it) != adapted)
             ok = fail(w, it.name, "no target_modules can tell it from the others");
         else if (l && !has_layers_values(&c, l))
             ok = fail(w, it.name, "no pattern can give it its rank and alpha");
     }
-    lk_peft_config_free(&c);
+    lk__peft_config_free(&c);
     return ok;
 }
 
@@ -251,17 +251,17 @@ static bool check_utf8(const Writer *w)
 {
     const PeftOptions *o = w->options;
     const char *wrong = NULL;
-    if (o->base_model && !lk_is_utf8(o->base_model)) wrong = o->base_model;
-    if (o->task_type && !lk_is_utf8(o->task_type)) wrong = o->task_type;
-    for (int i = 0; i < o->save_count; i++) wrong = lk_is_utf8(o->save[i]) ? wrong : o->save[i];
+    if (o->base_model && !lk__is_utf8(o->base_model)) wrong = o->base_model;
+    if (o->task_type && !lk__is_utf8(o->task_type)) wrong = o->task_type;
+    for (int i = 0; i < o->save_count; i++) wrong = lk__is_utf8(o->save[i]) ? wrong : o->save[i];
     for (int i = 0; i < w->count; i++)
-        wrong = lk_is_utf8(w->layers[i].name) ? wrong : w->layers[i].name;
+        wrong = lk__is_utf8(w->layers[i].name) ? wrong : w->layers[i].name;
     if (!wrong) return true;
     return lk_error_set(w->err, LK_EVALUE, "lk_save_peft: \"%.80s\" is not UTF-8", wrong);
 }
 
-bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                       const PeftLayer *layers, int count, Error *err)
+bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                        const PeftLayer *layers, int count, Error *err)
 {
     const Writer w = { m, options, layers, count, err };
     *texts = (PeftTexts){ NULL, NULL };
@@ -283,8 +283,8 @@ bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
 
 #else
 
-bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                       const PeftLayer *layers, int count, Error *err)
+bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                        const PeftLayer *layers, int count, Error *err)
 {
     (void)m, (void)options, (void)layers, (void)count;
     *texts = (PeftTexts){ NULL, NULL };

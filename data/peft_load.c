@@ -84,7 +84,7 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     Names *mismatched = &l->report->mismatched;
     Adapter a = { .module = it->module,
                   .slot = it->slot,
-                  .scale = lk_peft_scale(&l->config, it->name) };
+                  .scale = lk__peft_scale(&l->config, it->name) };
     if (layer) a.to = &layer->base;
     else if (it->lora) a.to = &it->lora->base;
     if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B))
@@ -98,7 +98,7 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     if (!it->slot) return lk_names_add(mismatched, l->err, "the model itself is a Linear");
     char other[LK_NAME_MAX];
     bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
-    if (!lk_peft_same_places(it, parametrized, other))
+    if (!lk__peft_same_places(it, parametrized, other))
         return lk_names_add(mismatched, l->err,
                             "only a wrapper can adapt the first place of a module alone, as PEFT "
                             "does: %s is at %s too",
@@ -106,9 +106,9 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     if (is_merged(it))
         return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
 
-    a.alpha = l->config.rslora ? a.scale * (double)lk_peft_rank(&l->config, it->name)
-                               : lk_peft_alpha(&l->config, it->name);
-    int64_t rank = lk_peft_rank(&l->config, it->name), in = it->linear->in_features,
+    a.alpha = l->config.rslora ? a.scale * (double)lk__peft_rank(&l->config, it->name)
+                               : lk__peft_alpha(&l->config, it->name);
+    int64_t rank = lk__peft_rank(&l->config, it->name), in = it->linear->in_features,
             out = it->linear->out_features;
     if (a.to && lk_is_parametrized(a.to, NULL))
         return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
@@ -141,15 +141,15 @@ static bool check_fits(Load *l, const char *name, const char *part, const Tensor
  * nothing. */
 static bool compare_whole(Load *l, const PeftIter *it)
 {
-    for (ParamIter p = lk_peft_places(l->module); lk_peft_next_place(&p, it->module);)
-        if (!lk_peft_is_saved(&l->config, p.name))
+    for (ParamIter p = lk__peft_places(l->module); lk__peft_next_place(&p, it->module);)
+        if (!lk__peft_is_saved(&l->config, p.name))
             return lk_names_add(&l->report->mismatched, l->err,
                                 "%s is at %s too, which is not loaded", it->name, p.name);
     if (is_merged(it) && !lk_names_add(&l->report->mismatched, l->err,
                                        "%s is merged; lk_unmerge it first", it->name))
         return false;
     Tensor *to;
-    for (const Field *f = NULL; (f = lk_peft_tensor(it->module, f, &to));) {
+    for (const Field *f = NULL; (f = lk__peft_tensor(it->module, f, &to));) {
         const ParametrizationList *list = lk_parametrizations(it->module, f->name);
         const Tensor *from;
         int expected = it->lora && strcmp(f->name, "weight") == 0;
@@ -169,10 +169,10 @@ static bool compare_whole(Load *l, const PeftIter *it)
 
 static bool compare(Load *l)
 {
-    for (PeftIter it = lk_peft_modules(l->module, l->adapter); lk_peft_next(&it);) {
-        bool ok = true, whole = lk_peft_is_saved(&l->config, it.name);
-        bool adapted = !whole && (lk_peft_is_target(&l->config, &it) || it.wrapper || it.lora);
-        lk_peft_note(&l->config, &it, adapted);
+    for (PeftIter it = lk__peft_modules(l->module, l->adapter); lk__peft_next(&it);) {
+        bool ok = true, whole = lk__peft_is_saved(&l->config, it.name);
+        bool adapted = !whole && (lk__peft_is_target(&l->config, &it) || it.wrapper || it.lora);
+        lk__peft_note(&l->config, &it, adapted);
         if (whole) ok = compare_whole(l, &it);
         else if (adapted) ok = compare_adapter(l, &it);
         if (!ok) return false;
@@ -181,7 +181,7 @@ static bool compare(Load *l)
         const PeftRule *rule = &l->config.rules[i];
         if (rule->used || rule->setting == PEFT_EXCLUDED || rule->setting == PEFT_SAVED) continue;
         bool target = rule->setting == PEFT_TARGET;
-        const char *setting = target ? "target" : lk_peft_setting_name(rule->setting);
+        const char *setting = target ? "target" : lk__peft_setting_name(rule->setting);
         if (!lk_names_add(&l->report->missing, l->err, "a module for the %s \"%s\"", setting,
                           rule->text))
             return false;
@@ -231,8 +231,8 @@ static bool fill(const Adapter *a)
     LoRAParametrization *p = lk_as_lora_parametrization(a->to);
     Tensor A = *a->A, B = *a->B;
     if (layer) {
-        A = lk_peft_T(a->A);
-        B = lk_peft_T(a->B);
+        A = lk__peft_T(a->A);
+        B = lk__peft_T(a->B);
     }
     bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) &&
               lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
@@ -323,20 +323,20 @@ static bool load(Load *l)
         snprintf(model, sizeof model, "%s/" LK_PEFT_MODEL, l->folder) >= (int)sizeof model)
         return lk_error_set(l->err, LK_EIO, "lk_load_peft: %.200s: the name is too long",
                             l->folder);
-    if (!lk_peft_config_load(&l->config, config, l->err)) return false;
+    if (!lk__peft_config_load(&l->config, config, l->err)) return false;
     int widened;
     SafeTensors *file = lk_safetensors_open(model, l->err);
     const char *scales = lk_safetensors_metadata(file, LK_PEFT_SCALES);
-    if (file && lk_peft_config_scales(&l->config, scales, model, l->err))
-        l->state = lk_safetensors_all_new(file, &widened, l->err);
+    if (file && lk__peft_config_scales(&l->config, scales, model, l->err))
+        l->state = lk__safetensors_all_new(file, &widened, l->err);
     lk_safetensors_close(file);
     if (!l->state) return false;
 
     size_t modules = 1, params = 1;
     Tensor *tensor;
-    PeftIter it = lk_peft_modules(l->module, l->adapter);
-    for (; lk_peft_next(&it); modules++)
-        for (const Field *f = NULL; (f = lk_peft_tensor(it.module, f, &tensor));) params++;
+    PeftIter it = lk__peft_modules(l->module, l->adapter);
+    for (; lk__peft_next(&it); modules++)
+        for (const Field *f = NULL; (f = lk__peft_tensor(it.module, f, &tensor));) params++;
     if (it.modules.failed)
         return lk_error_set(
             l->err, LK_EVALUE,
@@ -380,7 +380,7 @@ bool lk_load_peft(Module *m, const char *folder, PeftForm form, const char *adap
     lk_mem_free(l.silenced);
     lk_mem_free(l.used);
     lk_state_dict_free(l.state);
-    lk_peft_config_free(&l.config);
+    lk__peft_config_free(&l.config);
     lk_load_report_free(&own);
     return ok;
 }

@@ -5,21 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-bool lk_peft_ends_with(const char *name, const char *end)
+bool lk__peft_ends_with(const char *name, const char *end)
 {
     size_t all = strlen(name), last = strlen(end);
     return all >= last && strcmp(name + all - last, end) == 0 &&
            (all == last || name[all - last - 1] == '.');
 }
 
-const Field *lk_peft_param(const Module *m, const Field *after)
+const Field *lk__peft_param(const Module *m, const Field *after)
 {
     for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++)
         if (f->kind == LK_FIELD_PARAM && lk_original(m, f->name)) return f;
     return NULL;
 }
 
-const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x)
+const Field *lk__peft_tensor(const Module *m, const Field *after, Tensor **x)
 {
     for (const Field *f = after ? after + 1 : m->type->fields; f && f->kind != LK_FIELD_END; f++) {
         *x = f->kind == LK_FIELD_PARAM ? lk_original(m, f->name) : NULL;
@@ -29,7 +29,7 @@ const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x)
     return NULL;
 }
 
-Tensor lk_peft_T(const Tensor *x)
+Tensor lk__peft_T(const Tensor *x)
 {
     Tensor y = *x;
     y.shape[0] = x->shape[1];
@@ -39,7 +39,7 @@ Tensor lk_peft_T(const Tensor *x)
     return y;
 }
 
-PeftIter lk_peft_modules(Module *m, const char *adapter)
+PeftIter lk__peft_modules(Module *m, const char *adapter)
 {
     return (PeftIter){ .modules = lk_modules(m), .adapter = adapter ? adapter : "default" };
 }
@@ -49,7 +49,7 @@ static void find_lora(PeftIter *it)
 {
     it->lora = NULL;
     it->foreign = false;
-    for (const Field *f = NULL; (f = lk_peft_param(it->module, f));) {
+    for (const Field *f = NULL; (f = lk__peft_param(it->module, f));) {
         const ParametrizationList *list = lk_parametrizations(it->module, f->name);
         for (int i = 0; list && i < list->chain.count; i++) {
             LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
@@ -60,7 +60,7 @@ static void find_lora(PeftIter *it)
     }
 }
 
-bool lk_peft_next(PeftIter *it)
+bool lk__peft_next(PeftIter *it)
 {
     while (lk_modules_next(&it->modules)) {
         const char *name = it->modules.name;
@@ -69,7 +69,7 @@ bool lk_peft_next(PeftIter *it)
         it->wrapper = lk_as_linear_with_lora(m);
         if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
         /* the base's own child has this name */
-        bool chains = lk_peft_ends_with(name, "parametrizations");
+        bool chains = lk__peft_ends_with(name, "parametrizations");
         it->skip_length = 0;
         if (it->wrapper || chains)
             it->skip_length =
@@ -85,7 +85,7 @@ bool lk_peft_next(PeftIter *it)
     return false;
 }
 
-bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX])
+bool lk__peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX])
 {
     const Module *outer = it->wrapper ? &it->wrapper->base : it->module;
     bool before = it->wrapper; /* the Linear of a wrapper has not been met */
@@ -101,22 +101,22 @@ bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NA
     return true;
 }
 
-ParamIter lk_peft_places(Module *root)
+ParamIter lk__peft_places(Module *root)
 {
     ParamIter p = lk_params(root);
     p.with_duplicates = true;
     return p;
 }
 
-bool lk_peft_next_place(ParamIter *p, const Module *m)
+bool lk__peft_next_place(ParamIter *p, const Module *m)
 {
     while (lk_params_next(p))
-        for (const Field *f = NULL; (f = lk_peft_param(m, f));)
+        for (const Field *f = NULL; (f = lk__peft_param(m, f));)
             if (lk_original(m, f->name) == p->tensor) return true;
     return false;
 }
 
-bool lk_peft_is_whole(const PeftOptions *o, const char *name)
+bool lk__peft_is_whole(const PeftOptions *o, const char *name)
 {
     for (int i = 0; i < o->save_count; i++) {
         size_t length = strlen(o->save[i]);

@@ -20,7 +20,7 @@
 
 /* Visits the modules of a model as it was before there were adapters: a wrapper counts as the
  * Linear in it, parametrizations do not count.
- *     for (PeftIter it = lk_peft_modules(m, adapter); lk_peft_next(&it);) … */
+ *     for (PeftIter it = lk__peft_modules(m, adapter); lk__peft_next(&it);) … */
 typedef struct PeftIter {
     const char *name;          /* "roberta.encoder.layer.0.attention.self.query" */
     Module *module;            /* never a wrapper */
@@ -34,35 +34,35 @@ typedef struct PeftIter {
     char skip[LK_NAME_MAX + 1];
     size_t skip_length;
 } PeftIter;
-PeftIter lk_peft_modules(Module *m, const char *adapter);
-bool lk_peft_next(PeftIter *it);
+PeftIter lk__peft_modules(Module *m, const char *adapter);
+bool lk__peft_next(PeftIter *it);
 
 /* Visits the parameters that a module itself has:
- *     for (const Field *f = NULL; (f = lk_peft_param(m, f));) … f->name … */
-const Field *lk_peft_param(const Module *m, const Field *after);
+ *     for (const Field *f = NULL; (f = lk__peft_param(m, f));) … f->name … */
+const Field *lk__peft_param(const Module *m, const Field *after);
 /* The same for its whole state dict: persistent buffers too, each with its tensor. */
-const Field *lk_peft_tensor(const Module *m, const Field *after, Tensor **x);
+const Field *lk__peft_tensor(const Module *m, const Field *after, Tensor **x);
 
 /* PEFT adapts a module in the first of its places only. Whether our adapter, a wrapper (there, or
  * still to come) or a parametrization, adapts the same places. False: they differ in `other`. */
-bool lk_peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX]);
+bool lk__peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX]);
 /* Visits every place of every parameter that m itself has:
- *     for (ParamIter p = lk_peft_places(root); lk_peft_next_place(&p, m);) … */
-ParamIter lk_peft_places(Module *root);
-bool lk_peft_next_place(ParamIter *p, const Module *m);
+ *     for (ParamIter p = lk__peft_places(root); lk__peft_next_place(&p, m);) … */
+ParamIter lk__peft_places(Module *root);
+bool lk__peft_next_place(ParamIter *p, const Module *m);
 
 /* Whether a module is one of options->save, or in one. */
-bool lk_peft_is_whole(const PeftOptions *options, const char *name);
+bool lk__peft_is_whole(const PeftOptions *options, const char *name);
 /* Whether a dotted name is `end`, or ends with it after a dot. */
-bool lk_peft_ends_with(const char *name, const char *end);
+bool lk__peft_ends_with(const char *name, const char *end);
 /* x.T, without a copy, on the stack. x has two dimensions. */
-Tensor lk_peft_T(const Tensor *x);
+Tensor lk__peft_T(const Tensor *x);
 
 /* ---- peft_settings.c ------------------------------------------------------------------------ */
 
 /* Whether Lorikeet can do everything that the settings ask for; *key: the first one that it
  * cannot, *why: the reason. */
-bool lk_peft_settings_known(const struct json_t *root, const char **key, const char **why);
+bool lk__peft_settings_known(const struct json_t *root, const char **key, const char **why);
 
 /* ---- peft_config.c: settings that are read -------------------------------------------------- */
 
@@ -80,7 +80,7 @@ typedef struct PeftRule {
     Regex *regex;     /* NULL: the text is the end of a name */
     bool all;         /* "all-linear": every Linear instead */
     double value;     /* rank, alpha */
-    bool used;        /* it has fitted a module: lk_peft_note */
+    bool used;        /* it has fitted a module: lk__peft_note */
 } PeftRule;
 
 typedef struct PeftConfig {
@@ -91,23 +91,23 @@ typedef struct PeftConfig {
     PeftRule *rules; /* in the order of the file */
     int rule_count;
 } PeftConfig;
-/* Reads a file. The caller frees *c with lk_peft_config_free, also after an error. */
-bool lk_peft_config_load(PeftConfig *c, const char *path, Error *err);
+/* Reads a file. The caller frees *c with lk__peft_config_free, also after an error. */
+bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err);
 /* The same for settings in memory, which it consumes; path: for messages. */
-bool lk_peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
+bool lk__peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
 /* Reads the scales beside the settings; text NULL: there are none. */
-bool lk_peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
-void lk_peft_config_free(PeftConfig *c);
+bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
+void lk__peft_config_free(PeftConfig *c);
 
-bool lk_peft_is_target(const PeftConfig *c, const PeftIter *it);
-bool lk_peft_is_saved(const PeftConfig *c, const char *name); /* by modules_to_save */
-int64_t lk_peft_rank(const PeftConfig *c, const char *name);
-double lk_peft_alpha(const PeftConfig *c, const char *name);
-double lk_peft_scale(const PeftConfig *c, const char *name);
+bool lk__peft_is_target(const PeftConfig *c, const PeftIter *it);
+bool lk__peft_is_saved(const PeftConfig *c, const char *name); /* by modules_to_save */
+int64_t lk__peft_rank(const PeftConfig *c, const char *name);
+double lk__peft_alpha(const PeftConfig *c, const char *name);
+double lk__peft_scale(const PeftConfig *c, const char *name);
 /* Marks the rules that fit a module as used; patterns of ranks and alphas only if it is
  * adapted. */
-void lk_peft_note(PeftConfig *c, const PeftIter *it, bool adapted);
-const char *lk_peft_setting_name(PeftSetting setting); /* "target_modules" */
+void lk__peft_note(PeftConfig *c, const PeftIter *it, bool adapted);
+const char *lk__peft_setting_name(PeftSetting setting); /* "target_modules" */
 
 /* ---- peft_config_write.c: settings that are written ----------------------------------------- */
 
@@ -127,9 +127,9 @@ typedef struct PeftTexts {
 /* The key of `scales` in the metadata of the weights, which PEFT ignores. */
 #define LK_PEFT_SCALES "lorikeet.scales"
 
-/* Makes the settings of m's layers, which come in the order of lk_peft_modules. Before it returns
+/* Makes the settings of m's layers, which come in the order of lk__peft_modules. Before it returns
  * them it reads them by PEFT's rules, and checks that they give each module what it has. */
-bool lk_peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                       const PeftLayer *layers, int count, Error *err);
+bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
+                        const PeftLayer *layers, int count, Error *err);
 
 #endif

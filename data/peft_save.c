@@ -69,7 +69,7 @@ static bool add_adapter(Export *x, const PeftIter *it)
         return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
 
     char text[2 * LK_NAME_MAX];
-    if (!lk_peft_same_places(it, it->lora, other)) {
+    if (!lk__peft_same_places(it, it->lora, other)) {
         snprintf(text, sizeof text,
                  "is at %.100s too, and PEFT adapts the first place of a module alone: give that "
                  "one a wrapper, or save the state (lk_save_module)",
@@ -90,8 +90,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
                     quote, adapter, quote, l->scale, (long long)l->rank, l->alpha);
         return fail(x, it->name, text);
     }
-    Tensor A = layer ? lk_peft_T(layer->A) : *it->lora->lora_A,
-           B = layer ? lk_peft_T(layer->B) : *it->lora->lora_B;
+    Tensor A = layer ? lk__peft_T(layer->A) : *it->lora->lora_A,
+           B = layer ? lk__peft_T(layer->B) : *it->lora->lora_B;
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
 
@@ -112,9 +112,9 @@ static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 
 static bool add_whole(Export *x, const PeftIter *it)
 {
-    for (ParamIter p = lk_peft_places(x->module); lk_peft_next_place(&p, it->module);) {
+    for (ParamIter p = lk__peft_places(x->module); lk__peft_next_place(&p, it->module);) {
         char text[2 * LK_NAME_MAX];
-        if (lk_peft_is_whole(x->options, p.name)) continue;
+        if (lk__peft_is_whole(x->options, p.name)) continue;
         snprintf(text, sizeof text, "cannot be saved alone: its parameters are at %.100s too",
                  p.name);
         return fail(x, it->name, text);
@@ -123,7 +123,7 @@ static bool add_whole(Export *x, const PeftIter *it)
     if (!t) return false;
     bool ok = true;
     Tensor *tensor;
-    for (const Field *f = NULL; ok && (f = lk_peft_tensor(it->module, f, &tensor));) {
+    for (const Field *f = NULL; ok && (f = lk__peft_tensor(it->module, f, &tensor));) {
         Tensor *value = value_of(t, it, f, tensor);
         ok = value ? add(x, it->name, f->name, value) : lk_error_pass(x->err, lk_tape_error(t));
     }
@@ -138,7 +138,7 @@ static bool check_path(const Export *x, const char *path)
     if (!path || *path == '\0')
         return fail(x, "", "the model itself cannot be one of the modules to save");
     if (!lk_module_at(x->module, path, x->err)) return false;
-    for (PeftIter it = lk_peft_modules(x->module, x->options->adapter); lk_peft_next(&it);)
+    for (PeftIter it = lk__peft_modules(x->module, x->options->adapter); lk__peft_next(&it);)
         if (strcmp(it.name, path) == 0) return true;
     return fail(x, path, "to be saved a module goes by its first name, without its adapter");
 }
@@ -147,8 +147,8 @@ static bool collect(Export *x)
 {
     const PeftOptions *o = x->options;
     int modules = 0;
-    PeftIter all = lk_peft_modules(x->module, o->adapter);
-    while (lk_peft_next(&all)) modules++;
+    PeftIter all = lk__peft_modules(x->module, o->adapter);
+    while (lk__peft_next(&all)) modules++;
     if (all.modules.failed)
         return fail(x, "", "is nested too deep, or has names that are too long");
     for (int i = 0; i < o->save_count; i++)
@@ -157,8 +157,8 @@ static bool collect(Export *x)
     x->layers = lk_mem_calloc((size_t)modules + 1, sizeof *x->layers);
     if (!x->state || !x->layers)
         return lk_error_set(x->err, LK_EMEMORY, "lk_save_peft: no memory");
-    for (PeftIter it = lk_peft_modules(x->module, o->adapter); lk_peft_next(&it);)
-        if (!(lk_peft_is_whole(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it)))
+    for (PeftIter it = lk__peft_modules(x->module, o->adapter); lk__peft_next(&it);)
+        if (!(lk__peft_is_whole(o, it.name) ? add_whole(x, &it) : add_adapter(x, &it)))
             return false;
     char text[LK_NAME_MAX + 100];
     snprintf(text, sizeof text, "has no adapter%s: no wrapper, and none called \"%.60s\"",
@@ -193,7 +193,7 @@ bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options, Err
                  .options = options ? options : &(const PeftOptions){ 0 },
                  .err = err };
     PeftTexts texts = { NULL, NULL };
-    bool ok = collect(&x) && lk_peft_texts_new(&texts, m, x.options, x.layers, x.count, err) &&
+    bool ok = collect(&x) && lk__peft_texts_new(&texts, m, x.options, x.layers, x.count, err) &&
               write_files(x.state, &texts, folder, err);
     lk_mem_free(texts.config);
     lk_mem_free(texts.scales);

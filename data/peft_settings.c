@@ -89,7 +89,7 @@ static bool is_usual(const char *key, json_t *value)
             is_text(value, "eva"));
 }
 
-bool lk_peft_settings_known(const json_t *root, const char **key, const char **why)
+bool lk__peft_settings_known(const json_t *root, const char **key, const char **why)
 {
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)root, *key, value)

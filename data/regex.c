@@ -278,7 +278,7 @@ static bool parse_alternatives(Parser *p)
     return true;
 }
 
-Regex *lk_regex_new(const char *pattern, Error *err)
+Regex *lk__regex_new(const char *pattern, Error *err)
 {
     Regex *r = lk_mem_calloc(1, sizeof *r);
     if (!r) {
@@ -291,7 +291,7 @@ Regex *lk_regex_new(const char *pattern, Error *err)
     r->now = ok ? lk_mem_calloc(4 * places, sizeof *r->now) : NULL;
     if (!r->now) {
         if (ok) no_memory(err);
-        lk_regex_free(r);
+        lk__regex_free(r);
         return NULL;
     }
     r->next = r->now + places;
@@ -300,7 +300,7 @@ Regex *lk_regex_new(const char *pattern, Error *err)
     return r;
 }
 
-void lk_regex_free(Regex *r)
+void lk__regex_free(Regex *r)
 {
     if (!r) return;
     lk_mem_free(r->steps);
@@ -308,7 +308,7 @@ void lk_regex_free(Regex *r)
     lk_mem_free(r);
 }
 
-void lk_regex_escape(const char *text, char *out)
+void lk__regex_escape(const char *text, char *out)
 {
     for (; *text; text++) {
         if (!is_word(*text) && (unsigned char)*text < 0x80) *out++ = '\\';
@@ -352,7 +352,7 @@ static int reach(Regex *r, int *list, int count, int place, const char *text, co
     }
 }
 
-bool lk_regex_fits(Regex *r, const char *text)
+bool lk__regex_fits(Regex *r, const char *text)
 {
     memset(r->seen, 0, ((size_t)r->count + 1) * sizeof *r->seen);
     int *now = r->now, *next = r->next, count = reach(r, now, 0, 0, text, text);

@@ -18,13 +18,13 @@ enum { LK_REGEX_MAX = 100000 };
 typedef struct Regex Regex;
 
 /* Errors: LK_EFORMAT (no regular expression, or one that is not understood), LK_EMEMORY. */
-Regex *lk_regex_new(const char *pattern, Error *err);
-void lk_regex_free(Regex *r); /* NULL allowed */
+Regex *lk__regex_new(const char *pattern, Error *err);
+void lk__regex_free(Regex *r); /* NULL allowed */
 
 /* re.fullmatch(pattern, text) is not None. It uses scratch memory of r: one thread at a time. */
-bool lk_regex_fits(Regex *r, const char *text);
+bool lk__regex_fits(Regex *r, const char *text);
 
 /* re.escape(text), into out: at most 2 · strlen(text) + 1 bytes. */
-void lk_regex_escape(const char *text, char *out);
+void lk__regex_escape(const char *text, char *out);
 
 #endif

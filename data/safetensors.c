@@ -30,7 +30,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "elements are copied as they lie in the file: little-endian");
 
-bool lk_file_fail(const FileReport *r, ErrorCode code, const char *format, ...)
+bool lk__file_fail(const FileReport *r, ErrorCode code, const char *format, ...)
 {
     char text[384];
     va_list args;
@@ -40,13 +40,13 @@ bool lk_file_fail(const FileReport *r, ErrorCode code, const char *format, ...)
     return lk_error_set(r->err, code, "%s: %.200s: %s", r->caller, r->path, text);
 }
 
-const FileType *lk_safetensors_type(const char *name)
+const FileType *lk__safetensors_type(const char *name)
 {
     enum { NONE = -1 };
     static const FileType types[] = {
         /* clang-format off */
         { "F32", 32, LK_F32, NULL },       { "F64", 64, LK_F64, NULL },
-        { "F16", 16, LK_F32, lk_widen_f16 }, { "BF16", 16, LK_F32, lk_widen_bf16 },
+        { "F16", 16, LK_F32, lk__widen_f16 }, { "BF16", 16, LK_F32, lk__widen_bf16 },
         { "I64", 64, LK_I64, NULL },       { "U8", 8, LK_U8, NULL },
         { "BOOL", 8, LK_BOOL, NULL },      { "I8", 8, NONE, NULL },
         { "I16", 16, NONE, NULL },         { "U16", 16, NONE, NULL },
@@ -71,21 +71,21 @@ static bool open_file(SafeTensors *f, const FileReport *r)
     f->file = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat info;
     if (f->file < 0 || fstat(f->file, &info) != 0)
-        return lk_file_fail(r, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (S_ISDIR(info.st_mode)) return lk_file_fail(r, LK_EIO, "is a folder, not a file");
-    if (!S_ISREG(info.st_mode)) return lk_file_fail(r, LK_EIO, "is not a regular file");
+        return lk__file_fail(r, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (S_ISDIR(info.st_mode)) return lk__file_fail(r, LK_EIO, "is a folder, not a file");
+    if (!S_ISREG(info.st_mode)) return lk__file_fail(r, LK_EIO, "is not a regular file");
     f->size = info.st_size;
     return true;
 }
 
-bool lk_safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
-                            const FileReport *r)
+bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
+                             const FileReport *r)
 {
     for (char *p = out; size > 0;) {
         ssize_t got = pread(f->file, p, (size_t)size, offset);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return lk_file_fail(r, LK_EIO, "cannot be read: %s", strerror(errno));
-        if (got == 0) return lk_file_fail(r, LK_EIO, "was shortened while it was read");
+        if (got < 0) return lk__file_fail(r, LK_EIO, "cannot be read: %s", strerror(errno));
+        if (got == 0) return lk__file_fail(r, LK_EIO, "was shortened while it was read");
         p += got;
         offset += got;
         size -= got;
@@ -104,29 +104,29 @@ static bool read_length(const SafeTensors *f, int64_t *length, const FileReport 
 {
     unsigned char bytes[LENGTH];
     if (f->size < LENGTH)
-        return lk_file_fail(
+        return lk__file_fail(
             r, LK_EFORMAT,
             "has only %lld bytes; a safetensors file begins with 8, the length of its header",
             (long long)f->size);
-    if (!lk_safetensors_read_at(f, bytes, LENGTH, 0, r)) return false;
+    if (!lk__safetensors_read_at(f, bytes, LENGTH, 0, r)) return false;
     if (memcmp(bytes, "version ", LENGTH) == 0)
-        return lk_file_fail(
+        return lk__file_fail(
             r, LK_EFORMAT,
             "is a pointer of Git LFS, not the file itself: fetch it with git lfs pull");
     uint64_t n = 0;
     for (int i = LENGTH; i-- > 0;) n = n << 8 | bytes[i];
     if (n > LK_SAFETENSORS_HEADER_MAX)
-        return lk_file_fail(
+        return lk__file_fail(
             r, LK_EFORMAT,
             "announces a header of %llu bytes, above the limit of %d: no safetensors file",
             (unsigned long long)n, LK_SAFETENSORS_HEADER_MAX);
     if (n == 0)
-        return lk_file_fail(r, LK_EFORMAT, "announces a header of 0 bytes: no safetensors file");
+        return lk__file_fail(r, LK_EFORMAT, "announces a header of 0 bytes: no safetensors file");
     *length = (int64_t)n;
     if (*length > f->size - LENGTH)
-        return lk_file_fail(r, LK_EFORMAT,
-                            "announces a header of %lld bytes, but has only %lld after its length",
-                            (long long)*length, (long long)(f->size - LENGTH));
+        return lk__file_fail(
+            r, LK_EFORMAT, "announces a header of %lld bytes, but has only %lld after its length",
+            (long long)*length, (long long)(f->size - LENGTH));
     return true;
 }
 
@@ -134,19 +134,19 @@ static bool bad_json(const json_error_t *e, const FileReport *r)
 {
     switch (json_error_code(e)) {
     case json_error_unknown: /* jansson has no message of its own for this */
-    case json_error_out_of_memory: return lk_file_fail(r, LK_EMEMORY, "no memory for its header");
+    case json_error_out_of_memory: return lk__file_fail(r, LK_EMEMORY, "no memory for its header");
     case json_error_invalid_utf8:
-        return lk_file_fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
+        return lk__file_fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
     case json_error_duplicate_key:
-        return lk_file_fail(r, LK_EFORMAT, "its header says something twice: %.160s", e->text);
+        return lk__file_fail(r, LK_EFORMAT, "its header says something twice: %.160s", e->text);
     case json_error_numeric_overflow:
-        return lk_file_fail(r, LK_EFORMAT, "a number in its header is huge: %.160s", e->text);
+        return lk__file_fail(r, LK_EFORMAT, "a number in its header is huge: %.160s", e->text);
     case json_error_null_character:
     case json_error_null_byte_in_key:
-        return lk_file_fail(r, LK_EFORMAT, "a text in its header contains \\u0000");
+        return lk__file_fail(r, LK_EFORMAT, "a text in its header contains \\u0000");
     default:
-        return lk_file_fail(r, LK_EFORMAT, "its header is not JSON: %.160s (byte %d)", e->text,
-                            e->position);
+        return lk__file_fail(r, LK_EFORMAT, "its header is not JSON: %.160s (byte %d)", e->text,
+                             e->position);
     }
 }
 
@@ -154,11 +154,12 @@ static bool parse_header(SafeTensors *f, int64_t length, const FileReport *r)
 {
     char *text = lk_mem_alloc((size_t)length);
     if (!text)
-        return lk_file_fail(r, LK_EMEMORY, "no memory for a header of %lld bytes",
-                            (long long)length);
-    bool ok = lk_safetensors_read_at(f, text, length, LENGTH, r);
+        return lk__file_fail(r, LK_EMEMORY, "no memory for a header of %lld bytes",
+                             (long long)length);
+    bool ok = lk__safetensors_read_at(f, text, length, LENGTH, r);
     if (ok && text[0] != '{')
-        ok = lk_file_fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
+        ok =
+            lk__file_fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
     if (ok) {
         json_error_t error;
         f->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
@@ -170,10 +171,11 @@ static bool parse_header(SafeTensors *f, int64_t length, const FileReport *r)
 
 static bool check_metadata(json_t *metadata, const FileReport *r)
 {
-    if (!json_is_object(metadata)) return lk_file_fail(r, LK_EFORMAT, "__metadata__ is no object");
+    if (!json_is_object(metadata))
+        return lk__file_fail(r, LK_EFORMAT, "__metadata__ is no object");
     const char *key;
     json_t *value;
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return lk_file_fail(
+    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return lk__file_fail(
         r, LK_EFORMAT, "__metadata__: \"%.100s\" is no text", key);
     return true;
 }
@@ -186,11 +188,11 @@ static int64_t read_size(const char *name, const char *field, json_t *list, size
     json_t *number = json_array_get(list, i);
     int64_t value = json_is_integer(number) ? json_integer_value(number) : -1;
     if (!json_is_integer(number))
-        lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is no whole number",
-                     name, i, field);
+        lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is no whole number",
+                      name, i, field);
     else if (value < 0)
-        lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is negative: %lld",
-                     name, i, field, (long long)value);
+        lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is negative: %lld",
+                      name, i, field, (long long)value);
     return value < 0 ? -1 : value;
 }
 
@@ -205,15 +207,15 @@ static bool check_fields(const char *name, json_t *info, const FileReport *r)
                    { "data_offsets", "list", JSON_ARRAY } };
     enum { FIELDS = sizeof fields / sizeof *fields };
     if (!json_is_object(info))
-        return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\" is described by no object", name);
+        return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\" is described by no object", name);
     for (int i = 0; i < FIELDS; i++) {
         json_t *field = json_object_get(info, fields[i].name);
         if (!field)
-            return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\" has no %s", name,
-                                fields[i].name);
+            return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\" has no %s", name,
+                                 fields[i].name);
         if (json_typeof(field) != fields[i].type)
-            return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its %s is no %s", name,
-                                fields[i].name, fields[i].kind);
+            return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its %s is no %s", name,
+                                 fields[i].name, fields[i].kind);
     }
     const char *key;
     json_t *value;
@@ -222,8 +224,8 @@ static bool check_fields(const char *name, json_t *info, const FileReport *r)
         int i = 0;
         while (i < FIELDS && strcmp(key, fields[i].name) != 0) i++;
         if (i == FIELDS)
-            return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\" has an unknown field \"%.100s\"",
-                                name, key);
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "tensor \"%.100s\" has an unknown field \"%.100s\"", name, key);
     }
     return true;
 }
@@ -237,18 +239,18 @@ static bool check_size(const SafeTensorsEntry *e, const FileType *type, json_t *
         int64_t size = read_size(e->name, "shape", shape, i, r);
         if (size < 0) return false;
         if (__builtin_mul_overflow(count, size, &count))
-            return lk_file_fail(r, LK_EFORMAT,
-                                "tensor \"%.100s\": the product of its sizes overflows", e->name);
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "tensor \"%.100s\": the product of its sizes overflows", e->name);
     }
     if (__builtin_mul_overflow(count, type->bits, &bits))
-        return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its size in bits overflows",
-                            e->name);
+        return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its size in bits overflows",
+                             e->name);
     if (bits % 8 != 0)
-        return lk_file_fail(r, LK_EFORMAT,
-                            "tensor \"%.100s\": %lld elements of %s do not fill whole bytes",
-                            e->name, (long long)count, type->name);
+        return lk__file_fail(r, LK_EFORMAT,
+                             "tensor \"%.100s\": %lld elements of %s do not fill whole bytes",
+                             e->name, (long long)count, type->name);
     return bits / 8 == e->bytes ||
-           lk_file_fail(
+           lk__file_fail(
                r, LK_EFORMAT,
                "tensor \"%.100s\": %lld elements of %s are %lld bytes, its data_offsets hold %lld",
                e->name, (long long)count, type->name, (long long)(bits / 8), (long long)e->bytes);
@@ -264,25 +266,25 @@ static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t d
     SafeTensorsEntry *e = &f->entries[f->count];
     *e = (SafeTensorsEntry){ .name = name,
                              .dtype = json_string_value(json_object_get(info, "dtype")) };
-    const FileType *type = lk_safetensors_type(e->dtype);
+    const FileType *type = lk__safetensors_type(e->dtype);
     if (!type)
-        return lk_file_fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name,
-                            e->dtype);
+        return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name,
+                             e->dtype);
     e->half = type->widen;
 
     if (json_array_size(offsets) != 2)
-        return lk_file_fail(r, LK_EFORMAT,
-                            "tensor \"%.100s\": its data_offsets are %zu numbers, not 2", name,
-                            json_array_size(offsets));
+        return lk__file_fail(r, LK_EFORMAT,
+                             "tensor \"%.100s\": its data_offsets are %zu numbers, not 2", name,
+                             json_array_size(offsets));
     int64_t begin = read_size(name, "data_offsets", offsets, 0, r), room = f->size - data;
     int64_t end = begin < 0 ? -1 : read_size(name, "data_offsets", offsets, 1, r);
     if (end < 0) return false;
     if (begin > end)
-        return lk_file_fail(r, LK_EFORMAT,
-                            "tensor \"%.100s\": its data_offsets [%lld, %lld] are reversed", name,
-                            (long long)begin, (long long)end);
+        return lk__file_fail(r, LK_EFORMAT,
+                             "tensor \"%.100s\": its data_offsets [%lld, %lld] are reversed", name,
+                             (long long)begin, (long long)end);
     if (end > room)
-        return lk_file_fail(
+        return lk__file_fail(
             r, LK_EFORMAT,
             "tensor \"%.100s\": its data_offsets [%lld, %lld] go beyond the %lld bytes of data",
             name, (long long)begin, (long long)end, (long long)room);
@@ -312,17 +314,17 @@ static bool check_cover(const SafeTensors *f, int64_t data, const FileReport *r)
     for (int i = 0; i < f->count; i++) {
         const SafeTensorsEntry *e = &f->entries[i];
         if (e->offset > covered)
-            return lk_file_fail(r, LK_EFORMAT,
-                                "a hole: no tensor has the %lld bytes before tensor \"%.100s\"",
-                                (long long)(e->offset - covered), e->name);
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "a hole: no tensor has the %lld bytes before tensor \"%.100s\"",
+                                 (long long)(e->offset - covered), e->name);
         if (e->offset < covered)
-            return lk_file_fail(r, LK_EFORMAT, "tensors \"%.100s\" and \"%.100s\" overlap",
-                                f->entries[i - 1].name, e->name);
+            return lk__file_fail(r, LK_EFORMAT, "tensors \"%.100s\" and \"%.100s\" overlap",
+                                 f->entries[i - 1].name, e->name);
         covered = e->offset + e->bytes;
     }
     return covered == f->size ||
-           lk_file_fail(r, LK_EFORMAT, "has %lld bytes after its last tensor",
-                        (long long)(f->size - covered));
+           lk__file_fail(r, LK_EFORMAT, "has %lld bytes after its last tensor",
+                         (long long)(f->size - covered));
 }
 
 static bool read_header(SafeTensors *f, const FileReport *r)
@@ -331,7 +333,7 @@ static bool read_header(SafeTensors *f, const FileReport *r)
     if (!read_length(f, &length, r) || !parse_header(f, length, r)) return false;
     size_t count = json_object_size(f->header);
     f->entries = lk_mem_calloc(count ? count : 1, sizeof *f->entries);
-    if (!f->entries) return lk_file_fail(r, LK_EMEMORY, "no memory for %zu tensors", count);
+    if (!f->entries) return lk__file_fail(r, LK_EMEMORY, "no memory for %zu tensors", count);
     const char *key;
     json_t *value;
     json_object_foreach(f->header, key, value)
@@ -358,7 +360,7 @@ static void free_header(SafeTensors *f) { json_decref(f->header); }
 static bool read_header(SafeTensors *f, const FileReport *r)
 {
     (void)f;
-    return lk_file_fail(
+    return lk__file_fail(
         r, LK_ESTATE, "cannot be read: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
 }
 
@@ -374,7 +376,7 @@ static void free_header(SafeTensors *f) { (void)f; }
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-SafeTensors *lk_safetensors_open_for(const char *caller, const char *path, Error *err)
+SafeTensors *lk__safetensors_open_for(const char *caller, const char *path, Error *err)
 {
     if (!path) {
         lk_error_set(err, LK_EVALUE, "%s: the path is NULL", caller);
@@ -384,7 +386,7 @@ SafeTensors *lk_safetensors_open_for(const char *caller, const char *path, Error
     size_t bytes = strlen(path) + 1;
     SafeTensors *f = lk_mem_calloc(1, sizeof *f + bytes);
     if (!f) {
-        lk_file_fail(&r, LK_EMEMORY, "no memory to open it");
+        lk__file_fail(&r, LK_EMEMORY, "no memory to open it");
         return NULL;
     }
     f->path = memcpy(f + 1, path, bytes); /* behind the struct: one block */
@@ -397,10 +399,10 @@ SafeTensors *lk_safetensors_open_for(const char *caller, const char *path, Error
 
 SafeTensors *lk_safetensors_open(const char *path, Error *err)
 {
-    return lk_safetensors_open_for("lk_safetensors_open", path, err);
+    return lk__safetensors_open_for("lk_safetensors_open", path, err);
 }
 
-void lk_safetensors_release_map(void *holder)
+void lk__safetensors_release_map(void *holder)
 {
     SafeTensors *f = holder;
     if (--f->refs > 0) return;
@@ -414,7 +416,7 @@ void lk_safetensors_close(SafeTensors *file)
     if (file->file >= 0) close(file->file); /* a map stays without it */
     free_header(file);
     lk_mem_free(file->entries);
-    lk_safetensors_release_map(file);
+    lk__safetensors_release_map(file);
 }
 
 const SafeTensorsEntry *lk_safetensors_find(const SafeTensors *file, const char *name)

@@ -13,7 +13,7 @@ typedef struct FileReport {
 } FileReport;
 
 /* Sets the error "CALLER: PATH: …"; returns false. */
-bool lk_file_fail(const FileReport *r, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
+bool lk__file_fail(const FileReport *r, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 
 /* An element type of the format. Lorikeet has some of them, and reads two more as float32. */
 typedef struct FileType {
@@ -24,20 +24,20 @@ typedef struct FileType {
                   int64_t n); /* NULL: elements of dtype as they are */
 } FileType;
 
-const FileType *lk_safetensors_type(const char *name); /* NULL: no type of the format */
+const FileType *lk__safetensors_type(const char *name); /* NULL: no type of the format */
 
 /* lk_safetensors_open with the function that messages name. */
-SafeTensors *lk_safetensors_open_for(const char *caller, const char *path, Error *err);
+SafeTensors *lk__safetensors_open_for(const char *caller, const char *path, Error *err);
 /* Reads `size` bytes at `offset`, all of them. */
-bool lk_safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
-                            const FileReport *r);
+bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
+                             const FileReport *r);
 /* Gives back one reference to the map of a SafeTensors; the last one unmaps it. */
-void lk_safetensors_release_map(void *holder);
+void lk__safetensors_release_map(void *holder);
 
 /* ---- safetensors_read.c: its tensors -------------------------------------------------------- */
 
 /* All tensors of a file, as lk_load_safetensors gives them; *widened counts those that were in
  * half precision. */
-StateDict *lk_safetensors_all_new(SafeTensors *file, int *widened, Error *err);
+StateDict *lk__safetensors_all_new(SafeTensors *file, int *widened, Error *err);
 
 #endif

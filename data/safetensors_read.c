@@ -9,15 +9,15 @@
 /* Whether it can be a Tensor. */
 static bool loadable(const SafeTensorsEntry *e, const FileReport *r)
 {
-    if (lk_safetensors_type(e->dtype)->dtype < 0)
-        return lk_file_fail(
+    if (lk__safetensors_type(e->dtype)->dtype < 0)
+        return lk__file_fail(
             r, LK_EDTYPE,
             "tensor \"%.100s\" is %.40s; only F64, F32, F16, BF16, I64, U8 and BOOL can be loaded",
             e->name, e->dtype);
     if (e->ndim > LK_MAX_DIMS)
-        return lk_file_fail(r, LK_ESHAPE,
-                            "tensor \"%.100s\" has %d dimensions; 0 to %d are possible", e->name,
-                            e->ndim, LK_MAX_DIMS);
+        return lk__file_fail(r, LK_ESHAPE,
+                             "tensor \"%.100s\" has %d dimensions; 0 to %d are possible", e->name,
+                             e->ndim, LK_MAX_DIMS);
     return true;
 }
 
@@ -27,9 +27,9 @@ static bool check_bools(const SafeTensorsEntry *e, DType dtype, const unsigned c
 {
     for (int64_t i = 0; dtype == LK_BOOL && i < e->bytes; i++)
         if (bytes[i] > 1)
-            return lk_file_fail(r, LK_EFORMAT,
-                                "tensor \"%.100s\": element %lld is %d; a BOOL is 0 or 1", e->name,
-                                (long long)i, bytes[i]);
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "tensor \"%.100s\": element %lld is %d; a BOOL is 0 or 1",
+                                 e->name, (long long)i, bytes[i]);
     return true;
 }
 
@@ -38,10 +38,10 @@ static bool check_bools(const SafeTensorsEntry *e, DType dtype, const unsigned c
 static bool read_elements(SafeTensors *f, const SafeTensorsEntry *e, Tensor *x,
                           const FileReport *r)
 {
-    const FileType *type = lk_safetensors_type(e->dtype);
+    const FileType *type = lk__safetensors_type(e->dtype);
     if (e->bytes == 0) return true;
     char *to = (char *)x->data + (type->widen ? e->bytes : 0);
-    if (!lk_safetensors_read_at(f, to, e->bytes, e->offset, r)) return false;
+    if (!lk__safetensors_read_at(f, to, e->bytes, e->offset, r)) return false;
     if (type->widen) type->widen(x->data, to, lk_numel(x));
     return check_bools(e, x->dtype, x->data, r);
 }
@@ -51,8 +51,8 @@ static Tensor *read_tensor(SafeTensors *f, const SafeTensorsEntry *e, const File
     if (!loadable(e, r)) return NULL;
     Error cause = { 0 };
     Tensor *x =
-        lk_tensor_new((DType)lk_safetensors_type(e->dtype)->dtype, e->ndim, e->shape, &cause);
-    if (!x) lk_file_fail(r, cause.code, "tensor \"%.100s\": %s", e->name, cause.message);
+        lk_tensor_new((DType)lk__safetensors_type(e->dtype)->dtype, e->ndim, e->shape, &cause);
+    if (!x) lk__file_fail(r, cause.code, "tensor \"%.100s\": %s", e->name, cause.message);
     if (x && read_elements(f, e, x, r)) return x;
     lk_tensor_free(x);
     return NULL;
@@ -79,7 +79,7 @@ static bool map_file(SafeTensors *f, const FileReport *r)
     void *map = mmap(NULL, (size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
                      f->file, 0);
     if (map == MAP_FAILED)
-        return lk_file_fail(r, LK_EIO, "cannot be mapped into memory: %s", strerror(errno));
+        return lk__file_fail(r, LK_EIO, "cannot be mapped into memory: %s", strerror(errno));
     f->map = map;
     return true;
 }
@@ -90,18 +90,18 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry
     if (!has(file, entry, function, err)) return NULL;
     const FileReport r = { function, file->path, err };
     if (!loadable(entry, &r)) return NULL;
-    DType dtype = (DType)lk_safetensors_type(entry->dtype)->dtype;
+    DType dtype = (DType)lk__safetensors_type(entry->dtype)->dtype;
     bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0;
     if (entry->bytes == 0 || entry->half || !aligned) return read_tensor(file, entry, &r);
     if (!map_file(file, &r)) return NULL;
     char *data = (char *)file->map + entry->offset;
     if (!check_bools(entry, dtype, (unsigned char *)data, &r)) return NULL;
     file->refs++;
-    return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, lk_safetensors_release_map,
+    return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, lk__safetensors_release_map,
                             file, err);
 }
 
-StateDict *lk_safetensors_all_new(SafeTensors *f, int *widened, Error *err)
+StateDict *lk__safetensors_all_new(SafeTensors *f, int *widened, Error *err)
 {
     const FileReport r = { "lk_load_safetensors", f->path, err };
     *widened = 0;
@@ -121,8 +121,8 @@ StateDict *lk_safetensors_all_new(SafeTensors *f, int *widened, Error *err)
 StateDict *lk_load_safetensors(const char *path, Error *err)
 {
     int widened;
-    SafeTensors *f = lk_safetensors_open_for("lk_load_safetensors", path, err);
-    StateDict *state = f ? lk_safetensors_all_new(f, &widened, err) : NULL;
+    SafeTensors *f = lk__safetensors_open_for("lk_load_safetensors", path, err);
+    StateDict *state = f ? lk__safetensors_all_new(f, &widened, err) : NULL;
     lk_safetensors_close(f);
     return state;
 }

@@ -50,7 +50,7 @@ static bool check_metadata(const Job *job)
         const MetadataEntry *e = &metadata->entries[i];
         if (!e->key || !e->value)
             return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
-        if (!lk_is_utf8(e->key) || !lk_is_utf8(e->value))
+        if (!lk__is_utf8(e->key) || !lk__is_utf8(e->value))
             return fail(job, LK_EVALUE, "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
         for (int j = 0; j < i; j++)
             if (strcmp(metadata->entries[j].key, e->key) == 0)
@@ -78,7 +78,7 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
         const StateEntry *e = order[i] = &state->entries[i];
         if (!e->name || !e->tensor)
             return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
-        if (!lk_is_utf8(e->name))
+        if (!lk__is_utf8(e->name))
             return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i,
                         e->name);
         if (strcmp(e->name, "__metadata__") == 0)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-void lk_sample_random(Rng *rng, int64_t n, int64_t *order)
+void lk__sample_random(Rng *rng, int64_t n, int64_t *order)
 {
     Rng sampler;
     lk_manual_seed(&sampler, (uint64_t)lk_random_seed(rng));
@@ -31,8 +31,8 @@ static void sort_by_length(int64_t n, const int64_t *offset, int64_t *order, int
     }
 }
 
-void lk_sample_by_length(Rng *rng, int64_t n, const int64_t *offset, int64_t batch_size,
-                         int64_t *order, int64_t *room)
+void lk__sample_by_length(Rng *rng, int64_t n, const int64_t *offset, int64_t batch_size,
+                          int64_t *order, int64_t *room)
 {
     enum { MOST = 50, PIECES = 4 };
     int64_t batches = n / batch_size / PIECES; /* in one mega-batch */

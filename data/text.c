@@ -167,9 +167,9 @@ void lk_text_loader_begin(TextLoader *l)
 static void draw_order(TextLoader *l, Rng *rng)
 {
     const TextDataset *d = l->dataset;
-    if (l->options.order == LK_SHUFFLED) lk_sample_random(rng, d->count, l->order);
+    if (l->options.order == LK_SHUFFLED) lk__sample_random(rng, d->count, l->order);
     else if (l->options.order == LK_GROUPED)
-        lk_sample_by_length(rng, d->count, d->offset, l->options.group, l->order, l->room);
+        lk__sample_by_length(rng, d->count, d->offset, l->options.group, l->order, l->room);
     else
         for (int64_t i = 0; i < d->count; i++) l->order[i] = i;
     l->at.ordered = true;

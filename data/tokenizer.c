@@ -13,7 +13,7 @@
 void lk_tokenizer_free(Tokenizer *tok)
 {
     if (!tok) return;
-    lk_bpe_free(tok->bpe);
+    lk__bpe_free(tok->bpe);
     lk_mem_free(tok); /* the Bpe is in the same block */
 }
 
@@ -44,7 +44,7 @@ static int64_t find_special(const Tokenizer *tok, const unsigned char *text, siz
         *begin = (size_t)(at - text);
         int64_t id = special_at(tok, at, size - *begin, &length);
         *end = *begin + length;
-        if (id == tok->mask) *begin -= lk_space_at_end(text, *begin);
+        if (id == tok->mask) *begin -= lk__space_at_end(text, *begin);
         if (id >= 0) return id;
     }
     *begin = *end = size;
@@ -55,8 +55,8 @@ static bool put_words(const Tokenizer *tok, const unsigned char *text, size_t si
 {
     while (size > 0) {
         bool broken;
-        size_t n = lk_word(text, size, &broken);
-        if (!lk_bpe_word(tok->bpe, text, n, broken, ids)) return false;
+        size_t n = lk__word(text, size, &broken);
+        if (!lk__bpe_word(tok->bpe, text, n, broken, ids)) return false;
         text += n;
         size -= n;
     }
@@ -110,8 +110,8 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
     int64_t na = ids->count - before;
     /* never NULL */
-    ok =
-        ok && put_text(tok, x->b, x->b_bytes, ids) && lk_token_ids_reserve(ids, (size_t)extra + 1);
+    ok = ok && put_text(tok, x->b, x->b_bytes, ids) &&
+         lk__token_ids_reserve(ids, (size_t)extra + 1);
     int64_t nb = ids->count - before - na, cut_a = na, cut_b = nb;
     ids->count = before;
     if (!ok)
@@ -161,7 +161,7 @@ static size_t repair(const char *text, size_t size, char *to)
     size_t n = 0;
     for (size_t at = 0, step, bytes; at < size; at += step, n += bytes) {
         uint32_t code;
-        step = lk_utf8((const unsigned char *)text + at, size - at, &code);
+        step = lk__utf8((const unsigned char *)text + at, size - at, &code);
         bytes = code == LK_UTF8_BROKEN ? 3 : step;
         if (to) memcpy(to + n, code == LK_UTF8_BROKEN ? LK_UTF8_REPLACEMENT : text + at, bytes);
     }
@@ -226,5 +226,5 @@ const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id)
 
 int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token)
 {
-    return tok && token ? lk_bpe_find_spelling(tok->bpe, token, strlen(token)) : -1;
+    return tok && token ? lk__bpe_find_spelling(tok->bpe, token, strlen(token)) : -1;
 }

@@ -2,7 +2,7 @@
  * neighbours that may be merged those of the lowest rank are, the leftmost first, until there are
  * none (Sennrich et al. 2016, in GPT-2's byte-level form).
  *
- * Most words of a text are a token each, and merging would end there: lk_bpe_finish has found out
+ * Most words of a text are a token each, and merging would end there: lk__bpe_finish has found out
  * for which that is so, and they are looked up. The others are merged with a heap, so that n bytes
  * take n log n steps, however long. */
 #include "data/tokenizer_bpe.h"
@@ -31,12 +31,12 @@ static int byte_of(uint32_t code)
     return code == 256 + 67 ? 0xAD : -1;
 }
 
-bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size)
+bool lk__bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size)
 {
     size_t n = 0;
     for (size_t at = 0; at < length; n++) {
         uint32_t code;
-        at += lk_utf8((const unsigned char *)spelling + at, length - at, &code);
+        at += lk__utf8((const unsigned char *)spelling + at, length - at, &code);
         int byte = byte_of(code);
         if (byte < 0) return false;
         bytes[n] = (unsigned char)byte;
@@ -54,7 +54,7 @@ static uint32_t table_size(int32_t entries)
     return size;
 }
 
-bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges)
+bool lk__bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges)
 {
     uint32_t slots = table_size(tokens), pairs = table_size(merges);
     *bpe = (Bpe){ .count = tokens, .slot_mask = slots - 1, .merge_mask = pairs - 1 };
@@ -68,7 +68,7 @@ bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges)
     return true;
 }
 
-void lk_bpe_free(Bpe *bpe)
+void lk__bpe_free(Bpe *bpe)
 {
     lk_mem_free(bpe->tokens);
     lk_mem_free(bpe->names);
@@ -105,20 +105,20 @@ static BpeSlot *find_slot(const Bpe *bpe, uint32_t hash, const void *bytes, size
     }
 }
 
-int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size)
+int32_t lk__bpe_find(const Bpe *bpe, const void *bytes, size_t size)
 {
     return find_slot(bpe, hash_bytes(bytes, size), bytes, size)->id;
 }
 
-int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length)
+int32_t lk__bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length)
 {
     unsigned char bytes[LK_BPE_TOKEN_MAX];
     size_t size;
-    bool possible = length <= sizeof bytes && lk_bpe_unspell(spelling, length, bytes, &size);
-    return possible ? lk_bpe_find(bpe, bytes, size) : -1;
+    bool possible = length <= sizeof bytes && lk__bpe_unspell(spelling, length, bytes, &size);
+    return possible ? lk__bpe_find(bpe, bytes, size) : -1;
 }
 
-void lk_bpe_add_token(Bpe *bpe, int32_t id)
+void lk__bpe_add_token(Bpe *bpe, int32_t id)
 {
     const BpeToken *token = &bpe->tokens[id];
     const unsigned char *bytes = (const unsigned char *)bpe->names + token->bytes;
@@ -126,7 +126,7 @@ void lk_bpe_add_token(Bpe *bpe, int32_t id)
     *find_slot(bpe, hash, bytes, token->size) = (BpeSlot){ hash, id };
 }
 
-BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right)
+BpeMerge *lk__bpe_merge(const Bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * MIX;
     for (uint32_t i = (uint32_t)(h >> 32) & bpe->merge_mask;; i = (i + 1) & bpe->merge_mask) {
@@ -154,7 +154,7 @@ typedef struct Merger {
 
 static void push(Merger *m, int32_t left, int32_t right)
 {
-    const BpeMerge *merge = lk_bpe_merge(m->bpe, m->symbols[left].id, m->symbols[right].id);
+    const BpeMerge *merge = lk__bpe_merge(m->bpe, m->symbols[left].id, m->symbols[right].id);
     if (merge->left < 0) return;
     uint64_t entry = (uint64_t)merge->rank << 32 | (uint32_t)left;
     size_t at = m->count++;
@@ -191,7 +191,7 @@ static int32_t put_word(Merger *m, const unsigned char *word, size_t size, bool 
     int32_t n = 0;
     for (size_t at = 0, step; at < size; at += step) {
         uint32_t code;
-        step = lk_utf8(word + at, size - at, &code);
+        step = lk__utf8(word + at, size - at, &code);
         if (code == LK_UTF8_BROKEN)
             n = put_bytes(m, n, (const unsigned char *)LK_UTF8_REPLACEMENT, 3);
         else n = put_bytes(m, n, word + at, step);
@@ -208,7 +208,7 @@ static void merge_all(Merger *m, int32_t n)
         uint64_t entry = pop(m);
         int32_t at = (int32_t)(uint32_t)entry, next = symbols[at].next;
         if (symbols[at].id < 0 || next < 0) continue;
-        const BpeMerge *merge = lk_bpe_merge(m->bpe, symbols[at].id, symbols[next].id);
+        const BpeMerge *merge = lk__bpe_merge(m->bpe, symbols[at].id, symbols[next].id);
         /* one of the two has changed since */
         if (merge->left < 0 || merge->rank != (int32_t)(entry >> 32)) continue;
         symbols[at].id = merge->token;
@@ -235,16 +235,16 @@ static void *scratch(TokenIds *ids, size_t bytes)
     return more;
 }
 
-bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
-                 TokenIds *ids)
+bool lk__bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
+                  TokenIds *ids)
 {
     enum { SHORT = 96 }; /* symbols that need no heap memory */
     Symbol few_symbols[SHORT];
     uint64_t few_entries[2 * SHORT];
 
-    int32_t id = broken ? -1 : lk_bpe_find(bpe, word, size);
+    int32_t id = broken ? -1 : lk__bpe_find(bpe, word, size);
     size_t most = broken ? 3 * size : size;
-    if (!lk_token_ids_reserve(ids, most)) return false;
+    if (!lk__token_ids_reserve(ids, most)) return false;
     if (id >= 0 && bpe->tokens[id].whole) {
         ids->items[ids->count++] = id;
         return true;
@@ -263,15 +263,15 @@ bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool br
     return true;
 }
 
-bool lk_bpe_finish(Bpe *bpe)
+bool lk__bpe_finish(Bpe *bpe)
 {
     TokenIds ids = { 0 };
     bool ok = true;
     for (int32_t id = 0; ok && id < bpe->count; id++) {
         BpeToken *token = &bpe->tokens[id];
         ids.count = 0;
-        ok = lk_bpe_word(bpe, (const unsigned char *)bpe->names + token->bytes, token->size, false,
-                         &ids);
+        ok = lk__bpe_word(bpe, (const unsigned char *)bpe->names + token->bytes, token->size,
+                          false, &ids);
         token->whole = ok && ids.count == 1 && ids.items[0] == id;
     }
     lk_token_ids_free(&ids);

@@ -35,31 +35,31 @@ typedef struct Bpe {
     int32_t of_byte[256]; /* the token of each single byte */
 } Bpe;
 
-/* Makes room for so many tokens, merges, and bytes of names; false: no memory. Call lk_bpe_free
+/* Makes room for so many tokens, merges, and bytes of names; false: no memory. Call lk__bpe_free
  * afterwards, on failure too. */
-bool lk_bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
-void lk_bpe_free(Bpe *bpe);
+bool lk__bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
+void lk__bpe_free(Bpe *bpe);
 
 /* Puts token id, whose entry is filled in, into the table. No two tokens have the same bytes. */
-void lk_bpe_add_token(Bpe *bpe, int32_t id);
+void lk__bpe_add_token(Bpe *bpe, int32_t id);
 /* Find the token with these bytes, or with this spelling; -1: there is none. */
-int32_t lk_bpe_find(const Bpe *bpe, const void *bytes, size_t size);
-int32_t lk_bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length);
+int32_t lk__bpe_find(const Bpe *bpe, const void *bytes, size_t size);
+int32_t lk__bpe_find_spelling(const Bpe *bpe, const char *spelling, size_t length);
 /* The slot of a merge; if there is none, an empty slot (left = -1) into which it may be put. */
-BpeMerge *lk_bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
+BpeMerge *lk__bpe_merge(const Bpe *bpe, int32_t left, int32_t right);
 /* Finds out which tokens are whole, once all merges are there; false: no memory. */
-bool lk_bpe_finish(Bpe *bpe);
+bool lk__bpe_finish(Bpe *bpe);
 
 /* Appends the tokens of a word to ids; false: no memory. broken: U+FFFD takes the place of bytes
  * that are not UTF-8. */
-bool lk_bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
-                 TokenIds *ids);
+bool lk__bpe_word(const Bpe *bpe, const unsigned char *word, size_t size, bool broken,
+                  TokenIds *ids);
 
 /* Makes room for `more` ids behind count; false: no memory. (tokenizer_ids.c) */
-bool lk_token_ids_reserve(TokenIds *ids, size_t more);
+bool lk__token_ids_reserve(TokenIds *ids, size_t more);
 
 /* Writes the bytes of a spelling into `bytes`, which has room for its length. False: it has a
  * character that stands for no byte. */
-bool lk_bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
+bool lk__bpe_unspell(const char *spelling, size_t length, unsigned char *bytes, size_t *size);
 
 #endif

@@ -4,7 +4,7 @@
 #include "core/memory.h"
 #include "data/tokenizer_bpe.h"
 
-bool lk_token_ids_reserve(TokenIds *ids, size_t more)
+bool lk__token_ids_reserve(TokenIds *ids, size_t more)
 {
     if ((size_t)(ids->room - ids->count) >= more) return true;
     /* LK_TEXT_MAX keeps `more` far below an overflow */
@@ -31,7 +31,7 @@ void lk_token_ids_free(TokenIds *ids)
 bool lk_token_ids_add(TokenIds *ids, int64_t id, Error *err)
 {
     if (!ids) return lk_error_set(err, LK_EVALUE, "lk_token_ids_add: the list is NULL");
-    if (!lk_token_ids_reserve(ids, 1))
+    if (!lk__token_ids_reserve(ids, 1))
         return lk_error_set(err, LK_EMEMORY, "lk_token_ids_add: no memory");
     ids->items[ids->count++] = id;
     return true;

@@ -122,13 +122,13 @@ static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *val
         return fail(f, LK_EFORMAT,
                     "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible", spelling,
                     (long long)id, length, LK_BPE_TOKEN_MAX);
-    if (!lk_bpe_unspell(spelling, length, (unsigned char *)bpe->names + *used, &size))
+    if (!lk__bpe_unspell(spelling, length, (unsigned char *)bpe->names + *used, &size))
         return fail(f, LK_EFORMAT,
                     "token \"%.60s\" (id %lld) has a character that stands for no byte", spelling,
                     (long long)id);
     token->size = (uint32_t)size;
     *used += size;
-    lk_bpe_add_token(bpe, (int32_t)id); /* spellings differ, so bytes do */
+    lk__bpe_add_token(bpe, (int32_t)id); /* spellings differ, so bytes do */
     return true;
 }
 
@@ -140,7 +140,7 @@ static bool check_tokens(const File *f, Bpe *bpe)
                         "no token has id %d; %d tokens have the ids 0 to %d, without a hole", id,
                         bpe->count, bpe->count - 1);
     for (int byte = 0; byte < 256; byte++) {
-        bpe->of_byte[byte] = lk_bpe_find(bpe, &(unsigned char){ (unsigned char)byte }, 1);
+        bpe->of_byte[byte] = lk__bpe_find(bpe, &(unsigned char){ (unsigned char)byte }, 1);
         if (bpe->of_byte[byte] < 0)
             return fail(f, LK_EFORMAT,
                         "no token stands for the byte 0x%02X: not a byte-level vocabulary", byte);
@@ -156,7 +156,7 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
     const char *spelling;
     size_t names = 0, used = 0;
     json_object_foreach(object, spelling, value) names += 2 * strlen(spelling) + 1;
-    bool ok = lk_bpe_reserve(bpe, (int32_t)json_object_size(object), names, merges) ||
+    bool ok = lk__bpe_reserve(bpe, (int32_t)json_object_size(object), names, merges) ||
               fail(f, LK_EMEMORY, "no memory for %zu tokens", json_object_size(object));
     if (ok) json_object_foreach(object, spelling, value)
         {
@@ -189,7 +189,7 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
     char bytes[2 * LK_BPE_TOKEN_MAX];
     size_t size = 0;
     for (int i = 0; i < 2; i++) {
-        id[i] = lk_bpe_find_spelling(bpe, spelling[i], lengths[i]);
+        id[i] = lk__bpe_find_spelling(bpe, spelling[i], lengths[i]);
         if (id[i] < 0)
             return fail(f, LK_EFORMAT, "line %d names \"%.*s\", which is not in the vocabulary",
                         number, shown(lengths[i]), spelling[i]);
@@ -197,11 +197,11 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
         memcpy(bytes + size, bpe->names + token->bytes, token->size);
         size += token->size;
     }
-    int32_t token = lk_bpe_find(bpe, bytes, size);
+    int32_t token = lk__bpe_find(bpe, bytes, size);
     if (token < 0)
         return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" make together is not in the vocabulary",
                     number, shown(length), line);
-    BpeMerge *merge = lk_bpe_merge(bpe, id[0], id[1]);
+    BpeMerge *merge = lk__bpe_merge(bpe, id[0], id[1]);
     if (merge->left >= 0)
         return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number,
                     shown(length), line);
@@ -263,7 +263,7 @@ static bool load(Tokenizer *tok, const char *folder, Error *err)
               read_file(&merges, folder, "merges.txt") &&
               read_vocabulary(&vocabulary, tok->bpe, count_lines(&merges)) &&
               find_specials(&vocabulary, tok) && read_merges(&merges, tok->bpe) &&
-              (lk_bpe_finish(tok->bpe) || fail(&merges, LK_EMEMORY, "no memory for the merges"));
+              (lk__bpe_finish(tok->bpe) || fail(&merges, LK_EMEMORY, "no memory for the merges"));
     tok->size = tok->bpe->count;
     lk_mem_free(vocabulary.text);
     lk_mem_free(merges.text);

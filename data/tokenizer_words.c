@@ -68,7 +68,7 @@ static CharClass category_class(uint32_t code)
     return LK_CHAR_OTHER;
 }
 
-CharClass lk_char_class(uint32_t code)
+CharClass lk__char_class(uint32_t code)
 {
     if (code < 0x80) {
         if ((code | 0x20) >= 'a' && (code | 0x20) <= 'z') return LK_CHAR_LETTER;
@@ -89,8 +89,8 @@ typedef struct Char {
 static Char char_at(const unsigned char *text, size_t size)
 {
     uint32_t code;
-    size_t n = lk_utf8(text, size, &code);
-    return (Char){ n, lk_char_class(code), code == LK_UTF8_BROKEN };
+    size_t n = lk__utf8(text, size, &code);
+    return (Char){ n, lk__char_class(code), code == LK_UTF8_BROKEN };
 }
 
 /* The bytes of 's, 't, … at an apostrophe; 0: none of them. */
@@ -104,7 +104,7 @@ static size_t contraction(const unsigned char *text, size_t size)
     return three ? 3 : 0;
 }
 
-size_t lk_word(const unsigned char *text, size_t size, bool *broken)
+size_t lk__word(const unsigned char *text, size_t size, bool *broken)
 {
     *broken = false;
     size_t at = text[0] == '\'' ? contraction(text, size) : 0;
@@ -124,7 +124,7 @@ size_t lk_word(const unsigned char *text, size_t size, bool *broken)
     return class == LK_CHAR_SPACE && last > 0 ? last : at;
 }
 
-size_t lk_space_at_end(const unsigned char *text, size_t size)
+size_t lk__space_at_end(const unsigned char *text, size_t size)
 {
     size_t end = size;
     while (end > 0) {

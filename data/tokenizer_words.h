@@ -10,13 +10,13 @@
 /* Letters and numbers in any script, white space, and all else, LK_UTF8_BROKEN (data/utf8.h)
  * included. */
 typedef enum CharClass { LK_CHAR_OTHER, LK_CHAR_LETTER, LK_CHAR_NUMBER, LK_CHAR_SPACE } CharClass;
-CharClass lk_char_class(uint32_t code);
+CharClass lk__char_class(uint32_t code);
 
 /* The bytes of the word that the text begins with; size > 0. *broken: whether it contains bytes
  * that are not UTF-8. */
-size_t lk_word(const unsigned char *text, size_t size, bool *broken);
+size_t lk__word(const unsigned char *text, size_t size, bool *broken);
 
 /* The bytes of white space that the text ends with. */
-size_t lk_space_at_end(const unsigned char *text, size_t size);
+size_t lk__space_at_end(const unsigned char *text, size_t size);
 
 #endif

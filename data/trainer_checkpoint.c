@@ -115,7 +115,7 @@ static StateDict *trained_weights_new(Module *m, Error *err)
 static bool write_files(const char *folder, const Trainer *tr, Optimizer *opt, Error *err)
 {
     char path[LK_PATH_MAX];
-    if (!lk_trainer_state_write(tr, folder, err)) return false;
+    if (!lk__trainer_state_write(tr, folder, err)) return false;
     StateDict *weights = trained_weights_new(tr->model, err),
               *state = lk_state_dict_empty_new(err);
     bool ok =
@@ -265,7 +265,7 @@ static bool resume(Trainer *tr, Optimizer *opt, Error *err)
     TrainerState s = { 0 };
     Rng rng = { 0 };
     TapeRandom dropout = { 0 };
-    bool ok = has_all_files(folder, err) && lk_trainer_state_read(tr, folder, &s, err);
+    bool ok = has_all_files(folder, err) && lk__trainer_state_read(tr, folder, &s, err);
     StateDict *weights = ok ? read_weights(folder, tr->model, err) : NULL, *state = NULL;
     ok = weights && lk_path_join(path, folder, STATE, err) &&
          (state = lk_load_safetensors(path, err));

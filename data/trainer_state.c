@@ -6,16 +6,16 @@
 
 #ifndef LK_HAVE_JANSSON
 
-bool lk_trainer_state_write(const Trainer *tr, const char *folder, Error *err)
+bool lk__trainer_state_write(const Trainer *tr, const char *folder, Error *err)
 {
     (void)tr, (void)folder;
     return lk_error_set(err, LK_ESTATE, "checkpoints need jansson, which this build is without");
 }
 
-bool lk_trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
+bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
 {
     (void)s;
-    return lk_trainer_state_write(tr, folder, err);
+    return lk__trainer_state_write(tr, folder, err);
 }
 
 #else
@@ -158,7 +158,7 @@ static char *state_text(const Trainer *tr)
     return text;
 }
 
-bool lk_trainer_state_write(const Trainer *tr, const char *folder, Error *err)
+bool lk__trainer_state_write(const Trainer *tr, const char *folder, Error *err)
 {
     char path[LK_PATH_MAX], *text = state_text(tr);
     if (!text) return lk_error_set(err, LK_EMEMORY, "no memory for %s", LK_TRAINER_STATE_FILE);
@@ -201,7 +201,7 @@ static bool read_history(json_t *list, TrainerHistory *history, Error *err)
     return true;
 }
 
-bool lk_trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
+bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
 {
     char path[LK_PATH_MAX], mark[32];
     json_error_t reason;

@@ -10,12 +10,12 @@
 #define LK_TRAINER_STATE_FILE "trainer_state.json"
 
 /* Writes folder/trainer_state.json, whole or not at all. Errors: LK_EMEMORY, LK_EIO. */
-bool lk_trainer_state_write(const Trainer *tr, const char *folder, Error *err);
+bool lk__trainer_state_write(const Trainer *tr, const char *folder, Error *err);
 
 /* Fills *s, whose history the caller frees even after an error; pass_rng is not in the file.
  * Errors: LK_EFORMAT for a damaged file (or one of an older Trainer, without its arguments),
  * LK_EVALUE for a run with other arguments, base or data: the message has the first argument that
  * differs, old and new. */
-bool lk_trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err);
+bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err);
 
 #endif

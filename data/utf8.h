@@ -14,7 +14,7 @@
  * its code point in *code. The first byte says how many follow and what the second may be: the
  * shortest form only, no surrogates, nothing above U+10FFFF. Anything else is LK_UTF8_BROKEN, of
  * as many bytes as could begin a character (the "maximal subpart" of the Unicode standard). */
-static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code)
+static inline size_t lk__utf8(const unsigned char *p, size_t room, uint32_t *code)
 {
     const unsigned char first = p[0];
     *code = first;
@@ -33,11 +33,11 @@ static inline size_t lk_utf8(const unsigned char *p, size_t room, uint32_t *code
     return n;
 }
 
-static inline bool lk_is_utf8(const char *text)
+static inline bool lk__is_utf8(const char *text)
 {
     size_t size = strlen(text);
     for (uint32_t code; size > 0;) {
-        size_t n = lk_utf8((const unsigned char *)text, size, &code);
+        size_t n = lk__utf8((const unsigned char *)text, size, &code);
         if (code == LK_UTF8_BROKEN) return false;
         text += n;
         size -= n;

@@ -68,7 +68,7 @@ void lk_module_free(Module *m)
         return;
     }
     m->refs = LK_BURIED; /* its struct stays, with empty slots */
-    lk_bury(m);
+    lk__bury(m);
 }
 
 /* ---- arrays --------------------------------------------------------------------------------- */

@@ -44,7 +44,7 @@ Tensor *lk__no_grad_value(Tape *t, Tensor **value, uint64_t *value_state, uint64
     }
     if (!*value) *value = lk_tensor_new(now->dtype, now->ndim, now->shape, &err);
     if (!*value) return lk_fail(t, err.code, "%s", err.message);
-    lk_copy_fitting(*value, now);
+    lk__copy_fitting(*value, now);
     *value_state = state;
     lk_tape_release(t, mark, NULL);
     return *value;

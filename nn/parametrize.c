@@ -276,7 +276,7 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
     if (ok) {
         list->chain.items[list->chain.count - 1] = lk_module_retain(p);
         lk_train(p, m->training);
-        if (inverse) lk_copy_fitting(list->original, inverse);
+        if (inverse) lk__copy_fitting(list->original, inverse);
     }
     lk_tape_free(t);
     return ok;
@@ -359,7 +359,7 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
         if (!t) return false;
         Tensor *value = list_value(t, list);
         if (!value) lk_error_pass(err, lk_tape_error(t));
-        else lk_copy_fitting(list->original, value);
+        else lk__copy_fitting(list->original, value);
         lk_tape_free(t);
         if (!value) return false;
     }

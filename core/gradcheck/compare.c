@@ -3,9 +3,9 @@
 
 #include "core/gradcheck/parts.h"
 
-bool lk_check_same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
+bool lk__check_same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
-double lk_check_largest(const double *x, int64_t n)
+double lk__check_largest(const double *x, int64_t n)
 {
     double largest = 0;
     for (int64_t k = 0; k < n; k++)
@@ -13,7 +13,7 @@ double lk_check_largest(const double *x, int64_t n)
     return largest;
 }
 
-bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n)
+bool lk__check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n)
 {
     for (int w = 0; w < COTANGENTS; w++)
         for (int64_t k = at; k < at + n; k++)
@@ -21,21 +21,21 @@ bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n)
     return true;
 }
 
-int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol)
+int64_t lk__check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol)
 {
-    double tolerance = atol + rtol * lk_check_largest(b, n);
+    double tolerance = atol + rtol * lk__check_largest(b, n);
     for (int64_t k = 0; k < n; k++)
-        if (!lk_check_same(a[k], b[k]) && !(fabs(a[k] - b[k]) <= tolerance)) return k;
+        if (!lk__check_same(a[k], b[k]) && !(fabs(a[k] - b[k]) <= tolerance)) return k;
     return -1;
 }
 
-Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol)
+Difference lk__check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol)
 {
-    int64_t at = lk_check_unequal(a->y, b->y, c->outputs, atol, rtol);
+    int64_t at = lk__check_unequal(a->y, b->y, c->outputs, atol, rtol);
     if (at >= 0) return (Difference){ RESULT, at, a->y[at], b->y[at] };
     for (int w = 0; w < COTANGENTS; w++) {
         const double *p = a->gradient[w], *q = b->gradient[w];
-        at = lk_check_unequal(p, q, c->total, atol, rtol);
+        at = lk__check_unequal(p, q, c->total, atol, rtol);
         if (at >= 0) return (Difference){ GRADIENT, at, p[at], q[at] };
     }
     return (Difference){ .of = NOTHING };

@@ -16,7 +16,7 @@ static bool holds(const Suspect *w, Formula *expected, int64_t which)
 {
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
-            if (!lk_hint_equals(w, w->a[v][k], expected(w, v, k, which))) return false;
+            if (!lk__hint_equals(w, w->a[v][k], expected(w, v, k, which))) return false;
     return true;
 }
 
@@ -27,7 +27,7 @@ static bool not_finite(Suspect *w)
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
             if (!isfinite(w->a[v][k]))
-                return lk_hint_say(w, "range: NaN or infinity in the analytic gradient");
+                return lk__hint_say(w, "range: NaN or infinity in the analytic gradient");
     return false;
 }
 
@@ -40,22 +40,22 @@ static double with_other_dy(const Suspect *w, int v, int64_t k, int64_t which)
 static bool dy_forgotten(Suspect *w)
 {
     return holds(w, with_other_dy, 0) &&
-           lk_hint_say(w, "dy forgotten: the analytic gradient does not depend on dy; it must be "
-                          "multiplied by it");
+           lk__hint_say(w, "dy forgotten: the analytic gradient does not depend on dy; it must be "
+                           "multiplied by it");
 }
 
 static bool dy_twice(Suspect *w)
 {
     bool linear = true, squared = true;
     for (int64_t k = 0; k < w->n; k++) {
-        linear = linear && lk_hint_equals(w, w->doubled[k], -2 * w->a[0][k]);
-        squared = squared && lk_hint_equals(w, w->doubled[k], 4 * w->a[0][k]);
+        linear = linear && lk__hint_equals(w, w->doubled[k], -2 * w->a[0][k]);
+        squared = squared && lk__hint_equals(w, w->doubled[k], 4 * w->a[0][k]);
     }
     if (linear) return false;
-    return squared ? lk_hint_say(w, "dy twice: -2 dy gives 4 times the analytic gradient of dy; "
-                                    "dy stands in it as a square")
-                   : lk_hint_say(w, "dy: -2 dy does not give -2 times the analytic gradient of "
-                                    "dy; it must be linear in dy");
+    return squared ? lk__hint_say(w, "dy twice: -2 dy gives 4 times the analytic gradient of dy; "
+                                     "dy stands in it as a square")
+                   : lk__hint_say(w, "dy: -2 dy does not give -2 times the analytic gradient of "
+                                     "dy; it must be linear in dy");
 }
 
 /* ---- sign, factor --------------------------------------------------------------------------- */
@@ -68,7 +68,7 @@ static double times(const Suspect *w, int v, int64_t k, int64_t which)
 static bool sign(Suspect *w)
 {
     return holds(w, times, -1) &&
-           lk_hint_say(w, "sign: the analytic gradient is the negative of what it should be");
+           lk__hint_say(w, "sign: the analytic gradient is the negative of what it should be");
 }
 
 /* "; 4 is the size of dimension 1 of the result" for each number that the factor or its
@@ -93,11 +93,11 @@ static bool constant_factor(Suspect *w)
             nn += w->numeric[v][k] * w->numeric[v][k];
         }
     double factor = nn > 0 ? an / nn : 0;
-    if (factor == 0 || !lk_hint_is_varied(w)) return false;
+    if (factor == 0 || !lk__hint_is_varied(w)) return false;
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++)
-            if (!lk_hint_equals(w, w->a[v][k], factor * w->numeric[v][k])) return false;
-    lk_hint_say(w, "factor: the analytic gradient is %.6g times what it should be", factor);
+            if (!lk__hint_equals(w, w->a[v][k], factor * w->numeric[v][k])) return false;
+    lk__hint_say(w, "factor: the analytic gradient is %.6g times what it should be", factor);
     const Check *c = w->c;
     for (int i = 0; c->o.constants && i < c->o.constant_count; i++)
         name_factor(w, factor, c->o.constants[i].name, fabs(c->o.constants[i].value));
@@ -154,12 +154,12 @@ static bool transposed(Suspect *w)
 {
     const Tensor *y = &w->c->shapes[0];
     if (w->x->ndim >= 2 && holds(w, transposed_gradient, w->x->shape[0]))
-        return lk_hint_say(w, "transposed: the analytic gradient has rows and columns exchanged");
+        return lk__hint_say(w, "transposed: the analytic gradient has rows and columns exchanged");
     if (w->jacobian && w->c->results == 1 && y->ndim >= 2 && y->shape[0] > 0 &&
         holds(w, transposed_dy, y->shape[0]))
-        return lk_hint_say(w, "transposed: dy is read with rows and columns exchanged");
+        return lk__hint_say(w, "transposed: dy is read with rows and columns exchanged");
     if (w->jacobian && w->n == w->outputs && holds(w, untransposed, 0))
-        return lk_hint_say(
+        return lk__hint_say(
             w, "transposed: dy is multiplied by a matrix that must be transposed in backward");
     return false;
 }
@@ -174,11 +174,11 @@ static bool swapped(Suspect *w)
     char name[96];
     for (int i = 0; i < w->c->count; i++) {
         const Tensor *x = w->c->in[i];
-        if (i == w->input || x == w->x || !lk_check_is_on(w->c, i) || lk_numel(x) != w->n)
+        if (i == w->input || x == w->x || !lk__check_is_on(w->c, i) || lk_numel(x) != w->n)
             continue;
-        if (holds(w, of_another_input, lk_check_offset(w->c, i)))
-            return lk_hint_say(w, "swapped: this is the gradient of %s",
-                               lk_check_name(w->c, i, name));
+        if (holds(w, of_another_input, lk__check_offset(w->c, i)))
+            return lk__hint_say(w, "swapped: this is the gradient of %s",
+                                lk__check_name(w->c, i, name));
     }
     return false;
 }
@@ -205,12 +205,12 @@ static double moved_dy(const Suspect *w, int v, int64_t k, int64_t which)
 static bool moved(Suspect *w)
 {
     for (int64_t s = 1 - w->n; s < w->n && w->n <= 4096; s++)
-        if (s != 0 && lk_hint_is_varied(w) && holds(w, moved_gradient, s))
-            return lk_hint_say(w, "offset: the analytic gradient lies %lld elements too far",
-                               (long long)s);
+        if (s != 0 && lk__hint_is_varied(w) && holds(w, moved_gradient, s))
+            return lk__hint_say(w, "offset: the analytic gradient lies %lld elements too far",
+                                (long long)s);
     for (int64_t s = 1 - w->outputs; w->jacobian && s < w->outputs && w->outputs <= 4096; s++)
         if (s != 0 && w->n > 1 && holds(w, moved_dy, s))
-            return lk_hint_say(w, "offset: dy is read %lld elements too far", (long long)s);
+            return lk__hint_say(w, "offset: dy is read %lld elements too far", (long long)s);
     return false;
 }
 
@@ -248,7 +248,7 @@ static bool incomplete_sum(Suspect *w)
     if (!w->jacobian) return false;
     for (int end = FIRST; end <= LAST; end++)
         if (w->n > 1 && holds(w, one_term, end))
-            return lk_hint_say(
+            return lk__hint_say(
                 w,
                 "sum: only the %s of the results that an element goes into reaches its gradient; "
                 "those of all must be added (a broadcast, a repeated index, = for += in a loop)",
@@ -257,10 +257,10 @@ static bool incomplete_sum(Suspect *w)
     for (int d = 0; w->c->results == 1 && d < y->ndim; d++)
         for (int end = FIRST; end <= LAST; end++)
             if (y->shape[d] > 1 && holds(w, one_slice, 2 * d + end))
-                return lk_hint_say(w,
-                                   "sum: only the %s index of dimension %d of the result reaches "
-                                   "the gradient; all of them must be added (a broadcast)",
-                                   ends[end], d);
+                return lk__hint_say(w,
+                                    "sum: only the %s index of dimension %d of the result reaches "
+                                    "the gradient; all of them must be added (a broadcast)",
+                                    ends[end], d);
     return false;
 }
 
@@ -269,12 +269,12 @@ static bool incomplete_sum(Suspect *w)
 static bool (*const hints[])(Suspect *w) = {
     /* clang-format off */
     not_finite, dy_forgotten, dy_twice, sign, constant_factor, transposed, swapped, incomplete_sum,
-    lk_hint_mask, lk_hint_one_sided, lk_hint_incomplete, moved,
-    lk_hint_other_value, lk_hint_row_factor, lk_hint_lost_term,
+    lk__hint_mask, lk__hint_one_sided, lk__hint_incomplete, moved,
+    lk__hint_other_value, lk__hint_row_factor, lk__hint_lost_term,
     /* clang-format on */
 };
 
-bool lk_check_hint(Suspect *w)
+bool lk__check_hint(Suspect *w)
 {
     double largest = 0, analytic = 0;
     for (int v = 0; v < COTANGENTS; v++)

@@ -43,7 +43,7 @@ static bool is_first(const Node *n, int i)
 static double preset_scale(const double *plain, int64_t n)
 {
     int exponent;
-    frexp(fmax(1, lk_check_largest(plain, n)), &exponent);
+    frexp(fmax(1, lk__check_largest(plain, n)), &exponent);
     return ldexp(1, exponent);
 }
 
@@ -63,8 +63,8 @@ static bool put_place(NodeCheck *k, int i, bool presets)
     double scale = preset_scale(k->plain + k->offset[i], n);
     for (int64_t e = 0; presets && e < n; e++) {
         double value = preset(scale, e);
-        lk_store_row(x->dtype, (char *)g->data + (size_t)e * lk_dtype_size(x->dtype), 1, 1,
-                     &value);
+        lk__store_row(x->dtype, (char *)g->data + (size_t)e * lk_dtype_size(x->dtype), 1, 1,
+                      &value);
     }
     if (x->node) {
         k->place[i].grad = x->node->grad;
@@ -82,7 +82,7 @@ static void take_place(NodeCheck *k, int i, double *to)
 {
     Tensor *x = k->n->in[i], **at = x->node ? &x->node->grad : &x->grad;
     int64_t n = lk_numel(x);
-    if (*at) lk_load_row(x->dtype, (*at)->data, 1, n, to);
+    if (*at) lk__load_row(x->dtype, (*at)->data, 1, n, to);
     else memset(to, 0, (size_t)n * sizeof *to);
     *at = k->place[i].grad;
     if (!x->node) x->grad_room = k->place[i].room;
@@ -98,7 +98,7 @@ static bool run_node(NodeCheck *k, bool presets, double *to)
     t->free = NULL; /* the blocks of this run go with it */
     n->grad = lk_empty(t, n->out->dtype, n->out->ndim, n->out->shape);
     bool ok = n->grad;
-    if (ok) lk_store_row(n->out->dtype, n->grad->data, 1, lk_numel(n->out), k->dy);
+    if (ok) lk__store_row(n->out->dtype, n->grad->data, 1, lk_numel(n->out), k->dy);
     int placed = 0;
     for (; ok && placed < n->inputs; placed++)
         if (is_asked(n, placed) && is_first(n, placed)) ok = put_place(k, placed, presets);
@@ -109,13 +109,13 @@ static bool run_node(NodeCheck *k, bool presets, double *to)
     n->grad = NULL;
     t->free = blocks;
     lk_tape_release(t, mark, NULL);
-    if (t->error.code != LK_OK) return lk_check_stop(k->c, "function", "%s", t->error.message);
+    if (t->error.code != LK_OK) return lk__check_stop(k->c, "function", "%s", t->error.message);
     return true;
 }
 
 static bool differ(const NodeCheck *k, const double *a, const double *b, int64_t n)
 {
-    return lk_check_unequal(a, b, n, 0, k->rounding) >= 0;
+    return lk__check_unequal(a, b, n, 0, k->rounding) >= 0;
 }
 
 static int64_t elements_of(const NodeCheck *k, int i) { return k->offset[i + 1] - k->offset[i]; }
@@ -145,7 +145,7 @@ static void find_writing(NodeCheck *k)
         ok = bytes[i];
         if (ok && x->storage->bytes) memcpy(bytes[i], x->storage->data, x->storage->bytes);
     }
-    if (!ok) lk_check_no_memory(k->c);
+    if (!ok) lk__check_no_memory(k->c);
     else run_node(k, false, k->plain);
     for (int i = 0; ok && i <= n->inputs; i++) {
         Tensor *x = operand(n, i);
@@ -154,10 +154,10 @@ static void find_writing(NodeCheck *k)
         memcpy(x->storage->data, bytes[i], x->storage->bytes);
         lk_touch(x);
         k->writes = true;
-        lk_check_found(k->c, "input written",
-                       "the backward of %.60s writes to %s; it may write to lk_grad_in and to "
-                       "memory of its own",
-                       lk_node_name(n), operand_name(n, i, text));
+        lk__check_found(k->c, "input written",
+                        "the backward of %.60s writes to %s; it may write to lk_grad_in and to "
+                        "memory of its own",
+                        lk__node_name(n), operand_name(n, i, text));
     }
     for (int i = 0; bytes && i <= n->inputs; i++) lk_mem_free(bytes[i]);
     lk_mem_free(bytes);
@@ -177,18 +177,18 @@ static void find_overwriting(NodeCheck *k)
         double scale = preset_scale(plain, count);
         for (int64_t e = 0; e < count; e++) {
             double old = preset(scale, e), right = old + plain[e];
-            if (lk_check_same(right, sum[e]) || fabs(right - sum[e]) <= k->rounding * old)
+            if (lk__check_same(right, sum[e]) || fabs(right - sum[e]) <= k->rounding * old)
                 continue;
             if (worst < 0 || fabs(plain[e]) > fabs(plain[worst])) worst = e;
         }
         if (worst < 0) continue;
         char index[LK_SHAPE_TEXT];
         double old = preset(scale, worst);
-        lk_check_found(k->c, "overwritten",
-                       "the backward of %.60s does not add (= for +=): the gradient of its input "
-                       "%d at %.40s was %g, must become %g, is %g",
-                       lk_node_name(n), i, lk_check_index(n->in[i], worst, index), old,
-                       old + plain[worst], lk_check_shown(sum[worst]));
+        lk__check_found(k->c, "overwritten",
+                        "the backward of %.60s does not add (= for +=): the gradient of its input "
+                        "%d at %.40s was %g, must become %g, is %g",
+                        lk__node_name(n), i, lk__check_index(n->in[i], worst, index), old,
+                        old + plain[worst], lk__check_shown(sum[worst]));
     }
 }
 
@@ -203,9 +203,9 @@ static void find_first_use(NodeCheck *k)
         if (!is_asked(n, j) || is_first(n, j)) continue;
         int i = 0;
         while (n->in[i] != n->in[j]) i++;
-        Tensor *x = n->in[j], *alias = lk_view_of(k->c->t, x, x->storage, x->data);
+        Tensor *x = n->in[j], *alias = lk__view_of(k->c->t, x, x->storage, x->data);
         if (!alias) {
-            lk_check_no_memory(k->c);
+            lk__check_no_memory(k->c);
             return;
         }
         alias->requires_grad = true;
@@ -220,15 +220,15 @@ static void find_first_use(NodeCheck *k)
         for (int64_t e = 0; e < count; e++) sum[e] = first[e] + second[e];
         if (!differ(k, both, sum, count)) continue;
         if (!differ(k, both, first, count))
-            lk_check_found(k->c, "first use",
-                           "the backward of %.60s is right for the first use of an input only: "
-                           "input %d is input %d too, and nothing is added for it",
-                           lk_node_name(n), j, i);
+            lk__check_found(k->c, "first use",
+                            "the backward of %.60s is right for the first use of an input only: "
+                            "input %d is input %d too, and nothing is added for it",
+                            lk__node_name(n), j, i);
         else
-            lk_check_found(k->c, "first use",
-                           "the backward of %.60s gives a tensor that is input %d and input %d "
-                           "another gradient than the sum of both",
-                           lk_node_name(n), i, j);
+            lk__check_found(k->c, "first use",
+                            "the backward of %.60s gives a tensor that is input %d and input %d "
+                            "another gradient than the sum of both",
+                            lk__node_name(n), i, j);
     }
 }
 
@@ -250,7 +250,7 @@ static unsigned needs_of(const Node *n, int i)
 {
     unsigned needs = 0;
     for (int j = i; j < n->inputs; j++)
-        if (n->in[j] == n->in[i]) needs |= lk_needs(n->op, j);
+        if (n->in[j] == n->in[i]) needs |= lk__needs(n->op, j);
     return needs;
 }
 
@@ -261,7 +261,7 @@ static bool may_change(const Node *n, int u, unsigned needs)
     const Tensor *x = operand(n, u);
     if (!x || x->storage->release || !x->storage->bytes) return false;
     for (int j = 0; j <= n->inputs; j++) {
-        bool listed = needs & (j < n->inputs ? lk_in_bit(j) : (unsigned)LK_OUT);
+        bool listed = needs & (j < n->inputs ? lk__in_bit(j) : (unsigned)LK_OUT);
         if (operand(n, j) && operand(n, j)->storage == x->storage && listed) return false;
     }
     return true;
@@ -289,7 +289,7 @@ static bool run_spoiled(NodeCheck *k, int u)
     Tensor *x = operand(k->n, u);
     Storage *s = x->storage;
     void *bytes = lk_mem_alloc(s->bytes);
-    if (!bytes) return lk_check_no_memory(k->c);
+    if (!bytes) return lk__check_no_memory(k->c);
     memcpy(bytes, s->data, s->bytes);
     spoil(x);
     bool ok = run_node(k, false, k->third);
@@ -309,12 +309,12 @@ static void try_needs(NodeCheck *k, int i)
         if (!run_spoiled(k, u)) return;
         bool same = true;
         for (int64_t e = k->offset[i]; same && e < k->offset[i + 1]; e++)
-            same = lk_check_same(k->other[e], k->third[e]);
+            same = lk__check_same(k->other[e], k->third[e]);
         if (same) continue;
-        lk_check_found(k->c, "needs",
-                       "the backward of %.60s reads %s for the gradient of input %d, and "
-                       "needs[%d] does not list it: a change in place would not be noticed",
-                       lk_node_name(n), operand_name(n, u, text), i, i);
+        lk__check_found(k->c, "needs",
+                        "the backward of %.60s reads %s for the gradient of input %d, and "
+                        "needs[%d] does not list it: a change in place would not be noticed",
+                        lk__node_name(n), operand_name(n, u, text), i, i);
         return;
     }
 }
@@ -330,10 +330,10 @@ static void find_needs(NodeCheck *k)
         freeze_others(k, i);
         bool ok = run_node(k, false, k->other);
         if (ok && differ(k, k->other + k->offset[i], k->plain + k->offset[i], elements_of(k, i)))
-            lk_check_found(k->c, "frozen",
-                           "the backward of %.60s gives its input %d another gradient when the "
-                           "other inputs are frozen (lk_grad_in is NULL for them)",
-                           lk_node_name(n), i);
+            lk__check_found(k->c, "frozen",
+                            "the backward of %.60s gives its input %d another gradient when the "
+                            "other inputs are frozen (lk_grad_in is NULL for them)",
+                            lk__node_name(n), i);
         else if (ok) try_needs(k, i);
         thaw(k);
     }
@@ -364,11 +364,11 @@ static void check_node(Check *c, Node *n, Look *const *looks)
             if (n->in[i] && n->in[i]->dtype == LK_F32) k.rounding = 1e-5;
         }
         uint64_t own = COTANGENTS * (uint64_t)c->results; /* no stream of a result */
-        lk_gradcheck_cotangent(c->o.seed, own, outputs, k.dy);
+        lk__gradcheck_cotangent(c->o.seed, own, outputs, k.dy);
         find_writing(&k); /* fills k.plain */
         for (; *looks && !c->stopped && !k.writes; looks++) (*looks)(&k);
     } else {
-        lk_check_no_memory(c);
+        lk__check_no_memory(c);
     }
     lk_mem_free(k.dy);
     lk_mem_free(k.wanted);
@@ -378,17 +378,17 @@ static void check_node(Check *c, Node *n, Look *const *looks)
 
 static void check_nodes(Check *c, Look *const *looks)
 {
-    lk_check_begin(c, true, POISON);
-    if (!lk_check_call(c, c->in, NULL)) return;
-    lk_check_mark(c);
+    lk__check_begin(c, true, POISON);
+    if (!lk__check_call(c, c->in, NULL)) return;
+    lk__check_mark(c);
     for (Node *n = c->t->last; n && !c->stopped; n = n->prev)
         if (n->reached && n->op->backward) check_node(c, n, looks);
-    lk_check_unmark(c);
+    lk__check_unmark(c);
 }
 
-void lk_check_adding(Check *c)
+void lk__check_adding(Check *c)
 {
     check_nodes(c, (Look *const[]){ find_overwriting, find_first_use, NULL });
 }
 
-void lk_check_needs(Check *c) { check_nodes(c, (Look *const[]){ find_needs, NULL }); }
+void lk__check_needs(Check *c) { check_nodes(c, (Look *const[]){ find_needs, NULL }); }

@@ -49,14 +49,14 @@ typedef struct Check {
 /* ---- compare.c ------------------------------------------------------------------------------ */
 
 /* Both NaN, or equal. */
-bool lk_check_same(double a, double b);
+bool lk__check_same(double a, double b);
 /* The largest |x|, of those that are finite. */
-double lk_check_largest(const double *x, int64_t n);
+double lk__check_largest(const double *x, int64_t n);
 /* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
-bool lk_check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
+bool lk__check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
 /* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
  * order of sums is no difference, another element is one. */
-int64_t lk_check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
+int64_t lk__check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
 
 /* The first place where two runs are unequal, and both numbers there. */
 typedef struct Difference {
@@ -64,66 +64,66 @@ typedef struct Difference {
     int64_t at; /* among all results, or all gradients */
     double a, b;
 } Difference;
-Difference lk_check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
+Difference lk__check_compare(const Check *c, const Run *a, const Run *b, double atol, double rtol);
 
 /* ---- report.c ------------------------------------------------------------------------------- */
 
 /* Adds "NAME: what was found" to the report; the first name becomes report->mistake. */
-void lk_check_found(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
+void lk__check_found(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
 /* The same, and ends the check. Returns false. */
-bool lk_check_stop(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
-bool lk_check_no_memory(Check *c);
+bool lk__check_stop(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
+bool lk__check_no_memory(Check *c);
 
 /* "layers.0.weight" or "input 2"; the text is overwritten by the next call. */
-const char *lk_check_name(const Check *c, int i, char text[96]);
+const char *lk__check_name(const Check *c, int i, char text[96]);
 /* The index of element k, "(1, 0)". */
-const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
+const char *lk__check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
 
 /* Whether in[i] is checked: it requires a gradient. */
-static inline bool lk_check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
-int64_t lk_check_offset(const Check *c, int i); /* of its first element among the `total` */
+static inline bool lk__check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
+int64_t lk__check_offset(const Check *c, int i); /* of its first element among the `total` */
 
 /* For messages: a NaN has no sign. */
-static inline double lk_check_shown(double x) { return isnan(x) ? NAN : x; }
+static inline double lk__check_shown(double x) { return isnan(x) ? NAN : x; }
 
 /* ---- run.c ---------------------------------------------------------------------------------- */
 
 /* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
  * else. Cotangent w of result r is stream COTANGENTS · r + w. */
-void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
+void lk__gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
 
 /* An empty tape whose memory is filled with `poison` (0: as it is), its random stream at the
  * beginning. */
 enum { POISON = 0xff, OTHER_POISON = 0x42 }; /* NaN; about 1.6e11 */
-void lk_check_begin(Check *c, bool grad, unsigned char poison);
+void lk__check_begin(Check *c, bool grad, unsigned char poison);
 /* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, a
  * stale result, or another shape than in its first call. With `error`, a failure of f only fills
  * it (a code that is not LK_OK), and so does another shape. */
-bool lk_check_call(Check *c, Tensor *const *in, Error *error);
+bool lk__check_call(Check *c, Tensor *const *in, Error *error);
 /* The results of the last call as one array. */
-bool lk_check_read(Check *c, double *y);
-/* lk_check_call, then both backwards, into *run; nothing but in[i] gets a gradient. */
-bool lk_check_record(Check *c, Tensor *const *in, Run *run, Error *error);
+bool lk__check_read(Check *c, double *y);
+/* lk__check_call, then both backwards, into *run; nothing but in[i] gets a gradient. */
+bool lk__check_record(Check *c, Tensor *const *in, Run *run, Error *error);
 /* Gradients of Σ v·y for the graph of the last call, into `to`. */
-bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to);
+bool lk__check_backward(Check *c, Tensor *const *in, const double *v, double *to);
 /* y(x + h) and y(x - h) for element k of in[i] into c->plus and c->minus. Returns the step
  * between them, 0: stopped. */
-double lk_check_difference(Check *c, int i, int64_t k);
+double lk__check_difference(Check *c, int i, int64_t k);
 /* The marks `reached` of the nodes that lead to a result of the last call. */
-void lk_check_mark(Check *c);
-void lk_check_unmark(Check *c);
+void lk__check_mark(Check *c);
+void lk__check_unmark(Check *c);
 /* Puts every input back that is not as it was; the number of the first such one, -1: none. */
-int lk_check_restore(Check *c);
+int lk__check_restore(Check *c);
 
 /* ---- the checks, in the order of core/gradcheck.h ------------------------------------------- */
 
-void lk_check_writing(Check *c);
-void lk_check_changes(Check *c);
-void lk_check_unwritten(Check *c);
-void lk_check_adding(Check *c);
-void lk_check_views(Check *c);
-void lk_check_values(Check *c);
-void lk_check_needs(Check *c);
+void lk__check_writing(Check *c);
+void lk__check_changes(Check *c);
+void lk__check_unwritten(Check *c);
+void lk__check_adding(Check *c);
+void lk__check_views(Check *c);
+void lk__check_values(Check *c);
+void lk__check_needs(Check *c);
 
 /* ---- suspect.c ------------------------------------------------------------------------------ */
 
@@ -141,26 +141,26 @@ typedef struct Suspect {
 } Suspect;
 enum { HINT = 240 };
 
-bool lk_hint_equals(const Suspect *w, double a, double expected); /* within the tolerance */
+bool lk__hint_equals(const Suspect *w, double a, double expected); /* within the tolerance */
 /* Gradients that are not 0 belong to different values of x: a factor can be told from a
  * formula. */
-bool lk_hint_is_varied(const Suspect *w);
+bool lk__hint_is_varied(const Suspect *w);
 /* Writes the hint; returns true. */
-bool lk_hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
+bool lk__hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
 
 /* ---- places.c: hints about elements and rows ------------------------------------------------ */
 
-bool lk_hint_mask(Suspect *w);        /* right but for elements that must get 0, or the reverse */
-bool lk_hint_one_sided(Suspect *w);   /* right where x > 0 only */
-bool lk_hint_incomplete(Suspect *w);  /* some elements get nothing */
-bool lk_hint_other_value(Suspect *w); /* a = n · p / q with values p, q of inputs or the result */
-bool lk_hint_row_factor(Suspect *w);  /* a = n · a number of the row */
-bool lk_hint_lost_term(Suspect *w);   /* a = n + x, y or 1 · a number of the row */
+bool lk__hint_mask(Suspect *w);        /* right but for elements that must get 0, or the reverse */
+bool lk__hint_one_sided(Suspect *w);   /* right where x > 0 only */
+bool lk__hint_incomplete(Suspect *w);  /* some elements get nothing */
+bool lk__hint_other_value(Suspect *w); /* a = n · p / q with values p, q of inputs or the result */
+bool lk__hint_row_factor(Suspect *w);  /* a = n · a number of the row */
+bool lk__hint_lost_term(Suspect *w);   /* a = n + x, y or 1 · a number of the row */
 
 /* ---- hints.c -------------------------------------------------------------------------------- */
 
 /* Fills w->text with the mistake that explains every element for both cotangents; false: none
  * is certain. */
-bool lk_check_hint(Suspect *w);
+bool lk__check_hint(Suspect *w);
 
 #endif

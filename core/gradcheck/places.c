@@ -10,8 +10,8 @@
 
 static bool is_right(const Suspect *w, int64_t k)
 {
-    return lk_hint_equals(w, w->a[0][k], w->numeric[0][k]) &&
-           lk_hint_equals(w, w->a[1][k], w->numeric[1][k]);
+    return lk__hint_equals(w, w->a[0][k], w->numeric[0][k]) &&
+           lk__hint_equals(w, w->a[1][k], w->numeric[1][k]);
 }
 
 /* The one result of an elementwise function, NULL for other functions. */
@@ -36,20 +36,20 @@ static bool right_where(const Suspect *w, const double *value, double direction)
     return right > 0 && right < w->n && w->n >= 8;
 }
 
-bool lk_hint_mask(Suspect *w)
+bool lk__hint_mask(Suspect *w)
 {
     int64_t right = 0, wrong = 0, without = 0;
     bool forgotten = true, inverted = true;
     for (int64_t k = 0; k < w->n; k++) {
-        bool zero = lk_check_is_zero(w->numeric, k, 1);
+        bool zero = lk__check_is_zero(w->numeric, k, 1);
         right += is_right(w, k) && !zero;
         wrong += !is_right(w, k);
         without += zero;
         forgotten = forgotten && (is_right(w, k) || zero);
-        inverted = inverted && lk_check_is_zero(w->a, k, 1) != zero;
+        inverted = inverted && lk__check_is_zero(w->a, k, 1) != zero;
     }
     if (inverted && without > 0 && without < w->n)
-        return lk_hint_say(
+        return lk__hint_say(
             w, "mask inverted: the analytic gradient is 0 exactly where it should not be");
     if (!forgotten || right == 0) return false;
     const double *y = elementwise_result(w), *x = w->x->data;
@@ -57,12 +57,12 @@ bool lk_hint_mask(Suspect *w)
     if (y && right_where(w, y, 1)) where = "where y > 0";
     else if (right_where(w, x, 1)) where = "where x > 0";
     else if (right_where(w, x, -1)) where = "where x < 0";
-    return lk_hint_say(
+    return lk__hint_say(
         w, "mask forgotten: the analytic gradient is right %s only; %lld elements must get 0",
         where, (long long)wrong);
 }
 
-bool lk_hint_one_sided(Suspect *w)
+bool lk__hint_one_sided(Suspect *w)
 {
     const double *x = w->x->data;
     const bool above = right_where(w, x, 1);
@@ -70,33 +70,34 @@ bool lk_hint_one_sided(Suspect *w)
     bool negative = true, nothing = true;
     for (int64_t k = 0; k < w->n; k++) {
         if (is_right(w, k)) continue;
-        nothing = nothing && lk_check_is_zero(w->a, k, 1);
-        negative = negative && lk_hint_equals(w, w->a[0][k], -w->numeric[0][k]) &&
-                   lk_hint_equals(w, w->a[1][k], -w->numeric[1][k]);
+        nothing = nothing && lk__check_is_zero(w->a, k, 1);
+        negative = negative && lk__hint_equals(w, w->a[0][k], -w->numeric[0][k]) &&
+                   lk__hint_equals(w, w->a[1][k], -w->numeric[1][k]);
     }
     const char *elsewhere = "";
     if (nothing) elsewhere = "; elsewhere it is 0";
     if (negative) elsewhere = "; elsewhere it has the wrong sign";
-    return lk_hint_say(w, "one side: the analytic gradient is right where x %s 0 only%s",
-                       above ? ">" : "<", elsewhere);
+    return lk__hint_say(w, "one side: the analytic gradient is right where x %s 0 only%s",
+                        above ? ">" : "<", elsewhere);
 }
 
-bool lk_hint_incomplete(Suspect *w)
+bool lk__hint_incomplete(Suspect *w)
 {
     int64_t missing = 0, first = -1, right = 0;
     char index[LK_SHAPE_TEXT];
     for (int64_t k = 0; k < w->n; k++) {
-        right += is_right(w, k) && !lk_check_is_zero(w->numeric, k, 1);
+        right += is_right(w, k) && !lk__check_is_zero(w->numeric, k, 1);
         if (is_right(w, k)) continue;
-        if (!lk_check_is_zero(w->a, k, 1)) return false;
+        if (!lk__check_is_zero(w->a, k, 1)) return false;
         if (first < 0) first = k;
         missing++;
     }
     return right > 0 &&
-           lk_hint_say(w,
-                       "incomplete: %lld of %lld elements get nothing, from %s on; the others are "
-                       "right (the end of a loop, a mask too much?)",
-                       (long long)missing, (long long)w->n, lk_check_index(w->x, first, index));
+           lk__hint_say(
+               w,
+               "incomplete: %lld of %lld elements get nothing, from %s on; the others are "
+               "right (the end of a loop, a mask too much?)",
+               (long long)missing, (long long)w->n, lk__check_index(w->x, first, index));
 }
 
 /* ---- another value than the right one ------------------------------------------------------- */
@@ -118,7 +119,7 @@ static Operands operands_of(const Suspect *w)
         if (x->dtype != LK_F64 || !lk_is_contiguous(x) || lk_numel(x) != w->n) continue;
         if (x == w->x && i != w->input) continue; /* given twice */
         o.u[o.count] = x->data;
-        lk_check_name(c, i, o.name[o.count++]);
+        lk__check_name(c, i, o.name[o.count++]);
     }
     if (c->results == 1 && w->outputs == w->n) {
         o.u[o.count] = c->first.y;
@@ -158,25 +159,26 @@ static bool has_ratio(const Suspect *w, const Operands *o, int p, int q)
     for (int64_t k = 0; k < w->n; k++) {
         double r = term(o, p, k) / term(o, q, k);
         for (int v = 0; v < COTANGENTS; v++)
-            if (!isfinite(r) || !lk_hint_equals(w, w->a[v][k], r * w->numeric[v][k])) return false;
+            if (!isfinite(r) || !lk__hint_equals(w, w->a[v][k], r * w->numeric[v][k]))
+                return false;
     }
     return true;
 }
 
-bool lk_hint_other_value(Suspect *w)
+bool lk__hint_other_value(Suspect *w)
 {
     Operands o = operands_of(w);
     char above[120], below[120];
-    if (w->n < 3 || !lk_hint_is_varied(w)) return false;
+    if (w->n < 3 || !lk__hint_is_varied(w)) return false;
     int terms = 1 + FORMS * o.count;
     for (int sum = 1; sum < 2 * terms; sum++) /* simple ones first */
         for (int p = 0; p <= sum; p++) {
             int q = sum - p;
             if (p == q || p >= terms || q >= terms || !has_ratio(w, &o, p, q)) continue;
-            return lk_hint_say(w,
-                               "value: element by element the analytic gradient is %s / %s times "
-                               "what it should be",
-                               term_text(&o, p, above), term_text(&o, q, below));
+            return lk__hint_say(w,
+                                "value: element by element the analytic gradient is %s / %s times "
+                                "what it should be",
+                                term_text(&o, p, above), term_text(&o, q, below));
         }
     return false;
 }
@@ -202,7 +204,7 @@ static bool fits_rows(const Suspect *w, const double *const d[COTANGENTS],
             if (points < 3) return false; /* one number fits one or two points by chance */
             s[v] = db / bb;
             for (int64_t k = row; k < row + columns; k++)
-                if (!lk_hint_equals(w, d[v][k], s[v] * base[v][k])) return false;
+                if (!lk__hint_equals(w, d[v][k], s[v] * base[v][k])) return false;
         }
         if (same && !(fabs(s[0] - s[1]) <= 1e-5 * fabs(s[0]))) return false;
     }
@@ -214,12 +216,13 @@ static bool has_rows(const Suspect *w)
     return w->x->ndim > 0 && w->x->shape[w->x->ndim - 1] >= 3;
 }
 
-bool lk_hint_row_factor(Suspect *w)
+bool lk__hint_row_factor(Suspect *w)
 {
     return has_rows(w) && w->n > w->x->shape[w->x->ndim - 1] &&
            fits_rows(w, w->a, w->numeric, true) &&
-           lk_hint_say(w, "row factor: each row has a wrong factor of its own; look at the number "
-                          "that it is divided by");
+           lk__hint_say(w,
+                        "row factor: each row has a wrong factor of its own; look at the number "
+                        "that it is divided by");
 }
 
 /* Whether d = c · dy · base with one number c, if every result is made of elements of its own:
@@ -238,13 +241,13 @@ static bool is_plain(const Suspect *w, const double *const d[COTANGENTS], const 
     for (int v = 0; v < COTANGENTS; v++)
         for (int64_t k = 0; k < w->n; k++) {
             double b = w->c->v[v][k / part] * base[k];
-            if (!lk_hint_equals(w, d[v][k], db / bb * b)) return false;
+            if (!lk__hint_equals(w, d[v][k], db / bb * b)) return false;
         }
     return true;
 }
 
 /* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
-bool lk_hint_lost_term(Suspect *w)
+bool lk__hint_lost_term(Suspect *w)
 {
     if (!has_rows(w)) return false;
     double *room = lk_mem_alloc(3 * (size_t)w->n * sizeof *room),
@@ -261,10 +264,11 @@ bool lk_hint_lost_term(Suspect *w)
     for (int i = 0; room && !found && i < 3; i++)
         if (base[i] && fits_rows(w, d, (const double *const[]){ base[i], base[i] }, false) &&
             !is_plain(w, d, base[i]))
-            found = lk_hint_say(w,
-                                "term: in each row the analytic gradient is off by a number times "
-                                "%s; a sum over the row is missing or wrong",
-                                name[i]);
+            found =
+                lk__hint_say(w,
+                             "term: in each row the analytic gradient is off by a number times "
+                             "%s; a sum over the row is missing or wrong",
+                             name[i]);
     lk_mem_free(room);
     return found;
 }

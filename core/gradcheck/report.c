@@ -22,7 +22,7 @@ static void add(char *text, size_t size, const char *format, ...)
 }
 
 /* The first mistake is also the hint; every further kind has a line of its own in the message. */
-void lk_check_found(Check *c, const char *mistake, const char *format, ...)
+void lk__check_found(Check *c, const char *mistake, const char *format, ...)
 {
     GradcheckReport *r = c->report;
     char text[HINT], name[32];
@@ -39,7 +39,7 @@ void lk_check_found(Check *c, const char *mistake, const char *format, ...)
     add(r->message, sizeof r->message, "%s%s%s", r->message[0] ? "\n" : "", name, text);
 }
 
-bool lk_check_stop(Check *c, const char *mistake, const char *format, ...)
+bool lk__check_stop(Check *c, const char *mistake, const char *format, ...)
 {
     GradcheckReport *r = c->report;
     va_list args;
@@ -52,26 +52,26 @@ bool lk_check_stop(Check *c, const char *mistake, const char *format, ...)
     return false;
 }
 
-bool lk_check_no_memory(Check *c) { return lk_check_stop(c, "function", "no memory"); }
+bool lk__check_no_memory(Check *c) { return lk__check_stop(c, "function", "no memory"); }
 
-const char *lk_check_name(const Check *c, int i, char text[96])
+const char *lk__check_name(const Check *c, int i, char text[96])
 {
     if (c->names && c->names[i]) lk_snprintf(text, 96, "%s", c->names[i]);
     else lk_snprintf(text, 96, "input %d", i);
     return text;
 }
 
-const char *lk_check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT])
+const char *lk__check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT])
 {
     Tensor index = { .ndim = x->ndim };
     for (int d = x->ndim; d-- > 0; k /= x->shape[d]) index.shape[d] = k % x->shape[d];
     return lk_shape_text(&index, text);
 }
 
-int64_t lk_check_offset(const Check *c, int i)
+int64_t lk__check_offset(const Check *c, int i)
 {
     int64_t offset = 0;
     for (int j = 0; j < i; j++)
-        if (lk_check_is_on(c, j)) offset += lk_numel(c->in[j]);
+        if (lk__check_is_on(c, j)) offset += lk_numel(c->in[j]);
     return offset;
 }

@@ -20,7 +20,7 @@ static uint64_t scramble(uint64_t z)
 /* None is near 0, so that no wrong element hides behind a small cotangent. Streams 2 i and
  * 2 i + 1 have opposite signs in element 0, so that |dy| for dy does not hide where there is
  * only one element. */
-void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
+void lk__gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
 {
     uint64_t stream = scramble(scramble(seed + 0x6c6f72696b656574) + which);
     for (int64_t k = 0; k < n; k++) {
@@ -34,20 +34,20 @@ void lk_gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
 
 /* ---- plain ---------------------------------------------------------------------------------- */
 
-void lk_check_begin(Check *c, bool grad, unsigned char poison)
+void lk__check_begin(Check *c, bool grad, unsigned char poison)
 {
     lk_tape_clear_error(c->t);
     lk_tape_reset(c->t);
     lk_tape_seed(c->t, 0); /* as a new tape has it: dropout drops the same in every call */
     lk_tape_set_grad(c->t, grad);
-    lk_arena_fill(&c->t->arena, poison);
+    lk__arena_fill(&c->t->arena, poison);
 }
 
 /* f or its backward failed: that is said to the caller of the call, or it is the end. Memory
  * that is short is the end. */
 static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
 {
-    if (!error || code == LK_EMEMORY) return lk_check_stop(c, "function", "%s", message);
+    if (!error || code == LK_EMEMORY) return lk__check_stop(c, "function", "%s", message);
     *error = (Error){ .code = code };
     return false;
 }
@@ -56,7 +56,7 @@ static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
  * user. */
 static void survey(Check *c, Tensor *const *in)
 {
-    lk_check_mark(c);
+    lk__check_mark(c);
     for (int k = 0; k < c->count; k++) {
         c->read[k] = false;
         for (int r = 0; r < c->results; r++) c->read[k] = c->read[k] || c->y[r] == in[k];
@@ -70,10 +70,10 @@ static void survey(Check *c, Tensor *const *in)
             if (n->in[i] && !n->in[i]->node && !ours) n->was[i].wanted = false;
         }
     }
-    lk_check_unmark(c);
+    lk__check_unmark(c);
 }
 
-bool lk_check_call(Check *c, Tensor *const *in, Error *error)
+bool lk__check_call(Check *c, Tensor *const *in, Error *error)
 {
     for (int r = 0; r < c->results; r++) c->y[r] = NULL;
     bool ok = c->f(c->t, in, c->y, c->user);
@@ -84,17 +84,17 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
     for (int r = 0; r < c->results; r++) {
         const Tensor *y = c->y[r];
         Error stale = { 0 };
-        if (!lk_is_usable("the function must make its result anew in each call", y, &stale))
-            return lk_check_stop(c, "function", "%s", stale.message);
+        if (!lk__is_usable("the function must make its result anew in each call", y, &stale))
+            return lk__check_stop(c, "function", "%s", stale.message);
         if (y->dtype != LK_F64)
-            return lk_check_stop(c, "function", "the function must return float64");
+            return lk__check_stop(c, "function", "the function must return float64");
         if (c->outputs < 0) {
             c->shapes[r] = *y;
             c->shapes[r].tape = NULL; /* a layout: it outlives the tape's reset */
         } else if (!lk_same_shape(y, &c->shapes[r])) {
             if (error) return refused(c, error, LK_ESHAPE, "");
-            return lk_check_stop(c, "changes",
-                                 "the shape of the result changes from call to call");
+            return lk__check_stop(c, "changes",
+                                  "the shape of the result changes from call to call");
         }
     }
     if (lk_tape_grad(c->t)) survey(c, in);
@@ -104,11 +104,11 @@ bool lk_check_call(Check *c, Tensor *const *in, Error *error)
     return true;
 }
 
-bool lk_check_read(Check *c, double *y)
+bool lk__check_read(Check *c, double *y)
 {
     for (int r = 0; r < c->results; r++) {
         const Tensor *packed = lk_packed(c->t, c->y[r]);
-        if (!packed) return lk_check_no_memory(c);
+        if (!packed) return lk__check_no_memory(c);
         size_t n = (size_t)lk_numel(packed);
         if (n) memcpy(y, packed->data, n * sizeof *y);
         y += n;
@@ -118,7 +118,7 @@ bool lk_check_read(Check *c, double *y)
 
 /* ---- with backward -------------------------------------------------------------------------- */
 
-void lk_check_mark(Check *c)
+void lk__check_mark(Check *c)
 {
     for (int r = 0; r < c->results; r++)
         if (c->y[r]->node) c->y[r]->node->reached = true;
@@ -127,7 +127,7 @@ void lk_check_mark(Check *c)
             if (n->in[i] && n->in[i]->node) n->in[i]->node->reached = true;
 }
 
-void lk_check_unmark(Check *c)
+void lk__check_unmark(Check *c)
 {
     for (Node *n = c->t->last; n; n = n->prev) n->reached = false;
 }
@@ -154,10 +154,10 @@ static bool run_backward(Check *c, Tensor *const *in, const double *v)
     return true;
 }
 
-bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
+bool lk__check_backward(Check *c, Tensor *const *in, const double *v, double *to)
 {
     for (int i = 0; i < c->count; i++) {
-        if (!lk_check_is_on(c, i)) continue;
+        if (!lk__check_is_on(c, i)) continue;
         in[i]->grad = NULL; /* the input's own gradient is put aside by gradcheck.c */
         const Tensor *room = in[i]->grad_room;
         size_t bytes = room ? room->storage->bytes : 0;
@@ -165,7 +165,7 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
     }
     if (!run_backward(c, in, v)) return false;
     for (int i = 0; i < c->count; i++) {
-        if (!lk_check_is_on(c, i)) continue;
+        if (!lk__check_is_on(c, i)) continue;
         const Tensor *g = in[i]->grad;
         for (int64_t k = 0, n = lk_numel(in[i]); k < n; k++)
             *to++ = g ? ((const double *)g->data)[k] : 0;
@@ -173,11 +173,11 @@ bool lk_check_backward(Check *c, Tensor *const *in, const double *v, double *to)
     return true;
 }
 
-bool lk_check_record(Check *c, Tensor *const *in, Run *run, Error *error)
+bool lk__check_record(Check *c, Tensor *const *in, Run *run, Error *error)
 {
-    if (!lk_check_call(c, in, error) || !lk_check_read(c, run->y)) return false;
+    if (!lk__check_call(c, in, error) || !lk__check_read(c, run->y)) return false;
     for (int w = 0; w < COTANGENTS; w++) {
-        if (lk_check_backward(c, in, c->v[w], run->gradient[w])) continue;
+        if (lk__check_backward(c, in, c->v[w], run->gradient[w])) continue;
         const Error *err = lk_tape_error(c->t);
         return refused(c, error, err->code, err->message);
     }
@@ -188,11 +188,11 @@ bool lk_check_record(Check *c, Tensor *const *in, Run *run, Error *error)
 
 static bool evaluate(Check *c, double *y)
 {
-    lk_check_begin(c, false, 0);
-    return lk_check_call(c, c->in, NULL) && lk_check_read(c, y);
+    lk__check_begin(c, false, 0);
+    return lk__check_call(c, c->in, NULL) && lk__check_read(c, y);
 }
 
-double lk_check_difference(Check *c, int i, int64_t k)
+double lk__check_difference(Check *c, int i, int64_t k)
 {
     Tensor *x = c->in[i];
     double *value = (double *)x->data + k, before = *value, h = c->o.eps * fmax(1, fabs(before));
@@ -210,7 +210,7 @@ double lk_check_difference(Check *c, int i, int64_t k)
 
 /* ---- the inputs as they were ---------------------------------------------------------------- */
 
-int lk_check_restore(Check *c)
+int lk__check_restore(Check *c)
 {
     int first = -1;
     for (int i = c->count; c->saved && i-- > 0;) {

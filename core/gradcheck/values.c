@@ -28,8 +28,8 @@ static bool measure(Check *c)
 {
     int64_t at = 0;
     for (int i = 0; i < c->count; i++)
-        for (int64_t k = 0, n = lk_check_is_on(c, i) ? lk_numel(c->in[i]) : 0; k < n; k++, at++) {
-            double step = lk_check_difference(c, i, k);
+        for (int64_t k = 0, n = lk__check_is_on(c, i) ? lk_numel(c->in[i]) : 0; k < n; k++, at++) {
+            double step = lk__check_difference(c, i, k);
             if (c->stopped) return false;
             for (int w = 0; w < COTANGENTS; w++) {
                 double sum = 0;
@@ -59,7 +59,7 @@ static int describe_worst(Check *c)
     int input = -1;
     int64_t at = 0;
     for (int i = 0; i < c->count; i++)
-        for (int64_t k = 0, n = lk_check_is_on(c, i) ? lk_numel(c->in[i]) : 0; k < n; k++, at++) {
+        for (int64_t k = 0, n = lk__check_is_on(c, i) ? lk_numel(c->in[i]) : 0; k < n; k++, at++) {
             double error = error_of(c, at);
             if (input >= 0 && !(error > r->worst)) continue;
             GradcheckElement e = element_of(c, c->in[i], k, at);
@@ -70,7 +70,7 @@ static int describe_worst(Check *c)
             r->numeric = e.numeric;
             memcpy(r->index, e.index, sizeof r->index);
         }
-    if (input >= 0) lk_check_name(c, input, r->name);
+    if (input >= 0) lk__check_name(c, input, r->name);
     return input;
 }
 
@@ -78,7 +78,7 @@ static int describe_worst(Check *c)
 static void fill_table(Check *c, int i)
 {
     GradcheckReport *r = c->report;
-    int64_t n = lk_numel(c->in[i]), offset = lk_check_offset(c, i), taken[LK_GRADCHECK_TABLE];
+    int64_t n = lk_numel(c->in[i]), offset = lk__check_offset(c, i), taken[LK_GRADCHECK_TABLE];
     for (r->table_count = 0; r->table_count < LK_GRADCHECK_TABLE; r->table_count++) {
         int64_t best = -1;
         for (int64_t k = 0; k < n; k++) {
@@ -122,7 +122,7 @@ static double *jacobian_of(Check *c, int i)
                            ? lk_mem_alloc((size_t)(n * m + 1) * sizeof(double))
                            : NULL;
     for (int64_t k = 0; jacobian && k < n; k++) {
-        double step = lk_check_difference(c, i, k);
+        double step = lk__check_difference(c, i, k);
         for (int64_t j = 0; j < m; j++) jacobian[k * m + j] = (c->plus[j] - c->minus[j]) / step;
     }
     return jacobian;
@@ -133,17 +133,17 @@ static const double *doubled_gradient(Check *c, int i)
 {
     double *v = c->plus;
     for (int64_t j = 0; j < c->outputs; j++) v[j] = -2 * c->v[0][j];
-    lk_check_begin(c, true, POISON);
-    if (!lk_check_call(c, c->in, NULL) || !lk_check_backward(c, c->in, v, c->again.gradient[0]))
+    lk__check_begin(c, true, POISON);
+    if (!lk__check_call(c, c->in, NULL) || !lk__check_backward(c, c->in, v, c->again.gradient[0]))
         return NULL;
-    return c->again.gradient[0] + lk_check_offset(c, i);
+    return c->again.gradient[0] + lk__check_offset(c, i);
 }
 
 /* Why nothing flows to in[i]; NULL: something does. Call it after a recorded call. */
 static const char *find_gap(Check *c, int i, char text[HINT])
 {
     const double *const gradient[] = { c->first.gradient[0], c->first.gradient[1] };
-    if (!lk_check_is_zero(gradient, lk_check_offset(c, i), lk_numel(c->in[i]))) return NULL;
+    if (!lk__check_is_zero(gradient, lk__check_offset(c, i), lk_numel(c->in[i]))) return NULL;
     bool records = false;
     for (int r = 0; r < c->results; r++) records = records || c->y[r]->requires_grad;
     if (!records)
@@ -153,11 +153,11 @@ static const char *find_gap(Check *c, int i, char text[HINT])
         return "no recorded operation on the way to the result has this input: lk_record is "
                "without it, or lk_detach cuts it";
     const char *op = NULL;
-    lk_check_mark(c);
+    lk__check_mark(c);
     for (const Node *node = c->t->last; node; node = node->prev)
         for (int k = 0; node->reached && k < node->inputs; k++)
-            if (node->in[k] == c->in[i]) op = lk_node_name(node);
-    lk_check_unmark(c);
+            if (node->in[k] == c->in[i]) op = lk__node_name(node);
+    lk__check_unmark(c);
     lk_snprintf(text, HINT,
                 "%.60s has this input, and nothing comes to its gradient; is it added?",
                 op ? op : "an operation");
@@ -168,7 +168,7 @@ static void explain(Check *c, int i)
 {
     GradcheckReport *r = c->report;
     char hint[HINT] = "", table[800], index[LK_SHAPE_TEXT];
-    int64_t offset = lk_check_offset(c, i);
+    int64_t offset = lk__check_offset(c, i);
     Suspect w = { .c = c,
                   .input = i,
                   .x = c->in[i],
@@ -187,7 +187,7 @@ static void explain(Check *c, int i)
     const char *why = w.doubled ? find_gap(c, i, gap) : NULL;
     r->mistake = why ? "not connected" : "values";
     if (why) lk_snprintf(r->hint, sizeof r->hint, "not connected: %s", why);
-    else if (w.doubled && lk_check_hint(&w)) lk_snprintf(r->hint, sizeof r->hint, "%s", hint);
+    else if (w.doubled && lk__check_hint(&w)) lk_snprintf(r->hint, sizeof r->hint, "%s", hint);
     print_table(c, i, table, sizeof table);
     Tensor at = { .ndim = r->ndim };
     memcpy(at.shape, r->index, sizeof r->index);
@@ -205,17 +205,17 @@ static void notice_unread(Check *c)
     char name[96];
     for (int i = 0; i < c->count; i++) {
         size_t used = strlen(r->notice);
-        if (!lk_check_is_on(c, i) || c->read[i] || lk_numel(c->in[i]) == 0) continue;
-        if (!lk_check_is_zero(numeric, lk_check_offset(c, i), lk_numel(c->in[i]))) continue;
+        if (!lk__check_is_on(c, i) || c->read[i] || lk_numel(c->in[i]) == 0) continue;
+        if (!lk__check_is_zero(numeric, lk__check_offset(c, i), lk_numel(c->in[i]))) continue;
         lk_snprintf(r->notice + used, sizeof r->notice - used, "%s%s was never read",
-                    used ? ", " : "", lk_check_name(c, i, name));
+                    used ? ", " : "", lk__check_name(c, i, name));
     }
 }
 
-void lk_check_values(Check *c)
+void lk__check_values(Check *c)
 {
-    lk_check_begin(c, true, POISON);
-    if (!lk_check_call(c, c->in, NULL) || !measure(c))
+    lk__check_begin(c, true, POISON);
+    if (!lk__check_call(c, c->in, NULL) || !measure(c))
         return; /* the recorded call tells c->read, plain ones leave it */
     int i = describe_worst(c);
     notice_unread(c);

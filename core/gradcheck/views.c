@@ -24,7 +24,7 @@ static Tensor *make_view(Check *c, const Tensor *x, bool expanded)
         layout.stride[e] = stride;
         stride *= layout.shape[e];
     }
-    Tensor *y = room ? lk_view_of(c->t, &layout, room->storage, room->data) : NULL;
+    Tensor *y = room ? lk__view_of(c->t, &layout, room->storage, room->data) : NULL;
     if (!y || !lk_copy_(y, &from, NULL)) return NULL;
     if (expanded) {
         y->shape[d] = x->shape[d];
@@ -45,16 +45,16 @@ static Tensor *make_copy(Check *c, const Tensor *x, bool requires_grad)
 static void compare(Check *c, int i, const char *kind, const Run *view, const Run *plain)
 {
     char name[96], shape[LK_SHAPE_TEXT];
-    Difference d = lk_check_compare(c, view, plain, c->o.atol, c->o.rtol);
+    Difference d = lk__check_compare(c, view, plain, c->o.atol, c->o.rtol);
     if (d.of == NOTHING) return;
     bool forward = d.of == RESULT;
-    lk_check_found(c, "strided",
-                   "%.60s %.40s as %s %s %g where a contiguous copy %s %g: the %s reads it as if "
-                   "it were contiguous (lk_packed)",
-                   lk_check_name(c, i, name), lk_shape_text(c->in[i], shape), kind,
-                   forward ? "gives" : "has gradient", lk_check_shown(d.a),
-                   forward ? "gives" : "has", lk_check_shown(d.b),
-                   forward ? "forward" : "backward");
+    lk__check_found(c, "strided",
+                    "%.60s %.40s as %s %s %g where a contiguous copy %s %g: the %s reads it as if "
+                    "it were contiguous (lk_packed)",
+                    lk__check_name(c, i, name), lk_shape_text(c->in[i], shape), kind,
+                    forward ? "gives" : "has gradient", lk__check_shown(d.a),
+                    forward ? "gives" : "has", lk__check_shown(d.b),
+                    forward ? "forward" : "backward");
 }
 
 /* Whether the record has this tensor as an input. */
@@ -71,24 +71,25 @@ static bool is_recorded(const Check *c, const Tensor *x)
 static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind, bool was_read,
                       Run *run)
 {
-    if (!x) return lk_check_no_memory(c);
+    if (!x) return lk__check_no_memory(c);
     Error refusal = { 0 };
     for (int j = 0; j < c->count; j++)
         in[j] = c->in[j] == c->in[i] ? x : c->in[j]; /* an input may be given twice */
-    bool ok = lk_check_record(c, in, run, &refusal), read = c->read[i] || !x->requires_grad;
+    bool ok = lk__check_record(c, in, run, &refusal), read = c->read[i] || !x->requires_grad;
     if (!ok && !c->stopped && refusal.code == LK_OK) {
         char name[96];
-        lk_check_found(
+        lk__check_found(
             c, "strided",
             "%s as %s gives NULL without a reason; refuse it with lk_fail, or take lk_packed",
-            lk_check_name(c, i, name), kind);
+            lk__check_name(c, i, name), kind);
     }
     if (ok && !read && was_read && !is_recorded(c, c->in[i])) {
         char name[96];
-        lk_check_found(c, "strided",
-                       "%s as %s gets no gradient: the forward records a copy (lk_packed) instead "
-                       "of its input; pass the input itself to lk_record",
-                       lk_check_name(c, i, name), kind);
+        lk__check_found(
+            c, "strided",
+            "%s as %s gets no gradient: the forward records a copy (lk_packed) instead "
+            "of its input; pass the input itself to lk_record",
+            lk__check_name(c, i, name), kind);
     }
     return ok && read;
 }
@@ -98,7 +99,7 @@ static void check_input(Check *c, Tensor **in, int i)
     const Tensor *x = c->in[i];
     const bool was_read = c->read[i];
     const char *transposed = x->ndim == 1 ? "every second element" : "a transposed view";
-    lk_check_begin(c, true, POISON);
+    lk__check_begin(c, true, POISON);
     if (try_input(c, in, i, make_view(c, x, false), transposed, was_read, &c->again))
         compare(c, i, transposed, &c->again, &c->first);
     else if (c->stopped || !c->read[i]) return;
@@ -106,21 +107,21 @@ static void check_input(Check *c, Tensor **in, int i)
     if (first_long(x) == x->ndim) return;
     const char *expanded = "an expanded view";
     Run plain = { c->plus, { c->numeric[0], c->numeric[1] } }; /* not used yet */
-    lk_check_begin(c, true, POISON);
+    lk__check_begin(c, true, POISON);
     Tensor *view = make_view(c, x, true);
     if (!try_input(c, in, i, make_copy(c, view, x->requires_grad), "a contiguous copy", was_read,
                    &plain))
         return;
-    lk_check_begin(c, true, POISON);
+    lk__check_begin(c, true, POISON);
     if (try_input(c, in, i, make_view(c, x, true), expanded, was_read, &c->again))
         compare(c, i, expanded, &c->again, &plain);
 }
 
-void lk_check_views(Check *c)
+void lk__check_views(Check *c)
 {
     Tensor **in = lk_mem_alloc((size_t)c->count * sizeof(Tensor *));
     if (!in) {
-        lk_check_no_memory(c);
+        lk__check_no_memory(c);
         return;
     }
     for (int i = 0; i < c->count && !c->stopped; i++)

@@ -6,6 +6,6 @@
 #include "core/kernels.h"
 
 /* That set is used from now on; false, and nothing changed, when the processor lacks it. */
-bool lk_kernels_use(KernelSet set);
+bool lk__kernels_use(KernelSet set);
 
 #endif

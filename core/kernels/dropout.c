@@ -9,7 +9,7 @@
 #define LK_REAL_SOURCE "core/kernels/dropout_real.h"
 #include "core/real.h"
 
-bool lk_dropout_mask(Tape *t, const char *function, double p, DropoutMask *m)
+bool lk__dropout_mask(Tape *t, const char *function, double p, DropoutMask *m)
 {
     if (!(p >= 0 && p <= 1)) { /* NaN too */
         lk_fail(t, LK_EVALUE, "%s: dropout probability has to be between 0 and 1, but got %g",
@@ -22,7 +22,7 @@ bool lk_dropout_mask(Tape *t, const char *function, double p, DropoutMask *m)
     return true;
 }
 
-double lk_dropout_scale(const DropoutMask *m, DType dtype)
+double lk__dropout_scale(const DropoutMask *m, DType dtype)
 {
     if (m->p == 1) return 0;
     return dtype == LK_F64 ? 1 / (1 - m->p) : (double)(1 / (float)(1 - m->p));
@@ -36,7 +36,7 @@ static void keep_groups(const DropoutMask *m, int64_t group, int64_t groups, uin
     LK_OF_SET(keep_groups_f32)(m->seed, m->call, threshold, (uint64_t)group, groups, keep);
 }
 
-void lk_dropout_keep(const DropoutMask *m, int64_t first, int64_t n, uint8_t *keep)
+void lk__dropout_keep(const DropoutMask *m, int64_t first, int64_t n, uint8_t *keep)
 {
     if (m->p >= 1) { /* the threshold would need 33 bits */
         memset(keep, 0, (size_t)n);

@@ -66,7 +66,7 @@ enum {
     WORTH_THREADS = 1 << 19
 };
 
-/* One call of lk_gemm, the same for all threads. */
+/* One call of lk__gemm, the same for all threads. */
 typedef struct Product {
     const GemmKernels *kernels;
     int64_t size; /* bytes of an element */
@@ -413,7 +413,7 @@ static void plan(Product *g)
     if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
     if (g->n == 1) g->b.col = 1;
     bool straight = dots_fit(g, g->m, g->k, g->b),
-         swapped = dots_fit(g, g->n, g->k, lk_mat_T(g->a));
+         swapped = dots_fit(g, g->n, g->k, lk__mat_T(g->a));
     bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
     bool swap = g->n < g->m && (swapped || (!straight && few));
     if (swap) {
@@ -421,9 +421,9 @@ static void plan(Product *g)
          * A as it would B. */
         const Mat a = g->a;
         const int64_t m = g->m;
-        g->a = lk_mat_T(g->b);
-        g->b = lk_mat_T(a);
-        g->c = lk_mat_T(g->c);
+        g->a = lk__mat_T(g->b);
+        g->b = lk__mat_T(a);
+        g->c = lk__mat_T(g->c);
         g->m = g->n;
         g->n = m;
     }
@@ -451,25 +451,25 @@ static void run(const Product *g, Team team)
 
 /* ---- the functions of gemm.h ---------------------------------------------------------------- */
 
-size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
+size_t lk__gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
 {
     if (work(m, n, k) <= TINY) return 0;
-    const GemmKernels *kernels = lk_gemm_kernels(dtype);
+    const GemmKernels *kernels = lk__gemm_kernels(dtype);
     int64_t size = (int64_t)lk_dtype_size(dtype);
     int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
     int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
     return (size_t)((straight > swapped ? straight : swapped) * size);
 }
 
-void lk_gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
+void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
 {
     const double products = work(c.rows, c.cols, a.cols);
     if (products <= TINY) {
-        lk_gemm_reference(c, a, b, add);
+        lk__gemm_reference(c, a, b, add);
         return;
     }
     Product g; /* not cleared: that would take as long as 30 multiply-adds of vectors */
-    g.kernels = lk_gemm_kernels(c.dtype);
+    g.kernels = lk__gemm_kernels(c.dtype);
     g.size = (int64_t)lk_dtype_size(c.dtype);
     g.m = c.rows;
     g.n = c.cols;

@@ -16,24 +16,24 @@ typedef struct Mat {
 } Mat;
 
 /* One whose rows follow each other without a gap. */
-static inline Mat lk_mat(DType dtype, int64_t rows, int64_t cols, void *data)
+static inline Mat lk__mat(DType dtype, int64_t rows, int64_t cols, void *data)
 {
     return (Mat){ dtype, rows, cols, data, cols, 1 };
 }
 
-static inline Mat lk_mat_T(Mat x)
+static inline Mat lk__mat_T(Mat x)
 {
     return (Mat){ x.dtype, x.cols, x.rows, x.data, x.col, x.row };
 }
 
 /* Bytes of workspace for the product of (m, k) and (k, n); 0 for none. */
-size_t lk_gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
+size_t lk__gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
 
 /* The fast one: packed, cache-blocked, OpenMP. C's columns lie side by side. add: C += A B.
- * workspace: lk_gemm_workspace bytes, 64-byte aligned. */
-void lk_gemm(Mat c, Mat a, Mat b, bool add, void *workspace);
+ * workspace: lk__gemm_workspace bytes, 64-byte aligned. */
+void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace);
 
-/* Three loops and a sum in double: what lk_gemm must agree with. */
-void lk_gemm_reference(Mat c, Mat a, Mat b, bool add);
+/* Three loops and a sum in double: what lk__gemm must agree with. */
+void lk__gemm_reference(Mat c, Mat a, Mat b, bool add);
 
 #endif

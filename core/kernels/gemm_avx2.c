@@ -64,7 +64,7 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define sum4(v, s) sum4_f64(v, s)
 #include "core/kernels/gemm_tile.h"
 
-const GemmKernels lk_gemm_avx2[2] = {
+const GemmKernels lk__gemm_avx2[2] = {
     { TILE_ROWS, 16, 8, strip_f32, dots_f32 },
     { TILE_ROWS, 8, 4, strip_f64, dots_f64 },
 };

@@ -78,7 +78,7 @@ static inline void sum4_f64(const __m512d v[4], double s[4])
 #define sum4(v, s) sum4_f64(v, s)
 #include "core/kernels/gemm_tile.h"
 
-const GemmKernels lk_gemm_avx512[2] = {
+const GemmKernels lk__gemm_avx512[2] = {
     { TILE_ROWS, 32, 16, strip_f32, dots_f32 },
     { TILE_ROWS, 16, 8, strip_f64, dots_f64 },
 };

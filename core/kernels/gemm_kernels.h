@@ -1,4 +1,4 @@
-/* gemm_kernels.h - the inner loops of lk_gemm, one set for each instruction set and floating
+/* gemm_kernels.h - the inner loops of lk__gemm, one set for each instruction set and floating
  * dtype; gemm.c cuts a product into what they do. Their source is gemm_tile.h, compiled by
  * gemm_avx512.c, gemm_avx2.c and gemm_portable.c. Internal: not installed, hidden in the shared
  * library. The tests run every set that the processor has. */
@@ -41,16 +41,16 @@ typedef struct GemmKernels {
 } GemmKernels;
 
 /* For float32 and for float64. The first two exist on x86-64 only. */
-extern const GemmKernels lk_gemm_avx512[2], lk_gemm_avx2[2], lk_gemm_portable[2];
+extern const GemmKernels lk__gemm_avx512[2], lk__gemm_avx2[2], lk__gemm_portable[2];
 
 /* Those of the instruction set that is in use. */
-static inline const GemmKernels *lk_gemm_kernels(DType dtype)
+static inline const GemmKernels *lk__gemm_kernels(DType dtype)
 {
 #ifdef __x86_64__
-    static const GemmKernels *const sets[] = { lk_gemm_portable, lk_gemm_avx2, lk_gemm_avx512 };
+    static const GemmKernels *const sets[] = { lk__gemm_portable, lk__gemm_avx2, lk__gemm_avx512 };
     return &sets[lk_kernel_set()][dtype == LK_F64];
 #else
-    return &lk_gemm_portable[dtype == LK_F64];
+    return &lk__gemm_portable[dtype == LK_F64];
 #endif
 }
 

@@ -73,7 +73,7 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
 #define sum4(v, s) sum4_f64(v, s)
 #include "core/kernels/gemm_tile.h"
 
-const GemmKernels lk_gemm_portable[2] = {
+const GemmKernels lk__gemm_portable[2] = {
     { TILE_ROWS, 8, 4, strip_f32, dots_f32 },
     { TILE_ROWS, 4, 2, strip_f64, dots_f64 },
 };

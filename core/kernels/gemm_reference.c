@@ -8,7 +8,7 @@ static double get(const Mat *x, int64_t i, int64_t j)
                               : (double)((const float *)x->data)[at];
 }
 
-void lk_gemm_reference(Mat c, Mat a, Mat b, bool add)
+void lk__gemm_reference(Mat c, Mat a, Mat b, bool add)
 {
     for (int64_t i = 0; i < c.rows; i++) {
         for (int64_t j = 0; j < c.cols; j++) {

@@ -1,6 +1,6 @@
 /* page.h - the beginning and the end of an HTML page that needs no network: the form of every
- * --report. Between them come headings, tables and the drawings of examples/shared/chart.h, for which
- * the page has colours and sizes. */
+ * --report. Between them come headings, tables and the drawings of examples/shared/chart.h, to
+ * which the page gives colours and sizes. */
 #ifndef PAGE_H
 #define PAGE_H
 

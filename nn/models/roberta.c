@@ -220,9 +220,9 @@ static Module *roberta_new(const ModuleType *type, const RobertaConfig *c, Error
     Roberta *m = lk_module_new(type, err);
     if (!m) return NULL;
     m->config = *c;
-    m->roberta = lk_roberta_model_new(c, err);
-    if (m->roberta && type == &classifier_type) m->classifier = lk_roberta_head_new(c, err);
-    if (m->roberta && type == &masked_lm_type) m->lm_head = lk_roberta_lm_head_new(c, err);
+    m->roberta = lk__roberta_model_new(c, err);
+    if (m->roberta && type == &classifier_type) m->classifier = lk__roberta_head_new(c, err);
+    if (m->roberta && type == &masked_lm_type) m->lm_head = lk__roberta_lm_head_new(c, err);
     if (m->classifier || m->lm_head) return &m->base;
     lk_free(&m->base);
     return NULL;
@@ -267,7 +267,7 @@ bool lk_roberta_fill(Module *model, Rng *rng, Error *err)
         Embedding *embedding = lk_as_embedding(it.module);
         Tensor **slot = linear ? &linear->weight : NULL;
         if (embedding) slot = &embedding->weight;
-        if (!slot || !lk_roberta_is_hollow(*slot)) continue;
+        if (!slot || !lk__roberta_is_hollow(*slot)) continue;
         Tensor *x = lk_param_new(LK_F32, LK_SHAPE((*slot)->shape[0], (*slot)->shape[1]), err);
         if (!x) return false;
         lk_normal_(x, 0, m->config.initializer_range, rng);

@@ -50,7 +50,7 @@ static Tensor *hollow_new(int64_t rows, int64_t columns, Error *err)
     return x;
 }
 
-bool lk_roberta_is_hollow(const Tensor *x)
+bool lk__roberta_is_hollow(const Tensor *x)
 {
     return x->storage->bytes < (size_t)lk_numel(x) * lk_dtype_size(x->dtype);
 }
@@ -153,7 +153,7 @@ static Module *encoder_new(const RobertaConfig *c, Error *err)
     return e ? lk_module_complete(&e->base, ok) : NULL;
 }
 
-Module *lk_roberta_model_new(const RobertaConfig *c, Error *err)
+Module *lk__roberta_model_new(const RobertaConfig *c, Error *err)
 {
     RobertaModel *m = lk_module_new(&model_type, err);
     if (!m) return NULL;
@@ -162,7 +162,7 @@ Module *lk_roberta_model_new(const RobertaConfig *c, Error *err)
     return lk_module_complete(&m->base, m->encoder);
 }
 
-Module *lk_roberta_head_new(const RobertaConfig *c, Error *err)
+Module *lk__roberta_head_new(const RobertaConfig *c, Error *err)
 {
     RobertaClassificationHead *h = lk_module_new(&head_type, err);
     if (!h) return NULL;
@@ -172,7 +172,7 @@ Module *lk_roberta_head_new(const RobertaConfig *c, Error *err)
     return lk_module_complete(&h->base, h->dense && h->out_proj);
 }
 
-Module *lk_roberta_lm_head_new(const RobertaConfig *c, Error *err)
+Module *lk__roberta_lm_head_new(const RobertaConfig *c, Error *err)
 {
     RobertaLMHead *h = lk_module_new(&lm_head_type, err);
     if (!h) return NULL;

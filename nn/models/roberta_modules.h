@@ -69,11 +69,11 @@ typedef struct Roberta { /* RobertaForSequenceClassification, RobertaForMaskedLM
 } Roberta;
 
 /* Whether a parameter has a shape only. */
-bool lk_roberta_is_hollow(const Tensor *x);
+bool lk__roberta_is_hollow(const Tensor *x);
 
 /* The modules in it; NULL: LK_EMEMORY. (roberta_modules.c) */
-Module *lk_roberta_model_new(const RobertaConfig *c, Error *err);
-Module *lk_roberta_head_new(const RobertaConfig *c, Error *err);
-Module *lk_roberta_lm_head_new(const RobertaConfig *c, Error *err);
+Module *lk__roberta_model_new(const RobertaConfig *c, Error *err);
+Module *lk__roberta_head_new(const RobertaConfig *c, Error *err);
+Module *lk__roberta_lm_head_new(const RobertaConfig *c, Error *err);
 
 #endif

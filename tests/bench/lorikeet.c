@@ -1,4 +1,4 @@
-/* lorikeet.c - what bench runs: everything, and matrix products by lk_gemm. */
+/* lorikeet.c - what bench runs: everything, and matrix products by lk__gemm. */
 #include "core/kernels.h"
 #include "core/kernels/gemm.h"
 #include "core/tape.h"
@@ -26,16 +26,16 @@ static Sizes sizes_of(const Product *p)
 size_t bench_product_workspace(const Product *p)
 {
     Sizes s = sizes_of(p);
-    return lk_gemm_workspace(LK_F32, s.m, s.n, s.k);
+    return lk__gemm_workspace(LK_F32, s.m, s.n, s.k);
 }
 
 void bench_product(const Product *p)
 {
-    Mat x = lk_mat(LK_F32, p->m, p->in, p->x), w = lk_mat(LK_F32, p->out, p->in, p->w),
-        y = lk_mat(LK_F32, p->m, p->out, p->y);
-    if (p->pass == FORWARD) lk_gemm(y, x, lk_mat_T(w), false, p->workspace);
-    if (p->pass == GRAD_X) lk_gemm(x, y, w, false, p->workspace);
-    if (p->pass == GRAD_W) lk_gemm(w, lk_mat_T(y), x, false, p->workspace);
+    Mat x = lk__mat(LK_F32, p->m, p->in, p->x), w = lk__mat(LK_F32, p->out, p->in, p->w),
+        y = lk__mat(LK_F32, p->m, p->out, p->y);
+    if (p->pass == FORWARD) lk__gemm(y, x, lk__mat_T(w), false, p->workspace);
+    if (p->pass == GRAD_X) lk__gemm(x, y, w, false, p->workspace);
+    if (p->pass == GRAD_W) lk__gemm(w, lk__mat_T(y), x, false, p->workspace);
 }
 
 void bench_product_threads(int n) { lk_set_num_threads(n); }

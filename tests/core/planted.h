@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/gradcheck/parts.h" /* lk_gradcheck_cotangent */
+#include "core/gradcheck/parts.h" /* lk__gradcheck_cotangent */
 #include "core/op.h"
 #include "core/ops.h"
 #include "tests/check.h"

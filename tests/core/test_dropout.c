@@ -72,7 +72,7 @@ Test(dropout, masks_are_philox_from_any_place)
         for (int s = 0; s < LENGTH(starts); s++)
             for (int64_t n = 0; n <= 400; n += n < 140 ? 1 : 65) {
                 memset(keep, 7, sizeof keep);
-                lk_dropout_keep(&masks[i], starts[s], n, keep + 1);
+                lk__dropout_keep(&masks[i], starts[s], n, keep + 1);
                 check(keep[0] == 7 && keep[n + 1] == 7, "written outside of %d elements", (int)n);
                 for (int64_t j = 0; j < n; j++)
                     check(keep[j + 1] == is_kept(&masks[i], starts[s] + j),
@@ -87,7 +87,7 @@ Test(dropout, keeps_as_many_as_it_should)
     static uint8_t keep[N];
     for (int i = 1; i < 10; i++) {
         DropoutMask m = { 3, (uint64_t)i, 0.1 * i };
-        lk_dropout_keep(&m, 0, N, keep);
+        lk__dropout_keep(&m, 0, N, keep);
         int64_t kept = 0, pairs = 0;
         for (int64_t j = 0; j < N; j++) kept += keep[j], pairs += j > 0 && keep[j] && keep[j - 1];
         double q = 1 - m.p;

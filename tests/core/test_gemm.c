@@ -1,6 +1,6 @@
-/* test_gemm.c - lk_gemm against lk_gemm_reference, and both against integers: every set of kernels
- * that this processor has, both dtypes, sizes around the edges of tiles and blocks, all layouts of
- * the operands, any number of threads. */
+/* test_gemm.c - lk__gemm against lk__gemm_reference, and both against integers: every set of
+ * kernels that this processor has, both dtypes, sizes around the edges of tiles and blocks, all
+ * layouts of the operands, any number of threads. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -122,11 +122,11 @@ static Case new_case(DType dtype, int64_t m, int64_t n, int64_t k)
     for (int add = 0; add < 2; add++) {
         s.result[add] = new_doubles(m * n);
         memcpy(s.result[add], s.c, (size_t)(m * n) * sizeof(double));
-        lk_gemm_reference(lk_mat(LK_F64, m, n, s.result[add]), lk_mat(LK_F64, m, k, s.a),
-                          lk_mat(LK_F64, k, n, s.b), add);
+        lk__gemm_reference(lk__mat(LK_F64, m, n, s.result[add]), lk__mat(LK_F64, m, k, s.a),
+                           lk__mat(LK_F64, k, n, s.b), add);
         s.tol[add] = absolute(s.c, m * n);
-        lk_gemm_reference(lk_mat(LK_F64, m, n, s.tol[add]), lk_mat(LK_F64, m, k, abs_a),
-                          lk_mat(LK_F64, k, n, abs_b), add);
+        lk__gemm_reference(lk__mat(LK_F64, m, n, s.tol[add]), lk__mat(LK_F64, m, k, abs_a),
+                           lk__mat(LK_F64, k, n, abs_b), add);
         for (int64_t i = 0; i < m * n; i++) s.tol[add][i] *= (double)(k + 3) * u;
     }
     free(abs_a);
@@ -154,9 +154,9 @@ static void *product(const Case *s, const Layouts *l, int64_t gap, bool add, int
     for (int64_t i = 0; add && i < s->m; i++) {
         for (int64_t j = 0; j < s->n; j++) put(s->dtype, c, i * ldc + j, s->c[i * s->n + j]);
     }
-    size_t bytes = lk_gemm_workspace(s->dtype, s->m, s->n, s->k);
+    size_t bytes = lk__gemm_workspace(s->dtype, s->m, s->n, s->k);
     void *workspace = new_elements(s->dtype, (int64_t)(bytes / lk_dtype_size(s->dtype)));
-    lk_gemm((Mat){ s->dtype, s->m, s->n, c, ldc, 1 }, a, b, add, workspace);
+    lk__gemm((Mat){ s->dtype, s->m, s->n, c, ldc, 1 }, a, b, add, workspace);
     free(workspace);
     free(a.data);
     free(b.data);
@@ -196,7 +196,7 @@ static void check_product(const Case *s, const Layouts *l, int64_t gap, bool add
 static void check_sizes(DType dtype, int64_t m, int64_t n, int64_t k)
 {
     Case s = new_case(dtype, m, n, k);
-    for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
+    for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++) {
         for (int l = 0; l < LAYOUTS; l++) {
             int64_t turn = m + 2 * n + 3 * k + l + set;
             check_product(&s, &layouts[l], turn / 2 % 2 * 3, turn % 2);
@@ -267,13 +267,13 @@ static void check_integers(DType dtype, int64_t m, int64_t n, int64_t k)
                 sum[i * n + j] += (int64_t)s.a[i * k + p] * (int64_t)s.b[p * n + j];
         }
     }
-    for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
+    for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++) {
         for (int l = 0; l < LAYOUTS; l++) {
             void *fast = product(&s, &layouts[l], 1, false, n),
                  *plain = new_elements(dtype, m * n);
             Mat a = place(dtype, m, k, s.a, layouts[l].a, 0),
                 b = place(dtype, k, n, s.b, layouts[l].b, 1);
-            lk_gemm_reference(lk_mat(dtype, m, n, plain), a, b, false);
+            lk__gemm_reference(lk__mat(dtype, m, n, plain), a, b, false);
             for (int64_t i = 0; i < m * n; i++) {
                 cr_assert(get(dtype, fast, i) == (double)sum[i] &&
                               get(dtype, plain, i) == (double)sum[i],
@@ -311,9 +311,9 @@ Test(gemm, repeated_and_reversed)
         workspace[1 << 20] __attribute__((aligned(64)));
     for (int i = 0; i < K; i++) a[i] = (float)(i % 5 - 2);
     for (int i = 0; i < K * N; i++) b[i] = (float)(i % 7 - 3);
-    cr_assert(lk_gemm_workspace(LK_F32, M, N, K) <= sizeof workspace);
+    cr_assert(lk__gemm_workspace(LK_F32, M, N, K) <= sizeof workspace);
     Mat row = { LK_F32, M, K, a, 0, 1 }, backwards = { LK_F32, K, N, b + K * N - 1, -N, -1 };
-    lk_gemm(lk_mat(LK_F32, M, N, c), row, backwards, false, workspace);
+    lk__gemm(lk__mat(LK_F32, M, N, c), row, backwards, false, workspace);
     for (int i = 0; i < M; i++) {
         for (int j = 0; j < N; j++) {
             expected[i * N + j] = 0;
@@ -339,7 +339,7 @@ Test(gemm, nan_and_infinity)
         for (int64_t i = 0; i < m; i++) s.a[i * k + step] = i == zero_row ? 0 : 1;
         s.a[nan_row * k] = (double)NAN;
         s.b[step * n + inf_column] = (double)INFINITY;
-        for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
+        for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++) {
             for (int l = 0; l < LAYOUTS; l++) {
                 float *c = product(&s, &layouts[l], 0, false, n);
                 for (int64_t i = 0; i < m; i++) {
@@ -364,20 +364,21 @@ Test(gemm, nan_and_infinity)
 Test(gemm, zero_sizes)
 {
     double one = 1, c[6] = { 1, 2, 3, 4, 5, 6 };
-    cr_assert(lk_gemm_workspace(LK_F64, 0, 3, 5) == 0);
-    cr_assert(lk_gemm_workspace(LK_F64, 1000, 0, 1000) == 0);
-    cr_assert(lk_gemm_workspace(LK_F64, 1000, 1000, 0) == 0);
+    cr_assert(lk__gemm_workspace(LK_F64, 0, 3, 5) == 0);
+    cr_assert(lk__gemm_workspace(LK_F64, 1000, 0, 1000) == 0);
+    cr_assert(lk__gemm_workspace(LK_F64, 1000, 1000, 0) == 0);
 
     Mat ones = { LK_F64, 5, 3, &one, 0, 0 }, more = { LK_F64, 2, 5, &one, 0, 0 };
-    lk_gemm(lk_mat(LK_F64, 0, 3, c), lk_mat(LK_F64, 0, 5, NULL), ones, false, NULL); /* no row */
-    lk_gemm(lk_mat(LK_F64, 2, 0, c), more, lk_mat(LK_F64, 5, 0, NULL), false, NULL);
+    lk__gemm(lk__mat(LK_F64, 0, 3, c), lk__mat(LK_F64, 0, 5, NULL), ones, false,
+             NULL); /* no row */
+    lk__gemm(lk__mat(LK_F64, 2, 0, c), more, lk__mat(LK_F64, 5, 0, NULL), false, NULL);
     /* C += an empty sum */
-    Mat narrow = lk_mat(LK_F64, 2, 0, NULL), low = lk_mat(LK_F64, 0, 3, NULL);
-    lk_gemm(lk_mat(LK_F64, 2, 3, c), narrow, low, true, NULL);
+    Mat narrow = lk__mat(LK_F64, 2, 0, NULL), low = lk__mat(LK_F64, 0, 3, NULL);
+    lk__gemm(lk__mat(LK_F64, 2, 3, c), narrow, low, true, NULL);
     for (int i = 0; i < 6; i++) cr_assert(c[i] == i + 1);
 
     /* C = an empty sum, in two of three columns */
-    lk_gemm((Mat){ LK_F64, 2, 2, c, 3, 1 }, narrow, lk_mat(LK_F64, 0, 2, NULL), false, NULL);
+    lk__gemm((Mat){ LK_F64, 2, 2, c, 3, 1 }, narrow, lk__mat(LK_F64, 0, 2, NULL), false, NULL);
     static const double expected[6] = { 0, 0, 3, 0, 0, 6 };
     for (int i = 0; i < 6; i++) cr_assert(c[i] == expected[i], "c[%d] is %g", i, c[i]);
 }
@@ -410,7 +411,7 @@ Test(gemm, same_bits_for_any_number_of_threads)
         int64_t m = shared_sizes[t][0], n = shared_sizes[t][1], k = shared_sizes[t][2];
         for (int type = 0; type < 2; type++) {
             Case s = new_case(type ? LK_F64 : LK_F32, m, n, k);
-            for (KernelSet set = LK_PORTABLE; lk_kernels_use(set); set++) {
+            for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++) {
                 for (int l = 0; l < LAYOUTS; l++) {
                     use_threads(1);
                     void *c = product(&s, &layouts[l], 0, true, n);
@@ -461,11 +462,11 @@ Test(gemm, workspace)
     for (int type = 0; type < 2; type++) {
         DType dtype = type ? LK_F64 : LK_F32;
         use_threads(1);
-        size_t bytes = lk_gemm_workspace(dtype, 300, 400, 500);
+        size_t bytes = lk__gemm_workspace(dtype, 300, 400, 500);
         use_threads(64);
-        cr_assert(lk_gemm_workspace(dtype, 300, 400, 500) == bytes && bytes > 0);
-        cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) < 16u << 20);
-        cr_assert(lk_gemm_workspace(dtype, huge, huge, huge) >=
-                  lk_gemm_workspace(dtype, 5000, 5000, 5000));
+        cr_assert(lk__gemm_workspace(dtype, 300, 400, 500) == bytes && bytes > 0);
+        cr_assert(lk__gemm_workspace(dtype, huge, huge, huge) < 16u << 20);
+        cr_assert(lk__gemm_workspace(dtype, huge, huge, huge) >=
+                  lk__gemm_workspace(dtype, 5000, 5000, 5000));
     }
 }

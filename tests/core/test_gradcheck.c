@@ -1,7 +1,7 @@
 /* test_gradcheck.c - lk_gradcheck: PyTorch's semantics and defaults, what it leaves behind,
  * what it refuses, and that correct gradients pass where numbers are hard. Kinds of functions:
  * test_gradcheck_functions.c; wrong gradients: test_planted_bugs.c. */
-#include "core/gradcheck/parts.h" /* lk_gradcheck_cotangent */
+#include "core/gradcheck/parts.h" /* lk__gradcheck_cotangent */
 
 #include <math.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static Tensor *wrong(Tape *t, Tensor *const *x, void *user)
 static double larger_cotangent(uint64_t seed)
 {
     double v[COTANGENTS];
-    for (int w = 0; w < COTANGENTS; w++) lk_gradcheck_cotangent(seed, (uint64_t)w, 1, &v[w]);
+    for (int w = 0; w < COTANGENTS; w++) lk__gradcheck_cotangent(seed, (uint64_t)w, 1, &v[w]);
     return fabs(v[1]) > fabs(v[0]) ? v[1] : v[0];
 }
 

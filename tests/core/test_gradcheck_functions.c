@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/gradcheck/parts.h" /* lk_gradcheck_cotangent */
+#include "core/gradcheck/parts.h" /* lk__gradcheck_cotangent */
 #include "core/ops.h"
 #include "tests/check.h"
 
@@ -191,8 +191,8 @@ Test(gradcheck_functions, no_draw_of_a_user_is_the_cotangent)
             lk_free(x);
         }
     double v[1000], w[1000];
-    lk_gradcheck_cotangent(0, 0, 1000, v);
-    lk_gradcheck_cotangent(0, 1, 1000, w);
+    lk__gradcheck_cotangent(0, 0, 1000, v);
+    lk__gradcheck_cotangent(0, 1, 1000, w);
     double mean = 0, product = 0;
     for (int i = 0; i < 1000; i++) {
         check(fabs(v[i]) >= 0.5 && fabs(v[i]) < 1.5);

@@ -15,15 +15,15 @@ Test(kernels, each_set_of_the_processor_has_its_name)
     check(!getenv("LORIKEET_KERNELS") ||
           strcmp(getenv("LORIKEET_KERNELS"), lk_kernels(&err)) == 0);
     unsetenv("LORIKEET_KERNELS");
-    check(lk_kernels_use(LK_PORTABLE), "every processor has it");
+    check(lk__kernels_use(LK_PORTABLE), "every processor has it");
     for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS; set++) {
         KernelSet before = lk_kernel_set();
-        bool has = lk_kernels_use(set);
+        bool has = lk__kernels_use(set);
         check(lk_kernel_set() == (has ? set : before));
         check(strcmp(lk_kernels(&err), names[lk_kernel_set()]) == 0);
         check_no_error(&err);
     }
-    check(!lk_kernels_use(LK_KERNEL_SETS));
+    check(!lk__kernels_use(LK_KERNEL_SETS));
 }
 
 Test(kernels, an_unknown_word_is_refused)
@@ -47,7 +47,7 @@ Test(kernels, a_set_that_the_processor_lacks_is_refused)
 {
     for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS; set++) {
         Error err = { 0 };
-        bool has = lk_kernels_use(set);
+        bool has = lk__kernels_use(set);
         setenv("LORIKEET_KERNELS", names[set], true);
         Tape *t = lk_tape_new(&err);
         check(!t == !has, "%s", names[set]);

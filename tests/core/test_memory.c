@@ -112,7 +112,7 @@ Test(arena, blocks_do_not_overlap)
     lk_manual_seed(&rng, 1);
     for (int i = 0; i < COUNT; i++) {
         size[i] = (size_t)lk_random_int(&rng, 0, i % 50 == 0 ? 100000 : 500);
-        block[i] = lk_arena_alloc(&a, size[i]);
+        block[i] = lk__arena_alloc(&a, size[i]);
         check(block[i] && is_aligned(block[i]), "block %d of %zu bytes", i, size[i]);
         memset(block[i], i % 251, size[i]);
     }
@@ -120,32 +120,32 @@ Test(arena, blocks_do_not_overlap)
         for (size_t k = 0; k < size[i]; k++)
             check(block[i][k] == i % 251, "byte %zu of block %d was overwritten with %d", k, i,
                   block[i][k]);
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 Test(arena, blocks_of_zero_bytes_differ)
 {
     Arena a = { 0 };
-    void *first = lk_arena_alloc(&a, 0), *second = lk_arena_alloc(&a, 0);
+    void *first = lk__arena_alloc(&a, 0), *second = lk__arena_alloc(&a, 0);
     check(first && second && first != second);
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 Test(arena, grows_in_few_allocations)
 {
     check_alloc_begin();
     Arena a = { 0 };
-    check(lk_arena_bytes(&a) == 0);
-    for (int i = 0; i < 100000; i++) check(lk_arena_alloc(&a, 1000));
-    check(lk_arena_bytes(&a) >= (size_t)100000 * 1000);
-    check(lk_arena_bytes(&a) <= (size_t)100000 * 1024 * 3, "%zu bytes are held",
-          lk_arena_bytes(&a));
+    check(lk__arena_bytes(&a) == 0);
+    for (int i = 0; i < 100000; i++) check(lk__arena_alloc(&a, 1000));
+    check(lk__arena_bytes(&a) >= (size_t)100000 * 1000);
+    check(lk__arena_bytes(&a) <= (size_t)100000 * 1024 * 3, "%zu bytes are held",
+          lk__arena_bytes(&a));
     check(check_alloc_count() <= 16, "100 MB took %lld allocations",
           (long long)check_alloc_count());
-    lk_arena_free(&a);
-    check(lk_arena_bytes(&a) == 0 && check_alloc_live() == 0);
-    check(lk_arena_alloc(&a, 10)); /* free does not end its life */
-    lk_arena_free(&a);
+    lk__arena_free(&a);
+    check(lk__arena_bytes(&a) == 0 && check_alloc_live() == 0);
+    check(lk__arena_alloc(&a, 10)); /* free does not end its life */
+    lk__arena_free(&a);
     check(check_alloc_live() == 0);
 }
 
@@ -155,84 +155,84 @@ Test(arena, reset_joins_and_a_loop_stops_allocating)
     Arena a = { 0 };
     int64_t before = 0;
     for (int step = 0; step < 5; step++) {
-        for (int i = 0; i < 100; i++) check(lk_arena_alloc(&a, 5000 + (size_t)i));
-        lk_arena_reset(&a);
+        for (int i = 0; i < 100; i++) check(lk__arena_alloc(&a, 5000 + (size_t)i));
+        lk__arena_reset(&a);
         check(check_alloc_live() == 1, "%lld chunks after a reset", (long long)check_alloc_live());
         if (step == 1) before = check_alloc_count();
     }
     int64_t more = check_alloc_count() - before;
     check(more == 0, "%lld allocations after the warm-up", (long long)more);
-    lk_arena_free(&a);
+    lk__arena_free(&a);
     check(check_alloc_live() == 0);
 }
 
 Test(arena, reset_gives_the_same_memory_again)
 {
     Arena a = { 0 };
-    void *first = lk_arena_alloc(&a, 100);
-    lk_arena_reset(&a);
-    check(lk_arena_alloc(&a, 100) == first);
-    lk_arena_free(&a);
+    void *first = lk__arena_alloc(&a, 100);
+    lk__arena_reset(&a);
+    check(lk__arena_alloc(&a, 100) == first);
+    lk__arena_free(&a);
 }
 
 Test(arena, release_goes_back_to_the_mark)
 {
     check_alloc_begin();
     Arena a = { 0 };
-    char *kept = lk_arena_alloc(&a, 1000);
+    char *kept = lk__arena_alloc(&a, 1000);
     memset(kept, 7, 1000);
-    ArenaMark mark = lk_arena_mark(&a);
+    ArenaMark mark = lk__arena_mark(&a);
     void *first = NULL;
     int64_t before = 0;
     for (int round = 0; round < 4; round++) {
         /* Across several chunks: they stay, and are used again without an allocation. */
-        void *p = lk_arena_alloc(&a, 64);
+        void *p = lk__arena_alloc(&a, 64);
         if (round == 0) first = p;
         check(p == first, "round %d starts elsewhere", round);
-        for (int i = 0; i < 40; i++) memset(lk_arena_alloc(&a, 20000), round, 20000);
-        lk_arena_release(&a, mark);
+        for (int i = 0; i < 40; i++) memset(lk__arena_alloc(&a, 20000), round, 20000);
+        lk__arena_release(&a, mark);
         if (round == 0) before = check_alloc_count();
     }
     check(check_alloc_count() == before);
     for (int i = 0; i < 1000; i++)
         check(kept[i] == 7, "what was there before the mark was overwritten");
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 Test(arena, mark_of_an_empty_arena)
 {
     check_alloc_begin();
     Arena a = { 0 };
-    ArenaMark mark = lk_arena_mark(&a);
-    void *first = lk_arena_alloc(&a, 10);
-    check(lk_arena_alloc(&a, 1 << 20));
+    ArenaMark mark = lk__arena_mark(&a);
+    void *first = lk__arena_alloc(&a, 10);
+    check(lk__arena_alloc(&a, 1 << 20));
     int64_t before = check_alloc_count();
-    lk_arena_release(&a, mark);
-    check(lk_arena_alloc(&a, 10) == first);
-    check(lk_arena_alloc(&a, 1 << 20));
+    lk__arena_release(&a, mark);
+    check(lk__arena_alloc(&a, 10) == first);
+    check(lk__arena_alloc(&a, 1 << 20));
     check(check_alloc_count() == before);
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 Test(arena, since_knows_both_sides_of_a_mark)
 {
     Arena a = { 0 };
-    ArenaMark start = lk_arena_mark(&a);
-    char *before = lk_arena_alloc(&a, 100);
-    ArenaMark mark = lk_arena_mark(&a);
+    ArenaMark start = lk__arena_mark(&a);
+    char *before = lk__arena_alloc(&a, 100);
+    ArenaMark mark = lk__arena_mark(&a);
     /* far: in another chunk */
-    char *after = lk_arena_alloc(&a, 100), *far = lk_arena_alloc(&a, 1 << 20);
+    char *after = lk__arena_alloc(&a, 100), *far = lk__arena_alloc(&a, 1 << 20);
     int elsewhere;
-    check(lk_arena_since(&a, start, before) && lk_arena_since(&a, start, after) &&
-          lk_arena_since(&a, start, far));
-    check(!lk_arena_since(&a, mark, before) && !lk_arena_since(&a, mark, before + 99));
-    check(lk_arena_since(&a, mark, after) && lk_arena_since(&a, mark, after + 99));
-    check(lk_arena_since(&a, mark, far) && lk_arena_since(&a, mark, far + (1 << 20) - 1));
-    ArenaMark late = lk_arena_mark(&a);
-    check(!lk_arena_since(&a, late, before) && !lk_arena_since(&a, late, after) &&
-          !lk_arena_since(&a, late, far));
-    check(!lk_arena_since(&a, start, &elsewhere));
-    lk_arena_free(&a);
+    check(lk__arena_since(&a, start, before) && lk__arena_since(&a, start, after) &&
+          lk__arena_since(&a, start, far));
+    check(!lk__arena_since(&a, mark, before) && !lk__arena_since(&a, mark, before + 99));
+    check(lk__arena_since(&a, mark, after) && lk__arena_since(&a, mark, after + 99));
+    check(lk__arena_since(&a, mark, far) && lk__arena_since(&a, mark, far + (1 << 20) - 1));
+    ArenaMark late = lk__arena_mark(&a);
+    check(!lk__arena_since(&a, late, before) && !lk__arena_since(&a, late, after) &&
+          !lk__arena_since(&a, late, far));
+    check(!lk__arena_since(&a, start, &elsewhere));
+    lk__arena_free(&a);
 }
 
 /* Random allocations, marks and releases, against a plain list of what must still be there. */
@@ -255,20 +255,20 @@ Test(arena, random_marks_and_releases)
     for (int step = 0; step < STEPS; step++) {
         int64_t what = lk_random_int(&rng, 0, 40);
         if (what == 0 && marked < 40) {
-            marks[marked].mark = lk_arena_mark(&a);
+            marks[marked].mark = lk__arena_mark(&a);
             marks[marked++].blocks = blocks;
         } else if ((what == 1 || blocks == MAX) && marked > 0) {
             marked = (int)lk_random_int(&rng, 0, marked); /* the nested marks go with it */
-            lk_arena_release(&a, marks[marked].mark);
+            lk__arena_release(&a, marks[marked].mark);
             blocks = marks[marked].blocks;
         } else if (blocks == MAX) {
-            lk_arena_reset(&a);
+            lk__arena_reset(&a);
             blocks = 0;
         } else {
             Block *b = &block[blocks++];
             b->size = (size_t)lk_random_int(&rng, 0, what == 2 ? 200000 : 300);
             b->fill = (unsigned char)lk_random_int(&rng, 0, 256);
-            b->at = lk_arena_alloc(&a, b->size);
+            b->at = lk__arena_alloc(&a, b->size);
             check(b->at);
             memset(b->at, b->fill, b->size);
         }
@@ -278,7 +278,7 @@ Test(arena, random_marks_and_releases)
                 check(block[i].at[k] == block[i].fill, "step %d: block %d of %d is damaged", step,
                       i, blocks);
     }
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 /* ---- short of memory ------------------------------------------------------------------------ */
@@ -287,17 +287,17 @@ Test(arena, failed_growth_leaves_everything_as_it_was)
 {
     check_alloc_begin();
     Arena a = { 0 };
-    char *kept = lk_arena_alloc(&a, 1000);
+    char *kept = lk__arena_alloc(&a, 1000);
     memset(kept, 3, 1000);
-    size_t bytes = lk_arena_bytes(&a);
+    size_t bytes = lk__arena_bytes(&a);
     check_fail_after(0);
-    check(!lk_arena_alloc(&a, 1 << 20));
-    check(lk_arena_bytes(&a) == bytes);
-    check(lk_arena_alloc(&a, 1000), "what still fits the chunk needs no allocation");
+    check(!lk__arena_alloc(&a, 1 << 20));
+    check(lk__arena_bytes(&a) == bytes);
+    check(lk__arena_alloc(&a, 1000), "what still fits the chunk needs no allocation");
     check_fail_after(-1);
-    check(lk_arena_alloc(&a, 1 << 20));
+    check(lk__arena_alloc(&a, 1 << 20));
     for (int i = 0; i < 1000; i++) check(kept[i] == 3);
-    lk_arena_free(&a);
+    lk__arena_free(&a);
     check(check_alloc_live() == 0);
 }
 
@@ -305,25 +305,25 @@ Test(arena, takes_a_small_chunk_where_a_large_one_is_refused)
 {
     lk_set_allocator(recording_alloc, recording_free);
     Arena a = { 0 };
-    check(lk_arena_alloc(&a, 1 << 20));
+    check(lk__arena_alloc(&a, 1 << 20));
     limit = 1 << 14; /* the next chunk would be as large as all before it */
-    check(lk_arena_alloc(&a, 1 << 13));
-    check(!lk_arena_alloc(&a, 1 << 15));
+    check(lk__arena_alloc(&a, 1 << 13));
+    check(!lk__arena_alloc(&a, 1 << 15));
     limit = SIZE_MAX;
-    lk_arena_free(&a);
+    lk__arena_free(&a);
 }
 
 Test(arena, reset_without_memory_is_an_empty_arena)
 {
     check_alloc_begin();
     Arena a = { 0 };
-    check(lk_arena_alloc(&a, 1000) && lk_arena_alloc(&a, 1 << 20));
+    check(lk__arena_alloc(&a, 1000) && lk__arena_alloc(&a, 1 << 20));
     check_fail_once(0); /* the joined chunk */
-    lk_arena_reset(&a);
-    check(check_alloc_failed() == 1 && check_alloc_live() == 0 && lk_arena_bytes(&a) == 0);
-    check(lk_arena_alloc(&a, 1 << 20));
-    lk_arena_reset(&a);
-    lk_arena_free(&a);
+    lk__arena_reset(&a);
+    check(check_alloc_failed() == 1 && check_alloc_live() == 0 && lk__arena_bytes(&a) == 0);
+    check(lk__arena_alloc(&a, 1 << 20));
+    lk__arena_reset(&a);
+    lk__arena_free(&a);
     check(check_alloc_live() == 0);
 }
 
@@ -331,11 +331,11 @@ Test(arena, absurd_sizes_are_refused)
 {
     lk_set_allocator(recording_alloc, recording_free);
     Arena a = { 0 };
-    check(!lk_arena_alloc(&a, SIZE_MAX));
-    check(!lk_arena_alloc(&a, SIZE_MAX - 63));
-    check(!lk_arena_alloc(&a, SIZE_MAX / 2));
+    check(!lk__arena_alloc(&a, SIZE_MAX));
+    check(!lk__arena_alloc(&a, SIZE_MAX - 63));
+    check(!lk__arena_alloc(&a, SIZE_MAX / 2));
     check(asked_times == 0, "the hook was asked for %zu bytes", asked_bytes);
-    check(lk_arena_alloc(&a, 100));
-    check(!lk_arena_alloc(&a, SIZE_MAX - 100)); /* used + need would wrap around */
-    lk_arena_free(&a);
+    check(lk__arena_alloc(&a, 100));
+    check(!lk__arena_alloc(&a, SIZE_MAX - 100)); /* used + need would wrap around */
+    lk__arena_free(&a);
 }

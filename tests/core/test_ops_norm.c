@@ -167,7 +167,7 @@ Test(norm, every_instruction_set_and_number_of_threads)
     Tape *t = lk_tape_new(NULL);
     Block exact = block_new(LK_F64, 300, 257, 15);
     for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS; set++) {
-        if (!lk_kernels_use(set)) continue;
+        if (!lk__kernels_use(set)) continue;
         for (DType d = LK_F32; d <= LK_F64; d++) {
             Block b = block_new(d, 300, 257, 15);
             for (int i = 0; i < LEAVES; i++) check(lk_copy_(b.leaf[i], exact.leaf[i], NULL));
@@ -232,7 +232,7 @@ static void check_row(const float *row, int64_t n)
     Tensor *up = lk_zeros(t, LK_F32, LK_SHAPE(1, n));
     lk_set_requires_grad(x, true);
     for (int64_t i = 0; i < n; i++) ((float *)up->data)[i] = (float)dy[i];
-    for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS && lk_kernels_use(set); set++)
+    for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS && lk__kernels_use(set); set++)
         for (int form = 0; form < 2; form++) {
             Tensor *y = form ? lk_residual_norm(t, zero, x, 0, NULL, NULL, 1e-5)
                              : lk_layer_norm(t, x, 1, NULL, NULL, 1e-5);

@@ -310,7 +310,7 @@ static int64_t gradients_of(const Row *row, int bug, uint64_t seed, int w, doubl
     int count = make_inputs(row, seed, x);
     int64_t total = 0;
     Tensor *y = row->f(t, x, &p), *v = lk_zeros(t, LK_F64, y->ndim, y->shape);
-    lk_gradcheck_cotangent(seed, (uint64_t)w, lk_numel(v), v->data);
+    lk__gradcheck_cotangent(seed, (uint64_t)w, lk_numel(v), v->data);
     check(lk_backward_with(t, y, v, false), "%s", lk_tape_error(t)->message);
     for (int i = 0; i < count; i++) {
         for (int64_t k = 0; k < lk_numel(x[i]) && x[i]->requires_grad; k++)

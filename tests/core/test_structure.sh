@@ -137,7 +137,7 @@ strangers() {
         }'
 }
 plant core/tape.h 'LK_API void lk_tape_reset(Tape *t);'
-plant core/internal.h 'int lk_thread(void);'
+plant core/internal.h 'int lk__thread(void);'
 plant examples/own/op.c '#include "core/real.h"' '#include "core/tape.h"' \
     '#include "core/internal.h"' '#include "examples/own/table.h"' \
     '#include "examples/shared/cli.h"' '#include "examples/digits/net.h"'

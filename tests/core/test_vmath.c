@@ -60,7 +60,7 @@ enum { FUNCTIONS = sizeof functions / sizeof *functions };
 /* Goes through the sets of this processor, the best one first. */
 #define EVERY_SET(set) \
     for (int set = LK_KERNEL_SETS - 1; set >= 0; set--) \
-        if (lk_kernels_use((KernelSet)set))
+        if (lk__kernels_use((KernelSet)set))
 
 static void check_error_of(int k, int set, float x, float y)
 {

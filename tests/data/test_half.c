@@ -49,8 +49,8 @@ static const struct {
     int fraction_bits;
     void (*widen)(float *to, const void *from, int64_t n);
     const uint64_t *hash;
-} kinds[] = { { "F16", 10, lk_widen_f16, &half_f16_hash },
-              { "BF16", 7, lk_widen_bf16, &half_bf16_hash } };
+} kinds[] = { { "F16", 10, lk__widen_f16, &half_f16_hash },
+              { "BF16", 7, lk__widen_bf16, &half_bf16_hash } };
 
 static uint16_t patterns[PATTERNS];
 static uint32_t wide[PATTERNS + 1];
@@ -134,7 +134,7 @@ Test(half, every_pattern_of_a_file)
 
             int widened = -1;
             f = lk_safetensors_open(check_scratch("half"), &err);
-            StateDict *state = lk_safetensors_all_new(f, &widened, &err);
+            StateDict *state = lk__safetensors_all_new(f, &widened, &err);
             lk_safetensors_close(f);
             check(state && widened == 2, "%d widened: %s", widened, err.message);
             check_tensor(lk_state_dict_get(state, "x"), k);

@@ -90,8 +90,8 @@ Test(peft, one_of_several)
 
 /* ---- both forms ----------------------------------------------------------------------------- */
 
-/* The other form computes the same as the one that wrote, with and without a head that is saved whole, in float64
- * too. */
+/* Another form computes the same as the one that wrote, with and without a head that is saved
+ * whole, in float64 too. */
 Test(peft, from_each_form_to_each)
 {
     for (int from = 0; from < 3; from++)

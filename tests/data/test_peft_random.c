@@ -192,17 +192,17 @@ typedef struct Adapter {
 static bool adapter_of(const PeftIter *it, Adapter *a)
 {
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
-    if (layer) *a = (Adapter){ lk_peft_T(layer->A), lk_peft_T(layer->B), layer->alpha };
+    if (layer) *a = (Adapter){ lk__peft_T(layer->A), lk__peft_T(layer->B), layer->alpha };
     else if (it->lora) *a = (Adapter){ *it->lora->lora_A, *it->lora->lora_B, it->lora->scale };
     return layer || it->lora;
 }
 
 static void check_same_adapters(Module *net, Module *other, int seed)
 {
-    PeftIter a = lk_peft_modules(net, NULL), b = lk_peft_modules(other, NULL);
-    while (lk_peft_next(&a)) {
+    PeftIter a = lk__peft_modules(net, NULL), b = lk__peft_modules(other, NULL);
+    while (lk__peft_next(&a)) {
         Adapter x, y;
-        check(lk_peft_next(&b) && strcmp(a.name, b.name) == 0);
+        check(lk__peft_next(&b) && strcmp(a.name, b.name) == 0);
         bool has = adapter_of(&a, &x);
         check(has == adapter_of(&b, &y), "net %d: %s", seed, a.name);
         if (!has) continue;
@@ -253,7 +253,7 @@ static void write_expected(Module *net, const Choice *c, const char *folder)
     snprintf(path, sizeof path, "%s/expected", folder);
     FILE *f = fopen(path, "w");
     check(f);
-    for (PeftIter it = lk_peft_modules(net, NULL); lk_peft_next(&it);) {
+    for (PeftIter it = lk__peft_modules(net, NULL); lk__peft_next(&it);) {
         Adapter a;
         if (c->whole && begins_with(it.name, c->path)) fprintf(f, "saved %s\n", it.name);
         else if (adapter_of(&it, &a))

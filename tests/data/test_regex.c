@@ -15,13 +15,13 @@ Test(regex, as_python_says)
 {
     for (int i = 0; i < CASES; i++) {
         Error err = { 0 };
-        Regex *r = lk_regex_new(regex_cases[i].pattern, &err);
+        Regex *r = lk__regex_new(regex_cases[i].pattern, &err);
         check(!r == !*regex_cases[i].fits, "%s: %s", regex_cases[i].pattern, err.message);
         for (int k = 0; r && k < TEXTS; k++)
-            check(lk_regex_fits(r, regex_texts[k]) == (regex_cases[i].fits[k] == '1'),
+            check(lk__regex_fits(r, regex_texts[k]) == (regex_cases[i].fits[k] == '1'),
                   "\"%s\" and \"%s\"", regex_cases[i].pattern, regex_texts[k]);
         if (!r) check_error(&err, LK_EFORMAT, "the regular expression \"");
-        lk_regex_free(r);
+        lk__regex_free(r);
     }
 }
 
@@ -43,14 +43,14 @@ Test(regex, refused_with_its_place)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error err = { 0 };
-        check(!lk_regex_new(cases[i].pattern, &err), "%s", cases[i].pattern);
+        check(!lk__regex_new(cases[i].pattern, &err), "%s", cases[i].pattern);
         check_error(&err, LK_EFORMAT, cases[i].message);
     }
     char nested[10001];
     memset(nested, '(', 10000);
     nested[10000] = '\0';
     Error err = { 0 };
-    check(!lk_regex_new(nested, &err));
+    check(!lk__regex_new(nested, &err));
     check_error(&err, LK_EFORMAT, "the groups are nested too deep");
 }
 
@@ -63,29 +63,29 @@ Test(regex, no_expression_is_slow, .timeout = 60)
     memset(text, 'a', 200);
     text[200] = '\0';
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        Regex *r = lk_regex_new(patterns[i], NULL);
-        check(r && !lk_regex_fits(r, text));
+        Regex *r = lk__regex_new(patterns[i], NULL);
+        check(r && !lk__regex_fits(r, text));
         text[199] = 'b';
-        check(lk_regex_fits(r, text));
+        check(lk__regex_fits(r, text));
         text[199] = 'a';
-        lk_regex_free(r);
+        lk__regex_free(r);
     }
 }
 
 Test(regex, escape)
 {
     char out[64];
-    lk_regex_escape("layer.0_a-b(c)", out);
+    lk__regex_escape("layer.0_a-b(c)", out);
     check(strcmp(out, "layer\\.0_a\\-b\\(c\\)") == 0, "%s", out);
     for (int i = 0; i < TEXTS; i++) {
         if (strchr(regex_texts[i], '\303')) continue; /* outside of ASCII */
-        lk_regex_escape(regex_texts[i], out);
-        Regex *r = lk_regex_new(out, NULL);
+        lk__regex_escape(regex_texts[i], out);
+        Regex *r = lk__regex_new(out, NULL);
         for (int k = 0; k < TEXTS; k++)
-            check(lk_regex_fits(r, regex_texts[k]) ==
+            check(lk__regex_fits(r, regex_texts[k]) ==
                       (strcmp(regex_texts[k], regex_texts[i]) == 0),
                   "%s", out);
-        lk_regex_free(r);
+        lk__regex_free(r);
     }
 }
 
@@ -95,12 +95,12 @@ Test(regex, every_allocation_may_fail)
     for (int64_t n = 0, failed = 1; failed; n++) {
         Error err = { 0 };
         check_fail_after(n);
-        Regex *r = lk_regex_new("(model\\.layers\\.[0-9]{1,3}\\.(q|v)_proj)*|lm_head", &err);
+        Regex *r = lk__regex_new("(model\\.layers\\.[0-9]{1,3}\\.(q|v)_proj)*|lm_head", &err);
         failed = check_alloc_failed();
         check_fail_after(-1);
         check(!r == (failed > 0));
         if (failed) check_error(&err, LK_EMEMORY, "no memory for a regular expression");
-        lk_regex_free(r);
+        lk__regex_free(r);
         check(check_alloc_live() == 0);
     }
 }

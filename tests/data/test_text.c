@@ -200,7 +200,7 @@ Test(text, positions_of_the_homework)
     Rng rng;
     lk_manual_seed(&rng, 42);
     static int64_t order[10000], room[10000];
-    lk_sample_by_length(&rng, d->count, d->offset, 32, order, room);
+    lk__sample_by_length(&rng, d->count, d->offset, 32, order, room);
     check(positions(d, order) == 151440, "%lld positions", (long long)positions(d, order));
 
     TextLoader *l = loader_of(d, (TextOptions){ .batch_size = 32 }, &rng);

@@ -31,7 +31,7 @@ Test(tokenizer, words)
         char bars[64] = "";
         for (size_t size = strlen(text), n; size > 0; text += n, size -= n) {
             bool broken;
-            n = lk_word((const unsigned char *)text, size, &broken);
+            n = lk__word((const unsigned char *)text, size, &broken);
             check(n > 0 && n <= size && !broken);
             strcat(strncat(bars, text, n), "|");
         }
@@ -226,7 +226,7 @@ Test(tokenizer, classes_of_all_characters)
             next = *at ? strtoul(at, &at, 16) : 0x110000;
         }
         if (code >= 0xD800 && code < 0xE000) continue;
-        char got = names[lk_char_class(code)];
+        char got = names[lk__char_class(code)];
         check(got == expected || (newer && expected == 'O'), "U+%04X is %c, expected %c", code,
               got, expected);
     }

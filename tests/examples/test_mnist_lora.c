@@ -13,9 +13,8 @@
 
 /* ---- its results ---------------------------------------------------------------------------- */
 
-/* Reads one line `  "key": [1, 2],` or `  "key": 1,` behind *text, which moves on; returns how many
- * numbers it holds.
- * The whole layout is checked, so that what passes is valid JSON. */
+/* Reads one line `  "key": [1, 2],` or `  "key": 1,` behind *text, which moves on; returns how
+ * many numbers it holds. The whole layout is checked, so a file that passes is valid JSON. */
 static int read_numbers(const char **text, const char *key, double *values, int room)
 {
     char start[64];

@@ -30,11 +30,17 @@ for program in smallest lora; do
     check "C++: run, $program" env LD_LIBRARY_PATH="$lib" "$work/$program"
 done
 
+hidden_lk__() {
+    awk '$5 == "GLOBAL" && $7 != "UND" && ($6 == "HIDDEN") != ($8 ~ /^lk__/) { print; bad = 1 }
+         END { exit bad }' "$work/symbols"
+}
 only_lk() { no_match -v '^(.* [A-Z] lk_.*|.*:|)$' "$work/symbols"; }
 for archive in "$lib"/*.a; do
     [ -e "$archive" ] || continue # a shared build: its symbols are the matter of test_shared.sh
     nm -g --defined-only "$archive" >"$work/symbols"
     check "$(basename "$archive") has global names with lk_ only, hidden ones too" only_lk
+    readelf -sW "$archive" >"$work/symbols"
+    check "$(basename "$archive"): lk__ marks the hidden names, and no other" hidden_lk__
 done
 check "internal headers stay at home" test ! -e "$include/lorikeet/core/internal.h"
 tally

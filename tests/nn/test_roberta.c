@@ -52,7 +52,7 @@ Test(roberta, counts_at_full_size)
     }
     check(lk_count_parameters(m) == 124647170);
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
-        if (lk_as_linear(it.module)) check(lk_roberta_is_hollow(lk_as_linear(it.module)->weight));
+        if (lk_as_linear(it.module)) check(lk__roberta_is_hollow(lk_as_linear(it.module)->weight));
     lk_free(m);
 }
 
