@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what is missing, then builds and runs all tests: with the default compiler (the installed library included),
-# under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, with clang, and a training under
-# ThreadSanitizer.
-# Warnings are errors. In the end there is a line for each failure, and last "N passed, N failed";
-# the exit code is 0 only when nothing failed.
+# Installs what is missing, then builds and runs all tests: with the default compiler (the
+# installed library included), under AddressSanitizer, LeakSanitizer and
+# UndefinedBehaviorSanitizer, with clang, and a training under ThreadSanitizer. Warnings are
+# errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit code
+# is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -41,7 +41,8 @@ build() {
     cmake --preset "$step" && cmake --build --preset "$step" -j "$(nproc)"
 }
 
-# Adds up a ctest log: the tallies that the tests print, and a failure for each test that ended without one.
+# Adds up a ctest log: the tallies that the tests print, and a failure for each test that ended
+# without one.
 tally() {
     awk '/^[0-9]+\/[0-9]+ Testing: / { tests++; bad = 0 }
          /^tally: / { passed += $2; failed += $4; bad = $4 }
@@ -50,8 +51,8 @@ tally() {
          END { failed += tests - ended; print passed + 0, failed + 0 }' "$1"
 }
 
-# Names what failed, from a ctest log and the list of failed tests beside it: the lines "FAILED - …"
-# that a test printed, or what had failed or was running when one was ended without such a line.
+# Names what failed, from a ctest log and the list of failed tests beside it: the lines "FAILED -
+# …" that a test printed, or what had failed or was running when one was ended without such a line.
 name_failures() {
     awk -v step="$step" '
         function say(text) { print step ": " name ": " text; said = 1 }
@@ -88,7 +89,8 @@ run_tests test "the default compiler, and the installed library"
 run_tests asan "address, leak and undefined-behaviour sanitizers"
 run_tests clang "clang"
 
-# The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads do (libarcher).
+# The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads
+# do (libarcher).
 step=tsan
 echo "== tsan: a training with four threads under the thread sanitizer"
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1

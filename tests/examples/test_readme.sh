@@ -1,7 +1,8 @@
 #!/bin/sh
-# What the README shows is true. Behind a line <!-- program: NAME --> stand a block ```c and what the program prints, a
-# block ```text. NAME is a word, for a whole program, or a file, of which the block is a part; of its output the README
-# may show the first lines only. The links lead to files that exist.
+# What the README shows is true. Behind a line <!-- program: NAME --> stand a block ```c and what
+# the program prints, a block ```text. NAME is a word, for a whole program, or a file, of which the
+# block is a part; of its output the README may show the first lines only. The links lead to files
+# that exist.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 cd "$LORIKEET_SOURCE_DIR" || exit 1
@@ -15,7 +16,8 @@ block() {
         inside { print }' README.md
 }
 
-# part_of FILE PART: the lines of PART stand in FILE, one behind the other. (An empty part is no part.)
+# part_of FILE PART: the lines of PART stand in FILE, one behind the other. (An empty part is no
+# part.)
 part_of() {
     awk 'NR == FNR { part[++n] = $0; next }
          { line[++m] = $0 }
@@ -28,14 +30,16 @@ part_of() {
 
 # Flags are words: CFLAGS stays unquoted.
 compile() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/program" \
+    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. \
+        -o "$work/program" \
         "$work/block.c" "$LORIKEET_BUILD_DIR"/liblorikeet_core.* -fopenmp -lm
 }
 
 # shows COMMAND: what the README shows is how the command's output begins.
 shows() {
     "$1" >"$work/printed" || return 1
-    [ -s "$work/expected" ] && head -n "$(wc -l <"$work/expected")" "$work/printed" | diff "$work/expected" -
+    [ -s "$work/expected" ] && head -n "$(wc -l <"$work/expected")" "$work/printed" |
+        diff "$work/expected" -
 }
 
 names=$(sed -n 's/^<!-- program: \(.*\) -->$/\1/p' README.md)

@@ -1,16 +1,20 @@
 #!/bin/sh
-# The shared library: exports lk_ symbols only, but every one that a header promises; works installed and moved.
+# The shared library: exports lk_ symbols only, but every one that a header promises; works
+# installed and moved.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 . "$LORIKEET_SOURCE_DIR/tests/install/package.sh"
 
 build=$work/build
-must "configure" cmake -S "$LORIKEET_SOURCE_DIR" -B "$build" -DCMAKE_C_COMPILER="$CC" -DCMAKE_BUILD_TYPE=Debug \
+must "configure" cmake -S "$LORIKEET_SOURCE_DIR" -B "$build" -DCMAKE_C_COMPILER="$CC" \
+    -DCMAKE_BUILD_TYPE=Debug \
     -DBUILD_SHARED_LIBS=ON -DLORIKEET_BUILD_TESTS=OFF -DLORIKEET_BUILD_EXAMPLES=OFF
 must "build" cmake --build "$build" -j 2
 
 symbols() { nm -D --defined-only "$@" | awk 'NF == 3 { print $3 }' | sort; }
-only_lk() { symbols "$@" >"$work/symbols" && test -s "$work/symbols" && no_match -v '^lk_' "$work/symbols"; }
+only_lk() {
+    symbols "$@" >"$work/symbols" && test -s "$work/symbols" && no_match -v '^lk_' "$work/symbols"
+}
 check "core exports only lk_ symbols" only_lk "$build/liblorikeet_core.so"
 check "data exports only lk_ symbols" only_lk "$build/liblorikeet_data.so"
 
@@ -24,7 +28,8 @@ promised() {
 all_there() {
     promised | sort -u >"$work/promised"
     symbols "$build/liblorikeet_core.so" "$build/liblorikeet_data.so" >"$work/symbols"
-    test "$(wc -l <"$work/promised")" -gt 100 && ! comm -23 "$work/promised" "$work/symbols" | grep .
+    test "$(wc -l <"$work/promised")" -gt 100 && ! comm -23 "$work/promised" "$work/symbols" |
+        grep .
 }
 check "every function of the headers is exported" all_there
 
