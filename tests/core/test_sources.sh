@@ -35,9 +35,9 @@ check "an order that C gives is no fault" finds 0 \
 check "no call of ours draws in two of its arguments" awk -f $here/draws.awk \
     $(find core nn optim data examples tests -name '*.[ch]')
 
-# The README's C, without what stands around it.
-awk '/^```/ { inside = $0 == "```c"; next } inside' README.md >"$work/readme.c"
-check "nor does one of the README" awk -f $here/draws.awk "$work/readme.c"
+# The C of the README and of the guide, without what stands around it.
+awk '/^```/ { inside = $0 == "```c"; next } inside' README.md examples/guide/*.md >"$work/pages.c"
+check "nor does one of the README and the guide" awk -f $here/draws.awk "$work/pages.c"
 
 # ---- numbers ------------------------------------------------------------------------------------
 
