@@ -18,8 +18,8 @@ only_lk() {
 check "core exports only lk_ symbols" only_lk "$build/liblorikeet_core.so"
 check "data exports only lk_ symbols" only_lk "$build/liblorikeet_data.so"
 
-# Promised: the name that begins with lk_ between LK_API and the first parenthesis, bracket, = or ;,
-# and the type and the function of an LK_MODULE_TYPE(…).
+# Promised: the name that begins with lk_ between LK_API and the first parenthesis, bracket, = or
+# ;, and the type and the function of an LK_MODULE_TYPE(…).
 headers() { (cd "$LORIKEET_SOURCE_DIR" && cat core/*.h nn/*.h optim/*.h data/*.h); }
 promised() {
     headers | sed -n 's/^LK_API[_A-Z]* [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p'
