@@ -1,15 +1,16 @@
 #!/bin/sh
-# Downloads MNIST: four compressed files from public mirrors, each checked before it takes its place.
-# Without a network the examples draw digits of their own; see the README.
+# Downloads MNIST: four compressed files from public mirrors, each checked before it takes its
+# place. Without a network the examples draw digits of their own; see README.md.
 set -u
 
 usage() {
     cat <<'END'
 usage: sh examples/get_mnist.sh [DIR]
 
-Downloads the four files of MNIST (11 MB) to DIR/mnist. DIR is $LORIKEET_DATA if it is not given, and ~/.cache/lorikeet
-if that is not set: both are found by the example programs; any other folder is given to them with --data DIR.
-Files that are there already and whole are kept. Needs curl or wget, gzip, and md5sum, md5 or openssl.
+Downloads the four files of MNIST (11 MB) to DIR/mnist. Without DIR the folder is $LORIKEET_DATA,
+or ~/.cache/lorikeet if that is not set: the example programs find both. Any other folder is given
+to them with --data DIR. Complete files that are there already are kept.
+Needs curl or wget, gzip, and md5sum, md5 or openssl.
 LORIKEET_MNIST_MIRRORS replaces the list of addresses that are tried, one after the other.
 END
 }
@@ -37,7 +38,9 @@ has() { command -v "$1" >/dev/null 2>&1; }
 if has curl; then
     fetch() { curl -fsSL --connect-timeout 20 --speed-limit 1000 --speed-time 60 -o "$2" "$1"; }
 elif has wget; then
-    fetch() { wget -nv -T 60 -t 1 -O "$2" "$1" 2>"$work/log" || { cat "$work/log" >&2; return 1; }; }
+    fetch() {
+        wget -nv -T 60 -t 1 -O "$2" "$1" 2>"$work/log" || { cat "$work/log" >&2; return 1; }
+    }
 else
     die "neither curl nor wget is here; install one of them (apt-get install curl)"
 fi
@@ -48,11 +51,13 @@ elif has openssl; then
 elif [ -x /sbin/md5 ]; then
     md5() { /sbin/md5 -q; }
 else
-    die "no md5sum and no openssl is here to check the files with; install one of them (apt-get install coreutils)"
+    die "no md5sum and no openssl is here to check the files with;" \
+        "install one of them (apt-get install coreutils)"
 fi
 has gzip || die "gzip is not here; install it (apt-get install gzip)"
 
-# whole FILE MD5: the content is the right one. A file cut short is noticed too: its content has another sum.
+# whole FILE MD5: the content is the right one. A file cut short is noticed too: its content has
+# another sum.
 whole() {
     [ -f "$1" ] || return 1
     case $1 in
@@ -90,7 +95,8 @@ get() {
         fi
     done
     free=$(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) " MB free" }')
-    die "$1.gz could not be downloaded from any mirror; is there a network, and room in $folder (${free:-unknown})?"
+    die "$1.gz could not be downloaded from any mirror; is there a network," \
+        "and room in $folder (${free:-unknown})?"
 }
 
 # The sums of the uncompressed files: mirrors compress them differently.

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what is missing, builds Lorikeet, and runs the main job: notebook 1's MLP on MNIST, then LoRA on top of it.
-#     sh examples/run.sh [options of mnist_lora, such as --data DIR or --epochs N; --help lists them]
+# Installs what is missing, builds Lorikeet, and runs the main job: notebook 1's MLP on MNIST, then
+# LoRA on top of it.
+#     sh examples/run.sh [OPTION…]   options of mnist_lora, such as --epochs N; --help lists them
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/examples/shared/packages.sh"

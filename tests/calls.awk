@@ -1,8 +1,9 @@
-# calls.awk - reads installed headers and writes calls of every function that they declare, for tests/core/test_calls.c.
+# calls.awk - reads installed headers and writes calls of every function that they declare, for
+# tests/core/test_calls.c.
 #     awk -f calls.awk core/*.h nn/*.h … > calls.h
-# For each pointer parameter of a function there is a call with NULL in its place, and for each tensor or array of
-# tensors one with stale ones. Everything else is GOOD_<type>, which the test defines: a type that it does not know does not compile, so no new
-# function can be forgotten.
+# For each pointer parameter of a function there is a call with NULL in its place, and for each
+# tensor or array of tensors one with stale ones. Everything else is GOOD_<type>, which the test
+# defines: a type that it does not know does not compile, so no new function can be forgotten.
 
 # A declaration may take several lines.
 FNR == 1 { declaration = "" }
@@ -74,7 +75,8 @@ function calls(name, result, parameters, count,    i, type, what, types, names) 
         types[i] = mangled(substr(what, 1, RSTART - 1) (type ~ /\[/ ? "*" : ""))
     }
     for (i = 1; i <= count; i++) {
-        if (types[i] ~ /p$/ && names[i] != "format") write(name, result, types, names, count, i, "NULL")
+        if (types[i] ~ /p$/ && names[i] != "format")
+            write(name, result, types, names, count, i, "NULL")
         if (types[i] == "Tensorp" || parameters[i] ~ /^ ?Tensor \*const \*(x|in)$/)
             write(name, result, types, names, count, i, "STALE_" types[i])
     }
@@ -83,7 +85,8 @@ function calls(name, result, parameters, count,    i, type, what, types, names) 
 function write(name, result, types, names, count, place, value,    i, arguments) {
     for (i = 1; i <= count; i++) {
         if (types[i] == "dots") continue
-        arguments = arguments (i > 1 ? ", " : "") (i == place ? value : "GOOD_" (names[i] == "format" ? "format" : types[i]))
+        good = "GOOD_" (names[i] == "format" ? "format" : types[i])
+        arguments = arguments (i > 1 ? ", " : "") (i == place ? value : good)
     }
     printf "%s(%s, %s, %s, %s, (%s))\n", value == "NULL" ? "NULL_CALL" : "STALE_CALL",
            result == "void" ? "NOTHING" : "RESULT", name, names[place], name, arguments

@@ -1,9 +1,9 @@
-# check.sh - for the script tests tests/<folder>/test_<topic>.sh; read by them, not run by itself. ctest gives them
-# LORIKEET_SOURCE_DIR, LORIKEET_BUILD_DIR, CC and CFLAGS (the sanitizers); this file adds $work, an empty folder that is
-# removed at the end.
+# check.sh - for the script tests tests/<folder>/test_<topic>.sh; read by them, not run by itself.
+# ctest gives them LORIKEET_SOURCE_DIR, LORIKEET_BUILD_DIR, CC and CFLAGS (the sanitizers); this
+# file adds $work, an empty folder that is removed at the end.
 #     check "text" COMMAND…      the command succeeds; its output is shown when it does not
 #     must "text" COMMAND…       the same, and without it the rest makes no sense: ends the script
-#     skip "text"                nothing can be tested, for the reason that the text says: ends the script
+#     skip "text"                nothing can be tested, and the text says why: ends the script
 #     tally                      last line of the script
 passed=0
 failed=0

@@ -19,7 +19,8 @@ count() { grep -cE "$1" "$folder/$2"; }
 passed=$(count '^ok ' tap)
 failed=$(count '^not ok ' tap)
 skipped=$(count '^ok .*# SKIP' tap)
-# Warnings are no reports: AddressSanitizer gives one when malloc returns NULL for an absurd size, as a test wants it.
+# Warnings are no reports: AddressSanitizer gives one when malloc returns NULL for an absurd size,
+# as a test wants it.
 report='ERROR: [A-Za-z]*Sanitizer|runtime error:'
 reports=$(count "$report" output)
 
@@ -27,7 +28,8 @@ reports=$(count "$report" output)
 # "not ok - SUITE::TEST unexpected signal after FILE:LINE".
 awk -v report="$(grep -m 1 -E "$report" "$folder/output")" '
     function name() {
-        if (test) print "FAILED - " test ": " (text ? text : report ? report : "it ended by itself")
+        if (!text) text = report ? report : "it ended by itself"
+        if (test) print "FAILED - " test ": " text
         test = ""
     }
     /^(not )?ok / { name() }

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what is missing, then builds and runs all tests: with the default compiler (the installed library included),
-# under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, with clang, and a training under
-# ThreadSanitizer.
-# Warnings are errors. In the end there is a line for each failure, and last "N passed, N failed";
-# the exit code is 0 only when nothing failed.
+# Installs what is missing, checks the style, then builds and runs all tests: with the default
+# compiler (the installed library included), under AddressSanitizer, LeakSanitizer and
+# UndefinedBehaviorSanitizer, with clang, and a training under ThreadSanitizer. Warnings are
+# errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit code
+# is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,6 +17,9 @@ need g++ has c++ # a test uses the headers from C++
 need libcriterion-dev has_header criterion/criterion.h
 need pkg-config has pkg-config
 need clang has clang
+need clang-format has clang-format
+need clang-tidy has clang-tidy
+need git has git
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
 need locales test -e /usr/share/i18n/locales/de_DE # a test writes numbers as a German does
@@ -26,6 +29,8 @@ install_missing
 
 passed=0
 failed=0
+style=$(mktemp)
+trap 'rm -f "$style"' EXIT
 failures= # a line for each: "PRESET: TEST: MESSAGE"
 
 # count PASSED FAILED [FAILURES]: the end of a step
@@ -41,7 +46,8 @@ build() {
     cmake --preset "$step" && cmake --build --preset "$step" -j "$(nproc)"
 }
 
-# Adds up a ctest log: the tallies that the tests print, and a failure for each test that ended without one.
+# Adds up a ctest log: the tallies that the tests print, and a failure for each test that ended
+# without one.
 tally() {
     awk '/^[0-9]+\/[0-9]+ Testing: / { tests++; bad = 0 }
          /^tally: / { passed += $2; failed += $4; bad = $4 }
@@ -50,8 +56,9 @@ tally() {
          END { failed += tests - ended; print passed + 0, failed + 0 }' "$1"
 }
 
-# Names what failed, from a ctest log and the list of failed tests beside it: the lines "FAILED - …"
-# that a test printed, or what had failed or was running when one was ended without such a line.
+# Names what failed, from a ctest log and the list of failed tests beside it: the lines
+# "FAILED - …" that a test printed, or what had failed or was running when one was ended without
+# such a line.
 name_failures() {
     awk -v step="$step" '
         function say(text) { print step ": " name ": " text; said = 1 }
@@ -84,11 +91,20 @@ run_tests() {
     fi
 }
 
+step=style
+echo "== style: how files and commits are written"
+sh tests/style.sh >"$style" 2>&1
+grep -v '^ok' "$style"
+tallied=$(sed -n 's/^tally: \([0-9]*\) passed, \([0-9]*\) failed/\1 \2/p' "$style")
+tallied=${tallied:-0 1}
+count "${tallied% *}" "${tallied#* }" "$(sed -n 's/^FAILED - /style: /p' "$style")"
+
 run_tests test "the default compiler, and the installed library"
 run_tests asan "address, leak and undefined-behaviour sanitizers"
 run_tests clang "clang"
 
-# The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads do (libarcher).
+# The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads
+# do (libarcher).
 step=tsan
 echo "== tsan: a training with four threads under the thread sanitizer"
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1

@@ -1,5 +1,6 @@
-# Findjansson.cmake - the target jansson::jansson. Debian's jansson and most others come without a file of their own for
-# CMake. Installed beside lorikeet-config.cmake where a static Lorikeet needs it.
+# Findjansson.cmake - the target jansson::jansson. Debian's jansson and most others come without a
+# file of their own for CMake. Installed beside lorikeet-config.cmake where a static Lorikeet needs
+# it.
 find_path(jansson_INCLUDE_DIR jansson.h)
 find_library(jansson_LIBRARY jansson)
 mark_as_advanced(jansson_INCLUDE_DIR jansson_LIBRARY)

@@ -1,5 +1,6 @@
-# Findutf8proc.cmake - the target utf8proc::utf8proc. Debian's utf8proc and most others come without a file of their own
-# for CMake. Installed beside lorikeet-config.cmake where a static Lorikeet needs it.
+# Findutf8proc.cmake - the target utf8proc::utf8proc. Debian's utf8proc and most others come
+# without a file of their own for CMake. Installed beside lorikeet-config.cmake where a static
+# Lorikeet needs it.
 find_path(utf8proc_INCLUDE_DIR utf8proc.h)
 find_library(utf8proc_LIBRARY utf8proc)
 mark_as_advanced(utf8proc_INCLUDE_DIR utf8proc_LIBRARY)

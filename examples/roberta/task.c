@@ -18,8 +18,8 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
 {
     *task = (Task){ .o = *o };
     lk_manual_seed(&task->rng, (uint64_t)o->seed);
-    if (strcmp(o->padding, "grouped") && strcmp(o->padding, "longest") &&
-        strcmp(o->padding, "max"))
+    if (strcmp(o->padding, "grouped") != 0 && strcmp(o->padding, "longest") != 0 &&
+        strcmp(o->padding, "max") != 0)
         return lk_error_set(err, LK_EVALUE, "--padding: '%.40s' is none of longest, max, grouped",
                             o->padding);
     if (!input_model_folder(o->model, task->folder, err) ||

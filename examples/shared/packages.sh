@@ -1,4 +1,5 @@
-# packages.sh - what a fresh Debian or Ubuntu lacks; read by examples/run.sh and tests/run.sh, not run by itself.
+# packages.sh - what a fresh Debian or Ubuntu lacks; read by examples/run.sh and tests/run.sh, not
+# run by itself.
 #     need PACKAGE COMMAND…     PACKAGE is missing unless the command succeeds
 #     want PACKAGE COMMAND…     the same, but what needs it can be left out
 #     install_missing           says what is missing and installs it, as root or with sudo
@@ -37,7 +38,10 @@ need_compiler() {
 
 # cannot_install REASON
 cannot_install() {
-    [ -z "$missing" ] || { echo "$0: $1please install what Debian calls$missing, then run this again" >&2; exit 1; }
+    if [ -n "$missing" ]; then
+        echo "$0: $1please install what Debian calls$missing, then run this again" >&2
+        exit 1
+    fi
     echo "== doing without$wanted"
 }
 
@@ -50,9 +54,11 @@ install_missing() {
         has sudo >/dev/null || { cannot_install "not root, and there is no sudo: "; return 0; }
     fi
     echo "== installing$missing$wanted"
-    apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+    apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q"
+    apt="$apt -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
     install="$apt install -qq -y --no-install-recommends"
-    $apt update </dev/null || echo "$0: the package lists could not be renewed; trying with the old ones" >&2
+    $apt update </dev/null ||
+        echo "$0: the package lists could not be renewed; trying with the old ones" >&2
     if [ -n "$missing" ] && ! $install $missing </dev/null; then
         echo "$0: installing$missing failed, see above" >&2
         exit 1

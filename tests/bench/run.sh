@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds Lorikeet and measures it beside PyTorch and OpenBLAS, in turn on the same machine; writes a Markdown table.
+# Builds Lorikeet and measures it beside PyTorch and OpenBLAS, in turn on the same machine; writes
+# a Markdown table.
 #     sh tests/bench/run.sh [OUT.md]      9 to 13 minutes; without OUT.md the table is printed
 # Nothing else should run meanwhile. From the environment:
 #     ROUNDS=3          each side is run so many times, by turns
@@ -7,8 +8,9 @@
 #     KEEP=DIR          the JSON of every run is left in DIR
 #     BEFORE='taskset -c 0,1'   stands in front of every measurement
 #     BUILD=build/release       folder of the build
-# PyTorch is the one of /usr/bin/python3. Both peers get OpenBLAS with OpenMP, which Debian has but does not install by
-# itself (its default spins with as many threads again); it is downloaded into ~/.cache/lorikeet-bench.
+# PyTorch is the one of /usr/bin/python3. Both peers get OpenBLAS with OpenMP, which Debian has but
+# does not install by itself (its default spins with as many threads again); it is downloaded into
+# ~/.cache/lorikeet-bench.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/bench
@@ -33,10 +35,14 @@ else
 fi
 
 # OpenBLAS with OpenMP, installed or unpacked into the cache; nothing is installed.
-find_openblas() { find "$cache/openblas" /usr/lib -path '*openblas-openmp/libopenblas.so.0' 2>/dev/null | head -n 1; }
+find_openblas() {
+    find "$cache/openblas" /usr/lib -path '*openblas-openmp/libopenblas.so.0' 2>/dev/null |
+        head -n 1
+}
 if [ -z "$(find_openblas)" ] && command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
     mkdir -p "$cache"
-    (cd "$cache" && apt-get -q download libopenblas0-openmp && dpkg -x libopenblas0-openmp_*.deb openblas) >&2 ||
+    (cd "$cache" && apt-get -q download libopenblas0-openmp &&
+        dpkg -x libopenblas0-openmp_*.deb openblas) >&2 ||
         echo "$0: no OpenBLAS with OpenMP, the peers take what is installed" >&2
 fi
 openblas=$(find_openblas)
@@ -49,7 +55,8 @@ measure() {
 }
 bench() { measure "$build/tests/bench/bench" "$@"; }
 peer() { measure env LD_LIBRARY_PATH="$peer_path" "$@"; }
-keep_pages=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456
+keep_pages=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592
+keep_pages=$keep_pages:glibc.malloc.top_pad=268435456
 
 # Words of their own: a folder may have spaces in its name.
 set -- ${DATA:+--data "$DATA"}
@@ -59,7 +66,8 @@ set -f # these patterns are for bench, not for the shell
 round=1
 while [ "$round" -le "${ROUNDS:-3}" ]; do
     echo "== round $round of ${ROUNDS:-3}" >&2
-    # One thread, and whole programs, are measured in the first round only: their figures are not compared with a peer's.
+    # One thread, and whole programs, are measured in the first round only: their figures are not
+    # compared with a peer's.
     if [ "$round" -eq 1 ]; then
         bench $step_names --threads 1 --reps 5 --json "$results/bench.one.json" "$@"
         bench 'digit9*' 'mnist*' --threads 1 --json "$results/bench.programs-one.json" "$@"
@@ -67,9 +75,11 @@ while [ "$round" -le "${ROUNDS:-3}" ]; do
     fi
     bench $step_names --threads "$threads" --reps 5 --json "$results/bench.$round.json" "$@"
     [ ! -x "$build/tests/bench/blas_peer" ] ||
-        peer "$build/tests/bench/blas_peer" --threads "$threads" --reps 5 --json "$results/blas_peer.$round.json"
+        peer "$build/tests/bench/blas_peer" --threads "$threads" --reps 5 \
+            --json "$results/blas_peer.$round.json"
     ! "$python" -c 'import torch' 2>/dev/null ||
-        peer env GLIBC_TUNABLES=$keep_pages "$python" "$here/torch_peer.py" --threads "$threads" --reps 5 \
+        peer env GLIBC_TUNABLES=$keep_pages "$python" "$here/torch_peer.py" --threads "$threads" \
+            --reps 5 \
             --json "$results/torch_peer.$round.json" "$@"
     round=$((round + 1))
 done

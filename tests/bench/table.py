@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""table.py FOLDER COMMAND - writes the Markdown table from the JSON files that run.sh left in FOLDER: bench.1.json,
-blas_peer.1.json, torch_peer.1.json and the same of further rounds. Medians over the rounds; a side that is not there is
-left out, and the table says so."""
+"""table.py FOLDER COMMAND - writes the Markdown table from the JSON files that run.sh left in
+FOLDER: bench.1.json, blas_peer.1.json, torch_peer.1.json and the same of further rounds. Medians
+over the rounds; a side that is not there is left out, and the table says so."""
 import glob
 import json
 import os
@@ -14,7 +14,8 @@ class Side:
 
     def __init__(self, folder, name):
         self.rounds = []
-        self.count = len(glob.glob(os.path.join(folder, name + ".[0-9]*.json")))  # without what runs once
+        # without what runs once
+        self.count = len(glob.glob(os.path.join(folder, name + ".[0-9]*.json")))
         for path in sorted(glob.glob(os.path.join(folder, name + ".*.json"))):
             with open(path) as f:
                 self.rounds.append(json.load(f))
@@ -29,16 +30,21 @@ class Side:
 
     def best(self, limit, threads, unit):
         """The highest speed of a limit in any round, in units of 10^9 a second."""
-        medians, least, speeds = (self.all(limit, threads, field) for field in ("median", "min", unit))
-        return max(m / best * speed for m, best, speed in zip(medians, least, speeds)) if speeds else 0
+        medians, least, speeds = (self.all(limit, threads, field)
+                                  for field in ("median", "min", unit))
+        return (max(m / best * speed for m, best, speed in zip(medians, least, speeds))
+                if speeds else 0)
 
     def fraction(self, workload, threads):
-        """As bench.c has it, but of the best limits of all rounds: a round that was disturbed has low ones."""
-        gflops, gbs, size = (self.get(workload, threads, field) for field in ("gflops", "gbs", "working_set"))
+        """As bench.c has it, but of the best limits of all rounds: a round that was disturbed has
+        low ones."""
+        gflops, gbs, size = (self.get(workload, threads, field)
+                             for field in ("gflops", "gbs", "working_set"))
         if size is None:
             return None
         peak = max(self.best(name, threads, "gflops") for name in self.names("fma_"))
-        reads = {self.get(name, threads, "working_set"): self.best(name, threads, "gbs") for name in self.names("read_")}
+        reads = {self.get(name, threads, "working_set"): self.best(name, threads, "gbs")
+                 for name in self.names("read_")}
         reads.pop(None, None)
         nearest = max((s for s in reads if s <= size), default=min(reads))
         bandwidth = max(speed for s, speed in reads.items() if s >= nearest)
@@ -81,7 +87,8 @@ def header(cells):
 
 
 def limits(bench, threads):
-    print("\n## The machine's limits\n\nThe best that was seen in any round; omp_region: the median.")
+    print("\n## The machine's limits\n\n"
+          "The best that was seen in any round; omp_region: the median.")
     header(["", "1 thread", f"{threads} threads"])
     for name in bench.names():
         if not name.startswith(("fma_", "read_", "triad_", "omp_")):
@@ -89,19 +96,23 @@ def limits(bench, threads):
         cells = [name]
         for n in (1, threads):
             gflops, gbs = bench.best(name, n, "gflops"), bench.best(name, n, "gbs")
-            cells.append(f"{gflops:.0f} GFLOP/s" if gflops else f"{gbs:.1f} GB/s" if gbs else seconds(bench.get(name, n)))
+            cells.append(f"{gflops:.0f} GFLOP/s" if gflops else f"{gbs:.1f} GB/s"
+                         if gbs else seconds(bench.get(name, n)))
         row(cells)
 
 
 def training(bench, torch, threads):
-    print("\n## Training and evaluation\n\nTime of a step (W4_infer: of 32 sentences; W5: of 10,000 images; op: of one "
+    print("\n## Training and evaluation\n\n"
+          "Time of a step (W4_infer: of 32 sentences; W5: of 10,000 images; op: of one "
           "operation). Fraction: of what the machine's limits allow.")
     peer = ["torch tuned", "torch / Lorikeet"] if torch.rounds else []
     memory = ["torch peak memory"] if torch.rounds else []
-    header(["", "1 thread", f"{threads} threads", "1 → " + str(threads), "fraction", *peer, "peak memory", *memory])
+    header(["", "1 thread", f"{threads} threads", "1 → " + str(threads),
+            "fraction", *peer, "peak memory", *memory])
     for name in [n for n in bench.names("W") + bench.names("op") if n != "omp_region"]:
         one, ours, theirs = bench.get(name, 1), bench.get(name, threads), torch.get(name, threads)
-        cells = [name, seconds(one), seconds(ours), number(ratio(one, ours)), number(bench.fraction(name, threads))]
+        cells = [name, seconds(one), seconds(ours), number(ratio(one, ours)),
+                 number(bench.fraction(name, threads))]
         if torch.rounds:
             cells += [seconds(theirs), number(ratio(theirs, ours), ".1f")]
         cells.append(number(bench.get(name, threads, "peak_mb"), ".0f") + " MB")
@@ -111,17 +122,22 @@ def training(bench, torch, threads):
 
 
 def programs(bench, threads):
-    print("\n## Programs as the user runs them\n\nSteps per second by their own JSON, loading and shuffling included; "
+    print("\n## Programs as the user runs them\n\n"
+          "Steps per second by their own JSON, loading and shuffling included; "
           "mnist_lora evaluates a batch after each step.")
-    bare = {"digit9_full": "W2_full", "digit9_lora": "W2_lora", "mnist_lora_full": "W1_full", "mnist_lora_lora": "W1_lora"}
+    bare = {"digit9_full": "W2_full", "digit9_lora": "W2_lora",
+            "mnist_lora_full": "W1_full", "mnist_lora_lora": "W1_lora"}
     header(["", "1 thread", f"{threads} threads", "the bare step", "peak memory"])
     for name in bare:
-        speeds = [ratio(1, bench.get(name, n)) for n in (1, threads)] + [ratio(1, bench.get(bare[name], threads))]
-        row([name, *(number(s, ".0f") + " / s" for s in speeds), number(bench.get(name, threads, "peak_mb"), ".0f") + " MB"])
+        speeds = [ratio(1, bench.get(name, n))
+                  for n in (1, threads)] + [ratio(1, bench.get(bare[name], threads))]
+        row([name, *(number(s, ".0f") + " / s" for s in speeds),
+             number(bench.get(name, threads, "peak_mb"), ".0f") + " MB"])
 
 
 def products(bench, blas, threads):
-    print(f"\n## Matrix products, {threads} threads\n\nx is (m, in), W is (out, in). GFLOP/s; in brackets the fraction of "
+    print(f"\n## Matrix products, {threads} threads\n\n"
+          "x is (m, in), W is (out, in). GFLOP/s; in brackets the fraction of "
           "what the limits allow, the larger of flops / peak and bytes / bandwidth"
           + ("; then how many times OpenBLAS's speed." if blas.rounds else "."))
     header(["m × in × out", "forward", "dX", "dW", "1 → " + str(threads)])
@@ -130,7 +146,8 @@ def products(bench, blas, threads):
         for way in ("forward", "dX", "dW"):
             name = f"{shape}_{way}"
             ours = bench.get(name, threads)
-            cell = f"{number(bench.get(name, threads, 'gflops'), '.0f')} ({number(bench.fraction(name, threads))})"
+            cell = (f"{number(bench.get(name, threads, 'gflops'), '.0f')} "
+                    f"({number(bench.fraction(name, threads))})")
             if blas.rounds:
                 cell += f" {number(ratio(blas.get(name, threads), ours))}×"
             cells.append(cell)
@@ -146,7 +163,8 @@ def main():
     print(f"# Performance\n\n{machine['date']}; {machine['processor']}, {threads} cores; "
           f"{machine['kernels']} kernels; {machine['compiler']}; "
           f"`{command}`, medians of {bench.count} rounds.")
-    print(f"PyTorch {torch.rounds[0]['torch']} with OpenBLAS-OpenMP, foreach Adam, a malloc that keeps its pages."
+    print(f"PyTorch {torch.rounds[0]['torch']} with OpenBLAS-OpenMP, foreach Adam, a malloc that "
+          "keeps its pages."
           if torch.rounds else "PyTorch is not installed: its columns are left out.")
     print("OpenBLAS-OpenMP's cblas_sgemm beside the matrix products." if blas.rounds else
           "No OpenBLAS is installed: its columns are left out.")

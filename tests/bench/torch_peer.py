@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""torch_peer.py - the training workloads of bench in PyTorch: the same names, sizes and JSON, so that run.sh can pair them.
+"""torch_peer.py - the training workloads of bench in PyTorch: the same names, sizes and JSON, so
+that run.sh can pair them.
 
     torch_peer.py [WORKLOAD…] [--threads N] [--reps N] [--json FILE] [--data DIR]
 
-PyTorch is used as well as it can be: foreach Adam, gradients set to None; run.sh adds OpenBLAS with OpenMP and a malloc
-that keeps its pages. Each workload runs in a process of its own. The images are MNIST's test images or random bytes."""
+PyTorch is used as well as it can be: foreach Adam, gradients set to None; run.sh adds OpenBLAS
+with OpenMP and a malloc that keeps its pages. Each workload runs in a process of its own. The
+images are MNIST's test images or random bytes."""
 import argparse
 import fnmatch
 import gzip
@@ -16,8 +18,10 @@ import statistics
 import sys
 import time
 
-NETS = {"W1": (64, (784, 128, 64, 10)), "W2": (10, (784, 1000, 2000, 10)), "W3": (10, (784, 1000, 1500, 1300, 10))}
-WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full", "W3_lora", "W4_lora", "W4_full", "W4_infer",
+NETS = {"W1": (64, (784, 128, 64, 10)), "W2": (10, (784, 1000, 2000, 10)),
+        "W3": (10, (784, 1000, 1500, 1300, 10))}
+WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full",
+             "W3_lora", "W4_lora", "W4_full", "W4_infer",
              "W5_base", "W5_lora", "W6_adam", "op"]
 REP_SECONDS, LONG, CHAIN = 0.02, 0.5, 100
 
@@ -35,7 +39,8 @@ def images(torch, data):
 
 
 def build(torch, widths, form):
-    """Linear, ReLU, …, Linear; form: full, merged (rank 4, alpha 8) or parametrized (rank 1, alpha 1)."""
+    """Linear, ReLU, …, Linear; form: full, merged (rank 4, alpha 8) or parametrized (rank 1, alpha
+    1)."""
     nn = torch.nn
 
     class LinearWithLoRAMerged(nn.Module):
@@ -66,7 +71,8 @@ def build(torch, widths, form):
             layer = LinearWithLoRAMerged(layer)
         if form == "parametrized":
             layer.requires_grad_(False)
-            nn.utils.parametrize.register_parametrization(layer, "weight", LoRAParametrization(layer.weight))
+            nn.utils.parametrize.register_parametrization(layer, "weight",
+                                                          LoRAParametrization(layer.weight))
         modules += [nn.ReLU(), layer] if i else [layer]
     return nn.Sequential(*modules)
 
@@ -74,7 +80,8 @@ def build(torch, widths, form):
 def training(torch, name, data):
     net_name, kind = name.split("_")
     batch, widths = NETS[net_name]
-    net = build(torch, widths, "full" if kind == "full" else "merged" if net_name == "W1" else "parametrized")
+    net = build(torch, widths, "full" if kind == "full" else "merged"
+                if net_name == "W1" else "parametrized")
     opt = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-3, foreach=True)
     x, y = images(torch, data)
     order, at = torch.randperm(len(x)), [0]
@@ -96,13 +103,14 @@ def evaluation(torch, name, data):
 
     def evaluate():
         with torch.no_grad():
-            return sum(int((net(x[i:i + batch]).argmax(1) == y[i:i + batch]).sum()) for i in range(0, len(x), batch))
+            return sum(int((net(x[i:i + batch]).argmax(1) == y[i:i + batch]).sum())
+                       for i in range(0, len(x), batch))
     return evaluate
 
 
 def roberta(torch, kind):
-    """W4, with the model that the fixtures are made of; dropout behind its Linears and embeddings, as in training, but
-    not on attention's probabilities."""
+    """W4, with the model that the fixtures are made of; dropout behind its Linears and embeddings,
+    as in training, but not on attention's probabilities."""
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures"))
     import make_roberta
     functional = torch.nn.functional
@@ -127,7 +135,8 @@ def roberta(torch, kind):
         for name, p in model.named_parameters():
             if name.endswith(("lora.A", "lora.B")):
                 torch.nn.init.normal_(p, 0, 0.02)
-    opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5, foreach=True)
+    opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad],
+                            lr=5e-5, foreach=True)
 
     def step():
         loss = functional.cross_entropy(model(ids, mask), labels)
@@ -173,7 +182,8 @@ def measure(name, args, answers):
     torch.manual_seed(0)
     call = (adam(torch) if name == "W6_adam" else chain(torch) if name == "op" else
             evaluation(torch, name, args.data) if name.startswith("W5") else
-            roberta(torch, name[3:]) if name.startswith("W4") else training(torch, name, args.data))
+            roberta(torch, name[3:]) if name.startswith("W4")
+            else training(torch, name, args.data))
     taken, calls = timed(call, 1), 1
     reps = args.reps if taken < LONG else min(args.reps, 3)
     while taken < REP_SECONDS:
@@ -182,11 +192,13 @@ def measure(name, args, answers):
     unit = calls * (CHAIN if name == "op" else 1)
     seconds = [timed(call, calls) / unit for _ in range(reps)]
     answers.put({"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds),
-                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6, "torch": torch.__version__})
+                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6,
+                 "torch": torch.__version__})
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", default=["*"])
     parser.add_argument("--threads", type=int, default=0, help="0: one for each processor")
     parser.add_argument("--reps", type=int, default=7)
@@ -208,7 +220,9 @@ def main():
         result = answers.get()
         results["torch"] = result.pop("torch")
         results[f"{name}/{args.threads}"] = result
-        print(f"{name:<32} {args.threads:2d}  {result['median'] * 1e6:10.2f} {result['min'] * 1e6:10.2f} "
+        print(
+            f"{name:<32} {args.threads:2d}  {result['median'] * 1e6:10.2f} "
+            f"{result['min'] * 1e6:10.2f} "
               f"{result['max'] * 1e6:10.2f} {result['peak_mb']:7.1f}", flush=True)
     if args.json:
         with open(args.json, "w") as f:

@@ -1,9 +1,10 @@
-# draws.awk - finds calls and lists of C in which two elements draw random numbers: C leaves open which of them is first,
-# and so which numbers it gets. Read by test_sources.sh.
+# draws.awk - finds calls and lists of C in which two elements draw random numbers: C leaves open
+# which of them is first, and so which numbers it gets. Read by test_sources.sh.
 #
-# A call draws when it is handed a generator, a name that ends in "rng", or is one of those that draw from the tape's
-# stream. An element of a group in brackets draws when there is such a call in it. Statements, conditions, declarators and
-# the operands of && || ?: have an order of their own; a call around a call that draws comes after it.
+# A call draws when it is handed a generator, a name that ends in "rng", or is one of those that
+# draw from the tape's stream. An element of a group in brackets draws when there is such a call in
+# it. Statements, conditions, declarators and the operands of && || ?: have an order of their own;
+# a call around a call that draws comes after it.
 function report(text) {
     printf "%s:%d: %s\n", FILENAME, FNR, text
     found = 1
@@ -20,7 +21,8 @@ function open_group(bracket) {
 function close_group(    drawn) {
     elements[depth] += element[depth]
     drawn = !statements[depth] && (draws[depth] || elements[depth])
-    if (!statements[depth] && elements[depth] > 1) report(name[depth] "(…) draws in " elements[depth] " of its elements")
+    if (!statements[depth] && elements[depth] > 1)
+        report(name[depth] "(…) draws in " elements[depth] " of its elements")
     depth--
     if (statements[depth + 1] || name[depth + 1] ~ /^(if|while|for|switch)$/) {
         element[depth] = operand[depth] = 0
@@ -49,9 +51,15 @@ depth == 0 { element[0] = operand[0] = 0 }
         } else {
             if (c ~ /[({[]/) open_group(c)
             else if (c ~ /[)}\]]/ && depth > 0) close_group()
-            else if (c == ",") { elements[depth] += element[depth]; element[depth] = operand[depth] = 0 }
+            else if (c == ",") {
+                elements[depth] += element[depth]
+                element[depth] = operand[depth] = 0
+            }
             else if (c ~ /[&|?:]/) operand[depth] = 0
-            else if (c == ";") { statements[depth] = 1; elements[depth] = element[depth] = operand[depth] = 0 }
+            else if (c == ";") {
+                statements[depth] = 1
+                elements[depth] = element[depth] = operand[depth] = 0
+            }
             if (c != " ") word = ""
         }
     }

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Mistakes that the compiler must see: each program compiles without its wrong line, and does not with it; the message
-# holds the text given.
+# Mistakes that the compiler must see: each program compiles without its wrong line, and does not
+# with it; the message holds the text given.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 
 # compiles FILE: Flags are words: CFLAGS stays unquoted.
 compiles() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Werror -I"$LORIKEET_SOURCE_DIR" -c -o /dev/null "$1" >"$work/log" 2>&1
+    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Werror -I"$LORIKEET_SOURCE_DIR" \
+        -c -o /dev/null "$1" >"$work/log" 2>&1
 }
 
 # refused TEXT FILE: it does not compile, for this reason.
@@ -16,7 +17,8 @@ refused() {
 
 # mistake NAME TEXT: standard input is the program; WRONG(x) is there for the wrong one only.
 mistake() {
-    { echo '#include "data/peft.h"'; echo '#include "data/safetensors.h"'; echo '#include "nn/linear.h"'
+    { echo '#include "data/peft.h"'; echo '#include "data/safetensors.h"'
+        echo '#include "nn/linear.h"'
       echo '#include "optim/optimizer.h"'; cat; } >"$work/body.c"
     { echo '#define WRONG(...)'; cat "$work/body.c"; } >"$work/right.c"
     { echo '#define WRONG(...) __VA_ARGS__'; cat "$work/body.c"; } >"$work/wrong.c"
@@ -26,15 +28,18 @@ mistake() {
 
 mistake "Module base is not first" "Module base must be the first member" <<'C'
 typedef struct Net { WRONG(int64_t n;) Module base; Tensor *w; } Net;
-const ModuleType type = { .name = "Net", .size = sizeof(Net), .fields = LK_FIELDS(LK_PARAM(Net, w)) };
+const ModuleType type = { .name = "Net", .size = sizeof(Net),
+                          .fields = LK_FIELDS(LK_PARAM(Net, w)) };
 C
 mistake "base is no Module" "Module\|_Generic" <<'C'
 typedef struct Net { Module WRONG(*) base; Tensor *w; } Net;
-const ModuleType type = { .name = "Net", .size = sizeof(Net), .fields = LK_FIELDS(LK_PARAM(Net, w)) };
+const ModuleType type = { .name = "Net", .size = sizeof(Net),
+                          .fields = LK_FIELDS(LK_PARAM(Net, w)) };
 C
 mistake "there is no base" "base" <<'C'
 typedef struct Net { Module base WRONG(_of_mine); Tensor *w; } Net;
-const ModuleType type = { .name = "Net", .size = sizeof(Net), .fields = LK_FIELDS(LK_PARAM(Net, w)) };
+const ModuleType type = { .name = "Net", .size = sizeof(Net),
+                          .fields = LK_FIELDS(LK_PARAM(Net, w)) };
 C
 mistake "a child listed as a parameter" "_Generic\|Tensor" <<'C'
 typedef struct Net { Module base; Tensor *w; Module *child; } Net;

@@ -1,6 +1,7 @@
 #!/bin/sh
-# test_bench.sh - the benchmarks run, name their workloads, refuse what they do not know and write their JSON. No test
-# looks at a time, and most workloads are left out: they would take minutes under the sanitizers.
+# test_bench.sh - the benchmarks run, name their workloads, refuse what they do not know and write
+# their JSON. No test looks at a time, and most workloads are left out: they would take minutes
+# under the sanitizers.
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 
 bench=$LORIKEET_BUILD_DIR/tests/bench/bench
@@ -29,7 +30,8 @@ check "a misspelt name is an error" status 1 'no workload is called W9_full' W9_
 check "a flag takes no value" status 2 '--once takes no value' op --once=1
 check "counted calls are made" "$bench" op 'matmul_1x64x10_*' W1_full W1_lora --once
 
-must "a measurement ends well" status 0 '^op ' op matmul_10x64x10_dW --threads 1 --reps 1 --json "$work/results.json"
+must "a measurement ends well" status 0 '^op ' op matmul_10x64x10_dW --threads 1 --reps 1 \
+    --json "$work/results.json"
 check "the machine's limits are in it" has read_1M/1 gbs
 check "and what was asked for" has op/1 median
 check "with its speed" has matmul_10x64x10_dW/1 gflops

@@ -171,22 +171,23 @@ Test(digits_programs, lines_of_digit9)
           r.wrong[0][9]);
 }
 
-/* Every key of the JSON is in a table of the README, as `key`. */
+/* Every key of the JSON is in a table of the guide, as `key`. */
 Test(digits_programs, keys_are_described)
 {
     const char *json = check_scratch("r.json");
     Output o =
         run_program("./digit9 --data '%s' --limit 1 --batches 1 --json '%s'", small_mnist(), json);
-    char *text = read_file(json), *readme = read_file(check_source("README.md")), key[64];
+    char *text = read_file(json), *page = read_file(check_source("examples/guide/digits.md"));
+    char key[64];
     int keys = 0;
     for (const char *at = text; (at = strstr(at, "\": ")); at += 3, keys++) {
         const char *start = at;
         while (start[-1] != '"') start--;
         print_to(key, sizeof key, "`%.*s`", (int)(at - start), start);
-        check(strstr(readme, key), "%s is not in README.md", key);
+        check(strstr(page, key), "%s is not in examples/guide/digits.md", key);
     }
     check(keys > 20, "%d keys", keys);
-    free(readme);
+    free(page);
     free(text);
     output_free(&o);
 }
@@ -207,8 +208,8 @@ Test(digits_programs, lines_of_weak_digits)
         "Total number of parameters (original + LoRA): 4,259,204\n",
         "Parameters introduced by LoRA: 8,394\n",
         "Parameters increment: 0.197%\n",
-        "Freezing non-LoRA parameter linear4.bias\n"
-        "Freezing non-LoRA parameter linear4.parametrizations.weight.original\n",
+        ("Freezing non-LoRA parameter linear4.bias\n"
+         "Freezing non-LoRA parameter linear4.parametrizations.weight.original\n"),
         "errors on 3, 6, 8, 9\n",
     };
     const char *at = o.out;

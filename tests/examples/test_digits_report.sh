@@ -1,13 +1,14 @@
 #!/bin/sh
-# The pages that digit9 and weak_digits write with --report, opened in a browser: report_view.sh. In the end, pages with
-# a fault: it is found.
+# The pages that digit9 and weak_digits write with --report, opened in a browser: report_view.sh.
+# In the end, pages with a fault: it is found.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 . "$LORIKEET_SOURCE_DIR/tests/examples/report_view.sh"
 
 # The digits are rendered: there is no MNIST here.
 run() { "$LORIKEET_BUILD_DIR/examples/$1" --report "$work/page.html" $2; }
-# facts SCHEME PAPER MAPS: what must be there; how many images LoRA fixed and broke is not known, but there are some.
+# facts SCHEME PAPER MAPS: what must be there; how many images LoRA fixed and broke is not known,
+# but there are some.
 facts() {
     cat <<END
 title $program
@@ -51,9 +52,11 @@ check "large numbers have separators" grep -q '8,394\|25,182' page.html
 
 check "fault: a page too wide" fault "phone: the page is [0-9]* px wide" \
     's/<h2>Checks/<div style="width:500px">x<\/div>&/'
-check "fault: text outside" fault "text \"1,\?[0-9]*\" leaves its drawing" 's/class="y" x="96"/class="y" x="8"/'
+check "fault: text outside" fault "text \"1,\?[0-9]*\" leaves its drawing" \
+    's/class="y" x="96"/class="y" x="8"/'
 check "fault: texts overlap" fault "texts .* overlap" 's/class="x" x="[0-9.]*"/class="x" x="300"/'
-check "fault: small text" fault "phone: text .* is only" 's/@media(max-width:36rem)/@media(max-width:9rem)/'
+check "fault: small text" fault "phone: text .* is only" \
+    's/@media(max-width:36rem)/@media(max-width:9rem)/'
 check "fault: pale text" fault "has contrast" 's/--soft:#5b6775/--soft:#aaaaaa/'
 check "fault: a broken image" fault "shows nothing" 's/image\/bmp;base64,Qk/image\/bmp;base64,QQ/'
 check "fault: an element that stays open" fault "/div closes nothing" 's/<\/figure>//'

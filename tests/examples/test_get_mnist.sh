@@ -1,6 +1,7 @@
 #!/bin/sh
-# test_get_mnist.sh - examples/get_mnist.sh without a network: curl and md5sum are replaced by scripts. The "curl"
-# copies from a folder that plays the mirror; a file's "sum" is its own text, so that four small files pass for MNIST.
+# test_get_mnist.sh - examples/get_mnist.sh without a network: curl and md5sum are replaced by
+# scripts. The "curl" copies from a folder that plays the mirror; a file's "sum" is its own text,
+# so that four small files pass for MNIST.
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 
 script=$LORIKEET_SOURCE_DIR/examples/get_mnist.sh
@@ -29,7 +30,8 @@ must "the script asks for four files" test "$(grep -c . "$work/files")" -eq 4
 while read -r name sum; do echo "$sum" | gzip >"$mirror/$name.gz"; done <"$work/files"
 
 get() { # get ARGUMENT…: runs the script; output and errors in $work/said
-    PATH=$work/bin:$PATH MIRROR=$mirror ADDRESSES=$work/addresses LORIKEET_MNIST_MIRRORS="mirror:/one/ mirror:/two" \
+    PATH=$work/bin:$PATH MIRROR=$mirror ADDRESSES=$work/addresses \
+        LORIKEET_MNIST_MIRRORS="mirror:/one/ mirror:/two" \
         sh "$script" "$@" >"$work/said" 2>&1
 }
 fails() { # fails CODE ARGUMENT…
@@ -41,7 +43,9 @@ fails() { # fails CODE ARGUMENT…
     [ $status -eq "$code" ]
 }
 said() { grep -F -- "$1" "$work/said" || { cat "$work/said"; false; }; }
-complete() { [ "$(ls -A "$place" | tr '\n' ' ')" = "$(sort "$work/files" | sed 's/ .*/.gz/' | tr '\n' ' ')" ]; }
+complete() {
+    [ "$(ls -A "$place")" = "$(sort "$work/files" | sed 's/ .*/.gz/')" ]
+}
 empty() { [ -z "$(ls -A "$place")" ]; }
 
 check "--help is no error" get --help
@@ -75,7 +79,8 @@ check "by the compressed one alone" complete
 LORIKEET_DATA=$work/variable get
 check "LORIKEET_DATA is the folder" test -f "$work/variable/mnist/train-images-idx3-ubyte.gz"
 (unset LORIKEET_DATA; HOME=$work/home get)
-check "else ~/.cache/lorikeet" test -f "$work/home/.cache/lorikeet/mnist/train-images-idx3-ubyte.gz"
+check "else ~/.cache/lorikeet" \
+    test -f "$work/home/.cache/lorikeet/mnist/train-images-idx3-ubyte.gz"
 (unset LORIKEET_DATA HOME; get)
 check "else it is an error" said "get_mnist: no folder"
 
@@ -83,11 +88,13 @@ check "else it is an error" said "get_mnist: no folder"
 rm -rf "$work/data"
 echo '<html>moved</html>' >"$mirror/train-images-idx3-ubyte.gz"
 check "a wrong file is an error" fails 1 "$work/data"
-check "both mirrors were tried" said "mirror:/two/train-images-idx3-ubyte.gz: not what was expected (md5 differs)"
+check "both mirrors were tried" said \
+    "mirror:/two/train-images-idx3-ubyte.gz: not what was expected (md5 differs)"
 check "it is not left behind" empty
 rm "$mirror"/*
 check "no network is an error" fails 1 "$work/data"
-check "it is said" said "train-images-idx3-ubyte.gz could not be downloaded from any mirror; is there a network"
+check "it is said" said \
+    "train-images-idx3-ubyte.gz could not be downloaded from any mirror; is there a network"
 check "nothing is left behind" empty
 
 echo file >"$work/file"

@@ -1,21 +1,25 @@
 #!/bin/sh
-# What the README shows is true. Behind a line <!-- program: NAME --> stand a block ```c and what the program prints, a
-# block ```text. NAME is a word, for a whole program, or a file, of which the block is a part; of its output the README
-# may show the first lines only. The links lead to files that exist.
+# The README and the pages of the guide are true. Behind a line <!-- program: NAME --> stands a
+# block ```c, and where the output is shown, a block ```text. NAME is a word, for a whole program,
+# or a file that the block is a part of; of its output the page may show the first lines only.
+# Links and file names lead to files that exist, and every program is in the list of programs.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 cd "$LORIKEET_SOURCE_DIR" || exit 1
+pages=$(ls ./*.md examples/*.md examples/guide/*.md | sed 's|^\./||')
 
-# block NAME LANGUAGE: the first block of that language behind the name's line.
+# block PAGE NAME LANGUAGE: the first block of that language between the name's line and the next
+# name's.
 block() {
-    awk -v name="<!-- program: $1 -->" -v open="\`\`\`$2" '
-        $0 == name { here = 1; next }
+    awk -v name="<!-- program: $2 -->" -v open="\`\`\`$3" '
+        /^<!-- program: / { here = $0 == name; next }
         here && $0 == open { inside = 1; next }
         inside && /^```$/ { exit }
-        inside { print }' README.md
+        inside { print }' "$1"
 }
 
-# part_of FILE PART: the lines of PART stand in FILE, one behind the other. (An empty part is no part.)
+# part_of FILE PART: the lines of PART stand in FILE, one behind the other. (An empty part is no
+# part.)
 part_of() {
     awk 'NR == FNR { part[++n] = $0; next }
          { line[++m] = $0 }
@@ -26,38 +30,52 @@ part_of() {
                exit 1 }' "$2" "$1"
 }
 
-# Flags are words: CFLAGS stays unquoted.
+# The README's own command, with this build, its compiler and its flags, and all warnings.
 compile() {
-    ${CC:-cc} ${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror -I. -o "$work/program" \
-        "$work/block.c" "$LORIKEET_BUILD_DIR"/liblorikeet_core.* -fopenmp -lm
+    command=$(sed -n "s|\$L/build/release|$LORIKEET_BUILD_DIR|
+        s|^cc \(my_program.c.* -I\)\$L|\1$LORIKEET_SOURCE_DIR|p" README.md)
+    flags="${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror"
+    (cd "$work" && eval "${CC:-cc} $flags $command")
 }
 
-# shows COMMAND: what the README shows is how the command's output begins.
+# shows COMMAND: the page shows the beginning of the command's output.
 shows() {
     "$1" >"$work/printed" || return 1
-    [ -s "$work/expected" ] && head -n "$(wc -l <"$work/expected")" "$work/printed" | diff "$work/expected" -
+    head -n "$(wc -l <"$work/expected")" "$work/printed" | diff "$work/expected" -
 }
 
-names=$(sed -n 's/^<!-- program: \(.*\) -->$/\1/p' README.md)
-check "there are programs" [ -n "$names" ]
-for name in $names; do
-    block "$name" c >"$work/block.c"
-    block "$name" text >"$work/expected"
-    if [ "${name%.c}" = "$name" ]; then
-        program=$work/program
-        check "$name compiles" compile
-    else
-        program=$LORIKEET_BUILD_DIR/examples/$(basename "$name" .c)
-        check "$name has the block" part_of "$name" "$work/block.c"
-    fi
-    check "$name prints what the README shows" shows "$program"
+for page in $pages; do
+    for name in $(sed -n 's/^<!-- program: \(.*\) -->$/\1/p' "$page"); do
+        block "$page" "$name" c >"$work/my_program.c"
+        block "$page" "$name" text >"$work/expected"
+        if [ -e "$name" ]; then
+            program=$LORIKEET_BUILD_DIR/examples/$(basename "$name" .c)
+            check "$page: $name has the block" part_of "$name" "$work/my_program.c"
+        else
+            program=$work/my_program
+            check "$page: $name compiles" compile
+        fi
+        if [ -s "$work/expected" ]; then
+            check "$page: $name prints what is shown" shows "$program"
+        fi
+    done
+    folder=$(dirname "$page")
+    for link in $(grep -o '](\([^)#:]*\)[)#]' "$page" | sed 's/^](//; s/.$//' | sort -u); do
+        check "$page: $link exists" [ -e "$folder/$link" ]
+    done
+done
+
+# A file name is one word in backticks. The list of changes names files that are gone.
+for name in $(echo "$pages" | grep -v CHANGELOG | xargs sed '/^```/,/^```/d' |
+    grep -oE '`(core|optim|nn|data|examples|tests)/[a-zA-Z0-9_./]*`' | tr -d '`' | sort -u); do
+    check "$name exists" [ -e "$name" ]
 done
 
 for option in $("$LORIKEET_BUILD_DIR/examples/digit9" --help | grep -o '^  --[a-z]*'); do
-    check "$option is described" grep -q "^|.*\`$option .*\` |" README.md
+    check "$option is described" grep -q "^|.*\`$option .*\` |" examples/guide/digits.md
 done
-
-for link in $(grep -o '](\([^)#:]*\))' README.md | sed 's/^](//; s/)$//'); do
-    check "$link exists" [ -e "$link" ]
+for program in $(grep -rl '^int main(' examples --include='*.c' | sed 's|^examples/||'); do
+    check "$program is in the list of programs" grep -qF "]($program) |" examples/README.md
 done
+check "README.md has at most 200 lines" [ "$(wc -l <README.md)" -le 200 ]
 tally

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The pages that roberta_sst2 and lora_lab write with --report, of a small model, opened in a browser: report_view.sh.
+# The pages that roberta_sst2 and lora_lab write with --report, of a small model, opened in a
+# browser: report_view.sh.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 . "$LORIKEET_SOURCE_DIR/tests/examples/report_view.sh"
@@ -9,7 +10,8 @@ set -u
 run() {
     name=$1
     shift
-    "$LORIKEET_BUILD_DIR/examples/$name" --model model --data . --max-length 38 --batch-size 16 --threads 1 \
+    "$LORIKEET_BUILD_DIR/examples/$name" --model model --data . --max-length 38 --batch-size 16 \
+        --threads 1 \
         --report page.html "$@"
 }
 
@@ -89,8 +91,10 @@ check "fault: a pale dot" fault "a dot has contrast" 's/--c1:#0072b2/--c1:#ddeef
 
 cell='<td>[0-9.]*<\/td>'
 sed "s/<td>[0-9,]*<\/td><td>100.00/<td>124,647,170<\/td><td>100.00/
-     s/$cell$cell$cell<\/tr>/<td>2,630<\/td><td>1,008<\/td><td>504<\/td><\/tr>/" good.html >page.html
-check "the numbers of RoBERTa-base are in the page" grep -q 'td>124,647,170.*>2,630.*>1,008' page.html
+     s/$cell$cell$cell<\/tr>/<td>2,630<\/td><td>1,008<\/td><td>504<\/td><\/tr>/" \
+    good.html >page.html
+check "the numbers of RoBERTa-base are in the page" grep -q 'td>124,647,170.*>2,630.*>1,008' \
+    page.html
 check "chromium opens the page" view
 check "they have room" no_problem
 tally

@@ -1,4 +1,5 @@
-# package.sh - is an installed Lorikeet usable? Read by the tests of this folder, after tests/check.sh.
+# package.sh - is an installed Lorikeet usable? Read by the tests of this folder, after
+# tests/check.sh.
 here=$LORIKEET_SOURCE_DIR/tests/install
 
 # install_and_move BUILD: installs the build, and moves what came out: $prefix is where it is now.
@@ -19,7 +20,8 @@ no_match() {
 
 # A whole program and one that uses the engine alone, built and run through find_package.
 check_find_package() {
-    must "find_package: configure" cmake -S "$here/consumer" -B "$work/consumer" -DCMAKE_C_COMPILER="$CC" \
+    must "find_package: configure" cmake -S "$here/consumer" -B "$work/consumer" \
+        -DCMAKE_C_COMPILER="$CC" \
         -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_FIND_PACKAGE_NO_PACKAGE_REGISTRY=ON
     must "find_package: build" cmake --build "$work/consumer"
     check "find_package: run, everything" "$work/consumer/everything"
@@ -37,10 +39,13 @@ pkg_config() {
 
 # The same two programs, built with a plain compiler call.
 check_pkg_config() {
-    must "pkg-config: version" test "$(pkg_config --modversion lorikeet)" = "$(pkg_config --modversion lorikeet-core)"
-    must "pkg-config: compile, everything" "$CC" "$here/consumer/everything.c" -o "$work/everything" \
+    must "pkg-config: version" test "$(pkg_config --modversion lorikeet)" = \
+        "$(pkg_config --modversion lorikeet-core)"
+    must "pkg-config: compile, everything" "$CC" "$here/consumer/everything.c" \
+        -o "$work/everything" \
         $(pkg_config --cflags --libs lorikeet)
-    must "pkg-config: compile, core alone" "$CC" "$here/consumer/core_alone.c" -o "$work/core_alone" \
+    must "pkg-config: compile, core alone" "$CC" "$here/consumer/core_alone.c" \
+        -o "$work/core_alone" \
         $(pkg_config --cflags --libs lorikeet-core)
     check "pkg-config: run, everything" env LD_LIBRARY_PATH="$lib" "$work/everything"
     check "pkg-config: run, core alone" env LD_LIBRARY_PATH="$lib" "$work/core_alone"

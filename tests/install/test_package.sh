@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs this build, moves it, and uses it from there with find_package, with pkg-config, and header by header.
+# Installs this build, moves it, and uses it from there with find_package, with pkg-config, and
+# header by header.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 . "$LORIKEET_SOURCE_DIR/tests/install/package.sh"
@@ -8,11 +9,13 @@ install_and_move "$LORIKEET_BUILD_DIR"
 check_find_package
 check_pkg_config
 
-# Each header is enough by itself, and none gives a warning to a strict user. real.h is a template, not a header.
+# Each header is enough by itself, and none gives a warning to a strict user. real.h is a template,
+# not a header.
 include=$prefix/include
 for header in $(cd "$include" && find lorikeet -name '*.h' ! -name real.h | sort); do
     echo "#include <$header>" >"$work/header.c"
-    check "<$header> compiles alone" "$CC" -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror \
+    check "<$header> compiles alone" "$CC" -std=c11 -Wall -Wextra -Wshadow -Wconversion \
+        -Wpedantic -Werror \
         -I"$include" -I"$include/lorikeet" -fsyntax-only "$work/header.c"
 done
 
@@ -22,7 +25,8 @@ cpp() {
 }
 for header in $(cd "$include" && find lorikeet -name '*.h' ! -name real.h | sort); do
     echo "#include <$header>" >"$work/header.cpp"
-    check "<$header> compiles alone as C++" cpp -I"$include" -I"$include/lorikeet" -fsyntax-only "$work/header.cpp"
+    check "<$header> compiles alone as C++" cpp -I"$include" -I"$include/lorikeet" \
+        -fsyntax-only "$work/header.cpp"
 done
 for program in smallest lora; do
     must "C++: compile, $program" cpp "$here/consumer/$program.cpp" -o "$work/$program" \

@@ -180,7 +180,8 @@ Test(adapter, several_on_one_model_with_one_switch)
     check(lk_enable_lora(net, NULL, true, NULL) == 4);
     check(lk_remove_lora(net, "nine", NULL) == 2);
     check_output(net, out[1]);
-    check(lk_remove_lora(net, NULL, NULL) == 2 && lk_remove_lora(net, NULL, NULL) == 0);
+    check(lk_remove_lora(net, NULL, NULL) == 2);
+    check(lk_remove_lora(net, NULL, NULL) == 0);
     check_output(net, base);
     lk_free(out[0]);
     lk_free(out[1]);

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Reads adapters as PEFT does, without PEFT: which modules, which ranks, which strengths.
 
-    peft_rule.py FOLDER    holds the folders of tests/data/test_peft_random.c, with what was meant in `expected`
+peft_rule.py FOLDER    holds the folders of tests/data/test_peft_random.c, with what was meant in
+`expected`
 """
 import json
 import os
@@ -11,7 +12,9 @@ import sys
 
 
 def fits(target, name):
-    return re.fullmatch(target, name) if isinstance(target, str) else any(("." + name).endswith("." + t) for t in target)
+    return re.fullmatch(target, name) if isinstance(target,
+                                                    str) else any(("." + name).endswith("." + t)
+                                                                  for t in target)
 
 
 def value(patterns, name, default):
@@ -30,7 +33,8 @@ def read(folder, names):
     for name in names:
         if name not in saved and fits(config["target_modules"], name):
             rank = value(config["rank_pattern"], name, config["r"])
-            adapters[name] = rank, value(config["alpha_pattern"], name, config["lora_alpha"]) / rank
+            adapters[name] = rank, value(config["alpha_pattern"], name,
+                                         config["lora_alpha"]) / rank
     return adapters, saved
 
 
@@ -38,12 +42,14 @@ def check(folder):
     with open(os.path.join(folder, "expected"), encoding="utf-8") as f:
         lines = [line.rstrip("\n").split(" ") for line in f]
     adapters, saved = read(folder, [line[1] for line in lines])
-    expected = {line[1]: (int(line[2]), float.fromhex(line[3])) for line in lines if line[0] == "adapter"}
+    expected = {line[1]: (int(line[2]), float.fromhex(line[3]))
+                for line in lines if line[0] == "adapter"}
     assert adapters.keys() == expected.keys(), (folder, adapters, expected)
     assert saved == {line[1] for line in lines if line[0] == "saved"}, (folder, saved)
     for name, (rank, scale) in expected.items():
         assert adapters[name][0] == rank, (folder, name, adapters[name], rank)
-        assert abs(adapters[name][1] - scale) <= 2.0**-52 * abs(scale), (folder, name, adapters[name], scale)
+        assert abs(adapters[name][1] - scale) <= 2.0**-52 * abs(scale), (folder, name,
+                                                                         adapters[name], scale)
     with open(os.path.join(folder, "adapter_model.safetensors"), "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
     shapes = {key: tensor["shape"] for key, tensor in header.items() if "lora_" in key}

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Reads what roberta_sst2 leaves in its --output with a reader of its own, and compares it with what the homework and
-PEFT would have written. Python's standard library is enough.
+"""Reads what roberta_sst2 leaves in its --output with a reader of its own, and compares it with
+what the homework and PEFT would have written. Python's standard library is enough.
 
     python3 tests/parity/roberta_files.py OUTPUT --model MODEL [--rank 8 --alpha 16]
 
-MODEL is the folder whose config.json, and model.safetensors if there, the run began with. What is compared of
-best_checkpoint/model.safetensors: the format, names and shapes of all tensors (349 at 12 layers, 74 Linears wrapped),
-finite values, and that what was frozen is what MODEL has. Of adapter/: keys and shapes as PEFT has them, every setting
-of adapter_config.json, that target_modules names the adapted Linears and no other module, and the values: A and B
-transposed, the head merged. Sizes are computed from the config, not taken from the files.
+MODEL is the folder whose config.json, and model.safetensors if there, the run began with. What is
+compared of best_checkpoint/model.safetensors: the format, names and shapes of all tensors (349 at
+12 layers, 74 Linears wrapped), finite values, and that what was frozen is what MODEL has. Of
+adapter/: keys and shapes as PEFT has them, every setting of adapter_config.json, that
+target_modules names the adapted Linears and no other module, and the values: A and B transposed,
+the head merged. Sizes are computed from the config, not taken from the files.
 """
 import argparse
 import array
@@ -19,9 +20,12 @@ import struct
 import sys
 
 SIZES = {"F64": 8, "F32": 4, "I64": 8, "U8": 1, "BOOL": 1}
-CONFIG = {"alpha_pattern": {}, "auto_mapping": None, "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
-          "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None, "lora_bias": False,
-          "lora_dropout": 0.0, "modules_to_save": ["classifier"], "peft_type": "LORA", "rank_pattern": {},
+CONFIG = {"alpha_pattern": {}, "auto_mapping": None, "bias": "none",
+          "fan_in_fan_out": False, "inference_mode": True,
+          "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None,
+          "lora_bias": False,
+          "lora_dropout": 0.0, "modules_to_save": ["classifier"], "peft_type": "LORA",
+          "rank_pattern": {},
           "revision": None, "task_type": "SEQ_CLS", "use_dora": False, "use_rslora": False}
 failures = []
 
@@ -40,21 +44,25 @@ class File:
         with open(path, "rb") as f:
             length = struct.unpack("<Q", f.read(8))[0]
             text = f.read(length)
-        check(text[:1] == b"{" and length % 8 == 0, f"{path}: the header begins with {{ and is filled to 8 bytes")
+        check(text[:1] == b"{" and length % 8 == 0,
+              f"{path}: the header begins with {{ and is filled to 8 bytes")
         pairs = json.loads(text.decode(), object_pairs_hook=list)
         entries = {name: dict(info) for name, info in pairs}
         check(len(entries) == len(pairs), f"{path}: no name is there twice")
         self.metadata = entries.pop("__metadata__", None)
         self.entries, self.start = entries, 8 + length
         at = 0
-        for name, info in entries.items():  # the writer's order is that of the data: dtype, then name
+        # the writer's order is that of the data: dtype, then name
+        for name, info in entries.items():
             begin, end = info["data_offsets"]
             size = math.prod(info["shape"]) * SIZES[info["dtype"]]
-            check(begin == at and end - begin == size, f"{path}: {name} begins where the last one ends, with its size")
+            check(begin == at and end - begin == size,
+                  f"{path}: {name} begins where the last one ends, with its size")
             at = end
         check(self.start + at == path.stat().st_size, f"{path}: the tensors cover the file")
         names = list(entries)
-        check(all(e["dtype"] == "F32" for e in entries.values()) and names == sorted(names, key=str.encode),
+        check(all(e["dtype"] == "F32" for e in entries.values())
+              and names == sorted(names, key=str.encode),
               f"{path}: all are F32, in the order of their names")
 
     def shapes(self):
@@ -75,7 +83,8 @@ def base_shapes(c):
     """The 201 tensors of RobertaForSequenceClassification, for 12 layers."""
     h, ff = c["hidden_size"], c["intermediate_size"]
     shapes = {f"roberta.embeddings.{table}_embeddings.weight": (rows, h)
-              for table, rows in (("word", c["vocab_size"]), ("position", c["max_position_embeddings"]),
+              for table, rows in (("word", c["vocab_size"]),
+                                  ("position", c["max_position_embeddings"]),
                                   ("token_type", c.get("type_vocab_size", 1)))}
 
     def linear(name, inputs, outputs):
@@ -87,7 +96,8 @@ def base_shapes(c):
     norm("roberta.embeddings.LayerNorm")
     for i in range(c["num_hidden_layers"]):
         layer = f"roberta.encoder.layer.{i}."
-        for part in "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense":
+        for part in ("attention.self.query", "attention.self.key", "attention.self.value",
+                     "attention.output.dense"):
             linear(layer + part, h, h)
         linear(layer + "intermediate.dense", h, ff)
         linear(layer + "output.dense", ff, h)
@@ -121,7 +131,8 @@ def check_best(folder, model, base, wrapped, rank):
         module, parameter = name.rsplit(".", 1)
         expected[f"{module}.linear.{parameter}" if module in wrapped else name] = shape
     for module, (outputs, inputs) in wrapped.items():
-        expected[module + ".lora.A"], expected[module + ".lora.B"] = (inputs, rank), (rank, outputs)
+        expected[module + ".lora.A"], expected[module + ".lora.B"] = (inputs,
+                                                                      rank), (rank, outputs)
     compare_shapes(best.path, best.shapes(), expected)
     check(best.metadata == {"format": "pt"}, f"{best.path}: the metadata are {best.metadata}")
     check_finite(best)
@@ -132,13 +143,15 @@ def check_best(folder, model, base, wrapped, rank):
         for name in base.keys() & old.entries.keys():
             module, parameter = name.rsplit(".", 1)
             same += 1
-            check(best.read(f"{module}.linear.{parameter}" if module in wrapped else name) == old.read(name),
+            check(best.read(f"{module}.linear.{parameter}" if module in wrapped else name)
+                  == old.read(name),
                   f"{name} was frozen, and is what it was")
     changed = sum(any(best.read(module + ".lora.B")) for module in wrapped)
     numbers = sum(math.prod(s) for s in expected.values())
     trained = sum(math.prod(s) for name, s in expected.items() if ".lora." in name)
     print(f"{best.path}: {len(best.entries)} tensors, {numbers:,} numbers, {trained:,} of LoRA "
-          f"({100 * trained / numbers:.4f}%), {len(wrapped)} Linears wrapped, B is not 0 in {changed}; "
+          f"({100 * trained / numbers:.4f}%), {len(wrapped)} Linears wrapped, B is not 0 in "
+          f"{changed}; "
           f"{same} tensors compared with the base's file")
     return best
 
@@ -151,18 +164,22 @@ def check_adapter(folder, best, base, wrapped, rank, alpha):
     path = folder / "adapter" / "adapter_config.json"
     text = path.read_text(encoding="utf-8")
     config = json.loads(text)
-    check(text == json.dumps(config, indent=2, sort_keys=True), f"{path}: keys are sorted, the indent is 2")
+    check(text == json.dumps(config, indent=2, sort_keys=True),
+          f"{path}: keys are sorted, the indent is 2")
     targets, model_name = config.pop("target_modules"), config.pop("base_model_name_or_path")
     expected = {**CONFIG, "r": rank, "lora_alpha": alpha * rank}
     for key in sorted(config.keys() | expected.keys()):
         check(key in config and key in expected and config[key] == expected[key],
               f"{path}: {key} is {config.get(key)}, expected {expected.get(key)}")
-    check(isinstance(model_name, str) and model_name, f"{path}: base_model_name_or_path is {model_name}")
+    check(isinstance(model_name, str) and model_name,
+          f"{path}: base_model_name_or_path is {model_name}")
 
     adapted = {m: s for m, s in wrapped.items() if not m.startswith("classifier.")}
     modules = {"", *(m[:i] for m in base for i, c in enumerate(m) if c == ".")}
-    meant = {m for m in modules if any(ends_with(m, t) for t in targets) and not m.startswith("classifier")}
-    check(meant == set(adapted), f"{path}: target_modules {targets} are {len(meant)} modules, expected {len(adapted)}")
+    meant = {m for m in modules if any(ends_with(m, t) for t in targets)
+             and not m.startswith("classifier")}
+    check(meant == set(adapted),
+          f"{path}: target_modules {targets} are {len(meant)} modules, expected {len(adapted)}")
 
     file = File(folder / "adapter" / "adapter_model.safetensors")
     prefix, shapes = "base_model.model.", {}
@@ -181,7 +198,8 @@ def check_adapter(folder, best, base, wrapped, rank, alpha):
                   == transposed(best.read(f"{module}.lora.{part}"), rows, columns),
                   f"{file.path}: {module}: lora_{part} is {part} transposed")
 
-    # PEFT replaces the head as a whole, so that its LoRA has to be in its weights: W + alpha (A B)^T.
+    # PEFT replaces the head as a whole, so that its LoRA has to be in its weights: W + alpha (A
+    # B)^T.
     worst = 0
     for module in wrapped.keys() - adapted.keys():
         outputs, inputs = wrapped[module]
@@ -192,10 +210,13 @@ def check_adapter(folder, best, base, wrapped, rank, alpha):
             for i in range(inputs):
                 delta = math.fsum(a * b for a, b in zip(A[i * rank:(i + 1) * rank], columns[o]))
                 worst = max(worst, abs(W[o * inputs + i] + alpha * delta - merged[o * inputs + i]))
-        check(file.read(f"{prefix}{module}.bias") == best.read(f"{module}.linear.bias"), f"{module}.bias is as it was")
+        check(file.read(f"{prefix}{module}.bias") == best.read(f"{module}.linear.bias"),
+              f"{module}.bias is as it was")
     check(worst < 1e-6, f"{file.path}: the merged head differs by {worst:.2g}")
-    print(f"{file.path}: {len(file.entries)} tensors, r {rank}, lora_alpha {config['lora_alpha']}, "
-          f"target_modules {', '.join(targets)}: {len(meant)} Linears; the merged head differs by {worst:.2g} at most")
+    print(
+        f"{file.path}: {len(file.entries)} tensors, r {rank}, lora_alpha {config['lora_alpha']}, "
+          f"target_modules {', '.join(targets)}: {len(meant)} Linears; the merged head differs by "
+        f"{worst:.2g} at most")
 
 
 def main():
@@ -207,7 +228,8 @@ def main():
     args = parser.parse_args()
     base = base_shapes(json.loads((args.model / "config.json").read_text(encoding="utf-8")))
     wrapped = {name[:-len(".weight")]: shape for name, shape in base.items()
-               if name.endswith(".weight") and "embeddings" not in name and "LayerNorm" not in name}
+               if name.endswith(".weight") and "embeddings" not in name
+               and "LayerNorm" not in name}
     best = check_best(args.output, args.model, base, wrapped, args.rank)
     check_adapter(args.output, best, base, wrapped, args.rank, args.alpha)
     print(f"{len(failures)} failures")

@@ -3,9 +3,10 @@
 
     /usr/bin/python3 tests/parity/roberta_full.py build/test/tests/roberta_gradients [--small]
 
-Random weights, LoRA of rank 8 on all 74 Linears with B != 0, 32 sentences of 4 to 32 tokens, eval mode. Both sides get the
-same files; the model is the one of tests/fixtures/make_roberta.py. Fails when anything differs by more than 1e-4 of the
-largest number of its tensor. Needs 4 GB and python3-torch; tests/parity/test_roberta_full.sh runs it on demand.
+Random weights, LoRA of rank 8 on all 74 Linears with B != 0, 32 sentences of 4 to 32 tokens, eval
+mode. Both sides get the same files; the model is the one of tests/fixtures/make_roberta.py. Fails
+when anything differs by more than 1e-4 of the largest number of its tensor. Needs 4 GB and
+python3-torch; tests/parity/test_roberta_full.sh runs it on demand.
 """
 import json
 import os
@@ -27,7 +28,8 @@ def save(path, tensors):
     header, at = {}, 0
     for name, x in tensors.items():
         size = x.numel() * x.element_size()
-        header[name] = {"dtype": DTYPES[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + size]}
+        header[name] = {"dtype": DTYPES[x.dtype], "shape": list(x.shape),
+                        "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -44,7 +46,8 @@ def load(path):
     tensors = {}
     for name, e in json.loads(data[8:8 + n]).items():
         begin, end = (8 + n + o for o in e["data_offsets"])
-        tensors[name] = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32).reshape(e["shape"])
+        tensors[name] = torch.frombuffer(bytearray(data[begin:end]),
+                                         dtype=torch.float32).reshape(e["shape"])
     return tensors
 
 
@@ -57,7 +60,8 @@ def main():
         for name, p in model.named_parameters():
             if "LayerNorm.weight" in name:
                 p.normal_(1, 0.1)
-            else:  # LoRA's own are smaller: their product is multiplied by alpha and summed over the rank
+            # LoRA's own are smaller: their product is multiplied by alpha and summed over the rank
+            else:
                 p.normal_(0, 0.02)
             p.requires_grad_(".lora." in name)
     longest = min(32, c["positions"] - 2)
@@ -70,8 +74,10 @@ def main():
         save(os.path.join(folder, "model.safetensors"), dict(model.named_parameters()))
         save(os.path.join(folder, "batch.safetensors"), {"ids": ids, "labels": labels})
         with open(os.path.join(folder, "config.json"), "w") as out:
-            json.dump({"vocab_size": c["vocab"], "hidden_size": c["hidden"], "num_hidden_layers": c["layers"],
-                       "num_attention_heads": c["heads"], "intermediate_size": c["ffn"], "type_vocab_size": c["types"],
+            json.dump({"vocab_size": c["vocab"], "hidden_size": c["hidden"],
+                       "num_hidden_layers": c["layers"],
+                       "num_attention_heads": c["heads"], "intermediate_size": c["ffn"],
+                       "type_vocab_size": c["types"],
                        "max_position_embeddings": c["positions"], "num_labels": c["labels"]}, out)
         subprocess.run([program, folder, str(rank), str(alpha)], check=True)
         result = load(os.path.join(folder, "result.safetensors"))
@@ -81,7 +87,8 @@ def main():
     loss.backward()
     expected = {"logits": logits, "loss": loss}
     expected.update((name, p.grad) for name, p in model.named_parameters() if p.requires_grad)
-    assert set(expected) == set(result), "different names: %s" % sorted(set(expected) ^ set(result))[:5]
+    assert set(expected) == set(result), "different names: %s" % sorted(
+        set(expected) ^ set(result))[:5]
     worst = {"logits": 0.0, "loss": 0.0, "gradients": 0.0}
     for name, want in expected.items():
         got, want = result[name], want.detach()

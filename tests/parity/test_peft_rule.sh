@@ -1,6 +1,6 @@
 #!/bin/sh
-# The adapters of 500 random nets, read by PEFT's rule in Python (its standard library is enough): the
-# same modules, ranks and strengths. 77: skipped, there is no python3.
+# The adapters of 500 random nets, read by PEFT's rule in Python (its standard library is enough):
+# the same modules, ranks and strengths. 77: skipped, there is no python3.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 python3 -c 'import json, re, struct' 2>/dev/null || skip "no python3 to read the files"
