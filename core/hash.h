@@ -7,7 +7,7 @@
 
 #define LK_HASH_START 14695981039346656037u
 
-/* Continues a hash, LK_HASH_START at first, with `count` more bytes. */
+/* Adds `count` bytes to a hash and returns the new one. The first hash is LK_HASH_START. */
 LK_API uint64_t lk_hash(uint64_t hash, const void *bytes, size_t count);
 
 #endif

@@ -4,7 +4,8 @@
  *
  * Without the variable it is the best set of the processor. A set that the processor lacks, or
  * another word, is refused: lk_tape_new fails. AVX-512 and AVX2 give the same bits in most
- * operations, but not in products (core/kernels/gemm.h); no set has other bits in another run. */
+ * operations, but not in products (core/kernels/gemm.h); each set gives the same bits in every
+ * run. */
 #ifndef LK_KERNELS_H
 #define LK_KERNELS_H
 

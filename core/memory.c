@@ -83,7 +83,8 @@ static Chunk *chunk_new(size_t size)
     return c;
 }
 
-/* Bytes from … to of a chunk are not handed out: AddressSanitizer reports a read of them. */
+/* Marks the bytes between `from` and `to` of a chunk as not handed out: AddressSanitizer reports a
+ * read of them. */
 static void clear(const Arena *a, Chunk *c, size_t from, size_t to)
 {
     if (to <= from) return;
@@ -102,7 +103,8 @@ static void *take(Arena *a, Chunk *c, size_t used, size_t need)
     return chunk_data(c) + used;
 }
 
-/* The current chunk is full. Not inlined: its registers would be saved by every allocation. */
+/* The current chunk is full. Not inlined: otherwise every allocation would save the registers that
+ * this function uses. */
 static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
 {
     /* Behind the current chunk there may be others, left over from before a release. */
@@ -160,7 +162,7 @@ void lk__arena_fill(Arena *a, unsigned char fill)
 void lk__arena_reset(Arena *a)
 {
     ArenaMark end = lk__arena_mark(a);
-    /* a fill is to be found by raw reads: those chunks stay */
+    /* with a fill the chunks stay, so that raw reads find it */
     if (a->first && a->first->next && !a->fill) {
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk__arena_bytes(a);

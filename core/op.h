@@ -29,32 +29,32 @@ typedef struct Node Node;
  * changed since the forward. Inputs behind the fifth are in LK_IN_ALL only. */
 enum { LK_IN0 = 1, LK_IN1 = 2, LK_IN2 = 4, LK_IN3 = 8, LK_IN4 = 16, LK_IN_ALL = 63, LK_OUT = 64 };
 
-/* What an operation is. Static and constant; its address is its identity. */
+/* The description of an operation. It is static and constant; its address identifies it. */
 typedef struct Op {
     const char *name;                   /* PyTorch's grad_fn name; NULL in a NamedOp */
     void (*backward)(Tape *t, Node *n); /* adds to lk_grad_in(t, n, 0), 1, … */
     uint8_t needs[5]; /* a mask for each input's gradient; the last also for those behind it */
 } Op;
 
-/* An operation for which PyTorch has several names. `name` chooses one when it is printed, by the
- * state and by what n->out is: the inputs may be gone by then. */
+/* An operation for which PyTorch has several names. `name` chooses one when the result is printed.
+ * It may read n->state, n->was and n->out, but not n->in: the inputs may be gone by then. */
 typedef struct NamedOp {
     Op op;
     const char *(*name)(const Node *n);
 } NamedOp;
 
-/* What an input was when it was recorded. */
+/* The facts about an input that are kept when it is recorded. */
 typedef struct NodeInput {
     uint32_t version; /* a later write is noticed */
     DType dtype;      /* a later lk_convert_ too */
-    /* it required a gradient; one that asks for it only later gets none, as in PyTorch */
+    /* it required a gradient; an input that requires one only later gets none, as in PyTorch */
     bool wanted;
 } NodeInput;
 
 /* One recorded call of an operation. */
 struct Node {
     const Op *op;
-    Tensor *out;          /* what forward returned */
+    Tensor *out;          /* the result of forward */
     Tensor *grad;         /* dL/dout, contiguous; only set while backward runs */
     void *state;          /* the copy of forward's constants that lk_record made, or NULL */
     Node *prev;           /* the node recorded before this one: the tape in reverse order */
@@ -62,17 +62,17 @@ struct Node {
     uint32_t out_version; /* when recorded */
     int inputs;
     Tensor **in;    /* the inputs; NULL where an optional one was not given */
-    NodeInput *was; /* what they were */
+    NodeInput *was; /* one for each input */
 };
 
-/* How every operation begins: its operands are there and not stale. False, with the reason on the
- * tape, when not; for a NULL operand that is the failure which made it NULL, if the tape has
- * one. */
+/* Every operation begins with this check: no operand is NULL or stale. Otherwise it returns false,
+ * and the tape has the reason. For a NULL operand the reason is the earlier failure that made it
+ * NULL, if the tape has one. */
 LK_API bool lk_check_operands(Tape *t, const char *function, int count, Tensor *const *x);
 /* The same, and they are floating and of one dtype. */
 LK_API bool lk_check_floating(Tape *t, const char *function, int count, Tensor *const *x);
-/* For an operand that may be left out: NULL is an absent one only as long as nothing has
- * failed. */
+/* Checks an operand that may be left out. NULL is allowed, but not after a failure: then it may be
+ * the result of the failed operation. */
 LK_API bool lk_check_optional(Tape *t, const char *function, const char *name, const Tensor *x);
 
 /* An uninitialised contiguous result on the tape; NULL (with the error kept) when memory is
@@ -88,8 +88,9 @@ LK_API Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *c
 LK_API bool lk_records(const Tape *t, int inputs, Tensor *const *in);
 
 /* In a backward: the contiguous tensor to which the gradient of input i is added (zeros at first),
- * or NULL when input i wants none. With `fresh`, never NULL, a buffer that nothing was added to
- * yet is not cleared and *fresh is true: overwrite it. */
+ * or NULL when input i wants none. lk_grad_in_fresh does not clear a buffer that nothing was added
+ * to yet. It sets *fresh to true for it, and backward must overwrite the buffer. fresh is never
+ * NULL. */
 LK_API Tensor *lk_grad_in(Tape *t, Node *n, int i);
 LK_API Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh);
 
@@ -104,21 +105,22 @@ LK_API void *lk_tape_scratch(Tape *t, size_t bytes);
 /* Walks tensors that broadcast to x[0]'s shape, row by row. A row has n elements; p[i] points to
  * the first of x[i] and step[i] is the distance in elements from one to the next (0: broadcast).
  * Large walks run in parallel when no step of x[0] is 0, in pieces that do not depend on the
- * number of threads. arg is handed through; nothing else is NULL. */
+ * number of threads. arg is passed on to `row`. Only arg may be NULL. */
 enum { LK_LOOP_MAX = 5 };
 typedef void RowFn(int64_t n, void *const *p, const int64_t *step, const void *arg);
 typedef RowFn *RowTable[LK_KERNEL_SETS][2]; /* [set][dtype]: LK_ROWS of core/real.h */
 LK_API void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x);
-/* The same, one row after the other in logical order: for rows that gather a result behind arg. */
+/* The same, one row after the other in logical order. So `row` can collect a result in what arg
+ * points to. */
 LK_API void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x);
 
 /* The shape that a and b broadcast to (PyTorch's rule); false when they do not. */
 LK_API bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim,
                                int64_t shape[LK_MAX_DIMS]);
 
-/* dst += src. src is broadcast over dst; where dst itself is a broadcast view (stride 0) the
- * elements that share a place are summed, in double: expand's backward, sum's forward. False when
- * memory for the sums is short. */
+/* dst += src. src is broadcast over dst. Where dst itself is a broadcast view (stride 0), the
+ * elements that share a place are summed in double. Expand's backward and sum's forward use this.
+ * False when memory for the sums is short. */
 LK_API bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src);
 
 /* x itself when it is contiguous, else an unrecorded contiguous copy on the tape. */

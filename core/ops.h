@@ -2,9 +2,9 @@
  *
  * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason
  * kept on the tape; an argument that is NULL gives NULL. Elementwise operations broadcast as
- * PyTorch does. Operands of one operation have the same dtype, float32 or float64 unless it says
- * otherwise (lk_to converts). `dy` is the gradient of the result y, `dx +=` says what backward
- * adds. How to add an operation: core/op.h.
+ * PyTorch does. All operands of an operation have the same dtype (lk_to converts). It is float32
+ * or float64, unless a comment here says otherwise. `dy` is the gradient of the result y, `dx +=`
+ * says what backward adds. How to add an operation: core/op.h.
  *
  * C leaves open in which order the arguments of a call are computed. So a call never contains two
  * functions that draw random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a
@@ -20,11 +20,13 @@
 LK_API Tensor *lk_zeros(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_ones(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_full(Tape *t, DType dtype, int ndim, const int64_t *shape, double value);
-/* torch.tensor: copies the values, which are of that dtype; a single one. */
+/* torch.tensor: copies the values, an array of the C type of dtype. lk_scalar has a single
+ * value. */
 LK_API Tensor *lk_tensor(Tape *t, DType dtype, int ndim, const int64_t *shape, const void *values);
 LK_API Tensor *lk_scalar(Tape *t, DType dtype, double value);
 LK_API Tensor *lk_arange(Tape *t, int64_t start, int64_t end); /* int64: start, …, end - 1 */
-/* Uniform in [0, 1); N(0, 1); int64 in low … high - 1; int64: 0 … n - 1 in any order. */
+/* rand: uniform in [0, 1). randn: N(0, 1). randint: int64, low … high - 1. randperm: int64,
+ * 0 … n - 1 in random order. */
 LK_API Tensor *lk_rand(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_randn(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim,
@@ -56,9 +58,9 @@ LK_API Tensor *lk_abs(Tape *t, Tensor *x);        /* |x|                 dx += d
 /* ---- matrix products (ops_matmul.c) --------------------------------------------------------- */
 
 /* torch.matmul: (…, m, k) @ (…, k, n) → (…, m, n), where the leading dimensions broadcast. A 1-D a
- * is a row and a 1-D b a column, which the result leaves out: (k) @ (k, n) → (n), (m, k) @ (k) →
- * (m), (k) @ (k) → a scalar. Transposed operands are read in place. da += dy bᵀ, db += aᵀ dy,
- * summed where an operand was broadcast. */
+ * is used as a row, a 1-D b as a column; the result then has no such dimension: (k) @ (k, n) →
+ * (n), (m, k) @ (k) → (m), (k) @ (k) → a scalar. Transposed operands are read in place. da += dy
+ * bᵀ, db += aᵀ dy, summed where an operand was broadcast. */
 LK_API Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b);
 
 /* F.linear: y = x Wᵀ + b for x (…, in), W (out, in), b (out) or NULL → (…, out).
@@ -68,7 +70,8 @@ LK_API Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 /* LoRA's products (Hu et al. 2021, equation 3), without ever forming B A or its gradient, which
  * are as large as W: y = x Wᵀ + b + u Bᵀ with u = scale x Aᵀ, for A (r, in), B (out, r), b (out)
  * or NULL → (…, out). dx += dy W + v A, dW += dyᵀ x, dA += vᵀ x, dB += dyᵀ u, db += Σ dy with v =
- * scale dy B. `form` is how the same is written in PyTorch, after which the result is named. */
+ * scale dy B. `form` says how PyTorch writes the product. It only changes the name of the result
+ * (lk_grad_fn). */
 typedef enum LoRAForm {
     LK_LORA_MERGED, /* F.linear(x, W + scale B A, b): exercise 4 */
     LK_LORA_ADDED,  /* F.linear(x, W, b) + scale (x Aᵀ) Bᵀ: exercise 2 */
@@ -108,17 +111,17 @@ LK_API Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t paddin
 
 /* ---- normalization (ops_norm.c) ------------------------------------------------------------- */
 
-/* F.layer_norm over the last `dims` dimensions of x, whose sizes weight and bias have; each of
- * these may be NULL. y = x' weight + bias with x' = (x - mean) / √(variance + eps), the biased
- * variance. For g = dy weight: dx += (g - mean(g) - x' mean(g x')) / √(variance + eps), dweight +=
- * Σ dy x', dbias += Σ dy. */
+/* F.layer_norm over the last `dims` dimensions of x. weight and bias have the sizes of these
+ * dimensions; each of the two may be NULL. y = x' weight + bias with x' = (x - mean) /
+ * √(variance + eps), the biased variance. For g = dy weight: dx += (g - mean(g) - x' mean(g x')) /
+ * √(variance + eps), dweight += Σ dy x', dbias += Σ dy. */
 LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tensor *bias,
                              double eps);
 
-/* layer_norm(residual + dropout(x, p)) over the last dimension, the end of a transformer's block:
- * the same bits as lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight, bias,
- * eps) from the same place of the tape's stream, but nothing is kept for backward except two
- * numbers a row. weight and bias (D), or NULL. */
+/* layer_norm(residual + dropout(x, p)) over the last dimension: the end of a transformer's block.
+ * The result has the bits of lk_layer_norm(t, lk_add(t, residual, lk_dropout(t, x, p)), 1, weight,
+ * bias, eps), if both begin at the same place of the tape's stream. Only two numbers a row are
+ * kept for backward. weight and bias are (D) or NULL. */
 LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight,
                                 Tensor *bias, double eps);
 
@@ -132,8 +135,8 @@ LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
  * dx += its part of dy. */
 #define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
 LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
-/* x.masked_fill(mask, value): value where the bool mask is true, which broadcasts. dx += dy where
- * it is false. */
+/* x.masked_fill(mask, value): value where the bool mask is true, else x. The mask broadcasts.
+ * dx += dy where it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);
 
 /* ---- reductions (ops_reduce.c) -------------------------------------------------------------- */
@@ -146,8 +149,8 @@ LK_API Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool 
 /* x.amax(dims), x.max(): the gradient is shared evenly among equal maxima. NaN wins. */
 LK_API Tensor *lk_max(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
 LK_API Tensor *lk_min(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
-/* x.max(dim): values and, when indices is not NULL, the int64 index of the first maximum (NaN
- * wins), which alone gets the gradient. */
+/* x.max(dim): the values and, when indices is not NULL, the int64 index of the first maximum (NaN
+ * wins). Only the first maximum gets the gradient. */
 LK_API Tensor *lk_max_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
 LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **indices);
 /* int64: the index of the first maximum or minimum; no gradient. */
@@ -160,10 +163,10 @@ LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx
 
 typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
 /* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of
- * -log_softmax(logits)[label]. Rows whose label is ignore_index count nowhere. dlogits += (softmax
- * - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of bounds"), a mean over no
- * row. */
-/* The first: ignore_index -100, mean. */
+ * -log_softmax(logits)[label]. Rows whose label is ignore_index are left out, of n too.
+ * dlogits += (softmax - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of
+ * bounds"), a mean over no row. */
+/* With ignore_index -100 and the mean. */
 LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels);
 LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels,
                                      int64_t ignore_index, Reduction reduction);
@@ -179,17 +182,18 @@ LK_API Tensor *lk_dropout(Tape *t, Tensor *x, double p);
 
 /* ---- attention (ops_attention.c) ------------------------------------------------------------ */
 
-/* F.scaled_dot_product_attention of `heads` heads side by side: q (B, S, E), k and v (B, S2, E)
- * with E = heads d, mask (B, S2) bool, true for a key that may be attended to, or NULL: all → (B,
- * S, E). For each head, with its d columns, y = dropout(softmax(q kᵀ / √d)) v. A masked score is
- * the lowest finite number, as in Hugging Face: a row where all are masked attends to all alike.
- * Fused: no (B, heads, S, S2) tensor exists, of a row only two numbers are kept, and backward
- * makes probabilities and noise again. dq += ds k / √d, dk += dsᵀ q / √d, dv += Pᵀ dy. */
+/* F.scaled_dot_product_attention of `heads` heads side by side: q (B, S, E), k and v (B, S2, E) →
+ * (B, S, E), with E = heads d. The mask is bool (B, S2) and true for a key that may be attended
+ * to; NULL allows all keys. For each head, with its d columns, y = dropout(softmax(q kᵀ / √d)) v.
+ * A masked score is the lowest finite number, as in Hugging Face: a row whose keys are all masked
+ * attends to all of them equally. The operation is fused: no (B, heads, S, S2) tensor exists. It
+ * keeps only two numbers a row, and backward computes the probabilities and the noise again.
+ * dq += ds k / √d, dk += dsᵀ q / √d, dv += Pᵀ dy. */
 LK_API Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,
                             int64_t heads, double dropout);
 
 typedef struct AttentionOptions {
-    double dropout; /* the probability that a probability is dropped; 0 outside of training */
+    double dropout; /* chance to drop an attention probability; 0 outside of training */
     bool causal;    /* is_causal: query i attends to the keys 0 … i only */
 } AttentionOptions;
 LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,

@@ -2,7 +2,7 @@
  * float64, and for each instruction set: AVX-512, AVX2 with FMA, and what every processor has.
  *
  * The arithmetic is plain C in a header of its own, whose name ends in _real.h. The file of the
- * operation has it compiled, and calls it for a dtype:
+ * operation includes it by way of this header, and calls it for a dtype:
  *
  *     twice_real.h    static void LK_F(twice)(int64_t n, const real *x, real *y)
  *                     {
@@ -25,15 +25,16 @@
  *     exp, sqrt, …       those of `real` (<tgmath.h>)
  *
  * LK_REAL calls the function of a dtype, in the instruction set that is in use (core/kernels.h),
- * and has its result. LK_ROW is its address, a RowFn for lk_loop (core/op.h). LK_ROWS is a table
- * of all six, a RowTable, of which LK_ROW_OF takes one. LK_OF_SET(twice_f32) is the function of a
- * known type.
+ * and gives its result. LK_ROW gives the address of that function: a RowFn for lk_loop
+ * (core/op.h). LK_ROWS is a RowTable, a table of all six functions, and LK_ROW_OF takes one from
+ * it. LK_OF_SET(twice_f32) is the function for float32 in the set that is in use.
  *
- * The result is the same for any number of threads, and the same from all sets where LK_MADD does
- * not occur; -ffp-contract=off keeps the compiler from making others. A sum is taken in LK_LANES
- * parts, element i in part i % LK_LANES: then it is vector code and has one order. A `parallel
- * for` belongs around LK_REAL rather than into the arithmetic: a compiler need not make what runs
- * in parallel for the same instruction set.
+ * The result is the same for any number of threads. It is also the same from all sets, unless the
+ * arithmetic uses LK_MADD: -ffp-contract=off keeps the compiler from fusing products and sums
+ * itself. A sum is taken in LK_LANES parts, element i in part i % LK_LANES: so the order is fixed,
+ * and the compiler can use vectors. Write a `parallel for` around LK_REAL rather than into the
+ * arithmetic: the compiler may move the body of such a loop into a function without the
+ * instruction set.
  *
  * No include guard: a file includes it once, after all other headers. */
 #include <math.h>

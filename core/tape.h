@@ -18,7 +18,7 @@ typedef struct Tape Tape;
 
 /* NULL without memory, and when LORIKEET_KERNELS is refused (core/kernels.h). */
 LK_API Tape *lk_tape_new(Error *err);
-/* A tape that prints nothing: its owner asks lk_tape_ok. One of lk_tape_new prints its first
+/* A tape that prints nothing: check it with lk_tape_ok. A tape of lk_tape_new prints its first
  * failure. */
 LK_API Tape *lk_tape_quiet_new(Error *err);
 /* The same in no-grad mode, for values that are computed once. */
@@ -26,7 +26,8 @@ LK_API Tape *lk_tape_no_grad_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 
 /* Forgets the graph and every tensor made with t; keeps the memory, the error and the grad mode.
- * A tensor that is used after the reset is refused, and named: lk_clone keeps one. */
+ * Operations refuse a tensor that is used after the reset, and their message names it. lk_clone
+ * keeps a tensor longer. */
 LK_API void lk_tape_reset(Tape *t);
 
 /* A number that changes whenever tensors of t may have been given back (reset, release), and that
@@ -40,14 +41,14 @@ LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
 /* Gives back everything made since the mark except y, whose elements move; returns y. Inference
- * thus needs the memory of one layer. Nothing happens when something was recorded since the mark,
- * since backward needs the intermediates, nor when a backward ran, since it may have left
- * gradients there (of leaves of the tape, of intermediates with lk_retain_grad). */
+ * thus needs the memory of one layer. Nothing is given back in two cases. After a record since the
+ * mark, backward needs the intermediates. After a backward since the mark, gradients may lie there
+ * (of leaves of the tape, of intermediates with lk_retain_grad). */
 typedef struct TapeMark {
     ArenaMark memory;
     uint64_t pins;  /* records and backward runs so far: each pins what was made before it */
     int64_t serial; /* of the next tensor */
-    Tensor *last;   /* made before */
+    Tensor *last;   /* the last tensor before the mark */
 } TapeMark;
 LK_API TapeMark lk_tape_mark(Tape *t);
 LK_API Tensor *lk_tape_release(Tape *t, TapeMark mark, Tensor *y);
@@ -61,8 +62,8 @@ typedef struct TapeRandom {
     uint64_t seed, calls; /* calls of dropout so far */
 } TapeRandom;
 LK_API void lk_tape_seed(Tape *t, uint64_t seed); /* from the beginning; a new tape has seed 0 */
-LK_API TapeRandom lk_tape_random(const Tape *t);  /* where the stream is, … */
-LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there after a restart */
+LK_API TapeRandom lk_tape_random(const Tape *t);  /* the place of the stream */
+LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* goes on at this place */
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
@@ -70,8 +71,9 @@ LK_API void lk_tape_set_random(Tape *t, TapeRandom at); /* … to go on there af
  * per step is enough: an operation that fails, or is given NULL, returns NULL, and lk_backward
  * then returns false. A tape that is NULL has failed. */
 LK_API const Error *lk_tape_error(const Tape *t);
-/* One check for a whole chain of constructors and operations, `return lk_tape_ok(t, err);`: false
- * when one of them failed, with the reason in err. t NULL: only err is looked at. */
+/* Checks a whole chain of constructors and operations at its end: `return lk_tape_ok(t, err);`. It
+ * is false when one of them failed, and err then has the reason. With t NULL only err is looked
+ * at. */
 LK_API bool lk_tape_ok(const Tape *t, Error *err);
 LK_API void lk_tape_clear_error(Tape *t);
 
@@ -101,9 +103,9 @@ LK_API const char *lk_grad_fn(const Tensor *y);
 
 /* ---- recomputation (core/recompute.c) ------------------------------------------------------- */
 
-/* torch.utils.checkpoint: y = fn(t, state, x), of which only x and y stay in memory; backward
- * computes the rest again, so a deep net needs the activations of one segment at a time. The
- * results have the bits of fn(t, state, x):
+/* torch.utils.checkpoint: y = fn(t, state, x). Only x and y stay in memory, and backward computes
+ * the rest again. So a deep net needs the activations of one segment at a time. The results have
+ * the bits of fn(t, state, x):
  *
  *     typedef struct Call { Layer *layer; Tensor *mask; } Call;
  *     static Tensor *layer_forward(Tape *t, const void *state, Tensor *x)
@@ -113,18 +115,19 @@ LK_API const char *lk_grad_fn(const Tensor *y);
  *     x = lk_recompute(t, layer_forward, &(Call){ layer, mask }, sizeof(Call), x);
  *
  * `bytes` of state are copied; the objects that they point to must live until the tape is reset.
- * Dropout in fn is the same both times. Every tensor that fn reads gets its gradient: x, which may
- * be frozen, parameters, and others that state leads to. Segments nest. fn returns one tensor,
- * computed with t; it makes no backward and changes nothing in place. In no-grad mode fn just
- * runs, and the intermediates between x and y are given back. Errors, in backward: LK_ESTATE when
- * a tensor that fn reads was changed in place since, or fn gave another result. */
+ * Dropout in fn is the same both times. Every tensor that fn reads gets its gradient: x (it may be
+ * frozen), parameters, and tensors that it reaches through state. fn may call lk_recompute itself.
+ * fn returns one tensor, computed with t; it makes no backward and changes nothing in place. In
+ * no-grad mode fn just runs, and the intermediates between x and y are given back. Backward fails
+ * with LK_ESTATE when a tensor that fn reads was changed in place since, or when fn gives another
+ * result. */
 typedef Tensor *RecomputeFn(Tape *t, const void *state, Tensor *x);
 LK_API Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, Tensor *x);
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
 /* torch.set_num_threads: OpenMP uses n threads from now on (n < 1: one a processor). Results have
- * the same bits for any n. A child of fork() has as many threads, its own. */
+ * the same bits for any n. A child of fork() gets as many threads of its own. */
 LK_API void lk_set_num_threads(int n);
 LK_API int lk_get_num_threads(void);
 

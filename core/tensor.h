@@ -45,14 +45,14 @@ struct Tensor {
     int ndim;   /* 0: a scalar */
     DType dtype;
     bool requires_grad; /* a leaf that asks for its gradient, or made from one */
-    bool is_parameter;  /* torch.nn.Parameter: only printing cares */
+    bool is_parameter;  /* torch.nn.Parameter: for printing, and for warnings in nn/forward.c */
     bool keeps_grad;    /* lk_retain_grad: backward leaves this intermediate's gradient in grad */
     int refs;           /* owners; 0: it belongs to a tape */
     Storage *storage;
     Tensor *grad;      /* contiguous, same shape; NULL: none yet. Read it, or use lk_grad */
     Tensor *grad_room; /* the memory of grad, which lk_zero_grad_ leaves for the next backward */
     struct Node *node; /* NULL: a leaf, or nothing was recorded */
-    Tensor *owner;     /* lk_convert_: the block with the elements; NULL: this one */
+    Tensor *owner;     /* after lk_convert_: the tensor that has the memory; NULL: this one */
     struct Tape *tape; /* the tape that made it; NULL: it is owned, or lies on the stack */
     int64_t serial;    /* its number among the tensors of the tape: tells whether it is stale */
     Tensor *next;      /* the tape's list of headers */
@@ -77,9 +77,9 @@ LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too
 LK_API bool lk_is_contiguous(const Tensor *x);
 LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
 /* Whether x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release.
- * This is known for the next three resets at least, then the header serves another tensor; without
- * a reset, for the last 512 tensors that were given back; in strict mode (core/strict.h) for
- * ever. */
+ * The answer is right for three more resets at least; later the header may serve another tensor.
+ * Without a reset it is right for the last 512 tensors that were given back. In strict mode
+ * (core/strict.h) it is always right. */
 LK_API bool lk_is_stale(const Tensor *x);
 
 /* Writes "(2, 3)" into text, and returns it, for messages. */
@@ -93,7 +93,8 @@ LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
  * overflows). */
 LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* Copies the values: as many as the shape has, of C type float, double, int64_t, uint8_t, bool. */
+/* Copies the values: an array of float, double, int64_t, uint8_t or bool, as dtype says, with as
+ * many elements as the shape has. */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                                   Error *err);
 
@@ -110,8 +111,8 @@ LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *
 /* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. */
 LK_API Tensor *lk_clone(const Tensor *x, Error *err);
 
-/* One owner more, one owner less; the last one frees. Tensors of a tape are left alone, since
- * their tape owns them. */
+/* lk_tensor_retain adds an owner and returns x. lk_tensor_free removes one; without owners the
+ * tensor is freed. Both leave tensors of a tape alone, since their tape owns them. */
 LK_API Tensor *lk_tensor_retain(Tensor *x);
 LK_API void lk_tensor_free(Tensor *x);
 LK_API void lk_tensor_list_free(TensorList *list); /* gives back the references and the array */

@@ -4,9 +4,9 @@
  *     lk_loader_begin(loader);                        -- for features, targets in loader:
  *     for (Batch b; lk_loader_next(loader, &b);) …    -- b.x (n, …) float32, b.y (n) int64
  *
- * Each pass draws from the generator the numbers that PyTorch draws: a base seed (2 words) when it
- * begins and, when it shuffles, the seed of the sampler (2 words) with its first batch, even if no
- * other batch is read. A pass allocates nothing. */
+ * Each pass draws the same numbers from the generator as PyTorch: a base seed (2 words) at its
+ * beginning and, with shuffle, the seed of the sampler (2 words) at its first batch. Later batches
+ * draw nothing. A pass allocates nothing. */
 #ifndef LK_LOADER_H
 #define LK_LOADER_H
 

@@ -6,11 +6,11 @@
  *     lk_save_peft(model, "adapter", &options, &err);
  *     lk_load_peft(other, "adapter", LK_PEFT_WRAPPER, NULL, NULL, &err);
  *
- * PEFT computes W + B A · lora_alpha / r (lora_alpha / √r with use_rslora). It calls A (r, in) and
- * B (out, r) of the Linear NAME base_model.model.NAME.lora_A.weight and ….lora_B.weight. A
- * parametrization (nn/adapter.h) has the same A, B and alpha; a wrapper (nn/lora.h) has A and B
- * transposed, and its alpha is lora_alpha / r. Both functions need jansson (LORIKEET_JANSSON), and
- * are LK_ESTATE without it.
+ * PEFT computes W + B A · lora_alpha / r (lora_alpha / √r with use_rslora). For the Linear NAME, A
+ * (r, in) is stored as base_model.model.NAME.lora_A.weight, and B (out, r) as
+ * base_model.model.NAME.lora_B.weight. A parametrization (nn/adapter.h) has the same A, B and
+ * alpha; a wrapper (nn/lora.h) has A and B transposed, and its alpha is lora_alpha / r. Both
+ * functions need jansson (LORIKEET_JANSSON); without it they fail with LK_ESTATE.
  *
  * Modules are chosen by PEFT's rules, in reading and in writing:
  *
@@ -18,8 +18,8 @@
  *     rank_pattern, alpha_pattern regular expressions of ends of names; the first that fits counts
  *     modules_to_save             ends of names, even without a dot before them
  *
- * PEFT adapts a module that is in several places in the first of them only. So does a wrapper; a
- * parametrization adapts all of them, and is neither saved nor loaded there. */
+ * If a module is in several places, PEFT adapts only the first one. A wrapper does the same. A
+ * parametrization adapts all places, which PEFT cannot express: it is neither saved nor loaded. */
 #ifndef LK_PEFT_H
 #define LK_PEFT_H
 
@@ -37,13 +37,14 @@ typedef struct PeftOptions {
 
 /* PeftModel.save_pretrained(folder): saves the adapters of m, wrappers and parametrizations. The
  * folder is made if it is not there; options may be NULL. Ranks and strengths may differ
- * (rank_pattern, alpha_pattern). A strength that is not exactly lora_alpha / r for any lora_alpha
- * also stands in the metadata of the weights ("lorikeet.scales"), which PEFT ignores.
+ * (rank_pattern, alpha_pattern). If no lora_alpha gives exactly the strength, lora_alpha / r, the
+ * exact strength is also written into the metadata of the weights ("lorikeet.scales"), which PEFT
+ * ignores.
  *
- * The folder is replaced as a whole, whenever the process is killed (data/folder.h): a new folder
- * is there with both files or not at all, an old one has the old adapter or the new one. Where the
- * files must be replaced one by one, the settings are removed first and written last, so that a
- * kill in between leaves a folder that lk_load_peft refuses.
+ * The folder is replaced as a whole (data/folder.h). So a killed process never leaves half an
+ * adapter: a new folder has both files or does not exist, and an old folder has the old adapter or
+ * the new one. Where the files must be replaced one by one, the settings are removed first and
+ * written last, so that a kill in between leaves a folder that lk_load_peft refuses.
  *
  * Errors, with nothing changed: LK_EVALUE (no adapter, no such module to save, a strength that is
  * infinite or no number, adapters that are not on the weight of a Linear, modules in several
@@ -63,16 +64,17 @@ typedef enum PeftForm {
  * wrapper, or a parametrization called `adapter`, NULL: "default") are filled. Modules of
  * modules_to_save get the values of the file, and adapters on them add nothing then (their B is
  * 0). A and B ask for gradients, nothing else about gradients changes. Values are converted where
- * the file has another precision than the model, such as half. report (NULL for none): loaded
- * counts adapters, widened the tensors of the file that were F16 or BF16; its lists are filled on
- * failure too.
+ * the file has another precision than the model, such as half. report may be NULL. report->loaded
+ * is the number of adapters, report->widened the number of F16 and BF16 tensors in the file. The
+ * lists of the report are filled on failure too.
  *
- * Loading is strict. Every tensor must find its module; every adapter, and every module that
- * target_modules names, its tensors; every name in target_modules, and every pattern, a module.
- * Ranks and shapes must agree. Refused by name are unknown settings that are not null, false or
- * empty, settings that would change the result (use_dora, bias "all", …: data/peft_settings.c),
- * and regular expressions that are not understood (data/regex.h). Errors, with nothing changed:
- * LK_EIO, LK_EFORMAT (the files), LK_EVALUE, LK_ESHAPE (they do not fit m), LK_EMEMORY. */
+ * Loading is strict. Every tensor must have its module. Every adapter must have its tensors, and
+ * so must every module that target_modules names. Every name in target_modules and every pattern
+ * must match a module. Ranks and shapes must agree. Three kinds of settings are refused, and the
+ * message names them: unknown ones that are not null, false or empty, ones that would change the
+ * result (use_dora, bias "all", …: data/peft_settings.c), and regular expressions that are not
+ * understood (data/regex.h). Errors, with nothing changed: LK_EIO, LK_EFORMAT (the files),
+ * LK_EVALUE, LK_ESHAPE (they do not fit m), LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_load_peft(Module *m, const char *folder, PeftForm form,
                                        const char *adapter, LoadReport *report, Error *err);
 

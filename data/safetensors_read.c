@@ -33,8 +33,8 @@ static bool check_bools(const SafeTensorsEntry *e, DType dtype, const unsigned c
     return true;
 }
 
-/* The elements of e into x, which is empty. In half precision they are read into the second half
- * of x. */
+/* Reads the elements of e into x, a new tensor. Elements in half precision are first read into the
+ * second half of the memory of x. */
 static bool read_elements(SafeTensors *f, const SafeTensorsEntry *e, Tensor *x,
                           const FileReport *r)
 {

@@ -41,9 +41,9 @@ typedef struct LoRAConfig {
 
 /* Gives every Linear of m that the targets choose a LoRAParametrization of its weight, in the
  * order of named_modules, and returns how many. No original is changed. A Linear in several places
- * is one Linear: each of its names may be chosen, and it is adapted in all of them. Errors (-1,
- * nothing changed): LK_EVALUE for a target that matches no Linear (the message has the nearest
- * names), or an adapter of that name that is there already; LK_EMEMORY. */
+ * is adapted in all of them if the targets choose one of its names. Errors (-1, nothing changed):
+ * LK_EVALUE for a target that matches no Linear (the message has the nearest names), or an adapter
+ * of that name that is there already; LK_EMEMORY. */
 LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);
 
 /* The following take the name of an adapter, NULL for all, and return how many
@@ -57,7 +57,7 @@ LK_API int lk_switch_lora(Module *m, const char *adapter, Error *err);
 LK_API int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err);
 /* Freezes all else in m. A net without any adapter is an error too: nothing would be trained. */
 LK_API int lk_train_only_lora(Module *m, const char *adapter, Error *err);
-/* The originals go back as they are. */
+/* Removes the adapter; the weights keep the bits of the originals. */
 LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
 
 /* A walk over all LoRAParametrizations of m. Merging: lk_merge (nn/parametrize.h).
@@ -68,9 +68,9 @@ typedef struct AdapterIter {
     Module *module;
     LoRAParametrization *lora;
     bool active;        /* enabled */
-    bool merged;        /* forward reads the value from when it was merged */
+    bool merged;        /* forward reads the merged weight */
     bool trainable;     /* lora_A or lora_B requires a gradient */
-    ModuleIter modules; /* the rest is the iterator's own */
+    ModuleIter modules; /* from here on: the iterator's own */
     int list, item;
 } AdapterIter;
 LK_API AdapterIter lk_adapters(Module *m);

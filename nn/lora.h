@@ -26,8 +26,8 @@ typedef struct LinearWithLoRA {
     Module base;
     Module *linear; /* a Linear */
     Module *lora;   /* a LoRALayer of the same sizes */
-    /* The library's own, for the merged form in no-grad mode: the combined weight, and the state
-     * of all it was computed from. */
+    /* The library's own, for the merged form in no-grad mode: the combined weight, and a hash of
+     * everything that it was computed from. */
     Tensor *combined;
     uint64_t combined_state;
 } LinearWithLoRA;

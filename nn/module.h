@@ -33,8 +33,8 @@
 /* ---- life ----------------------------------------------------------------------------------- */
 
 /* A cleared struct of the type, with one owner, in training mode. Returns void * so that it fits
- * the user's struct. In strict mode, and without an err to fill, a table that is refused goes to
- * the handler of lk_on_strict. */
+ * the user's struct. If err is NULL in strict mode, the handler of lk_on_strict gets the message
+ * about a refused table. */
 LK_API void *lk_module_new(const ModuleType *type, Error *err);
 /* The same with its first `count` LK_PARAMs: float32 zeros of the given shapes, in the order of
  * the table. LK_PARAM_SHAPES({ LK_SHAPE(3, 4) }, { LK_SHAPE(3) }) stands for count and shapes of
@@ -50,7 +50,7 @@ LK_API void *lk_module_with_params_new(const ModuleType *type, int count, const 
 LK_API Module *lk_module_complete(Module *m, bool complete);
 
 LK_API Module *lk_module_retain(Module *m); /* one more owner; returns m */
-/* One owner less; the last one frees parameters and children. NULL allowed. */
+/* Removes an owner; without owners m, its parameters and its children are freed. NULL allowed. */
 LK_API void lk_module_free(Module *m);
 
 /* lk_retain and lk_free work on a Tensor * and on a Module *. */
@@ -75,9 +75,10 @@ LK_API Module *lk_deepcopy(const Module *m, Error *err);
  * forgotten. */
 LK_API LK_MUST_CHECK bool lk_module_set(Module **slot, Module *m, Error *err);
 
-/* Fills an empty LK_CHILDREN or LK_ITEMS field with copies of the pointers, which it consumes, on
- * failure too. Errors: a NULL among them (its reason is in err already), a module that is there
- * twice with one reference, an array that is filled already; never a shorter array. */
+/* Fills an empty LK_CHILDREN or LK_ITEMS field with the modules, and consumes them, on failure
+ * too. On failure the field stays as it was. Errors: a NULL among the modules (its reason is in
+ * err already), a module that is there twice with one reference, an array that is filled
+ * already. */
 LK_API LK_MUST_CHECK bool lk_module_array_init(ModuleArray *array, int count,
                                                Module *const *modules, Error *err);
 /* Frees the modules of an array that no module holds, and leaves it empty. */
@@ -93,15 +94,15 @@ LK_API LK_MUST_CHECK bool lk_module_to(Module *m, DType dtype, Error *err);
 /* m(x). NULL for a NULL module or input, the reason on the tape. The message of a failure inside
  * begins with the place: "layers.2 (Linear): lk_linear: x (10, 8) and weight (4, 9): …". */
 LK_API Tensor *lk_forward(Tape *t, Module *m, Tensor *x);
-/* m(x, …): the same with fn(t, state, x) in place of m's own forward, for one that takes more than
- * x: a mask, ids. */
+/* m(x, …): the same, but calls fn(t, state, x) instead of m's own forward. This is for a forward
+ * that takes more than x: a mask, ids. */
 LK_API Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, Tensor *x);
-/* How a forward reads a parameter of its module: the tensor in the slot or, if it is parametrized,
- * the value that its chain computes:
+/* A forward reads the parameters of its module with this function. It returns the tensor in the
+ * slot or, if that is parametrized, the value that its chain computes:
  *     lk_linear(t, x, lk_param(t, self, &l->weight), lk_param(t, self, &l->bias)) */
 LK_API Tensor *lk_param(Tape *t, Module *self, Tensor *const *slot);
-/* The same for a matrix that only multiplies: while a gradient is recorded, a low-rank term at the
- * end of the chain stays apart, as lk_linear_lora (core/ops.h) takes it. */
+/* The same for a matrix that is only used in a product. In grad mode a low-rank term at the end of
+ * the chain is not added to the weight: lk_linear_lora (core/ops.h) takes both. */
 LK_API LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot);
 LK_API void lk_train(Module *m, bool on); /* m.train(on), all children too */
 LK_API void lk_eval(Module *m);           /* m.eval() */
@@ -120,7 +121,7 @@ typedef struct ChildIter {
     const char *name; /* "linear"; "0", "1", … for an item of LK_CHILDREN or LK_ITEMS */
     Module *module;
     Module **slot;        /* where the parent holds it */
-    const Module *parent; /* the rest is the iterator's own */
+    const Module *parent; /* from here on: the iterator's own */
     const Field *field;
     int item;
     char number[12];
@@ -140,8 +141,8 @@ typedef struct ModuleIter {
     Module **slot; /* where its parent holds it; NULL for the root */
     bool failed;
     bool with_duplicates; /* remove_duplicate=False: every name of a shared module */
-    Module *refused;      /* failed: its table of fields is wrong; NULL: too deep, too long */
-    Module *root;         /* the rest is the iterator's own */
+    Module *refused;      /* when failed: has a wrong table; NULL: too deep, or a name too long */
+    Module *root;         /* from here on: the iterator's own */
     int depth;
     struct {
         ChildIter children;
@@ -158,7 +159,7 @@ typedef struct ParamIter {
     bool failed;
     bool with_duplicates; /* every name of a shared tensor */
     bool is_buffer;
-    ModuleIter modules; /* the rest is the iterator's own */
+    ModuleIter modules; /* from here on: the iterator's own */
     const Field *field;
     unsigned kinds; /* of fields, 1 << LK_FIELD_PARAM, … */
 } ParamIter;
@@ -192,8 +193,8 @@ LK_API int64_t lk_count_trainable_parameters(Module *m); /* those with requires_
 
 /* Whether a dotted name fits a pattern: `*` is any text, dots too, `?` one character. */
 LK_API bool lk_name_matches(const char *pattern, const char *name);
-/* The same. stars (NULL: none) receives the texts behind the first LK_NAME_STARS `*`. Each star
- * takes as little as it can, the last one of the pattern the rest. */
+/* The same, and stars (NULL: none) gets the texts that the first LK_NAME_STARS `*` stand for. Each
+ * `*` takes as little text as it can. The last `*` of the pattern takes the rest. */
 enum { LK_NAME_STARS = 8 };
 typedef struct NameStar {
     const char *begin; /* in name */
@@ -205,13 +206,14 @@ LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[
  * tensors matched. A shared one goes by its first name. Buffers are never trained. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 
-/* list(m.parameters()), and of these the ones with requires_grad. An optimizer consumes the list;
- * else lk_tensor_list_free. Empty, with the reason in err, when memory is short. */
+/* list(m.parameters()); lk_trainable_parameters: only those with requires_grad. An optimizer
+ * consumes the list; otherwise free it with lk_tensor_list_free. Empty, with the reason in err,
+ * when memory is short. */
 LK_API TensorList lk_parameters(Module *m, Error *err);
 LK_API TensorList lk_trainable_parameters(Module *m, Error *err);
-/* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter sees name
- * and tensor; it->modules.module holds it. A list is also empty when nothing is wanted: err says
- * whether memory was short. */
+/* [p for n, p in m.named_parameters() if wanted(n, p)]: for parameter groups. The filter gets the
+ * name and the tensor; it->modules.module is the module that holds the tensor. A list is also
+ * empty when nothing is wanted: err says whether memory was short. */
 typedef bool ParamFilter(const ParamIter *it, void *user);
 LK_API TensorList lk_parameters_where(Module *m, ParamFilter *wanted, void *user, Error *err);
 

@@ -1,5 +1,5 @@
-/* module_type.h - what a module is: its struct, its type, and the table of its fields. How to
- * write one, and what can be done with it: nn/module.h. */
+/* module_type.h - the struct, the type and the table of fields of a module. Writing and using
+ * modules: nn/module.h. */
 #ifndef LK_MODULE_TYPE_H
 #define LK_MODULE_TYPE_H
 
@@ -18,9 +18,9 @@ struct Module {
     const ModuleType *type;
     int refs;      /* owners: two wrappers may share one Linear */
     bool training; /* m.train() / m.eval() */
-    /* The library's own. checked: the table of fields was found right. traced: a call was
-     * recorded; `unlisted` is the parameter that it read and no table lists, only compared (NULL:
-     * none). */
+    /* The library's own. checked: the table of fields was found right. traced: a recorded call was
+     * searched for a parameter that it reads but no table lists. unlisted: that parameter, NULL
+     * for none; it may be gone, so its address is only compared. */
     bool checked, traced;
     const Tensor *unlisted;
     Module *parametrizations; /* compute some of its parameters (nn/parametrize.h), or NULL */
@@ -65,8 +65,8 @@ typedef struct ModuleSizes {
     int64_t size[LK_MAX_DIMS];
 } ModuleSizes;
 
-/* A field of struct T. A field of another C type than its kind says does not compile, nor does a T
- * that does not begin with `Module base`. */
+/* A field of struct T. It does not compile if the field does not have the C type of its kind, or
+ * if T does not begin with `Module base`. */
 #define LK_FIELD_(kind, T, field, ctype) \
     { \
         kind, #field, \
@@ -94,10 +94,10 @@ typedef struct ModuleSizes {
  * array that several types share ends with LK_END:
  *     static const Field fields[] = { LK_CHILD(Pair, left), LK_END };
  *
- * A table that cannot be right is LK_EVALUE, and the message names the fields. lk_module_new
- * refuses a name that is NULL, empty or dotted, a field outside of the struct, and a table without
- * end. Two fields of one name or at one place are refused when a module is first used (forward, a
- * walk, the state dict), in strict mode (core/strict.h) by lk_module_new too. */
+ * A wrong table is LK_EVALUE, and the message names the fields. lk_module_new refuses a name that
+ * is NULL, empty or dotted, a field outside of the struct, and a table without end. Two fields of
+ * one name or at one place are refused when a module is first used (forward, a walk, the state
+ * dict), in strict mode (core/strict.h) by lk_module_new too. */
 #define LK_FIELDS(...) \
     (const Field[]) { __VA_ARGS__, LK_END }
 #define LK_END \
@@ -123,7 +123,7 @@ struct ModuleType {
     LowRank (*low_rank)(Tape *t, Module *self);
 };
 
-/* How the initialiser of a type begins: name and size of struct T. */
+/* The first two members of a type's initialiser: name and size of struct T. */
 #define LK_CLASS(T) .name = #T, .size = sizeof(T)
 
 /* For a module that other files use. In its header, LK_MODULE_TYPE(Linear, lk_linear_type,

@@ -26,15 +26,16 @@ typedef struct ParametrizationList {
     ModuleArray chain;  /* applied in this order, named "0", "1", … */
     Tensor *merged;     /* lk_merge: the value that is read, computed once; NULL: not merged */
     bool caches;        /* lk_set_cached */
-    /* The library's own: the value that was read last, without a gradient (a copy) and with one
-     * (on a tape, and read again only if `caches` is on), and the state of all it was computed
-     * from. */
+    /* The library's own. no_grad_value: a copy of the value that was last read in no-grad mode.
+     * recorded_value: the value that was last read in grad mode; it lies on a tape, and is only
+     * used if `caches` is on. The two states are hashes of everything that the values were
+     * computed from. */
     Tensor *no_grad_value, *recorded_value;
     uint64_t no_grad_state, recorded_state;
 } ParametrizationList;
 LK_API_DATA const ModuleType lk_parametrization_list_type;
 
-/* How the first parametrization of a parameter is registered if it has a right_inverse. */
+/* A choice for the first parametrization of a parameter, if it has a right_inverse. */
 typedef enum RegisterMode {
     LK_KEEP_VALUE,    /* PyTorch: original = right_inverse(value); the same value is read */
     LK_KEEP_ORIGINAL, /* the original keeps its bits, as LoRA needs it */
@@ -57,8 +58,7 @@ LK_API ParametrizationList *lk_parametrizations(const Module *m, const char *nam
  * such parameter. */
 LK_API Tensor *lk_original(const Module *m, const char *name);
 
-/* m.<name>: the value that forward sees, by name. NULL, the reason on the tape, for a wrong
- * name. */
+/* m.<name>: the value that forward reads. NULL, the reason on the tape, for a wrong name. */
 LK_API Tensor *lk_read(Tape *t, Module *m, const char *name);
 
 /* m.<name> = value, under no_grad: the right_inverse functions run in reverse order and original
@@ -71,23 +71,23 @@ LK_API LK_MUST_CHECK bool lk_assign(Module *m, const char *name, Tensor *value, 
  * requires_grad. */
 LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name,
                                                      bool leave_parametrized, Error *err);
-/* Takes the one at place i out of the chain (with the last one, the original goes back into its
- * slot). */
+/* Removes parametrization i from the chain. When the chain is empty, the original goes back into
+ * its slot. */
 LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i,
                                                        Error *err);
 
-/* Computes each parametrized parameter of m and its children once: until lk_unmerge, forward reads
- * that tensor, at no cost. The originals keep their bits (the state dict
- * too), and neither they nor the chains are trained meanwhile. Merging again computes anew. */
+/* Computes each parametrized parameter of m and its children once. Until lk_unmerge, forward reads
+ * that tensor, at no cost. The originals and the state dict keep their bits. Neither the originals
+ * nor the chains are trained meanwhile. A second lk_merge computes the values again. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
 
 /* with parametrize.cached(): while it is on for m, a parametrized parameter of m or its children
- * is computed once and read again as the same tensor. Unlike PyTorch's it is never stale: it is
- * computed again when a value or setting that it depends on has changed, the grad mode, or the
- * tape's contents. In no-grad mode values are always kept like this: they belong to the module and
- * are valid until the parameter is read again. A parametrization must compute from its struct and
- * its tensors alone; one that draws random numbers is not for no-grad mode. */
+ * is computed once and read again as the same tensor. Unlike in PyTorch this value is never out of
+ * date. It is computed again after a change of a value or setting that it depends on, of the grad
+ * mode, or of the tape's contents. In no-grad mode values are always kept like this: they belong
+ * to the module and are valid until the parameter is read again. A parametrization must compute
+ * from its struct and its tensors alone; one that draws random numbers is not for no-grad mode. */
 LK_API void lk_set_cached(Module *m, bool on);
 
 #endif

@@ -9,10 +9,10 @@
  *     bool ok = lk_trainer_train(&tr, &err) && lk_trainer_evaluate(&tr, &log, &err);
  *     lk_trainer_free(&tr);
  *
- * A step is: `accumulation` batches forward and backward, clip, AdamW with the schedule's learning
- * rate and without decay of LayerNorm parameters and of names with "bias". All of it follows from
- * arguments, seed and data: a run that was stopped, or killed, and resumed has the bits of one
- * that was not.
+ * A step runs `accumulation` batches forward and backward, clips the gradients, and updates the
+ * parameters by AdamW with the schedule's learning rate. Parameters of LayerNorms and those with
+ * "bias" in their names do not decay. The result depends on arguments, seed and data only: a run
+ * that was stopped or killed, and then resumed, has the bits of an uninterrupted run.
  *
  * The Trainer prints nothing and opens no file. Logs go to on_log, steps to on_step; batches come
  * from data/trainer_batches.h, checkpoints go to data/trainer_checkpoint.h. */
@@ -24,8 +24,8 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 
-/* compute_loss: the mean loss of a batch, a tensor of t with one element. Where logits is not
- * NULL, the metrics are made of *logits. NULL with the reason on t. */
+/* compute_loss: the mean loss of a batch, a tensor of t with one element; on failure NULL, with
+ * the reason on t. If logits is not NULL, the function sets *logits for the metrics. */
 typedef Tensor *TrainerLoss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits);
 
 /* ---- arguments: TrainingArguments ----------------------------------------------------------- */
@@ -37,8 +37,8 @@ typedef struct TrainerArgs {
     const char *output_dir;  /* for the store: the folder of checkpoints. NULL: nothing is saved */
     const char *resume_from; /* for the store: a checkpoint to go on from; NULL: the beginning */
     int64_t epochs;          /* num_train_epochs, 3 */
-    int64_t max_steps;       /* > 0: so many optimizer steps, however many epochs they take */
-    int64_t accumulation;    /* gradient_accumulation_steps, 1; an epoch's last may be smaller */
+    int64_t max_steps;       /* > 0: the number of optimizer steps; epochs does not count then */
+    int64_t accumulation;    /* gradient_accumulation_steps, 1; fewer at the end of an epoch */
     double learning_rate;    /* 5e-5 */
     double weight_decay;     /* 0 */
     double beta1, beta2, eps; /* of AdamW: 0.9, 0.999, 1e-8 */
@@ -48,11 +48,11 @@ typedef struct TrainerArgs {
     int64_t logging_steps;    /* 500; 0: never */
     int64_t eval_steps;       /* LK_NEVER */
     int64_t save_steps;       /* LK_NEVER */
-    bool load_best_at_end;    /* saves each evaluation that is the best so far; loads the last */
+    bool load_best_at_end;    /* saves at each new best evaluation; at the end loads the best */
     const char *best_metric;  /* metric_for_best_model, "eval_loss" */
     bool greater_is_better;   /* false */
     uint64_t seed;            /* of rng and of dropout, 42 */
-    int64_t stop_after;       /* > 0: stop behind this step as if on_step had said so */
+    int64_t stop_after;       /* > 0: stop after this step, as if on_step had returned false */
     /* The other settings that decide the run's bits, "rank 8; alpha 16; data 9f3a…": UTF-8 without
      * line breaks, kept in checkpoints. NULL: none. A run is resumed only with the arguments and
      * the mark that it had. */
@@ -62,15 +62,15 @@ LK_API TrainerArgs lk_trainer_defaults(void);
 
 /* ---- the Trainer ---------------------------------------------------------------------------- */
 
-/* trainer.state: where training is. */
+/* trainer.state: the progress of training. */
 typedef struct TrainerState {
     int64_t step;          /* global_step: optimizer steps made */
     int64_t pass, batches; /* finished passes over the data; batches used of the present one */
     double epoch;          /* the same as a number, for logs */
     double loss;           /* of the last batch */
-    double loss_sum;       /* losses of the steps since the last log, which was at step `logged` */
+    double loss_sum;       /* sum over the steps since the last log, made at step `logged` */
     int64_t logged;
-    double total_loss;  /* of the steps before it */
+    double total_loss;  /* sum over the steps before that log */
     double best_metric; /* of the best evaluation, made at best_step; 0: none yet */
     int64_t best_step;
     Rng pass_rng;           /* the generator when the pass began */
@@ -79,13 +79,13 @@ typedef struct TrainerState {
 
 typedef struct Trainer Trainer;
 
-/* A place for checkpoints. Each returns false with the reason in err. */
+/* A place for checkpoints. Each function returns false on failure, with the reason in err. */
 typedef struct TrainerStore {
     /* Makes args.output_dir, before the first step. */
     bool (*open)(const Trainer *tr, Error *err);
     /* Saves weights, optimizer, generators and tr->state as the checkpoint of the present step. */
     bool (*save)(const Trainer *tr, Optimizer *opt, Error *err);
-    /* Loads the checkpoint args.resume_from into all of that; on failure nothing has changed. */
+    /* Loads the checkpoint args.resume_from into the same objects; on failure none is changed. */
     bool (*resume)(Trainer *tr, Optimizer *opt, Error *err);
     /* Loads the weights of the checkpoint of a step. */
     bool (*load_weights)(const Trainer *tr, int64_t step, Error *err);
@@ -112,14 +112,15 @@ LK_API void lk_trainer_free(Trainer *tr); /* the history; leaves model, tape and
 /* trainer.train(resume_from_checkpoint = args.resume_from). Logs {loss (mean since the last log),
  * grad_norm (before clipping), learning_rate (of this step), epoch}, evaluates, saves, and at its
  * end loads the best weights and logs {train_runtime, train_samples_per_second,
- * train_steps_per_second, train_loss, epoch}. Stopped early (on_step, stop_after) it saves a
- * checkpoint, where there is an output_dir, and returns true; the best weights are not loaded
- * then. False: err says why; the weights are those of the last step, and every checkpoint is still
+ * train_steps_per_second, train_loss, epoch}. If on_step or stop_after stops the run early, it
+ * saves a checkpoint (with an output_dir), does not load the best weights, and returns true.
+ * False: err says why; the weights are those of the last step, and every checkpoint is still
  * there. */
 LK_API bool lk_trainer_train(Trainer *tr, Error *err);
 
-/* trainer.create_optimizer(): the AdamW that training uses, with two groups where there are both:
- * parameters that decay, and LayerNorms and biases. Owned by the caller. LK_EVALUE, LK_EMEMORY. */
+/* trainer.create_optimizer(): the AdamW that training uses. It has one group of parameters that
+ * decay, and one of LayerNorms and biases; an empty group is left out. Owned by the caller.
+ * LK_EVALUE, LK_EMEMORY. */
 LK_API Optimizer *lk_trainer_optimizer_new(const Trainer *tr, Error *err);
 
 /* Optimizer steps of the whole training, from args and train.batches. */

@@ -12,7 +12,7 @@
  * step; after that a step allocates nothing.
  *
  * Parameters that are trained differently form groups (torch.optim's param_groups). The optimizer
- * itself is the first one; a new one starts with its settings:
+ * itself is the first group; a new group starts with the settings of the optimizer:
  *
  *     ParamGroup *rest = lk_add_param_group(opt, others, &err);
  *     opt->weight_decay = 0.01;
@@ -54,8 +54,8 @@ typedef struct OptimizerPiece {
 /* An optimizer is two functions and its settings; one of your own starts with lk_optimizer_new. */
 typedef struct OptimizerType {
     const char *name;
-    /* Makes update number `step` (from 1) of a piece, element by element: a parameter comes in
-     * pieces, one for a thread. */
+    /* Makes update number `step` (from 1) of the elements of a piece, each by itself: the threads
+     * share a parameter in pieces. */
     void (*update)(const ParamGroup *group, int64_t step, const OptimizerPiece *piece);
     int (*moments)(const ParamGroup *group); /* moments that update needs: 0, 1 or 2 */
     const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
@@ -100,8 +100,8 @@ LK_API Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params,
 LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
 
 /* opt.add_param_group: consumes the list and makes it one more group, with the settings that opt
- * has now; the group belongs to opt. Errors as above, with opt as it was; a parameter is in one
- * group only. The whole list may be frozen for now. */
+ * has now; the group belongs to opt. A parameter is in one group only. All parameters of the list
+ * may be frozen. Other errors as above; on failure opt is unchanged. */
 LK_API ParamGroup *lk_add_param_group(Optimizer *opt, TensorList params, Error *err);
 
 /* Updates every trainable parameter that has a gradient. False, with nothing changed: no memory
@@ -128,11 +128,11 @@ typedef struct OptimizerIter {
 LK_API OptimizerIter lk_optimizer_states(Optimizer *opt);
 LK_API bool lk_optimizer_states_next(OptimizerIter *it);
 
-/* Gives the parameter at *it the state of another run: so many steps, and the moments, which are
- * consumed, on failure too. With the same values, settings and gradients the next step has the
- * same bits as there. False, with the state as it was: LK_ESHAPE for moments that are not like the
- * parameter, owned and contiguous; LK_EVALUE for fewer than its optimizer needs after a step, and
- * for a negative step. */
+/* Gives the parameter at *it the state of another run: the number of its steps, and its moments.
+ * The moments are consumed, on failure too. With the same values, settings and gradients the next
+ * step has the same bits as in that run. On failure it returns false, and the state is unchanged.
+ * LK_ESHAPE: a moment is not owned and contiguous, or does not have the shape and dtype of the
+ * parameter. LK_EVALUE: a moment is missing although step is positive, or step is negative. */
 LK_API LK_MUST_CHECK bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step,
                                                  Tensor *first, Tensor *second, Error *err);
 

@@ -1,5 +1,5 @@
-/* suspect.c - a wrong gradient under suspicion: the questions that every hint asks about it, and
- * the way it says its answer. */
+/* suspect.c - the helpers that all hints about a wrong gradient share: they compare its values and
+ * write the text of the hint. */
 #include <math.h>
 #include <stdarg.h>
 
@@ -11,8 +11,8 @@ bool lk__hint_equals(const Suspect *w, double a, double expected)
     return fabs(a - expected) <= w->tolerance + 1e-5 * fabs(expected); /* false for NaN */
 }
 
-/* Elements whose right gradient is not 0, at different values of x: two points tell a factor
- * from a formula. */
+/* Whether two elements with different values of x have a gradient that is not 0. With two such
+ * points a hint can tell a wrong factor from a wrong formula. */
 bool lk__hint_is_varied(const Suspect *w)
 {
     const double *x = w->x->data;

@@ -1,7 +1,7 @@
 /* gemm_kernels.h - the inner loops of lk__gemm, one set for each instruction set and floating
- * dtype; gemm.c cuts a product into what they do. Their source is gemm_tile.h, compiled by
- * gemm_avx512.c, gemm_avx2.c and gemm_portable.c. Internal: not installed, hidden in the shared
- * library. The tests run every set that the processor has. */
+ * dtype; gemm.c cuts a product into strips and dot products, which the loops compute. Their source
+ * is gemm_tile.h, compiled by gemm_avx512.c, gemm_avx2.c and gemm_portable.c. Internal: not
+ * installed, hidden in the shared library. The tests run every set that the processor has. */
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
 
@@ -9,8 +9,9 @@
 #include "core/kernels/gemm.h"
 
 /* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it.
- * Columns of a row of B lie side by side, those of the next panel, as wide as a tile, `panel`
- * elements behind. C may have any strides, and is fast when c_col is 1. */
+ * B is made of panels that are as wide as a tile. In a panel the columns of a row lie side by
+ * side; the next panel begins `panel` elements after this one. C may have any strides, and is fast
+ * when c_col is 1. */
 typedef struct GemmStrip {
     int64_t rows, columns, steps; /* rows: at most those of a tile */
     const void *a, *b;            /* no element of b outside of its columns is read */
@@ -34,7 +35,8 @@ typedef struct GemmDots {
 } GemmDots;
 
 typedef struct GemmKernels {
-    /* the largest tile; elements of a vector, of which a narrower tile takes one or two */
+    /* rows and columns of the largest tile; elements of a vector. A row of a tile is one or two
+     * vectors */
     int rows, columns, lanes;
     void (*strip)(const GemmStrip *strip);
     void (*dots)(const GemmDots *dots);
@@ -54,13 +56,15 @@ static inline const GemmKernels *lk__gemm_kernels(DType dtype)
 #endif
 }
 
-/* The compiler does not see where the pointer comes from: it keeps it in a register and adds to
- * it, instead of computing an address for each row before the loop and keeping those in memory. */
+/* Hides from the compiler where the pointer comes from. Then the compiler keeps the pointer in a
+ * register and adds to it. Otherwise it would compute an address for each row before the loop, and
+ * keep these addresses in memory. */
 #define LK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
-/* In an optimized build every size of a tile gets a copy of the kernel of its own, whose LK_UNROLL
- * loops disappear and whose arrays of vectors are registers. Debug and sanitizer builds take the
- * sizes as they come: there the copies would bring nothing, and take minutes to compile. */
+/* An optimized build compiles the kernel once for every size of a tile. In these copies the
+ * LK_UNROLL loops disappear and the arrays of vectors are registers. Debug and sanitizer builds
+ * have a single copy for all sizes: more copies would not be faster there, and take minutes to
+ * compile. */
 #if defined(__has_feature)
 #define LK_SANITIZED \
     (__has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer) || \

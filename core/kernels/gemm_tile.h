@@ -59,10 +59,11 @@ INLINE void LK_F(tile_step)(int rows, int vectors, bool whole, int last,
     }
 }
 
-/* `packed`: the steps lie one behind the other, so that distances are constants, and the processor
- * itself sees what to fetch next. C is fetched meanwhile, it is needed at the end. Not packed:
- * when rows of B are a page or more apart, the processor does not see it, and the next tile's go
- * into the L2 cache, a line at a time: it is a while until then. */
+/* `packed`: the steps lie one behind the other. So the distances are constants, and the processor
+ * itself fetches A and B ahead. This function only prefetches C, which is needed at the end. Not
+ * packed: when the rows of B are a page or more apart, the processor does not fetch ahead. Then
+ * each step prefetches a row of the next tile's B into the L2 cache, which is near enough: that
+ * tile comes later. */
 INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
                           const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
 {
@@ -73,7 +74,8 @@ INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool pack
         LK_UNROLL
         for (int v = 0; v < vectors; v++) sum[i][v] = splat(0);
     }
-    /* every fourth row of A, few enough for registers; the others lie behind it */
+    /* pointers to every fourth row of A, few enough for registers; the three rows after it are
+     * found from its pointer */
     const real *a[TILE_ROWS / 4 + 1];
     int64_t a_row = packed ? 1 : t->a_row, a_step = packed ? TILE_ROWS : t->a_step,
             steps = t->steps;
@@ -125,9 +127,9 @@ INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool pack
     }
 }
 
-/* A strip of a single row: a vector times a matrix, which takes as long as reading the matrix. So
- * some rows of B are read from end to end at the same time, as many streams as the processor
- * follows, and C passes by in the L1 cache. */
+/* A strip of a single row is a vector times a matrix. It takes as long as reading the matrix. So
+ * SWEEP rows of B are read at the same time, from end to end: the processor can follow that many
+ * streams. C goes through the L1 cache meanwhile. */
 INLINE void LK_F(sweep)(int steps, int64_t columns, const real *a, int64_t a_step, const real *b,
                         int64_t b_step, real *c, bool add)
 {
@@ -217,8 +219,8 @@ static void LK_F(strip)(const GemmStrip *t)
 
 /* ---- dot products --------------------------------------------------------------------------- */
 
-/* A vector holds LANES steps of one row of A or one column of B; rows · columns sums of vectors
- * become numbers. */
+/* A vector holds LANES steps of one row of A or one column of B. At the end the lanes of each of
+ * the rows · columns sums are added up to one number. */
 
 INLINE void LK_F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COLUMNS],
                             const real *a, int64_t a_row, const real *b, int64_t b_col, bool whole,
@@ -239,14 +241,14 @@ INLINE void LK_F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COL
 INLINE void LK_F(dots_of)(int rows, int columns, const GemmDots *d, const real *a, const real *b,
                           real *c, const real *next)
 {
-    /* side by side, however few columns: sum4 takes four of them */
+    /* without gaps, even when there are few columns: sum4 takes four sums */
     V sum[DOT_ROWS * GEMM_DOT_COLUMNS];
     int64_t a_row = d->a_row, b_col = d->b_col, c_row = d->c_row, c_col = d->c_col,
             steps = d->steps, p = 0;
     LK_UNROLL
     for (int i = 0; i < (rows * columns + 3) / 4 * 4; i++) sum[i] = splat(0);
     for (; p + LANES <= steps; p += LANES) {
-        if (rows > 1) { /* a single row has no time for it */
+        if (rows > 1) { /* for a single row this costs more than it saves */
             __builtin_prefetch(next + p);
             __builtin_prefetch(next + b_col + p);
         }
@@ -270,7 +272,7 @@ INLINE void LK_F(dots_of)(int rows, int columns, const GemmDots *d, const real *
 
 static void LK_F(dots)(const GemmDots *d)
 {
-    /* of nearly equal height: the first are one row higher */
+    /* tiles of nearly equal height: the first `higher` tiles have one row more */
     int64_t tiles = (d->rows + DOT_ROWS - 1) / DOT_ROWS;
     int64_t height = tiles == 1 ? d->rows : d->rows / tiles, higher = d->rows - height * tiles;
     const real *b = d->b;
