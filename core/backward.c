@@ -158,9 +158,9 @@ static bool mark_graph(Tape *t, Node *start)
 static void keep_gradient(Tape *t, Node *n)
 {
     bool fresh;
-    Tensor *kept = leaf_grad(t, n->out, &fresh);
-    if (kept && fresh) lk__copy_fitting(kept, n->grad);
-    else if (kept) lk_accumulate(t, kept, n->grad);
+    Tensor *gradient = leaf_grad(t, n->out, &fresh);
+    if (gradient && fresh) lk__copy_fitting(gradient, n->grad);
+    else if (gradient) lk_accumulate(t, gradient, n->grad);
 }
 
 static bool run_graph(Tape *t, Node *start, bool keep_graph)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "core/decimal.h"
-#include "core/internal.h"
+#include "core/report.h"
 
 bool lk_error_set(Error *err, ErrorCode code, const char *format, ...)
 {

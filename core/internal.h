@@ -17,13 +17,6 @@ static inline int lk__thread(void) { return omp_get_thread_num(); }
 static inline int lk__thread(void) { return 0; }
 #endif
 
-/* ---- error.c, strict.c ---------------------------------------------------------------------- */
-
-/* The default ErrorHandler: prints the message to stderr. */
-void lk__print_error(const Error *err, void *user);
-/* Keeps a block that strict mode does not free where leak checkers find it. */
-void lk__bury(void *block);
-
 /* ---- layout.c: how elements lie in memory --------------------------------------------------- */
 
 /* "(2, 3)" */

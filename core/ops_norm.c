@@ -144,8 +144,10 @@ static Tensor *norm_of(Tape *t, const char *function, int dims, Tensor *const in
     if (in[RESIDUAL] && !lk__dropout_mask(t, function, p, &norm.mask)) return NULL;
 
     Tensor *packed[INPUTS], *y = lk_empty(t, x->dtype, x->ndim, x->shape);
-    for (int i = 0; i < INPUTS; i++)
-        if (!(packed[i] = lk_packed(t, in[i])) && in[i]) return NULL;
+    for (int i = 0; i < INPUTS; i++) {
+        packed[i] = lk_packed(t, in[i]);
+        if (in[i] && !packed[i]) return NULL;
+    }
     if (!y) return NULL;
     if (lk_records(t, INPUTS, in)) {
         norm.moments = lk_tape_alloc(t, (size_t)norm.rows * sizeof *norm.moments);

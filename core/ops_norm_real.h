@@ -15,10 +15,10 @@ static void LK_F(mix)(const NormRows *a, int64_t r, real *h, uint8_t *keep)
     }
     for (int64_t first = 0; first < n; first += PIECE) {
         const int64_t count = n - first < PIECE ? n - first : PIECE;
-        uint8_t *kept = keep ? keep + first : piece;
-        lk__dropout_keep(&a->norm->mask, r * n + first, count, kept);
+        uint8_t *mask = keep ? keep + first : piece;
+        lk__dropout_keep(&a->norm->mask, r * n + first, count, mask);
         for (int64_t i = 0; i < count; i++)
-            h[first + i] = residual[first + i] + x[first + i] * ((real)kept[i] * scale);
+            h[first + i] = residual[first + i] + x[first + i] * ((real)mask[i] * scale);
     }
 }
 
@@ -114,8 +114,8 @@ static void LK_F(norm_rows_backward)(const NormRows *a)
     const int64_t n = a->norm->n;
     const real *w = a->weight;
     const bool drops = a->residual && a->norm->mask.p != 0;
-    const real noise =
-        drops ? (real)lk__dropout_scale(&a->norm->mask, LK_REAL_IS_FLOAT ? LK_F32 : LK_F64) : 1;
+    const DType dtype = LK_REAL_IS_FLOAT ? LK_F32 : LK_F64;
+    const real noise = drops ? (real)lk__dropout_scale(&a->norm->mask, dtype) : 1;
     /* first h, then h', then dh */
     real *restrict dw = a->dweight, *restrict db = a->dbias, *row = a->row;
     for (int64_t r = a->first; r < a->first + a->rows; r++) {

@@ -15,7 +15,7 @@
  * elements fall together. */
 typedef struct Plan {
     int ndim; /* of x, and of the shape with size 1 where a dimension goes */
-    int64_t kept[LK_MAX_DIMS];
+    int64_t whole[LK_MAX_DIMS];
     int out_ndim;
     int64_t out[LK_MAX_DIMS];
     int64_t together;
@@ -41,9 +41,9 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
     }
     *p = (Plan){ .ndim = x->ndim, .together = 1, .all = ndims == 0 };
     for (int d = 0; d < x->ndim; d++) {
-        p->kept[d] = goes[d] ? 1 : x->shape[d];
+        p->whole[d] = goes[d] ? 1 : x->shape[d];
         if (goes[d]) p->together *= x->shape[d];
-        if (!goes[d] || keepdim) p->out[p->out_ndim++] = p->kept[d];
+        if (!goes[d] || keepdim) p->out[p->out_ndim++] = p->whole[d];
     }
     return true;
 }
@@ -51,14 +51,14 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
 /* A tensor in the result's shape, or its gradient, seen in the shape of x. */
 static Tensor spread(const Tensor *y, const Plan *p, const Tensor *x)
 {
-    Tensor kept = { .data = y->data, .storage = y->storage, .dtype = y->dtype, .ndim = p->ndim };
+    Tensor whole = { .data = y->data, .storage = y->storage, .dtype = y->dtype, .ndim = p->ndim };
     int64_t stride = 1;
     for (int d = p->ndim - 1; d >= 0; d--) {
-        kept.shape[d] = p->kept[d];
-        kept.stride[d] = stride;
-        stride *= p->kept[d];
+        whole.shape[d] = p->whole[d];
+        whole.stride[d] = stride;
+        stride *= p->whole[d];
     }
-    return lk__spread(&kept, x->ndim, x->shape);
+    return lk__spread(&whole, x->ndim, x->shape);
 }
 
 static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const Plan *p)

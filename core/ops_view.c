@@ -80,6 +80,7 @@ static bool check_extent(Tape *t, const char *function, DType dtype, const Layou
 
 /* ---- dimensions in another order ------------------------------------------------------------ */
 
+/* Each view is a function of its own in PyTorch, with its own name, so each has an Op. */
 static const Op PERMUTE = { "PermuteBackward0", view_backward, { 0 } };
 static const Op TRANSPOSE = { "TransposeBackward0", view_backward, { 0 } };
 
@@ -131,7 +132,9 @@ Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
         b = lk__check_dim(t, "lk_transpose", x->ndim, d1);
     if (a < 0 || b < 0) return NULL;
     int order[LK_MAX_DIMS];
-    for (int d = 0; d < x->ndim; d++) order[d] = d == a ? b : d == b ? a : d;
+    for (int d = 0; d < x->ndim; d++) order[d] = d;
+    order[a] = b;
+    order[b] = a;
     return permute(t, &TRANSPOSE, x, order);
 }
 
@@ -144,7 +147,8 @@ static const Op SELECT = { "SelectBackward0", view_backward, { 0 } };
 static int64_t clamp_position(int64_t i, int64_t size)
 {
     if (i < 0) i += size;
-    return i < 0 ? 0 : i > size ? size : i;
+    if (i < 0) return 0;
+    return i > size ? size : i;
 }
 
 /* lk__check_dim for a part of a dimension: PyTorch too refuses a part of a scalar. */

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "core/decimal.h"
-#include "core/internal.h"
 #include "core/memory.h"
+#include "core/report.h"
 
 /* One for the process, like the environment that it comes from. Every free reads it, so that
  * reading must stay cheap. */

@@ -1,6 +1,7 @@
 /* tape.c - a tape: its modes, the memory of operations, the record of them, and threads. How an
  * operation uses it: core/op.h. Its tensors: core/tape_tensors.c. Its errors: core/failure.c. The
  * loop that runs the record backwards: core/backward.c. */
+#include "core/report.h"
 #include "core/tape.h"
 
 #include <pthread.h>

@@ -7,6 +7,7 @@
  * since the last reset. A tensor that lk_tape_release gave back has a negative one. */
 #include <string.h>
 
+#include "core/report.h"
 #include "core/tape_parts.h"
 
 typedef struct Header {

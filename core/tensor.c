@@ -1,5 +1,6 @@
 /* tensor.c - shapes, owned tensors, gradients. How elements lie in memory: core/layout.c. Their
  * values: core/tensor_values.c. Tensors that operations make: core/tape_tensors.c. */
+#include "core/report.h"
 #include "core/tensor.h"
 
 #include <string.h>

@@ -9,12 +9,12 @@
 #include "data/idx.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
+#include "data/file_report.h"
 
 #ifdef LK_HAVE_ZLIB
 #include <zlib.h>
@@ -23,8 +23,7 @@
 enum { MAGIC_IMAGES = 0x803, MAGIC_LABELS = 0x801, CLASSES = 10 };
 
 typedef struct Source {
-    const char *caller, *path; /* for messages */
-    Error *err;
+    FileReport report;
     FILE *file;
     int64_t length; /* of the file, compressed or not */
     bool gzip;
@@ -35,23 +34,12 @@ typedef struct Source {
 #endif
 } Source;
 
-/* "lk_idx_images_new: PATH: …"; always false. */
-static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *format, ...)
-{
-    char text[384];
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return lk_error_set(s->err, code, "%s: %s: %s", s->caller, s->path, text);
-}
-
 static bool read_file(Source *s, void *out, size_t n, size_t *got)
 {
     errno = 0;
     *got = fread(out, 1, n, s->file);
     return !ferror(s->file) ||
-           fail(s, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
+           lk__file_fail(&s->report, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
 }
 
 /* ---- gzip ----------------------------------------------------------------------------------- */
@@ -76,7 +64,7 @@ static bool gzip_begin(Source *s)
     enum { GZIP_ONLY = 16 };
     s->zlib = (z_stream){ .zalloc = zlib_alloc, .zfree = zlib_free };
     if (inflateInit2(&s->zlib, MAX_WBITS + GZIP_ONLY) != Z_OK)
-        return fail(s, LK_EMEMORY, "no memory to decompress it");
+        return lk__file_fail(&s->report, LK_EMEMORY, "no memory to decompress it");
     s->gzip = true;
     return true;
 }
@@ -103,7 +91,7 @@ static bool next_member(Source *s)
             s->zlib.next_in++, s->zlib.avail_in--;
     } while (s->zlib.avail_in == 0 && !s->ended);
     if (!s->ended && *s->zlib.next_in != 0x1f)
-        return fail(s, LK_EFORMAT, "has other bytes after its gzip data");
+        return lk__file_fail(&s->report, LK_EFORMAT, "has other bytes after its gzip data");
     inflateReset(&s->zlib);
     return true;
 }
@@ -115,19 +103,21 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
         if (s->zlib.avail_in == 0) {
             if (!refill(s)) return false;
             if (s->zlib.avail_in == 0)
-                return fail(s, LK_EFORMAT, "is truncated: the gzip data end too early");
+                return lk__file_fail(&s->report, LK_EFORMAT,
+                                     "is truncated: the gzip data end too early");
         }
         uInt room = n - *got < 1u << 30 ? (uInt)(n - *got) : 1u << 30; /* zlib counts in 32 bits */
         s->zlib.next_out = (unsigned char *)out + *got;
         s->zlib.avail_out = room;
         int code = inflate(&s->zlib, Z_NO_FLUSH);
         *got += room - s->zlib.avail_out;
-        if (code == Z_MEM_ERROR) return fail(s, LK_EMEMORY, "no memory to decompress it");
+        if (code == Z_MEM_ERROR)
+            return lk__file_fail(&s->report, LK_EMEMORY, "no memory to decompress it");
         if (code == Z_STREAM_END) {
             if (!next_member(s)) return false;
         } else if (code != Z_OK && code != Z_BUF_ERROR) { /* Z_BUF_ERROR: more input, please */
-            return fail(s, LK_EFORMAT, "is corrupt gzip: %s",
-                        s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
+            return lk__file_fail(&s->report, LK_EFORMAT, "is corrupt gzip: %s",
+                                 s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
         }
     }
     return true;
@@ -137,8 +127,9 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 
 static bool gzip_begin(Source *s)
 {
-    return fail(s, LK_EFORMAT,
-                "is gzip, but Lorikeet was built without zlib: gunzip it (or LORIKEET_ZLIB=ON)");
+    return lk__file_fail(
+        &s->report, LK_EFORMAT,
+        "is gzip, but Lorikeet was built without zlib: gunzip it (or LORIKEET_ZLIB=ON)");
 }
 
 static void gzip_end(Source *s) { (void)s; }
@@ -157,17 +148,19 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 static bool open_source(Source *s)
 {
     struct stat info;
-    if (stat(s->path, &info) != 0) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (S_ISDIR(info.st_mode)) return fail(s, LK_EIO, "is a folder, not a file");
-    if (!S_ISREG(info.st_mode)) return fail(s, LK_EIO, "is not a regular file");
+    if (stat(s->report.path, &info) != 0)
+        return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (S_ISDIR(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is a folder, not a file");
+    if (!S_ISREG(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is not a regular file");
     s->length = info.st_size;
-    s->file = fopen(s->path, "rb");
-    if (!s->file) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
+    s->file = fopen(s->report.path, "rb");
+    if (!s->file)
+        return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
 
     unsigned char head[2];
     size_t got;
     if (!read_file(s, head, sizeof head, &got)) return false;
-    if (got == 0) return fail(s, LK_EFORMAT, "is empty");
+    if (got == 0) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
     rewind(s->file);
     return got < 2 || head[0] != 0x1f || head[1] != 0x8b || gzip_begin(s);
 }
@@ -197,16 +190,18 @@ static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32
     size_t i = got >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (i < got && memchr(" \t\r\n", head[i], 4)) i++;
     if (i < got && head[i] == '<')
-        return fail(s, LK_EFORMAT, "is an HTML page, not IDX %s: the download went wrong",
-                    expected);
+        return lk__file_fail(&s->report, LK_EFORMAT,
+                             "is an HTML page, not IDX %s: the download went wrong", expected);
     if (got < 4)
-        return fail(s, LK_EFORMAT, "has only %zu bytes, too short for IDX %s", got, expected);
+        return lk__file_fail(&s->report, LK_EFORMAT, "has only %zu bytes, too short for IDX %s",
+                             got, expected);
     uint32_t found = big_endian(head);
     if (found == MAGIC_IMAGES || found == MAGIC_LABELS)
-        return fail(s, LK_EFORMAT, "holds %s (magic 0x%08x), not %s (0x%08x)",
-                    found == MAGIC_IMAGES ? "images" : "labels", found, expected, magic);
-    return fail(s, LK_EFORMAT, "begins with 0x%08x, not with 0x%08x, the magic number of IDX %s",
-                found, magic, expected);
+        return lk__file_fail(&s->report, LK_EFORMAT, "holds %s (magic 0x%08x), not %s (0x%08x)",
+                             found == MAGIC_IMAGES ? "images" : "labels", found, expected, magic);
+    return lk__file_fail(&s->report, LK_EFORMAT,
+                         "begins with 0x%08x, not with 0x%08x, the magic number of IDX %s", found,
+                         magic, expected);
 }
 
 /* Sizes from the header and their product. A plain file's length must fit exactly; a compressed
@@ -219,7 +214,8 @@ static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int
     if (!read_content(s, head, size, &got)) return false;
     if (got < 4 || big_endian(head) != magic) return wrong_magic(s, head, got, magic);
     if (got < size)
-        return fail(s, LK_EFORMAT, "ends inside its header, after %zu of %zu bytes", got, size);
+        return lk__file_fail(&s->report, LK_EFORMAT,
+                             "ends inside its header, after %zu of %zu bytes", got, size);
 
     char text[64];
     int used = 0;
@@ -231,17 +227,20 @@ static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int
         used += snprintf(text + used, sizeof text - (size_t)used, d ? " x %lld" : "%lld",
                          (long long)shape[d]);
     }
-    if (overflow) return fail(s, LK_EFORMAT, "announces %s bytes: larger than any file", text);
+    if (overflow)
+        return lk__file_fail(&s->report, LK_EFORMAT, "announces %s bytes: larger than any file",
+                             text);
 
     enum { DEFLATE_LIMIT = 1032 }; /* deflate cannot expand a byte to more */
     int64_t present = s->length - (int64_t)size;
     if (!s->gzip && present != *total)
-        return fail(s, LK_EFORMAT, "announces %s = %lld bytes after its header, but has %lld",
-                    text, (long long)*total, (long long)present);
+        return lk__file_fail(&s->report, LK_EFORMAT,
+                             "announces %s = %lld bytes after its header, but has %lld", text,
+                             (long long)*total, (long long)present);
     if (s->gzip && *total / DEFLATE_LIMIT > s->length)
-        return fail(s, LK_EFORMAT,
-                    "announces %s = %lld bytes, more than %lld bytes of gzip can hold", text,
-                    (long long)*total, (long long)s->length);
+        return lk__file_fail(&s->report, LK_EFORMAT,
+                             "announces %s = %lld bytes, more than %lld bytes of gzip can hold",
+                             text, (long long)*total, (long long)s->length);
     return true;
 }
 
@@ -250,21 +249,22 @@ static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
 {
     int64_t shape[LK_MAX_DIMS], total = 0;
     if (!read_header(s, magic, ndim, shape, &total)) return NULL;
-    Tensor *x = lk_tensor_new(LK_U8, ndim, shape, s->err);
+    Tensor *x = lk_tensor_new(LK_U8, ndim, shape, s->report.err);
     if (!x) return NULL;
 
     size_t got, more = 0;
     unsigned char extra;
     bool ok = read_content(s, x->data, (size_t)total, &got);
     if (ok && got < (size_t)total)
-        ok = fail(s, LK_EFORMAT, "announces %lld bytes after its header, but has %zu",
-                  (long long)total, got);
+        ok = lk__file_fail(&s->report, LK_EFORMAT,
+                           "announces %lld bytes after its header, but has %zu", (long long)total,
+                           got);
     /* One byte too far: is there more than announced, and does gzip's checksum, which comes last,
      * agree? */
     if (ok) ok = read_content(s, &extra, 1, &more);
     if (ok && more)
-        ok = fail(s, LK_EFORMAT, "has more than the %lld bytes that it announces",
-                  (long long)total);
+        ok = lk__file_fail(&s->report, LK_EFORMAT,
+                           "has more than the %lld bytes that it announces", (long long)total);
     if (ok) return x;
     lk_tensor_free(x);
     return NULL;
@@ -276,7 +276,7 @@ static Tensor *read_idx(const char *caller, const char *path, uint32_t magic, in
         lk_error_set(err, LK_EVALUE, "%s: the path is NULL", caller);
         return NULL;
     }
-    Source s = { .caller = caller, .path = path, .err = err };
+    Source s = { .report = { caller, path, err, 0 } };
     Tensor *x = open_source(&s) ? read_elements(&s, magic, ndim) : NULL;
     close_source(&s);
     return x;

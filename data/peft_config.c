@@ -13,24 +13,10 @@
 
 #include "core/decimal.h"
 #include "core/memory.h"
+#include "data/file_report.h"
 
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
-
-typedef struct Report {
-    const char *path;
-    Error *err;
-} Report;
-
-static bool LK_PRINTF(3, 4) fail(const Report *r, ErrorCode code, const char *format, ...)
-{
-    char text[300];
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return lk_error_set(r->err, code, "lk_load_peft: %.200s: %s", r->path, text);
-}
 
 /* ---- rules ---------------------------------------------------------------------------------- */
 
@@ -45,18 +31,19 @@ const char *lk__peft_setting_name(PeftSetting setting)
 }
 
 /* Appends a rule; there is room for it. regex: its regular expression, NULL for none. */
-static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const Report *r)
+static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const FileReport *r)
 {
     Error reason = { 0 };
     if (regex) rule.regex = lk__regex_new(regex, &reason);
     if (regex && !rule.regex)
-        return fail(r, reason.code, "%s: %s", lk__peft_setting_name(rule.setting), reason.message);
+        return lk__file_fail(r, reason.code, "%s: %s", lk__peft_setting_name(rule.setting),
+                             reason.message);
     c->rules[c->rule_count++] = rule;
     return true;
 }
 
 /* A list of names, or a regular expression of whole names where there may be one. */
-static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
+static bool read_names(PeftConfig *c, PeftSetting setting, const FileReport *r)
 {
     const char *key = lk__peft_setting_name(setting);
     json_t *list = json_object_get(c->root, key), *item;
@@ -69,12 +56,12 @@ static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
                         all ? NULL : text, r);
     }
     if (!json_is_array(list) || (setting == PEFT_TARGET && json_array_size(list) == 0))
-        return fail(r, LK_EFORMAT, "%s is no list of names%s", key,
-                    setting == PEFT_SAVED ? "" : " and no regular expression");
+        return lk__file_fail(r, LK_EFORMAT, "%s is no list of names%s", key,
+                             setting == PEFT_SAVED ? "" : " and no regular expression");
     json_array_foreach(list, i, item)
     {
         if (json_string_length(item) == 0)
-            return fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
+            return lk__file_fail(r, LK_EFORMAT, "%s: item %zu is no name", key, i);
         PeftRule rule = { .setting = setting, .text = json_string_value(item) };
         if (!add_rule(c, rule, NULL, r)) return false;
     }
@@ -82,22 +69,22 @@ static bool read_names(PeftConfig *c, PeftSetting setting, const Report *r)
 }
 
 /* {regular expression of the end of a name: number} */
-static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
+static bool read_pattern(PeftConfig *c, PeftSetting setting, const FileReport *r)
 {
     const char *key = lk__peft_setting_name(setting), *text;
     json_t *object = json_object_get(c->root, key), *value;
     bool of_rank = setting == PEFT_RANK;
     if (!object || json_is_null(object)) return true;
-    if (!json_is_object(object)) return fail(r, LK_EFORMAT, "%s is no object", key);
+    if (!json_is_object(object)) return lk__file_fail(r, LK_EFORMAT, "%s is no object", key);
     json_object_foreach(object, text, value)
     {
         if (of_rank ? !json_is_integer(value) || json_integer_value(value) <= 0
                     : !json_is_number(value))
-            return fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, text,
-                        of_rank ? "whole number above 0" : "number");
+            return lk__file_fail(r, LK_EFORMAT, "%s: \"%.80s\" is no %s", key, text,
+                                 of_rank ? "whole number above 0" : "number");
         size_t size = strlen(text) + sizeof LK_PEFT_KEY;
         char *regex = lk_mem_alloc(size);
-        if (!regex) return fail(r, LK_EMEMORY, "no memory for it");
+        if (!regex) return lk__file_fail(r, LK_EMEMORY, "no memory for it");
         snprintf(regex, size, LK_PEFT_KEY, text);
         PeftRule rule = { .setting = setting, .text = text, .value = json_number_value(value) };
         bool ok = add_rule(c, rule, regex, r);
@@ -107,7 +94,7 @@ static bool read_pattern(PeftConfig *c, PeftSetting setting, const Report *r)
     return true;
 }
 
-static bool read_rules(PeftConfig *c, const Report *r)
+static bool read_rules(PeftConfig *c, const FileReport *r)
 {
     size_t count = 0;
     for (PeftSetting s = PEFT_TARGET; s <= PEFT_SAVED; s++) {
@@ -115,19 +102,19 @@ static bool read_rules(PeftConfig *c, const Report *r)
         count += 1 + json_array_size(value) + json_object_size(value);
     }
     c->rules = lk_mem_calloc(count, sizeof *c->rules);
-    if (!c->rules) return fail(r, LK_EMEMORY, "no memory for it");
+    if (!c->rules) return lk__file_fail(r, LK_EMEMORY, "no memory for it");
     return read_names(c, PEFT_TARGET, r) && read_names(c, PEFT_SAVED, r) &&
            read_names(c, PEFT_EXCLUDED, r) && read_pattern(c, PEFT_RANK, r) &&
            read_pattern(c, PEFT_ALPHA, r);
 }
 
-static bool check_settings(const json_t *root, const Report *r)
+static bool check_settings(const json_t *root, const FileReport *r)
 {
     const char *key, *why;
     if (lk__peft_settings_known(root, &key, &why)) return true;
     char *text = json_dumps(json_object_get(root, key), JSON_ENCODE_ANY | JSON_COMPACT);
-    fail(r, LK_EFORMAT, "%.60s is %.80s: %s; this is not supported", key, text ? text : "set",
-         why);
+    lk__file_fail(r, LK_EFORMAT, "%.60s is %.80s: %s; this is not supported", key,
+                  text ? text : "set", why);
     json_free_t release;
     json_get_alloc_funcs(NULL, &release);
     release(text);
@@ -136,20 +123,20 @@ static bool check_settings(const json_t *root, const Report *r)
 
 bool lk__peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *err)
 {
-    const Report r = { path, err };
+    const FileReport r = { "lk_load_peft", path, err, 0 };
     *c = (PeftConfig){ .root = root };
-    if (!json_is_object(root)) return fail(&r, LK_EFORMAT, "is no JSON object");
+    if (!json_is_object(root)) return lk__file_fail(&r, LK_EFORMAT, "is no JSON object");
     const char *type = json_string_value(json_object_get(root, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
-        return fail(&r, LK_EFORMAT, "peft_type is %s%.40s%s, not \"LORA\"", type ? "\"" : "",
-                    type ? type : "missing", type ? "\"" : "");
+        return lk__file_fail(&r, LK_EFORMAT, "peft_type is %s%.40s%s, not \"LORA\"",
+                             type ? "\"" : "", type ? type : "missing", type ? "\"" : "");
     json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha");
     json_t *rslora = json_object_get(root, "use_rslora");
     if (!json_is_integer(rank) || json_integer_value(rank) <= 0)
-        return fail(&r, LK_EFORMAT, "r is no whole number above 0");
-    if (!json_is_number(alpha)) return fail(&r, LK_EFORMAT, "lora_alpha is no number");
+        return lk__file_fail(&r, LK_EFORMAT, "r is no whole number above 0");
+    if (!json_is_number(alpha)) return lk__file_fail(&r, LK_EFORMAT, "lora_alpha is no number");
     if (rslora && !json_is_boolean(rslora) && !json_is_null(rslora))
-        return fail(&r, LK_EFORMAT, "use_rslora is neither true nor false");
+        return lk__file_fail(&r, LK_EFORMAT, "use_rslora is neither true nor false");
     c->rank = json_integer_value(rank);
     c->alpha = json_number_value(alpha);
     c->rslora = json_is_true(rslora);
@@ -158,22 +145,25 @@ bool lk__peft_config_read(PeftConfig *c, json_t *root, const char *path, Error *
 
 bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
 {
-    const Report r = { path, err };
+    const FileReport r = { "lk_load_peft", path, err, 0 };
     *c = (PeftConfig){ .root = NULL };
     struct stat info; /* looks before it opens: a pipe would wait */
     if (stat(path, &info) != 0)
-        return fail(&r, LK_EIO, "cannot be opened: %s; no adapter, or saving one was interrupted",
-                    strerror(errno));
-    if (!S_ISREG(info.st_mode)) return fail(&r, LK_EIO, "is not a regular file");
+        return lk__file_fail(&r, LK_EIO,
+                             "cannot be opened: %s; no adapter, or saving one was interrupted",
+                             strerror(errno));
+    if (!S_ISREG(info.st_mode)) return lk__file_fail(&r, LK_EIO, "is not a regular file");
     json_error_t error;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (root) return lk__peft_config_read(c, root, path, err);
     switch (json_error_code(&error)) {
     case json_error_cannot_open_file:
-        return fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
+        return lk__file_fail(&r, LK_EIO, "cannot be opened: %s", strerror(errno));
     case json_error_unknown: /* jansson has no message of its own for this */
-    case json_error_out_of_memory: return fail(&r, LK_EMEMORY, "no memory for it");
-    default: return fail(&r, LK_EFORMAT, "is not JSON: %.160s (line %d)", error.text, error.line);
+    case json_error_out_of_memory: return lk__file_fail(&r, LK_EMEMORY, "no memory for it");
+    default:
+        return lk__file_fail(&r, LK_EFORMAT, "is not JSON: %.160s (line %d)", error.text,
+                             error.line);
     }
 }
 
@@ -185,8 +175,9 @@ bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, E
     if (c->scales) return true;
     bool memory = json_error_code(&error) == json_error_unknown ||
                   json_error_code(&error) == json_error_out_of_memory;
-    return fail(&(const Report){ path, err }, memory ? LK_EMEMORY : LK_EFORMAT,
-                "its " LK_PEFT_SCALES " %s", memory ? "have no memory" : "are not JSON");
+    return lk__file_fail(&(const FileReport){ "lk_load_peft", path, err, 0 },
+                         memory ? LK_EMEMORY : LK_EFORMAT, "its " LK_PEFT_SCALES " %s",
+                         memory ? "have no memory" : "are not JSON");
 }
 
 void lk__peft_config_free(PeftConfig *c)

@@ -100,13 +100,14 @@ static bool add_adapter(Export *x, const PeftIter *it)
 static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 {
     if (f->kind == LK_FIELD_BUFFER) return x;
-    x = lk_read(t, it->module, f->name);
+    x = lk_param_named(t, it->module, f->name);
     if (!it->wrapper || strcmp(f->name, "weight") != 0) return x;
     LoRALayer *layer = lk_as_lora_layer(it->wrapper->lora);
     if (!layer)
         return lk_fail(t, LK_EVALUE, "lk_save_peft: the wrapper %.200s holds no LoRALayer",
                        it->name);
-    Tensor *update = lk_matmul(t, lk_read(t, &layer->base, "A"), lk_read(t, &layer->base, "B"));
+    Tensor *update =
+        lk_matmul(t, lk_param_named(t, &layer->base, "A"), lk_param_named(t, &layer->base, "B"));
     return lk_add(t, x, lk_scale(t, lk_T(t, update), layer->alpha));
 }
 

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,16 +28,6 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "elements are copied as they lie in the file: little-endian");
-
-bool lk__file_fail(const FileReport *r, ErrorCode code, const char *format, ...)
-{
-    char text[384];
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return lk_error_set(r->err, code, "%s: %.200s: %s", r->caller, r->path, text);
-}
 
 const FileType *lk__safetensors_type(const char *name)
 {
@@ -382,7 +371,7 @@ SafeTensors *lk__safetensors_open_for(const char *caller, const char *path, Erro
         lk_error_set(err, LK_EVALUE, "%s: the path is NULL", caller);
         return NULL;
     }
-    const FileReport r = { caller, path, err };
+    const FileReport r = { caller, path, err, 0 };
     size_t bytes = strlen(path) + 1;
     SafeTensors *f = lk_mem_calloc(1, sizeof *f + bytes);
     if (!f) {

@@ -2,18 +2,10 @@
 #ifndef LK_SAFETENSORS_PARTS_H
 #define LK_SAFETENSORS_PARTS_H
 
+#include "data/file_report.h"
 #include "data/safetensors.h"
 
 /* ---- safetensors.c: the file and its header ------------------------------------------------- */
-
-/* For messages: "lk_load_safetensors: PATH: …". */
-typedef struct FileReport {
-    const char *caller, *path;
-    Error *err;
-} FileReport;
-
-/* Sets the error "CALLER: PATH: …"; returns false. */
-bool lk__file_fail(const FileReport *r, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 
 /* An element type of the format. Lorikeet has some of them, and reads two more as float32. */
 typedef struct FileType {

@@ -69,7 +69,7 @@ Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry *entry
 {
     const char *function = "lk_safetensors_read_new";
     if (!has(file, entry, function, err)) return NULL;
-    return read_tensor(file, entry, &(const FileReport){ function, file->path, err });
+    return read_tensor(file, entry, &(const FileReport){ function, file->path, err, 0 });
 }
 
 /* Maps the whole file, once. Private: writing to a page copies it. */
@@ -88,7 +88,7 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry
 {
     const char *function = "lk_safetensors_view_new";
     if (!has(file, entry, function, err)) return NULL;
-    const FileReport r = { function, file->path, err };
+    const FileReport r = { function, file->path, err, 0 };
     if (!loadable(entry, &r)) return NULL;
     DType dtype = (DType)lk__safetensors_type(entry->dtype)->dtype;
     bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0;
@@ -103,7 +103,7 @@ Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry
 
 StateDict *lk__safetensors_all_new(SafeTensors *f, int *widened, Error *err)
 {
-    const FileReport r = { "lk_load_safetensors", f->path, err };
+    const FileReport r = { "lk_load_safetensors", f->path, err, 0 };
     *widened = 0;
     StateDict *state = lk_state_dict_empty_new(err);
     bool ok = state;

@@ -10,26 +10,16 @@
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/atomic_file.h"
+#include "data/file_report.h"
 #include "data/utf8.h"
 
 /* One call that saves. */
 typedef struct Job {
-    const char *caller, *path;
-    Error *err;
+    FileReport report;
     const Metadata *metadata;
     const StateEntry *const *order; /* the tensors as they are written */
     int count;
 } Job;
-
-static bool LK_PRINTF(3, 4) fail(const Job *job, ErrorCode code, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return lk_error_set(job->err, code, "%s: %.200s: %s", job->caller, job->path, text);
-}
 
 /* Larger elements first, so that every tensor is aligned; among equal sizes in the reference's
  * order. */
@@ -49,12 +39,14 @@ static bool check_metadata(const Job *job)
     for (int i = 0; metadata && i < metadata->count; i++) {
         const MetadataEntry *e = &metadata->entries[i];
         if (!e->key || !e->value)
-            return fail(job, LK_EVALUE, "metadata entry %d has a NULL in it", i);
+            return lk__file_fail(&job->report, LK_EVALUE, "metadata entry %d has a NULL in it", i);
         if (!lk__is_utf8(e->key) || !lk__is_utf8(e->value))
-            return fail(job, LK_EVALUE, "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
+            return lk__file_fail(&job->report, LK_EVALUE,
+                                 "metadata entry %d, \"%.100s\", is not UTF-8", i, e->key);
         for (int j = 0; j < i; j++)
             if (strcmp(metadata->entries[j].key, e->key) == 0)
-                return fail(job, LK_EVALUE, "metadata \"%.100s\" is there twice", e->key);
+                return lk__file_fail(&job->report, LK_EVALUE, "metadata \"%.100s\" is there twice",
+                                     e->key);
     }
     return true;
 }
@@ -77,18 +69,21 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
     for (int i = 0; i < state->count; i++) {
         const StateEntry *e = order[i] = &state->entries[i];
         if (!e->name || !e->tensor)
-            return fail(job, LK_EVALUE, "entry %d has no %s", i, e->name ? "tensor" : "name");
+            return lk__file_fail(&job->report, LK_EVALUE, "entry %d has no %s", i,
+                                 e->name ? "tensor" : "name");
         if (!lk__is_utf8(e->name))
-            return fail(job, LK_EVALUE, "the name of entry %d is not UTF-8: \"%.100s\"", i,
-                        e->name);
+            return lk__file_fail(&job->report, LK_EVALUE,
+                                 "the name of entry %d is not UTF-8: \"%.100s\"", i, e->name);
         if (strcmp(e->name, "__metadata__") == 0)
-            return fail(job, LK_EVALUE, "a tensor cannot be called \"__metadata__\"");
+            return lk__file_fail(&job->report, LK_EVALUE,
+                                 "a tensor cannot be called \"__metadata__\"");
     }
     size_t count = (size_t)state->count;
     qsort(order, count, sizeof *order, by_name);
     for (int i = 1; i < state->count; i++)
         if (strcmp(order[i - 1]->name, order[i]->name) == 0)
-            return fail(job, LK_EVALUE, "tensor \"%.100s\" is there twice", order[i]->name);
+            return lk__file_fail(&job->report, LK_EVALUE, "tensor \"%.100s\" is there twice",
+                                 order[i]->name);
     qsort(order, count, sizeof *order, by_type_and_name);
     job->order = order;
     job->count = state->count;
@@ -178,11 +173,12 @@ static bool measure(const Job *job, size_t *header, int64_t *elements)
 {
     Text text = { 0 };
     if (!put_header(&text, job, elements))
-        return fail(job, LK_EVALUE, "the tensors are larger than any file");
+        return lk__file_fail(&job->report, LK_EVALUE, "the tensors are larger than any file");
     *header = text.length;
     return text.length <= LK_SAFETENSORS_HEADER_MAX ||
-           fail(job, LK_EVALUE, "the names and sizes take %zu bytes; the format allows %d",
-                text.length, LK_SAFETENSORS_HEADER_MAX);
+           lk__file_fail(&job->report, LK_EVALUE,
+                         "the names and sizes take %zu bytes; the format allows %d", text.length,
+                         LK_SAFETENSORS_HEADER_MAX);
 }
 
 static bool write_header(AtomicFile *f, const Job *job)
@@ -191,7 +187,9 @@ static bool write_header(AtomicFile *f, const Job *job)
     int64_t elements;
     if (!measure(job, &text.length, &elements)) return false;
     unsigned char *bytes = lk_mem_alloc(LENGTH + text.length);
-    if (!bytes) return fail(job, LK_EMEMORY, "no memory for a header of %zu bytes", text.length);
+    if (!bytes)
+        return lk__file_fail(&job->report, LK_EMEMORY, "no memory for a header of %zu bytes",
+                             text.length);
     for (int i = 0; i < LENGTH; i++) bytes[i] = (unsigned char)(text.length >> 8 * i);
     text = (Text){ .bytes = (char *)bytes + LENGTH };
     put_header(&text, job, &elements);
@@ -215,7 +213,8 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
 static bool begin(Job *job, const StateDict *state, const StateEntry ***order)
 {
     *order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof **order);
-    if (!*order) return fail(job, LK_EMEMORY, "no memory for %d tensors", state->count);
+    if (!*order)
+        return lk__file_fail(&job->report, LK_EMEMORY, "no memory for %d tensors", state->count);
     return order_entries(job, state, *order) && check_metadata(job);
 }
 
@@ -226,7 +225,7 @@ bool lk_save_safetensors(const StateDict *state, const Metadata *metadata, const
     if (!state || !path)
         return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", caller,
                             state ? "path" : "state");
-    Job job = { .caller = caller, .path = path, .err = err, .metadata = metadata };
+    Job job = { .report = { caller, path, err, 0 }, .metadata = metadata };
     const StateEntry **order;
     AtomicFile f;
     bool ok = begin(&job, state, &order);
@@ -247,13 +246,13 @@ int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Er
         lk_error_set(err, LK_EVALUE, "%s: the state is NULL", caller);
         return -1;
     }
-    Job job = { .caller = caller, .path = "the state", .err = err, .metadata = metadata };
+    Job job = { .report = { caller, "the state", err, 0 }, .metadata = metadata };
     const StateEntry **order;
     size_t header = 0;
     int64_t size = 0;
     bool ok = begin(&job, state, &order) && measure(&job, &header, &size);
     if (ok && __builtin_add_overflow(size, (int64_t)(LENGTH + header), &size))
-        ok = fail(&job, LK_EVALUE, "the tensors are larger than any file");
+        ok = lk__file_fail(&job.report, LK_EVALUE, "the tensors are larger than any file");
     lk_mem_free(order);
     return ok ? size : -1;
 }

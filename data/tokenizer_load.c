@@ -5,38 +5,29 @@
  *     merges.txt    a line for each merge, "Ġt he", those that are made first before the others;
  *                   line 1 may be a comment, "#version: 0.2" */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/memory.h"
 #include "core/decimal.h"
+#include "data/file_report.h"
+#include "data/path.h"
 #include "data/tokenizer_bpe.h"
 
 #if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
 #include <jansson.h>
 
-enum { PATH_ROOM = 4096, FILE_MAX = 1 << 29 };
+enum { FILE_MAX = 1 << 29 };
+#define CALLER "lk_tokenizer_new"
 
 /* A file, whole. */
 typedef struct File {
-    char path[PATH_ROOM];
+    FileReport report;
+    char path[LK_PATH_MAX];
     char *text;
     size_t size;
-    Error *err;
 } File;
-
-/* "lk_tokenizer_new: PATH: …"; always false. */
-static bool LK_PRINTF(3, 4) fail(const File *f, ErrorCode code, const char *format, ...)
-{
-    char text[320];
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return lk_error_set(f->err, code, "lk_tokenizer_new: %.160s: %s", f->path, text);
-}
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
@@ -44,34 +35,36 @@ static bool LK_PRINTF(3, 4) fail(const File *f, ErrorCode code, const char *form
 static bool find_file(File *f)
 {
     struct stat info;
-    if (stat(f->path, &info) != 0) return fail(f, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (!S_ISREG(info.st_mode)) return fail(f, LK_EIO, "is not a regular file");
-    if (info.st_size == 0) return fail(f, LK_EFORMAT, "is empty");
+    if (stat(f->path, &info) != 0)
+        return lk__file_fail(&f->report, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (!S_ISREG(info.st_mode)) return lk__file_fail(&f->report, LK_EIO, "is not a regular file");
+    if (info.st_size == 0) return lk__file_fail(&f->report, LK_EFORMAT, "is empty");
     if (info.st_size > FILE_MAX)
-        return fail(f, LK_EFORMAT, "has %lld bytes, above the limit of %d",
-                    (long long)info.st_size, FILE_MAX);
+        return lk__file_fail(&f->report, LK_EFORMAT, "has %lld bytes, above the limit of %d",
+                             (long long)info.st_size, FILE_MAX);
     f->size = (size_t)info.st_size;
     f->text = lk_mem_alloc(f->size);
-    return f->text || fail(f, LK_EMEMORY, "no memory for %zu bytes", f->size);
+    return f->text || lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu bytes", f->size);
 }
 
 static bool read_text(File *f, FILE *stream)
 {
     if (fread(f->text, 1, f->size, stream) != f->size)
-        return fail(f, LK_EIO, "cannot be read: %s",
-                    ferror(stream) ? strerror(errno) : "it was shortened");
+        return lk__file_fail(&f->report, LK_EIO, "cannot be read: %s",
+                             ferror(stream) ? strerror(errno) : "it was shortened");
     if (f->size >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0)
-        return fail(f, LK_EFORMAT, "begins with a byte order mark; save it without one");
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "begins with a byte order mark; save it without one");
     return true;
 }
 
 static bool read_file(File *f, const char *folder, const char *name)
 {
-    int length = snprintf(f->path, PATH_ROOM, "%s/%s", folder, name);
-    if (length >= PATH_ROOM) return fail(f, LK_EIO, "the path is too long");
+    int length = snprintf(f->path, LK_PATH_MAX, "%s/%s", folder, name);
+    if (length >= LK_PATH_MAX) return lk__file_fail(&f->report, LK_EIO, "the path is too long");
     if (!find_file(f)) return false;
     FILE *stream = fopen(f->path, "rbe");
-    if (!stream) return fail(f, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (!stream) return lk__file_fail(&f->report, LK_EIO, "cannot be opened: %s", strerror(errno));
     bool ok = read_text(f, stream);
     fclose(stream);
     return ok;
@@ -85,15 +78,18 @@ static json_t *parse_json(const File *f)
     json_t *object = json_loadb(f->text, f->size, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(object) && json_object_size(object) > 0) return object;
     if (object)
-        fail(f, LK_EFORMAT, json_is_object(object) ? "has no tokens" : "is no JSON object");
+        lk__file_fail(&f->report, LK_EFORMAT,
+                      json_is_object(object) ? "has no tokens" : "is no JSON object");
     else if (json_error_code(&error) == json_error_duplicate_key)
-        fail(f, LK_EFORMAT, "has a token twice: %.160s, line %d", error.text, error.line);
+        lk__file_fail(&f->report, LK_EFORMAT, "has a token twice: %.160s, line %d", error.text,
+                      error.line);
     else if (json_error_code(&error) == json_error_out_of_memory ||
              json_error_code(&error) == json_error_unknown)
-        fail(f, LK_EMEMORY, "no memory for it"); /* jansson has no message of its own for this */
+        lk__file_fail(&f->report, LK_EMEMORY,
+                      "no memory for it"); /* jansson has no message of its own for this */
     else
-        fail(f, LK_EFORMAT, "is not JSON: %.160s, line %d, byte %d", error.text, error.line,
-             error.position);
+        lk__file_fail(&f->report, LK_EFORMAT, "is not JSON: %.160s, line %d, byte %d", error.text,
+                      error.line, error.position);
     json_decref(object);
     return NULL;
 }
@@ -103,29 +99,34 @@ static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *val
 {
     size_t length = strlen(spelling), size;
     if (!json_is_integer(value))
-        return fail(f, LK_EFORMAT, "the id of token \"%.60s\" is no whole number", spelling);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "the id of token \"%.60s\" is no whole number", spelling);
     json_int_t id = json_integer_value(value);
     if (id < 0 || id > INT32_MAX)
-        return fail(f, LK_EFORMAT, "token \"%.60s\" has id %lld; ids are 0 to %d", spelling,
-                    (long long)id, bpe->count - 1);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "token \"%.60s\" has id %lld; ids are 0 to %d", spelling,
+                             (long long)id, bpe->count - 1);
     if (id >= bpe->count) return true; /* so another id is missing, which is said later */
     BpeToken *token = &bpe->tokens[id];
     if (token->size > 0)
-        return fail(f, LK_EFORMAT, "tokens \"%.60s\" and \"%.60s\" have the same id %lld",
-                    bpe->names + token->spelling, spelling, (long long)id);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "tokens \"%.60s\" and \"%.60s\" have the same id %lld",
+                             bpe->names + token->spelling, spelling, (long long)id);
     token->spelling = (uint32_t)*used;
     memcpy(bpe->names + *used, spelling, length + 1);
     *used += length + 1;
     token->bytes = (uint32_t)*used;
-    if (length == 0) return fail(f, LK_EFORMAT, "the token with id %lld is empty", (long long)id);
+    if (length == 0)
+        return lk__file_fail(&f->report, LK_EFORMAT, "the token with id %lld is empty",
+                             (long long)id);
     if (length > LK_BPE_TOKEN_MAX)
-        return fail(f, LK_EFORMAT,
-                    "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible", spelling,
-                    (long long)id, length, LK_BPE_TOKEN_MAX);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "token \"%.60s…\" (id %lld) has %zu bytes; at most %d are possible",
+                             spelling, (long long)id, length, LK_BPE_TOKEN_MAX);
     if (!lk__bpe_unspell(spelling, length, (unsigned char *)bpe->names + *used, &size))
-        return fail(f, LK_EFORMAT,
-                    "token \"%.60s\" (id %lld) has a character that stands for no byte", spelling,
-                    (long long)id);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "token \"%.60s\" (id %lld) has a character that stands for no byte",
+                             spelling, (long long)id);
     token->size = (uint32_t)size;
     *used += size;
     lk__bpe_add_token(bpe, (int32_t)id); /* spellings differ, so bytes do */
@@ -136,14 +137,16 @@ static bool check_tokens(const File *f, Bpe *bpe)
 {
     for (int32_t id = 0; id < bpe->count; id++)
         if (bpe->tokens[id].size == 0)
-            return fail(f, LK_EFORMAT,
-                        "no token has id %d; %d tokens have the ids 0 to %d, without a hole", id,
-                        bpe->count, bpe->count - 1);
+            return lk__file_fail(
+                &f->report, LK_EFORMAT,
+                "no token has id %d; %d tokens have the ids 0 to %d, without a hole", id,
+                bpe->count, bpe->count - 1);
     for (int byte = 0; byte < 256; byte++) {
         bpe->of_byte[byte] = lk__bpe_find(bpe, &(unsigned char){ (unsigned char)byte }, 1);
         if (bpe->of_byte[byte] < 0)
-            return fail(f, LK_EFORMAT,
-                        "no token stands for the byte 0x%02X: not a byte-level vocabulary", byte);
+            return lk__file_fail(
+                &f->report, LK_EFORMAT,
+                "no token stands for the byte 0x%02X: not a byte-level vocabulary", byte);
     }
     return true;
 }
@@ -157,7 +160,8 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
     size_t names = 0, used = 0;
     json_object_foreach(object, spelling, value) names += 2 * strlen(spelling) + 1;
     bool ok = lk__bpe_reserve(bpe, (int32_t)json_object_size(object), names, merges) ||
-              fail(f, LK_EMEMORY, "no memory for %zu tokens", json_object_size(object));
+              lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu tokens",
+                            json_object_size(object));
     if (ok) json_object_foreach(object, spelling, value)
         {
             ok = put_token(f, bpe, spelling, value, &used);
@@ -178,11 +182,13 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
 {
     const char *space = memchr(line, ' ', length), *end = line + length;
     if (length > 0 && end[-1] == '\r')
-        return fail(f, LK_EFORMAT, "line %d ends with CR LF; save the file with LF alone", number);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "line %d ends with CR LF; save the file with LF alone", number);
     if (!space || space == line || space + 1 == end ||
         memchr(space + 1, ' ', (size_t)(end - space - 1)))
-        return fail(f, LK_EFORMAT, "line %d, \"%.*s\", is not two tokens with one space between",
-                    number, shown(length), line);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "line %d, \"%.*s\", is not two tokens with one space between", number,
+                             shown(length), line);
     const char *spelling[2] = { line, space + 1 };
     const size_t lengths[2] = { (size_t)(space - line), (size_t)(end - space - 1) };
     int32_t id[2];
@@ -191,20 +197,22 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
     for (int i = 0; i < 2; i++) {
         id[i] = lk__bpe_find_spelling(bpe, spelling[i], lengths[i]);
         if (id[i] < 0)
-            return fail(f, LK_EFORMAT, "line %d names \"%.*s\", which is not in the vocabulary",
-                        number, shown(lengths[i]), spelling[i]);
+            return lk__file_fail(&f->report, LK_EFORMAT,
+                                 "line %d names \"%.*s\", which is not in the vocabulary", number,
+                                 shown(lengths[i]), spelling[i]);
         const BpeToken *token = &bpe->tokens[id[i]];
         memcpy(bytes + size, bpe->names + token->bytes, token->size);
         size += token->size;
     }
     int32_t token = lk__bpe_find(bpe, bytes, size);
     if (token < 0)
-        return fail(f, LK_EFORMAT, "line %d: what \"%.*s\" make together is not in the vocabulary",
-                    number, shown(length), line);
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "line %d: what \"%.*s\" make together is not in the vocabulary",
+                             number, shown(length), line);
     BpeMerge *merge = lk__bpe_merge(bpe, id[0], id[1]);
     if (merge->left >= 0)
-        return fail(f, LK_EFORMAT, "line %d: \"%.*s\" is there a second time", number,
-                    shown(length), line);
+        return lk__file_fail(&f->report, LK_EFORMAT, "line %d: \"%.*s\" is there a second time",
+                             number, shown(length), line);
     *merge = (BpeMerge){ id[0], id[1], rank, token };
     return true;
 }
@@ -233,7 +241,7 @@ static bool read_merges(const File *f, Bpe *bpe)
         if (number == 1 && is_comment(f)) continue;
         if (!read_merge(f, bpe, number, rank++, line, (size_t)(stop - line))) return false;
     }
-    return rank > 0 || fail(f, LK_EFORMAT, "has no merges");
+    return rank > 0 || lk__file_fail(&f->report, LK_EFORMAT, "has no merges");
 }
 
 /* ---- both ----------------------------------------------------------------------------------- */
@@ -251,19 +259,22 @@ static bool find_specials(const File *f, Tokenizer *tok)
     for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
         *specials[i].id = lk_tokenizer_id(tok, specials[i].spelling);
         if (*specials[i].id < 0)
-            return fail(f, LK_EFORMAT, "has no token \"%s\"", specials[i].spelling);
+            return lk__file_fail(&f->report, LK_EFORMAT, "has no token \"%s\"",
+                                 specials[i].spelling);
     }
     return true;
 }
 
 static bool load(Tokenizer *tok, const char *folder, Error *err)
 {
-    File vocabulary = { .err = err }, merges = { .err = err };
+    File vocabulary = { .report = { CALLER, vocabulary.path, err, 0 } },
+         merges = { .report = { CALLER, merges.path, err, 0 } };
     bool ok = read_file(&vocabulary, folder, "vocab.json") &&
               read_file(&merges, folder, "merges.txt") &&
               read_vocabulary(&vocabulary, tok->bpe, count_lines(&merges)) &&
               find_specials(&vocabulary, tok) && read_merges(&merges, tok->bpe) &&
-              (lk__bpe_finish(tok->bpe) || fail(&merges, LK_EMEMORY, "no memory for the merges"));
+              (lk__bpe_finish(tok->bpe) ||
+               lk__file_fail(&merges.report, LK_EMEMORY, "no memory for the merges"));
     tok->size = tok->bpe->count;
     lk_mem_free(vocabulary.text);
     lk_mem_free(merges.text);

@@ -2,51 +2,40 @@
 #include "data/tsv.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
+#include "data/file_report.h"
 
 typedef struct Source {
-    const char *path;
-    Error *err;
-    int64_t line;     /* the one that is read now, from 1 */
-    const char *next; /* where the following one begins */
+    FileReport report; /* report.line: the line that is read now */
+    const char *next;  /* where the following one begins */
     const char *end;
 } Source;
-
-/* "lk_tsv_new: PATH: line 7: …"; always false. */
-static bool LK_PRINTF(3, 4) fail(const Source *s, ErrorCode code, const char *format, ...)
-{
-    char text[256], line[40] = "";
-    va_list args;
-    va_start(args, format);
-    lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (s->line > 0) snprintf(line, sizeof line, "line %lld: ", (long long)s->line);
-    return lk_error_set(s->err, code, "lk_tsv_new: %.200s: %s%s", s->path, line, text);
-}
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
 static bool read_all(Source *s, Tsv *tsv)
 {
     struct stat info;
-    if (stat(s->path, &info) != 0) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (!S_ISREG(info.st_mode)) return fail(s, LK_EIO, "is not a regular file");
-    if (info.st_size == 0) return fail(s, LK_EFORMAT, "is empty");
+    if (stat(s->report.path, &info) != 0)
+        return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (!S_ISREG(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is not a regular file");
+    if (info.st_size == 0) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
     size_t size = (size_t)info.st_size;
     tsv->text = lk_mem_alloc(size);
-    if (!tsv->text) return fail(s, LK_EMEMORY, "no memory for its %zu bytes", size);
-    FILE *file = fopen(s->path, "rb");
-    if (!file) return fail(s, LK_EIO, "cannot be opened: %s", strerror(errno));
+    if (!tsv->text)
+        return lk__file_fail(&s->report, LK_EMEMORY, "no memory for its %zu bytes", size);
+    FILE *file = fopen(s->report.path, "rb");
+    if (!file) return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
     errno = 0;
     bool ok = fread(tsv->text, 1, size, file) == size;
-    if (!ok && ferror(file)) fail(s, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
-    else if (!ok) fail(s, LK_EIO, "was shortened while it was read");
+    if (!ok && ferror(file))
+        lk__file_fail(&s->report, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
+    else if (!ok) lk__file_fail(&s->report, LK_EIO, "was shortened while it was read");
     fclose(file);
     bool mark = ok && size >= 3 && memcmp(tsv->text, "\xef\xbb\xbf", 3) == 0;
     s->next = tsv->text + (mark ? 3 : 0);
@@ -68,20 +57,21 @@ static Piece next_line(Source *s)
 {
     const Piece none = { NULL, 0 };
     if (s->next >= s->end) return none;
-    s->line++;
+    s->report.line++;
     const char *begin = s->next, *stop = memchr(begin, '\n', (size_t)(s->end - begin));
     s->next = stop ? stop + 1 : s->end;
     if (!stop) stop = s->end;
     if (stop > begin && stop[-1] == '\r') stop--;
     int64_t length = stop - begin;
     if (length > LK_TSV_LINE_MAX) {
-        fail(s, LK_EFORMAT, "has %lld bytes; at most %d are possible", (long long)length,
-             LK_TSV_LINE_MAX);
+        lk__file_fail(&s->report, LK_EFORMAT, "has %lld bytes; at most %d are possible",
+                      (long long)length, LK_TSV_LINE_MAX);
         return none;
     }
     const char *nul = memchr(begin, '\0', (size_t)length);
     if (nul) {
-        fail(s, LK_EFORMAT, "byte %lld is 0: no text", (long long)(nul - begin + 1));
+        lk__file_fail(&s->report, LK_EFORMAT, "byte %lld is 0: no text",
+                      (long long)(nul - begin + 1));
         return none;
     }
     return (Piece){ begin, length };
@@ -117,14 +107,14 @@ static int64_t find_column(const Source *s, Piece line, int64_t count, const cha
         Piece c = column(line, i);
         if (c.length != length || memcmp(c.at, name, (size_t)length) != 0) continue;
         if (found >= 0) {
-            fail(s, LK_EFORMAT, "two columns are called \"%s\"", name);
+            lk__file_fail(&s->report, LK_EFORMAT, "two columns are called \"%s\"", name);
             return -1;
         }
         found = i;
     }
     if (found < 0)
-        fail(s, LK_EFORMAT, "no column is called \"%s\": %.*s", name,
-             (int)(line.length < 100 ? line.length : 100), line.at);
+        lk__file_fail(&s->report, LK_EFORMAT, "no column is called \"%s\": %.*s", name,
+                      (int)(line.length < 100 ? line.length : 100), line.at);
     return found;
 }
 
@@ -132,7 +122,7 @@ static bool read_header(Source *s, bool labels, Columns *columns)
 {
     Piece line = next_line(s);
     /* but for a byte order mark; any other reason came first */
-    if (!line.at) return fail(s, LK_EFORMAT, "is empty");
+    if (!line.at) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
     columns->count = count_columns(line);
     columns->sentence = find_column(s, line, columns->count, "sentence");
     columns->label = -1;
@@ -153,8 +143,9 @@ static bool read_label(const Source *s, Piece text, int64_t classes, int64_t *la
     }
     *label = value;
     return (ok && value < classes) ||
-           fail(s, LK_EFORMAT, "label \"%.*s\"; labels are 0 to %lld",
-                (int)(text.length < 40 ? text.length : 40), text.at, (long long)(classes - 1));
+           lk__file_fail(&s->report, LK_EFORMAT, "label \"%.*s\"; labels are 0 to %lld",
+                         (int)(text.length < 40 ? text.length : 40), text.at,
+                         (long long)(classes - 1));
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
@@ -166,17 +157,20 @@ static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *t
         const char *stop = memchr(p, '\n', (size_t)(s->end - p));
         p = stop ? stop + 1 : s->end;
     }
-    s->line *= lines > 0; /* a missing row has no line */
-    if (lines == 0) return fail(s, LK_EFORMAT, "has no rows after its first line");
+    s->report.line *= lines > 0; /* a missing row has no line */
+    if (lines == 0)
+        return lk__file_fail(&s->report, LK_EFORMAT, "has no rows after its first line");
     tsv->rows = lk_mem_calloc((size_t)lines, sizeof *tsv->rows);
-    if (!tsv->rows) return fail(s, LK_EMEMORY, "no memory for %lld rows", (long long)lines);
+    if (!tsv->rows)
+        return lk__file_fail(&s->report, LK_EMEMORY, "no memory for %lld rows", (long long)lines);
     for (; tsv->count < lines; tsv->count++) {
         Piece line = next_line(s);
         if (!line.at) return false;
         int64_t count = count_columns(line);
         if (count != columns->count)
-            return fail(s, LK_EFORMAT, "has %lld columns; the first line has %lld",
-                        (long long)count, (long long)columns->count);
+            return lk__file_fail(&s->report, LK_EFORMAT,
+                                 "has %lld columns; the first line has %lld", (long long)count,
+                                 (long long)columns->count);
         Piece sentence = column(line, columns->sentence);
         TsvRow *row = &tsv->rows[tsv->count];
         *row = (TsvRow){ sentence.at, sentence.length, -1 };
@@ -195,10 +189,10 @@ Tsv *lk_tsv_new(const char *path, int64_t classes, Error *err)
                      (long long)classes);
         return NULL;
     }
-    Source s = { .path = path, .err = err };
+    Source s = { .report = { "lk_tsv_new", path, err, 0 } };
     Tsv *tsv = lk_mem_calloc(1, sizeof *tsv);
     if (!tsv) {
-        fail(&s, LK_EMEMORY, "no memory");
+        lk__file_fail(&s.report, LK_EMEMORY, "no memory");
         return NULL;
     }
     Columns columns = { 0 };

@@ -148,13 +148,11 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     const bool in_optimizer = l->opt && has_param(l->opt, x);
     char shape[LK_SHAPE_TEXT], a[32], b[32];
     const bool known = now && before;
+    const char *in_opt = in_optimizer ? "yes" : "no";
     const double gradient = x->grad ? distance(x->grad, NULL) : 0;
     const double moved = known ? distance(now, before) : NAN;
     fprintf(l->out, "%-*s  %-*s  %-9s  %-9s  %8s  %8s\n", names, it->name, shapes,
-            lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen",
-            !l->opt        ? "-"
-            : in_optimizer ? "yes"
-                           : "no",
+            lk_shape_text(x, shape), x->requires_grad ? "yes" : "frozen", l->opt ? in_opt : "-",
             number(a, gradient, x->grad ? NULL : "none"), number(b, moved, known ? NULL : "-"));
     judge(l, it, now, in_optimizer, gradient, moved);
 }

@@ -71,8 +71,8 @@ Tensor *lk__linear_with_lora_merged_literal(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
     double alpha = ((LoRALayer *)m->lora)->alpha;
-    Tensor *A = lk_read(t, m->lora, "A"), *B = lk_read(t, m->lora, "B");
-    Tensor *W = lk_read(t, m->linear, "weight"), *b = lk_read(t, m->linear, "bias");
+    Tensor *A = lk_param_named(t, m->lora, "A"), *B = lk_param_named(t, m->lora, "B");
+    Tensor *W = lk_param_named(t, m->linear, "weight"), *b = lk_param_named(t, m->linear, "bias");
     Tensor *combined = lk_add(t, W, lk_scale(t, lk_T(t, lk_matmul(t, A, B)), alpha));
     return lk_linear(t, x, combined, b);
 }

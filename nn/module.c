@@ -1,5 +1,6 @@
 /* module.c - a module's life: made, shared, freed; arrays of modules. The rest of constructors:
  * nn/constructor.c. Calls: nn/forward.c. Trees: nn/walk.c. */
+#include "core/report.h"
 #include "nn/module.h"
 
 #include "core/internal.h"

@@ -158,13 +158,14 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
     return parts;
 }
 
-Tensor *lk_read(Tape *t, Module *m, const char *name)
+Tensor *lk_param_named(Tape *t, Module *m, const char *name)
 {
     if (!m || !name)
-        return lk_fail(t, LK_EVALUE, "lk_read: the %s is NULL", m ? "name" : "module");
+        return lk_fail(t, LK_EVALUE, "lk_param_named: the %s is NULL", m ? "name" : "module");
     const Field *f = find_param(m, name);
     if (!f)
-        return lk_fail(t, LK_EVALUE, "lk_read: %s has no parameter \"%s\"", m->type->name, name);
+        return lk_fail(t, LK_EVALUE, "lk_param_named: %s has no parameter \"%s\"", m->type->name,
+                       name);
     return lk_param(t, m, slot_of(m, f));
 }
 

@@ -7,7 +7,7 @@
  * to the chain's parameters, and to the original if it wants them.
  *
  *     lk_register_parametrization(linear, "weight", lk_symmetric_new(&err), &err);
- *     Tensor *w = lk_read(t, linear, "weight");         -- linear.weight, symmetric now
+ *     Tensor *w = lk_param_named(t, linear, "weight");         -- linear.weight, symmetric now
  *     Tensor *original = lk_original(linear, "weight"); -- linear.parametrizations.weight.original
  *
  * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's
@@ -59,7 +59,7 @@ LK_API ParametrizationList *lk_parametrizations(const Module *m, const char *nam
 LK_API Tensor *lk_original(const Module *m, const char *name);
 
 /* m.<name>: the value that forward reads. NULL, the reason on the tape, for a wrong name. */
-LK_API Tensor *lk_read(Tape *t, Module *m, const char *name);
+LK_API Tensor *lk_param_named(Tape *t, Module *m, const char *name);
 
 /* m.<name> = value, under no_grad: the right_inverse functions run in reverse order and original
  * gets the result. Without parametrizations the value is copied. Errors, nothing changed:

@@ -41,7 +41,7 @@ static bool next_batch(const TrainerBatches *data, TrainerBatch *b, Error *err)
     if (reason.code != LK_OK) return lk_error_pass(err, &reason);
     return lk_error_set(
         err, LK_EVALUE,
-        "lk_trainer: the data ended before the %lld batches that a pass should have",
+        "lk_trainer_train: the data ended before the %lld batches that a pass should have",
         (long long)data->batches);
 }
 
@@ -106,7 +106,7 @@ bool lk_trainer_evaluate(Trainer *tr, TrainerLog *log, Error *err)
         return lk_error_set(err, LK_EVALUE,
                             "lk_trainer_evaluate: model, t and loss of the Trainer must be set");
     if (!tr->eval.next || tr->eval.batches <= 0)
-        return lk_error_set(err, LK_EVALUE, "lk_trainer: no data to evaluate with");
+        return lk_error_set(err, LK_EVALUE, "lk_trainer_evaluate: no data to evaluate with");
     bool before = lk_tape_set_grad(tr->t, false);
     lk_eval(tr->model);
     bool ok = evaluate_all(tr, log, err);
@@ -282,7 +282,7 @@ static bool evaluate_now(Run *r, bool *is_best)
     if (!lk_trainer_evaluate(r->tr, &log, r->err)) return false;
     lk_train(r->tr->model, true);
     if (a->load_best_at_end && !lk_trainer_log_find(&log, a->best_metric))
-        return lk_error_set(r->err, LK_EVALUE, "lk_trainer: no evaluation gives \"%s\"",
+        return lk_error_set(r->err, LK_EVALUE, "lk_trainer_train: no evaluation gives \"%s\"",
                             a->best_metric);
     double value = lk_trainer_log_get(&log, a->best_metric);
     bool better = s->best_step == 0 ||

@@ -28,13 +28,13 @@ fi
 must "git knows the files" [ -n "$(git ls-files 2>&1)" ]
 
 unformatted() {
-    sources '*.[ch]' | xargs clang-format --dry-run 2>&1 |
+    sources '*.[ch]' '*.cpp' | xargs clang-format --dry-run 2>&1 |
         sed -n 's/:[0-9:]* warning: .*//p' | uniq
 }
 none "clang-format" unformatted
 
 long_lines() {
-    sources '*.[ch]' '*.sh' '*.py' '*.awk' '*.mjs' '*.md' '*.cmake' '*CMakeLists.txt' |
+    sources '*.[ch]' '*.cpp' '*.in' '*.sh' '*.py' '*.awk' '*.mjs' '*.md' '*.cmake' '*CMakeLists.txt' |
         xargs grep -nE '^.{100,}' | cut -d : -f 1,2
 }
 none "lines end within 99 columns" long_lines

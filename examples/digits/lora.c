@@ -4,7 +4,7 @@
  * The order of statements is the notebooks', because all of them draw from one generator: the
  * weights, the order of the training pass, that of each test pass (the test set is shuffled too),
  * the lora_A of each layer, the order of the chosen digits. So the same seed gives PyTorch's
- * numbers. Types and the other files: digits_lora.h. */
+ * numbers. Types and the other files: lora.h. */
 #include "examples/digits/lora.h"
 
 #include <stdlib.h>
@@ -343,12 +343,11 @@ static bool run(const DigitsNotebook *n, const DigitsOptions *o, const CliDigits
     out.on.predicted = answers + tests;
     out.off.predicted = answers + 2 * tests;
 
-    Run r = { .o = o, .out = &out, .t = lk_tape_new(err) };
+    Run r = { .o = o, .out = &out, .t = lk_tape_quiet_new(err) }; /* main prints its error */
     r.train = lk_loader_new(digits->train, BATCH, true, &r.rng, err);
     r.test = lk_loader_new(digits->test, BATCH, true, &r.rng, err);
     bool ok = r.t && r.train && r.test;
     if (ok) {
-        lk_tape_on_error(r.t, NULL, NULL); /* main prints the message, once */
         lk_manual_seed(&r.rng, (uint64_t)o->seed);
         ok = notebook(&r, err) && conclude(&r, err);
     }

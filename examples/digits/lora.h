@@ -1,10 +1,10 @@
-/* lora.h - the run of digit9 and weak_digits: notebooks 2 and 3 have one order of steps
- * with two networks.
+/* lora.h - the run of digit9 and weak_digits: notebooks 2 and 3 have one order of steps, with two
+ * networks.
  *
  * A network is trained on all digits; LoRA (nn/adapter.h) is added to every layer, all else is
  * frozen, and a hundred batches of some digits train the adapter alone. It is tested before, with
- * LoRA on, and with LoRA off again. digits_lora.c is the course itself, digits_output.c prints,
- * checks and writes, digits_files.c saves and loads. */
+ * LoRA on, and with LoRA off again. lora.c runs the steps, output.c prints, checks and
+ * writes, files.c saves and loads. */
 #ifndef DIGITS_LORA_H
 #define DIGITS_LORA_H
 

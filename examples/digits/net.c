@@ -1,5 +1,5 @@
 /* net.c - two perceptrons with named layers: a struct, a forward and a table each. Used by
- * digits_lora.c. */
+ * lora.c. */
 #include "examples/digits/net.h"
 
 #include "core/ops.h"

@@ -232,7 +232,8 @@ static void check_weights(Tape *t, Module *model, bool on, const StateDict *orig
             update = lk_tape_release(t, mark, update); /* B A is as large as the weight */
             expected = lk_add(t, lk_original(it.module, it.parameter), update);
         }
-        c->holds = digits_same(name, expected, lk_read(t, it.module, it.parameter), c->detail);
+        c->holds =
+            digits_same(name, expected, lk_param_named(t, it.module, it.parameter), c->detail);
         lk_tape_reset(t);
     }
     if (c->holds)

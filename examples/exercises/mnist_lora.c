@@ -278,12 +278,11 @@ static bool run(Run *r, const CliDigits *digits, Outcome *out, Error *err)
     out->after.predicted = answers + 2 * tests;
     out->rendered = digits->rendered;
 
-    r->t = lk_tape_new(err);
+    r->t = lk_tape_quiet_new(err); /* main prints the message, once */
     r->train = lk_loader_new(digits->train, BATCH, true, &r->rng, err);
     r->test = lk_loader_new(digits->test, BATCH, false, &r->rng, err);
     bool ok = r->t && r->train && r->test;
     if (ok) {
-        lk_tape_on_error(r->t, NULL, NULL); /* main prints the message, once */
         lk_manual_seed(&r->rng, (uint64_t)r->o.seed);
         ok = notebook(r, out, err) && (!r->o.json || write_results(&r->o, out, err)) &&
              verify(r, &out->before, &out->wrapped, &out->after, err);

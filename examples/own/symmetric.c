@@ -42,7 +42,7 @@ static const ModuleType symmetric_type = {
 /* Whether the weight that forward reads is its own transpose. */
 static bool is_symmetric(Tape *t, Module *linear)
 {
-    Tensor *w = lk_read(t, linear, "weight"), *difference = lk_sub(t, w, lk_T(t, w));
+    Tensor *w = lk_param_named(t, linear, "weight"), *difference = lk_sub(t, w, lk_T(t, w));
     return difference && lk_count(difference) == 0; /* no element differs from 0 */
 }
 
@@ -54,7 +54,7 @@ static bool run(Tape *t, Rng *rng, const void *options, Error *err)
         lk_register_parametrization(linear, "weight", lk_module_new(&symmetric_type, err), err);
     lk_print_module(stdout, linear);
     printf("\n");
-    lk_print(stdout, lk_read(t, linear, "weight"));
+    lk_print(stdout, lk_param_named(t, linear, "weight"));
     printf("\n");
 
     /* A step moves the original. The weight that forward reads stays symmetric. */

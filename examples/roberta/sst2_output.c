@@ -103,7 +103,10 @@ static void draw(FILE *out, const Sst2Outcome *o, const Drawing *d, Curve *c)
 {
     double high = 0;
     if (c->count < 2) return;
-    for (int64_t i = 0; i < c->count; i++) high = fmax(high, c->y[i] *= d->factor);
+    for (int64_t i = 0; i < c->count; i++) {
+        c->y[i] *= d->factor;
+        high = fmax(high, c->y[i]);
+    }
     const char *about = d->about;
     if (!about)
         about = o->args->warmup_steps < o->state->step

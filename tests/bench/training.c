@@ -39,9 +39,8 @@ typedef struct Task {
 
 static bool task_begin(Task *k, Error *err)
 {
-    *k = (Task){ .t = lk_tape_new(err) };
+    *k = (Task){ .t = lk_tape_quiet_new(err) }; /* the program prints the message */
     lk_manual_seed(&k->rng, 0);
-    if (k->t) lk_tape_on_error(k->t, NULL, NULL); /* the program prints the message */
     return k->t;
 }
 

@@ -388,8 +388,8 @@ static void rms_norm_backward(Call *c)
         double r = sqrt(squares / n);
         for (int64_t k = 0; k < c->columns; k++) dot += dy[k] * (bug == 5 ? 1 : w[k]) * x[k] / r;
         double g = dy[j] * (bug == 5 ? 1 : w[j]);
-        add(c, 0, i,
-            (g - (bug == 1 ? 0 : x[j] / r * dot / (bug == 6 ? 1 : n))) / (bug == 2 ? 1 : r));
+        double mean = dot / (bug == 6 ? 1 : n), along = bug == 1 ? 0 : x[j] / r * mean;
+        add(c, 0, i, (g - along) / (bug == 2 ? 1 : r));
         if (bug != 3 || i < c->columns) add(c, 1, j, dy[j] * x[j] / (bug == 4 ? 1 : r));
     }
 }

@@ -79,7 +79,8 @@ static Tensor *leaf_of(DType d, const double *corner, int n, bool second)
 {
     Tensor *x = lk_tensor_new(d, LK_SHAPE(n), NULL);
     for (int i = 0; i < n; i++) {
-        const double value = n == CORNERS ? corner[i] : corner[second ? i % CORNERS : i / CORNERS];
+        const int of_pair = second ? i % CORNERS : i / CORNERS;
+        const double value = corner[n == CORNERS ? i : of_pair];
         if (d == LK_F64) ((double *)x->data)[i] = value;
         else ((float *)x->data)[i] = (float)value;
     }

@@ -177,12 +177,12 @@ static Module *adapted_linear(void)
     return m;
 }
 
-/* The values of m and each of its gradients, against the weight as lk_read gives it. */
+/* The values of m and each of its gradients, against the weight as lk_param_named gives it. */
 static void check_linear(Module *m)
 {
     Tape *t = lk_tape_new(NULL);
     Tensor *x = lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, IN)), *expected[8] = { NULL };
-    Tensor *y = lk_linear(t, x, lk_read(t, m, "weight"), lk_as_linear(m)->bias);
+    Tensor *y = lk_linear(t, x, lk_param_named(t, m, "weight"), lk_as_linear(m)->bias);
     Tensor *v = lk_randn(t, &rng, LK_F64, LK_SHAPE(ROWS, OUT));
     check(lk_backward_with(t, y, v, true)); /* a cached weight serves both */
     int n = 0;
@@ -233,7 +233,8 @@ Test(low_rank, other_links_of_the_chain_are_computed)
     for (int links = 2; links <= 3; links++) { /* LoRA last, then in the middle */
         Tape *t = lk_tape_new(NULL);
         Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(ROWS, IN));
-        check_close_to(lk_forward(t, m, x), lk_linear(t, x, lk_read(t, m, "weight"), NULL), 5e-5);
+        check_close_to(lk_forward(t, m, x), lk_linear(t, x, lk_param_named(t, m, "weight"), NULL),
+                       5e-5);
         lk_tape_free(t);
         if (links == 2) check(lk_register_parametrization(m, "weight", after, NULL));
     }

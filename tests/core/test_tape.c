@@ -233,8 +233,10 @@ Test(tape, deep_chain)
     enum { DEPTH = 100000 };
     Tape *t = quiet_tape();
     Tensor *x = make_param(LK_F64, LK_SCALAR, 0.25), *y = x;
-    for (int i = 0; i < DEPTH; i++)
-        y = i % 2 ? lk_scale(t, y, i % 4 == 1 ? 2 : 0.5) : lk_add_scalar(t, y, 1);
+    for (int i = 0; i < DEPTH; i++) {
+        double factor = i % 4 == 1 ? 2 : 0.5;
+        y = i % 2 ? lk_scale(t, y, factor) : lk_add_scalar(t, y, 1);
+    }
     check(lk_backward(t, y), "%s", lk_tape_error(t)->message);
     check_values(lk_grad(x), 0, 1);
     lk_tape_reset(t);

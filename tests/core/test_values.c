@@ -139,7 +139,8 @@ Test(values, every_write_raises_the_version)
     check(x->storage->version == ++version);
     lk_uniform_(x, 0, 1, &rng);
     lk_normal_(x, 0, 1, &rng);
-    check(x->storage->version == (version += 2));
+    version += 2;
+    check(x->storage->version == version);
     check(lk_convert_(x, LK_F64, NULL) && x->storage->version > version);
     version = x->storage->version;
     check(lk_item(x) != lk_at(x, LK_INDEX(0)) && lk_count(x) == 2 && lk_equal(x, x));

@@ -1,5 +1,6 @@
 /* test_peft.c - adapters in PEFT's form: a reference there and back, all forms, which modules are
  * meant, what is refused. The files, and memory: test_peft_files.c. */
+#include "data/path.h"
 #include "tests/shared/peft_nets.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -31,7 +32,7 @@ Test(peft, of_the_reference_there_and_back)
         check(lk_count_parameters(net) == before + 2 * (6 + 5) + 2 * (5 + 4));
         check_output(net, peft_output, 3);
 
-        char folder[PATH_MAX];
+        char folder[LK_PATH_MAX];
         strcpy(folder, check_scratch("saved"));
         check_save(net, folder, &reference_options); /* a new folder, then an old one */
         check_same_file(check_scratch("saved/adapter_config.json"),
@@ -113,7 +114,8 @@ Test(peft, rslora)
     size_t size;
     char *text = read_whole(check_fixture("peft/adapter_config.json"), &size), *at;
     text[size] = '\0';
-    check((at = strstr(text, "\"use_rslora\": false")));
+    at = strstr(text, "\"use_rslora\": false");
+    check(at);
     memcpy(at, "\"use_rslora\":  true", strlen("\"use_rslora\":  true"));
     mkdir(check_scratch("rs"), 0700);
     check_write("rs/adapter_config.json", text, size);

@@ -1,5 +1,6 @@
 /* test_peft_files.c - adapters whose files are not there, whose writer is killed, which do not fit
  * on the disk; and memory that is short. The content of the files: test_peft.c. */
+#include "data/path.h"
 #include "tests/shared/faults.h"
 
 #include "tests/shared/peft_nets.h"
@@ -91,7 +92,7 @@ static double value_of(const char *folder)
 
 typedef struct Saving {
     Module *net;
-    char parent[PATH_MAX], folder[PATH_MAX]; /* an adapter, alone in a folder of its own */
+    char parent[LK_PATH_MAX], folder[LK_PATH_MAX]; /* an adapter, alone in a folder of its own */
 } Saving;
 
 static bool saving(void *user)
@@ -154,7 +155,7 @@ Test(peft_files, a_failure_leaves_the_old_one)
         for (bool failed = true; failed; k++) {
             Error err = { 0 };
             begin_saving(&s);
-            char inner[PATH_MAX + 8];
+            char inner[LK_PATH_MAX + 8];
             snprintf(inner, sizeof inner, "%s/inner", s.folder);
             check(mkdir(inner, 0700) == 0);
             fail_at(k);
@@ -173,7 +174,7 @@ Test(peft_files, a_failure_leaves_the_old_one)
 Test(peft_files, a_full_disk_leaves_the_old_one)
 {
     Module *net = adapted_net(LK_PEFT_WRAPPER, 2, 1);
-    char folder[PATH_MAX];
+    char folder[LK_PATH_MAX];
     strcpy(folder, check_scratch("saved"));
     set_values(net, 3);
     check_save(net, folder, NULL);
@@ -244,7 +245,7 @@ Test(peft_files, out_of_memory)
     /* jansson's memory fails, and is counted, too */
     json_set_alloc_funcs(lk_mem_alloc, lk_mem_free);
     check_alloc_begin();
-    char folder[PATH_MAX], reference[PATH_MAX];
+    char folder[LK_PATH_MAX], reference[LK_PATH_MAX];
     strcpy(folder, check_scratch("saved"));
     strcpy(reference, check_fixture("peft"));
     for (int form = 0; form < 3; form++) {

@@ -1,13 +1,13 @@
 /* test_peft_random.c - 500 random nets with random adapters, saved and loaded in all three forms.
  * With LORIKEET_PEFT_NETS set the folders stay in it, each with a file `expected`, for
  * tests/parity/peft_rule.py. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/ops.h"
+#include "data/path.h"
 #include "data/peft_parts.h"
 #include "nn/activation.h"
 #include "nn/fields.h"
@@ -249,7 +249,7 @@ static bool same_function(Module *net, Module *other, int seed)
  * "saved NAME", "other NAME". */
 static void write_expected(Module *net, const Choice *c, const char *folder)
 {
-    char path[PATH_MAX + 16];
+    char path[LK_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/expected", folder);
     FILE *f = fopen(path, "w");
     check(f);
@@ -270,7 +270,7 @@ typedef struct Counts {
 static void check_net(int seed, Counts *counts)
 {
     bool tied;
-    char folder[PATH_MAX];
+    char folder[LK_PATH_MAX];
     const char *kept = getenv("LORIKEET_PEFT_NETS");
     if (kept) snprintf(folder, sizeof folder, "%s/%d", kept, seed);
     else strcpy(folder, check_scratch("net"));

@@ -1,5 +1,6 @@
 /* test_peft_rules.c - adapters by PEFT's rules: patterns and targets that are regular expressions,
  * strengths that are kept exactly, modules in several places. The files as such: test_peft.c. */
+#include "data/path.h"
 #include "tests/shared/peft_nets.h"
 
 #ifdef LK_HAVE_JANSSON
@@ -46,7 +47,7 @@ static LoRAParametrization *adapter_at(Module *net, const char *name)
 static char *settings_of(const char *folder)
 {
     static char text[8192];
-    char path[PATH_MAX];
+    char path[LK_PATH_MAX];
     size_t size;
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
     char *bytes = read_whole(path, &size);
@@ -116,7 +117,7 @@ Test(peft_rules, every_choice_of_modules)
 /* Adapters of rank 2 on all Linears of dotted_net, and these settings beside them. */
 static const char *with_settings(const char *more)
 {
-    static char folder[PATH_MAX];
+    static char folder[LK_PATH_MAX];
     char text[1000];
     Module *net = dotted_adapters((int64_t[]){ 2, 2, 2 }, (double[]){ 1, 1, 1 });
     strcpy(folder, check_scratch("read"));

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "examples/shared/results.h"
 #include "data/roberta_files.h"
 #include "tests/check.h"
 

@@ -1,9 +1,9 @@
 /* test_safetensors.c - safetensors files: what is read, with and without a copy, and one refusal
  * for every way in which a file can be wrong. Those that write: test_safetensors_write.c. */
+#include "data/path.h"
 #include "data/safetensors.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -578,7 +578,7 @@ Test(safetensors, out_of_memory)
 Test(safetensors, every_byte_changed)
 {
     size_t size;
-    char path[PATH_MAX], *bytes = read_whole(check_fixture("reference.safetensors"), &size);
+    char path[LK_PATH_MAX], *bytes = read_whole(check_fixture("reference.safetensors"), &size);
     size_t data = 8 + (unsigned char)bytes[0] + 256 * (size_t)(unsigned char)bytes[1];
     strcpy(path, check_write("refused", bytes, size));
     check_alloc_begin();

@@ -1,11 +1,11 @@
 /* test_safetensors_write.c - the bytes that are written, what is refused, and that a file is never
  * half there. Those that read: test_safetensors.c. */
+#include "data/path.h"
 #include "tests/shared/faults.h"
 
 #include "data/safetensors.h"
 
 #include <dirent.h>
-#include <limits.h>
 #include <sys/resource.h>
 
 #include "tests/shared/nets.h"
@@ -273,7 +273,7 @@ Test(safetensors_write, where_nothing_can_be_saved)
     check(stat(pipe, &info) == 0 && S_ISFIFO(info.st_mode));
 
     err = (Error){ 0 };
-    char path[2 * PATH_MAX];
+    char path[2 * LK_PATH_MAX];
     memset(path, 'p', sizeof path - 1);
     path[sizeof path - 1] = '\0';
     check(!save_filled(path, 1, 1, &err));
@@ -359,7 +359,7 @@ static bool save_two(void *path) { return save_filled(path, 100, 2, NULL); }
 /* Wherever saving is killed or fails, all elements are of one save, and the next save works. */
 Test(safetensors_write, killed_while_saving)
 {
-    char path[PATH_MAX];
+    char path[LK_PATH_MAX];
     strcpy(path, check_scratch("saved"));
     int k = 1;
     for (bool killed = true, new = false; killed; k++) {
@@ -373,7 +373,7 @@ Test(safetensors_write, killed_while_saving)
 
 Test(safetensors_write, a_failure_leaves_the_old_file)
 {
-    char path[PATH_MAX];
+    char path[LK_PATH_MAX];
     strcpy(path, check_scratch("saved"));
     int k = 1;
     for (bool failed = true; failed; k++) {
@@ -476,7 +476,7 @@ Test(safetensors_write, without_memory_nothing_changes)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *net = tied_new(&rng, NULL);
-    char path[PATH_MAX];
+    char path[LK_PATH_MAX];
     strcpy(path, check_write("net", "old", 3));
     int64_t live = check_alloc_live(), n = 0;
     for (bool failed = true; failed; n++) {

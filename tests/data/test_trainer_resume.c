@@ -244,8 +244,8 @@ static const char *damaged(const char *from, const char *file, int keep, const c
         if (chosen && keep < 0) continue;
         if (chosen && text) size = strlen(strcpy(bytes, text));
         else if (chosen) size = (size_t)keep;
-        check((out = fopen(target, "wb")) && fwrite(bytes, 1, size, out) == size &&
-              fclose(out) == 0);
+        out = fopen(target, "wb");
+        check(out && fwrite(bytes, 1, size, out) == size && fclose(out) == 0);
     }
     return to;
 }

@@ -26,10 +26,12 @@ static int read_numbers(const char *text, const char *object, const char *key, d
     const char *at = text;
     if (object) {
         print_to(start, sizeof start, "\n  \"%s\": {", object);
-        check((at = strstr(text, start)), "there is no %s in %s", object, text);
+        at = strstr(text, start);
+        check(at, "there is no %s in %s", object, text);
     }
     print_to(start, sizeof start, "\"%s\": ", key);
-    check((at = strstr(at, start)), "there is no %s in %s", key, text);
+    at = strstr(at, start);
+    check(at, "there is no %s in %s", key, text);
     at += strlen(start);
     bool list = *at == '[';
     int n = 0;
@@ -213,8 +215,10 @@ Test(digits_programs, lines_of_weak_digits)
         "errors on 3, 6, 8, 9\n",
     };
     const char *at = o.out;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        check((at = strstr(at, parts[i])), "no \"%s\" (in its place) in %s", parts[i], o.out);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        at = strstr(at, parts[i]);
+        check(at, "no \"%s\" (in its place) in %s", parts[i], o.out);
+    }
     output_free(&o);
     Numbers r = read_results(json);
     check(r.base_parameters == 4250810 && r.lora_parameters == 8394 &&

@@ -27,7 +27,8 @@ typedef struct Memory {
 static void memory_begin(Memory *m)
 {
     *m = (Memory){ 0 };
-    check(m->out = open_memstream(&m->text, &m->size));
+    m->out = open_memstream(&m->text, &m->size);
+    check(m->out);
 }
 
 static void check_text(Memory *m, const char *expected)

@@ -64,10 +64,10 @@ Test(adapter, effective_weight_is_the_sum)
         check(p->scale == 3 && p->alpha == 6 && p->rank == 2);
         Tensor *w = lk_original(it.module, "weight");
         Tensor *expected = lk_add(t, w, lk_scale(t, lk_matmul(t, p->lora_B, p->lora_A), 3));
-        check_equal(lk_read(t, it.module, "weight"), expected);
+        check_equal(lk_param_named(t, it.module, "weight"), expected);
         check_shape(p->lora_A, LK_SHAPE(2, lk_as_linear(it.module)->in_features));
         check_shape(p->lora_B, LK_SHAPE(lk_as_linear(it.module)->out_features, 2));
-        check(strcmp(lk_grad_fn(lk_read(t, it.module, "weight")), "AddBackward0") == 0);
+        check(strcmp(lk_grad_fn(lk_param_named(t, it.module, "weight")), "AddBackward0") == 0);
     }
     lk_tape_free(t);
     lk_free(net);

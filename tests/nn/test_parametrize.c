@@ -115,9 +115,9 @@ static void check_print(Module *m, const char *expected)
 static void check_value(Module *m, const double *expected, int64_t n)
 {
     Tape *t = lk_tape_new(NULL);
-    check_close(lk_read(t, m, "weight"), expected, n, 0);
+    check_close(lk_param_named(t, m, "weight"), expected, n, 0);
     lk_tape_set_grad(t, false);
-    check_close(lk_read(t, m, "weight"), expected, n, 0);
+    check_close(lk_param_named(t, m, "weight"), expected, n, 0);
     lk_tape_free(t);
 }
 
@@ -328,26 +328,26 @@ Test(parametrize, cached_is_one_object_and_never_stale)
     Module *m = linear_of(3, 4);
     check(lk_register_parametrization(m, "weight", shift(), NULL));
     Tape *t = lk_tape_new(NULL);
-    check(lk_read(t, m, "weight") != lk_read(t, m, "weight"));
+    check(lk_param_named(t, m, "weight") != lk_param_named(t, m, "weight"));
     lk_set_cached(m, true);
-    Tensor *a = lk_read(t, m, "weight");
-    check(a == lk_read(t, m, "weight"));
+    Tensor *a = lk_param_named(t, m, "weight");
+    check(a == lk_param_named(t, m, "weight"));
     lk_fill_(lk_original(m, "weight"), 0);
-    Tensor *b = lk_read(t, m, "weight");
+    Tensor *b = lk_param_named(t, m, "weight");
     check(b != a && lk_at(b, LK_INDEX(0, 0)) == 1);
     /* a value without graph must not be read when the graph is wanted */
     lk_tape_set_grad(t, false);
-    check(!lk_grad_fn(lk_read(t, m, "weight")));
+    check(!lk_grad_fn(lk_param_named(t, m, "weight")));
     lk_tape_set_grad(t, true);
-    check(lk_grad_fn(lk_read(t, m, "weight")));
-    Tensor *c = lk_read(t, m, "weight");
+    check(lk_grad_fn(lk_param_named(t, m, "weight")));
+    Tensor *c = lk_param_named(t, m, "weight");
     lk_tape_reset(t); /* the tensor is gone with the tape's contents */
-    check(lk_grad_fn(lk_read(t, m, "weight")));
+    check(lk_grad_fn(lk_param_named(t, m, "weight")));
     (void)c;
     Tape *other = lk_tape_new(NULL);
-    check(lk_backward(other, lk_sum(other, lk_read(other, m, "weight"), LK_ALL, false)));
+    check(lk_backward(other, lk_sum(other, lk_param_named(other, m, "weight"), LK_ALL, false)));
     lk_set_cached(m, false);
-    check(lk_read(t, m, "weight") != lk_read(t, m, "weight"));
+    check(lk_param_named(t, m, "weight") != lk_param_named(t, m, "weight"));
     lk_tape_free(other);
     lk_tape_free(t);
     lk_free(m);
@@ -360,17 +360,17 @@ Test(parametrize, without_recording_the_value_is_kept_until_something_changes)
         lk_as_lora_parametrization(lk_parametrizations(m, "weight")->chain.items[0]);
     Tape *t = lk_tape_new(NULL);
     lk_tape_set_grad(t, false);
-    Tensor *a = lk_read(t, m, "weight");
+    Tensor *a = lk_param_named(t, m, "weight");
     uint32_t version = a->storage->version;
-    check(lk_read(t, m, "weight") == a && a->storage->version == version,
+    check(lk_param_named(t, m, "weight") == a && a->storage->version == version,
           "nothing was computed again");
     p->scale = 0;
-    check_close(lk_read(t, m, "weight"), first_original, 12, 0);
+    check_close(lk_param_named(t, m, "weight"), first_original, 12, 0);
     p->scale = 0.5;
     lk_fill_(p->lora_B, 0);
-    check_close(lk_read(t, m, "weight"), first_original, 12, 0);
+    check_close(lk_param_named(t, m, "weight"), first_original, 12, 0);
     p->enabled = false;
-    check(lk_read(t, m, "weight") == lk_original(m, "weight"),
+    check(lk_param_named(t, m, "weight") == lk_original(m, "weight"),
           "an adapter that is off costs nothing");
     lk_tape_free(t);
     lk_free(m);

@@ -1,5 +1,5 @@
 /* test_roberta.c - the model of the homework against PyTorch (tests/fixtures/make_roberta.py), its
- * names and counts, and padding. LoRA on it: test_roberta_lora.c. config.json:
+ * names and counts, and padding. LoRA on it: test_lora_wrap.c. config.json:
  * test_roberta_config.c. At full size: tests/parity/. */
 #include "tests/shared/roberta_net.h"
 

@@ -3,7 +3,6 @@
 #ifndef SMAPS_H
 #define SMAPS_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 static inline long dirty(const char *name)
 {
     FILE *maps = fopen("/proc/self/smaps", "r");
-    char line[PATH_MAX + 100];
+    char line[LK_PATH_MAX + 100];
     bool inside = false;
     long sum = -1;
     while (maps && fgets(line, sizeof line, maps)) {

@@ -1,4 +1,5 @@
-// lora.cpp - a user in C++: a Sequential, LoRA in place of its last Linear, a training of A and B alone, and the macros for
+// lora.cpp - a user in C++: a Sequential, LoRA in place of its last Linear, a training of A and
+// B alone, and the macros for
 // arrays, which are other ones than in C.
 #include <cstdio>
 #include <memory>
@@ -25,7 +26,8 @@ int main()
     Rng rng;
     lk_manual_seed(&rng, 0);
     Owned<Tape> t(lk_tape_new(&err));
-    Module *first = lk_linear_new(4, 8, true, &rng, &err), *last = lk_linear_new(8, 1, true, &rng, &err);
+    Module *first = lk_linear_new(4, 8, true, &rng, &err),
+           *last = lk_linear_new(8, 1, true, &rng, &err);
     Owned<Module> net(lk_sequential_new(LK_MODULES(first, lk_relu_new(&err), last), &err));
     if (!t || !net) return failed("making the net", err);
 
@@ -47,9 +49,11 @@ int main()
         lk_tape_reset(t.get());
     }
     Tensor *both = lk_cat(t.get(), LK_TENSORS(x.get(), y.get()), 1);
-    bool ok = losses[1] < losses[0] && lk_size(both, 1) == 5 && lk_at(y.get(), LK_INDEX(0, 0)) == lk_at(both, LK_INDEX(0, 4));
+    bool ok = losses[1] < losses[0] && lk_size(both, 1) == 5 &&
+              lk_at(y.get(), LK_INDEX(0, 0)) == lk_at(both, LK_INDEX(0, 4));
     const Metadata *metadata = nullptr; // LK_METADATA lives until the end of its statement
-    ok = ok && (metadata = LK_METADATA({ "format", "pt" }), metadata->count == 1 && metadata->entries[0].key[0] == 'f');
+    ok = ok && (metadata = LK_METADATA({ "format", "pt" }),
+                metadata->count == 1 && metadata->entries[0].key[0] == 'f');
     std::printf("loss %g, then %g\n", losses[0], losses[1]);
     return ok ? 0 : 1;
 }
