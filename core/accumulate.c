@@ -1,4 +1,4 @@
-/* accumulate.c - dst += src over broadcast tensors: backwards add gradients with it. */
+/* accumulate.c - dst += src over broadcast tensors. Backward functions add gradients with it. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -12,7 +12,7 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
         !lk_check_operands(t, "lk_accumulate", 1, (Tensor *const *)&src))
         return false;
     bool shared = false;
-    Tensor places = *dst; /* dst without its repeated places: they have size 1 */
+    Tensor places = *dst; /* dst with size 1 where its places repeat */
     for (int d = 0; d < dst->ndim; d++)
         if (dst->stride[d] == 0 && dst->shape[d] > 1) {
             shared = true;
@@ -22,7 +22,7 @@ bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
         lk_loop(LK_ROW(dst->dtype, add_row), NULL, 2, (const Tensor *const[]){ dst, src });
         return true;
     }
-    /* First all sums are made in double, then each is added with one rounding. */
+    /* Compute all sums in double first. Then add each to dst with one rounding. */
     size_t bytes;
     if (!lk__tensor_bytes(LK_F64, places.ndim, places.shape, &bytes, NULL)) return false;
     ArenaMark mark;

@@ -21,8 +21,8 @@ static void LK_F(add_sums_row)(int64_t n, void *const *p, const int64_t *step, c
     for (int64_t i = 0; i < n; i++) dst[i * step[0]] += (real)sum[i * step[1]];
 }
 
-/* sum += src. A row that ends in one place keeps four sums at a time, so that additions do not
- * wait for each other. */
+/* sum += src. When the whole row goes to one sum, it keeps four partial sums, so that additions do
+ * not wait for each other. */
 static void LK_F(sum_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;

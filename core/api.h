@@ -1,8 +1,8 @@
 /* api.h - macros that every header needs: linkage, checks by the compiler, counted arrays.
  *
  * The headers work from C++17 too, with two differences. Tables of fields (nn/module.h) are C
- * only: a module's type is written in a .c file. And C++ has no pointer to a struct in place, such
- * as &(LoRAConfig){ .rank = 8 }: give it a variable. */
+ * only: a module's type is written in a .c file. And C++ has no pointer to a struct written in
+ * place, such as &(LoRAConfig){ .rank = 8 }: use a variable. */
 #ifndef LK_API_H
 #define LK_API_H
 
@@ -20,22 +20,22 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define LK_API LK_C __attribute__((visibility("default")))
 #define LK_PRINTF(at, first) __attribute__((format(printf, at, first)))
-/* For a function whose failure only its result shows. */
+/* For a function that reports a failure only by its result. */
 #define LK_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define LK_API LK_C
 #define LK_PRINTF(at, first)
 #define LK_MUST_CHECK
 #endif
-/* For a variable; in C++ LK_C says extern already. */
+/* For a variable. In C++, LK_C already contains extern. */
 #ifdef __cplusplus
 #define LK_API_DATA LK_API
 #else
 #define LK_API_DATA LK_API extern
 #endif
 
-/* An array written in place, and its length. It lives to the end of the block in C, to the end of
- * the statement in C++. */
+/* An array written in place, and its length. It lives to the end of the block in C, and to the end
+ * of the statement in C++. */
 #ifdef __cplusplus
 #define LK_ARRAY(T, ...) (std::initializer_list<T>{ __VA_ARGS__ }.begin())
 #define LK_LENGTH(T, ...) ((int)std::initializer_list<T>{ __VA_ARGS__ }.size())

@@ -8,8 +8,8 @@
 
 /* ---- gradients ------------------------------------------------------------------------------ */
 
-/* A contiguous tensor in the shape of x for a gradient on the tape, uninitialised; NULL without
- * memory. */
+/* Returns an uninitialised contiguous tensor in the shape of x, for a gradient on the tape; NULL
+ * when memory is short. */
 static inline Tensor *flow_new(Tape *t, const Tensor *x)
 {
     size_t bytes = (size_t)lk__elements(x) * lk_dtype_size(x->dtype);
@@ -39,14 +39,14 @@ static bool is_wanted(const Node *n, int i)
     return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
 }
 
-/* A leaf that another tape holds: a gradient kept here would be gone before it. */
+/* Whether x is a leaf of another tape. A gradient kept on t could be gone before the leaf is. */
 static bool is_foreign_leaf(const Tape *t, const Tensor *x)
 {
     return !x->node && x->refs == 0 && !x->grad_room && x->tape != t;
 }
 
-/* Makes sure that x->grad exists; *fresh: nothing was added yet, the values are undefined. Owned
- * leaves keep the memory for good, leaves of the tape until the reset. */
+/* Makes sure that x->grad exists. *fresh is true when nothing was added to it yet; its values are
+ * then undefined. An owned leaf keeps the memory for good, a leaf of the tape until the reset. */
 static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
 {
     *fresh = !x->grad;
@@ -83,8 +83,8 @@ Tensor *lk_grad_in(Tape *t, Node *n, int i)
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* Whether n can compute the gradients that are wanted: its inputs and its result are still what
- * they were. */
+/* Whether n can compute the gradients that are wanted. The inputs and the result that they need
+ * must be as they were in the forward, and the graph must not be used up. */
 static bool can_run(Tape *t, const Node *n)
 {
     unsigned needs = 0;
@@ -117,7 +117,7 @@ static bool can_run(Tape *t, const Node *n)
         bool is_out = i == n->inputs;
         const Tensor *x = is_out ? n->out : n->in[i];
         if (!x || !(needs & (is_out ? (unsigned)LK_OUT : lk__in_bit(i)))) continue;
-        if (lk__is_gone(x)) { /* only one of another tape can be */
+        if (lk__is_gone(x)) { /* only a tensor of another tape can be gone */
             char role[96];
             lk_snprintf(role, sizeof role, "an input of %s", lk__node_name(n));
             lk__fail_stale(t, "lk_backward", role, x);
@@ -137,7 +137,8 @@ static bool can_run(Tape *t, const Node *n)
     return true;
 }
 
-/* Marks the nodes that y depends on. False, with nothing changed, when one of them cannot run. */
+/* Marks `start` and the nodes that it depends on. Returns false, with nothing changed, when one of
+ * them cannot run. */
 static bool mark_graph(Tape *t, Node *start)
 {
     start->reached = true;
@@ -153,8 +154,8 @@ static bool mark_graph(Tape *t, Node *start)
     return true;
 }
 
-/* y.retain_grad(): the gradient that flows through is added to y->grad, which stays on the
- * tape. */
+/* Adds the gradient of the result to n->out->grad, which stays on the tape, as y.retain_grad()
+ * does in PyTorch. */
 static void keep_gradient(Tape *t, Node *n)
 {
     bool fresh;
@@ -183,13 +184,13 @@ bool lk__run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
     if (y->node && !mark_graph(t, y->node)) return false;
     bool fresh = true;
     t->pins++;
-    /* dy/dy of a leaf is its own gradient */
+    /* when y is a leaf, the seed goes straight to its own gradient */
     Tensor *seed = y->node ? flow_new(t, y) : leaf_grad(t, y, &fresh);
     if (seed && fresh) lk__copy_fitting(seed, dy);
     else if (seed) lk_accumulate(t, seed, dy);
     if (!y->node) return seed;
     y->node->grad = seed;
-    return run_graph(t, y->node, keep_graph); /* without a seed, it only takes the marks away */
+    return run_graph(t, y->node, keep_graph); /* without a seed, this only removes the marks */
 }
 
 bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph)

@@ -1,4 +1,4 @@
-/* clock.c - the clock of POSIX that no change of the date moves. */
+/* clock.c - the clock of POSIX that does not move when the date is changed. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #endif

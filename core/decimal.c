@@ -9,7 +9,8 @@ static locale_t c_locale; /* for the whole process, never freed */
 
 static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
 
-/* Sets the C locale and returns the one before; 0, with nothing set, when memory is short. */
+/* Sets the C locale and returns the previous one. When memory is short, it sets nothing and
+ * returns 0. */
 static locale_t begin(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

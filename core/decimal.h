@@ -1,4 +1,4 @@
-/* decimal.h - decimal numbers as text, with a point whatever the locale. After setlocale(LC_ALL,
+/* decimal.h - decimal numbers as text, with a point in every locale. After setlocale(LC_ALL,
  * "de_DE.UTF-8") C's own functions write and expect "0,25", which no JSON, no HTML and no other
  * program understands. The library and its examples write and read all their numbers with these
  * functions. Apart from the point, the functions behave like those of C. */

@@ -1,8 +1,8 @@
 /* exact.h - refuses the compiler flags that would break the library's promises. CMakeLists.txt
  * includes it in front of each file of the library. Files that are compiled by hand get it through
- * core/internal.h, so that no whole library can be made with these flags; give the others
- * -include core/exact.h. Programs that use the library may have the flags: this header is not
- * installed. */
+ * core/internal.h, so that a complete library cannot be built with these flags. Compile files that
+ * do not include core/internal.h with -include core/exact.h. Programs that use the library may
+ * have the flags: this header is not installed. */
 #ifndef LK_EXACT_H
 #define LK_EXACT_H
 

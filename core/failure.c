@@ -46,7 +46,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
-    if (t == &lk__graveyard) { /* nothing asks it for its error: report at once */
+    if (t == &lk__graveyard) { /* its error is never read later: report it at once */
         lk_strict_report(code, "%s", err.message);
         return NULL;
     }
@@ -64,8 +64,8 @@ void *lk__fail_memory(Tape *t, size_t bytes)
 
 /* ---- stale tensors -------------------------------------------------------------------------- */
 
-/* Owned tensors that were freed in strict mode, and the tensors of tapes that were freed, belong
- * to this one: all of them are stale, and their errors go to strict mode's handler. */
+/* The tape of owned tensors that were freed in strict mode, and of the tensors of tapes that were
+ * freed. All of them are stale, and their errors go to strict mode's handler. */
 Tape lk__graveyard = { .headers.since[0] = INT64_MAX };
 
 bool lk_is_stale(const Tensor *x) { return x && lk__is_gone(x); }
@@ -152,7 +152,7 @@ bool lk_check_optional(Tape *t, const char *function, const char *name, const Te
     return !lk__is_gone(x);
 }
 
-/* Keeps which operand lk_check_floating refuses, and why. */
+/* Fails with a message that tells which operand lk_check_floating refuses, and why. */
 static bool refuse_floating(Tape *t, const char *function, int count, Tensor *const *x)
 {
     if (!lk_check_operands(t, function, count, x)) return false;

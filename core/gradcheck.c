@@ -1,5 +1,5 @@
 /* gradcheck.c - the gradient check: its arguments, and the table of checks in their order. The
- * checks themselves lie in core/gradcheck/, listed in core/gradcheck/parts.h. */
+ * checks themselves are in core/gradcheck/; core/gradcheck/parts.h lists its files. */
 #include "core/gradcheck.h"
 
 #include <string.h>
@@ -44,7 +44,7 @@ static bool check_arguments(Check *c)
                                 "no input requires a gradient: lk_set_requires_grad(x, true)");
 }
 
-/* The bytes of every input, to see that they are left alone. */
+/* Saves the bytes of every input, to notice when something writes to it. */
 static bool save_inputs(Check *c)
 {
     c->saved = lk_mem_calloc((size_t)c->count, sizeof *c->saved);
@@ -57,7 +57,7 @@ static bool save_inputs(Check *c)
     return c->saved ? true : lk__check_no_memory(c);
 }
 
-/* A first call tells the shapes; then there is room for all numbers, in one block that begins
+/* Learns the shapes from a first call. Then makes room for all numbers, in one block that begins
  * at c->first.y. */
 static bool make_room(Check *c)
 {
@@ -89,7 +89,8 @@ static bool make_room(Check *c)
 
 /* ---- the checks ----------------------------------------------------------------------------- */
 
-/* After one that `ends` and has found something, the others would see its consequences only. */
+/* When a check with `ends` finds a mistake, the checks behind it would only see the consequences.
+ * They are left out. */
 static const struct {
     void (*check)(Check *c);
     bool ends;
@@ -112,8 +113,8 @@ static void run_checks(Check *c)
     }
 }
 
-/* The inputs' own gradients step aside while backward runs. Owned gradients
- * take their place: a leaf of some tape would else keep its gradient on c->t, which is reset. */
+/* The gradient that an input had before. While backward runs, an owned tensor takes its place:
+ * otherwise a leaf of a tape would keep its gradient on c->t, which is reset. */
 typedef struct OwnGradient {
     Tensor *grad, *room;
 } OwnGradient;
@@ -191,7 +192,7 @@ bool lk_gradcheck_many(GradcheckManyFn *f, int results, void *user, int count, T
     return report->ok;
 }
 
-/* A function of one result as one of several. */
+/* A function with one result, to be called as one with several. */
 typedef struct Single {
     GradcheckFn *f;
     void *user;

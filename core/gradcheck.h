@@ -9,8 +9,8 @@
  * are taken per output, then summed, then divided by the step really made, so that a correct
  * backward passes atol 1e-7, rtol 1e-5. Two cotangents are tried, with opposite signs in the first
  * element of each result. They come from a stream of their own, so that no tensor of the user can
- * equal them. Every call finds the tape's random stream at its beginning, so that dropout, too, is
- * a function.
+ * equal them. Every call starts the tape's random stream from its beginning, so that dropout, too,
+ * drops the same elements in every call.
  *
  * Numbers that agree are not enough. Each kind of mistake has a check and a name (report.mistake),
  * in this order:
@@ -23,13 +23,13 @@
  *     overwritten   backward writes `=` where it must add `+=`
  *     first use     an input given twice to an operation gets only the gradient of its first place
  *     strided       a view gives another result or gradient than a contiguous copy
- *     not connected the gradient is 0 everywhere, the difference is not (lk_record?)
+ *     not connected the gradient is 0 everywhere, but the difference is not (lk_record?)
  *     values        analytic and numeric gradient differ
- *     frozen        the gradient of an input is another one when the other inputs are frozen
+ *     frozen        the gradient of an input changes when the other inputs are frozen
  *     needs         backward reads an input or the result that `needs` does not list
  *
  * These checks try every recorded operation, and every input, on its own. A check is left out when
- * it would only see the consequences of what the one before it found.
+ * it would only see the consequences of a mistake that an earlier check found.
  *
  * Cost, for N elements that are checked: 2 N + 8 calls of f, up to 3 more for each input, and a
  * dozen backwards. */
@@ -45,7 +45,8 @@ typedef Tensor *GradcheckFn(Tape *t, Tensor *const *in, void *user);
  * leaves a NULL in out. */
 typedef bool GradcheckManyFn(Tape *t, Tensor *const *in, Tensor **out, void *user);
 
-/* A number that a wrong gradient may have once too often or once too little: { "alpha", 2.5 }. */
+/* A number that a wrong gradient may contain as a factor once too often, or may lack:
+ * { "alpha", 2.5 }. */
 typedef struct GradcheckConstant {
     const char *name;
     double value;
@@ -55,7 +56,7 @@ typedef struct GradcheckOptions {
     double eps, atol, rtol; /* 0: PyTorch's 1e-6, 1e-5, 1e-3 */
     uint64_t seed;          /* of the cotangents */
     int constant_count;
-    const GradcheckConstant *constants; /* that the hint of a factor may name */
+    const GradcheckConstant *constants; /* a hint about a factor may name them */
 } GradcheckOptions;
 
 /* One element of an input, with both gradients. */
@@ -76,15 +77,15 @@ typedef struct GradcheckReport {
     double analytic, numeric;
     GradcheckElement table[LK_GRADCHECK_TABLE]; /* wrong elements of that input, worst first */
     int table_count;
-    char hint[256];     /* the mistake: "sign: …", "overwritten: …"; "": none is certain */
+    char hint[256];     /* the mistake: "sign: …", "overwritten: …"; "" when none is certain */
     char notice[256];   /* no mistake, but good to know: inputs that were never read */
     char message[1536]; /* all of it in sentences; without a hint, the table */
 } GradcheckReport;
 
 /* Checks the gradient of every in[i] that requires one (contiguous float64 leaves; others are
- * constants). The inputs are restored bit by bit and their gradients left as they were; their
- * versions are raised, since values did change in between. Fills *report; returns report->ok,
- * false for a NULL report. Anything that fails is a report that is not ok. */
+ * constants). The inputs are restored bit by bit, and their gradients are left as they were. The
+ * versions of the inputs are raised, since values did change in between. Fills *report and returns
+ * report->ok; false for a NULL report. After any failure, report->ok is false. */
 LK_API bool lk_gradcheck(GradcheckFn *f, void *user, int count, Tensor *const *in,
                          const char *const *names, const GradcheckOptions *options,
                          GradcheckReport *report);

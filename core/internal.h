@@ -1,6 +1,6 @@
 /* internal.h - hidden functions of core that its operations share with nn and data: tensors from
- * the inside, checks, temporary memory. No file here sees the inside of a tape; those that do
- * include core/tape_parts.h. Declarations stand by the file that defines them, lowest first. */
+ * the inside, checks, temporary memory. core/tape_parts.h declares the inside of a tape. The
+ * declarations are grouped by the file that defines them, the lowest file first. */
 #ifndef LK_INTERNAL_H
 #define LK_INTERNAL_H
 
@@ -9,7 +9,8 @@
 #include "core/exact.h"
 #include "core/op.h"
 
-/* In a parallel region: the number of the calling thread, which chooses its piece of scratch. */
+/* Returns the number of the calling thread in a parallel region. It chooses the thread's piece of
+ * scratch. */
 #ifdef _OPENMP
 #include <omp.h>
 static inline int lk__thread(void) { return omp_get_thread_num(); }
@@ -19,12 +20,12 @@ static inline int lk__thread(void) { return 0; }
 
 /* ---- layout.c: how elements lie in memory --------------------------------------------------- */
 
-/* "(2, 3)" */
+/* Writes the sizes to text, such as "(2, 3)", and returns it. */
 const char *lk__sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TEXT]);
 
 /* A new tensor is one block: header, storage and elements, which start on a cache line. First
- * lk__tensor_bytes checks everything and computes the bytes of the elements; then lk__tensor_place
- * lays the tensor out in a block of LK_HEADER + bytes, contiguous, elements uninitialised. */
+ * lk__tensor_bytes checks everything and computes the bytes of the elements. Then lk__tensor_place
+ * lays out a contiguous tensor in a block of LK_HEADER + bytes. Its elements are uninitialised. */
 enum { LK_HEADER = (sizeof(Tensor) + sizeof(Storage) + 63) / 64 * 64 };
 bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err);
 Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes);
@@ -55,11 +56,11 @@ static inline int64_t lk__elements(const Tensor *x)
     return n;
 }
 
-/* The header of x seen in a larger shape that it broadcasts to: stride 0 wherever it is
+/* Returns the header of x in a larger shape that it broadcasts to. The stride is 0 wherever x is
  * repeated. */
 Tensor lk__spread(const Tensor *x, int ndim, const int64_t *shape);
 
-/* The size along a dimension that lk__check_dim gave: 1 for a scalar. */
+/* Returns the size along a dimension that lk__check_dim returned; 1 for a scalar. */
 static inline int64_t lk__dim_size(const Tensor *x, int dim)
 {
     return x->ndim > 0 ? x->shape[dim] : 1;
@@ -81,44 +82,44 @@ static inline unsigned lk__in_bit(int i) { return 1u << (i < 5 ? i : 5); }
 
 /* ---- failure.c: checks, each with its message ----------------------------------------------- */
 
-/* An operation begins with lk_check_operands or lk_check_floating (core/op.h), a function with an
- * Error with lk__is_usable: x is there, and not stale. */
+/* Whether x is neither NULL nor stale; otherwise fills err. Functions with an Error begin with it.
+ * Operations begin with lk_check_operands or lk_check_floating (core/op.h). */
 bool lk__is_usable(const char *function, const Tensor *x, Error *err);
-/* Keeps on t that x is stale and why, and returns NULL; role says which operand it is, "" for the
- * only one. */
+/* Fails on t with the reason why x is stale, and returns NULL. role names the operand; it is ""
+ * for the only one. */
 void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
 
-/* Dimension d of an ndim-dimensional tensor, negative ones counted from the end; -1, with the
- * reason on t, for one that does not exist. A scalar takes 0 and -1, as in PyTorch, and gives 0:
- * read its size with lk__dim_size. */
+/* Returns dimension d of an ndim-dimensional tensor; a negative d counts from the end. Returns -1,
+ * with the reason on t, when it does not exist. For a scalar, 0 and -1 are allowed, as in PyTorch,
+ * and the result is 0: read its size with lk__dim_size. */
 int lk__check_dim(Tape *t, const char *function, int ndim, int64_t d);
 
 /* ---- tensor.c ------------------------------------------------------------------------------- */
 
 /* lk_tensor_new without the zeros. */
 Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Error *err);
-/* x keeps its address and its shape, and gets the elements and the dtype of y, a contiguous tensor
- * of the same shape, which it consumes. The gradient of x is dropped, its version raised. */
+/* Gives x the elements and the dtype of y, a contiguous tensor of the same shape that x then owns.
+ * x keeps its address and its shape. Its gradient is dropped, and its version is raised. */
 void lk__tensor_take_over(Tensor *x, Tensor *y);
 
 /* ---- tensor_values.c ------------------------------------------------------------------------ */
 
-/* n elements of any dtype, `step` apart, to and from double; int64 saturates at its ends, NaN
- * becomes 0. */
+/* Convert n elements of any dtype, `step` apart, to and from double. int64 saturates at its ends,
+ * and a NaN becomes 0. */
 void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
 void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
-/* lk_copy_ where src is known to fit dst, which leaves nothing to fail. */
+/* Copies as lk_copy_ does. src is known to fit dst, so nothing can fail. */
 void lk__copy_fitting(Tensor *dst, const Tensor *src);
 
 /* ---- tape_tensors.c, tape.c ----------------------------------------------------------------- */
 
-/* A view on the tape: dtype and shape of *layout, without gradient or graph, over memory that is
- * already there. */
+/* Makes a view on the tape over memory that is already there. It has the dtype, shape and strides
+ * of *layout, and neither gradient nor graph. */
 Tensor *lk__view_of(Tape *t, const Tensor *layout, Storage *storage, void *data);
 
-/* Memory of the arena for the time of one function: given back, last taken first. NULL with the
- * reason on t. */
+/* Takes memory of the arena for the time of one function; NULL with the reason on t. The memory
+ * taken last must be released first. */
 void *lk__tape_temporary(Tape *t, size_t bytes, ArenaMark *mark);
 void lk__tape_release_temporary(Tape *t, ArenaMark mark);
 

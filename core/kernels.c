@@ -1,5 +1,5 @@
-/* kernels.c - which instruction sets the processor has, and which one is used. How arithmetic is
- * compiled for each of them: core/real.h. */
+/* kernels.c - which instruction sets the processor has, and which one is used. core/real.h
+ * tells how arithmetic is compiled for each of them. */
 #include "core/kernels.h"
 
 #include <stdatomic.h>
@@ -10,7 +10,7 @@
 
 static const char *const names[LK_KERNEL_SETS] = { "portable", "avx2", "avx512" };
 
-/* One for the process, like the environment that it comes from. Every operation reads it. */
+/* The process has one set, like the environment that it comes from. Every operation reads it. */
 static _Atomic int used = -1; /* -1: not chosen yet */
 
 static KernelSet best_set(void)
@@ -23,14 +23,14 @@ static KernelSet best_set(void)
 #endif
 }
 
-/* The word of LORIKEET_KERNELS; NULL when the choice is left to the library. */
+/* Returns the word in LORIKEET_KERNELS; NULL when the choice is left to the library. */
 static const char *wanted(void)
 {
     const char *word = getenv("LORIKEET_KERNELS");
     return word && *word ? word : NULL;
 }
 
-/* The set of that name, -1 for none. */
+/* Returns the set of that name, or -1. */
 static int named(const char *word)
 {
     int set = LK_KERNEL_SETS - 1;
@@ -38,8 +38,9 @@ static int named(const char *word)
     return set;
 }
 
-/* A set that is refused is not used either: lk_tape_new reports it. Not inlined: in lk_kernel_set,
- * which every operation calls, it would cost registers. */
+/* Chooses the set. When LORIKEET_KERNELS names an unknown set or one that the processor lacks, it
+ * takes the best set, and lk_tape_new reports the error. Not inlined: in lk_kernel_set, which
+ * every operation calls, it would cost registers. */
 __attribute__((noinline, cold)) static KernelSet choose(void)
 {
     KernelSet best = best_set();

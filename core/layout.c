@@ -1,5 +1,5 @@
-/* layout.c - how elements lie in memory: types, sizes, strides. Nothing here knows a tape or asks
- * whether a tensor is stale; core/tensor.c does. */
+/* layout.c - how elements lie in memory: types, sizes, strides. These functions know no tape and
+ * do not check whether a tensor is stale; core/tensor.c does. */
 #include <stdio.h>
 
 #include "core/internal.h"
@@ -42,8 +42,8 @@ bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes
                             LK_MAX_DIMS);
     if (!shape && ndim > 0)
         return lk_error_set(err, LK_EVALUE, "tensor: the shape of %d dimensions is NULL", ndim);
-    /* Strides come from the sizes with 0 taken as 1, as in PyTorch; their product bounds every
-     * later index. */
+    /* Strides come from the sizes with 0 taken as 1, as in PyTorch. The product of these sizes
+     * bounds every later index. */
     int64_t extent = (int64_t)lk_dtype_size(dtype);
     bool is_empty = false;
     for (int d = ndim - 1; d >= 0; d--) {

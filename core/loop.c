@@ -59,8 +59,8 @@ static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *r
     row(n, p, w->stride[0], arg);
 }
 
-/* The usual case needs no Walk: contiguous tensors of one shape are one row. Returns its length;
- * 0: this is another case. */
+/* Returns the length of the row when the tensors are contiguous and of one shape: the usual case,
+ * which needs no Walk. Returns 0 in other cases. */
 static int64_t one_row(int count, const Tensor *const *x)
 {
     const Tensor *first = x[0];

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Under AddressSanitizer memory that an arena took back counts as freed: a tensor used after
- * lk_tape_reset is reported. */
+/* Under AddressSanitizer, memory that an arena took back counts as freed, so that it reports a
+ * tensor used after lk_tape_reset. */
 #ifdef __has_feature
 #if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ /* as gcc says it */
+#define __SANITIZE_ADDRESS__ /* gcc defines this itself */
 #endif
 #endif
 #ifdef __SANITIZE_ADDRESS__
@@ -61,7 +61,7 @@ struct Chunk {
     size_t size; /* bytes after the header */
 };
 
-/* The smallest chunk holds a toy network's step; each new one is as large as all before it
+/* The smallest chunk holds a toy network's step. Each new one is as large as all before it
  * together, so that n bytes take log n allocations. */
 enum { FIRST_CHUNK = 1 << 16, HEADER = ALIGNMENT };
 
@@ -103,8 +103,8 @@ static void *take(Arena *a, Chunk *c, size_t used, size_t need)
     return chunk_data(c) + used;
 }
 
-/* The current chunk is full. Not inlined: otherwise every allocation would save the registers that
- * this function uses. */
+/* Allocates when the current chunk is full. Not inlined: otherwise every allocation would save the
+ * registers that this function uses. */
 static __attribute__((noinline)) void *alloc_elsewhere(Arena *a, size_t need)
 {
     /* Behind the current chunk there may be others, left over from before a release. */
@@ -162,7 +162,7 @@ void lk__arena_fill(Arena *a, unsigned char fill)
 void lk__arena_reset(Arena *a)
 {
     ArenaMark end = lk__arena_mark(a);
-    /* with a fill the chunks stay, so that raw reads find it */
+    /* with a fill, the chunks stay, so that reads of unwritten memory find it */
     if (a->first && a->first->next && !a->fill) {
         /* Join the chunks into one. The old ones go first: both at once would double the peak. */
         size_t total = lk__arena_bytes(a);

@@ -11,8 +11,8 @@ typedef void *AllocFn(size_t bytes);
 typedef void FreeFn(void *block);
 LK_API void lk_set_allocator(AllocFn *alloc, FreeFn *release);
 
-LK_API void *lk_mem_alloc(size_t bytes);               /* bytes > 0, not cleared; NULL: none */
-LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL: none, or overflow */
+LK_API void *lk_mem_alloc(size_t bytes);               /* bytes > 0, not cleared; NULL: failed */
+LK_API void *lk_mem_calloc(size_t count, size_t size); /* cleared; NULL: failed, or overflow */
 LK_API void lk_mem_free(void *block);                  /* NULL allowed */
 
 /* An arena hands out memory by moving a pointer and takes all of it back at once. It grows by
@@ -34,7 +34,7 @@ void *lk__arena_alloc(Arena *a, size_t bytes); /* 64-byte aligned, not cleared; 
 void lk__arena_reset(Arena *a);                /* takes everything back; the memory stays */
 void lk__arena_free(Arena *a);                 /* frees the memory too; a may be used again */
 size_t lk__arena_bytes(const Arena *a);        /* bytes held, used or not */
-/* Fills the bytes that are not handed out, now and after each return; 0: no more. */
+/* Fills the bytes that are not handed out, now and whenever bytes are taken back. 0 ends this. */
 void lk__arena_fill(Arena *a, unsigned char fill);
 
 ArenaMark lk__arena_mark(const Arena *a);

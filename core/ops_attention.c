@@ -1,10 +1,10 @@
 /* ops_attention.c - scaled-dot-product attention of many heads (Vaswani et al. 2017, equation 1),
- * fused: of the S × S2 probabilities only a block of rows of one head exists at a time, and
- * backward computes it again from q, k and two numbers a row (as Dao et al. 2022 do). The products
- * are lk__gemm's, the rows in between vector code.
+ * fused: of the S × S2 probabilities, only a block of rows of one head exists at a time. Backward
+ * computes the block again from q, k and two numbers per row (as Dao et al. 2022 do). lk__gemm
+ * computes the products. The rows in between are vector code.
  *
- * A head is computed by one thread, in blocks whose borders depend on sizes only: the same bits
- * for any number of threads. */
+ * A head is computed in blocks whose borders depend only on sizes, so the bits are the same for
+ * any number of threads. */
 #include <float.h>
 #include <string.h>
 
@@ -13,19 +13,19 @@
 #include "core/internal.h"
 #include "core/ops.h"
 
-/* What backward needs to know, besides its inputs. */
+/* The facts that backward needs besides its inputs. */
 typedef struct Attention {
     DType dtype;
     int64_t batch, heads, rows, columns, d; /* rows: queries, columns: keys */
     double scale;                           /* 1 / √d */
     bool causal;
     DropoutMask dropout; /* p = 0: none */
-    /* of each row of each head the maximum and 1 / Σ e^(score - maximum); NULL: nobody needs
-     * them */
+    /* for each row of each head, the maximum and 1 / Σ e^(score - maximum); NULL when there is no
+     * backward that needs them */
     void *sums;
 } Attention;
 
-/* One block of rows, as the arithmetic sees it: scores and probabilities are `step` apart. */
+/* One block of rows. Its rows of scores or probabilities lie `step` elements apart. */
 typedef struct Block {
     const Attention *a;
     int64_t first, rows, columns; /* no other column has a share in these rows */
@@ -46,8 +46,8 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static size_t lines(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 
-/* Rows of scores begin on a cache line, and not a power of two apart, which would put a column
- * into one cache set. */
+/* Returns the step from one row of scores to the next. Rows begin on a cache line. They do not lie
+ * a power of two apart, which would put a column into one cache set. */
 static int64_t row_step(const Attention *a) { return (a->columns + 15) / 16 * 16 + 16; }
 
 /* The number of blocks of rows, nearly equal. */
@@ -60,8 +60,8 @@ static int64_t blocks_of(const Attention *a)
 
 static int64_t block_rows(const Attention *a) { return a->rows / blocks_of(a) + 1; }
 
-/* What one thread needs: two blocks of scores, the mask of dropout, a factor for each row, the
- * workspace of lk__gemm. */
+/* The memory of one thread: two blocks of scores, the mask of dropout, a factor for each row, and
+ * the workspace of lk__gemm. */
 typedef struct Scratch {
     void *scores, *grads, *factors, *workspace;
     uint8_t *keep;
@@ -110,14 +110,15 @@ static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t fi
                   x->stride[1], x->stride[2] };
 }
 
-/* Scores, probabilities or their gradients of a block. */
+/* Returns the matrix of the scores, the probabilities or their gradients of a block. */
 static Mat scores_of(const Block *b, void *data)
 {
     return (Mat){ b->a->dtype, b->rows, b->columns, data, b->step, 1 };
 }
 
-/* Columns behind the last one that is not masked have probability 0 and are left out: padding
- * costs nothing. But where every column of a row may be masked, all of them count alike. */
+/* Returns the number of columns to compute. Columns behind the last one that is not masked have
+ * probability 0 and are left out, so padding costs nothing. But where every column of a row may be
+ * masked, all of them count alike. */
 static int64_t used_columns(const Attention *a, const bool *mask, int64_t end)
 {
     int64_t n = a->columns;
@@ -126,7 +127,7 @@ static int64_t used_columns(const Attention *a, const bool *mask, int64_t end)
     return n ? n : a->columns;
 }
 
-/* Block i of a head: its borders, its scores q kᵀ, its mask of dropout. */
+/* Makes block i of a head: its borders, its products q kᵀ and its mask of dropout. */
 static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, const Tensor *mask,
                       int64_t head, int64_t i, const Scratch *s)
 {
@@ -193,8 +194,8 @@ static void backward_head(const Attention *a, Tensor *const *in, int64_t head, c
 
 /* ---- all heads ------------------------------------------------------------------------------ */
 
-/* Enough heads are shared out to the threads; the products of a few are computed by all threads
- * together. */
+/* When there are enough heads, they are shared out to the threads. Otherwise all threads compute
+ * each product together. */
 typedef struct Plan {
     int threads;
     bool shared;
@@ -263,7 +264,7 @@ static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor
                 "(B, S2)",
                 lk_shape_text(mask, sq), lk_shape_text(k, sk));
     else if (k->shape[1] > (int64_t)1
-                               << 40) /* a repeated key; products with less do not overflow */
+                               << 40) /* a repeated key; products below this do not overflow */
         lk_fail(t, LK_EMEMORY, "lk_attention: a row of scores for k %s is larger than any memory",
                 lk_shape_text(k, sk));
     else return true;
@@ -287,7 +288,7 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
     if (!lk__dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
     Tensor *in[4] = { q, k, v, lk_packed(t, mask) }, *y = lk_empty(t, q->dtype, 3, q->shape);
     if (!y || (mask && !in[3])) return NULL;
-    if (lk_numel(y) == 0 || a.columns == 0) { /* nobody to attend to: zeros */
+    if (lk_numel(y) == 0 || a.columns == 0) { /* no key to attend to: zeros */
         lk_fill_(y, 0);
         a.batch = 0;
     }

@@ -1,14 +1,14 @@
 /* ops_attention_real.h - rows of scores and probabilities, in `real` (core/real.h). */
 #include "core/kernels/vmath_real.h"
 
-/* What a masked score is: the lowest number. */
+/* The value of a masked score: the lowest number. */
 #define LOWEST (LK_REAL_IS_FLOAT ? (real)-FLT_MAX : (real)-DBL_MAX)
 
-/* The scores of row i from its products: scaled, and the lowest number where they are masked. */
+/* Makes the scores of row i from its products. They are scaled, and LOWEST where masked. */
 static void LK_F(mask_row)(const Block *b, int64_t i, real *s)
 {
     const real scale = (real)b->a->scale;
-    if (b->mask) /* a choice of two values, not of what to do: vector code */
+    if (b->mask) /* a choice between two values, without a branch: vector code */
         for (int64_t j = 0; j < b->columns; j++) {
             const real x = s[j] * scale;
             s[j] = b->mask[j] ? x : LOWEST;
@@ -24,8 +24,8 @@ static void LK_F(drop_row)(const Block *b, int64_t i, real *s)
     for (int64_t j = 0; j < b->columns; j++) s[j] *= (real)keep[j];
 }
 
-/* Products q kᵀ become e^(score - maximum), 0 where dropped; factors[i] / Σ e^… makes what follows
- * of row i right. */
+/* Turns products q kᵀ into e^(score - maximum), 0 where dropped. factors[i] has 1 / Σ e^… and the
+ * scale of dropout; row i of the result must be multiplied by it. */
 static void LK_F(attend)(const Block *b, void *scores, void *factors)
 {
     const real noise = (real)(b->keep ? lk__dropout_scale(&b->a->dropout, b->a->dtype) : 1);
@@ -53,7 +53,7 @@ static void LK_F(multiply_rows)(int64_t rows, int64_t n, void *y, int64_t step,
     }
 }
 
-/* Products q kᵀ become P ∘ N, and products dy vᵀ (unless NULL) scale ds. */
+/* Turns products q kᵀ into P ∘ N, and products dy vᵀ (unless NULL) into scale · ds. */
 static void LK_F(differentiate)(const Block *b, void *scores, void *grads)
 {
     const real noise = (real)(b->keep ? lk__dropout_scale(&b->a->dropout, b->a->dtype) : 1),
@@ -73,7 +73,7 @@ static void LK_F(differentiate)(const Block *b, void *scores, void *grads)
                 for (int l = 0; l < LK_LANES; l++) dots[l] = LK_MADD(p[j + l], g[j + l], dots[l]);
             for (int l = 0; j < b->columns; j++, l++) dots[l] = LK_MADD(p[j], g[j], dots[l]);
             const real dot = LK_F(total)(dots) * inverse;
-            /* A row that is masked altogether has constants for scores. */
+            /* The scores of a completely masked row are constants. */
             const real factor = max == LOWEST ? 0 : inverse * scale * noise;
             for (j = 0; j < b->columns; j++) g[j] = p[j] * (g[j] - dot) * factor;
         }

@@ -1,6 +1,6 @@
-/* ops_binary.c - elementwise operations of two operands that broadcast to each other. Which there
- * are, each with its formula and its derivatives: core/ops_binary_table.h; the loops:
- * core/ops_binary_real.h. */
+/* ops_binary.c - elementwise operations of two operands that broadcast to each other.
+ * core/ops_binary_table.h lists them, each with its formula and its derivatives.
+ * core/ops_binary_real.h has the loops. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -15,8 +15,8 @@ typedef struct Binary {
     RowTable forward, backward[2]; /* backward: of each operand */
 } Binary;
 
-/* A broadcast operand gets its gradient in two steps: every element of y contributes to a
- * temporary, then the contributions to one place are summed. */
+/* A broadcast operand gets its gradient in two steps. First every element of y contributes to a
+ * temporary. Then the contributions to one place are summed. */
 static void operand_backward(Tape *t, Node *n, int i)
 {
     const Binary *op = (const Binary *)n->op;

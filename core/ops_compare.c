@@ -1,5 +1,5 @@
-/* ops_compare.c - comparisons: bool tensors, any dtype, no gradient. What is done with a mask:
- * lk_count, lk_mask_rows. */
+/* ops_compare.c - comparisons of tensors of any dtype. They give bool tensors without gradient,
+ * which lk_count and lk_mask_rows take. */
 #include <math.h>
 
 #include "core/internal.h"
@@ -27,7 +27,7 @@ static bool holds(const Comparison *c, double a, double b)
     return false;
 }
 
-/* int64 does not fit a double beyond 2^53: the sign of a - b does. */
+/* Returns the sign of a - b. Beyond 2^53 an int64 does not fit a double, but this sign does. */
 static double int_order(int64_t a, int64_t b) { return (double)((a > b) - (a < b)); }
 
 static void compare_row(int64_t n, void *const *p, const int64_t *step, const void *arg)

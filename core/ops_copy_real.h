@@ -1,4 +1,4 @@
-/* ops_copy_real.h - rows that are added where they were taken, in `real` (core/real.h). */
+/* ops_copy_real.h - adds rows to the places where they were taken, in `real` (core/real.h). */
 
 static void LK_F(add_rows)(int64_t count, int64_t n, int64_t rows, const int64_t *index,
                            int64_t step, const real *dy, real *dx)

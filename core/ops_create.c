@@ -1,5 +1,5 @@
-/* ops_create.c - tensors from nothing: leaves on the tape, without gradient. Owned ones:
- * core/tensor.c. */
+/* ops_create.c - tensors from nothing: leaves on the tape, without gradient. core/tensor.c makes
+ * owned ones. */
 #include <string.h>
 
 #include "core/internal.h"

@@ -1,4 +1,4 @@
-/* ops_dropout.c - dropout. Which elements it keeps: core/kernels/dropout.h. */
+/* ops_dropout.c - dropout. core/kernels/dropout.h tells which elements it keeps. */
 #include "core/kernels/dropout.h"
 #include "core/internal.h"
 #include "core/ops.h"
@@ -6,7 +6,7 @@
 #define LK_REAL_SOURCE "core/ops_dropout_real.h"
 #include "core/real.h"
 
-/* y = x noise with noise 0 or 1 / (1 - p), so dx += dy noise, of the same mask. */
+/* y = x noise with noise 0 or 1 / (1 - p), so dx += dy noise, with the same mask. */
 static void dropout_backward(Tape *t, Node *n)
 {
     bool fresh;

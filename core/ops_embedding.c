@@ -7,7 +7,7 @@
 #define LK_REAL_SOURCE "core/ops_embedding_real.h"
 #include "core/real.h"
 
-/* y_i = W_id(i), so dW_id(i) += dy_i, in the order of i; the padding row gets nothing. Threads
+/* y_i = W_id(i), so dW_id(i) += dy_i, in the order of i. The padding row gets nothing. Threads
  * share the columns, in stripes of fixed width, so that each adds in that order. */
 static void embedding_backward(Tape *t, Node *n)
 {

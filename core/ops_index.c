@@ -9,15 +9,15 @@
 
 /* ---- gather --------------------------------------------------------------------------------- */
 
-/* Where element i of a contiguous index leads in x, for all of them: offsets into place[]. */
+/* Sets place[i] to the offset in x of the element that element i of a contiguous index takes. */
 static void find_places(const Tensor *x, int dim, const Tensor *index, int64_t *place)
 {
     const int64_t *at = index->data, along = x->ndim ? x->stride[dim] : 0;
-    /* of the element, but for the gathered dimension */
+    /* of the element, without the gathered dimension */
     int64_t coordinate[LK_MAX_DIMS] = { 0 }, offset = 0;
     for (int64_t i = 0; i < lk_numel(index); i++) {
         place[i] = offset + at[i] * along;
-        for (int d = index->ndim - 1; d >= 0; d--) { /* the next element: as an odometer counts */
+        for (int d = index->ndim - 1; d >= 0; d--) { /* next element, as an odometer counts */
             int64_t step = d == dim ? 0 : x->stride[d];
             offset += step;
             if (++coordinate[d] < index->shape[d]) break;
@@ -77,7 +77,7 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
 
 /* ---- cat ------------------------------------------------------------------------------------ */
 
-/* n places of x along dim, from `first` on. */
+/* Returns the n places of x along dim from `first` on. */
 static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
 {
     Tensor part = *x;
@@ -86,7 +86,7 @@ static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
     return part;
 }
 
-/* PyTorch leaves a tensor of shape (0) out, whatever the others are. */
+/* PyTorch leaves out a tensor of shape (0), whatever shape the others have. */
 static bool is_nothing(const Tensor *x) { return x->ndim == 1 && x->shape[0] == 0; }
 
 /* y is its parts side by side, so each dx += its part of dy. */
@@ -149,7 +149,7 @@ Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
 
 /* ---- masked fill ---------------------------------------------------------------------------- */
 
-/* y = x where the mask is false, so dx += dy there; summed where x was broadcast. */
+/* y = x where the mask is false, so dx += dy there. dy is summed where x was broadcast. */
 static void masked_fill_backward(Tape *t, Node *n)
 {
     Tensor *dx = lk_grad_in(t, n, 0);

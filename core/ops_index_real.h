@@ -1,6 +1,6 @@
 /* ops_index_real.h - elements chosen by an index or a mask, in `real` (core/real.h). */
 
-/* dx[place] += dy, one after the other: places repeat. */
+/* dx[place] += dy, one after the other, because places may repeat. */
 static void LK_F(scatter)(int64_t n, const int64_t *place, const real *dy, real *dx)
 {
     for (int64_t i = 0; i < n; i++) dx[place[i]] += dy[i];

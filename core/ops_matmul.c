@@ -1,5 +1,5 @@
-/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h; here are shapes,
- * gradients and PyTorch's names. */
+/* ops_matmul.c - matrix products. The arithmetic is in core/kernels/gemm.h. This file has the
+ * shapes, gradients and PyTorch's names. */
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
@@ -7,8 +7,8 @@
 #define LK_REAL_SOURCE "core/ops_matmul_real.h"
 #include "core/real.h"
 
-/* C = A B or C += A B with the tape's scratch as workspace; false, with the error kept, when there
- * is no memory. */
+/* Computes C = A B or C += A B with the tape's scratch as workspace. Returns false, with the error
+ * kept, when there is no memory. */
 static bool gemm(Tape *t, Mat c, Mat a, Mat b, bool add)
 {
     void *workspace = lk_tape_scratch(t, lk__gemm_workspace(c.dtype, c.rows, c.cols, a.cols));
@@ -31,8 +31,8 @@ static Mat matrix(const Tensor *x)
         Mat){ x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row], x->stride[col] };
 }
 
-/* x (…, k) as a matrix with all leading dimensions as its rows. Copied only if they have no common
- * stride; data is NULL without memory. */
+/* Returns x (…, k) as a matrix with all leading dimensions as its rows. x is copied only if these
+ * dimensions have no common stride. data is NULL when there is no memory. */
 static Mat as_matrix(Tape *t, Tensor *x)
 {
     const int last = x->ndim - 1;
@@ -79,7 +79,8 @@ static Tensor flipped(Tensor x)
     return x;
 }
 
-/* x seen with the batch dimensions of y: stride 0 where one matrix serves several products. */
+/* Returns x with the batch dimensions of y. The stride is 0 where one matrix serves several
+ * products. */
 static Tensor over_batch(const Tensor *x, const Tensor *y)
 {
     int64_t shape[LK_MAX_DIMS];
@@ -88,8 +89,9 @@ static Tensor over_batch(const Tensor *x, const Tensor *y)
     return lk__spread(x, y->ndim, shape);
 }
 
-/* Many products: C's matrices are counted along the dimensions in which C moves; along the others,
- * where C's gradient was broadcast, its products are summed, always in the same order. */
+/* Many products. C's matrices are counted along the dimensions in which C moves. The other
+ * dimensions are those along which an operand was broadcast, and C is its gradient. Along them the
+ * products are summed, always in the same order. */
 typedef struct Batch {
     int ndim;
     /* of C, A, B; first the dimensions of the sum, innermost first */
@@ -103,7 +105,7 @@ static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
     for (int moves = 0; moves < 2; moves++) {
         for (int d = c->ndim - 3; d >= 0; d--) {
             if ((c->stride[d] != 0) != moves) continue;
-            /* no term at all still has a place, with zeros */
+            /* a sum without terms still has a place, which gets zeros */
             w.shape[w.ndim] = c->shape[d] ? c->shape[d] : 1;
             w.step[w.ndim][0] = c->stride[d], w.step[w.ndim][1] = a->stride[d],
             w.step[w.ndim][2] = b->stride[d];
@@ -125,16 +127,16 @@ static Mat matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
     return m;
 }
 
-/* C = A B or C += A B for every matrix of a batch; C's lie row by row. Enough of them are shared
- * out to the threads, each with a workspace of its own, fewer are computed by all threads
- * together: lk__gemm gives the same bits. */
+/* Computes C = A B or C += A B for every matrix of a batch. C's matrices lie row by row. When
+ * there are enough of them, they are shared out to the threads, each with its own workspace.
+ * Otherwise all threads compute each product together. lk__gemm gives the same bits either way. */
 static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, bool add)
 {
     const int row = c->ndim - 2, col = c->ndim - 1;
     const int64_t m = c->shape[row], n = c->shape[col];
     Batch w = batch_of(c, a, b);
     if (m * n == 0 || w.sums == 0) return true;
-    /* no term: zeros */
+    /* a sum without terms is a product with k = 0, which gives zeros */
     const int64_t k = w.terms ? a->shape[col] : 0, terms = w.terms ? w.terms : 1;
     const int threads = lk_get_num_threads();
     const double work = (double)(m * n) * (double)(k * terms * w.sums);
@@ -155,10 +157,10 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
     return true;
 }
 
-/* y = a b for each of a's rows: (…, m, k) and a single matrix are one product of all rows. */
+/* Whether b is a single matrix. Then y = a b is one product of all rows of a (…, m, k). */
 static bool is_folded(const Tensor *b) { return b->ndim <= 2; }
 
-/* y as a batch of matrices, though a 1-D operand left its dimension out. */
+/* Returns y as a batch of matrices, with the dimensions that 1-D operands left out. */
 static Tensor result_matrix(const Tensor *y, const Tensor *a, const Tensor *b)
 {
     Tensor z = { .data = y->data, .storage = y->storage, .dtype = y->dtype };
@@ -206,7 +208,7 @@ static void matmul_backward(Tape *t, Node *node)
     batched(t, &x_flipped, &dy, &to, !fresh);
 }
 
-/* What the name of a product depends on. */
+/* The facts that decide the name of a product. */
 typedef struct MatmulKind {
     int a_ndim, b_ndim;
     bool flipped; /* one matrix on the left of many: PyTorch computes the transposed product */
@@ -226,13 +228,13 @@ static const NamedOp MATMUL = { { NULL, matmul_backward, { LK_IN1, LK_IN0 } }, m
 
 static MatmulKind kind_of(const Tensor *a, const Tensor *b)
 {
-    /* 3-D b is the transpose of a contiguous tensor: then PyTorch does not transpose again */
+    /* when 3-D b is the transpose of a contiguous tensor, PyTorch does not transpose again */
     bool transposed =
         b->ndim == 3 && b->stride[2] != 1 && b->stride[0] == b->shape[1] * b->shape[2];
     return (MatmulKind){ a->ndim, b->ndim, a->ndim == 2 && b->ndim > 2 && !transposed };
 }
 
-/* The uninitialised result of a @ b, the sizes checked. */
+/* Checks the sizes and returns the uninitialised result of a @ b. */
 static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
@@ -298,9 +300,9 @@ static void linear_backward(Tape *t, Node *node)
     lk_accumulate(t, &spread, node->grad);
 }
 
-/* What the name depends on beside the number of dimensions and whether there is a bias. */
+/* The name depends on this, on the number of dimensions and on whether there is a bias. */
 typedef struct LinearState {
-    bool contiguous; /* x is */
+    bool contiguous; /* whether x is contiguous */
 } LinearState;
 
 /* PyTorch computes the product differently for each number of dimensions, and names it after its
@@ -311,7 +313,7 @@ static const char *name_of_linear(const Node *n, LinearState state)
     switch (n->out->ndim) {
     case 1: return has_bias ? "AddBackward0" : "SqueezeBackward3";
     case 2: return has_bias ? "AddmmBackward0" : "MmBackward0";
-    case 3: /* as 2-D, and viewed back */
+    case 3: /* computed as 2-D, and viewed back */
         if (has_bias && state.contiguous) return "ViewBackward0";
     }
     return has_bias ? "AddBackward0" : "UnsafeViewBackward0";
@@ -324,7 +326,7 @@ static const char *linear_name(const Node *n)
 
 static const NamedOp LINEAR = { { NULL, linear_backward, { LK_IN1, LK_IN0 } }, linear_name };
 
-/* The unrecorded y = x Wᵀ + b, all shapes checked. */
+/* Checks all shapes and returns the unrecorded y = x Wᵀ + b. */
 static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *weight,
                               Tensor *bias)
 {
@@ -369,8 +371,8 @@ typedef struct LowRankState {
     void *u; /* s x Aᵀ (m, r), from the forward */
 } LowRankState;
 
-/* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B, so with v = s dy B, what W
- * leaves aside: dx += v A, dA += vᵀ x, dB += dyᵀ u. */
+/* y = x Wᵀ + b + u Bᵀ with u = s x Aᵀ. The gradient of u is dy B. So with v = s dy B, in addition
+ * to linear_backward: dx += v A, dA += vᵀ x, dB += dyᵀ u. */
 static void lora_backward(Tape *t, Node *node)
 {
     linear_backward(t, node); /* x, W and b */

@@ -1,4 +1,4 @@
-/* ops_matmul_real.h - what lk__gemm leaves to do, in `real` (core/real.h). */
+/* ops_matmul_real.h - the arithmetic besides lk__gemm, in `real` (core/real.h). */
 
 static void LK_F(scale)(int64_t n, real *x, double factor)
 {

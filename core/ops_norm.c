@@ -2,16 +2,16 @@
  * transformer's block: the normalized sum of a residual and a dropout.
  *
  * Both are one operation, h = x or h = residual + dropout(x), normalized along the rows. For
- * backward it keeps the mean and 1 / std of each row; h is made again from the inputs, a row at a
- * time. The arithmetic of a row: core/ops_norm_real.h. */
+ * backward it keeps the mean and 1 / std of each row. Backward makes h again from the inputs, a
+ * row at a time. core/ops_norm_real.h has the arithmetic of a row. */
 #include <string.h>
 
 #include "core/kernels/dropout.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
-/* In double for both dtypes: float sums would lose what distinguishes the elements of a row around
- * 1000, and overflow in the variance of one around 1e30. */
+/* The moments are double for both dtypes. Float sums would lose the differences between the
+ * elements of a row around 1000, and overflow in the variance of a row around 1e30. */
 typedef struct Moments {
     double mean, scale; /* scale: 1 / std */
 } Moments;
@@ -23,19 +23,20 @@ typedef struct Norm {
     Moments *moments; /* of each row; NULL when backward will not ask for them */
 } Norm;
 
-/* Rows `first` … `first + rows - 1`, and where everything is. NULL: not there, or not wanted. */
+/* Rows `first` … `first + rows - 1`, and their memory. A pointer is NULL when a tensor is not
+ * there or its gradient is not wanted. */
 typedef struct NormRows {
     const Norm *norm;
     int64_t first, rows;
     const void *x, *residual, *weight, *bias;
     void *y;
-    /* Backward: gradients, to be written (fresh) or added to; of weight and bias only the part of
-     * these rows. */
+    /* For backward: gradients to write (fresh) or to add to. Those of weight and bias are only the
+     * part of these rows. */
     const void *dy;
     void *dx, *dresidual, *dweight, *dbias;
     bool fresh_x, fresh_residual;
     void *row;     /* room for a row */
-    uint8_t *keep; /* and for its mask */
+    uint8_t *keep; /* room for its mask */
 } NormRows;
 
 #define LK_REAL_SOURCE "core/ops_norm_real.h"
@@ -45,7 +46,8 @@ enum { X, RESIDUAL, WEIGHT, BIAS, INPUTS };
 
 static const void *data_of(const Tensor *x) { return x ? x->data : NULL; }
 
-/* Work is cut into slabs of rows, as many as their number says. */
+/* Returns the rows of a slab. The work is cut into slabs whose borders depend only on the number
+ * of rows. */
 static int64_t rows_of_slab(int64_t rows)
 {
     enum { FEWEST = 16, MOST_SLABS = 64 };
@@ -53,9 +55,9 @@ static int64_t rows_of_slab(int64_t rows)
     return rows_each > FEWEST ? rows_each : FEWEST;
 }
 
-/* With h' = (h - mean) / std, y = h' w + b: dw += Σ dy h', db += Σ dy over the rows, and for g =
- * dy w dh = (g - mean(g) - h' mean(g h')) / std, because mean and std move with h; dresidual +=
- * dh, dx += dh noise. */
+/* With h' = (h - mean) / std, y = h' w + b. So dw += Σ dy h' and db += Σ dy over the rows. With
+ * g = dy w, dh = (g - mean(g) - h' mean(g h')) / std, because mean and std move with h. Then
+ * dresidual += dh and dx += dh noise. */
 static void norm_backward(Tape *t, Node *n)
 {
     const Norm *norm = n->state;
@@ -67,7 +69,7 @@ static void norm_backward(Tape *t, Node *n)
                      .residual = data_of(residual),
                      .weight = data_of(w),
                      .dy = n->grad->data };
-    /* The residual first, as in norm_rows_backward: x may be the same tensor, and then its
+    /* The residual comes first, as in norm_rows_backward: x may be the same tensor, and then its
      * gradient is added. */
     Tensor *dresidual = lk_grad_in_fresh(t, n, RESIDUAL, &all.fresh_residual);
     Tensor *dx = lk_grad_in_fresh(t, n, X, &all.fresh_x);
@@ -76,7 +78,7 @@ static void norm_backward(Tape *t, Node *n)
     all.dx = dx ? dx->data : NULL;
     all.dresidual = dresidual ? dresidual->data : NULL;
 
-    /* A slab has its own sums for dw and db, a row and a mask; the sums are added in the order of
+    /* A slab has its own sums for dw and db, a row and a mask. The sums are added in the order of
      * the slabs. */
     const size_t row = (size_t)norm->n * lk_dtype_size(x->dtype),
                  room = (3 * row + (size_t)norm->n + 63) & ~(size_t)63;
@@ -95,7 +97,7 @@ static void norm_backward(Tape *t, Node *n)
         a.keep = (uint8_t *)own + 3 * row;
         LK_REAL(x->dtype, norm_rows_backward, &a);
     }
-    for (int64_t s = 1; s <= slabs; s++) { /* the others to the first, and that to the gradient */
+    for (int64_t s = 1; s <= slabs; s++) { /* the others to the first, the first to the gradient */
         const char *own = scratch + (s < slabs ? (size_t)s * room : 0);
         if (dweight)
             LK_REAL(x->dtype, add, norm->n, own, s < slabs ? (void *)scratch : dweight->data);
@@ -110,7 +112,7 @@ static const Op NORM = { "NativeLayerNormBackward0",
                          { LK_IN0 | LK_IN1 | LK_IN2, LK_IN0 | LK_IN1 | LK_IN2, LK_IN0 | LK_IN1,
                            0 } };
 
-/* weight or bias, if there is one, has the last `dims` sizes of x. */
+/* Whether weight or bias, if there is one, has the last `dims` sizes of x. */
 static bool fits(Tape *t, const char *function, const char *name, const Tensor *w, const Tensor *x,
                  int dims)
 {

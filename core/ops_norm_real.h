@@ -1,7 +1,7 @@
 /* ops_norm_real.h - layer normalization by rows, in `real` (core/real.h). */
 
-/* h = residual + x noise, rounded as the two operations round it; keep has room for the mask of
- * the row, or for a piece of it when nobody needs it later. */
+/* h = residual + x noise, rounded as the two operations round it. keep gets the mask of the row;
+ * it is NULL when the mask is not needed later. */
 static void LK_F(mix)(const NormRows *a, int64_t r, real *h, uint8_t *keep)
 {
     const int64_t n = a->norm->n;
@@ -50,9 +50,9 @@ static inline double LK_F(square_sum)(int64_t n, const real *x, double mean)
     return total;
 }
 
-/* h' = (h - mean) / std, which may lie on h. The mean keeps the digits that a float leaves out, as
- * `rest`; floats so far apart that their difference could overflow are made smaller first, by a
- * power of 2. */
+/* h' = (h - mean) / std; h' may overwrite h. `rest` has the digits of the mean that a float leaves
+ * out. Floats so far apart that their difference could overflow are made smaller first, by a power
+ * of 2. */
 static inline void LK_F(normalize)(int64_t n, const real *h, Moments m, real *normal)
 {
     const double small = LK_REAL_IS_FLOAT && m.scale < 0x1p-64 ? 0x1p-64 : 1;
@@ -116,7 +116,7 @@ static void LK_F(norm_rows_backward)(const NormRows *a)
     const bool drops = a->residual && a->norm->mask.p != 0;
     const DType dtype = LK_REAL_IS_FLOAT ? LK_F32 : LK_F64;
     const real noise = drops ? (real)lk__dropout_scale(&a->norm->mask, dtype) : 1;
-    /* first h, then h', then dh */
+    /* row has first h, then h', then dh */
     real *restrict dw = a->dweight, *restrict db = a->dbias, *row = a->row;
     for (int64_t r = a->first; r < a->first + a->rows; r++) {
         const real *dy = (const real *)a->dy + r * n, *h = (const real *)a->x + r * n;
@@ -134,7 +134,7 @@ static void LK_F(norm_rows_backward)(const NormRows *a)
         const real mean_g = sum_g / (real)n, mean_gh = sum_gh / (real)n, scale = (real)m.scale;
 #define DH(i, g) (((g)-mean_g - row[i] * mean_gh) * scale)
         real *dx = a->dx ? (real *)a->dx + r * n : NULL;
-        /* straight to where it belongs, if it is there alone */
+        /* without a residual, dh goes straight into a fresh dx */
         real *to = a->residual || !a->fresh_x ? row : dx;
         if (w) {
 #pragma omp simd

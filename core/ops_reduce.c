@@ -1,8 +1,8 @@
 /* ops_reduce.c - sums, means, maxima and minima over dimensions.
  *
- * A reduction is a broadcast read backwards: the result is seen in the shape of x with stride 0
- * along the dimensions that go (lk__spread), and every element of x is added to, or compared with,
- * its place there. */
+ * A reduction is a broadcast read backwards. The result is seen in the shape of x, with stride 0
+ * along the dimensions that go (lk__spread). Every element of x is added to its place there, or
+ * compared with it. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -11,8 +11,8 @@
 #define LK_REAL_SOURCE "core/ops_reduce_real.h"
 #include "core/real.h"
 
-/* What is reduced: the result's shape with and without the dimensions that go, and how many
- * elements fall together. */
+/* A reduction: the result's shape with and without the dimensions that go, and how many elements
+ * fall together. */
 typedef struct Plan {
     int ndim; /* of x, and of the shape with size 1 where a dimension goes */
     int64_t whole[LK_MAX_DIMS];
@@ -48,7 +48,7 @@ static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const
     return true;
 }
 
-/* A tensor in the result's shape, or its gradient, seen in the shape of x. */
+/* Returns y, the result or its gradient, seen in the shape of x. */
 static Tensor spread(const Tensor *y, const Plan *p, const Tensor *x)
 {
     Tensor whole = { .data = y->data, .storage = y->storage, .dtype = y->dtype, .ndim = p->ndim };
@@ -135,7 +135,7 @@ static void extreme_backward(Tape *t, Node *n)
     const Plan *p = &((const Extreme *)n->state)->plan;
     Tensor *dx = lk_grad_in(t, n, 0), *x = n->in[0], *y = n->out;
     if (!dx) return;
-    /* Counted in double whatever the dtype: a float stays 2^24 when 1 is added. */
+    /* Count in double for both dtypes: a float stays at 2^24 when 1 is added. */
     const size_t bytes = (size_t)lk_numel(y) * sizeof(double);
     Storage scratch = { .data = lk_tape_scratch(t, bytes) };
     if (!scratch.data) return;

@@ -17,7 +17,7 @@ static void LK_F(divide_row)(int64_t n, void *const *p, const int64_t *step, con
     for (int64_t i = 0; i < n; i++) y[i * step[0]] = (real)((double)y[i * step[0]] / divisor);
 }
 
-/* y = max(y, x), or the minimum for sign -1. NaN stays once it is there. */
+/* y = max(y, x), or the minimum for sign -1. Once y is NaN, it stays NaN. */
 static void LK_F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     const real sign = (real) * (const double *)arg;
@@ -29,7 +29,7 @@ static void LK_F(extreme_row)(int64_t n, void *const *p, const int64_t *step, co
     }
 }
 
-/* x is the extreme value y; a NaN equals nothing, but it is one too. */
+/* Whether x is the extreme value y. A NaN equals nothing, but it can be the extreme value too. */
 static bool LK_F(is_extreme)(real x, real y) { return x == y || (isnan(x) && isnan(y)); }
 
 /* count += 1 where x is y */
@@ -54,8 +54,8 @@ static void LK_F(share_row)(int64_t n, void *const *p, const int64_t *step, cons
             dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
 }
 
-/* The first largest of n elements, `inner` apart, for each outer and inner index; NaN is larger
- * than all. */
+/* Finds the first largest of n elements, `inner` apart, for each outer and inner index, or the
+ * first smallest for sign -1. A NaN counts as more extreme than any number. */
 static void LK_F(find_extreme)(int64_t outer, int64_t n, int64_t inner, double sign, const real *x,
                                real *y, int64_t *index)
 {

@@ -1,5 +1,5 @@
-/* ops_softmax.c - softmax, its logarithm, and the losses. Rows are shifted by their maximum: e^x
- * never overflows. */
+/* ops_softmax.c - softmax, its logarithm, and the losses. Rows are shifted by their maximum, so
+ * that e^x never overflows. */
 #include "core/internal.h"
 #include "core/ops.h"
 
@@ -118,7 +118,7 @@ Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels, int64_t i
     if (!losses) return NULL;
     LK_REAL(x->dtype, cross_entropy_rows, x->shape[0], x->shape[1], x->data, label, ignore_index,
             losses);
-    /* in one order, whoever computed them */
+    /* always in one order, whichever thread computed them */
     for (int64_t i = 0; i < x->shape[0]; i++) sum += losses[i];
     lk_fill_(loss, reduction == LK_MEAN ? sum / (double)counted : sum);
     return lk_record(t, &CROSS_ENTROPY, loss, LK_INPUTS(logits, labels), &c, sizeof c);
@@ -131,7 +131,7 @@ Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels)
 
 /* ---- mean squared error --------------------------------------------------------------------- */
 
-/* loss = Σ (x - y)² / n, so dx += 2 (x - y) dloss / n and dy' -= the same. */
+/* loss = Σ (x - y)² / n, so dx += 2 (x - y) dloss / n. The gradient of y is the negative. */
 static void mse_backward(Tape *t, Node *n)
 {
     double scale = 2.0 * lk_item(n->grad) / (double)lk_numel(n->in[0]);

@@ -1,11 +1,11 @@
 /* ops_softmax_real.h - softmax and the losses by rows, in `real` (core/real.h). */
 #include "core/kernels/vmath_real.h"
 
-/* of a row whose elements do not lie side by side, or whose exponentials nobody keeps */
+/* elements at a time of a row that do not lie side by side, or whose exponentials are not kept */
 enum { LK_F(PIECE) = 512 };
 
-/* max of n elements `step` apart. A NaN is passed over: its own e^NaN reaches every result through
- * the sum. */
+/* Returns the max of n elements `step` apart. A NaN is passed over, because e^NaN reaches every
+ * result through the sum. */
 static real LK_F(maximum)(int64_t n, int64_t step, const real *x)
 {
     real best = -INFINITY;
@@ -15,7 +15,8 @@ static real LK_F(maximum)(int64_t n, int64_t step, const real *x)
     return best;
 }
 
-/* y = e^(x - shift), and its sum; y NULL: the sum alone. The same bits for any step. */
+/* Sets y = e^(x - shift), unless y is NULL, and returns the sum. It has the same bits for any
+ * step. */
 static real LK_F(exponentials)(int64_t n, int64_t step, const real *x, real shift, real *y)
 {
     real sums[LK_LANES] = { 0 }, piece[LK_F(PIECE)];
@@ -33,7 +34,8 @@ static real LK_F(exponentials)(int64_t n, int64_t step, const real *x, real shif
     return LK_F(total)(sums);
 }
 
-/* Σ y dy, or Σ dy when there is no y, of elements `step` apart; the same bits for any step. */
+/* Returns Σ y dy, or Σ dy when y is NULL, of elements `step` apart. It has the same bits for any
+ * step. */
 static real LK_F(dot)(int64_t n, int64_t step, const real *y, const real *dy)
 {
     real sums[LK_LANES] = { 0 };

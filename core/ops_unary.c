@@ -1,9 +1,9 @@
-/* ops_unary.c - elementwise operations of one operand. Which there are, each with its formula and
- * its derivative: core/ops_unary_table.h; the loops: core/ops_unary_real.h. */
+/* ops_unary.c - elementwise operations of one operand. core/ops_unary_table.h lists them, each
+ * with its formula and its derivative. core/ops_unary_real.h has the loops. */
 #include "core/internal.h"
 #include "core/ops.h"
 
-/* What the rows of backward are told. */
+/* The argument of the rows of backward. */
 typedef struct UnaryBackward {
     double c;
     bool fresh; /* dx = instead of dx += */
@@ -13,7 +13,7 @@ typedef struct UnaryBackward {
 #include "core/real.h"
 
 typedef struct Unary {
-    Op op; /* first: a node's op leads back to the rows */
+    Op op; /* must be first: a node's op is cast to Unary */
     const char *function;
     RowTable forward, backward;
 } Unary;

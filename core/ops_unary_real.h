@@ -3,7 +3,8 @@
 
 /* ---- formulas that are longer than a line of the table -------------------------------------- */
 
-/* x^c as PyTorch has it: C's pow takes -0 and -infinity for 0 and infinity when c is ±1/2. */
+/* Returns x^c as PyTorch does. When c is ±1/2, C's pow would treat -0 and -infinity as 0 and
+ * infinity. */
 static inline real LK_F(power)(real x, real c)
 {
     if (c == 2) return x * x;

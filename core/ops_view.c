@@ -1,9 +1,9 @@
 /* ops_view.c - other shapes and strides over the same elements; nothing is copied.
  *
- * A view changes shape, strides and offset. Each one below does so twice: to the strides that x
- * has, for the result, and to those of a contiguous tensor in the shape of x, which is what dx is.
- * The second is the recipe for backward: the same view of dx, to which dy is added. One backward
- * serves them all. */
+ * A view changes shape, strides and offset. Each view below is computed twice: for the result,
+ * from the strides of x, and for backward, from the strides of a contiguous tensor in the shape of
+ * x, because dx is contiguous. The second is the recipe for backward: it gives the same view of
+ * dx, to which dy is added. So one backward serves all views. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -26,7 +26,7 @@ static void contiguous_strides(Layout *l)
     }
 }
 
-/* x as it is: where every view starts. */
+/* Starts both forms of a view with x as it is. */
 static void start(Layout v[LAYOUTS], const Tensor *x)
 {
     v[OF_X] = (Layout){ .ndim = x->ndim };
@@ -67,7 +67,8 @@ static Tensor *finish(Tape *t, const Op *op, Tensor *x, const Layout v[LAYOUTS])
     return lk_record(t, op, y, LK_INPUTS(x), &v[OF_DX], sizeof v[OF_DX]);
 }
 
-/* A view of few elements, or of none, could be given sizes whose product is no longer a number. */
+/* Whether the sizes fit into memory. A view of few elements, or of none, could be given sizes
+ * whose product overflows. */
 static bool check_extent(Tape *t, const char *function, DType dtype, const Layout *l)
 {
     char text[LK_SHAPE_TEXT];
@@ -143,7 +144,8 @@ Tensor *lk_transpose(Tape *t, Tensor *x, int d0, int d1)
 static const Op SLICE = { "SliceBackward0", view_backward, { 0 } };
 static const Op SELECT = { "SelectBackward0", view_backward, { 0 } };
 
-/* Python's rule: negative positions count from the end, and what lies outside is cut off. */
+/* Applies Python's rule: negative positions count from the end, and positions outside are moved to
+ * the nearest end. */
 static int64_t clamp_position(int64_t i, int64_t size)
 {
     if (i < 0) i += size;
@@ -151,7 +153,7 @@ static int64_t clamp_position(int64_t i, int64_t size)
     return i > size ? size : i;
 }
 
-/* lk__check_dim for a part of a dimension: PyTorch too refuses a part of a scalar. */
+/* Does lk__check_dim for a part of a dimension. It refuses a part of a scalar, as PyTorch does. */
 static int dim_with_places(Tape *t, const char *function, const Tensor *x, int dim)
 {
     if (x->ndim > 0) return lk__check_dim(t, function, x->ndim, dim);
@@ -276,7 +278,8 @@ static const Op VIEW = { "ViewBackward0", view_backward, { 0 } };
 static const Op RESHAPE = { "ReshapeAliasBackward0", view_backward, { 0 } };
 static const Op RESHAPE_COPY = { "UnsafeViewBackward0", view_backward, { 0 } };
 
-/* The wanted shape with -1 replaced; false, with the error kept, when x cannot have it. */
+/* Fills *l with the wanted shape, with -1 replaced. Returns false, with the error kept, when x
+ * cannot have it. */
 static bool complete_shape(Tape *t, const char *function, const Tensor *x, int ndim,
                            const int64_t *shape, Layout *l)
 {
@@ -308,8 +311,9 @@ static bool complete_shape(Tape *t, const char *function, const Tensor *x, int n
                    lk_shape_text(x, text), (long long)numel, lk_shape_text(&target, wanted));
 }
 
-/* Strides that show x in the shape of *l, if there are any. Each group of x's dimensions that one
- * stride runs through is cut anew; a new dimension must not cross the border of a group. */
+/* Finds strides that show x in the shape of *l; false when there are none. Each group of x's
+ * dimensions that one stride runs through is cut anew. A new dimension must not cross the border
+ * of a group. */
 static bool find_strides(const Tensor *x, Layout *l)
 {
     int d = l->ndim - 1;

@@ -46,7 +46,7 @@ static void put_times(Sink *s, int64_t count, const char *string)
 /* ---- one element ---------------------------------------------------------------------------- */
 
 typedef enum Style {
-    /* "3."         every finite value is an integer; integers and bools, too, keep this one */
+    /* "3."         every finite value is an integer; integers and bools keep it too */
     WHOLE,
     FIXED, /* "0.3072" */
     /* "1.0000e-05" the values span more than 1000, or FIXED would not show them well */
@@ -95,7 +95,7 @@ typedef struct Format {
     double min, max; /* of the magnitudes of finite values other than zero; max 0: there is none */
 } Format;
 
-/* The index shown after i among n: the next, or the first of the last three. */
+/* Returns the index shown after i among n: the next, or the first of the last three. */
 static int64_t next_shown(const Format *f, int64_t i, int64_t n)
 {
     return f->summarize && n > 2 * EDGE_ITEMS && i == EDGE_ITEMS - 1 ? n - EDGE_ITEMS : i + 1;
@@ -163,8 +163,8 @@ static void put_value(Sink *s, const Format *f, const void *p)
     put(s, text);
 }
 
-/* A new line after `lines` line ends, below the element that follows the bracket at column
- * `indent`. */
+/* Puts a comma and `lines` line ends. The next element then begins below the one that follows the
+ * bracket at column `indent`. */
 static void put_break(Sink *s, int lines, int indent)
 {
     put(s, ",");
@@ -180,7 +180,7 @@ static void put_comma(Sink *s, int64_t count, int64_t in_line, int indent)
     else put_break(s, 1, indent);
 }
 
-/* The last dimension: as many values in a line as fit, " ..." counting as one of them. */
+/* Puts the last dimension, with as many values in a line as fit. " ..." counts as one of them. */
 static void put_row(Sink *s, const Format *f, const void *p, int indent)
 {
     int d = f->x->ndim - 1;
@@ -224,8 +224,9 @@ static void put_nested(Sink *s, const Format *f, int d, const void *p, int inden
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-/* ", suffix", on a new line when the last one would grow too long. *line is PyTorch's idea of that
- * line's length: two more than it has as long as it is the one that the elements ended in. */
+/* Puts ", suffix", on a new line when the last line would grow too long. *line is the length that
+ * PyTorch assumes for the last line. It is two too many while that is the line in which the
+ * elements ended. */
 static void put_suffix(Sink *s, size_t *line, int indent, const char *key, const char *value,
                        const char *end)
 {
@@ -270,7 +271,8 @@ static void put_tensor(Sink *s, const Tensor *x)
     put(s, ")");
 }
 
-/* NULL, a gradient that is not there or the result of a failed operation, is Python's None. */
+/* Puts None for NULL, as Python does for a gradient that is not there. NULL may also be the result
+ * of a failed operation. */
 static void put_any(Sink *s, const char *function, const Tensor *x)
 {
     if (lk__is_readable(function, x)) put_tensor(s, x);

@@ -3,9 +3,9 @@
  *
  * Forward runs the segment as it is, with its records, since an operation may compute in another
  * way when it is recorded. Then the records tell which tensors of the outside the segment reads.
- * Everything inside goes, the records too, and one node stays, with those tensors as its inputs:
- * so gradients reach parameters even where x wants none, and a change in place is noticed.
- * Backward runs the segment on a record of its own, and then that record backwards. */
+ * Everything inside is released, also the records. One node stays, with those tensors as its
+ * inputs. So gradients reach parameters even where x wants none, and a change in place is noticed.
+ * Backward runs the segment on a record of its own, and then runs that record backwards. */
 #include <stdalign.h>
 #include <string.h>
 
@@ -14,13 +14,13 @@
 
 typedef struct Recompute {
     RecomputeFn *fn;
-    TapeRandom random; /* the stream of dropout at the begin */
+    TapeRandom random; /* the stream of dropout at the beginning */
     const TapeScope *scope;
-    bool reads_x; /* not only as its argument */
+    bool reads_x; /* an operation reads x itself, not only the stand-in */
     alignas(max_align_t) char state[];
 } Recompute;
 
-/* Makes a leaf with the values of x, which takes its place inside. */
+/* Makes a leaf with the values of x. It takes the place of x inside. */
 static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
 {
     Tensor *y = lk__view_of(t, x, x->storage, x->data);
@@ -28,7 +28,8 @@ static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
     return y;
 }
 
-/* Takes the tape back to where it was before the segment; y stays, moved, as a leaf. */
+/* Takes the tape back to where it was before the segment. y stays: it is moved and becomes a
+ * leaf. */
 static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
 {
     if (y && lk__made_since(t, mark, y)) {
@@ -42,7 +43,8 @@ static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* Whether y has the shape and the bits of forward's result, as far as that is unchanged. */
+/* Whether y has the shape and the bits of forward's result. The bits are only compared when that
+ * result was not changed since. */
 static bool is_same(Tape *t, Tensor *y, const Node *n)
 {
     if (!lk_same_shape(y, n->out) || y->dtype != n->out->dtype) return false;
@@ -51,8 +53,8 @@ static bool is_same(Tape *t, Tensor *y, const Node *n)
     return a && b && memcmp(a->data, b->data, (size_t)lk_numel(y) * lk_dtype_size(y->dtype)) == 0;
 }
 
-/* Inputs that were frozen in the forward stay frozen, and gradients of leaves of the tape must not
- * lie in memory that goes with the inside. */
+/* Gives no gradient to inputs that were frozen in the forward. Other tensors of the tape get
+ * none either: it would lie in memory that is released with the inside. */
 static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
 {
     for (Node *m = t->last; m; m = m->prev)
@@ -65,7 +67,7 @@ static void keep_frozen(const Tape *t, const Node *n, TapeMark mark)
         }
 }
 
-/* Runs the segment once more, from the stand-in of x, and backwards from n->grad. */
+/* Runs the segment once more from x, the stand-in, and then runs it backwards from n->grad. */
 static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
 {
     const Recompute *r = n->state;
@@ -98,7 +100,7 @@ static void recompute_backward(Tape *t, Node *n)
     const Tape outside = *t;
     TapeMark mark = lk_tape_mark(t);
     t->last = NULL; /* the record inside ends where the segment begins */
-    t->free = NULL; /* blocks inside are not for outside */
+    t->free = NULL; /* blocks of the inside must not be used outside */
     t->grad = true;
     t->random = r->random;
     t->scope = r->scope;
@@ -124,8 +126,8 @@ static const Op RECOMPUTE = { "CheckpointFunctionBackward",
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* Collects in *in, which has room, x and every tensor made before the mark that a record after
- * `last` reads, each once; returns their number. */
+/* Collects x and every tensor made before the mark that a record after `last` reads, each once.
+ * Writes them to *in, which has room, and returns their number. */
 static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x, Tensor **in,
                        bool *reads_x)
 {
@@ -142,8 +144,8 @@ static int find_inputs(const Tape *t, TapeMark mark, const Node *last, Tensor *x
     return count;
 }
 
-/* Copies the present scopes to the tape, since those on the C stack go. NULL: there are none, or
- * no memory. */
+/* Copies the present scopes to the tape, since those on the C stack disappear. Returns NULL when
+ * there are none, or no memory. */
 static const TapeScope *keep_scopes(Tape *t)
 {
     TapeScope *innermost = NULL, *inner = NULL;

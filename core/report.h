@@ -6,7 +6,7 @@
 
 /* The default ErrorHandler: prints the message to stderr. */
 void lk__print_error(const Error *err, void *user);
-/* Keeps a block that strict mode does not free where leak checkers find it. */
+/* Puts a block that strict mode does not free on a list, where leak checkers find it. */
 void lk__bury(void *block);
 
 #endif

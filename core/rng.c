@@ -2,7 +2,7 @@
  * lk_normal_ (core/tensor_values.c) fill tensors with them.
  *
  * Two things make a stream equal PyTorch's: how many words a value takes, and where it is rounded.
- * The Gaussian blocks round differently in float and double: core/rng_real.h. */
+ * core/rng_real.h has the Gaussian blocks, which round differently in float and double. */
 #include "core/rng.h"
 
 #define LK_REAL_SOURCE "core/rng_real.h"
@@ -32,8 +32,8 @@ static uint32_t recur(uint32_t far, uint32_t here, uint32_t next)
     return far ^ (y >> 1) ^ (-(y & 1) & 0x9908b0dfu);
 }
 
-/* 624 new words in place of the old. Three pieces and no modulo, so that compilers vectorise the
- * first two. */
+/* Makes 624 new words in place of the old, in three pieces and without a modulo, so that compilers
+ * vectorise the first two pieces. */
 static void twist(Rng *rng)
 {
     uint32_t *x = rng->word;
@@ -100,9 +100,9 @@ void lk_random_perm(Rng *rng, int64_t n, int64_t *order)
 
 /* ---- normal numbers: Box-Muller ------------------------------------------------------------- */
 
-/* u and v uniform in [0, 1): r = √(-2 ln(1 - v)) and θ = 2πu give two independent normals, r cos θ
- * and r sin θ. 1 - v because ln 0 is infinite, and log, not log1p, because PyTorch's last bit is
- * log's. */
+/* With u and v uniform in [0, 1), r = √(-2 ln(1 - v)) and θ = 2πu give two independent normals,
+ * r cos θ and r sin θ. It takes ln(1 - v) because ln 0 is infinite. It calls log, not log1p,
+ * because PyTorch's last bit comes from log. */
 double lk_random_normal(Rng *rng)
 {
     if (!rng) return 0;

@@ -4,8 +4,8 @@
  *     lk_manual_seed(&rng, 0);
  *
  * MT19937 (Matsumoto and Nishimura 1998). The generator is explicit state: every function that
- * draws takes it as an argument. These are the single draws, in which a generator that is NULL
- * draws 0. Tensors are filled by lk_uniform_, lk_normal_, … (core/tensor.h). */
+ * draws takes it as an argument. Most functions here draw one number; a NULL generator draws
+ * 0. lk_uniform_, lk_normal_, … (core/tensor.h) fill tensors. */
 #ifndef LK_RNG_H
 #define LK_RNG_H
 
@@ -26,10 +26,11 @@ LK_API uint64_t lk_random_u64(Rng *rng); /* 2 words, the first is the high half 
 LK_API float lk_random_f32(Rng *rng);    /* torch.rand, float32: [0, 1) from 24 bits of 1 word */
 LK_API double lk_random_f64(Rng *rng);   /* torch.rand, float64: [0, 1) from 53 bits of 2 words */
 LK_API int64_t lk_random_seed(Rng *rng); /* int64 .random_(): 63 bits of 2 words, a seed */
-/* torch.randint: [low, high); when that is empty, low without a draw. */
+/* torch.randint: a number in [low, high). When that is empty, returns low without a draw. */
 LK_API int64_t lk_random_int(Rng *rng, int64_t low, int64_t high);
 
-/* One element of torch.randn of fewer than 16: a double by Box-Muller, with the cache above. */
+/* One element of a torch.randn of fewer than 16 elements: a double by Box-Muller. The second value
+ * of a pair waits in the generator. */
 LK_API double lk_random_normal(Rng *rng);
 
 /* torch.randn of a contiguous tensor: x[0 … n-1] = mean + std * N(0, 1), in blocks of 16, or one

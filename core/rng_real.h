@@ -1,10 +1,10 @@
 /* rng_real.h - the Gaussian blocks of torch.randn, in `real` (core/real.h). */
 
-/* Sixteen uniforms become sixteen normals. Here the first eight are v and the last eight u: the
- * roles of lk_random_normal the other way round. PyTorch's kernel rounds to `real` after every
- * step and adds the mean with a fused multiply-add. log, sin and cos are taken in double: no
- * portable code has the bits of its vectorised ones. So double is equal, and float is off by 5e-7
- * at most (by 1.9e-6 when θ is not rounded to float). */
+/* Turns sixteen uniforms into sixteen normals. Here the first eight are v and the last eight u,
+ * while lk_random_normal draws u first. PyTorch's kernel rounds to `real` after every step and
+ * adds the mean with a fused multiply-add. log, sin and cos are computed in double, because no
+ * portable code has the bits of PyTorch's vectorised functions. So double is equal, and float is
+ * off by 5e-7 at most (by 1.9e-6 when θ is not rounded to float). */
 static void LK_F(normal_block)(real *x, real mean, real std)
 {
     for (int j = 0; j < 8; j++) {
@@ -30,7 +30,7 @@ static void LK_F(normals)(Rng *rng, real *x, int64_t n, double mean, double std)
     for (int64_t i = 0; i < n; i++) x[i] = LK_F(uniform)(rng);
     for (int64_t i = 0; i + 16 <= n; i += 16) LK_F(normal_block)(x + i, (real)mean, (real)std);
     if (n % 16 == 0) return;
-    /* A tail that fills no block: the last sixteen are drawn afresh, finished ones among them. */
+    /* The tail does not fill a block. The last sixteen are drawn again, finished ones too. */
     for (int64_t i = n - 16; i < n; i++) x[i] = LK_F(uniform)(rng);
     LK_F(normal_block)(x + n - 16, (real)mean, (real)std);
 }

@@ -1,4 +1,4 @@
-/* strict.c - the switch of strict mode, and the way of its reports. The checks stand where the
+/* strict.c - the switch of strict mode, and its reports. The checks are in the files where the
  * mistakes are made: core/tensor.c, core/failure.c, nn/module.c. */
 #include "core/strict.h"
 
@@ -11,7 +11,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-/* One for the process, like the environment that it comes from. Every free reads it, so that
+/* The process has one switch, like the environment that it comes from. Every free reads it, so
  * reading must stay cheap. */
 static _Atomic int state = -1; /* -1: the environment has not been asked yet */
 static ErrorHandler *report_handler = lk__print_error;
@@ -45,7 +45,7 @@ static _Atomic(Grave *) graves;
 void lk__bury(void *block)
 {
     Grave *g = block ? lk_mem_alloc(sizeof *g) : NULL;
-    if (!g) return; /* kept all the same */
+    if (!g) return; /* the block is kept all the same */
     *g = (Grave){ graves, block };
     while (!atomic_compare_exchange_weak(&graves, &g->next, g)) continue;
 }

@@ -4,13 +4,13 @@
  *
  * or lk_set_strict(true) as the first statement of main. It then refuses
  *
- *   - tensors that outlive lk_tape_reset or lk_tape_release, for ever: no header is used
- *     again, and the elements of a reset tape become NaN;
+ *   - tensors that outlive lk_tape_reset or lk_tape_release, however long ago that was: no header
+ *     is used again, and the elements of a reset tape become NaN;
  *   - tensors and modules that are freed twice, or used after they were freed or consumed by a
  *     constructor that failed;
  *   - tables of fields that do not fit their struct (lk_module_new).
  *
- * All of that needs memory, so strict mode is for tests and for looking, not for long
+ * All of that needs memory, so strict mode is for tests and for finding mistakes, not for long
  * trainings. */
 #ifndef LK_STRICT_H
 #define LK_STRICT_H
@@ -23,7 +23,7 @@ LK_API bool lk_strict(void);
 LK_API void lk_set_strict(bool on);
 
 /* Sets the handler of mistakes that have no tape and no Error to go to, such as a second lk_free.
- * The default prints the message to stderr; NULL silences. */
+ * The default prints the message to stderr; NULL silences them. */
 LK_API void lk_on_strict(ErrorHandler *handler, void *user);
 
 /* Hands a mistake to the handler; returns false. */

@@ -1,7 +1,6 @@
-/* tape.c - a tape: its modes, the memory of operations, the record of them, and threads. How an
- * operation uses it: core/op.h. Its tensors: core/tape_tensors.c. Its errors: core/failure.c. The
- * loop that runs the record backwards: core/backward.c. */
-#include "core/report.h"
+/* tape.c - a tape: its modes, the memory of operations, the record of them, and threads. core/op.h
+ * tells how an operation uses it. Its tensors are in core/tape_tensors.c, its errors in
+ * core/failure.c, and the loop that runs the record backwards in core/backward.c. */
 #include "core/tape.h"
 
 #include <pthread.h>
@@ -10,11 +9,12 @@
 #include <omp.h>
 #endif
 
+#include "core/report.h"
 #include "core/strict.h"
 #include "core/tape_parts.h"
 
-/* False when LORIKEET_KERNELS is refused. Without an Error the reason goes to the handler of
- * mistakes that have no other place. */
+/* Whether LORIKEET_KERNELS is accepted. Without an Error, the reason goes to the handler of
+ * lk_on_strict. */
 static bool kernels_fit(Error *err)
 {
     Error own = { 0 };
@@ -148,12 +148,12 @@ Tensor *lk_record(Tape *t, const Op *op, Tensor *y, int inputs, Tensor *const *i
     if (!t || !op || !y || !in) return y;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) continue;
-        if (lk__is_gone(in[i])) /* the operation did not ask */
+        if (lk__is_gone(in[i])) /* the operation did not check it */
             return lk__fail_operand(t, op->name ? op->name : "lk_record", i, inputs, in[i]);
         wanted |= in[i]->requires_grad;
     }
     if (!wanted || !t->grad) return y;
-    /* One block: the node, its inputs, their state now, the state of the operation. */
+    /* One block holds the node, its inputs, their state now and the state of the operation. */
     size_t pointers = (size_t)inputs * sizeof(Tensor *),
            states = (size_t)inputs * sizeof(NodeInput);
     size_t state_at = (sizeof(Node) + pointers + states + 15) & ~(size_t)15;
@@ -194,10 +194,10 @@ const char *lk_grad_fn(const Tensor *y)
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-/* gcc's OpenMP keeps threads between two regions, and in a child of fork(), where they do not
- * exist, waits for them for ever. So they end before a fork; parent and child each make theirs
- * anew. clang's does so itself. This stands here since every program that computes links this
- * file. */
+/* gcc's OpenMP keeps threads between two regions. They do not exist in a child of fork(), where it
+ * would wait for them for ever. So they end before a fork, and parent and child each make new
+ * ones. clang's OpenMP does so itself. This code is in tape.c because every program that computes
+ * links it. */
 #if defined(_OPENMP) && !defined(__clang__) && __GNUC__ >= 9
 static void end_threads(void) { omp_pause_resource_all(omp_pause_hard); }
 

@@ -1,21 +1,22 @@
-/* tape_parts.h - the inside of a tape: its record, the headers of its tensors, its errors. For the
- * files that make up the tape (failure.c, tape_tensors.c, tape.c, backward.c, recompute.c) and for
- * the test of a stale tensor; operations need core/internal.h only. */
+/* tape_parts.h - the inside of a tape: its record, the headers of its tensors, its errors. It is
+ * for the files that make up the tape (failure.c, tape_tensors.c, tape.c, backward.c,
+ * recompute.c), for the gradient check, and for files that test whether a tensor is stale.
+ * Operations need only core/internal.h. */
 #ifndef LK_TAPE_PARTS_H
 #define LK_TAPE_PARTS_H
 
 #include "core/internal.h"
 
-/* The gradient of an intermediate lives from its first reader to its maker, then its block serves
- * the next one of that size: backward needs memory for the gradients that are alive at once, not
- * for all of them. */
+/* In backward, the gradient of an intermediate lives from the first addition to it until its own
+ * operation has run. Then its block serves the next gradient of that size. So backward needs
+ * memory for the gradients that are alive at once, not for all of them. */
 typedef struct FreeBlock FreeBlock;
 struct FreeBlock {
     FreeBlock *next;
     size_t bytes;
 };
 
-/* The headers of a tape's tensors, apart from the elements. (tape_tensors.c) */
+/* The headers of a tape's tensors. They lie apart from the elements. (tape_tensors.c) */
 enum { LK_RESETS_KNOWN = 5 }; /* a header serves another tensor only after so many resets */
 typedef struct HeaderList {
     Tensor *newest, *oldest; /* linked by ->next; empty: newest is NULL */
@@ -24,7 +25,7 @@ typedef struct Headers {
     Arena memory;
     HeaderList live;                         /* made since the last reset */
     HeaderList waiting[LK_RESETS_KNOWN - 1]; /* gone with the last reset, the one before, … */
-    HeaderList released[2];                  /* given back by lk_tape_release since then */
+    HeaderList released[2];                  /* given back by lk_tape_release since that reset */
     int released_count;                      /* of released[0] */
     HeaderList free;
     int64_t next_serial;            /* of the next tensor; the first is 1 */
@@ -32,9 +33,9 @@ typedef struct Headers {
     bool never_again;               /* strict mode: no header serves again */
 } Headers;
 
-/* A part of a computation that failures in it name: the forward of a module. It lies on the C
- * stack of the function that opened it. Core knows no module: `place` writes where the scope is,
- * "layers.2 (Linear): ", or nothing. */
+/* A part of a computation, such as the forward of a module. Failures in it name it. It lies on the
+ * C stack of the function that opened it. Core knows no module, so `place` writes where the scope
+ * is, such as "layers.2 (Linear): ", or nothing. */
 typedef struct TapeScope TapeScope;
 struct TapeScope {
     const TapeScope *outer;
@@ -68,8 +69,8 @@ static inline bool lk__is_gone(const Tensor *x)
     return x->tape && x->serial < x->tape->headers.since[0];
 }
 
-/* The check at the begin of functions without tape and Error: false for NULL, and for a stale x,
- * whose tape then has the reason. */
+/* Whether x is neither NULL nor stale. Functions without tape and Error begin with this check. If
+ * x is stale, its tape then has the reason. */
 static inline bool lk__is_readable(const char *function, const Tensor *x)
 {
     if (!x) return false;
@@ -77,9 +78,9 @@ static inline bool lk__is_readable(const char *function, const Tensor *x)
     return !lk__is_gone(x);
 }
 
-/* Keeps on t that operand i of count is NULL or stale, and returns NULL. */
+/* Fails on t because operand i of count is NULL or stale; returns NULL. */
 void *lk__fail_operand(Tape *t, const char *function, int i, int count, const Tensor *x);
-/* Keeps on t that an allocation failed, and returns NULL. */
+/* Fails on t because an allocation failed; returns NULL. */
 void *lk__fail_memory(Tape *t, size_t bytes);
 
 /* The tape of freed tensors in strict mode: everything on it is stale. */
@@ -87,10 +88,11 @@ extern Tape lk__graveyard;
 
 /* ---- tape_tensors.c ------------------------------------------------------------------------- */
 
-/* A number that no tape had for its epoch yet. */
+/* Returns a number that was not the epoch of any tape yet. */
 uint64_t lk__next_epoch(void);
 
-/* All tensors of the tape are gone; for strict mode, as freed ones. */
+/* Make all tensors of the tape stale. lk__headers_bury is for a tape that is freed in strict mode:
+ * its tensors are stale because they were freed. */
 void lk__headers_reset(Headers *h);
 void lk__headers_bury(Headers *h);
 
@@ -100,15 +102,15 @@ static inline bool lk__made_since(const Tape *t, TapeMark mark, const Tensor *x)
     return x->tape == t && x->serial >= mark.serial;
 }
 
-/* lk_tape_release that ignores records: gives back everything made since the mark. y, unless it is
- * NULL, stays, and its elements move. */
+/* Gives back everything made since the mark, as lk_tape_release does, but also when there are
+ * records. y stays unless it is NULL, and its elements move. */
 void lk__tape_rewind(Tape *t, TapeMark mark, Tensor *y);
 
 /* ---- backward.c ----------------------------------------------------------------------------- */
 
 /* Adds dy to the gradient of y, and runs the graph behind y to the oldest record that t->last
- * leads to. False, with the reason on the tape; nothing has changed then, unless memory ran
- * out. */
+ * leads to. Returns false with the reason on the tape. Nothing has changed then, unless memory
+ * ran out. */
 bool lk__run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph);
 
 #endif

@@ -1,22 +1,23 @@
 /* tape_tensors.c - the tensors of a tape: made and given back.
  *
  * Using a result after lk_tape_reset is the most natural mistake there is. So headers lie apart
- * from the elements, and a header whose tensor is gone waits before it serves another one: until
- * then the old pointer shows a header that says so (core/failure.c refuses it). Each tensor of a
- * tape has a serial number; it is there while its number is not below that of the first tensor
- * since the last reset. A tensor that lk_tape_release gave back has a negative one. */
+ * from the elements, and a header whose tensor is gone waits before it serves another one. Until
+ * then the old pointer leads to a header that tells so, and core/failure.c refuses it. Each tensor
+ * of a tape has a serial number. The tensor is there while its number is not below that of the
+ * first tensor since the last reset. A tensor that lk_tape_release gave back has a negative
+ * number. */
 #include <string.h>
 
-#include "core/report.h"
 #include "core/tape_parts.h"
+#include "core/report.h"
 
 typedef struct Header {
     Tensor tensor;
-    Storage storage; /* of its elements; a view shows the storage of another header */
+    Storage storage; /* of its elements; a view uses the storage of another header */
 } Header;
 
-/* A long inference never resets its tape. Of the headers that it has released, the last half of
- * this number at least wait before they serve again. */
+/* A long inference never resets its tape. At least the last RELEASED_WAIT / 2 headers that it has
+ * released wait before they serve again. */
 enum { RELEASED_WAIT = 1024 };
 
 uint64_t lk__next_epoch(void)
@@ -73,15 +74,15 @@ void lk__headers_reset(Headers *h)
 
 void lk__headers_bury(Headers *h)
 {
-    /* all of them come to wait in one list */
+    /* moves all headers into one list of waiting ones */
     for (int i = 0; i < LK_RESETS_KNOWN; i++) lk__headers_reset(h);
     for (Tensor *x = h->waiting[LK_RESETS_KNOWN - 2].newest; x; x = x->next)
         x->tape = &lk__graveyard;
     lk__bury(h->memory.first);
 }
 
-/* All tensors that were made after `last` are gone, except `survivor`. Their headers wait in two
- * halves: when the newer one is full, the older one is free. */
+/* Releases all tensors that were made after `last`, except `survivor`. Their headers wait in two
+ * halves: when the newer half is full, the older half is free. */
 static void headers_release(Headers *h, const Tensor *last, Tensor *survivor)
 {
     while (h->live.newest && h->live.newest != last) {
@@ -100,7 +101,7 @@ static void headers_release(Headers *h, const Tensor *last, Tensor *survivor)
 
 /* ---- tensors of a tape ---------------------------------------------------------------------- */
 
-/* Keeps why a shape is refused. */
+/* Fails with the reason why a shape is refused. */
 static void *refuse_shape(Tape *t, DType dtype, int ndim, const int64_t *shape)
 {
     size_t bytes;
@@ -151,8 +152,8 @@ void lk__tape_rewind(Tape *t, TapeMark mark, Tensor *y)
         return;
     }
     /* The elements move down to the mark, where there is room: their new block is not larger than
-     * the old one behind it. If y is a view, the header of its storage goes, so y gets a storage
-     * of its own. */
+     * the old one behind it. If y is a view, the header of its storage is released, so y gets a
+     * storage of its own. */
     Storage *own = &((Header *)y)->storage;
     const char *from = y->storage->data;
     *own = *y->storage;

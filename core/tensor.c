@@ -1,11 +1,11 @@
-/* tensor.c - shapes, owned tensors, gradients. How elements lie in memory: core/layout.c. Their
- * values: core/tensor_values.c. Tensors that operations make: core/tape_tensors.c. */
-#include "core/report.h"
+/* tensor.c - shapes, owned tensors, gradients. core/layout.c tells how elements lie in memory.
+ * core/tensor_values.c has their values, core/tape_tensors.c the tensors that operations make. */
 #include "core/tensor.h"
 
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/report.h"
 #include "core/strict.h"
 #include "core/tape_parts.h"
 
@@ -26,7 +26,7 @@ bool lk_is_contiguous(const Tensor *x)
     int64_t expected = 1;
     for (int d = x->ndim - 1; d >= 0; d--) {
         if (x->shape[d] == 0) return true;
-        /* a single element has no next one */
+        /* the stride of a size of 1 is never used */
         if (x->shape[d] != 1 && x->stride[d] != expected) return false;
         expected *= x->shape[d];
     }
@@ -67,8 +67,8 @@ bool lk_broadcast_shape(const Tensor *a, const Tensor *b, int *ndim, int64_t sha
 
 /* ---- owned tensors -------------------------------------------------------------------------- */
 
-/* A header, and room for the elements behind it unless they are elsewhere already. One block: one
- * allocation to fail, one to free. */
+/* Allocates a header, with room for the elements behind it unless they are elsewhere already. It
+ * is one block, so there is one allocation to fail and one to free. */
 static Tensor *header_alloc(DType dtype, int ndim, const int64_t *shape, bool with_elements,
                             Error *err)
 {
@@ -151,11 +151,11 @@ static void free_elements(Tensor *x)
     lk_mem_free(x->owner);
 }
 
-/* Strict mode's free: the elements become NaN, the block stays, on the tape where everything is
- * stale. */
+/* Frees x in strict mode. The elements become NaN. The block stays, on the tape where everything
+ * is stale. */
 static void bury(Tensor *x)
 {
-    /* memory that is not the library's: as it is */
+    /* memory that is not the library's is released as it is */
     if (x->storage->release) x->storage->release(x->storage->holder);
     else memset(x->storage->data, 0xff, x->storage->bytes);
     x->tape = &lk__graveyard;
@@ -209,7 +209,7 @@ bool lk_set_requires_grad(Tensor *x, bool on)
     if (!lk__is_readable("lk_set_requires_grad", x) || x->node || !lk_is_floating(x->dtype))
         return false;
     x->requires_grad = on;
-    if (!on && !x->grad && x->refs > 0) { /* the room for a gradient that will not come */
+    if (!on && !x->grad && x->refs > 0) { /* free the room for a gradient that will not come */
         lk_tensor_free(x->grad_room);
         x->grad_room = NULL;
     }

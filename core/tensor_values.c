@@ -1,5 +1,5 @@
 /* tensor_values.c - the values of a tensor: read, copied, converted, compared, drawn at random.
- * How they lie in memory: core/layout.c. */
+ * core/layout.c tells how they lie in memory. */
 #include "core/tensor.h"
 
 #include <math.h>
@@ -26,7 +26,8 @@ void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double
     }
 }
 
-/* A double beyond the ends of an integer type has no defined conversion in C. */
+/* Converts v to an integer from low to high, because C does not define the conversion of a double
+ * beyond the ends of an integer type. */
 static int64_t to_int(double v, int64_t low, int64_t high)
 {
     if (isnan(v)) return 0;
@@ -92,7 +93,8 @@ static void copy_row(int64_t n, void *const *p, const int64_t *step, const void 
     }
 }
 
-/* Without a conversion the bits are moved: int64 keeps all of its 64, NaN its payload. */
+/* Without a conversion, the bits are moved. So an int64 keeps all of its 64 bits, and a NaN its
+ * payload. */
 static void move_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     size_t size = *(const size_t *)arg;
@@ -110,7 +112,7 @@ static void move_row(int64_t n, void *const *p, const int64_t *step, const void 
     }
 }
 
-/* By way of double, an int64 beyond 2^53 would be rounded twice. */
+/* Converts without double, which would round an int64 beyond 2^53 twice. */
 static void int_to_float_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     (void)arg;
@@ -194,7 +196,7 @@ static void equal_row(int64_t n, void *const *p, const int64_t *step, const void
         lk__load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
         lk__load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
         for (int64_t j = 0; j < count; j++) {
-            /* NaN and infinity are close to nothing but the same infinity */
+            /* NaN is close to nothing, and infinity only to the same infinity */
             double error = fabs(a[j] - b[j]);
             if (!(a[j] == b[j] || (isfinite(error) && error <= c->atol + c->rtol * fabs(b[j]))))
                 *c->holds = false;
@@ -202,7 +204,7 @@ static void equal_row(int64_t n, void *const *p, const int64_t *step, const void
     }
 }
 
-/* int64 beyond 2^53 are not all doubles. */
+/* Compares int64 without double, which does not hold all of them beyond 2^53. */
 static void equal_int_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
     const Comparison *c = arg;
@@ -213,7 +215,7 @@ static void equal_int_row(int64_t n, void *const *p, const int64_t *step, const 
 
 static bool compare(RowFn *row, const Tensor *a, const Tensor *b, double rtol, double atol)
 {
-    /* a stale one has no shape */
+    /* a stale tensor has no shape */
     if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false;
     bool holds = true;
     lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2,
@@ -277,8 +279,8 @@ static void normal_row(int64_t n, void *const *p, const int64_t *step, const voi
     }
 }
 
-/* PyTorch fills a tensor that is not contiguous in the order of its memory: dimensions by falling
- * stride. */
+/* Returns x with its dimensions by falling stride. PyTorch fills a tensor that is not contiguous
+ * in this order, the order of its memory. */
 static Tensor memory_order(const Tensor *x)
 {
     Tensor y = *x;

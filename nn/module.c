@@ -1,10 +1,10 @@
 /* module.c - a module's life: made, shared, freed; arrays of modules. The rest of constructors:
  * nn/constructor.c. Calls: nn/forward.c. Trees: nn/walk.c. */
-#include "core/report.h"
 #include "nn/module.h"
 
 #include "core/internal.h"
 #include "core/memory.h"
+#include "core/report.h"
 #include "core/strict.h"
 #include "nn/fields.h"
 

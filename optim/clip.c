@@ -4,7 +4,7 @@
 #define LK_REAL_SOURCE "optim/clip_real.h"
 #include "core/real.h"
 
-/* A gradient is cut into at most PIECES parts, whose borders depend on nothing but its size. */
+/* A gradient is cut into at most PIECES parts. Their borders depend only on its size. */
 enum { PIECES = 64, PIECE = 1 << 14 };
 
 static int64_t piece_size(int64_t n)
@@ -57,7 +57,7 @@ double lk_clip_grad_norm_(const TensorList *params, double max_norm)
     if (factor >= 1.0 || max_norm == INFINITY) return norm;
     for (int i = 0; i < params->count; i++) {
         Tensor *g = gradient_of(params, i);
-        if (g) scale(g, factor); /* with NaN too */
+        if (g) scale(g, factor); /* factor may be NaN */
     }
     return norm;
 }

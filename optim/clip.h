@@ -10,11 +10,12 @@
 #include "core/tensor.h"
 
 /* torch.nn.utils.clip_grad_norm_: with the norm √Σ g² over all gradients in the list, multiplies
- * every g by min(1, max_norm / (norm + 1e-6)). Returns the norm before. The gradients that count
- * are those that a step would use: of parameters with requires_grad. The sum is made in double and
- * in one order, so that it has the same bits for any number of threads. As in PyTorch, an infinite
- * norm makes every finite gradient 0, and one that is NaN makes all NaN: look at the norm before
- * the step. max_norm INFINITY only measures. Allocates nothing. */
+ * every g by min(1, max_norm / (norm + 1e-6)). Returns the norm before that. The gradients that
+ * count are those that a step would use: those of parameters with requires_grad. The sum is made
+ * in double and in one order, so that it has the same bits for any number of threads. As in
+ * PyTorch, an infinite norm makes every finite gradient 0, and a NaN norm makes all gradients NaN.
+ * So look at the norm before the step. With max_norm INFINITY, the function only measures. It
+ * allocates nothing. */
 LK_API double lk_clip_grad_norm_(const TensorList *params, double max_norm);
 
 #endif

@@ -1,6 +1,6 @@
 /* clip_real.h - the norm of a gradient and its scaling, in `real` (core/real.h). */
 
-/* Eight sums side by side: vector code, in an order that the source fixes. */
+/* Returns Σ x². Eight sums side by side become vector code, in an order that the source fixes. */
 static double LK_F(square_sum)(int64_t n, const real *x)
 {
     enum { LANES = 8 };

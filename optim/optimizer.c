@@ -1,5 +1,5 @@
-/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. The
- * formulas: sgd.c, adam.c. */
+/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. sgd.c
+ * and adam.c have the formulas. */
 #include "optim/optimizer.h"
 
 #include <math.h>
@@ -79,7 +79,7 @@ static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Erro
     group->params = params;
     group->next = NULL;
     group->seen.params = group->seen.values = (TensorList){ 0 };
-    /* an empty list is checked later */
+    /* one more, since an empty list is only refused later */
     group->state = lk_mem_calloc((size_t)params.count + 1, sizeof *group->state);
     if (!group->state)
         lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name,
@@ -211,10 +211,11 @@ bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
-/* A frozen parameter is never touched, not even by weight decay, and not for an old gradient. */
+/* Whether a step updates p. A frozen parameter is never touched: neither weight decay nor an old
+ * gradient changes it. */
 static bool is_updated(const Tensor *p) { return p->requires_grad && p->grad; }
 
-/* Zeros for the moments that are needed and not there yet. */
+/* Makes zeros for the moments that are needed and not there yet. */
 static bool prepare(const OptimizerIter *it, Error *err)
 {
     const Tensor *p = it->param;
@@ -236,9 +237,9 @@ static bool prepare(const OptimizerIter *it, Error *err)
     return true;
 }
 
-/* Moments of a unit that is never active shrink by β at every step until they are denormal
- * numbers, which a processor handles a hundred times slower. Makes this thread take them for 0
- * while parameters are updated; returns the mode before. */
+/* Makes this thread take denormal numbers for 0 while parameters are updated. Returns the mode
+ * before. Moments of a unit that is never active shrink by β at every step until they are denormal
+ * numbers, which a processor handles a hundred times slower. */
 static unsigned flush_denormals(void)
 {
 #ifdef __SSE2__
@@ -274,8 +275,8 @@ static void update_range(const ParamGroup *group, int i, int64_t first, int64_t 
     group->type->update(group, state->step, &piece);
 }
 
-/* The begin of part i when n elements are cut into so many. Parts begin at whole cache lines,
- * which two threads would else write in turn. */
+/* Returns where part i begins when n elements are cut into `parts` parts. Parts begin at whole
+ * cache lines, because otherwise two threads would write one line in turn. */
 static int64_t cut(int64_t n, int parts, int i)
 {
     enum { LINE = 16 };

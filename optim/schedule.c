@@ -1,4 +1,4 @@
-/* schedule.c - factors of the learning rate: schedule.h says which. */
+/* schedule.c - factors of the learning rate. schedule.h describes them. */
 #include "optim/schedule.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 double lk_schedule(const Schedule *s, int64_t step)
 {
     if (!s) return NAN;
-    int64_t decay = s->total > s->warmup ? s->total - s->warmup : 1; /* steps of it */
+    int64_t decay = s->total > s->warmup ? s->total - s->warmup : 1; /* its number of steps */
     if (step < s->warmup) return (double)step / (double)s->warmup;
     switch (s->kind) {
     case LK_SCHEDULE_LINEAR:

@@ -13,7 +13,7 @@
 
 #include "core/api.h"
 
-/* In each, the factor first rises as step / warmup in `warmup` steps (0: none of them). Then it
+/* In each kind, the factor first rises as step / warmup in `warmup` steps, which may be 0. Then it
  * is, with d = (step - warmup) / (total - warmup): */
 typedef enum ScheduleKind {
     LK_SCHEDULE_CONSTANT, /* 1 */
@@ -26,7 +26,7 @@ typedef struct Schedule {
     int64_t warmup, total; /* steps; total: of the whole training, warm-up included */
 } Schedule;
 
-/* The factor of the learning rate in step number `step`, from 0 on. */
+/* Returns the factor of the learning rate in step number `step`; the first step is 0. */
 LK_API double lk_schedule(const Schedule *s, int64_t step);
 
 #endif

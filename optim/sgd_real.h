@@ -7,8 +7,8 @@ static void LK_F(sgd)(const Optimizer *opt, int64_t n, real *restrict p, const r
     for (int64_t i = 0; i < n; i++) p[i] -= lr * (g[i] + decay * p[i]);
 }
 
-/* v = momentum v + (g + decay p), p -= lr v. PyTorch's first v is the gradient itself; so is ours:
- * v starts at 0. */
+/* v = momentum v + (g + decay p), p -= lr v. v starts at 0, so the first v is the gradient itself,
+ * as in PyTorch. */
 static void LK_F(sgd_momentum)(const Optimizer *opt, int64_t n, real *restrict p,
                                const real *restrict g, real *restrict v)
 {

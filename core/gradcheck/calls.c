@@ -1,9 +1,9 @@
-/* calls.c - is f a function? Whole calls are compared: with the inputs before, with
- * another call, and with a call in which new memory holds other values. */
+/* calls.c - is f a function of its inputs? A call must leave the inputs as they were. It must give
+ * the same as another call, also when new memory holds other values. */
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
 
-/* The first difference between c->first and c->again, with its place as text. */
+/* Returns the first difference between c->first and c->again, with its place as text. */
 static Difference compare(const Check *c, char place[200])
 {
     char name[96], index[LK_SHAPE_TEXT];
@@ -41,14 +41,14 @@ void lk__check_writing(Check *c)
     if (!ok && !c->stopped) lk__check_stop(c, "function", "%s", err->message);
     written = lk__check_restore(c);
     if (written < 0) return;
-    lk__check_adding(c); /* says which of the backwards it was */
+    lk__check_adding(c); /* says which operation's backward it was */
     if (!c->report->mistake)
         lk__check_found(c, "input written", "a backward writes to %s",
                         lk__check_name(c, written, name));
 }
 
-/* One more call like the first one. A mask of few elements can be the same twice by chance: the
- * seed of the tape's stream tells that f sets it anew. */
+/* Makes one more call like the first one. A dropout mask of few elements can be the same twice by
+ * chance, so it also compares the seed of the tape's stream, which shows that f sets a new one. */
 static void call_again(Check *c)
 {
     char place[200];
@@ -79,7 +79,8 @@ void lk__check_changes(Check *c)
     if (lk__check_record(c, c->in, &c->first, NULL)) call_again(c);
 }
 
-/* When a difference shows, chance is ruled out first: without other bytes there must be none. */
+/* Compares with a call whose new memory holds other bytes. When there is a difference, it first
+ * rules out chance: calls with the same bytes must not differ. */
 void lk__check_unwritten(Check *c)
 {
     enum { TRIALS = 4 };

@@ -1,15 +1,16 @@
-/* hints.c - which mistake a wrong gradient shows. Each hint is a formula for the
- * wrong gradient a, in the right one n, the cotangent v and the Jacobian J (n[k] = Σ_j v[j]
- * J[k][j]), and says so only where the formula holds for every element and both cotangents. The
- * first one that holds is taken: simple formulas come first. Here are those about the gradient
- * as a whole; core/gradcheck/places.c has those about single elements and rows. */
+/* hints.c - which mistake a wrong gradient shows. Each hint has a formula that computes the wrong
+ * gradient a from the right one n, the cotangent v and the Jacobian J (n[k] = Σ_j v[j] J[k][j]).
+ * A hint is given only when its formula holds for every element and both cotangents. The first
+ * hint that holds is taken, so simple formulas come first. This file has the hints about the
+ * gradient as a whole; core/gradcheck/places.c has those about single elements and rows. */
 #include <math.h>
 #include <string.h>
 
 #include "core/decimal.h"
 #include "core/gradcheck/parts.h"
 
-/* The gradient of element k for cotangent v that a mistake would give; NaN: it gives none. */
+/* Returns the gradient that a mistake would give element k for cotangent v, or NaN when the
+ * mistake cannot be tried there. */
 typedef double Formula(const Suspect *w, int v, int64_t k, int64_t which);
 /* Whether every element of the wrong gradient is the one that the formula expects. */
 static bool holds(const Suspect *w, Formula *expected, int64_t which)
@@ -71,8 +72,8 @@ static bool sign(Suspect *w)
            lk__hint_say(w, "sign: the analytic gradient is the negative of what it should be");
 }
 
-/* "; 4 is the size of dimension 1 of the result" for each number that the factor or its
- * reciprocal is. */
+/* Adds "; it is NAME" to the hint when |factor| is the value of that name, or "; it is 1 / NAME"
+ * when the reciprocal is. */
 static void name_factor(Suspect *w, double factor, const char *name, double value)
 {
     size_t used = strlen(w->text);
@@ -120,7 +121,7 @@ static bool constant_factor(Suspect *w)
 
 /* ---- transposed, swapped, moved ------------------------------------------------------------- */
 
-/* Element k of rows × columns as the element of columns × rows in its place. */
+/* Returns the index, in a matrix of `rows` rows, of the element that its transpose has at k. */
 static int64_t exchanged(int64_t k, int64_t count, int64_t rows)
 {
     return k % rows * (count / rows) + k / rows;
@@ -131,7 +132,7 @@ static double transposed_gradient(const Suspect *w, int v, int64_t k, int64_t wh
     return w->numeric[v][exchanged(k, w->n, which)];
 }
 
-/* Σ_j v[σ(j)] J[k][j] with rows and columns of the result exchanged in σ. */
+/* Σ_j v[σ(j)] J[k][j], where σ exchanges rows and columns of the result. */
 static double transposed_dy(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
@@ -140,7 +141,7 @@ static double transposed_dy(const Suspect *w, int v, int64_t k, int64_t which)
     return sum;
 }
 
-/* J v for Jᵀ v. */
+/* Σ_j v[j] J[j][k]: the matrix without the transposition that backward needs. */
 static double untransposed(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
@@ -189,7 +190,7 @@ static double moved_gradient(const Suspect *w, int v, int64_t k, int64_t which)
     return k - which >= 0 && k - which < w->n ? w->numeric[v][k - which] : 0;
 }
 
-/* dy read `which` elements too far. Outside of dy nothing is expected. */
+/* The gradient when dy is read `which` elements too far; NaN where that is outside of dy. */
 static double moved_dy(const Suspect *w, int v, int64_t k, int64_t which)
 {
     double sum = 0;
@@ -283,7 +284,7 @@ bool lk__check_hint(Suspect *w)
             analytic = fmax(analytic, isnan(w->a[v][k]) ? INFINITY : fabs(w->a[v][k]));
         }
     w->tolerance = 1e-6 * largest;
-    bool visible = analytic > 100 * w->tolerance; /* next to nothing fits every formula */
+    bool visible = analytic > 100 * w->tolerance; /* a tiny gradient fits every formula */
     for (size_t i = 0; visible && i < sizeof hints / sizeof *hints; i++)
         if (hints[i](w)) return true;
     w->text[0] = '\0';

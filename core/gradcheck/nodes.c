@@ -1,5 +1,5 @@
-/* nodes.c - every recorded operation on its own: its backward runs again and again
- * with the same dy, and between the runs only such things change as a right backward ignores. */
+/* nodes.c - checks every recorded operation on its own. Its backward runs again and again with the
+ * same dy. Between the runs, only things change that a right backward ignores. */
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ typedef struct NodeCheck {
     double *plain, *other, *third; /* gradients of all inputs, one after the other */
     Place *place;
     bool *wanted; /* as recorded */
-    bool writes;  /* to memory that is not its own: it is not run again */
+    bool writes;  /* the backward writes to memory that is not its own; it does not run again */
 } NodeCheck;
 
 static bool is_asked(const Node *n, int i)
@@ -28,7 +28,7 @@ static bool is_asked(const Node *n, int i)
     return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
 }
 
-/* Whether input i is the first of those that are the same tensor. */
+/* Whether no earlier input is the same tensor as input i. */
 static bool is_first(const Node *n, int i)
 {
     for (int j = 0; j < i; j++)
@@ -38,8 +38,8 @@ static bool is_first(const Node *n, int i)
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-/* Returns the size of the gradients that a run presets: about that of the new ones, so that no
- * rounding hides them. */
+/* Returns the size of the gradients that a run presets. It is about the size of the new gradients,
+ * so that rounding does not hide them. */
 static double preset_scale(const double *plain, int64_t n)
 {
     int exponent;
@@ -52,8 +52,8 @@ static double preset(double scale, int64_t k)
     return scale * (1 + (double)(k % 7) / 4); /* exact in float32 too */
 }
 
-/* Makes the place to which the gradient of input i is added: nothing there yet, or the presets
- * of k->plain. */
+/* Makes the place to which the gradient of input i is added. It is empty, or holds the presets
+ * that fit k->plain. */
 static bool put_place(NodeCheck *k, int i, bool presets)
 {
     Tape *t = k->c->t;
@@ -77,7 +77,7 @@ static bool put_place(NodeCheck *k, int i, bool presets)
     return true;
 }
 
-/* Reads the gradient of input i, 0 if there is none, and puts the place back. */
+/* Reads the gradient of input i (0 if there is none) and puts the old place back. */
 static void take_place(NodeCheck *k, int i, double *to)
 {
     Tensor *x = k->n->in[i], **at = x->node ? &x->node->grad : &x->grad;
@@ -88,14 +88,15 @@ static void take_place(NodeCheck *k, int i, double *to)
     if (!x->node) x->grad_room = k->place[i].room;
 }
 
-/* The backward of the node, from dy into `to`. False: it failed, the check has stopped. */
+/* Runs the backward of the node on dy and reads the gradients into `to`. Returns false when it
+ * failed and the check has stopped. */
 static bool run_node(NodeCheck *k, bool presets, double *to)
 {
     Tape *t = k->c->t;
     Node *n = k->n;
     FreeBlock *blocks = t->free;
     TapeMark mark = lk_tape_mark(t);
-    t->free = NULL; /* the blocks of this run go with it */
+    t->free = NULL; /* the blocks of this run are released with it */
     n->grad = lk_empty(t, n->out->dtype, n->out->ndim, n->out->shape);
     bool ok = n->grad;
     if (ok) lk__store_row(n->out->dtype, n->grad->data, 1, lk_numel(n->out), k->dy);
@@ -122,7 +123,7 @@ static int64_t elements_of(const NodeCheck *k, int i) { return k->offset[i + 1] 
 
 /* ---- input written -------------------------------------------------------------------------- */
 
-/* The result is number `inputs`. */
+/* Returns input i, or the result for i = n->inputs. */
 static Tensor *operand(const Node *n, int i) { return i < n->inputs ? n->in[i] : n->out; }
 
 static const char *operand_name(const Node *n, int i, char text[32])
@@ -165,7 +166,8 @@ static void find_writing(NodeCheck *k)
 
 /* ---- overwritten ---------------------------------------------------------------------------- */
 
-/* Each gradient must be the old value plus the new. The element that gets most shows it best. */
+/* Each gradient must be the old value plus the new one. The report shows the wrong element with
+ * the largest new value. */
 static void find_overwriting(NodeCheck *k)
 {
     const Node *n = k->n;
@@ -194,8 +196,8 @@ static void find_overwriting(NodeCheck *k)
 
 /* ---- first use ------------------------------------------------------------------------------ */
 
-/* An input given twice must get the sum of the two gradients that its places get when one of them
- * is another tensor of the same values. */
+/* Checks the inputs that are given twice. For comparison, the second place gets another tensor of
+ * the same values. The gradient of the input must be the sum of what the two tensors then get. */
 static void find_first_use(NodeCheck *k)
 {
     Node *n = k->n;
@@ -234,7 +236,7 @@ static void find_first_use(NodeCheck *k)
 
 /* ---- frozen, needs -------------------------------------------------------------------------- */
 
-/* Only input i wants a gradient. */
+/* Leaves input i as the only one that wants a gradient. */
 static void freeze_others(NodeCheck *k, int i)
 {
     for (int j = 0; j < k->n->inputs; j++)
@@ -254,8 +256,8 @@ static unsigned needs_of(const Node *n, int i)
     return needs;
 }
 
-/* Whether operand u may change before backward: needs do not list it, nor anything in the same
- * storage. */
+/* Whether operand u may change before backward: `needs` lists neither it nor another operand in
+ * the same storage. */
 static bool may_change(const Node *n, int u, unsigned needs)
 {
     const Tensor *x = operand(n, u);
@@ -267,7 +269,8 @@ static bool may_change(const Node *n, int u, unsigned needs)
     return true;
 }
 
-/* Writes other values: NaN, or for indices and masks their own in reverse, which are all valid. */
+/* Overwrites x: with NaN, or indices and masks with their own values in reverse order, which are
+ * all valid. */
 static void spoil(Tensor *x)
 {
     Storage *s = x->storage;
@@ -283,7 +286,7 @@ static void spoil(Tensor *x)
     s->version++;
 }
 
-/* Runs with operand u spoiled, into k->third. */
+/* Runs the backward with operand u spoiled and reads the gradients into k->third. */
 static bool run_spoiled(NodeCheck *k, int u)
 {
     Tensor *x = operand(k->n, u);
@@ -319,9 +322,9 @@ static void try_needs(NodeCheck *k, int i)
     }
 }
 
-/* Computes each input's gradient alone: it must not depend on the other inputs wanting gradients,
- * nor on operands that its needs do not list. From input 4 on all share one entry of needs, so the
- * last of them stands for all. */
+/* Computes each input's gradient alone. It must not depend on whether the other inputs want
+ * gradients, nor on operands that its needs do not list. Inputs from 4 on share one entry of
+ * needs, so only input 4 and the last one are tried. */
 static void find_needs(NodeCheck *k)
 {
     Node *n = k->n;
@@ -363,7 +366,7 @@ static void check_node(Check *c, Node *n, Look *const *looks)
             k.wanted[i] = n->was[i].wanted;
             if (n->in[i] && n->in[i]->dtype == LK_F32) k.rounding = 1e-5;
         }
-        uint64_t own = COTANGENTS * (uint64_t)c->results; /* no stream of a result */
+        uint64_t own = COTANGENTS * (uint64_t)c->results; /* a stream that no result has */
         lk__gradcheck_cotangent(c->o.seed, own, outputs, k.dy);
         find_writing(&k); /* fills k.plain */
         for (; *looks && !c->stopped && !k.writes; looks++) (*looks)(&k);

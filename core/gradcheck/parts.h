@@ -1,4 +1,5 @@
-/* parts.h - what the files of the gradient check share. Each uses only those above it:
+/* parts.h - declarations that the files of the gradient check share. Each file uses only those
+ * above it:
  *
  *     compare.c                   are numbers the same?
  *     report.c                    messages, names of inputs and elements
@@ -36,7 +37,7 @@ typedef struct Check {
     Tape *t;
     Tensor **y;             /* results of the last call, on the tape */
     Tensor *shapes;         /* their shapes in the first call */
-    bool *read;             /* input i is a result, or an operation that leads to one read it */
+    bool *read;             /* input i is a result or was read by an operation that leads to one */
     void **saved;           /* the bytes of every input's storage */
     int64_t total, outputs; /* elements of all checked inputs; of all results */
     double *v[COTANGENTS];  /* outputs elements each */
@@ -48,14 +49,14 @@ typedef struct Check {
 
 /* ---- compare.c ------------------------------------------------------------------------------ */
 
-/* Both NaN, or equal. */
+/* Whether a and b are equal or both NaN. */
 bool lk__check_same(double a, double b);
-/* The largest |x|, of those that are finite. */
+/* Returns the largest finite |x[k]|, or 0. */
 double lk__check_largest(const double *x, int64_t n);
 /* Whether the gradients g are 0 for n elements from `at` on, for both cotangents. */
 bool lk__check_is_zero(const double *const g[COTANGENTS], int64_t at, int64_t n);
-/* The first k with |a - b| > atol + rtol · the largest |b|, -1: none. With a tolerance, another
- * order of sums is no difference, another element is one. */
+/* Returns the first k with |a - b| > atol + rtol · the largest |b|, or -1. With a tolerance,
+ * another order of additions is no difference, but the value of another element is one. */
 int64_t lk__check_unequal(const double *a, const double *b, int64_t n, double atol, double rtol);
 
 /* The first place where two runs are unequal, and both numbers there. */
@@ -70,49 +71,51 @@ Difference lk__check_compare(const Check *c, const Run *a, const Run *b, double 
 
 /* Adds "NAME: what was found" to the report; the first name becomes report->mistake. */
 void lk__check_found(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
-/* The same, and ends the check. Returns false. */
+/* Adds "lk_gradcheck: what happened" to the report and ends the check. Returns false. */
 bool lk__check_stop(Check *c, const char *mistake, const char *format, ...) LK_PRINTF(3, 4);
 bool lk__check_no_memory(Check *c);
 
-/* "layers.0.weight" or "input 2"; the text is overwritten by the next call. */
+/* Writes "layers.0.weight" or "input 2" to text and returns it. */
 const char *lk__check_name(const Check *c, int i, char text[96]);
-/* The index of element k, "(1, 0)". */
+/* Writes the index of element k, such as "(1, 0)", to text and returns it. */
 const char *lk__check_index(const Tensor *x, int64_t k, char text[LK_SHAPE_TEXT]);
 
 /* Whether in[i] is checked: it requires a gradient. */
 static inline bool lk__check_is_on(const Check *c, int i) { return c->in[i]->requires_grad; }
-int64_t lk__check_offset(const Check *c, int i); /* of its first element among the `total` */
+int64_t lk__check_offset(const Check *c, int i); /* of in[i]'s first element among the `total` */
 
-/* For messages: a NaN has no sign. */
+/* Removes the sign of a NaN, for messages. */
 static inline double lk__check_shown(double x) { return isnan(x) ? NAN : x; }
 
 /* ---- run.c ---------------------------------------------------------------------------------- */
 
-/* n numbers of ±[0.5, 1.5) of the stream (seed, which): a function of these and of nothing
+/* Fills v with n numbers of ±[0.5, 1.5) from the stream (seed, which). They depend on nothing
  * else. Cotangent w of result r is stream COTANGENTS · r + w. */
 void lk__gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v);
 
-/* An empty tape whose memory is filled with `poison` (0: as it is), its random stream at the
- * beginning. */
+/* Empties the tape, starts its random stream from the beginning, and fills its memory with
+ * `poison`; 0 leaves the memory as it is. */
 enum { POISON = 0xff, OTHER_POISON = 0x42 }; /* NaN; about 1.6e11 */
 void lk__check_begin(Check *c, bool grad, unsigned char poison);
-/* f(in) into c->y. False, and the check stops: f failed, gave something else than float64, a
- * stale result, or another shape than in its first call. With `error`, a failure of f only fills
- * it (a code that is not LK_OK), and so does another shape. */
+/* Calls f(in) and puts the results into c->y. Returns false and stops the check when f failed or
+ * gave a result that is stale, not float64, or of another shape than in the first call. With
+ * `error`, the check goes on after a failure of f or another shape, except when memory is short.
+ * error->code is then the reason; it is LK_OK when f returned NULL without one. */
 bool lk__check_call(Check *c, Tensor *const *in, Error *error);
-/* The results of the last call as one array. */
+/* Copies the results of the last call to y, one after the other. */
 bool lk__check_read(Check *c, double *y);
-/* lk__check_call, then both backwards, into *run; nothing but in[i] gets a gradient. */
+/* Runs lk__check_call, then a backward for each cotangent, and fills *run. Only in[i] get
+ * gradients. */
 bool lk__check_record(Check *c, Tensor *const *in, Run *run, Error *error);
-/* Gradients of Σ v·y for the graph of the last call, into `to`. */
+/* Writes the gradients of Σ v·y for the graph of the last call to `to`. */
 bool lk__check_backward(Check *c, Tensor *const *in, const double *v, double *to);
-/* y(x + h) and y(x - h) for element k of in[i] into c->plus and c->minus. Returns the step
- * between them, 0: stopped. */
+/* Computes y(x + h) and y(x - h) for element k of in[i], in c->plus and c->minus. Returns the step
+ * from x - h to x + h, or 0 when the check has stopped. */
 double lk__check_difference(Check *c, int i, int64_t k);
-/* The marks `reached` of the nodes that lead to a result of the last call. */
+/* Set and clear the mark `reached` of the nodes that lead to a result of the last call. */
 void lk__check_mark(Check *c);
 void lk__check_unmark(Check *c);
-/* Puts every input back that is not as it was; the number of the first such one, -1: none. */
+/* Restores every input that is not as it was. Returns the number of the first one, or -1. */
 int lk__check_restore(Check *c);
 
 /* ---- the checks, in the order of core/gradcheck.h ------------------------------------------- */
@@ -142,8 +145,8 @@ typedef struct Suspect {
 enum { HINT = 240 };
 
 bool lk__hint_equals(const Suspect *w, double a, double expected); /* within the tolerance */
-/* Gradients that are not 0 belong to different values of x: a factor can be told from a
- * formula. */
+/* Whether the gradients that are not 0 belong to different values of x, so that a factor can be
+ * told from a formula. */
 bool lk__hint_is_varied(const Suspect *w);
 /* Writes the hint; returns true. */
 bool lk__hint_say(Suspect *w, const char *format, ...) LK_PRINTF(2, 3);
@@ -159,8 +162,8 @@ bool lk__hint_lost_term(Suspect *w);   /* a = n + x, y or 1 · a number of the r
 
 /* ---- hints.c -------------------------------------------------------------------------------- */
 
-/* Fills w->text with the mistake that explains every element for both cotangents; false: none
- * is certain. */
+/* Fills w->text with the mistake that explains every element for both cotangents. Returns false
+ * when none is certain. */
 bool lk__check_hint(Suspect *w);
 
 #endif

@@ -14,7 +14,7 @@ static bool is_right(const Suspect *w, int64_t k)
            lk__hint_equals(w, w->a[1][k], w->numeric[1][k]);
 }
 
-/* The one result of an elementwise function, NULL for other functions. */
+/* Returns the result of an elementwise function; NULL for other functions. */
 static const double *elementwise_result(const Suspect *w)
 {
     if (w->c->results != 1 || w->outputs != w->n || !w->jacobian) return NULL;
@@ -24,8 +24,8 @@ static const double *elementwise_result(const Suspect *w)
     return w->c->first.y;
 }
 
-/* Whether exactly the elements with a positive (or negative) value are right, and there are
- * both. */
+/* Whether exactly the elements with a positive (or negative) value are right. There must be at
+ * least 8 elements, with right and wrong ones among them. */
 static bool right_where(const Suspect *w, const double *value, double direction)
 {
     int64_t right = 0;
@@ -102,7 +102,8 @@ bool lk__hint_incomplete(Suspect *w)
 
 /* ---- another value than the right one ------------------------------------------------------- */
 
-/* 1, u, u², 1 - u, 1 - u² for every u that fits x: x, other inputs, the result. */
+/* The terms 1, u, u², 1 - u and 1 - u² for every operand u with as many elements as x: x itself,
+ * other inputs and the result. */
 enum { FORMS = 4, MAX_OPERANDS = 5, TERMS = 1 + FORMS * MAX_OPERANDS };
 typedef struct Operands {
     int count;
@@ -128,7 +129,7 @@ static Operands operands_of(const Suspect *w)
     return o;
 }
 
-/* Term 0 is 1; the others go through the operands form by form. */
+/* Term 0 is 1. Then come u of each operand, u² of each operand, and so on. */
 static double term(const Operands *o, int number, int64_t k)
 {
     if (number == 0) return 1;
@@ -153,7 +154,7 @@ static const char *term_text(const Operands *o, int number, char text[120])
     return text;
 }
 
-/* a = n · p / q with one of the terms as p and another one as q. */
+/* Whether a = n · (term p) / (term q) in every element. */
 static bool has_ratio(const Suspect *w, const Operands *o, int p, int q)
 {
     for (int64_t k = 0; k < w->n; k++) {
@@ -185,8 +186,8 @@ bool lk__hint_other_value(Suspect *w)
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
-/* Whether d = s · base in each row (of the last dimension), with a number s of the row's own.
- * same: for both cotangents the same number. */
+/* Whether d = s · base in each row (of the last dimension), where each row has its own number s.
+ * With `same`, s must be the same for both cotangents. */
 static bool fits_rows(const Suspect *w, const double *const d[COTANGENTS],
                       const double *const base[COTANGENTS], bool same)
 {
@@ -225,8 +226,8 @@ bool lk__hint_row_factor(Suspect *w)
                         "that it is divided by");
 }
 
-/* Whether d = c · dy · base with one number c, if every result is made of elements of its own:
- * then the number of a row can be a plain constant, and no sum. */
+/* Whether d = c · dy · base with one number c, when every result is made of its own elements of x.
+ * Then the number of a row can be a plain constant and need not be a sum. */
 static bool is_plain(const Suspect *w, const double *const d[COTANGENTS], const double *base)
 {
     if (w->outputs == 0 || w->n % w->outputs != 0) return false;
@@ -246,7 +247,7 @@ static bool is_plain(const Suspect *w, const double *const d[COTANGENTS], const 
     return true;
 }
 
-/* A sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
+/* Finds a sum over the row that is lost or wrong: a - n = x, y or 1 times a number of the row. */
 bool lk__hint_lost_term(Suspect *w)
 {
     if (!has_rows(w)) return false;

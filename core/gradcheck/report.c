@@ -21,7 +21,7 @@ static void add(char *text, size_t size, const char *format, ...)
     va_end(args);
 }
 
-/* The first mistake is also the hint; every further kind has a line of its own in the message. */
+/* The first mistake is also the hint. Each kind of mistake has its own line in the message. */
 void lk__check_found(Check *c, const char *mistake, const char *format, ...)
 {
     GradcheckReport *r = c->report;

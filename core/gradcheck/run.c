@@ -8,8 +8,8 @@
 
 /* ---- cotangents ----------------------------------------------------------------------------- */
 
-/* A counter through the finalizer of splitmix64, with multipliers of our own: no state, nothing
- * of MT19937 in it. */
+/* Scrambles a counter as the finalizer of splitmix64 does, with shifts and multipliers of our own.
+ * It has no state and nothing in common with MT19937. */
 static uint64_t scramble(uint64_t z)
 {
     z = (z ^ (z >> 31)) * 0x9fb21c651e98df25;
@@ -17,9 +17,9 @@ static uint64_t scramble(uint64_t z)
     return z ^ (z >> 32);
 }
 
-/* None is near 0, so that no wrong element hides behind a small cotangent. Streams 2 i and
- * 2 i + 1 have opposite signs in element 0, so that |dy| for dy does not hide where there is
- * only one element. */
+/* No number is near 0, so that no wrong element hides behind a small cotangent. Streams 2 i and
+ * 2 i + 1 have opposite signs in element 0. So a backward that uses |dy| in place of dy is found
+ * even when there is only one element. */
 void lk__gradcheck_cotangent(uint64_t seed, uint64_t which, int64_t n, double *v)
 {
     uint64_t stream = scramble(scramble(seed + 0x6c6f72696b656574) + which);
@@ -38,13 +38,13 @@ void lk__check_begin(Check *c, bool grad, unsigned char poison)
 {
     lk_tape_clear_error(c->t);
     lk_tape_reset(c->t);
-    lk_tape_seed(c->t, 0); /* as a new tape has it: dropout drops the same in every call */
+    lk_tape_seed(c->t, 0); /* as in a new tape: every call drops the same elements */
     lk_tape_set_grad(c->t, grad);
     lk__arena_fill(&c->t->arena, poison);
 }
 
-/* f or its backward failed: that is said to the caller of the call, or it is the end. Memory
- * that is short is the end. */
+/* Handles a failure of f or its backward. With `error`, it only tells the caller. Otherwise, and
+ * when memory is short, it stops the check. */
 static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
 {
     if (!error || code == LK_EMEMORY) return lk__check_stop(c, "function", "%s", message);
@@ -52,8 +52,8 @@ static bool refused(Check *c, Error *error, ErrorCode code, const char *message)
     return false;
 }
 
-/* Notes which inputs are read. A leaf that is no input gets no gradient: it belongs to the
- * user. */
+/* Notes which inputs are read. A leaf that is not an input gets no gradient, because it belongs to
+ * the user. */
 static void survey(Check *c, Tensor *const *in)
 {
     lk__check_mark(c);
@@ -90,7 +90,7 @@ bool lk__check_call(Check *c, Tensor *const *in, Error *error)
             return lk__check_stop(c, "function", "the function must return float64");
         if (c->outputs < 0) {
             c->shapes[r] = *y;
-            c->shapes[r].tape = NULL; /* a layout: it outlives the tape's reset */
+            c->shapes[r].tape = NULL; /* only a layout: it is used after the tape's reset */
         } else if (!lk_same_shape(y, &c->shapes[r])) {
             if (error) return refused(c, error, LK_ESHAPE, "");
             return lk__check_stop(c, "changes",
@@ -98,7 +98,8 @@ bool lk__check_call(Check *c, Tensor *const *in, Error *error)
         }
     }
     if (lk_tape_grad(c->t)) survey(c, in);
-    /* Scratch is another's now: a backward that left something there reads other bytes. */
+    /* Other calls may use the scratch memory now. A backward that relies on what its forward left
+     * there must find other bytes. */
     const int fill = c->t->arena.fill;
     if (fill && c->t->scratch) memset(c->t->scratch, fill, c->t->scratch_bytes);
     return true;
@@ -139,7 +140,7 @@ static bool is_input(const Check *c, Tensor *const *in, const Tensor *x)
     return false;
 }
 
-/* Σ v·y backwards, one result after the other. */
+/* Runs the backward of Σ v·y, one result after the other. */
 static bool run_backward(Check *c, Tensor *const *in, const double *v)
 {
     for (int r = 0; r < c->results; r++) {
@@ -202,7 +203,7 @@ double lk__check_difference(Check *c, int i, int64_t k)
     bool ok = evaluate(c, c->plus);
     *value = below;
     lk_touch(x);
-    ok = ok && evaluate(c, c->minus); /* copied before x is put back: y may be a view of it */
+    ok = ok && evaluate(c, c->minus); /* copies y before x is put back: y may be a view of x */
     *value = before;
     lk_touch(x);
     return ok ? above - below : 0;

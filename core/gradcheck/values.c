@@ -11,7 +11,7 @@ static double ratio(const Check *c, double a, double n)
     return isnan(r) ? INFINITY : r;
 }
 
-/* Of both cotangents, the one with the larger error of element `at`. */
+/* Returns the cotangent for which element `at` has the larger error. */
 static int worse(const Check *c, int64_t at)
 {
     double first = ratio(c, c->first.gradient[0][at], c->numeric[0][at]);
@@ -52,7 +52,8 @@ static GradcheckElement element_of(const Check *c, const Tensor *x, int64_t k, i
     return e;
 }
 
-/* The input with the largest error, -1: nothing was checked. */
+/* Describes the element with the largest error. Returns its input, or -1 when nothing was
+ * checked. */
 static int describe_worst(Check *c)
 {
     GradcheckReport *r = c->report;
@@ -74,7 +75,7 @@ static int describe_worst(Check *c)
     return input;
 }
 
-/* The worst elements of one input, each below the one before it. */
+/* Fills the table with the worst elements of input i, the worst first. */
 static void fill_table(Check *c, int i)
 {
     GradcheckReport *r = c->report;
@@ -113,7 +114,7 @@ static void print_table(const Check *c, int i, char *text, size_t size)
 
 /* ---- which mistake -------------------------------------------------------------------------- */
 
-/* dy[j]/dx[k] by differences, NULL: too large, or the function failed now. */
+/* Returns dy[j]/dx[k] by differences; NULL when it would be too large or memory is short. */
 static double *jacobian_of(Check *c, int i)
 {
     enum { LARGE = 1 << 18 };
@@ -128,7 +129,8 @@ static double *jacobian_of(Check *c, int i)
     return jacobian;
 }
 
-/* The analytic gradient of input i for -2 v[0]; the results are in c->first.y. */
+/* Returns the analytic gradient of input i for -2 v[0], or NULL after a failure. It does not read
+ * the results: c->first.y has them. */
 static const double *doubled_gradient(Check *c, int i)
 {
     double *v = c->plus;
@@ -139,7 +141,7 @@ static const double *doubled_gradient(Check *c, int i)
     return c->again.gradient[0] + lk__check_offset(c, i);
 }
 
-/* Why nothing flows to in[i]; NULL: something does. Call it after a recorded call. */
+/* Returns why no gradient flows to in[i], or NULL when one does. Call it after a recorded call. */
 static const char *find_gap(Check *c, int i, char text[HINT])
 {
     const double *const gradient[] = { c->first.gradient[0], c->first.gradient[1] };
@@ -197,7 +199,7 @@ static void explain(Check *c, int i)
     lk_mem_free(jacobian);
 }
 
-/* An input that nothing reads is often a mistake of the caller, and none of a backward. */
+/* Notes inputs that nothing reads. They are often a mistake of the caller, not of a backward. */
 static void notice_unread(Check *c)
 {
     GradcheckReport *r = c->report;
@@ -216,7 +218,7 @@ void lk__check_values(Check *c)
 {
     lk__check_begin(c, true, POISON);
     if (!lk__check_call(c, c->in, NULL) || !measure(c))
-        return; /* the recorded call tells c->read, plain ones leave it */
+        return; /* the recorded call fills c->read, the others do not change it */
     int i = describe_worst(c);
     notice_unread(c);
     if (i >= 0 && !(c->report->worst <= 1)) explain(c, i);

@@ -1,5 +1,5 @@
-/* views.c - every input once more behind other strides: as a transposed view of the
- * same values (with one dimension: every second element), and as an expanded view of its first
+/* views.c - calls f with every input as a view with other strides. One is a transposed view of the
+ * same values (in one dimension: every second element), the other an expanded view of the first
  * slice. An operation may refuse a view. */
 #include <string.h>
 
@@ -12,8 +12,8 @@ static int first_long(const Tensor *x)
     return d;
 }
 
-/* A leaf on the tape. It lies in room for twice its elements, so that reading it as if it were
- * contiguous is wrong, but never out of bounds. */
+/* Makes a view of the values of x as a leaf on the tape. It lies in room for twice its elements,
+ * so that reading it as if it were contiguous is wrong, but never out of bounds. */
 static Tensor *make_view(Check *c, const Tensor *x, bool expanded)
 {
     Tensor *room = lk_empty(c->t, x->dtype, 1, (int64_t[]){ 2 * lk_numel(x) });
@@ -66,8 +66,9 @@ static bool is_recorded(const Check *c, const Tensor *x)
     return false;
 }
 
-/* f with `x` in the place of in[i], which f was seen to read or not. False: it stopped, refused
- * (with a reason), or reads that input from elsewhere, as a module does its parameters. */
+/* Calls f with x in the place of in[i]; was_read tells whether f read in[i]. Returns false when
+ * the check stopped, when f refused x, or when f reads that input from elsewhere, as a module
+ * reads its parameters. */
 static bool try_input(Check *c, Tensor **in, int i, Tensor *x, const char *kind, bool was_read,
                       Run *run)
 {

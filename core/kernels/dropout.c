@@ -1,4 +1,4 @@
-/* dropout.c - which elements dropout keeps. The random bits: core/kernels/dropout_real.h. */
+/* dropout.c - which elements dropout keeps. core/kernels/dropout_real.h makes the random bits. */
 #include "core/kernels/dropout.h"
 
 #include <string.h>

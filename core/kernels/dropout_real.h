@@ -1,8 +1,9 @@
 /* dropout_real.h - which elements dropout keeps: Philox4x32-10, in groups that fill vector
- * registers, for each instruction set (core/real.h). Integers alone: read for float32 only. */
+ * registers, for each instruction set (core/real.h). It has only integers, so it is read for
+ * float32 only. */
 #if LK_REAL_IS_FLOAT
 
-/* Products of the lower halves of elements. */
+/* The products of the lower halves of the elements. */
 #if defined(__x86_64__) && LK_VECTOR_BYTES == 64
 #define LOW_PRODUCT(x, y) (LK_F(V)) _mm512_mul_epu32((__m512i)(x), (__m512i)(y))
 #elif defined(__x86_64__) && LK_VECTOR_BYTES == 32
@@ -16,9 +17,9 @@
 typedef uint64_t LK_F(V) __attribute__((vector_size(LK_VECTOR_BYTES)));
 
 /* A group is 64 elements: 16 counters of four words each. The words of counter i decide elements 2
- * i, 2 i + 1, 32 + 2 i and 33 + 2 i of the group. A word has 64 bits of a vector for itself, of
- * which the upper half is left over from a product and means nothing: multiplying 32 bits to 64
- * and shifting is then all there is to a round. */
+ * i, 2 i + 1, 32 + 2 i and 33 + 2 i of the group. A word has 64 bits of a vector for itself. The
+ * upper half is left over from a product and means nothing. So a round is little more than
+ * multiplying 32 bits to 64 and shifting. */
 static void LK_F(keep_groups)(uint64_t seed, uint64_t call, uint32_t threshold, uint64_t group,
                               int64_t groups, uint8_t *keep)
 {

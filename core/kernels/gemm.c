@@ -1,18 +1,18 @@
 /* gemm.c - the matrix product: how it is cut into pieces that fit the caches, and which thread
  * computes which piece.
  *
- * There are three ways to a product. `run_tiles` and `run_panels` compute C in tiles that stay in
- * registers, each a sum of outer products (Goto and van de Geijn 2008, the BLIS papers). The first
- * goes along C with the A of a tile in the L1 cache, and reads A and B in place where it can:
- * packing the weights of a small batch would take longer than using them. The second packs A and B
- * into the order of reading, and goes down C with a panel of B in the L1 cache: large products on
- * narrow vectors. `run_dots` is for y = x Wᵀ with few rows of x: rows of x and of W lie along k,
- * so C is made of dot products, and W is read once, in place. The inner loops are in gemm_tile.h;
- * what a set of them is, in gemm_kernels.h.
+ * There are three ways to compute a product. `run_tiles` and `run_panels` compute C in tiles that
+ * stay in registers, each a sum of outer products (Goto and van de Geijn 2008, the BLIS papers).
+ * `run_tiles` goes along C with the A of a tile in the L1 cache. It reads A and B in place where
+ * it can, because packing the weights of a small batch would take longer than using them.
+ * `run_panels` is for large products on narrow vectors. It packs A and B into the order of reading
+ * and goes down C with a panel of B in the L1 cache. `run_dots` is for y = x Wᵀ with few rows of
+ * x. The rows of x and of W lie along k, so C is made of dot products, and W is read once, in
+ * place. The inner loops are in gemm_tile.h; gemm_kernels.h declares a set of them.
  *
- * The same bits for any number of threads: an element of C is summed by one thread, in an order
- * that depends only on the sizes and strides. Threads get whole tiles, and only who gets which
- * depends on their number. */
+ * The bits are the same for any number of threads: one thread sums an element of C, in an order
+ * that depends only on the sizes and strides. Threads get whole tiles. Their number only decides
+ * which thread gets which tiles. */
 #include <string.h>
 
 #include "core/kernels/gemm_kernels.h"
@@ -25,38 +25,38 @@
 #include "core/real.h"
 
 enum {
-    /* Steps of k at a time, in bytes: 384 of float32. A panel of B takes 24 KB with 16 columns,
-     * which leaves room in an L1 cache of 32 KB for the A of the tiles that pass by; with 32
-     * columns it does not fit, but the A of a tile (14 rows: 21 KB) does. For dot products this
-     * much of what is read again: four rows of W, once for each tile of x; or x, when it has fewer
-     * rows. */
+    /* TILE_DEPTH is the steps of k at a time, in bytes: 384 steps of float32. A panel of B takes
+     * 24 KB with 16 columns, which leaves room in an L1 cache of 32 KB for the A of the tiles that
+     * pass by. With 32 columns it does not fit, but the A of a tile (14 rows: 21 KB) does.
+     * DOT_BYTES is the part that dot products read again: four rows of W, once for each tile of x,
+     * or x when it has fewer rows. */
     TILE_DEPTH = 1536,
     PANEL_BYTES = 24 << 10,
     DOT_BYTES = 24 << 10,
 
-    /* What all tiles of a column of tiles read of B, or all tiles of a row of A, before the next
-     * part comes: half of a small L2 cache (512 KB). */
+    /* The part of B that a column of tiles reads, or of A that a row of tiles reads, before the
+     * next part comes. It is half of a small L2 cache (512 KB). */
     NEAR_BYTES = 256 << 10,
 
-    /* Most rows of A and columns of B that are packed at a time: the workspace is at most 9.4
-     * MB. */
+    /* The most rows of A and columns of B that are packed at a time. With them, the workspace is
+     * at most 9.4 MB. */
     ROW_BLOCK = 2016,
     COLUMN_BLOCK = 4096,
 
-    /* B is not packed when there are few rows to use it, nor A and B when they have few steps. The
-     * A of a small batch is packed, if at all, DIRECT_DEPTH steps at a time, mostly all of it. */
+    /* B is not packed when few rows use it. Neither A nor B is packed when they have few steps.
+     * If the A of a small batch is packed, then DIRECT_DEPTH steps at a time, mostly all of it. */
     FEW = 64,
     SHALLOW = 16,
     DIRECT_DEPTH = 2048,
     DOT_ROWS_MAX = 128,
 
-    /* In place a tile reads as many steps at a time as lie in PAGES pages, together with its rows
-     * of A and of C: an L1 TLB knows 64 or more, and with 56 of them products whose pages lie
-     * badly in memory were a fifth slower. At most PLACE_DEPTH, so that a panel stays in the L1
-     * cache (16 KB with 32 columns), and DEEP where a tile is transposed on its way to C, one
-     * element at a time. */
+    /* In place, a tile reads as many steps at a time as lie in PAGES pages, together with its rows
+     * of A and of C. An L1 TLB knows 64 pages or more. With 56 pages, products whose pages lie
+     * badly in memory were a fifth slower. It reads at most PLACE_DEPTH steps, so that a panel
+     * stays in the L1 cache (16 KB with 32 columns). It reads DEEP steps where a tile is
+     * transposed on its way to C, one element at a time. */
     PAGES = 40,
-    /* columns or rows such a distance apart also meet in the same places of the L1 cache */
+    /* columns or rows that lie PAGE apart also share the same places of the L1 cache */
     PAGE = 4096,
     PLACE_DEPTH = 128,
     DEEP = 256,
@@ -73,13 +73,13 @@ typedef struct Product {
     int64_t m, n, k;
     Mat a, b, c; /* c.col is not 1 when the product was transposed */
     bool add;
-    bool dots, panels; /* which way; neither is tiles */
+    bool dots, panels; /* which way; tiles when both are false */
     bool pack_a, pack_b;
     char *packed_a, *packed_b;
 } Product;
 
 typedef struct Team {
-    int thread, threads; /* this one of so many */
+    int thread, threads; /* the number of this one, and how many there are */
 } Team;
 
 /* The part of the product that is computed between two barriers. */
@@ -91,14 +91,14 @@ typedef struct Block {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The number of parts when n is cut into parts of at most `most`. */
+/* Returns the number of parts when n is cut into parts of at most `most`. */
 static int64_t parts_of(int64_t n, int64_t most)
 {
     /* a division takes as long as many multiply-adds */
     return n <= most ? n > 0 : (n + most - 1) / most;
 }
 
-/* Where part i begins when n is cut into so many nearly equal parts: n i / parts without
+/* Returns where part i begins when n is cut into nearly equal parts: n i / parts without
  * overflow. */
 static int64_t cut(int64_t n, int64_t parts, int64_t i)
 {
@@ -112,7 +112,8 @@ static void *at(const Product *g, Mat x, int64_t row, int64_t col)
     return (char *)x.data + (row * x.row + col * x.col) * g->size;
 }
 
-/* What was packed before is there for everybody, what was read before may be overwritten. */
+/* Waits for all threads. Then all of them see what was packed before, and memory that was read
+ * before may be overwritten. */
 static void barrier(Team team)
 {
     if (team.threads > 1) {
@@ -120,8 +121,8 @@ static void barrier(Team team)
     }
 }
 
-/* The rows are cut into tiles of nearly equal height, the columns into panels that are full but
- * for the last. */
+/* Cuts the rows into tiles of nearly equal height, and the columns into panels that are full
+ * except the last. */
 static Block block_of(const Product *g, int64_t row, int64_t rows, int64_t column, int64_t columns,
                       int64_t step, int64_t steps)
 {
@@ -140,8 +141,8 @@ static int64_t row_of(const Block *x, int64_t i) { return x->height * i + smalle
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
-/* A tile of A is packed as `steps` times its rows side by side, a panel of B as `steps` times its
- * columns. Where to: A by numbered slots, B's panels one after the other. */
+/* For each step, a packed tile of A has its rows side by side, and a packed panel of B its
+ * columns. Tiles of A go to numbered slots, panels of B lie one after the other. */
 
 static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across,
                  int64_t along, void *to, int64_t to_step)
@@ -149,14 +150,15 @@ static void pack(const Product *g, int64_t width, int64_t steps, const void *fro
     LK_REAL(g->c.dtype, pack, width, steps, from, across, along, to, to_step);
 }
 
-/* How many steps of all strips come before the next steps, so that memory is read in long rows:
- * few where a row of the matrix is a step, all where it lies along k. */
+/* Returns how many steps of all tiles or panels are packed before the next steps, so that memory
+ * is read in long rows. It is few where a row of the matrix is a step, and all where a row lies
+ * along k. */
 static int64_t steps_at_once(int64_t across, int64_t steps)
 {
     return across == 1 ? smaller(SHALLOW, steps) : steps;
 }
 
-/* Steps p to end of tiles i to i_end, the first of them to the given slot. */
+/* Packs steps p to end of tiles i to i_end. The first tile goes to the given slot. */
 static void pack_rows(const Product *g, const Block *x, int64_t i, int64_t i_end, int64_t slot,
                       int64_t p, int64_t end)
 {
@@ -171,7 +173,7 @@ static void pack_rows(const Product *g, const Block *x, int64_t i, int64_t i_end
     }
 }
 
-/* Steps p to end of panels j to j_end. */
+/* Packs steps p to end of panels j to j_end. */
 static void pack_panels(const Product *g, const Block *x, int64_t j, int64_t j_end, int64_t p,
                         int64_t end)
 {
@@ -185,7 +187,7 @@ static void pack_panels(const Product *g, const Block *x, int64_t j, int64_t j_e
     }
 }
 
-/* All of the block's A or B, by all threads together: everybody some of the steps. */
+/* Packs all of the block's A or B by all threads together. Each thread packs some steps. */
 static void pack_together(const Product *g, const Block *x, bool a, bool b, Team team)
 {
     int64_t p = cut(x->steps, team.threads, team.thread),
@@ -196,8 +198,8 @@ static void pack_together(const Product *g, const Block *x, bool a, bool b, Team
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
 
-/* Tiles of C side by side: row tile i, packed to `slot`, panels j to j_end, `steps` steps from
- * `step` of the block. */
+/* Computes tiles of C side by side: row tile i (packed in `slot`) and panels j to j_end, for
+ * `steps` steps from `step` of the block. */
 static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j,
                           int64_t j_end, int64_t step, int64_t steps)
 {
@@ -233,8 +235,8 @@ static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t s
     kernels->strip(&strip);
 }
 
-/* How many steps at a time a tile reads B in place. A single row of C reads rows of B from end to
- * end: all. */
+/* Returns how many steps at a time a tile reads of B in place. A single row of C takes all steps,
+ * because it reads rows of B from end to end. */
 static int64_t steps_in_place(const Product *g, const Block *x)
 {
     if (g->m == 1) return x->steps;
@@ -244,9 +246,9 @@ static int64_t steps_in_place(const Product *g, const Block *x)
     return smaller(PAGE / row * pages, PLACE_DEPTH);
 }
 
-/* The tiles of a block are numbered: as many panels as stay near, row of tiles by row of tiles,
- * then the next panels. A thread computes a range of these numbers: its own panels where there are
- * enough of them, else its own rows. */
+/* Computes this thread's tiles of a block. The tiles are numbered row by row through as many
+ * panels as stay near, then through the next panels. A thread computes a range of these numbers.
+ * So it has its own panels where there are enough of them, and its own rows otherwise. */
 static void compute_block(const Product *g, const Block *x, Team team)
 {
     int64_t first = cut(x->down * x->across, team.threads, team.thread);
@@ -293,10 +295,11 @@ static void run_tiles(const Product *g, Team team)
 
 /* ---- panels --------------------------------------------------------------------------------- */
 
-/* A and B are packed: one of them by all threads together, the other by the thread that is about
- * to use it, into its own caches. `low`: so few rows that all tiles stay near, and panels for
- * everybody; then a thread packs some panels of its own, and goes down C with each. Else it has
- * rows of its own, and packs as many as stay near before all panels pass by. */
+/* All threads together pack A or B. The other one is packed by the thread that is about to use it,
+ * into its own caches. `low` means that the rows are so few that all tiles stay near, and that
+ * there are panels for every thread. Then a thread packs some panels of its own and goes down C
+ * with each. Otherwise it has rows of its own. It packs as many as stay near, and then all panels
+ * pass by. */
 
 static void compute_panels(const Product *g, const Block *x, bool low, Team team)
 {
@@ -314,8 +317,8 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
         }
         return;
     }
-    /* The slots of ROW_BLOCK rows are shared out as the rows are; a thread without a slot has no
-     * rows either. */
+    /* The slots of ROW_BLOCK rows are shared out in the same way as the rows. So a thread without
+     * a slot has no rows either. */
     int64_t slots = parts_of(smaller(x->rows, ROW_BLOCK), g->kernels->rows);
     threads = smaller(threads, slots);
     if (thread >= threads) return;
@@ -360,7 +363,7 @@ static void run_dots(const Product *g, Team team)
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
         const void *a = at(g, g->a, 0, step);
         int64_t a_row = g->a.row;
-        if (g->pack_a) { /* into rows along k: every thread some steps of all rows */
+        if (g->pack_a) { /* into rows along k: each thread packs some steps of all rows */
             int64_t q = cut(steps, team.threads, team.thread),
                     end = cut(steps, team.threads, team.thread + 1);
             pack(g, end - q, g->m, at(g, g->a, 0, step + q), g->a.col, g->a.row,
@@ -380,9 +383,10 @@ static void run_dots(const Product *g, Team team)
 
 /* ---- which way ------------------------------------------------------------------------------ */
 
-/* Dot products pay for the sums of the lanes, m n times, and read all of A for every four columns
- * of B; the other ways pay for packing B, n k times. Measured, dot products win up to about k / 4
- * rows and a dozen tiles; a third of that where the columns of B lie whole pages apart. */
+/* Whether dot products are the fastest way. They sum the lanes m n times and read all of A for
+ * every four columns of B. The other ways pack the n k elements of B. In measurements, dot
+ * products win up to about k / 4 rows and a dozen tiles. Where the columns of B lie whole pages
+ * apart, they win only up to a third of these tiles. */
 static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
 {
     int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
@@ -390,7 +394,8 @@ static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
            (m <= 4 || (4 * m <= k && m <= smaller(DOT_ROWS_MAX, tiles * g->kernels->rows)));
 }
 
-/* Elements of workspace for A and for B, never less than what run_tiles and run_dots pack. */
+/* Return the elements of workspace for A and for B. They hold all that run_tiles and run_dots
+ * pack. */
 static int64_t room_a(const GemmKernels *kernels, int64_t m, int64_t k, int64_t size)
 {
     int64_t block = round_up(smaller(m, ROW_BLOCK), kernels->rows) * smaller(k, TILE_DEPTH / size);
@@ -410,15 +415,15 @@ static double work(int64_t m, int64_t n, int64_t k)
 
 static void plan(Product *g)
 {
-    if (g->m == 1) g->a.row = 1; /* strides that are never used: the convenient ones */
+    if (g->m == 1) g->a.row = 1; /* a stride that is never used: take the convenient one */
     if (g->n == 1) g->b.col = 1;
     bool straight = dots_fit(g, g->m, g->k, g->b),
          swapped = dots_fit(g, g->n, g->k, lk__mat_T(g->a));
     bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
     bool swap = g->n < g->m && (swapped || (!straight && few));
     if (swap) {
-        /* Few columns: Cᵀ = Bᵀ Aᵀ has few rows, which need not fill a vector, and reads the large
-         * A as it would B. */
+        /* With few columns, compute Cᵀ = Bᵀ Aᵀ. It has few rows, which need not fill a vector, and
+         * reads the large A as it would read B. */
         const Mat a = g->a;
         const int64_t m = g->m;
         g->a = lk__mat_T(g->b);
@@ -433,10 +438,10 @@ static void plan(Product *g)
         g->pack_b = g->panels = false;
         return;
     }
-    /* in place these are slower */
+    /* in these cases reading in place is slower */
     int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW;
     g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
-    /* Within one block of k, C is written once, and faster along its rows. */
+    /* When k is one block, C is written only once, which is faster along its rows: use tiles. */
     g->panels = g->pack_b && g->k * g->size > TILE_DEPTH &&
                 TILE_DEPTH * g->kernels->columns <= PANEL_BYTES;
     g->pack_a = g->k >= SHALLOW && (g->pack_b || g->a.col > FEW || g->a.row * g->size % PAGE == 0);
@@ -477,7 +482,7 @@ void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
     g.a = a;
     g.b = b;
     g.c = c;
-    g.c.col = 1; /* of a single column the stride may be anything */
+    g.c.col = 1; /* c.col may be anything when there is a single column */
     g.add = add;
     plan(&g);
     g.packed_a = workspace;

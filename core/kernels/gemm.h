@@ -1,7 +1,7 @@
 /* gemm.h - the matrix product, the one kernel everything rests on: C = A B or C += A B.
  *
- * A and B have any row and column stride, so transposes and slices cost nothing. The same bits
- * come out for every number of threads. */
+ * A and B have any row and column stride, so transposes and slices cost nothing. The result has
+ * the same bits for every number of threads. */
 #ifndef LK_GEMM_H
 #define LK_GEMM_H
 
@@ -15,7 +15,7 @@ typedef struct Mat {
     int64_t row, col; /* strides in elements */
 } Mat;
 
-/* One whose rows follow each other without a gap. */
+/* Makes a matrix whose rows follow each other without a gap. */
 static inline Mat lk__mat(DType dtype, int64_t rows, int64_t cols, void *data)
 {
     return (Mat){ dtype, rows, cols, data, cols, 1 };
@@ -26,14 +26,14 @@ static inline Mat lk__mat_T(Mat x)
     return (Mat){ x.dtype, x.cols, x.rows, x.data, x.col, x.row };
 }
 
-/* Bytes of workspace for the product of (m, k) and (k, n); 0 for none. */
+/* Returns the bytes of workspace for the product of (m, k) and (k, n); 0 when it needs none. */
 size_t lk__gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
 
-/* The fast one: packed, cache-blocked, OpenMP. C's columns lie side by side. add: C += A B.
- * workspace: lk__gemm_workspace bytes, 64-byte aligned. */
+/* Computes C = A B, or C += A B with `add`: packed, cache-blocked, with OpenMP. C's columns must
+ * lie side by side. The workspace has lk__gemm_workspace bytes and is 64-byte aligned. */
 void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace);
 
-/* Three loops and a sum in double: what lk__gemm must agree with. */
+/* Computes the same with three loops and a sum in double. lk__gemm must agree with it. */
 void lk__gemm_reference(Mat c, Mat a, Mat b, bool add);
 
 #endif

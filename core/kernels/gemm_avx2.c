@@ -1,6 +1,6 @@
 /* gemm_avx2.c - the kernels of gemm_tile.h for AVX2 and FMA: 16 registers of 32 bytes. The
- * pragmas allow them in this file, so a portable build has it too; gemm.c calls it where the
- * processor has them. */
+ * pragmas allow these instructions in this file, so a portable build has the kernels too. gemm.c
+ * calls them where the processor has the instructions. */
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef __x86_64__
@@ -13,7 +13,8 @@
 #pragma GCC target("avx2,fma")
 #endif
 
-/* 6 x 2 sums, 2 vectors of B and 1 of A: 15 registers. For dot products 3 x 4 sums, 3 and 1. */
+/* 6 x 2 sums, 2 vectors of B and 1 of A: 15 registers. For dot products 3 x 4 sums, 3 vectors
+ * of A and 1 of B: 16 registers. */
 enum { TILE_ROWS = 6, DOT_ROWS = 3 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
 #define DOT_CASES(_) _(1) _(2) _(3)
@@ -31,8 +32,8 @@ static inline void sum4_f64(const __m256d v[4], double s[4])
                      _mm256_permute2f128_pd(ab, cd, 0x20) + _mm256_permute2f128_pd(ab, cd, 0x31));
 }
 
-/* Lanes are chosen by the signs of an integer vector: n times -1, then 0, from the middle of a
- * table. */
+/* The signs of an integer vector choose the lanes. The vector is n times -1, then 0. It is read
+ * from the middle of a table. */
 static const int32_t ones_f32[16] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define FIRST_8(n) _mm256_loadu_si256((const __m256i *)(const void *)(ones_f32 + 8 - (n)))

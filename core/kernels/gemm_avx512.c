@@ -1,6 +1,6 @@
 /* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The pragmas
- * allow them in this file, so a portable build has it too; gemm.c calls it where the processor has
- * them. */
+ * allow these instructions in this file, so a portable build has the kernels too. gemm.c calls
+ * them where the processor has the instructions. */
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef __x86_64__
@@ -13,13 +13,15 @@
 #pragma GCC target("avx512f")
 #endif
 
-/* 14 x 2 sums, 2 vectors of B and 1 of A: 31 registers. For dot products 6 x 4 sums, 6 and 1. */
+/* 14 x 2 sums, 2 vectors of B and 1 of A: 31 registers. For dot products 6 x 4 sums, 6 vectors
+ * of A and 1 of B: 31 registers. */
 enum { TILE_ROWS = 14, DOT_ROWS = 6 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12) _(13) _(14)
 #define DOT_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
 
-/* Halves are added first: an addition of 32 bytes may cost half of one of 64. Then one of two
- * vectors is turned around and added to what is not where it should be: [a0 b1] + [a1 b0]. */
+/* Adds the halves of a vector. That comes first, because an addition of 32 bytes may cost half of
+ * one of 64. Then one addition serves two vectors a and b, with the halves of one exchanged:
+ * [a0 b1] + [a1 b0]. */
 static inline __m256 halves_f32(__m512 v)
 {
     return _mm512_castps512_ps256(v) +

@@ -14,7 +14,7 @@
 enum { LK_F(LANES) = 16 / sizeof(real) };
 typedef real LK_F(Vector) __attribute__((vector_size(16)));
 
-/* The transpose of a square with one vector as its side: to[p to_step + i] = from[i across + p].
+/* Transposes a square with one vector as its side: to[p to_step + i] = from[i across + p].
  * Interleaving the upper half of the rows with the lower half is one step of a perfect shuffle;
  * log2(side) steps exchange the two indices. */
 static inline void LK_F(transpose)(const real *from, int64_t across, real *to, int64_t to_step)
@@ -43,13 +43,13 @@ static void LK_F(pack)(int64_t width, int64_t steps, const void *from, int64_t a
 {
     const real *x = from;
     real *y = to;
-    int64_t wide = 0, deep = 0; /* what whole vectors do: i < wide, p < deep */
+    int64_t wide = 0, deep = 0; /* whole vectors copy i < wide, p < deep */
     if (across == 1 && width >= LK_F(LANES)) {
         wide = width;
         deep = steps;
         for (int64_t p = 0; p < deep; p++) {
             for (int64_t i = 0; i < wide; i += LK_F(LANES)) {
-                /* the last one may overlap */
+                /* the last vector may overlap the one before */
                 int64_t j = i + LK_F(LANES) <= wide ? i : wide - LK_F(LANES);
                 memcpy(y + p * to_step + j, x + p * along + j, sizeof(LK_F(Vector)));
             }

@@ -1,10 +1,10 @@
-/* gemm_portable.c - the kernels of gemm_tile.h without intrinsics, for every processor: vectors of
- * 16 bytes, which the compiler makes of what it has (SSE2, NEON). SSE2 has no fused multiply-add:
- * product and sum are rounded apart. */
+/* gemm_portable.c - the kernels of gemm_tile.h without intrinsics, for every processor. They use
+ * vectors of 16 bytes, which the compiler makes of what it has (SSE2, NEON). SSE2 has no fused
+ * multiply-add, so product and sum are rounded separately. */
 #include "core/kernels/gemm_kernels.h"
 
 /* 4 x 2 sums, 2 vectors of B, 1 of A and a product: 12 of 16 registers. For dot products 2 x 4
- * sums, 2, 1 and 1. */
+ * sums, 2 vectors of A, 1 of B and a product. */
 enum { TILE_ROWS = 4, DOT_ROWS = 2 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4)
 #define DOT_CASES(_) _(1) _(2)
@@ -15,7 +15,7 @@ typedef double Doubles __attribute__((vector_size(16)));
 typedef float FloatsAnywhere __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double DoublesAnywhere __attribute__((vector_size(16), aligned(8), may_alias));
 
-/* Lanes that are not wanted read the first element again and are cleared: no branch in the way of
+/* Lanes that are not wanted read the first element again and are cleared. So no branch prevents
  * unrolling. */
 static inline Floats load_part_f32(const float *p, int n)
 {

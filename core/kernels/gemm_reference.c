@@ -1,4 +1,4 @@
-/* gemm_reference.c - the product as it is defined: what the fast one must agree with. */
+/* gemm_reference.c - the product as it is defined. The fast one must agree with it. */
 #include "core/kernels/gemm.h"
 
 static double get(const Mat *x, int64_t i, int64_t j)

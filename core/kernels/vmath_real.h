@@ -8,9 +8,9 @@
  *     e^x 1.1 / 1.1     tanh 2.5 / 2.5     sigmoid 2.5 / 2.5 (0 below -88)
  *     gelu 7 / 9 above -3 (100 / 150 above -13)     gelu's slope 1e-7 (absolute)
  *
- * Special values are those of the C library: e^-inf = 0, tanh ±inf = ±1, a NaN stays one. gelu and
- * its slope have their limits at ±inf, where PyTorch has NaN; in float32 gelu is -1e-37 from -13
- * on. */
+ * Special values are those of the C library: e^-inf = 0, tanh ±inf = ±1, a NaN stays a NaN. gelu
+ * and its slope have their limits at ±inf, where PyTorch has NaN. In float32, gelu is -1e-37 below
+ * -13. */
 
 /* ---- functions of a number ------------------------------------------------------------------ */
 
@@ -25,10 +25,10 @@ static inline float LK_F(power_of_2)(int32_t n)
     return power;
 }
 
-/* With x = n ln 2 + r and |r| <= ln 2 / 2, e^x = 2^n e^r: returns e^r - 1 = r + r² p(r). n is
- * rounded by adding 1.5·2^23, whose last bits then are n, and ln 2 has two parts, of which n times
- * the first is exact. p is the polynomial with the smallest largest error, 6.3e-8. For a NaN n is
- * anything. */
+/* Splits x = n ln 2 + r with |r| <= ln 2 / 2, so that e^x = 2^n e^r. Returns e^r - 1 = r + r²
+ * p(r). Adding 1.5·2^23 rounds n, which is then in the last bits of the sum. ln 2 has two parts:
+ * n times the first is exact. p is the polynomial whose largest error is the smallest, 6.3e-8.
+ * For a NaN, n is anything. */
 static inline float LK_F(reduced)(float x, int32_t *n)
 {
     const float shifter = 0x1.8p23f, shifted = LK_MADD(x, 0x1.715476p0f, shifter),
@@ -45,8 +45,9 @@ static inline float LK_F(reduced)(float x, int32_t *n)
     return LK_MADD(r * r, p, r);
 }
 
-/* Between the x where e^x rounds to 0 and where it overflows. 2^n is multiplied in two steps: it
- * may itself be beyond the range, and only the second step may round (to a subnormal number). */
+/* x is kept between -104, where e^x rounds to 0, and 89, where it overflows. 2^n is multiplied in
+ * two steps, because 2^n itself may be beyond the range. Only the second step may round (to a
+ * subnormal number). */
 static inline float LK_F(exp)(float x)
 {
     int32_t n;
@@ -57,7 +58,7 @@ static inline float LK_F(exp)(float x)
     return y * LK_F(power_of_2)(half) * LK_F(power_of_2)(n - half);
 }
 
-/* With m = e^2|x| - 1, tanh |x| = m / (m + 2): no cancellation near 0. From 10 on it is 1. */
+/* With m = e^2|x| - 1, tanh |x| = m / (m + 2). Nothing cancels near 0. From 10 on, tanh is 1. */
 static inline float LK_F(tanh)(float x)
 {
     int32_t n;
@@ -68,10 +69,10 @@ static inline float LK_F(tanh)(float x)
     return copysign(m / (m + 2), x);
 }
 
-/* For u >= 0: e = e^(-u²/2), and R(u) with Φ(-u) = e R(u). R falls smoothly from 1/2 like 0.4 / u:
- * a quotient of polynomials with positive coefficients holds it everywhere, off by 6e-9 at most. e
- * is 2^(n + f) with -1/2 <= f <= 1/2: 2^f = 1 + f p(f), off by 4e-9, and n goes to the bits of the
- * exponent. u ends at 13, where e is 2e-37. */
+/* For u >= 0, sets *e to e = e^(-u²/2) and returns R(u), where Φ(-u) = e R(u). R falls smoothly
+ * from 1/2 like 0.4 / u. A quotient of polynomials with positive coefficients gives it everywhere,
+ * off by 6e-9 at most. e is 2^(n + f) with -1/2 <= f <= 1/2. Here 2^f = 1 + f p(f), off by 4e-9,
+ * and n goes to the bits of the exponent. u ends at 13, where e is 2e-37. */
 static inline float LK_F(normal_rest)(float u, float *e)
 {
     const float h = u * u, k = -0x1.715476p-1f, shifter = 0x1.8p23f,
@@ -98,7 +99,7 @@ static inline float LK_F(normal_rest)(float u, float *e)
     return p / q;
 }
 
-/* x Φ(x) = max(x, 0) - u Φ(-u) with u = |x|. The second term is 0 from 13 on, but for 1e-37. */
+/* x Φ(x) = max(x, 0) - u Φ(-u) with u = |x|. From 13 on, the second term is only 1e-37. */
 static inline float LK_F(gelu)(float x)
 {
     float e, u = x < 0 ? -x : x;
@@ -120,8 +121,8 @@ static inline float LK_F(gelu_slope)(float x)
 
 static inline double LK_F(exp)(double x) { return exp(x); }
 static inline double LK_F(tanh)(double x) { return tanh(x); }
-/* Φ(-u), exact however small, and with an end for u that makes infinities harmless: Φ(-40) is
- * 0. */
+/* erfc gives an exact Φ(-u), however small it is. u ends at 40, where Φ(-u) is 0, so that
+ * infinities do no harm. */
 static inline double LK_F(gelu)(double x)
 {
     const double u = fabs(x) > 40 ? 40 : fabs(x);
@@ -142,8 +143,8 @@ static inline real LK_F(sigmoid)(real x) { return 1 / (1 + LK_F(exp)(-x)); }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
-/* Results may lie on their arguments: element by element that is no dependence. (The C library has
- * no vectors.) */
+/* For loops over elements that do not depend on each other. A result may overwrite its own
+ * argument. (The functions of the C library are not vector code.) */
 #if LK_REAL_IS_FLOAT
 #define LK_ELEMENTWISE _Pragma("omp simd")
 #else
@@ -157,7 +158,7 @@ static inline void LK_F(exp_row)(int64_t n, const real *x, real *y)
     for (int64_t i = 0; i < n; i++) y[i] = LK_F(exp)(x[i]);
 }
 
-/* Σ x y, the products in LK_LANES parts. */
+/* Returns Σ x y, summed in LK_LANES parts. */
 static inline real LK_F(dot_row)(int64_t n, const real *x, const real *y)
 {
     real parts[LK_LANES] = { 0 }, total = 0;
@@ -169,7 +170,7 @@ static inline real LK_F(dot_row)(int64_t n, const real *x, const real *y)
     return total;
 }
 
-/* The largest x: NaNs are passed over; -inf for none. */
+/* Returns the largest x, or -inf for none. NaNs are passed over. */
 static inline real LK_F(max_row)(int64_t n, const real *x)
 {
     real max[LK_LANES], best = -INFINITY;
@@ -182,8 +183,8 @@ static inline real LK_F(max_row)(int64_t n, const real *x)
     return best;
 }
 
-/* y = e^(x - shift); the sum of y is added to `sums`, element i to part i % LK_LANES. It is taken
- * of what lies in the first cache still. */
+/* Sets y = e^(x - shift) and adds y to `sums`, element i to part i % LK_LANES. The additions find
+ * y still in the first cache. */
 static inline void LK_F(exp_sum_row)(int64_t n, const real *x, real shift, real *y,
                                      real sums[LK_LANES])
 {
@@ -198,7 +199,7 @@ static inline void LK_F(exp_sum_row)(int64_t n, const real *x, real shift, real 
     memcpy(sums, s, sizeof s);
 }
 
-/* The sum of such parts. */
+/* Returns the sum of LK_LANES parts. */
 static inline real LK_F(total)(const real sums[LK_LANES])
 {
     real total = 0;
