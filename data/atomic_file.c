@@ -45,7 +45,7 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
         if (f->file < 0 && errno != EEXIST) break;
     }
     if (f->file < 0) return fail(f, strerror(errno));
-    /* as private as the old one, where the file system can */
+    /* with the old file's permissions, where the file system can */
     if (exists) fchmod(f->file, info.st_mode & 0777);
     return true;
 }

@@ -19,8 +19,8 @@ typedef struct AtomicFile {
 /* Opens a temporary file in the folder of path. Call lk_atomic_end afterwards, on failure too. */
 LK_API bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
 LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
-/* With ok the file takes the place of path. Without, or on an error, it is removed, and path is as
- * it was. */
+/* With ok the temporary file replaces path. Without ok, or on an error, it is removed, and path
+ * stays as it was. */
 LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
 
 /* Begin, write and end in one call, for a file whose bytes are in memory. */

@@ -42,7 +42,7 @@ Dataset *lk_dataset_new(Tensor *x, Tensor *y, Transform transform, Error *err)
 {
     Dataset *d = NULL;
     if (!x || !y) {
-        /* the error that made it NULL came first */
+        /* an earlier error, the reason for the NULL, stays in err */
         lk_error_set(err, LK_EVALUE, "lk_dataset_new: %s is NULL", x ? "y" : "x");
     } else if (check(x, y, transform, err)) {
         d = lk_mem_alloc(sizeof *d);
@@ -79,7 +79,7 @@ int64_t lk_dataset_label(const Dataset *d, int64_t i)
                                 : ((const int64_t *)d->y->data)[row];
 }
 
-/* A dataset on the same tensors with room for count rows, not filled in yet. */
+/* Makes a dataset on the same tensors with room for count rows, not filled in yet. */
 static Dataset *share(const Dataset *d, const char *caller, int64_t count, Error *err)
 {
     size_t bytes;

@@ -1,10 +1,10 @@
-/* digits.c - digits drawn by strokes, for when MNIST is not at hand. The files of MNIST itself:
+/* digits.c - draws digits by strokes, for use without MNIST. The files of MNIST itself:
  * data/mnist.c.
  *
  * A digit is one or two pen strokes, each a few control points of a quadratic B-spline. Every
- * image draws its own writer: control points tremble, the whole is slanted, turned, stretched and
- * shifted, the pen is thick or thin and presses unevenly. The result is fitted into MNIST's frame:
- * about 20 x 20 pixels, centred by its mass in 28 x 28.
+ * image draws its own writer: its control points tremble; the digit is slanted, turned, stretched
+ * and shifted; the pen is thick or thin, and presses unevenly. The result is fitted into MNIST's
+ * frame: about 20 x 20 pixels, centred by its mass in 28 x 28.
  *
  * The same seed gives the same bits on every machine and for every number of threads: each image
  * has a generator of its own, and only + - * / and sqrt are used, which IEEE 754 rounds in one
@@ -17,9 +17,9 @@ enum { SIDE = 28, PIXELS = SIDE * SIDE, CLASSES = 10 };
 
 /* ---- the shapes ----------------------------------------------------------------------------- */
 
-/* A spline runs from its first to its last point and between them only comes near; a point given
- * twice is a corner. x and y go from 0 to 100, y downwards, points outside pull the curve to the
- * border. */
+/* A spline begins at its first point and ends at its last. It only comes near the points between
+ * them; a point given twice is a corner. x and y go from 0 to 100, y downwards. Points outside
+ * pull the curve to the border. */
 enum { MAX_POINTS = 13, MAX_STROKES = 2, MAX_SHAPES = 4 };
 typedef struct Stroke {
     int points;
@@ -129,7 +129,7 @@ typedef struct Drawing {
     Line line[MAX_LINES];
 } Drawing;
 
-/* Number i of the ends of all lines. */
+/* Returns number i of the ends of all lines. */
 static Point *line_end(Drawing *d, int i)
 {
     return i % 2 ? &d->line[i / 2].to : &d->line[i / 2].from;
@@ -145,9 +145,9 @@ static double uniform(Rng *rng, double low, double high)
     return low + (high - low) * (double)lk_random_f32(rng);
 }
 
-/* -spread … spread, small values more often (the sum of two uniforms is a triangle). Draws never
- * share a statement: C leaves open which of two calls comes first, and each machine must draw in
- * the same order. */
+/* -spread … spread, small values more often (the sum of two uniforms is a triangle). Two draws are
+ * never in one expression: C leaves open which of two calls comes first, and each machine must
+ * draw in the same order. */
 static double tremble(Rng *rng, double spread)
 {
     double a = uniform(rng, -0.5, 0.5), b = uniform(rng, -0.5, 0.5);
@@ -204,8 +204,8 @@ static void distort(Drawing *d, Rng *rng)
     }
 }
 
-/* MNIST's frame: the larger side of the box around the digit gets `size` pixels, its centre of
- * mass the middle. */
+/* Fits the digit into MNIST's frame: the larger side of the box around it gets `size` pixels, and
+ * its centre of mass moves to `middle`. */
 static void fit(Drawing *d, double size, Point middle)
 {
     Point low = d->line[0].from, high = low, mass = { 0, 0 };
@@ -242,7 +242,7 @@ static void draw_line(double *canvas, const Line *l, double soft)
     for (int y = top; y <= bottom; y++) {
         for (int x = left; x <= right; x++) {
             Point p = { x, y };
-            /* of the nearest point, times length² */
+            /* the nearest point's place on the line, times length² */
             double along = (p.x - l->from.x) * dx + (p.y - l->from.y) * dy;
             double t = 0;
             if (along > 0) t = along >= square ? 1 : along / square;
@@ -253,7 +253,7 @@ static void draw_line(double *canvas, const Line *l, double soft)
     }
 }
 
-/* The ranges were chosen by looking, and so that the pixels' mean and standard deviation are near
+/* The ranges were chosen by eye, and so that the pixels' mean and standard deviation are near
  * MNIST's (0.1307 and 0.3081) and an MLP 784-128-64-10 reaches about 97.4 % after two epochs of
  * 60,000. */
 static void render(Rng *rng, uint8_t *image, uint8_t *label)

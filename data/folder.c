@@ -1,6 +1,6 @@
 /* folder.c - makes a temporary folder beside the old one, flushes it to the disk, and puts it in
- * the place of the old one: at every moment there is the old content or the new one, even after a
- * kill or a crash. */
+ * the place of the old one. So at every moment there is the old content or the new one, even after
+ * a kill or a crash. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* renameat2 */
 #endif
@@ -28,7 +28,7 @@ bool lk_folder_make(const char *path, Error *err)
     for (char *c = part; *c; c++) {
         if (*c != '/' || c == part) continue;
         *c = '\0';
-        mkdir(part, 0777); /* if this fails and is needed, the folder itself cannot be made */
+        mkdir(part, 0777); /* a failure that matters shows below: the folder is not made */
         *c = '/';
     }
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
@@ -111,7 +111,7 @@ static bool exchange(const char *path, const char *other)
 #endif
 }
 
-/* Exchanges both at one moment. False: all is as it was. */
+/* Exchanges both folders in one step. False: all is as it was. */
 static bool by_exchange(const Folder *f)
 {
     if (!exchange(f->temporary, f->path)) return false;
@@ -119,13 +119,14 @@ static bool by_exchange(const Folder *f)
         lk_folder_remove(f->temporary);
         return true;
     }
-    /* A folder in the old one cannot be moved: both go back, and then those that were moved. */
+    /* A folder in the old one could not be moved: exchanges both again, and moves back the folders
+     * that were moved. */
     if (exchange(f->temporary, f->path)) carry(f->temporary, f->path, true);
     return false;
 }
 
-/* Puts the old one aside, and the new one in its place; after a kill in between, lk_folder_begin
- * tidies up. False: all is as it was. */
+/* Moves the old folder aside, and the new one into its place. After a kill in between,
+ * lk_folder_begin tidies up. False: all is as it was. */
 static bool by_aside(const Folder *f)
 {
     if (rename(f->path, f->aside) != 0) return false;
@@ -146,7 +147,7 @@ typedef char FileName[sizeof((struct dirent *)NULL)->d_name];
 
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 
-/* The files of a folder in the order of their names; -1: too many, or it cannot be read. */
+/* Lists the files of a folder in the order of their names; -1: too many, or it cannot be read. */
 static int list_files(const char *folder, FileName names[FILES_MAX])
 {
     int count = 0;
@@ -175,9 +176,10 @@ static const char *file_in(char path[LK_PATH_MAX], const char *folder, const cha
     return old ? strcat(path, ".old") : path;
 }
 
-/* Replaces file by file: the old ones go aside in the order of their names, the new ones come in
- * the reverse order. So a description that is first in the alphabet (adapter_config.json) is never
- * there with other weights. False: all is as it was. */
+/* Replaces file by file. The old ones are moved aside in the order of their names, and the new
+ * ones come in the reverse order. So a description that is first in the alphabet
+ * (adapter_config.json) is never there together with the weights of another version. False: all is
+ * as it was. */
 static bool by_files(const Folder *f)
 {
     FileName names[FILES_MAX];
@@ -200,7 +202,7 @@ static bool by_files(const Folder *f)
         lk_folder_remove(f->temporary);
         return true;
     }
-    for (int i = count; i-- > 0;) { /* all come back; a new file that had no old one goes */
+    for (int i = count; i-- > 0;) { /* all come back; a new file without an old one is removed */
         file_in(to, f->path, names[i], false);
         if (rename(file_in(from, f->temporary, names[i], true), to) != 0 && i >= missing)
             unlink(to);
@@ -214,7 +216,8 @@ static bool put_in_place(const Folder *f)
     struct stat info;
     if (f->inside) return by_files(f);
     if (stat(f->path, &info) != 0) return rename(f->temporary, f->path) == 0;
-    /* As private as the old one. With its files in it, each way but the last is one moment. */
+    /* Gives the new folder the permissions and the files of the old one, so that each way but the
+     * last replaces the folder as a whole. */
     bool whole =
         chmod(f->temporary, info.st_mode & 07777) == 0 && carry(f->path, f->temporary, false);
     return (whole && (by_exchange(f) || by_aside(f))) || by_files(f);
@@ -272,7 +275,8 @@ bool lk_folder_end(Folder *f, bool ok, Error *err)
     ok = ok && (flush(f->temporary) || fail(f, f->path, errno, err));
     if (ok && !put_in_place(f)) ok = fail(f, f->path, errno, err);
     if (!ok) lk_folder_remove(f->temporary);
-    /* The new folder stands, whether the disk has its name now or a little later. */
+    /* A failure here does not matter: the new folder is in its place, and the disk gets its name a
+     * little later. */
     if (ok && lk_path_join(parent, f->path, "..", NULL)) flush(parent);
     return ok;
 }

@@ -18,7 +18,8 @@ LK_API bool lk_folder_make(const char *path, Error *err);
 LK_API bool lk_folder_same(const char *a, const char *b);
 /* Copies the file `name` of one folder into another one, whole or not at all. Error: LK_EIO. */
 LK_API bool lk_folder_copy(const char *from, const char *to, const char *name, Error *err);
-/* Removes a folder with the files in it. Folders in it stay, and then the folder itself does. */
+/* Removes a folder with the files in it. Folders in it stay, and then the folder itself stays
+ * too. */
 LK_API void lk_folder_remove(const char *path);
 
 typedef struct Folder {
@@ -32,12 +33,12 @@ typedef struct Folder {
  * Errors: LK_EIO, LK_EVALUE; then there is nothing to end. */
 LK_API bool lk_folder_begin(Folder *f, const char *caller, const char *path, Error *err);
 
-/* With ok the folder becomes PATH at one moment; files and folders of the old PATH that it lacks
- * come along. Where folders cannot be exchanged (an old file system), the old one is aside for a
- * moment; after a kill in that moment the next lk_folder_begin brings it back. Where PATH cannot
- * be renamed (".", a mount point), its files are replaced one by one, in reverse order of their
- * names. Without ok, or on an error (LK_EIO), the temporary folder is removed, and PATH is as it
- * was. */
+/* With ok the temporary folder becomes PATH in one step, and gets the files and folders of the old
+ * PATH that it lacks. Where folders cannot be exchanged (an old file system), the old one is moved
+ * aside for a moment; after a kill in that moment the next lk_folder_begin brings it back. Where
+ * PATH cannot be renamed (".", a mount point), its files are replaced one by one, in reverse order
+ * of their names. Without ok, or on an error (LK_EIO), the temporary folder is removed, and PATH
+ * is as it was. */
 LK_API bool lk_folder_end(Folder *f, bool ok, Error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* half.h - numbers in half precision, as many files of the hub have them, become float32; no part
- * of the interface. */
+/* half.h - converts numbers in half precision, which many files of the hub have, to float32; no
+ * part of the interface. */
 #ifndef LK_HALF_H
 #define LK_HALF_H
 

@@ -5,7 +5,7 @@
  *     elements         row by row, to the end of the file
  *
  * A header is never trusted: its sizes are compared with the size of the file before memory is
- * asked for. */
+ * allocated. */
 #include "data/idx.h"
 
 #include <errno.h>
@@ -80,8 +80,9 @@ static bool refill(Source *s)
     return true;
 }
 
-/* A gzip file may be several compressed streams one after the other, whose contents are joined.
- * Zeros may follow each, with which tapes and disks fill their blocks. */
+/* Goes on to the next stream: a gzip file may be several compressed streams one after the other,
+ * whose contents are joined. Each may be followed by zeros, with which tapes and disks fill their
+ * blocks. */
 static bool next_member(Source *s)
 {
     do {
@@ -115,7 +116,7 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
             return lk__file_fail(&s->report, LK_EMEMORY, "no memory to decompress it");
         if (code == Z_STREAM_END) {
             if (!next_member(s)) return false;
-        } else if (code != Z_OK && code != Z_BUF_ERROR) { /* Z_BUF_ERROR: more input, please */
+        } else if (code != Z_OK && code != Z_BUF_ERROR) { /* Z_BUF_ERROR: needs more input */
             return lk__file_fail(&s->report, LK_EFORMAT, "is corrupt gzip: %s",
                                  s->zlib.msg ? s->zlib.msg : "a dictionary is missing");
         }
@@ -182,7 +183,7 @@ static uint32_t big_endian(const unsigned char *b)
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* Says what the first bytes are, which are not the expected magic number. */
+/* Reports what the first bytes are instead of the expected magic number. */
 static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32_t magic)
 {
     const char *expected = magic == MAGIC_IMAGES ? "images" : "labels";
@@ -204,9 +205,9 @@ static bool wrong_magic(Source *s, const unsigned char *head, size_t got, uint32
                          magic, expected);
 }
 
-/* Sizes from the header and their product. A plain file's length must fit exactly; a compressed
- * one must be long enough to expand to it at all, which keeps a forged header from asking for
- * terabytes. */
+/* Reads the sizes in the header, and their product. The length of a plain file must fit exactly. A
+ * compressed file must be long enough to expand to that many bytes, so that a forged header cannot
+ * ask for terabytes. */
 static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int64_t *total)
 {
     unsigned char head[16];
@@ -244,7 +245,7 @@ static bool read_header(Source *s, uint32_t magic, int ndim, int64_t *shape, int
     return true;
 }
 
-/* All of the file into one tensor of the final size. */
+/* Reads the whole file into one tensor of the final size. */
 static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
 {
     int64_t shape[LK_MAX_DIMS], total = 0;
@@ -259,8 +260,8 @@ static Tensor *read_elements(Source *s, uint32_t magic, int ndim)
         ok = lk__file_fail(&s->report, LK_EFORMAT,
                            "announces %lld bytes after its header, but has %zu", (long long)total,
                            got);
-    /* One byte too far: is there more than announced, and does gzip's checksum, which comes last,
-     * agree? */
+    /* Reads one byte more. That finds bytes that were not announced, and lets gzip compare its
+     * checksum, which comes last. */
     if (ok) ok = read_content(s, &extra, 1, &more);
     if (ok && more)
         ok = lk__file_fail(&s->report, LK_EFORMAT,

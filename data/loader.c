@@ -9,8 +9,8 @@
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-/* ToTensor and Normalize of every byte there is: a batch is then a table look-up. Two true
- * divisions in float32, as PyTorch does them; a multiplication by 1 / 255 differs in the last
+/* Computes ToTensor and Normalize for every byte, so that a batch is a table look-up. There are
+ * two true divisions in float32, as in PyTorch; a multiplication by 1 / 255 differs in the last
  * bit. */
 static void fill_table(float table[256], Transform transform)
 {
@@ -47,7 +47,7 @@ DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool sh
     *l = (DataLoader){
         .dataset = dataset, .batch_size = batch_size, .shuffle = shuffle, .rng = rng
     };
-    l->next = dataset->count; /* before the first lk_loader_begin a pass is over */
+    l->next = dataset->count; /* there is no pass before the first lk_loader_begin */
     if (dataset->x->dtype == LK_U8) fill_table(l->table, dataset->transform);
 
     int64_t shape[LK_MAX_DIMS];
@@ -101,8 +101,8 @@ void lk_loader_begin(DataLoader *l)
     l->ordered = !l->shuffle;
 }
 
-/* One sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of the
- * transform. */
+/* Copies one sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of
+ * the transform. */
 static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t place)
 {
     const void *from = (const char *)l->dataset->x->data +
@@ -132,7 +132,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
     if (!l || !batch) return false;
     const Dataset *d = l->dataset;
     if (l->next >= d->count) return false;
-    /* drop_last or not, as in PyTorch */
+    /* draws the order even if drop_last leaves no batch, as PyTorch does */
     if (!l->ordered) lk__sample_random(l->rng, d->count, l->order);
     l->ordered = true;
     int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
@@ -140,7 +140,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
         l->next = d->count;
         return false;
     }
-    int64_t sample = 1; /* numbers in one */
+    int64_t sample = 1; /* numbers in a sample */
     for (int k = 1; k < d->x->ndim; k++) sample *= d->x->shape[k];
     int64_t *labels = l->y->data;
 #pragma omp parallel for schedule(static) if (n * sample >= WORTH_THREADS)
@@ -149,7 +149,7 @@ bool lk_loader_next(DataLoader *l, Batch *batch)
         copy_sample(l, lk_dataset_row(d, position), sample, i);
         labels[i] = lk_dataset_label(d, position);
     }
-    /* The room is that of a full batch; a smaller one uses its front. */
+    /* The tensors have room for a full batch; a smaller one uses the front. */
     l->x->shape[0] = l->y->shape[0] = n;
     lk_touch(l->x);
     lk_touch(l->y);

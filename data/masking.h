@@ -17,7 +17,7 @@
 typedef struct Masking {
     const Tokenizer *tok; /* borrowed */
     Tensor *tokens; /* (V) int64: ids that occur in the sentences, without special ones, sorted */
-    int64_t *place; /* of each token of the vocabulary among them; -1: it is not there */
+    int64_t *place; /* for each token of the vocabulary its place in `tokens`; -1: none */
     Rng rng;        /* chooses the tokens to hide */
 } Masking;
 /* Errors: LK_EVALUE for sentences without any token that could be hidden, LK_EMEMORY. */

@@ -1,5 +1,5 @@
-/* mnist.c - finds MNIST's four files under the names in which they are passed on. Their format:
- * data/idx.c. Without them: data/digits.c draws digits. */
+/* mnist.c - finds MNIST's four files under the names that are in use. Their format: data/idx.c.
+ * Without them: data/digits.c draws digits. */
 #include "data/mnist.h"
 
 #include <errno.h>
@@ -10,8 +10,8 @@
 
 enum { SIDE = 28, NAMES = 4, NAME_ROOM = 32, PATH_ROOM = 4096 };
 
-/* Name number i of a file: as its author named it, as torchvision's mirrors do, each also
- * compressed. */
+/* Writes name number i of a file: its author's name or that of torchvision's mirrors, each plain
+ * or compressed. */
 static const char *file_name(int i, bool train, bool images, char name[NAME_ROOM])
 {
     snprintf(name, NAME_ROOM, "%s-%s%cidx%d-ubyte%s", train ? "train" : "t10k",
@@ -52,7 +52,7 @@ static bool not_found(const char *folder, bool train, bool images, Error *err)
                         name[1], name[2], name[3]);
 }
 
-/* Images and labels must belong together. */
+/* Checks that images and labels belong together. */
 static bool check(const char *folder, const Tensor *x, const Tensor *y, Error *err)
 {
     if (x->shape[1] != SIDE || x->shape[2] != SIDE)

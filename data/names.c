@@ -23,7 +23,8 @@ bool lk_names_has(const Names *names, const char *name)
     return false;
 }
 
-/* The array has room for a power of two of names, so it is full when there are that many. */
+/* The array always has room for a power of two of names. So it is full when the count is 0 or a
+ * power of two. */
 static bool make_room(Names *names)
 {
     size_t count = (size_t)names->count;

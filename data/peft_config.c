@@ -42,7 +42,7 @@ static bool add_rule(PeftConfig *c, PeftRule rule, const char *regex, const File
     return true;
 }
 
-/* A list of names, or a regular expression of whole names where there may be one. */
+/* Reads a list of names or, where that is allowed, a regular expression of whole names. */
 static bool read_names(PeftConfig *c, PeftSetting setting, const FileReport *r)
 {
     const char *key = lk__peft_setting_name(setting);
@@ -68,7 +68,7 @@ static bool read_names(PeftConfig *c, PeftSetting setting, const FileReport *r)
     return true;
 }
 
-/* {regular expression of the end of a name: number} */
+/* Reads {regular expression of the end of a name: number}. */
 static bool read_pattern(PeftConfig *c, PeftSetting setting, const FileReport *r)
 {
     const char *key = lk__peft_setting_name(setting), *text;
@@ -197,7 +197,7 @@ static bool fits(const PeftRule *rule, const char *name, bool linear)
     if (rule->regex) return lk__regex_fits(rule->regex, name);
     size_t all = strlen(name), last = strlen(rule->text);
     if (rule->setting == PEFT_SAVED)
-        return all >= last && strcmp(name + all - last, rule->text) == 0; /* without a dot */
+        return all >= last && strcmp(name + all - last, rule->text) == 0; /* no dot needed */
     return lk__peft_ends_with(name, rule->text);
 }
 
@@ -206,7 +206,8 @@ static bool is_pattern(PeftSetting setting)
     return setting == PEFT_RANK || setting == PEFT_ALPHA;
 }
 
-/* The first rule that fits. PEFT falls back on a pattern that is the name itself, as text. */
+/* Finds the first rule that fits. Like PEFT, it falls back on a pattern whose text is the name
+ * itself. */
 static const PeftRule *find(const PeftConfig *c, PeftSetting setting, const char *name,
                             bool linear)
 {
@@ -221,7 +222,7 @@ static const PeftRule *find(const PeftConfig *c, PeftSetting setting, const char
 
 bool lk__peft_is_saved(const PeftConfig *c, const char *name)
 {
-    char outer[LK_NAME_MAX]; /* the module itself, then each one that it is in */
+    char outer[LK_NAME_MAX]; /* the module itself, then each module around it */
     snprintf(outer, sizeof outer, "%s", name);
     for (char *dot = outer; dot && *outer; dot ? *dot = '\0' : 0) {
         if (find(c, PEFT_SAVED, outer, false)) return true;
@@ -249,7 +250,7 @@ double lk__peft_alpha(const PeftConfig *c, const char *name)
     return rule ? rule->value : c->alpha;
 }
 
-/* alpha / r, or the number next to it that was meant. */
+/* Returns alpha / r or, if it was saved too, the exact scale. */
 double lk__peft_scale(const PeftConfig *c, const char *name)
 {
     double rank = (double)lk__peft_rank(c, name);
@@ -257,7 +258,7 @@ double lk__peft_scale(const PeftConfig *c, const char *name)
     const json_t *exact = json_object_get(c->scales, name);
     if (!json_is_real(exact)) return scale;
     double meant = json_real_value(exact);
-    bool changed = fabs(meant - scale) > 2 * DBL_EPSILON * fabs(meant); /* the settings, since */
+    bool changed = fabs(meant - scale) > 2 * DBL_EPSILON * fabs(meant); /* edited since */
     return changed ? scale : meant;
 }
 
@@ -283,7 +284,7 @@ bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
                         path);
 }
 
-/* Nothing below is called: there are no settings. */
+/* Nothing below is called, since no settings can be read. */
 
 bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
 {

@@ -1,6 +1,6 @@
-/* peft_config_write.c - adapter_config.json as PEFT writes it. Before it is used it is read again:
- * it must give every module of the model what that module has. Reading: data/peft_config.c. Called
- * by data/peft_save.c. */
+/* peft_config_write.c - makes adapter_config.json as PEFT writes it. Before the text is used, it
+ * is read again: it must describe every module of the model as it is. Reading: data/peft_config.c.
+ * Called by data/peft_save.c. */
 #include "data/peft_parts.h"
 
 #include <math.h>
@@ -45,7 +45,8 @@ static const PeftLayer *find_layer(const Writer *w, const char *name)
 
 /* ---- target_modules ------------------------------------------------------------------------- */
 
-/* PEFT adapts every module whose name ends with a target. */
+/* Whether a target adapts nothing but our layers: PEFT adapts every module whose name ends with
+ * it. */
 static bool names_only_layers(const Writer *w, const char *end)
 {
     for (PeftIter it = modules_of(w); lk__peft_next(&it);)
@@ -53,8 +54,8 @@ static bool names_only_layers(const Writer *w, const char *end)
     return true;
 }
 
-/* Of each layer the shortest end of its name that no other module has: "query",
- * "attention.output.dense". *all: each has one. */
+/* Finds for each layer the shortest end of its name that only layers have: "query",
+ * "attention.output.dense". *all: whether each layer has one. */
 static bool find_ends(const Writer *w, Names *ends, bool *all)
 {
     *all = true;
@@ -70,7 +71,7 @@ static bool find_ends(const Writer *w, Names *ends, bool *all)
         if (found && !lk_names_has(ends, end) && !lk_names_add(ends, w->err, "%s", end))
             return false;
     }
-    /* In the order of the alphabet, as PEFT's tools sort them; there are few. */
+    /* Sorts by alphabet, as PEFT's tools do. A simple sort will do, since there are few. */
     for (int i = 1; i < ends->count; i++)
         for (int k = i; k > 0 && strcmp(ends->items[k - 1], ends->items[k]) > 0; k--) {
             char *item = ends->items[k];
@@ -91,7 +92,7 @@ static json_t *list_of(int count, const char *const *items)
     return list;
 }
 
-/* A regular expression of the whole names, for names that no list of ends can tell apart:
+/* Makes a regular expression of the whole names, for names that no list of ends can tell apart:
  * "0\.1|2" */
 static json_t *whole_names(const Writer *w)
 {
@@ -122,7 +123,7 @@ static json_t *targets(const Writer *w)
 
 /* ---- rank_pattern, alpha_pattern ------------------------------------------------------------ */
 
-/* 16, not 16.0: most readers expect a whole number. */
+/* Writes 16, not 16.0, since most readers expect a whole number. */
 static json_t *number(double x)
 {
     bool whole = x == floor(x) && fabs(x) < 0x1p53 && !(x == 0 && signbit(x));
@@ -134,9 +135,10 @@ static double value_of(const PeftLayer *l, PeftSetting setting)
     return setting == PEFT_RANK ? (double)l->rank : l->alpha;
 }
 
-/* A pattern for one layer that fits no layer with another value, so that their order, which PEFT
- * does not keep, is all the same: its name where that will do ("1" fits "0.1" too), else its whole
- * name ("^1"). False: without memory. */
+/* Makes a pattern for one layer that fits no layer with another value. So the order of the
+ * patterns, which PEFT does not keep, does not matter. The pattern is the layer's name or, if that
+ * fits another value's layer too ("1" fits "0.1"), the whole name ("^1"). False: without
+ * memory. */
 static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
                        char out[2 * LK_NAME_MAX + 2])
 {
@@ -156,8 +158,8 @@ static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
     return true;
 }
 
-/* {pattern: rank} or {pattern: alpha} of the layers that differ from the first. NULL: without
- * memory. */
+/* Makes {pattern: rank} or {pattern: alpha} of the layers that differ from the first. NULL:
+ * without memory. */
 static json_t *patterns(const Writer *w, PeftSetting setting)
 {
     json_t *object = json_object();
@@ -191,7 +193,7 @@ static json_t *settings(const Writer *w)
         "target_modules", targets(w), "task_type", o->task_type, "use_dora", 0, "use_rslora", 0);
 }
 
-/* The scales that alpha / rank does not give. NULL: without memory. */
+/* Collects the scales that alpha / rank does not give. NULL: without memory. */
 static json_t *scales(const Writer *w)
 {
     json_t *object = json_object();
@@ -223,7 +225,7 @@ static bool has_layers_values(const PeftConfig *c, const PeftLayer *l)
            lk__peft_scale(c, l->name) == l->scale;
 }
 
-/* Reads the settings, which are consumed, as PEFT does. */
+/* Reads the settings as PEFT does, and checks that they describe the model. Consumes root. */
 static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
 {
     PeftConfig c;
@@ -246,7 +248,7 @@ static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
     return ok;
 }
 
-/* JSON is UTF-8. */
+/* Checks the texts, since JSON must be UTF-8. */
 static bool check_utf8(const Writer *w)
 {
     const PeftOptions *o = w->options;

@@ -42,7 +42,7 @@ typedef struct Load {
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 
-/* state["base_model.model.NAME.part"], which is missing if it is not there. */
+/* Finds state["base_model.model.NAME.part"]; if it is not there, reports it as missing. */
 static bool find(Load *l, const char *name, const char *part, const Tensor **found)
 {
     char key[2 * LK_NAME_MAX];
@@ -71,7 +71,7 @@ static bool check_shape(Load *l, const char *name, const char *part, const Tenso
                         lk_shape_text(&wanted, wants));
 }
 
-/* A value that was computed once and for all would hide the new one. */
+/* Whether the weight is merged. A merged value would hide the new adapter. */
 static bool is_merged(const PeftIter *it)
 {
     const ParametrizationList *list = lk_parametrizations(it->module, "weight");
@@ -137,7 +137,7 @@ static bool check_fits(Load *l, const char *name, const char *part, const Tensor
                         lk_dtype_name(to->dtype));
 }
 
-/* Compares parameters and buffers that are in the file themselves; the adapter on them will add
+/* Compares the parameters and buffers of a module that was saved whole. An adapter on it will add
  * nothing. */
 static bool compare_whole(Load *l, const PeftIter *it)
 {
@@ -193,7 +193,8 @@ static bool compare(Load *l)
     return true;
 }
 
-/* "; nearest: …" for a tensor that no module has: the modules whose names are like that in it. */
+/* Returns "; nearest: …" for a tensor that no module has: the modules with names like the one in
+ * its key. */
 static const char *nearest(const Load *l, const char *key, Error *hint)
 {
     char path[LK_NAME_MAX];
@@ -245,8 +246,8 @@ static bool fill(const Adapter *a)
     return ok;
 }
 
-/* The wrapper or the parametrization of a Linear that has none yet, filled. The numbers that it
- * draws are overwritten. */
+/* Makes and fills the wrapper or the parametrization of a Linear that has none yet. The numbers
+ * that its constructor draws are overwritten. */
 static bool make(const Load *l, Adapter *a)
 {
     Rng rng;
@@ -285,7 +286,7 @@ static bool make_all(Load *l)
     return true;
 }
 
-/* The shapes were compared, so that nothing here can fail any more. */
+/* The shapes were compared before, so nothing here can fail any more. */
 static bool put(Load *l)
 {
     bool ok = true;
@@ -311,7 +312,7 @@ static void undo(Load *l)
         const Adapter *a = &l->adapters[i];
         if (!a->registered) continue;
         int last = lk_parametrizations(a->module, "weight")->chain.count - 1;
-        /* cannot be: it has just been added */
+        /* cannot fail, since it has just been added */
         if (!lk_remove_parametrization_at(a->module, "weight", last, NULL)) return;
     }
 }

@@ -44,7 +44,7 @@ PeftIter lk__peft_modules(Module *m, const char *adapter)
     return (PeftIter){ .modules = lk_modules(m), .adapter = adapter ? adapter : "default" };
 }
 
-/* The adapter of the iterator's name on any parameter of its module. */
+/* Finds the adapter of the iterator's name on any parameter of its module. */
 static void find_lora(PeftIter *it)
 {
     it->lora = NULL;
@@ -68,7 +68,7 @@ bool lk__peft_next(PeftIter *it)
         Module *m = it->modules.module;
         it->wrapper = lk_as_linear_with_lora(m);
         if (!it->wrapper) it->wrapper = lk_as_linear_with_lora_merged(m);
-        /* the base's own child has this name */
+        /* the name of the child that every module's base has */
         bool chains = lk__peft_ends_with(name, "parametrizations");
         it->skip_length = 0;
         if (it->wrapper || chains)
@@ -88,7 +88,7 @@ bool lk__peft_next(PeftIter *it)
 bool lk__peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX])
 {
     const Module *outer = it->wrapper ? &it->wrapper->base : it->module;
-    bool before = it->wrapper; /* the Linear of a wrapper has not been met */
+    bool before = it->wrapper; /* the walk has not reached the Linear of the wrapper yet */
     ModuleIter all = lk_modules(it->modules.root);
     all.with_duplicates = true;
     while (lk_modules_next(&all)) {

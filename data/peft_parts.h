@@ -1,5 +1,5 @@
-/* peft_parts.h - what the files peft_*.c share; no part of the interface. Declarations stand by
- * the file that defines them, lowest first. */
+/* peft_parts.h - what the files peft_*.c share; no part of the interface. Declarations are grouped
+ * by the file that defines them, the lowest first. */
 #ifndef LK_PEFT_PARTS_H
 #define LK_PEFT_PARTS_H
 
@@ -28,8 +28,8 @@ typedef struct PeftIter {
     Linear *linear;            /* the module as a Linear; NULL: it is something else */
     LinearWithLoRA *wrapper;   /* around it, or NULL */
     LoRAParametrization *lora; /* the adapter of this name on its weight, or NULL */
-    bool foreign;              /* one is on something else than the weight of a Linear */
-    ModuleIter modules;        /* the rest is private */
+    bool foreign;              /* this adapter is on something else than a Linear's weight */
+    ModuleIter modules;        /* from here on: private */
     const char *adapter;
     char skip[LK_NAME_MAX + 1];
     size_t skip_length;
@@ -43,8 +43,9 @@ const Field *lk__peft_param(const Module *m, const Field *after);
 /* The same for its whole state dict: persistent buffers too, each with its tensor. */
 const Field *lk__peft_tensor(const Module *m, const Field *after, Tensor **x);
 
-/* PEFT adapts a module in the first of its places only. Whether our adapter, a wrapper (there, or
- * still to come) or a parametrization, adapts the same places. False: they differ in `other`. */
+/* Whether our adapter adapts the same places of a module as PEFT, which adapts only the first one.
+ * Our adapter is a parametrization or a wrapper, made or still to be made. False: they differ in
+ * `other`. */
 bool lk__peft_same_places(const PeftIter *it, bool parametrized, char other[LK_NAME_MAX]);
 /* Visits every place of every parameter that m itself has:
  *     for (ParamIter p = lk__peft_places(root); lk__peft_next_place(&p, m);) … */
@@ -60,8 +61,8 @@ Tensor lk__peft_T(const Tensor *x);
 
 /* ---- peft_settings.c ------------------------------------------------------------------------ */
 
-/* Whether Lorikeet can do everything that the settings ask for; *key: the first one that it
- * cannot, *why: the reason. */
+/* Whether Lorikeet can do everything that the settings ask for. If not, *key is the first one that
+ * it cannot do, and *why the reason. */
 bool lk__peft_settings_known(const struct json_t *root, const char **key, const char **why);
 
 /* ---- peft_config.c: settings that are read -------------------------------------------------- */
@@ -95,7 +96,7 @@ typedef struct PeftConfig {
 bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err);
 /* The same for settings in memory, which it consumes; path: for messages. */
 bool lk__peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
-/* Reads the scales beside the settings; text NULL: there are none. */
+/* Reads the scales beside the settings; if text is NULL, there are none. */
 bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
 void lk__peft_config_free(PeftConfig *c);
 
@@ -104,8 +105,8 @@ bool lk__peft_is_saved(const PeftConfig *c, const char *name); /* by modules_to_
 int64_t lk__peft_rank(const PeftConfig *c, const char *name);
 double lk__peft_alpha(const PeftConfig *c, const char *name);
 double lk__peft_scale(const PeftConfig *c, const char *name);
-/* Marks the rules that fit a module as used; patterns of ranks and alphas only if it is
- * adapted. */
+/* Marks the rules that fit a module as used. Patterns of ranks and alphas are marked only if the
+ * module is adapted. */
 void lk__peft_note(PeftConfig *c, const PeftIter *it, bool adapted);
 const char *lk__peft_setting_name(PeftSetting setting); /* "target_modules" */
 
@@ -116,19 +117,20 @@ typedef struct PeftLayer {
     char name[LK_NAME_MAX];
     int64_t rank;
     double scale; /* the factor of B A */
-    double alpha; /* lora_alpha: alpha / rank is the scale, or next to it if no number gives it */
+    double alpha; /* lora_alpha: alpha / rank is the scale, or close to it if no number gives it */
 } PeftLayer;
 
 /* Free both with lk_mem_free. */
 typedef struct PeftTexts {
     char *config; /* adapter_config.json */
-    char *scales; /* {name: scale} of the layers whose alpha does not give it; NULL: of none */
+    char *scales; /* {name: scale} of layers whose alpha does not give the scale; NULL: none */
 } PeftTexts;
 /* The key of `scales` in the metadata of the weights, which PEFT ignores. */
 #define LK_PEFT_SCALES "lorikeet.scales"
 
-/* Makes the settings of m's layers, which come in the order of lk__peft_modules. Before it returns
- * them it reads them by PEFT's rules, and checks that they give each module what it has. */
+/* Makes the settings of m's layers, which must come in the order of lk__peft_modules. Before it
+ * returns the settings, it reads them by PEFT's rules, and checks that they describe each module
+ * as it is. */
 bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
                         const PeftLayer *layers, int count, Error *err);
 

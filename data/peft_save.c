@@ -37,9 +37,9 @@ static bool add(Export *x, const char *name, const char *part, const Tensor *val
     return lk_state_dict_add(x->state, key, lk_clone(value, x->err), x->err);
 }
 
-/* A lora_alpha that divided by the rank is the scale: the one that was given, or the product, or a
- * number next to it. There may be none, as for 3 and 0.1 … (peft_config.c reads the scale itself
- * then). */
+/* Finds a lora_alpha that is the scale when it is divided by the rank: the one that was given, the
+ * product, or a number next to the product. There may be none, as for 3 and 0.1 … (then the scale
+ * itself is saved too, and peft_config.c reads it). */
 static double find_alpha(double scale, double rank, double given)
 {
     double product = scale * rank;
@@ -95,8 +95,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
     return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
 }
 
-/* Returns the value that forward reads: of a wrapped weight W + alpha (A B)ᵀ, of a buffer
- * itself. */
+/* Returns the value that forward reads: W + alpha (A B)ᵀ for a wrapped weight, x itself for a
+ * buffer. */
 static Tensor *value_of(Tape *t, const PeftIter *it, const Field *f, Tensor *x)
 {
     if (f->kind == LK_FIELD_BUFFER) return x;
@@ -132,7 +132,7 @@ static bool add_whole(Export *x, const PeftIter *it)
     return ok;
 }
 
-/* Whether a path is the name of a module that is saved: not another name of it, nor a part of an
+/* Whether a path is the first name of a module that can be saved, not another name or a part of an
  * adapter. */
 static bool check_path(const Export *x, const char *path)
 {

@@ -7,11 +7,11 @@
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
 
-/* All settings of PEFT 0.10 to 0.17. One that is not here is of another version, and is refused
- * unless it sets nothing. */
+/* All settings of PEFT 0.10 to 0.17. A setting that is not here belongs to another version, and is
+ * refused unless it sets nothing. */
 static const struct {
     const char *key;
-    const char *why; /* a value that sets something is refused, for this reason; NULL: it is not */
+    const char *why; /* the reason to refuse a value that sets something; NULL: not refused */
 } settings[] = {
     /* read by data/peft_config.c */
     { "alpha_pattern", NULL },
@@ -23,7 +23,7 @@ static const struct {
     { "rank_pattern", NULL },
     { "target_modules", NULL },
     { "use_rslora", NULL },
-    /* where the adapter comes from, or for another program */
+    /* the origin of the adapter, or for another program */
     { "auto_mapping", NULL },
     { "base_model_name_or_path", NULL },
     { "peft_version", NULL },

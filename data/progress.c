@@ -13,7 +13,7 @@ enum { LINE_MAX_BYTES = 2048, PART_BYTES = 256, PLAIN_CELLS = 10 };
 
 /* ---- the text ------------------------------------------------------------------------------- */
 
-/* Places on the screen: the bytes that begin a character of UTF-8. */
+/* Counts the places on the screen: the bytes that begin a character of UTF-8. */
 static int columns_of(const char *text)
 {
     int n = 0;
@@ -31,7 +31,7 @@ static void put_interval(char text[32], double seconds)
                  (long long)(s % 60));
 }
 
-/* Steps a second, or seconds a step where that is more than one. */
+/* Steps a second, or seconds a step if a step takes more than one. */
 static void put_rate(char text[32], double rate)
 {
     if (!(rate > 0)) snprintf(text, 32, "?it/s");
@@ -139,8 +139,8 @@ static void write_line(Progress *p, double now, bool last)
 {
     char text[LINE_MAX_BYTES];
     lk_progress_text(p, now - p->started, terminal_columns(p), text, sizeof text);
-    /* ESC [ K clears the old line, which may have been longer. It comes first: behind a line that
-     * ends in the last column a terminal would clear that column. */
+    /* ESC [ K clears the old line, which may have been longer. It comes first, since after a line
+     * that ends in the last column a terminal would clear that column. */
     fprintf(p->out, "%s%s%s", p->terminal ? "\r\033[K" : "", text,
             last || !p->terminal ? "\n" : "");
     fflush(p->out);
@@ -154,7 +154,7 @@ void lk_progress_step(Progress *p)
     if (!p->out || p->count < p->look) return;
     double now = p->clock(), elapsed = now - p->started;
     if (now - p->written >= p->interval) write_line(p, now, false);
-    /* The next look comes after 10 ms if the rate stays, at twice the steps of now at the
+    /* The clock is read next after 10 ms if the rate stays, and at twice the present steps at the
      * latest. */
     double steps = elapsed > 0 ? 0.01 * (double)p->count / elapsed : 0, most = (double)p->count;
     if (steps > most) steps = most;

@@ -29,11 +29,11 @@ typedef struct Progress {
     const char *label;       /* of a value at the end of the line, "loss"; NULL: none. Borrowed */
     double value;
     FILE *out;       /* NULL: silent */
-    bool terminal;   /* draw over the line; starts as whether out is a terminal */
+    bool terminal;   /* draw over the line; at first: whether out is a terminal */
     double interval; /* seconds between two lines; starts as 0.1 on a terminal, else as 10 */
     ProgressClock *clock;
-    double started, written; /* the rest is the bar's own: times of its clock … */
-    int64_t look;            /* … and the count at which the clock is read next */
+    double started, written; /* from here on: the bar's own; times of its clock */
+    int64_t look;            /* the count at which the clock is read next */
 } Progress;
 
 /* The clock starts now; nothing is written yet. */
@@ -45,7 +45,7 @@ LK_API void lk_progress_end(Progress *p);  /* the last line, with a newline; als
 LK_API void lk_progress_clear(Progress *p);
 
 /* Writes the line that p shows after so many seconds, without a newline, and returns its length:
- * at most size bytes, the '\0' included. It is as wide as columns says; 0: with a bar of ten
+ * at most size bytes, the '\0' included. It is `columns` wide; if columns is 0, its bar has ten
  * cells. */
 LK_API size_t lk_progress_text(const Progress *p, double elapsed, int columns, char *text,
                                size_t size);

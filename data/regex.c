@@ -2,7 +2,8 @@
  * 1968).
  *
  * A fragment of a program is a piece of the array in which all jumps are relative, so it can be
- * copied and moved. Only the existence of a way counts, not the one that Python tries first. */
+ * copied and moved. Only the existence of a match counts, not which match Python would try
+ * first. */
 #include "data/regex.h"
 
 #include <stdint.h>
@@ -29,7 +30,7 @@ typedef struct Step {
 struct Regex {
     Step *steps;
     int count, room;
-    int *now, *next, *stack; /* places in the program; behind its last step the text fits */
+    int *now, *next, *stack; /* places in the program; the one after the last step is a match */
     int *seen; /* the position of the text, from 1, at which a place was last reached */
 };
 
@@ -151,9 +152,9 @@ static bool parse_class(Parser *p)
     return add(p, complemented ? complement(&set) : set);
 }
 
-/* Reads *, +, ? or {…}: how often the atom before it may stand; most -1: any number of times.
- * False, with nothing read: there is none of them. A { that begins none means itself, as in
- * Python. */
+/* Reads *, +, ? or {…}: how often the atom before it may be repeated; most -1: any number of
+ * times. False, with nothing read: there is no repeat. A { that begins no repeat means itself, as
+ * in Python. */
 static bool parse_repeat(Parser *p, int *least, int *most)
 {
     char c = *p->at;
@@ -180,7 +181,8 @@ static bool parse_repeat(Parser *p, int *least, int *most)
 
 static bool parse_alternatives(Parser *p);
 
-/* Reads a character, class, group or anchor. *anchor: it takes nothing, and cannot be repeated. */
+/* Reads a character, class, group or anchor. *anchor: whether it is an anchor, which takes nothing
+ * and cannot be repeated. */
 static bool parse_atom(Parser *p, bool *anchor)
 {
     static const char anchors[] = "^$AZb"; /* the last three behind a \ */
@@ -253,7 +255,7 @@ static bool parse_sequence(Parser *p)
 }
 
 /* A|B|C: SPLIT A …, A, JUMP to the end, SPLIT B …, B, JUMP to the end, C. Until the end is known,
- * a JUMP holds the place of the one before it. */
+ * a JUMP holds the place of the JUMP before it. */
 static bool parse_alternatives(Parser *p)
 {
     Regex *r = p->r;
@@ -331,8 +333,8 @@ static bool holds(Kind kind, const char *text, const char *at)
     }
 }
 
-/* Appends to a list of `count` places those that are reached from `place` without taking a
- * character; returns the new count. */
+/* Appends the places that are reached from `place` without taking a character to a list of `count`
+ * places; returns the new count. */
 static int reach(Regex *r, int *list, int count, int place, const char *text, const char *at)
 {
     int depth = 0, position = (int)(at - text) + 1, ways[2] = { place, place };

@@ -1,13 +1,14 @@
 /* regex.h - matches names with regular expressions, as Python does it for PEFT's settings.
  *
- * Understood are
+ * It understands
  *     ASCII literals, `.`, classes ([a-z_], [^.]), \d \D \w \W \s \S (as with re.ASCII);
  *     \ before a character that is no letter and no digit;
  *     groups ( ) and (?: ), |, * + ? {m} {m,} {,n} {m,n}, each also with a `?` behind it;
  *     ^ $ \A \Z \b.
  * Everything else (groups that look ahead or have names, references, flags, possessive repeats) is
- * refused with its place, and so is an expression of more than LK_REGEX_MAX steps. Matching takes
- * at most steps · length, whatever the expression, since all ways are followed at once. */
+ * refused, and the error names its place. An expression of more than LK_REGEX_MAX steps is refused
+ * too. Matching takes at most steps · length for any expression, since all ways are followed at
+ * once. */
 #ifndef LK_REGEX_H
 #define LK_REGEX_H
 

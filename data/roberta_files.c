@@ -32,7 +32,7 @@ static bool read_key(RobertaConfig *c, const RobertaSetting *k, const json_t *ob
     return true;
 }
 
-/* Refuses settings of another model than Lorikeet computes. */
+/* Refuses settings of models that Lorikeet does not compute. */
 static bool refuse_others(const json_t *object, const char *path, Error *err)
 {
     static const struct {

@@ -7,8 +7,8 @@
 #include "nn/models/roberta.h"
 
 /* Reads and checks folder/config.json. A size that is not there has the default of transformers'
- * RobertaConfig; a setting of another model than Lorikeet computes (another activation, a decoder,
- * relative positions) is refused by name. LK_EIO, LK_EFORMAT, LK_EVALUE; LK_ESTATE without jansson
+ * RobertaConfig. A setting that Lorikeet does not compute (another activation, a decoder, relative
+ * positions) is refused by name. LK_EIO, LK_EFORMAT, LK_EVALUE; LK_ESTATE without jansson
  * (LORIKEET_JANSSON). */
 LK_API bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err);
 /* Writes folder/config.json, whole or not at all; `architecture` is the class name,
@@ -18,9 +18,10 @@ LK_API bool lk_roberta_config_write(const RobertaConfig *c, const char *architec
 
 /* Maps a base model's model.safetensors into a classifier (lk_load_module_mapped: nothing is
  * copied). Other heads, the pooler and position_ids are left out, old names are understood, and a
- * classifier that is not there stays as it is; *report (NULL allowed, freed by the caller) lists
- * them. Errors, nothing changed: those of lk_load_module_mapped; weights with LoRA in them are
- * refused with advice. */
+ * classifier that is not in the file stays as it is. *report (NULL allowed, freed by the caller)
+ * lists the tensors that were left out and the parameters that are not in the file. Errors,
+ * nothing changed: those of lk_load_module_mapped; weights with LoRA in them are refused with
+ * advice. */
 LK_API bool lk_roberta_load_base(Module *classifier, const char *path, LoadReport *report,
                                  Error *err);
 

@@ -6,8 +6,8 @@
  *                        "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}
  *     the rest    the elements; the tensors, sorted by offset, cover it without hole or overlap
  *
- * A header is never trusted: every number is compared with the file's size before anything is
- * read by it. */
+ * A header is never trusted: every number is compared with the file's size before it is used for
+ * reading. */
 #include "data/safetensors_parts.h"
 
 #include <errno.h>
@@ -88,7 +88,7 @@ bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int6
 
 enum { LENGTH = 8 }; /* bytes of N */
 
-/* Reads N, and guesses what the file is when N cannot be one. */
+/* Reads N, and guesses what the file is when N is impossible. */
 static bool read_length(const SafeTensors *f, int64_t *length, const FileReport *r)
 {
     unsigned char bytes[LENGTH];
@@ -169,8 +169,8 @@ static bool check_metadata(json_t *metadata, const FileReport *r)
     return true;
 }
 
-/* Number i of a tensor's shape or data_offsets; -1, and the reason in err, when it is not whole or
- * negative. */
+/* Reads number i of a tensor's shape or data_offsets; -1, with the reason in err, when it is
+ * negative or not whole. */
 static int64_t read_size(const char *name, const char *field, json_t *list, size_t i,
                          const FileReport *r)
 {
@@ -185,7 +185,7 @@ static int64_t read_size(const char *name, const char *field, json_t *list, size
     return value < 0 ? -1 : value;
 }
 
-/* Exactly the three fields, of the right kind. */
+/* Checks that there are exactly the three fields, each of the right kind. */
 static bool check_fields(const char *name, json_t *info, const FileReport *r)
 {
     static const struct {
@@ -245,7 +245,7 @@ static bool check_size(const SafeTensorsEntry *e, const FileType *type, json_t *
                e->name, (long long)count, type->name, (long long)(bits / 8), (long long)e->bytes);
 }
 
-/* data: where the elements begin in the file. */
+/* Reads the description of a tensor. data: the place in the file where the elements begin. */
 static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t data,
                        const FileReport *r)
 {
@@ -288,7 +288,7 @@ static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t d
     return true;
 }
 
-/* By offset; at the same place those without elements first. */
+/* Orders by offset; at the same offset tensors without elements come first. */
 static int by_offset(const void *a, const void *b)
 {
     const SafeTensorsEntry *x = a, *y = b;
@@ -402,7 +402,7 @@ void lk__safetensors_release_map(void *holder)
 void lk_safetensors_close(SafeTensors *file)
 {
     if (!file) return;
-    if (file->file >= 0) close(file->file); /* a map stays without it */
+    if (file->file >= 0) close(file->file); /* a map stays valid after that */
     free_header(file);
     lk_mem_free(file->entries);
     lk__safetensors_release_map(file);

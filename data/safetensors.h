@@ -3,18 +3,18 @@
  *     lk_save_module(net, "net.safetensors", &err);
  *     lk_load_module(net, "net.safetensors", true, &err);
  *
- * or, of a large model, without a copy and under other names: lk_load_module_mapped.
+ * lk_load_module_mapped loads a large model without a copy, and under other names.
  *
  * The bytes written are those of the reference implementation: tensors by dtype, then by name.
- * Input is never trusted: a file in which anything is missing, there twice, too much or does not
- * fit is LK_EFORMAT, with a message that names the tensor and the rule. NaN and infinity
+ * Input is never trusted: a file in which anything is missing, superfluous, there twice or of the
+ * wrong size is LK_EFORMAT, with a message that names the tensor and the rule. NaN and infinity
  * are values like others. Reading needs jansson (LORIKEET_JANSSON); without it every function that
  * reads is LK_ESTATE.
  *
- * Numbers in half precision (F16, BF16) become float32 when they are read. Each stays exactly the
- * number it was, and a NaN keeps its sign and payload. They take memory of their own, where others
- * are the file's pages. Nothing else is converted: a module in float32 is not loaded from F64, nor
- * one in float64 from F32 or less. lk_module_to converts a module after loading. */
+ * Numbers in half precision (F16, BF16) become float32 when they are read. Each number stays
+ * exactly the same, and a NaN keeps its sign and payload. Such tensors take memory of their own,
+ * while others are the file's pages. Nothing else is converted: a module in float32 is not loaded
+ * from F64, nor one in float64 from F32 or less. lk_module_to converts a module after loading. */
 #ifndef LK_SAFETENSORS_H
 #define LK_SAFETENSORS_H
 
@@ -31,8 +31,8 @@ LK_API LK_MUST_CHECK bool lk_load_module(Module *m, const char *path, bool stric
 
 /* Translates names of the file into names of the module. `from` is a pattern (lk_name_matches: `*`
  * and `?`). The first, second, … `*` of `to` is the text that the first, second, … `*` of `from`
- * stands for (each for as little as it can, the last one for the rest). Without `to` the tensor is
- * ignored. All rules that fit are applied, in their order:
+ * stands for (each for as little text as it can, the last one for the rest). Without `to` the
+ * tensor is ignored. All rules that fit are applied, in their order:
  *
  *     { "*pooler.*", NULL }, { "encoder.*", "roberta.encoder.*" }, { "*.gamma", "*.weight" }
  *
@@ -68,12 +68,12 @@ LK_API void lk_load_report_free(LoadReport *report);
  * later may be written to: its pages then become this process's own, and the file stays as it is.
  * Tensors in half precision are copied, and counted in the report.
  *
- * requires_grad stays, gradients do not. As with assign=True, an optimizer that holds the old
- * tensors holds no parameters any more: load first, or with `copy`. One name of a shared parameter
- * is enough. options, report: NULL for none. Errors, with nothing changed, and the lists and the
- * nearest existing names in the message: LK_EVALUE (missing, unexpected, two tensors of one name),
- * LK_ESHAPE (another shape or dtype; only equal ones can be mapped), and those of
- * lk_safetensors_open. */
+ * requires_grad stays, gradients do not. As with assign=True, an optimizer that was made before
+ * holds the old tensors, which are no parameters any more: load first, or with `copy`. The file
+ * needs only one of the names of a shared parameter. options, report: NULL for none. Errors, with
+ * nothing changed, and the lists and the nearest existing names in the message: LK_EVALUE
+ * (missing, unexpected, two tensors of one name), LK_ESHAPE (another shape or dtype; only equal
+ * ones can be mapped), and those of lk_safetensors_open. */
 LK_API LK_MUST_CHECK bool lk_load_module_mapped(Module *m, const char *path,
                                                 const LoadOptions *options, LoadReport *report,
                                                 Error *err);
@@ -124,11 +124,11 @@ typedef struct SafeTensorsEntry {
 typedef struct SafeTensors {
     SafeTensorsEntry *entries; /* in the order of their data */
     int count;
-    char *path; /* the rest is private */
+    char *path; /* from here on: private */
     int file;
     int64_t size;
     void *map; /* of the whole file; NULL: none yet */
-    int refs;  /* of the map: one of the open file, one of each view */
+    int refs;  /* of the map: one for the open file, one for each view */
     struct json_t *header;
 } SafeTensors;
 
@@ -147,8 +147,8 @@ LK_API Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry
 /* The same without reading it: the elements are the file's pages, mapped into memory until the
  * tensor is freed, even if the file is closed before. Writing to them changes this process's copy
  * of a page, never the file. Elements that are not aligned for their type, or in half precision,
- * are read after all. A mapped file must not be shortened in place: reading the lost pages ends
- * the process (SIGBUS). Replacing it, as lk_save_safetensors does, is harmless. */
+ * are read into memory instead. A mapped file must not be shortened in place: reading the lost
+ * pages ends the process (SIGBUS). Replacing it, as lk_save_safetensors does, is harmless. */
 LK_API Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry,
                                        Error *err);
 

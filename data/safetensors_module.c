@@ -1,6 +1,6 @@
-/* safetensors_module.c - modules from safetensors files and back: as copies or as views of the
- * mapped file, under their own names or under other ones. The files: data/safetensors.c,
- * data/safetensors_write.c. */
+/* safetensors_module.c - loads modules from safetensors files, and saves them: as copies or as
+ * views of the mapped file, under their own names or under other ones. The files:
+ * data/safetensors.c, data/safetensors_write.c. */
 #include <string.h>
 
 #include "core/memory.h"
@@ -42,7 +42,7 @@ static int stars_of(const char *pattern)
     return count;
 }
 
-/* `to`, its stars replaced; false: it is too long for a name. */
+/* Writes `to` with its stars replaced; false: the result is too long for a name. */
 static bool fill_in(const char *to, const NameStar *stars, char out[LK_NAME_MAX])
 {
     int length = 0;
@@ -91,7 +91,7 @@ typedef struct Load {
     const LoadOptions *options;
     LoadReport *report;
     Error *err;
-    Name *names; /* of the file's tensors, in the module; "" when it is ignored */
+    Name *names; /* of the file's tensors in the module; "" for an ignored tensor */
     Place *places;
     int count;
 } Load;
@@ -245,7 +245,7 @@ static bool make_views(Load *l)
         if (!p->value) return false;
         p->value->requires_grad = p->old->requires_grad;
         p->value->is_parameter = p->old->is_parameter;
-        /* caches of values computed from the old one must notice */
+        /* so that caches of values notice the new tensor */
         p->value->storage->version = p->old->storage->version + 1;
     }
     return true;

@@ -7,7 +7,8 @@
 
 /* ---- safetensors.c: the file and its header ------------------------------------------------- */
 
-/* An element type of the format. Lorikeet has some of them, and reads two more as float32. */
+/* An element type of the format. Lorikeet has some of these types, and reads two more as
+ * float32. */
 typedef struct FileType {
     const char *name; /* "BF16" */
     int bits;         /* of an element */
@@ -18,9 +19,9 @@ typedef struct FileType {
 
 const FileType *lk__safetensors_type(const char *name); /* NULL: no type of the format */
 
-/* lk_safetensors_open with the function that messages name. */
+/* The same as lk_safetensors_open; messages name the function `caller`. */
 SafeTensors *lk__safetensors_open_for(const char *caller, const char *path, Error *err);
-/* Reads `size` bytes at `offset`, all of them. */
+/* Reads all `size` bytes at `offset`. */
 bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
                              const FileReport *r);
 /* Gives back one reference to the map of a SafeTensors; the last one unmaps it. */

@@ -13,7 +13,7 @@
 #include "data/file_report.h"
 #include "data/utf8.h"
 
-/* One call that saves. */
+/* One call of a function that saves. */
 typedef struct Job {
     FileReport report;
     const Metadata *metadata;
@@ -132,7 +132,7 @@ static void put_string(Text *t, const char *s)
 
 enum { LENGTH = 8 }; /* bytes of the header's own length, in front of it */
 
-/* *end: bytes of all elements. false: the sizes of the tensors overflow. */
+/* Puts the whole header. *end: bytes of all elements. False: the sizes of the tensors overflow. */
 static bool put_header(Text *t, const Job *job, int64_t *end)
 {
     const char *comma = "";
@@ -168,7 +168,7 @@ static bool put_header(Text *t, const Job *job, int64_t *end)
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* The length of the header and of all elements. */
+/* Measures the length of the header and of all elements. */
 static bool measure(const Job *job, size_t *header, int64_t *elements)
 {
     Text text = { 0 };
@@ -198,7 +198,7 @@ static bool write_header(AtomicFile *f, const Job *job)
     return ok;
 }
 
-/* The elements in logical order: a view with other strides is copied first. */
+/* Writes the elements in logical order: a view with other strides is copied first. */
 static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
 {
     Tensor *copy = lk_is_contiguous(x) ? NULL : lk_clone(x, err);
@@ -209,7 +209,7 @@ static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
     return ok;
 }
 
-/* The tensors in their order, everything about them checked; *order is to be freed. */
+/* Puts the tensors in their order, and checks everything about them. The caller frees *order. */
 static bool begin(Job *job, const StateDict *state, const StateEntry ***order)
 {
     *order = lk_mem_calloc(state->count ? (size_t)state->count : 1, sizeof **order);

@@ -42,8 +42,8 @@ void lk_text_dataset_free(TextDataset *d)
     lk_mem_free(d);
 }
 
-/* Makes space for one more sentence. Labels and offsets, of which there is one more, grow
- * together. */
+/* Makes space for one more sentence. Labels and offsets grow together; there is one offset more
+ * than labels. */
 static bool grow_rows(TextDataset *d)
 {
     if (d->count < d->room) return true;
@@ -121,7 +121,7 @@ TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *op
     if (l) {
         *l = (TextLoader){ .dataset = dataset, .options = *options, .rng = rng };
         if (l->options.group == 0) l->options.group = options->batch_size;
-        l->at.next = dataset->count; /* before the first lk_text_loader_begin a pass is over */
+        l->at.next = dataset->count; /* there is no pass before the first lk_text_loader_begin */
         l->order = lk_mem_calloc((size_t)dataset->count, sizeof *l->order);
         l->room = lk_mem_calloc((size_t)dataset->count, sizeof *l->room);
         l->ids = lk_tensor_new(LK_I64, 2, shape, err);
@@ -201,7 +201,7 @@ bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
         for (int64_t k = 0; k < length; k++) mask[i * length + k] = k < used;
         labels[i] = d->labels[row];
     }
-    /* The room is that of the largest batch; another one uses its front. */
+    /* The tensors have room for the largest batch; another one uses the front. */
     Tensor *const tensors[] = { l->ids, l->mask, l->labels };
     for (int i = 0; i < 3; i++) {
         tensors[i]->shape[0] = n;

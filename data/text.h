@@ -51,7 +51,7 @@ typedef struct TextOptions {
     int64_t group;  /* LK_GROUPED: samples of one optimizer step; 0: batch_size */
 } TextOptions;
 
-/* It belongs to the loader, and is there until the next one. */
+/* A batch belongs to the loader, and is valid until the next one. */
 typedef struct TextBatch {
     Tensor *ids;         /* (B, S) int64, padded on the right */
     Tensor *mask;        /* (B, S) bool: true where there is a token */
@@ -62,7 +62,7 @@ typedef struct TextBatch {
 
 /* The position of a loader: plain bytes, which may be written to a file and read again. */
 typedef struct TextPosition {
-    Rng rng;      /* the generator when the order of the pass was drawn */
+    Rng rng;      /* the state of the generator when the order of the pass was drawn */
     bool ordered; /* it has been drawn */
     int64_t next; /* position of the next batch's first sentence */
 } TextPosition;
@@ -76,10 +76,10 @@ typedef struct TextLoader {
     Tensor *ids, *mask, *labels; /* room for the largest batch */
 } TextLoader;
 
-/* The loader draws the numbers that PyTorch's DataLoader draws (data/loader.h); LK_GROUPED draws
- * its permutation from rng itself. The last batch may be smaller. No pass allocates anything.
- * Errors: LK_EVALUE for an empty dataset, a batch size that is not positive, a negative length or
- * group, a sentence longer than length; LK_EMEMORY. */
+/* The loader draws the same numbers as PyTorch's DataLoader (data/loader.h); LK_GROUPED draws its
+ * permutation from rng itself. The last batch may be smaller. No pass allocates anything. Errors:
+ * LK_EVALUE for an empty dataset, a batch size that is not positive, a negative length or group, a
+ * sentence longer than length; LK_EMEMORY. */
 LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options,
                                       Rng *rng, Error *err);
 LK_API void lk_text_loader_free(TextLoader *l);               /* NULL allowed */
@@ -87,10 +87,10 @@ LK_API int64_t lk_text_loader_len(const TextLoader *l);       /* batches in a pa
 LK_API void lk_text_loader_begin(TextLoader *l);              /* iter(loader): before every pass */
 LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass is over */
 
-/* For resuming: a loader that is put at the position of another one, of the same dataset and
- * options, goes on with the same batches. Nothing is drawn from the generator: save its own state
- * beside the position. Error, with nothing changed: LK_EVALUE for a position that no such loader
- * can have. */
+/* For resuming: lk_text_loader_restore puts a loader at the position of another one with the same
+ * dataset and options, and it goes on with the same batches. Restoring draws nothing from the
+ * generator, so save the generator's state beside the position. Error, with nothing changed:
+ * LK_EVALUE for a position that no such loader can have. */
 LK_API TextPosition lk_text_loader_position(const TextLoader *l);
 LK_API LK_MUST_CHECK bool lk_text_loader_restore(TextLoader *l, const TextPosition *at,
                                                  Error *err);

@@ -19,7 +19,7 @@ void lk_tokenizer_free(Tokenizer *tok)
 
 /* ---- text → ids ----------------------------------------------------------------------------- */
 
-/* The special token that the text begins with, and its bytes; -1: none. */
+/* Returns the special token that the text begins with, and its bytes; -1: none. */
 static int64_t special_at(const Tokenizer *tok, const unsigned char *text, size_t size,
                           size_t *length)
 {
@@ -33,8 +33,8 @@ static int64_t special_at(const Tokenizer *tok, const unsigned char *text, size_
     return -1;
 }
 
-/* The first special token in the text: its id, where it begins and where it ends; -1: none, then
- * both are `size`. */
+/* Finds the first special token in the text: its id, its begin and its end; -1: none, then both
+ * are `size`. */
 static int64_t find_special(const Tokenizer *tok, const unsigned char *text, size_t size,
                             size_t *begin, size_t *end)
 {
@@ -109,7 +109,7 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
     int64_t before = ids->count;
     bool ok = put_text(tok, x->a, x->a_bytes, ids);
     int64_t na = ids->count - before;
-    /* never NULL */
+    /* with room for one id more, so that the items are never NULL */
     ok = ok && put_text(tok, x->b, x->b_bytes, ids) &&
          lk__token_ids_reserve(ids, (size_t)extra + 1);
     int64_t nb = ids->count - before - na, cut_a = na, cut_b = nb;
@@ -118,7 +118,7 @@ static bool encode(const Tokenizer *tok, const Texts *x, bool specials, int64_t 
         return lk_error_set(err, LK_EMEMORY, "%s: no memory for the ids of %zu bytes", x->function,
                             x->a_bytes + x->b_bytes);
 
-    /* B goes to its place first, which is never below the end of the part of A that stays. */
+    /* Moves B to its place first, which never lies before the end of the part of A that stays. */
     if (max_length > 0) truncate_ids(&cut_a, &cut_b, max_length - extra);
     int64_t *a = &ids->items[before], *b = a + cut_a + (specials ? 3 : 0);
     memmove(b, a + na, (size_t)cut_b * sizeof *b);

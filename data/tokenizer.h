@@ -27,7 +27,8 @@ typedef struct Tokenizer {
  * jansson or utf8proc. LK_EFORMAT:
  *     in both: CR LF, byte order marks, an empty file;
  *     vocab.json: no JSON object of texts with ids, a token or id twice, a missing id, a token
- *         with a character that stands for no byte, a byte without a token, no special token;
+ *         with a character that stands for no byte, a byte without a token, a missing special
+ *         token;
  *     merges.txt: a merge that is not two tokens with one space between, that makes no token, or
  *         that is there twice. */
 LK_API Tokenizer *lk_tokenizer_new(const char *folder, Error *err);
@@ -35,7 +36,7 @@ LK_API void lk_tokenizer_free(Tokenizer *tok); /* NULL allowed */
 
 /* ---- text → ids ----------------------------------------------------------------------------- */
 
-/* A growing array of ids, which starts as { 0 }. With count set to 0 it serves again, and needs no
+/* A growing array of ids, which starts as { 0 }. Set count to 0 to use the array again, without
  * new memory. */
 typedef struct TokenIds {
     int64_t *items;
@@ -67,15 +68,15 @@ LK_API LK_MUST_CHECK bool lk_tokenizer_encode_pair(const Tokenizer *tok, const c
 
 /* ---- ids → text ----------------------------------------------------------------------------- */
 
-/* Makes the text of the ids, which the caller frees with lk_mem_free. It ends with a '\0' that
- * *bytes (unless NULL), its length, does not count; it may contain others. Bytes that are not
- * UTF-8 together become U+FFFD as above. Errors: LK_EMEMORY, LK_EVALUE for an id that is no
- * token's. */
+/* Makes the text of the ids; the caller frees it with lk_mem_free. The text ends with a '\0', and
+ * may contain others. *bytes (unless NULL) is its length without that last '\0'. The bytes of all
+ * tokens are joined; where they are not UTF-8, they become U+FFFD as above. Errors: LK_EMEMORY,
+ * LK_EVALUE for an id that no token has. */
 LK_API char *lk_tokenizer_decode_new(const Tokenizer *tok, const int64_t *ids, int64_t count,
                                      bool skip_specials, size_t *bytes, Error *err);
 
 /* The token of an id as vocab.json spells it ("Ġworld": Ġ is a space), owned by the tokenizer;
- * NULL: no such id. And the id of a token; -1: no such token. */
+ * NULL: no such id. lk_tokenizer_id returns the id of a token; -1: no such token. */
 LK_API const char *lk_tokenizer_token(const Tokenizer *tok, int64_t id);
 LK_API int64_t lk_tokenizer_id(const Tokenizer *tok, const char *token);
 

@@ -1,10 +1,10 @@
-/* tokenizer_bpe.c - byte-pair encoding. A word starts as the tokens of its bytes; of all
- * neighbours that may be merged those of the lowest rank are, the leftmost first, until there are
- * none (Sennrich et al. 2016, in GPT-2's byte-level form).
+/* tokenizer_bpe.c - byte-pair encoding. A word starts as the tokens of its bytes. Then the
+ * neighbours with the merge of the lowest rank are merged, the leftmost first, until no merge is
+ * possible (Sennrich et al. 2016, in GPT-2's byte-level form).
  *
- * Most words of a text are a token each, and merging would end there: lk__bpe_finish has found out
- * for which that is so, and they are looked up. The others are merged with a heap, so that n bytes
- * take n log n steps, however long. */
+ * Most words of a text are one token, and merging would end with it. lk__bpe_finish finds these
+ * tokens beforehand, so that such words are only looked up. The others are merged with a heap, so
+ * that n bytes take n log n steps. */
 #include "data/tokenizer_bpe.h"
 
 #include <string.h>
@@ -137,14 +137,14 @@ BpeMerge *lk__bpe_merge(const Bpe *bpe, int32_t left, int32_t right)
 
 /* ---- merging -------------------------------------------------------------------------------- */
 
-/* The tokens of a word so far, a list in an array; one that was merged into its left neighbour has
- * id -1. */
+/* The tokens of a word so far, a list in an array. A token that was merged into its left neighbour
+ * has id -1. */
 typedef struct Symbol {
     int32_t id, previous, next; /* neighbours: -1 for none */
 } Symbol;
 
-/* Merges that were possible when they were found: rank << 32 | place of the left one, a heap with
- * the least on top. */
+/* Merges that were possible when they were found: a heap of rank << 32 | place of the left token,
+ * with the least on top. */
 typedef struct Merger {
     const Bpe *bpe;
     Symbol *symbols;
@@ -177,7 +177,7 @@ static uint64_t pop(Merger *m)
     return top;
 }
 
-/* One symbol a byte. */
+/* Puts one symbol for each byte. */
 static int32_t put_bytes(Merger *m, int32_t n, const unsigned char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++, n++)
@@ -222,7 +222,7 @@ static void merge_all(Merger *m, int32_t n)
     }
 }
 
-/* Memory that the next long word finds again. */
+/* Returns memory that the next long word uses again. */
 static void *scratch(TokenIds *ids, size_t bytes)
 {
     if (ids->scratch_bytes >= bytes) return ids->scratch;

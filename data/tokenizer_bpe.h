@@ -40,7 +40,8 @@ typedef struct Bpe {
 bool lk__bpe_reserve(Bpe *bpe, int32_t tokens, size_t names, int32_t merges);
 void lk__bpe_free(Bpe *bpe);
 
-/* Puts token id, whose entry is filled in, into the table. No two tokens have the same bytes. */
+/* Puts the token `id` into the table; its entry must be filled in. No two tokens have the same
+ * bytes. */
 void lk__bpe_add_token(Bpe *bpe, int32_t id);
 /* Find the token with these bytes, or with this spelling; -1: there is none. */
 int32_t lk__bpe_find(const Bpe *bpe, const void *bytes, size_t size);

@@ -2,7 +2,7 @@
  * They are used by data/tokenizer.c and data/tokenizer_bpe.c.
  *
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
- *     merges.txt    a line for each merge, "Ġt he", those that are made first before the others;
+ *     merges.txt    a line for each merge, "Ġt he", in the order in which they are made;
  *                   line 1 may be a comment, "#version: 0.2" */
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +31,8 @@ typedef struct File {
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* Room for all of it. Looked at before it is opened: opening a pipe would wait for a writer. */
+/* Checks the file and makes room for all of it. This comes before opening it, since opening a pipe
+ * would wait for a writer. */
 static bool find_file(File *f)
 {
     struct stat info;
@@ -94,7 +95,7 @@ static json_t *parse_json(const File *f)
     return NULL;
 }
 
-/* Copies a spelling and its bytes to *used in names, and moves that on. */
+/* Copies a spelling and its bytes into names at *used, and moves *used behind them. */
 static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *value, size_t *used)
 {
     size_t length = strlen(spelling), size;
@@ -106,7 +107,7 @@ static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *val
         return lk__file_fail(&f->report, LK_EFORMAT,
                              "token \"%.60s\" has id %lld; ids are 0 to %d", spelling,
                              (long long)id, bpe->count - 1);
-    if (id >= bpe->count) return true; /* so another id is missing, which is said later */
+    if (id >= bpe->count) return true; /* so another id is missing, which check_tokens reports */
     BpeToken *token = &bpe->tokens[id];
     if (token->size > 0)
         return lk__file_fail(&f->report, LK_EFORMAT,
@@ -151,7 +152,7 @@ static bool check_tokens(const File *f, Bpe *bpe)
     return true;
 }
 
-/* merges: how many there may be. */
+/* Reads the tokens. merges: how many merges there may be. */
 static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 {
     json_t *object = parse_json(f), *value;
@@ -173,10 +174,10 @@ static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 
 /* ---- merges.txt ----------------------------------------------------------------------------- */
 
-/* The part of a text that is enough for a message. */
+/* The length of a text that is shown in a message. */
 static int shown(size_t length) { return length < 60 ? (int)length : 60; }
 
-/* line: not terminated, without its end. */
+/* Reads one merge. line has no '\0' and no line end. */
 static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, const char *line,
                        size_t length)
 {
@@ -222,7 +223,7 @@ static bool is_comment(const File *f)
     return f->size >= 8 && memcmp(f->text, "#version", 8) == 0;
 }
 
-/* Lines, the last one with or without its end. */
+/* Counts the lines, the last one with or without its end. */
 static int32_t count_lines(const File *f)
 {
     int32_t n = f->text[f->size - 1] != '\n';

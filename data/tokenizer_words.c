@@ -2,8 +2,8 @@
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * A word is a run of characters of one class, with the space before it. Of a longer white space
- * only the last character can be that space, or a word of its own: \s+(?!\S) takes the rest. The
+ * A word is a run of characters of one class, with the space before it. In a longer white space
+ * only the last character can be that space or a word of its own: \s+(?!\S) takes the rest. The
  * words are merged by data/tokenizer_bpe.c. */
 #include "data/tokenizer_words.h"
 

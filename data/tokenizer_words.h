@@ -1,5 +1,5 @@
-/* tokenizer_words.h - the pre-tokenizer of GPT-2: cuts text into words, and only inside of a word
- * are tokens merged. */
+/* tokenizer_words.h - the pre-tokenizer of GPT-2: cuts text into words. Tokens are merged only
+ * inside of a word. */
 #ifndef LK_TOKENIZER_WORDS_H
 #define LK_TOKENIZER_WORDS_H
 

@@ -1,4 +1,4 @@
-/* trainer_batches.h - makes loaders the batches of a Trainer (nn/trainer.h). */
+/* trainer_batches.h - lets a Trainer (nn/trainer.h) read its batches from a loader. */
 #ifndef LK_TRAINER_BATCHES_H
 #define LK_TRAINER_BATCHES_H
 

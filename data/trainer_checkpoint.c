@@ -1,5 +1,5 @@
-/* trainer_checkpoint.c - a run in a folder: written as a whole; input is never trusted. Its
- * content is in the header; data/folder.c puts it in its place. */
+/* trainer_checkpoint.c - keeps a run in a folder. It is written as a whole, and input is never
+ * trusted. The header describes the content; data/folder.c puts the folder in its place. */
 #include "data/trainer_checkpoint.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static Tensor *integers_new(int64_t rows, int64_t columns, const int64_t *values
     return lk_tensor_from_new(LK_I64, LK_SHAPE(rows, columns), values, err);
 }
 
-/* A generator as numbers: words, next, whether a normal waits, its bits. */
+/* A generator as numbers: words, next, whether a drawn normal is waiting, its bits. */
 enum { RNG_NUMBERS = 624 + 3 };
 
 static void pack_rng(const Rng *rng, int64_t *x)
@@ -56,7 +56,7 @@ static bool add_generators(StateDict *state, const Trainer *tr, Error *err)
                              err);
 }
 
-/* The name of the parameter at *it; its moments are called after it. */
+/* Finds the name of a parameter; its moments are named after it. */
 static bool find_name(Module *m, const Tensor *p, char name[LK_NAME_MAX])
 {
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
@@ -244,8 +244,9 @@ static StateDict *read_weights(const char *folder, Module *m, Error *err)
     return NULL;
 }
 
-/* Finds the weights of a step. Those of a step before this run was resumed lie beside the
- * checkpoint that it was resumed from; in output_dir another run may have some of that name. */
+/* Finds the weights of a step. If the step was made before this run was resumed, they lie beside
+ * the checkpoint that it was resumed from: in output_dir another run may have left some of that
+ * name. */
 static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char folder[LK_PATH_MAX],
                       Error *err)
 {

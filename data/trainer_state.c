@@ -30,8 +30,7 @@ bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState 
 
 /* ---- the arguments of a run ----------------------------------------------------------------- */
 
-/* A number for the frozen parameters, from a few elements of each: another base has another
- * one. */
+/* A hash of the frozen parameters, from a few elements of each: another base has another hash. */
 static uint64_t base_mark(Module *m)
 {
     enum { SAMPLES = 16 };
@@ -48,8 +47,8 @@ static uint64_t base_mark(Module *m)
     return hash;
 }
 
-/* "epochs 3; max_steps 0; …; MARK": everything that decides the bits of a run. Free it; NULL
- * without memory. */
+/* Writes "epochs 3; max_steps 0; …; MARK": everything that decides the bits of a run. The caller
+ * frees it; NULL without memory. */
 static char *arguments_text(const Trainer *tr)
 {
     static const char *const schedules[] = { "constant", "linear", "cosine" };
@@ -74,7 +73,7 @@ static char *arguments_text(const Trainer *tr)
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        /* 0.1, but all digits where these are not it */
+        /* 0.1, but 17 digits if 15 do not give the same number */
         lk_snprintf(number, sizeof number, "%.15g", numbers[i].value);
         if (lk_strtod(number, NULL) != numbers[i].value)
             lk_snprintf(number, sizeof number, "%.17g", numbers[i].value);
@@ -87,7 +86,7 @@ static char *arguments_text(const Trainer *tr)
     return NULL;
 }
 
-/* Refuses two such texts that differ, by the first of their parts that do. */
+/* Refuses two such texts that differ; the error has the first part that differs. */
 static bool same_arguments(const char *folder, const char *old, const char *now, Error *err)
 {
     if (strcmp(old, now) == 0) return true;
@@ -101,7 +100,7 @@ static bool same_arguments(const char *folder, const char *old, const char *now,
     enum { MOST = 140 };
     size_t n = strcspn(old, ";"), m = strcspn(now, ";"), same = 0, from = 0;
     for (; (n > MOST || m > MOST) && same < n && same < m && old[same] == now[same]; same++)
-        /* long lists are shown from behind their last common name */
+        /* long lists are shown from the first name that differs */
         if (old[same] == ',') from = same + 1;
     const char *dots = from ? "…" : "";
     return lk_error_set(
@@ -136,7 +135,7 @@ static json_t *history_json(const TrainerHistory *history)
     return list;
 }
 
-/* The text of the file; free it. NULL without memory. */
+/* Makes the text of the file; the caller frees it. NULL without memory. */
 static char *state_text(const Trainer *tr)
 {
     const TrainerState *s = &tr->state;

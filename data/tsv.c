@@ -51,8 +51,8 @@ typedef struct Piece {
     int64_t length;
 } Piece;
 
-/* The next line, without its LF or CR LF. .at is NULL when there is none, or when it cannot be a
- * line: then err has the reason. */
+/* Reads the next line, without its LF or CR LF. .at is NULL when there is none, or when it cannot
+ * be a line; in that case err has the reason. */
 static Piece next_line(Source *s)
 {
     const Piece none = { NULL, 0 };
@@ -98,8 +98,8 @@ typedef struct Columns {
     int64_t count, sentence, label; /* label: -1 when it is not wanted */
 } Columns;
 
-/* The number of the column with this name; -1, and the reason in err, unless there is exactly
- * one. */
+/* Finds the number of the column with this name; -1, with the reason in err, unless there is
+ * exactly one. */
 static int64_t find_column(const Source *s, Piece line, int64_t count, const char *name)
 {
     int64_t found = -1, length = (int64_t)strlen(name);
@@ -121,7 +121,7 @@ static int64_t find_column(const Source *s, Piece line, int64_t count, const cha
 static bool read_header(Source *s, bool labels, Columns *columns)
 {
     Piece line = next_line(s);
-    /* but for a byte order mark; any other reason came first */
+    /* or has a byte order mark only; an earlier reason stays in err */
     if (!line.at) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
     columns->count = count_columns(line);
     columns->sentence = find_column(s, line, columns->count, "sentence");
@@ -131,7 +131,7 @@ static bool read_header(Source *s, bool labels, Columns *columns)
     return !labels || columns->label >= 0;
 }
 
-/* Decimal digits and nothing else, below classes. */
+/* Reads a label: decimal digits and nothing else, below classes. */
 static bool read_label(const Source *s, Piece text, int64_t classes, int64_t *label)
 {
     int64_t value = 0;
@@ -157,7 +157,7 @@ static bool read_rows(Source *s, const Columns *columns, int64_t classes, Tsv *t
         const char *stop = memchr(p, '\n', (size_t)(s->end - p));
         p = stop ? stop + 1 : s->end;
     }
-    s->report.line *= lines > 0; /* a missing row has no line */
+    s->report.line *= lines > 0; /* a message about missing rows has no line number */
     if (lines == 0)
         return lk__file_fail(&s->report, LK_EFORMAT, "has no rows after its first line");
     tsv->rows = lk_mem_calloc((size_t)lines, sizeof *tsv->rows);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define LK_UTF8_BROKEN UINT32_MAX
-#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, which takes its place */
+#define LK_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, which replaces broken bytes */
 
 /* Reads the character at p, where `room` > 0 bytes may be read: returns its bytes (1 to 4), and
  * its code point in *code. The first byte says how many follow and what the second may be: the

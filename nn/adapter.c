@@ -17,7 +17,7 @@
 static Tensor *update(Tape *t, LoRAParametrization *p)
 {
     Tensor *A = lk_param(t, &p->base, &p->lora_A), *B = lk_param(t, &p->base, &p->lora_B);
-    TapeMark mark = lk_tape_mark(t); /* without a gradient B A goes at once */
+    TapeMark mark = lk_tape_mark(t); /* in no-grad mode B A is freed at once */
     return lk_tape_release(t, mark, lk_scale(t, lk_matmul(t, B, A), p->scale));
 }
 
@@ -119,7 +119,7 @@ static bool is_named(const LoRAParametrization *p, const char *adapter)
 
 static const char *name_of(const LoRAConfig *c) { return c->adapter ? c->adapter : "default"; }
 
-/* Every place of every module: one that is in several comes several times. */
+/* Visits every place of every module: a module in several places comes several times. */
 static ModuleIter every_place(Module *m)
 {
     ModuleIter it = lk_modules(m);
@@ -174,14 +174,14 @@ static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error
     return NULL;
 }
 
-/* Takes back the adapters that an lk_add_lora added before it failed: none of the Linears had one
- * of this name before. */
+/* Removes the adapters that lk_add_lora added before it failed. None of the Linears had one of
+ * this name before, so all of them are new. */
 static int undo(Module *m, const LoRAConfig *c)
 {
     for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         int i = l && lk_is_lora_target(c->targets, it.name) ? find_adapter(l, name_of(c)) : -1;
-        /* not merged: cannot fail */
+        /* cannot fail, since it is not merged */
         if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break;
     }
     return -1;
@@ -305,14 +305,14 @@ int lk_remove_lora(Module *m, const char *adapter, Error *err)
     if (!may_change("lk_remove_lora", m, adapter, err)) return -1;
     for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
         ModuleArray lists = lk__lists_of(it.module);
-        /* from the end: a list that becomes empty goes */
+        /* from the end, since a list that becomes empty is removed */
         for (int i = lists.count - 1; i >= 0; i--) {
             ParametrizationList *list = (ParametrizationList *)lists.items[i];
             for (int k = list->chain.count - 1; k >= 0; k--) {
                 LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[k]);
                 if (!p || !is_named(p, adapter)) continue;
                 bool last = list->chain.count == 1;
-                /* not merged: it does */
+                /* cannot fail, since it is not merged */
                 removed += lk_remove_parametrization_at(it.module, list->field->name, k, NULL);
                 if (last) break;
             }

@@ -1,4 +1,4 @@
-/* attention.c - attention of many heads as a module. The arithmetic: core/ops_attention.c. */
+/* attention.c - multi-head attention as a module. The arithmetic: core/ops_attention.c. */
 #include "nn/attention.h"
 
 #include "core/op.h"
@@ -34,7 +34,8 @@ Module *lk_multi_head_attention_new(Module *query, Module *key, Module *value, M
     if (!value) missing = "value";
     if (!key) missing = "key";
     if (!query) missing = "query";
-    /* An out_proj of NULL is left out on purpose, or it could not be made: only err knows. */
+    /* If out_proj is NULL, it was left out on purpose or could not be made. Only err tells
+     * which. */
     bool ok = !(err && err->code != LK_OK) && !missing;
     if (missing)
         lk_error_set(err, LK_EVALUE, "lk_multi_head_attention_new: the %s is NULL", missing);

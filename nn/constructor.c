@@ -27,7 +27,7 @@ Module *lk_module_complete(Module *m, bool complete)
     return NULL;
 }
 
-/* Makes parameter after parameter, in the order of the table. */
+/* Makes the parameters in the order of the table. */
 static bool make_params(Module *m, int count, const ParamShape *shapes, Error *err)
 {
     int made = 0;

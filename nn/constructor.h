@@ -1,5 +1,5 @@
-/* constructor.h - how the constructors of the layers begin; no part of the interface. The helpers
- * for everyone's constructors: nn/module.h. */
+/* constructor.h - the check that begins the constructors of the layers; no part of the interface.
+ * The helpers for all constructors: nn/module.h. */
 #ifndef LK_CONSTRUCTOR_H
 #define LK_CONSTRUCTOR_H
 
@@ -11,8 +11,8 @@ typedef struct NamedSize {
 } NamedSize;
 #define LK_NAMED_SIZES(...) LK_LIST(NamedSize, __VA_ARGS__)
 
-/* Whether a constructor that draws can begin: all sizes are positive, and there is a generator. If
- * not, LK_EVALUE: "lk_linear_new: in_features 0, out_features 3; all must be positive". */
+/* Whether a constructor can draw its parameters: all sizes are positive, and rng is not NULL. If
+ * not, sets LK_EVALUE: "lk_linear_new: in_features 0, out_features 3; all must be positive". */
 bool lk__can_draw(const char *function, int count, const NamedSize *sizes, const Rng *rng,
                   Error *err);
 

@@ -1,8 +1,8 @@
 /* deepcopy.c - copy.deepcopy(module).
  *
- * The copy grows in the order in which the tree is walked. A module or tensor with
- * several owners may have been copied already: then both trees are walked in step up to its first
- * place, and the copy is shared. No table is needed. */
+ * The copy grows in the order in which the tree is walked. A module or tensor with several owners
+ * may have been copied already. To find that out, both trees are walked in step up to its first
+ * place, and the copy found there is shared. No table is needed. */
 #include <string.h>
 
 #include "core/memory.h"
@@ -10,11 +10,11 @@
 #include "nn/module.h"
 
 /* The slot of `to`, a module of the same type, that corresponds to a child's slot in the original;
- * NULL: not there yet, since its array is not. */
+ * NULL: its array is not there yet. */
 static Module **twin_slot(Module *to, const ChildIter *it)
 {
     ModuleArray slots = lk__slots(to, it->field);
-    int i = it->item - 1; /* the iterator already stands behind it */
+    int i = it->item - 1; /* the iterator has already moved past it */
     return i < slots.count ? &slots.items[i] : NULL;
 }
 
@@ -98,7 +98,7 @@ static bool copy_fields(const Roots *roots, const Module *from, Module *to, Erro
         if (it.module->refs > 1)
             *slot = lk_module_retain(copy_of_module(roots->from, roots->to, it.module));
         if (*slot) continue;
-        /* in its place before it is filled: ties are looked up from the root */
+        /* put in its place before it is filled, since ties are looked up from the root */
         *slot = copy_shell(it.module, err);
         if (!*slot || !copy_fields(roots, it.module, *slot, err)) return false;
     }

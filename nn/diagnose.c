@@ -27,15 +27,15 @@ typedef struct Look {
     bool again;    /* there was a look before this one */
     int64_t steps; /* calls of lk_step since then */
     int params, trainable;
-    Found missing;            /* trainable, and not in the optimizer */
-    Found foreign;            /* in the optimizer, and not of the net */
-    Found idle;               /* of these: without a gradient */
-    Found merged, off, stuck; /* trainable, and cannot move as the adapters are */
+    Found missing;            /* trainable, but not in the optimizer */
+    Found foreign;            /* in the optimizer, but not in the net */
+    Found idle;               /* foreign, and without a gradient */
+    Found merged, off, stuck; /* trainable, but the adapters keep them from moving */
     Found not_finite;
     /* Of the parameters that could move, trainable and in the optimizer: */
     int free;
     Found with_gradient, without, zero;
-    Found cleared; /* without one, but it has had one */
+    Found cleared; /* without a gradient now, but had one before */
     Found still;   /* not moved since the last look */
 } Look;
 
@@ -46,16 +46,17 @@ static void note(Found *f, const char *name)
 
 /* ---- one parameter -------------------------------------------------------------------------- */
 
-/* Σ (s a - s b)², b NULL: Σ (s a)². Both are contiguous. */
+/* Σ (s a - s b)², or Σ (s a)² if b is NULL. Both are contiguous. */
 static double squares(const Tensor *a, const Tensor *b, double s)
 {
     return LK_REAL(a->dtype, squares, lk_numel(a), a->data, b ? b->data : NULL, s);
 }
 
-/* By such a power of two no square of a finite number overflows, or none vanishes. */
+/* Scaled by SMALL, no finite number has a square that overflows; scaled by LARGE, none has a
+ * square that vanishes. */
 static const double SMALL = 0x1p-600, LARGE = 0x1p600;
 
-/* √Σ (a - b)², b NULL: √Σ a². */
+/* √Σ (a - b)², or √Σ a² if b is NULL. */
 static double distance(const Tensor *a, const Tensor *b)
 {
     const double norm = sqrt(squares(a, b, 1));
@@ -75,7 +76,8 @@ static bool has_param(Optimizer *opt, const Tensor *x)
     return false;
 }
 
-/* Returns the parameter as it was at the last look; NULL if it was not there or another one. */
+/* Returns the value of a parameter at the last look; NULL if it was not there, or had another
+ * shape or dtype. */
 static const Tensor *seen_value(const Optimizer *opt, const Tensor *x)
 {
     for (int i = 0; opt && i < opt->seen.params.count; i++) {
@@ -97,8 +99,9 @@ static bool is_merged(Module *net, const Tensor *x)
     return false;
 }
 
-/* Where a trainable parameter belongs that cannot move because of LoRA; NULL: it can. The gradient
- * of one factor is a product with the other one: it is 0 as long as that one is. */
+/* Returns the list for a trainable parameter that cannot move because of LoRA; NULL: it can move.
+ * The gradient of one factor is a product with the other factor, so it is 0 as long as that factor
+ * is 0. */
 static Found *held_by(Look *l, const ParamIter *it)
 {
     Module *m = it->modules.module;
@@ -134,7 +137,7 @@ static void judge(Look *l, const ParamIter *it, const Tensor *now, bool in_optim
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
-/* x in four digits, or the text where there is none. */
+/* Returns x in three digits or, if it is not NULL, the text `none`. */
 static const char *number(char text[32], double x, const char *none)
 {
     if (none) return none;
@@ -248,8 +251,8 @@ static void print_step_causes(const Look *l)
             "get no gradient, as others do: the forward does not read them.");
 }
 
-/* The optimizer's parameters that are not the net's. Those that have gradients may be a second
- * net's. */
+/* Counts the optimizer's parameters that are not in the net. Those with gradients may belong to a
+ * second net. */
 static void find_foreign(Look *l)
 {
     if (!l->opt) return;

@@ -1,6 +1,6 @@
 /* diagnose_real.h - how long a parameter is and how far it moved, in `real` (core/real.h). */
 
-/* Σ (s a - s b)², b NULL: Σ (s a)². */
+/* Σ (s a - s b)², or Σ (s a)² if b is NULL. */
 static double LK_F(squares)(int64_t n, const real *a, const real *b, double s)
 {
     double sum = 0;

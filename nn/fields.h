@@ -7,12 +7,13 @@
 
 /* ---- the table (table.c) -------------------------------------------------------------------- */
 
-/* The field that every module has behind its own ones: the parametrizations, its last child. */
+/* Every module has this field after its own ones: the parametrizations, as its last child. */
 extern const Field lk__base_fields[];
 
-/* Whether the table of a type can be right: each field by itself, on which memory depends, or all
- * of it. If not, false, and in err the reason, after the name of the function that asks.
- * lk__is_checked asks once for each module. */
+/* Whether the table of a type can be right. lk__check_fields checks each field by itself, which
+ * memory safety depends on; lk__check_table also compares the fields. If not, err has the reason,
+ * after the name of the function that asks. lk__is_checked remembers for each module that its
+ * table is right. */
 bool lk__check_fields(const ModuleType *type, const char *function, Error *err);
 bool lk__check_table(const ModuleType *type, const char *function, Error *err);
 bool lk__is_checked(Module *m);
@@ -50,7 +51,7 @@ static inline bool lk__holds_array(const Field *f)
     return f->kind == LK_FIELD_CHILDREN || f->kind == LK_FIELD_ITEMS || f->kind == LK_FIELD_LISTS;
 }
 
-/* The slots for children behind a field: none, one, or an array of them. */
+/* The slots for children in the member of a field: none, one, or an array of them. */
 static inline ModuleArray lk__slots(const Module *m, const Field *f)
 {
     if (f->kind == LK_FIELD_CHILD) return (ModuleArray){ lk__member(m, f), 1 };
@@ -58,8 +59,8 @@ static inline ModuleArray lk__slots(const Module *m, const Field *f)
     return (ModuleArray){ NULL, 0 };
 }
 
-/* How each module of an LK_FIELD_LISTS begins: it stands for a field of another module and has its
- * name. */
+/* The first members of each module in an LK_FIELD_LISTS. Such a module stands for a field of
+ * another module, and has the name of that field. */
 typedef struct FieldModule {
     Module base;
     const Field *field;
@@ -73,7 +74,7 @@ bool lk__has_module(const Module *m, const Module *wanted);
 
 /* ---- a module (module.c, parametrize.c) ----------------------------------------------------- */
 
-/* In strict mode: whether m was freed. Tells it to err, or without one to the handler of
+/* In strict mode: whether m was freed. If so, sets err or, if err is NULL, tells the handler of
  * lk_on_strict. */
 bool lk__is_freed(const char *function, const Module *m, Error *err);
 

@@ -1,4 +1,4 @@
-/* forward.c - m(x): how a module is called, in which mode, and where in a net a failure
+/* forward.c - m(x): calls of modules, their mode, and the place in a net where a failure
  * happened. */
 #include <string.h>
 
@@ -8,11 +8,11 @@
 #include "nn/module.h"
 
 /* ---- where -------------------------------------------------------------------------------------
- * Each call of a module is a scope on the tape for as long as it lasts. A path is put together
- * from scope to scope, so that a shared module is found in the place that was called. */
+ * Each call of a module is a scope on the tape for as long as the call lasts. A path is put
+ * together from scope to scope, so that a shared module is found in the place that was called. */
 
-/* Writes the dotted path from the outermost module to that of a scope, and returns its length: 0
- * for the outermost one, and for a module that is no part of it. */
+/* Writes the dotted path from the outermost module to the module of a scope, and returns its
+ * length: 0 for the outermost one, and for a module that is no part of it. */
 static size_t write_path(const TapeScope *scope, char path[LK_NAME_MAX])
 {
     *path = '\0';
@@ -36,13 +36,13 @@ static void write_place(const TapeScope *scope, char *text, size_t size)
 }
 
 /* ---- parameters that no table lists ------------------------------------------------------------
- * A Tensor * of a struct that is not in its table is not trained, saved, copied or freed, and
- * nothing fails. So the first recorded call of an outermost module is looked at: each parameter
- * that it reads should be one of the module's. Another one is no failure, since the module may be
- * a part that was called by itself, with a tied weight that is listed elsewhere. A parameter with
- * several owners counts as tied; lk_print_training asks the whole net. */
+ * A Tensor * of a struct that is not in its table is not trained, saved, copied or freed, and no
+ * call fails. So the first recorded call of an outermost module is examined: each parameter that
+ * it reads should be one of the module's. Reading another parameter is no failure, since the
+ * module may be a part that was called by itself, with a tied weight that is listed elsewhere. A
+ * parameter with several owners counts as tied; lk_print_training asks the whole net. */
 
-/* The first such parameter of the records behind `before`; NULL: none. */
+/* Returns the first such parameter in the records after `before`; NULL: none. */
 static const Tensor *find_unlisted(const Tape *t, const Module *m, const Tensor *x,
                                    const Node *before)
 {

@@ -6,8 +6,7 @@
 #include "core/memory.h"
 #include "nn/fields.h"
 
-/* The parameters are changed where they are, so only x has to be handed on; it is the first
- * input. */
+/* The parameters are changed in place, so only x, the first input, has to be passed on. */
 static Tensor *run_module(Tape *t, Tensor *const *in, void *user)
 {
     return lk_forward(t, user, in[0]);
@@ -22,8 +21,8 @@ typedef struct Inputs {
     char (*constant_text)[LK_NAME_MAX];
 } Inputs;
 
-/* The numbers among the fields of m and of all modules in it, "0.lora.alpha"; only counted
- * while there is no room. */
+/* Reads the numbers among the fields of m and of all modules in it, "0.lora.alpha", and returns
+ * their count. If `to` is NULL, only counts them. */
 static int read_constants(Module *m, Inputs *to)
 {
     int count = 0;

@@ -5,10 +5,10 @@
 #include "core/gradcheck.h"
 #include "nn/module.h"
 
-/* Compares the gradients of every trainable parameter of m (float64: lk_module_to(m, LK_F64,
- * &err) first), and of x if it requires one, with central differences. The report names the
- * parameter: "layers.0.lora.A". A wrong factor that is one of the module's own numbers (LK_INT,
- * LK_DOUBLE: alpha, rank, …) is named too: "1 / lora.rank". */
+/* Compares the gradients of every trainable parameter of m (float64: lk_module_to(m, LK_F64, &err)
+ * first), and of x if it requires one, with central differences. The report names the parameter:
+ * "layers.0.lora.A". If the wrong factor is one of the module's own numbers (LK_INT, LK_DOUBLE:
+ * alpha, rank, …), the report names it too: "1 / lora.rank". */
 LK_API bool lk_gradcheck_module(Module *m, Tensor *x, const GradcheckOptions *options,
                                 GradcheckReport *report);
 

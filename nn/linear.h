@@ -12,13 +12,14 @@ typedef struct Linear {
 } Linear;
 LK_MODULE_TYPE(Linear, lk_linear_type, lk_as_linear);
 
-/* nn.Linear(in, out, bias): weight, then bias drawn from U(-1/√in, 1/√in), PyTorch's bits for the
- * same generator. float32. Errors: LK_EVALUE for a size that is not positive. */
+/* nn.Linear(in, out, bias) in float32: the weight and then the bias are drawn from U(-1/√in,
+ * 1/√in), with PyTorch's bits for the same generator. Errors: LK_EVALUE for a size that is not
+ * positive. */
 LK_API Module *lk_linear_new(int64_t in_features, int64_t out_features, bool bias, Rng *rng,
                              Error *err);
 
 /* The notebook's freeze_linear_layers: freezes the parameters of every Linear in m, m itself
- * included. Returns how many Linears; -1, with nothing changed, if m cannot be walked. */
+ * included. Returns the number of Linears; -1, with nothing changed, if m cannot be walked. */
 LK_API int lk_freeze_linears(Module *m);
 
 #endif

@@ -1,8 +1,8 @@
 /* lora.c - LoRA as the course's exercises write it: a layer, and two ways to put it beside a
  * Linear.
  *
- * The forms stand here literally. Of the two wrappers forward runs an equal form that takes one
- * operation (nn/low_rank.c); tests/nn/test_lora_forms.c compares both. */
+ * The forms stand here literally. The forward functions of the two wrappers run an equal form that
+ * takes one operation (nn/low_rank.c); tests/nn/test_lora_forms.c compares both. */
 #include "nn/lora.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 
 /* ---- exercise 1: LoRALayer ------------------------------------------------------------------ */
 
-/* alpha (x A B), from the left: x A has only `rank` columns */
+/* alpha (x A B), computed from the left, since x A has only `rank` columns */
 static Tensor *lora_layer_forward(Tape *t, Module *self, Tensor *x)
 {
     LoRALayer *l = (LoRALayer *)self;
@@ -39,8 +39,8 @@ Module *lk_lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double 
     LoRALayer *l = lk_module_with_params_new(&lk_lora_layer_type, 2, shapes, err);
     if (!l) return NULL;
     l->alpha = alpha;
-    /* A = randn(in, rank) * std: a product of floats, whose bits a division by √rank would not
-     * give. B stays 0. */
+    /* A = randn(in, rank) * std is a product of floats: a division by √rank would give other bits.
+     * B stays 0. */
     float std_dev = 1.0f / sqrtf((float)rank), *a = l->A->data;
     lk_normal_(l->A, 0.0, 1.0, rng);
     for (int64_t i = 0, n = lk_numel(l->A); i < n; i++) a[i] *= std_dev;
@@ -80,13 +80,14 @@ Tensor *lk__linear_with_lora_merged_literal(Tape *t, Module *self, Tensor *x)
 static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
 {
     LinearWithLoRAMerged *m = (LinearWithLoRAMerged *)self;
-    /* the same without forming `combined`, or with the one that was formed last */
+    /* the same, without forming `combined` or with the one that is kept */
     return lk__linear_merged_lora(t, pair_of(self), &m->combined, &m->combined_state, x);
 }
 
 /* ---- the two wrappers: types and constructors ----------------------------------------------- */
 
-/* The children as the fast forms take them. They can be replaced at any time. */
+/* Returns the children as the fast forms take them. They are read anew at every call, since they
+ * can be replaced at any time. */
 static LoRAPair pair_of(Module *self)
 {
     LinearWithLoRA *m = (LinearWithLoRA *)self;

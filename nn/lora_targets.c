@@ -9,7 +9,7 @@
 /* One target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
     const char *rest;
-    bool out;                   /* "!query": takes out */
+    bool out;                   /* "!query": excludes */
     char text[LK_NAME_MAX + 2]; /* "*." and the target: the end of a name from a dot on */
 } Target;
 
@@ -38,7 +38,7 @@ bool lk_is_lora_target(const char *targets, const char *name)
     return is && name;
 }
 
-/* The end of a name that has as many parts as the target: "query" of "….self.query". */
+/* Returns the end of a name that has as many parts as the target: "query" of "….self.query". */
 static const char *same_end(const char *name, const char *target)
 {
     int dots = 0;
@@ -59,7 +59,7 @@ static bool no_such_target(Module *m, const char *target, const char *function, 
         target, n.name[0], n.count > 1 ? ", " : "", n.name[1], n.count > 2 ? ", " : "", n.name[2]);
 }
 
-/* Every place of every module: one that is in several places comes several times. */
+/* Visits every place of every module: a module in several places comes several times. */
 static ModuleIter every_place(Module *m)
 {
     ModuleIter it = lk_modules(m);

@@ -1,10 +1,10 @@
-/* lora_targets.h - the language in which a model's Linears are chosen for LoRA, everywhere in
- * Lorikeet: a list of targets with commas between them.
+/* lora_targets.h - the language for choosing a model's Linears for LoRA, everywhere in Lorikeet: a
+ * list of targets with commas between them.
  *
- *     "query,value"            each Linear whose dotted name ends so, from a dot on: PEFT's
- *                              target_modules
+ *     "query,value"            each Linear whose dotted name is one of these, or ends with
+ *                              one after a dot: PEFT's target_modules
  *     "layer.*.output.dense"   `*` stands for any text, `?` for one character
- *     "!classifier.*"          takes Linears out again; a list that begins so begins with all
+ *     "!classifier.*"          excludes Linears; a list that begins with `!` starts with all
  *     NULL                     all
  *
  * The last target that matches a name decides. */
@@ -16,8 +16,8 @@
 /* Whether the list chooses a Linear of that name. */
 LK_API bool lk_is_lora_target(const char *targets, const char *name);
 
-/* Whether each target matches a Linear of m, in any of its places, and some Linear is left. If
- * not: LK_EVALUE, with the nearest names; `function` is what the message begins with. */
+/* Whether each target matches a Linear of m, in any of its places, and the list leaves some
+ * Linear. If not, sets LK_EVALUE with the nearest names; the message begins with `function`. */
 LK_API bool lk_check_lora_targets(Module *m, const char *targets, const char *function,
                                   Error *err);
 

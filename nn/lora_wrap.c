@@ -6,8 +6,8 @@
 
 #include "core/hash.h"
 
-/* Puts `by` into every place of `old` in the model but one. A module in several places stays
- * one. */
+/* Puts `by` into every place of `old` in the model except `but`. So a module in several places
+ * stays one. */
 static bool replace(Module *model, const Module *old, Module *by, Module *const *but, Error *err)
 {
     ModuleIter it = lk_modules(model);
@@ -78,8 +78,8 @@ int lk_unwrap_lora(Module *model)
     return removed;
 }
 
-/* Puts "encoder.layer.*.output.dense" for a name with a number into the list, if it is not
- * there. */
+/* Adds a name to the list, unless it is there already. A number in it becomes `*`:
+ * "encoder.layer.*.output.dense". */
 static void add_target(char *list, size_t room, const char *name)
 {
     char text[LK_NAME_MAX];

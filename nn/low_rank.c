@@ -1,4 +1,4 @@
-/* low_rank.c - a Linear and a LoRALayer side by side, computed faster than nn/lora.c writes it.
+/* low_rank.c - computes a Linear and a LoRALayer side by side, faster than the form in nn/lora.c.
  * The operations themselves, with their gradients: core/ops_matmul.c. */
 #include "nn/low_rank.h"
 
@@ -17,7 +17,8 @@ static bool check_pair(Tape *t, LoRAPair pair)
                 pair.lora ? pair.lora->type->name : "NULL");
         return false;
     }
-    /* Not left to the operations: broadcasting would accept an adapter with a single output. */
+    /* The operations do not check this: broadcasting would accept an adapter with a single
+     * output. */
     const Tensor *weight = lk_original(pair.linear, "weight");
     const Tensor *A = lk_original(pair.lora, "A"), *B = lk_original(pair.lora, "B");
     int64_t in = lk_size(weight, 1), out = lk_size(weight, 0);
@@ -59,8 +60,8 @@ static Tensor *combine(Tape *t, const void *of)
     return lk_add(t, v.weight, lk_scale(t, lk_matmul(t, v.B, v.A), pair->alpha));
 }
 
-/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha (x A) B. While a gradient is recorded, the right
- * side moves a fraction of the memory; without one, the combined weight serves many calls. */
+/* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha (x A) B. In grad mode the right side moves a
+ * fraction of the memory. In no-grad mode the combined weight serves many calls. */
 Tensor *lk__linear_merged_lora(Tape *t, LoRAPair pair, Tensor **combined, uint64_t *state,
                                Tensor *x)
 {

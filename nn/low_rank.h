@@ -1,5 +1,5 @@
-/* low_rank.h - a Linear and a LoRALayer side by side, computed faster than nn/lora.c writes it; no
- * part of the interface. */
+/* low_rank.h - computes a Linear and a LoRALayer side by side, faster than the form in nn/lora.c;
+ * no part of the interface. */
 #ifndef LK_LOW_RANK_H
 #define LK_LOW_RANK_H
 
@@ -16,8 +16,8 @@ typedef struct LoRAPair {
 /* linear(x) + lora(x). LK_EVALUE for children of other classes, LK_ESHAPE for other sizes. */
 Tensor *lk__linear_plus_lora(Tape *t, LoRAPair pair, Tensor *x);
 
-/* linear(x) with the weight W + alpha (A B)ᵀ, and the same errors. In no-grad mode *combined holds
- * that weight, and *state the state of all that it was computed from. */
+/* linear(x) with the weight W + alpha (A B)ᵀ, and the same errors. In no-grad mode *combined keeps
+ * that weight, and *state a hash of everything that it was computed from. */
 Tensor *lk__linear_merged_lora(Tape *t, LoRAPair pair, Tensor **combined, uint64_t *state,
                                Tensor *x);
 

@@ -1,4 +1,4 @@
-/* module.c - a module's life: made, shared, freed; arrays of modules. The rest of constructors:
+/* module.c - makes, shares and frees modules; arrays of modules. Other parts of constructors:
  * nn/constructor.c. Calls: nn/forward.c. Trees: nn/walk.c. */
 #include "nn/module.h"
 
@@ -74,8 +74,8 @@ void lk_module_free(Module *m)
 
 /* ---- arrays --------------------------------------------------------------------------------- */
 
-/* How often module i stands in front of place i. With fewer references than places it would be
- * freed too often. */
+/* Counts the places before place i that hold the same module. With fewer references than places a
+ * module would be freed too often. */
 static int places_before(Module *const *modules, int i)
 {
     int places = 0;
@@ -107,7 +107,7 @@ static bool check_modules(const ModuleArray *array, int count, Module *const *mo
             "lk_module_array_init: module %d of %d, a %s, is there already; lk_retain it for "
             "each place",
             i, count, modules[i]->type->name);
-        /* which is taken back at once, with those of the other places */
+        /* given back at once, with the references of the other places */
         lk_module_retain(modules[i]);
     }
     return ok;

@@ -1,4 +1,4 @@
-/* name_pattern.c - dotted names against patterns like "layers.*.lora.?". */
+/* name_pattern.c - matches dotted names with patterns like "layers.*.lora.?". */
 #include "nn/module.h"
 
 /* A shell pattern with `*` and `?`. On a mismatch after a star, that star takes one character

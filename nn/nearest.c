@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Returns Levenshtein's distance: how many insertions, deletions and replacements turn a into b.
- * One row of the table is there at a time. */
+ * Only one row of the table is kept at a time. */
 static int edit_distance(const char *a, const char *b)
 {
     int row[LK_NAME_MAX + 1];

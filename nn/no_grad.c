@@ -1,5 +1,5 @@
-/* no_grad.c - values that are computed once for as long as nothing changes and no gradient is
- * recorded. Used by nn/parametrize.c and nn/low_rank.c. */
+/* no_grad.c - values that are kept in no-grad mode, until something that they were computed from
+ * changes. Used by nn/parametrize.c and nn/low_rank.c. */
 #include "nn/no_grad.h"
 
 #include "core/hash.h"
@@ -16,8 +16,8 @@ uint64_t lk__tensor_state(const Tensor *x, uint64_t start)
     return lk_hash(hash, &x->requires_grad, sizeof x->requires_grad);
 }
 
-/* The struct behind the base holds the settings and the addresses of tensors and children. The
- * base holds the number of owners, too, which is no part of the state. */
+/* Hashes the struct after the base, which holds the settings and the addresses of tensors and
+ * children. The base itself is left out, because its number of owners is no part of the state. */
 uint64_t lk__module_state(const Module *m, uint64_t start)
 {
     uint64_t hash = lk_hash(start ^ LK_HASH_START, &m->type, sizeof m->type);
@@ -36,7 +36,7 @@ Tensor *lk__no_grad_value(Tape *t, Tensor **value, uint64_t *value_state, uint64
     if (*value && *value_state == state) return *value;
     TapeMark mark = lk_tape_mark(t);
     Tensor *now = compute(t, of);
-    if (!now || now->refs > 0) return now; /* failed, or a parameter as it is */
+    if (!now || now->refs > 0) return now; /* failed, or the value is a parameter itself */
     Error err = { 0 };
     if (*value && (!lk_same_shape(*value, now) || (*value)->dtype != now->dtype)) {
         lk_tensor_free(*value);

@@ -1,19 +1,19 @@
-/* no_grad.h - values that are computed once for as long as nothing changes and no gradient is
- * recorded; no part of the interface. */
+/* no_grad.h - values that are kept in no-grad mode, until something that they were computed from
+ * changes; no part of the interface. */
 #ifndef LK_NO_GRAD_H
 #define LK_NO_GRAD_H
 
 #include "nn/module.h"
 
-/* A number for the state of a tensor: which it is, and its version. `start` (0, or another such
- * number) joins several. */
+/* A hash of the state of a tensor: its storage, version and requires_grad. To join several states,
+ * pass the hash of the others as `start`, else 0. */
 uint64_t lk__tensor_state(const Tensor *x, uint64_t start);
-/* The same for all that a module computes from: its settings, its tensors, its children. */
+/* The same for everything that a module computes from: its settings, its tensors, its children. */
 uint64_t lk__module_state(const Module *m, uint64_t start);
 
-/* Returns *value, which belongs to the caller and is NULL at first. It is computed anew if `state`
- * is not *value_state, and the tape's memory for that is given back. NULL, with the reason on t,
- * when compute fails or memory is short. */
+/* Returns *value, which belongs to the caller and is NULL at first. If `state` is not
+ * *value_state, computes it anew, and gives back the tape's memory for that. NULL, with the reason
+ * on t, when compute fails or memory is short. */
 typedef Tensor *ComputeFn(Tape *t, const void *of);
 Tensor *lk__no_grad_value(Tape *t, Tensor **value, uint64_t *value_state, uint64_t state,
                           ComputeFn *compute, const void *of);

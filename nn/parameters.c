@@ -1,4 +1,4 @@
-/* parameters.c - all parameters of a net at once: counted, frozen, converted, cleared, listed. One
+/* parameters.c - counts, freezes, converts, clears and lists all parameters of a net at once. One
  * by one: lk_params, nn/walk.c. */
 #include "core/memory.h"
 #include "nn/fields.h"

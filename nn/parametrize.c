@@ -92,8 +92,8 @@ Tensor *lk_original(const Module *m, const char *name)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* The state of all that the value is computed from. The list's own struct holds the value, so it
- * stays out. */
+/* A hash of everything that the value is computed from. The list's own struct is left out, because
+ * it holds the value. */
 static uint64_t state_of(const ParametrizationList *list, uint64_t start)
 {
     uint64_t hash = lk__tensor_state(list->original, start);
@@ -102,7 +102,7 @@ static uint64_t state_of(const ParametrizationList *list, uint64_t start)
     return hash;
 }
 
-/* The first `count` links of the chain. */
+/* Runs the first `count` links of the chain. */
 static Tensor *run_chain(Tape *t, const ParametrizationList *list, int count)
 {
     Tensor *x = list->original;
@@ -146,8 +146,8 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
         self && slot && self->parametrizations ? list_of_slot(self, slot) : NULL;
     if (!list || list->merged || list->caches || !lk_tape_grad(t))
         return (LowRank){ .weight = lk_param(t, self, slot) };
-    /* From the end: terms that add nothing are left out, the first one that adds something stays
-     * apart. */
+    /* Goes through the chain from its end: terms that add nothing are left out, and the first term
+     * that adds something is returned apart. */
     LowRank parts = { .A = NULL };
     int i = list->chain.count;
     while (i > 0 && !parts.A && list->chain.items[i - 1]->type->low_rank) {
@@ -206,7 +206,7 @@ static bool try_out(Tape *t, Module *p, Tensor *value, bool keep_value, Tensor *
     return same_kind(p, "forward", value, y, err);
 }
 
-/* array with one more item, NULL at first. */
+/* Adds one more item to the array, NULL at first. */
 static bool append_slot(ModuleArray *array, Error *err)
 {
     Module **items = lk_mem_calloc((size_t)array->count + 1, sizeof *items);
@@ -217,8 +217,8 @@ static bool append_slot(ModuleArray *array, Error *err)
     return true;
 }
 
-/* The list of a parameter, made and filled with the parameter if there is none. NULL, nothing
- * changed, without memory. */
+/* Returns the list of a parameter. If there is none, makes one and moves the parameter into it.
+ * NULL, with nothing changed, when memory is short. */
 static ParametrizationList *list_for(Module *m, const Field *f, Error *err)
 {
     ParametrizationList *list = list_of_field(m, f);
@@ -315,7 +315,7 @@ bool lk_assign(Module *m, const char *name, Tensor *value, Error *err)
     if (!original || !value)
         return lk_error_set(err, LK_EVALUE, "lk_assign: %s",
                             original ? "the value is NULL" : "no such parameter");
-    if (lk_is_stale(value)) return lk_copy_(original, value, err); /* which says why not */
+    if (lk_is_stale(value)) return lk_copy_(original, value, err); /* it says why not */
     if (!lk_same_shape(original, value) || original->dtype != value->dtype)
         return lk_error_set(err, lk_same_shape(original, value) ? LK_EDTYPE : LK_ESHAPE,
                             "lk_assign: %s of %s is %s of %s, not %s of %s", name, m->type->name,

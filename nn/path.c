@@ -1,5 +1,5 @@
-/* path.c - modules and parameters by their path, "layers.0.linear.weight"; another module in a
- * slot. */
+/* path.c - finds modules and parameters by their path, "layers.0.linear.weight", and puts another
+ * module into a slot. */
 #include <string.h>
 
 #include "nn/fields.h"
@@ -8,7 +8,8 @@
 
 /* ---- access by path ------------------------------------------------------------------------- */
 
-/* Fails, naming the names that are nearest to the path; kind: "module" or "parameter". */
+/* Sets an error with the names that are nearest to the path, and returns false; kind: "module" or
+ * "parameter". */
 static bool no_such_path(const char *function, const Module *m, const char *kind, const char *path,
                          const Nearest *n, Error *err)
 {
@@ -85,8 +86,8 @@ bool lk_module_set(Module **slot, Module *m, Error *err)
     }
     Module *old = *slot;
     if (old && old->refs == 1 && lk__has_module(m, old)) { /* two places, one reference */
-        if (m == old) return true;                         /* as it is */
-        lk_module_retain(old);                             /* what m takes with it when it goes */
+        if (m == old) return true;                         /* nothing to do */
+        lk_module_retain(old);                             /* freeing m gives one back */
         lk_error_set(err, LK_EVALUE,
                      "lk_module_set: the new %s holds the %s that is in the slot, without a "
                      "reference of its "

@@ -47,7 +47,7 @@ static void print_field(FILE *out, const Module *m, const char *p, size_t length
 {
     const Field *f = named_field(m, p, length);
     if (!f) {
-        fprintf(out, "%.*s", (int)length, p); /* a template that names no field shows it */
+        fprintf(out, "%.*s", (int)length, p); /* a "{name}" of no field stays as it is */
         return;
     }
     const void *member = lk__member(m, f);
@@ -101,8 +101,8 @@ static void print_child(FILE *out, const ChildIter *it, int indent)
     print_tree(out, it->module, indent);
 }
 
-/* The children; those of one LK_CHILDREN stand in a ModuleList, which is there when it is empty
- * too. */
+/* Prints the children. Those of one LK_CHILDREN stand in a ModuleList, which is printed even if it
+ * is empty. */
 static void print_children(FILE *out, const Module *m, int indent)
 {
     ChildIter it = lk_children(m);
@@ -125,8 +125,8 @@ static bool has_children(const Module *m)
     return lk_children_next(&it);
 }
 
-/* Name(), Name(repr), or a block: Name(, one indented line for each line of the repr and each
- * child, and ). */
+/* Prints Name(), Name(repr), or a block: Name(, one indented line for each line of the repr and
+ * each child, and ). */
 static void print_tree(FILE *out, const Module *m, int indent)
 {
     if (lk__is_freed("lk_print_module", m, NULL)) return;

@@ -4,7 +4,8 @@
 static Tensor *sequential_forward(Tape *t, Module *self, Tensor *x)
 {
     const ModuleArray *modules = &((Sequential *)self)->modules;
-    /* Without gradients each layer's input and temporaries go as soon as its output is there. */
+    /* Without gradients each layer's input and temporaries are freed as soon as its output is
+     * there. */
     TapeMark mark = lk_tape_mark(t);
     for (int i = 0; i < modules->count && x; i++)
         x = lk_tape_release(t, mark, lk_forward(t, modules->items[i], x));
@@ -20,7 +21,7 @@ LK_DOWNCAST(Sequential, lk_sequential_type, lk_as_sequential)
 
 Module *lk_sequential_new(int count, Module *const *modules, Error *err)
 {
-    ModuleArray array = { NULL, 0 }; /* first: it consumes the modules, whatever happens */
+    ModuleArray array = { NULL, 0 }; /* made first, since it consumes the modules in any case */
     if (!lk_module_array_init(&array, count, modules, err)) return NULL;
     Sequential *s = lk_module_new(&lk_sequential_type, err);
     if (!s) {

@@ -11,9 +11,9 @@ typedef struct Sequential {
 LK_MODULE_TYPE(Sequential, lk_sequential_type, lk_as_sequential);
 
 /* nn.Sequential(a, b, c):  lk_sequential_new(LK_MODULES(a, b, c), &err)
- * A counted array, so that a failed inner constructor (NULL) is an error and not a shorter net.
- * Consumes all of them. C leaves open which argument is made first, so modules that draw their
- * weights are made before, one statement each: the numbers must not depend on the compiler. */
+ * The array is counted, so that a failed inner constructor (NULL) is an error and not a shorter
+ * net. Consumes all modules. C leaves open which argument is made first. So make modules that draw
+ * their weights beforehand, one statement each: the numbers must not depend on the compiler. */
 #define LK_MODULES(...) LK_LIST(Module *, __VA_ARGS__)
 LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);
 

@@ -20,7 +20,8 @@ StateDict *lk_state_dict_empty_new(Error *err)
     return state;
 }
 
-/* The array has room for a power of two of entries, so it is full when there are that many. */
+/* The array always has room for a power of two of entries. So it is full when the count is 0 or a
+ * power of two. */
 static bool make_room(StateDict *state)
 {
     int count = state->count;
@@ -132,7 +133,7 @@ static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
     list->count++;
 }
 
-/* Every name that is not on both sides, every tensor that does not fit its parameter. */
+/* Lists every name that is on one side only, and every tensor that does not fit its parameter. */
 static void compare(Module *m, const StateDict *state, NameList *missing, NameList *unexpected,
                     NameList *mismatched)
 {

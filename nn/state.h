@@ -23,8 +23,9 @@ LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
  * here too. */
 LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 
-/* {}, and state[name] = x for a name that is not there yet (this is not looked up). x is consumed,
- * on failure too; for NULL err already says why. LK_ESTATE for a tensor of a tape: lk_clone it. */
+/* {}, and state[name] = x. The name must be a new one, which is not checked. x is consumed, on
+ * failure too; if x is NULL, err already says why. LK_ESTATE for a tensor of a tape: lk_clone
+ * it. */
 LK_API StateDict *lk_state_dict_empty_new(Error *err);
 LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x,
                                             Error *err);

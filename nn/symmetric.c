@@ -1,5 +1,5 @@
-/* symmetric.c - a parametrization without parameters of its own: symmetric matrices. One of one's
- * own: examples/own/symmetric.c. */
+/* symmetric.c - a parametrization without parameters of its own: symmetric matrices. How to write
+ * one: examples/own/symmetric.c. */
 #include "nn/symmetric.h"
 
 #include "core/ops.h"

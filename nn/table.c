@@ -25,7 +25,7 @@ static size_t size_of(FieldKind kind)
 
 static bool is_number(const char *name) { return name[strspn(name, "0123456789")] == '\0'; }
 
-/* A field by itself; it is in the table of `type`. */
+/* Checks a field by itself; it is in the table of `type`. */
 static bool check_field(const ModuleType *type, const Field *f, const char *function, Error *err)
 {
     const int i = (int)(f - type->fields);
@@ -60,7 +60,7 @@ static bool has_names_of(const Field *a, const Field *b)
     return a->kind == LK_FIELD_ITEMS && (b->kind == LK_FIELD_ITEMS || is_number(b->name));
 }
 
-/* Two fields beside each other, `a` first. */
+/* Compares two fields of a table, `a` before `b`. */
 static bool check_pair(const ModuleType *type, const Field *a, const Field *b,
                        const char *function, Error *err)
 {

@@ -33,7 +33,7 @@ void lk_trainer_free(Trainer *tr)
     if (tr) lk_trainer_history_free(&tr->state.history);
 }
 
-/* The next batch of a pass that must not be over. */
+/* Reads the next batch; it is an error if the pass is over. */
 static bool next_batch(const TrainerBatches *data, TrainerBatch *b, Error *err)
 {
     Error reason = { 0 };
@@ -67,7 +67,7 @@ static bool evaluate_batch(Trainer *tr, const TrainerBatch *b, double *loss_sum,
     return true;
 }
 
-/* One pass over the data, the metrics of it in *log. */
+/* Makes one pass over the data, and adds its metrics to *log. */
 static bool evaluate_all(Trainer *tr, TrainerLog *log, Error *err)
 {
     TrainerMetrics *metrics = tr->metrics;
@@ -123,8 +123,8 @@ typedef struct Run {
     TensorList params; /* those that are trained */
     Schedule schedule;
     double started;
-    int64_t first; /* the step it started from */
-    int64_t saved; /* the last step that was saved with all that was to be done there; -1: none */
+    int64_t first;                   /* the step it started from */
+    int64_t saved;                   /* the last step that was saved; -1: none */
     double grad_norm, learning_rate; /* of the last step */
     Error *err;
 } Run;
@@ -141,7 +141,7 @@ int64_t lk_trainer_steps(const Trainer *tr)
     return tr->args.max_steps > 0 ? tr->args.max_steps : tr->args.epochs * steps_of_pass(tr);
 }
 
-/* Refuses arguments that contradict each other: the first rule that is broken. */
+/* Refuses arguments that contradict each other; the error has the first rule that is broken. */
 static bool check_trainer(const Trainer *tr, Error *err)
 {
     if (!tr) return lk_error_set(err, LK_EVALUE, "lk_trainer_train: the Trainer is NULL");
@@ -187,7 +187,8 @@ static bool wants_no_decay(const ParamIter *it, void *user)
     return it->tensor->requires_grad && !is_decayed(it);
 }
 
-/* AdamW with what is decayed in one group and the rest in another, where there are both. */
+/* Makes AdamW with one group for the parameters that decay and one for the rest; an empty group is
+ * left out. */
 Optimizer *lk_trainer_optimizer_new(const Trainer *tr, Error *err)
 {
     if (!tr || !tr->model) {
@@ -317,7 +318,7 @@ static bool after_step(Run *r)
     return evaluate_and_save(r, is_due(a->eval_steps, step), is_due(a->save_steps, step));
 }
 
-/* The end of a pass, or of the training in the middle of one. */
+/* Does the work at the end of a pass, or of a training that ends inside a pass. */
 static bool after_pass(Run *r)
 {
     const TrainerArgs *a = &r->tr->args;
@@ -328,7 +329,7 @@ static bool after_pass(Run *r)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-/* The pass that the state is in: its first batches have been used already. */
+/* Begins the pass that the state is in, and skips its batches that have been used already. */
 static bool begin_pass(Run *r)
 {
     Trainer *tr = r->tr;
@@ -371,7 +372,7 @@ static bool start(Run *r)
     return true;
 }
 
-/* Step after step, until all are made or somebody says stop. */
+/* Makes step after step, until all are made or the run is stopped. */
 static bool loop(Run *r)
 {
     Trainer *tr = r->tr;

@@ -16,8 +16,8 @@ typedef struct TrainerBatch {
 } TrainerBatch;
 
 /* A data loader of any kind. A pass is begin and then `batches` calls of next. begin may draw from
- * the Trainer's rng, next only for the first batch of a pass: so a pass is repeated from the state
- * that the generator had before begin. */
+ * the Trainer's rng; next may draw for the first batch of a pass only. So a pass can be repeated
+ * from the state that the generator had before begin. */
 typedef struct TrainerBatches {
     void *loader;
     int64_t samples, batches; /* in a pass */
@@ -27,8 +27,8 @@ typedef struct TrainerBatches {
 } TrainerBatches;
 
 /* compute_metrics, batch by batch, so that no evaluation needs all logits at once. `end` adds its
- * results to an empty log; the Trainer puts "eval_" before each name that does not begin so. Your
- * own: a struct whose first member is this. */
+ * results to an empty log; the Trainer puts "eval_" before each name that lacks it. Metrics of
+ * your own are a struct whose first member is this. */
 typedef struct TrainerMetrics TrainerMetrics;
 struct TrainerMetrics {
     void (*begin)(TrainerMetrics *self);

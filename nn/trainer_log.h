@@ -20,7 +20,7 @@ typedef struct TrainerLog {
     } values[LK_TRAINER_VALUES_MAX]; /* as they were computed; only printing rounds */
 } TrainerLog;
 
-/* A value more. A log that is full stays as it is; a longer key is cut. */
+/* Adds a value. A full log stays as it is; a key that is too long is cut. */
 LK_API void lk_trainer_log_add(TrainerLog *log, const char *key, double value);
 LK_API const double *lk_trainer_log_find(const TrainerLog *log,
                                          const char *key);                /* NULL: no such key */

@@ -41,9 +41,9 @@ bool lk_children_next(ChildIter *it)
 
 /* ---- shared modules and tensors ------------------------------------------------------------- */
 
-/* A module or tensor with one owner is in one place. One with several owners may be in several:
- * the tree is searched for its first place, and any other is a duplicate. That needs no list of
- * those that were seen, hence no memory. */
+/* A module or tensor with one owner is in one place. With several owners it may be in several
+ * places: the tree is searched for the first place, and any other one is a duplicate. This needs
+ * no list of what was seen, hence no memory. */
 
 static Module **first_slot_of_module(const Module *m, const Module *wanted, int depth)
 {
@@ -84,7 +84,8 @@ bool lk__has_module(const Module *m, const Module *wanted)
 
 /* ---- modules, parameters, buffers ----------------------------------------------------------- */
 
-/* name = prefix.part, of which name may already hold the prefix; false when it is too long. */
+/* Appends .part to name, which holds a prefix of this length already; false when the result is too
+ * long. */
 static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
 {
     size_t dot = prefix_length ? 1 : 0, part_length = strlen(part);
@@ -163,7 +164,7 @@ ParamIter lk_state_tensors(Module *m)
         ParamIter){ .modules = lk_modules(m), .kinds = PARAMS | BUFFERS, .with_duplicates = true };
 }
 
-/* The fields are gone through twice, for parameters and for buffers. */
+/* Goes through the fields twice, first for parameters and then for buffers. */
 static const Field *next_field_of_kind(ParamIter *it, const Module *m)
 {
     for (;;) {
@@ -218,7 +219,7 @@ bool lk_params_next(ParamIter *it)
 bool lk_walkable(Module *m, const char *function, Error *err)
 {
     if (lk__is_freed(function, m, err)) return false;
-    ParamIter it = lk_state_tensors(m); /* every name there is */
+    ParamIter it = lk_state_tensors(m); /* visits every name there is */
     while (lk_params_next(&it)) continue;
     if (it.modules.refused && err && lk__is_freed(function, it.modules.refused, err)) return false;
     if (it.modules.refused) return lk__check_table(it.modules.refused->type, function, err);

@@ -2,8 +2,7 @@
  * data/safetensors.h.
  *
  * The adapter's file is a thousandth of the base's, and names its tensors as the model does:
- * linear1.parametrizations.weight.0.lora_A. Its metadata hold what the tensors do not say:
- * alpha. */
+ * linear1.parametrizations.weight.0.lora_A. Its metadata hold alpha, which no tensor has. */
 #include "examples/digits/files.h"
 
 #include <string.h>
@@ -15,7 +14,8 @@
 
 enum { NUMBER_TEXT = 32 };
 
-/* net.safetensors: net.lora.safetensors. Another ending: with ".lora" behind it. */
+/* Makes net.lora.safetensors of net.safetensors. A path with another ending gets ".lora" behind
+ * it. */
 static bool adapter_path(const char *path, char text[LK_PATH_MAX], Error *err)
 {
     static const char ending[] = ".safetensors";
@@ -54,7 +54,7 @@ bool digits_load_base(Module *model, const char *path, Error *err)
 
 static bool is_of_adapter(const char *name) { return strstr(name, ".lora_") != NULL; }
 
-/* The model's own lora_A and lora_B by name. */
+/* Collects the model's own lora_A and lora_B by name. */
 static StateDict *adapter_state(Module *model, Error *err)
 {
     StateDict *state = lk_state_dict_empty_new(err);
@@ -67,7 +67,7 @@ static StateDict *adapter_state(Module *model, Error *err)
     return NULL;
 }
 
-/* Every digit that tells one double from the next. */
+/* Writes alpha with so many digits that no two doubles have the same text. */
 static const char *alpha_text(Module *model, char text[NUMBER_TEXT])
 {
     AdapterIter it = lk_adapters(model);
@@ -87,7 +87,8 @@ bool digits_save_adapter(Module *model, const char *path, Error *err)
     return ok;
 }
 
-/* Tensors alone would not tell alpha 1 from alpha 2: the same ones, used at another scale. */
+/* Whether the file's adapter has the model's alpha. The tensors alone do not tell, since alpha
+ * only scales them. */
 static bool same_alpha(Module *model, const char *file, Error *err)
 {
     char here[NUMBER_TEXT];
@@ -103,8 +104,8 @@ static bool same_alpha(Module *model, const char *file, Error *err)
     return same;
 }
 
-/* Exactly the adapter's names: lk_load_state_dict knows the base too, and would want it, too, if
- * it were strict. */
+/* Whether the file has exactly the adapter's names. lk_load_state_dict cannot check that: if it
+ * were strict, it would demand the base too. */
 static bool same_names(Module *model, const StateDict *state, const char *file, Error *err)
 {
     int expected = 0;

@@ -5,16 +5,16 @@
 
 #include "examples/digits/lora.h"
 
-/* Whether --save will find its files writable: before the work starts, not after it. */
+/* Whether the files of --save can be written. Call it before the work starts, not after it. */
 bool digits_can_save(const char *path, Error *err);
 
-/* The base, as it is before LoRA: its state dict in the file `path`. */
+/* Save and load the base, as it is before LoRA: its state dict in the file `path`. */
 bool digits_save_base(Module *model, const char *path, Error *err);
 bool digits_load_base(Module *model, const char *path, Error *err);
 
-/* lora_A and lora_B of every layer, in a file beside the base's: net.safetensors,
- * net.lora.safetensors. Loading demands exactly the tensors that the model's adapter has, and the
- * same alpha. */
+/* Save and load lora_A and lora_B of every layer, in a file beside the base's:
+ * net.lora.safetensors beside net.safetensors. Loading demands exactly the tensors that the
+ * model's adapter has, and the same alpha. */
 bool digits_save_adapter(Module *model, const char *path, Error *err);
 bool digits_load_adapter(Module *model, const char *path, Error *err);
 

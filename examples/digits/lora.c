@@ -71,7 +71,7 @@ static bool train_step(Run *r, Optimizer *opt, const Batch *b, double *loss, Err
     return true;
 }
 
-/* A pass over the loader, or what is left of `steps` batches. */
+/* Trains for a pass over the loader, or for what is left of `steps` batches. */
 static bool train_epoch(Run *r, DataLoader *loader, Optimizer *opt, int64_t epoch, int64_t steps,
                         DigitsCurve *c, Error *err)
 {
@@ -97,7 +97,7 @@ static bool train_epoch(Run *r, DataLoader *loader, Optimizer *opt, int64_t epoc
     return true;
 }
 
-/* `steps` batches of what is trainable in the model. */
+/* Trains the trainable parameters of the model for `steps` batches. */
 static bool train(Run *r, DataLoader *loader, int64_t steps, DigitsCurve *c, Error *err)
 {
     c->losses = calloc((size_t)steps, sizeof *c->losses);
@@ -122,8 +122,8 @@ static int64_t training_steps(const Run *r)
     return r->o->limit > 0 && r->o->limit < all ? r->o->limit : all;
 }
 
-/* After --load: draws what the training would have drawn, so that the fine-tuning is the same
- * one. */
+/* After --load: draws the numbers that the training would have drawn, so that the fine-tuning is
+ * the same. */
 static bool skip_training(Run *r, Error *err)
 {
     Batch b;
@@ -136,7 +136,7 @@ static bool skip_training(Run *r, Error *err)
     return true;
 }
 
-/* The network with its first training: done, or loaded. */
+/* Gives the network its first training: trains it, or loads the result. */
 static bool prepare_base(Run *r, Error *err)
 {
     const DigitsOptions *o = r->o;
@@ -147,7 +147,7 @@ static bool prepare_base(Run *r, Error *err)
 
 /* ---- testing -------------------------------------------------------------------------------- */
 
-/* One pass over the test set, without gradients; p shows it. */
+/* Makes one pass over the test set, without gradients; p shows the progress. */
 static bool evaluate(Run *r, DataLoader *loader, DigitsScore *s, Progress *p, Error *err)
 {
     Batch b;
@@ -182,8 +182,8 @@ static bool test(Run *r, DigitsScore *s, Error *err)
     return true;
 }
 
-/* Tests the adapter at scales from 0 to 1.5, in large batches and in the images' own order: it
- * draws nothing. */
+/* Tests the adapter at scales from 0 to 1.5, in large batches and in the images' own order, so
+ * that no order is drawn. */
 static bool turn_dial(Run *r, Error *err)
 {
     DigitsOutcome *out = r->out;
@@ -216,7 +216,7 @@ static bool turn_dial(Run *r, Error *err)
 
 /* ---- LoRA ----------------------------------------------------------------------------------- */
 
-/* "9", "3,6,8,9". False: not a list of digits. "auto" is true and chooses none yet. */
+/* Reads "9" or "3,6,8,9". False: not a list of digits. "auto" gives true, and no digit yet. */
 static bool parse_digits(const char *text, bool target[DIGITS_CLASSES])
 {
     memset(target, 0, DIGITS_CLASSES * sizeof *target);
@@ -228,7 +228,7 @@ static bool parse_digits(const char *text, bool target[DIGITS_CLASSES])
     }
 }
 
-/* --digits auto: those with many errors in the first test. */
+/* With --digits auto: chooses the digits with many errors in the first test. */
 static bool choose_digits(Run *r, Error *err)
 {
     DigitsOutcome *out = r->out;
@@ -271,7 +271,8 @@ static void freeze_all_but_lora(Module *model)
     }
 }
 
-/* Some batches of the chosen digits alone; without any, the adapter is loaded. */
+/* Trains on some batches of the chosen digits alone; with --batches 0 loads the adapter
+ * instead. */
 static bool fine_tune(Run *r, const Dataset *all, Error *err)
 {
     if (r->o->batches == 0) return digits_load_adapter(r->model, r->o->load, err);

@@ -1,10 +1,10 @@
-/* lora.h - the run of digit9 and weak_digits: notebooks 2 and 3 have one order of steps, with two
+/* lora.h - the run of digit9 and weak_digits: notebooks 2 and 3 take the same steps with two
  * networks.
  *
- * A network is trained on all digits; LoRA (nn/adapter.h) is added to every layer, all else is
- * frozen, and a hundred batches of some digits train the adapter alone. It is tested before, with
- * LoRA on, and with LoRA off again. lora.c runs the steps, output.c prints, checks and
- * writes, files.c saves and loads. */
+ * A network is trained on all digits. LoRA (nn/adapter.h) is added to every layer, all else is
+ * frozen, and a hundred batches of some digits train the adapter alone. The network is tested
+ * before that, with LoRA on, and with LoRA off again. lora.c is the run itself, output.c prints,
+ * checks and writes, files.c saves and loads. */
 #ifndef DIGITS_LORA_H
 #define DIGITS_LORA_H
 
@@ -17,7 +17,7 @@
 typedef struct DigitsNotebook {
     const char *name, *about;
     Module *(*net_new)(Rng *rng, Error *err);
-    const char *digits; /* those that LoRA learns, "3,6,8,9", unless --digits says otherwise */
+    const char *digits; /* the digits that LoRA learns, "3,6,8,9", if there is no --digits */
 } DigitsNotebook;
 
 /* The whole program: returns the status of main. */
@@ -34,7 +34,7 @@ typedef struct DigitsOptions {
 typedef struct DigitsCurve { /* of one training */
     double *losses;          /* one a batch */
     int64_t count;
-    double seconds; /* of the loop: loading included, evaluation not */
+    double seconds; /* of the loop, with loading and without evaluation */
 } DigitsCurve;
 
 typedef struct DigitsScore { /* of one pass over the test set */

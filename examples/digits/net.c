@@ -34,7 +34,7 @@ Module *rich_boy_net_new(Rng *rng, Error *err)
 {
     RichBoyNet *net = lk_module_new(&rich_boy_net_type, err);
     if (!net) return NULL;
-    /* In this order: each draws its weights from the generator. */
+    /* The order matters: each layer draws its weights from the generator. */
     net->linear1 = lk_linear_new(DIGITS_PIXELS, 1000, true, rng, err);
     net->linear2 = lk_linear_new(1000, 2000, true, rng, err);
     net->linear3 = lk_linear_new(2000, DIGITS_CLASSES, true, rng, err);

@@ -109,7 +109,7 @@ bool digits_both_better(const DigitsOutcome *o, int i)
            o->dial[i].target_accuracy > o->dial[0].target_accuracy;
 }
 
-/* A warning: LoRA need not make the whole network better. */
+/* Prints the dial with a warning: LoRA need not make the whole network better. */
 void digits_print_dial(const DigitsOutcome *o)
 {
     char list[DIGITS_LIST_TEXT];
@@ -141,7 +141,7 @@ void digits_print_dial(const DigitsOutcome *o)
 
 /* ---- checks --------------------------------------------------------------------------------- */
 
-/* Place i of a contiguous tensor as "(3, 5)". */
+/* Writes place i of a contiguous tensor as "(3, 5)". */
 static void put_place(char *text, size_t size, const Tensor *x, int64_t i)
 {
     int64_t index[LK_MAX_DIMS];
@@ -181,7 +181,8 @@ bool digits_same(const char *name, const Tensor *expected, const Tensor *got,
     return true;
 }
 
-/* "linear1.weight" of the snapshot, where it is now: a parametrized weight has moved. */
+/* Finds the tensor that the snapshot calls "linear1.weight". If the weight is parametrized, this
+ * is its original. */
 static Tensor *original_of(Module *model, const char *name, Error *err)
 {
     char path[LK_NAME_MAX];
@@ -213,8 +214,8 @@ static void check_originals(Module *model, const StateDict *originals, DigitsChe
                  originals->count);
 }
 
-/* Every weight that forward reads: with LoRA on, W + (B A) · scale; with LoRA off, the one from
- * before LoRA. */
+/* Checks every weight that forward reads: with LoRA on, W + (B A) · scale; with LoRA off, the one
+ * from before LoRA. */
 static void check_weights(Tape *t, Module *model, bool on, const StateDict *originals,
                           DigitsCheck *c)
 {

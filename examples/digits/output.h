@@ -7,7 +7,7 @@
 double digits_accuracy(const DigitsScore *s);
 /* Wrong answers on the digits that LoRA learns. */
 int64_t digits_target_wrong(const DigitsOutcome *o, const DigitsScore *s);
-/* "3, 6, 8, 9", into a buffer that it returns. */
+/* Writes "3, 6, 8, 9" into text, and returns text. */
 enum { DIGITS_LIST_TEXT = 3 * DIGITS_CLASSES };
 const char *digits_list(const DigitsOutcome *o, char text[DIGITS_LIST_TEXT]);
 
@@ -23,7 +23,7 @@ bool digits_both_better(const DigitsOutcome *o, int i);
 /* Fills o->checks; originals is the network's state from before LoRA. */
 bool digits_check(Tape *t, Module *model, const StateDict *originals, DigitsOutcome *o,
                   Error *err);
-/* Prints the checks; whether all hold. */
+/* Prints the checks, and returns whether all hold. */
 bool digits_print_checks(const DigitsOutcome *o);
 /* Whether both have the same bits; if not, detail names the tensor, the first element that
  * differs, both values. */

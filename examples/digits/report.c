@@ -116,7 +116,7 @@ static void write_dial(FILE *out, const DigitsOutcome *o)
 
 /* ---- losses --------------------------------------------------------------------------------- */
 
-/* A curve of thousands of batches as at most 150 means. */
+/* Draws a curve of thousands of batches as at most 150 means. */
 static void write_losses(FILE *out, const char *title, const DigitsCurve *c, int color)
 {
     enum { POINTS = 150 };
@@ -157,7 +157,7 @@ static void write_digit(FILE *out, const DigitsOutcome *o, int64_t i)
     fprintf(out, "<br>%d → <b>%d</b></figure>\n", o->base.predicted[i], o->on.predicted[i]);
 }
 
-/* The test images on which the answers differ and the named state is right. */
+/* Shows the test images that only LoRA gets right (fixed), or only the base (broken). */
 static void write_changed(FILE *out, const DigitsOutcome *o, bool fixed)
 {
     enum { SHOWN = 24 };
@@ -216,8 +216,8 @@ static void diagonalize(int n, double a[RANK_MAX][RANK_MAX], double v[RANK_MAX][
 
 static double at(const Tensor *x, int64_t i, int64_t j) { return lk_at(x, LK_INDEX(i, j)); }
 
-/* Singular values of scale · B A without forming it: with BᵀB = V D Vᵀ they are scale · √eig(√D Vᵀ
- * A Aᵀ V √D). */
+/* Computes the singular values of scale · B A without forming it: with BᵀB = V D Vᵀ they are scale
+ * · √eig(√D Vᵀ A Aᵀ V √D). */
 static int singular_values(const DigitsDelta *d, double sigma[RANK_MAX])
 {
     static double g[RANK_MAX][RANK_MAX], v[RANK_MAX][RANK_MAX], h[RANK_MAX][RANK_MAX],
@@ -257,7 +257,8 @@ static double delta_at(const DigitsDelta *d, int64_t i, int64_t j)
     return sum * d->scale;
 }
 
-/* ΔW in at most 96 × 96 cells, one entry of each: blue below 0, white at 0, orange above. */
+/* Draws ΔW in at most 96 × 96 cells, one entry for each: blue below 0, white at 0, orange
+ * above. */
 static void write_heat_map(FILE *out, const DigitsDelta *d)
 {
     enum { CELLS = 96 };

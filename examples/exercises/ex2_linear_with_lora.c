@@ -1,8 +1,8 @@
 /* ex2_linear_with_lora - exercise 2: LinearWithLoRA, y = linear(x) + lora(x).
  *
  * The notebook's class LinearWithLoRA is in nn/lora.c. With B = 0 its output is the Linear's own,
- * and so is that of a wrapper that never calls LoRA: the check below takes a B that is not 0 and
- * recomputes the output with plain loops. */
+ * but so is the output of a wrapper that never calls LoRA. So the check below takes a B that is
+ * not 0, and recomputes the output with plain loops. */
 #include "examples/exercises/exercise.h"
 #include "nn/lora.h"
 

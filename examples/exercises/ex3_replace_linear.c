@@ -2,9 +2,9 @@
  * place.
  *
  * SimpleNet is the notebook's class of this name, defined here as any user defines a module. The
- * output does not change at first, as the notebook shows; it would not change either if nothing
- * had been replaced. The check below therefore also looks into the network, and lets B differ from
- * 0: then the output has to move by exactly lora(x). */
+ * output does not change at first, as the notebook shows. But it would not change either if
+ * nothing had been replaced. So the check below also looks into the network, and lets B differ
+ * from 0: then the output has to move by exactly lora(x). */
 #include "examples/exercises/exercise.h"
 #include "nn/lora.h"
 
@@ -31,7 +31,7 @@ static SimpleNet *simple_net_new(int64_t in_dim, int64_t out_dim, Rng *rng, Erro
     return net;
 }
 
-/* net.linear = LinearWithLoRA(net.linear, rank, alpha): the slot's old reference goes, the
+/* net.linear = LinearWithLoRA(net.linear, rank, alpha): the slot's old reference is freed, the
  * wrapper's stays. */
 static bool add_lora(SimpleNet *net, int64_t rank, double alpha, Rng *rng, Error *err)
 {

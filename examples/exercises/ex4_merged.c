@@ -1,9 +1,10 @@
 /* ex4_merged - exercise 4: LinearWithLoRAMerged, one product with the combined weight W + alpha (A
  * B)^T.
  *
- * The notebook compares it with LinearWithLoRA while B is 0 and gives each its own A, so that any
- * two wrappers of one Linear would agree. The check below lets both wrappers hold the same Linear
- * and the same LoRALayer, with a B that is not 0, and compares the outputs and every gradient. */
+ * The notebook compares it with LinearWithLoRA while B is 0, and gives each its own A. Any two
+ * wrappers of one Linear would agree there. The check below lets both wrappers hold the same
+ * Linear and the same LoRALayer, with a B that is not 0, and compares the outputs and every
+ * gradient. */
 #include "examples/exercises/exercise.h"
 #include "nn/lora.h"
 

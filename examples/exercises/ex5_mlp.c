@@ -2,9 +2,10 @@
  * LinearWithLoRAMerged.
  *
  * The notebook's class MultilayerPerceptron is in examples/exercises/mlp.c. The architecture is
- * printed because the exercise asks for it. The equal outputs that the notebook shows need no LoRA
- * at all; the check below lets the B of one layer after the other differ from 0, looks whether the
- * original stays what it was, and compares with the same network in the form of LinearWithLoRA. */
+ * printed because the exercise asks for it. The outputs that the notebook shows would be equal
+ * without any LoRA. So the check below lets the B of one layer after the other differ from 0,
+ * checks that the original does not change, and compares with the same network in the form of
+ * LinearWithLoRA. */
 #include "examples/exercises/exercise.h"
 #include "examples/exercises/mlp.h"
 #include "nn/lora.h"
@@ -47,8 +48,8 @@ static bool notebook(Tape *t, Rng *rng, Error *err)
 
 enum { ROWS = 4, IN = 5, OUT = 3 };
 
-/* A copy of the LoRA network in the other form: LinearWithLoRA around the same weights, A and
- * B. */
+/* Makes a copy of the LoRA network in the other form: LinearWithLoRA around the same weights, A
+ * and B. */
 static Module *unmerged_copy(Module *mlp_lora, Rng *rng, Error *err)
 {
     Module *copy = lk_deepcopy(mlp_lora, err), *layers = mlp_layers(copy);

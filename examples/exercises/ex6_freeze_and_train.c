@@ -1,7 +1,7 @@
 /* ex6_freeze_and_train - exercise 6: freeze the Linears, train only A and B.
  *
- * Goes on with the network of exercise 5, as the notebook does: its draws come first, the test
- * input of exercise 5 among them. lk_freeze_linears (nn/linear.c) is the notebook's
+ * Goes on with the network of exercise 5, as the notebook does. So the draws of exercise 5 come
+ * first, its test input among them. lk_freeze_linears (nn/linear.c) is the notebook's
  * freeze_linear_layers. Three epochs that lower the loss by a hundredth prove little; the check
  * below trains on, and compares every frozen weight with its original. */
 #include <string.h>
@@ -23,7 +23,7 @@ typedef struct Training {
 static bool training_new(Training *s, Tape *t, Rng *rng, Error *err)
 {
     *s = (Training){ .mlp = mlp_new(FEATURES, 8, 6, CLASSES, rng, err) };
-    /* exercise 5's input: only its numbers are used up */
+    /* exercise 5's input: drawn only to use up its numbers */
     lk_randn(t, rng, LK_F32, LK_SHAPE(1, FEATURES));
     s->mlp_lora = lk_deepcopy(s->mlp, err);
     if (!mlp_add_lora(s->mlp_lora, 2, 1.0, rng, err)) return false;
@@ -45,8 +45,8 @@ static void training_free(Training *s)
     lk_free(s->mlp);
 }
 
-/* One epoch: all samples in one batch. Returns the loss before the step; the gradients stay for
- * who wants to look. */
+/* Trains one epoch: all samples in one batch. *loss is the loss before the step. The gradients
+ * stay, for the checks. */
 static bool train_epoch(Training *s, Tape *t, double *loss, Error *err)
 {
     lk_tape_reset(t);
@@ -86,8 +86,8 @@ static int64_t count_correct(Training *s, Tape *t)
     return right ? lk_count(right) : -1;
 }
 
-/* After the very first backward: frozen parameters have no gradient; that of A is x^T (dy B^T) = 0
- * as long as B is. */
+/* Checks the gradients after the very first backward: frozen parameters have none, and that of A,
+ * x^T (dy B^T), is 0 as long as B is 0. */
 static void check_first_gradients(bool *ok, Module *mlp_lora)
 {
     bool frozen = true, at_b = true, at_a = true;
@@ -103,7 +103,8 @@ static void check_first_gradients(bool *ok, Module *mlp_lora)
                "with B = 0 the gradient of every B is not 0, that of every A is");
 }
 
-/* Every Linear of the copy still equals its original to the last bit, and every B has left 0. */
+/* Checks that every Linear of the copy still equals its original to the last bit, and that every B
+ * has left 0. */
 static void check_weights(bool *ok, Training *s, Error *err)
 {
     int64_t equal = 0, moved = 0;

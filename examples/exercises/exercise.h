@@ -1,5 +1,5 @@
-/* exercise.h - for the six exercise programs: a main, printing as the notebook prints,
- * helpers of the checks. */
+/* exercise.h - for the six exercise programs: their main, printing as in the notebook, and helpers
+ * of the checks. */
 #ifndef EXERCISE_H
 #define EXERCISE_H
 
@@ -18,11 +18,11 @@ typedef struct Exercise {
     bool (*check)(Tape *t, Rng *rng, Error *err); /* what the notebook's test leaves open */
 } Exercise;
 
-/* Options, seed, tape; the notebook's part, a line of dashes, the checks and their verdict.
- * Returns main's status. */
+/* Reads the options, makes generator and tape, runs the notebook's part and the checks, with a
+ * line of dashes between them, and prints the verdict. Returns main's status. */
 int exercise_main(const Exercise *exercise, int argc, char **argv);
 
-/* print(label, x). Nothing when x is NULL: the failure is on the tape. */
+/* print(label, x). Prints nothing when x is NULL: the failure is on the tape. */
 void show(const char *label, const Tensor *x);
 
 /* Verifies the gradients of m's trainable parameters and of x against central differences. All in

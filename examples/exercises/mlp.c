@@ -37,7 +37,8 @@ bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err)
 {
     Module *layers = mlp_layers(mlp);
     for (int i = 0; i <= 4; i += 2) {
-        /* The wrapper consumes one reference to the Linear, the slot gives up its own. */
+        /* The wrapper consumes one reference to the Linear. lk_sequential_set frees the slot's
+         * own. */
         Module *linear = lk_retain(lk_sequential_at(layers, i, err));
         Module *wrapper = lk_linear_with_lora_merged_new(linear, rank, alpha, rng, err);
         if (!lk_sequential_set(layers, i, wrapper, err)) return false;

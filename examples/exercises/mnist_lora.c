@@ -72,8 +72,8 @@ typedef struct History {
     double seconds;
 } History;
 
-/* Right answers of a pass over the test set, and every answer: "identical" means to the last
- * image. */
+/* The right answers of a pass over the test set, and every single answer, so that two passes can
+ * be compared image by image. */
 typedef struct Score {
     int64_t correct, count;
     uint8_t *predicted; /* NULL: not kept */
@@ -96,8 +96,8 @@ static Tensor *logits_of(Run *r, Module *model, const Batch *b)
     return lk_forward(r->t, model, lk_view(r->t, b->x, LK_SHAPE(-1, PIXELS)));
 }
 
-/* compute_accuracy: no graph, no gradients. The pass draws its numbers even if it is a short
- * one. */
+/* compute_accuracy: no graph, no gradients. The pass draws all its numbers even if --limit
+ * shortens it. */
 static bool evaluate(Run *r, Module *model, DataLoader *loader, Score *s, Error *err)
 {
     Batch b;
@@ -154,7 +154,7 @@ static bool train_epoch(Run *r, Module *model, Optimizer *opt, int64_t epoch, Hi
     return true;
 }
 
-/* Trains what is trainable in the model. */
+/* Trains the trainable parameters of the model. */
 static bool train(Run *r, Module *model, History *h, Error *err)
 {
     double start = lk_seconds();
@@ -176,7 +176,7 @@ static bool same_answers(const Score *a, const Score *b)
            !memcmp(a->predicted, b->predicted, (size_t)a->count);
 }
 
-/* How many of the copy's six frozen tensors still equal the original's, bit by bit. */
+/* Counts how many of the copy's six frozen tensors still equal the original's, bit by bit. */
 static int count_equal(Run *r, Error *err)
 {
     int equal = 0;
@@ -211,7 +211,7 @@ typedef struct Outcome {
     bool rendered;
     int64_t base_parameters, lora_parameters;
     History base, lora;
-    /* test set: the MLP, its copy in LoRA, that one fine-tuned, the MLP again */
+    /* on the test set: the MLP, its copy with LoRA, that copy after fine-tuning, the MLP again */
     Score before, wrapped, tuned, after;
 } Outcome;
 

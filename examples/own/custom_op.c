@@ -34,7 +34,7 @@ static Tensor *softplus(Tape *t, Tensor *x)
 
 /* ---- its use -------------------------------------------------------------------------------- */
 
-/* Through a view, so that an input with other strides is checked too. */
+/* Calls softplus through a view, so that an input with other strides is checked too. */
 static Tensor *call(Tape *t, Tensor *const *in, void *user)
 {
     (void)user;

@@ -1,4 +1,4 @@
-/* gradient_table.c - the cases with which the gradient of every operation is checked.
+/* gradient_table.c - cases that check the gradient of every operation.
  *
  * A row names the operation, calls it, and lists the shapes to call it with. A new operation gets
  * a row here: a test compares the table with core/ops.h. */
@@ -50,9 +50,9 @@ static Cases RESIDUALS = { "4 4 4 4",       "2,3 2,3 3 3",     "2,3t 2,3 3 3s",
 static Cases WEIGHTS = { "2,3 4,3",   "1,3 1,3",   "2,3t 4,3", "2,3 4,3t",
                          "2,3s 4,3s", "2,5,3 4,3", "3 4,3",    "0,3 4,3" };
 
-/* The kind of values with which an operation is smooth where it is checked. APART: no
- * two equal, none near 0. EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32
- * holds exactly. */
+/* The kind of values at which an operation is checked, so that it is smooth there. APART: no two
+ * equal, none near 0. EXACT: multiples of 1/4 up to 1, moved by 1/8, which even float32 holds
+ * exactly. */
 typedef enum Domain { ANY, POSITIVE, APART, EXACT } Domain;
 
 typedef struct Row {
@@ -141,7 +141,7 @@ static Tensor *labels_for(Tape *t, const Tensor *x, int64_t ignored)
 CALL(cross_entropy, lk_cross_entropy(t, x[0], labels_for(t, x[0], -100)))
 CALL(cross_entropy_sum, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, LK_SUM))
 
-/* The same mask in every call. */
+/* Seeds the tape, so that every call has the same mask. */
 static Tensor *dropout(Tape *t, Tensor *const *x, void *user)
 {
     (void)user;
@@ -156,7 +156,7 @@ static Tensor *residual_norm(Tape *t, Tensor *const *x, void *user)
     return lk_residual_norm(t, x[0], x[1], 0.4, x[2], x[3], 1e-2);
 }
 
-/* One tensor as both operands, nothing dropped; and everything dropped. */
+/* Takes one tensor as both operands with nothing dropped, and then drops everything. */
 static Tensor *residual_norm_twice(Tape *t, Tensor *const *x, void *user)
 {
     (void)user;
@@ -164,7 +164,7 @@ static Tensor *residual_norm_twice(Tape *t, Tensor *const *x, void *user)
     return lk_residual_norm(t, x[0], y, 1, NULL, x[0], 1e-2);
 }
 
-/* The first sentence has a key less than the others; heads of two columns. */
+/* The first sentence has one key less than the others. The heads have two columns. */
 static Tensor *attend(Tape *t, Tensor *const *x, AttentionOptions options)
 {
     bool on[32];
@@ -287,7 +287,7 @@ typedef struct Case {
     char form[MAX_INPUTS]; /* 't', 's' or 0 */
 } Case;
 
-/* The operation of the row, behind the views of the case. */
+/* Calls the operation of the row with the views of the case. */
 static Tensor *call_case(Tape *t, Tensor *const *leaves, void *user)
 {
     const Case *c = user;

@@ -1,5 +1,5 @@
-/* gradient_table.h - the cases with which the gradient of every operation is checked: for the
- * program gradcheck, and for a test that compares the table with core/ops.h.
+/* gradient_table.h - cases that check the gradient of every operation. The program gradcheck runs
+ * them, and a test compares the table with core/ops.h.
  *
  *     for (GradientCase c = gradient_cases(&rng); gradient_next(&c);)
  *         if (!c.ok) puts(c.message);
@@ -15,11 +15,11 @@ typedef struct GradientCase {
     bool ok;
     double worst;      /* the largest error, as a part of the tolerance 1e-7 + 1e-5 |gradient| */
     char message[512]; /* why not; "" if ok */
-    Rng *rng;          /* the rest is the walk's own */
+    Rng *rng;          /* from here on: the walk's own */
     int row, item;
 } GradientCase;
 
-/* A walk over all cases, each of which is checked when it is reached. Values come from rng. */
+/* A walk over all cases, which checks each case when it reaches it. Values come from rng. */
 GradientCase gradient_cases(Rng *rng);
 bool gradient_next(GradientCase *c);
 

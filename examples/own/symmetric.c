@@ -24,7 +24,8 @@ static Tensor *symmetric_forward(Tape *t, Module *self, Tensor *x)
     return lk_scale(t, lk_add(t, x, lk_T(t, x)), 0.5);
 }
 
-/* For lk_assign: an original that forward turns into this value. A symmetric one is its own. */
+/* For lk_assign: returns an original that forward turns into this value. A symmetric value is its
+ * own original. */
 static Tensor *symmetric_right_inverse(Tape *t, Module *self, Tensor *value)
 {
     (void)t, (void)self;

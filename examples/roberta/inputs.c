@@ -36,7 +36,7 @@ bool input_model_folder(const char *model, char path[LK_PATH_MAX], Error *err)
         if (strlen(model) >= LK_PATH_MAX)
             return lk_error_set(err, LK_EIO, "--model: the path is too long");
         strcpy(path, model);
-        return true; /* what is missing there is said by whoever reads it */
+        return true; /* the functions that read its files report what is missing */
     }
     return cli_find(NULL, "roberta-base", holds_model, path, err) ||
            lk_error_set(err, LK_EIO,
@@ -44,7 +44,7 @@ bool input_model_folder(const char *model, char path[LK_PATH_MAX], Error *err)
                         "~/.cache/lorikeet");
 }
 
-/* *cut: how many sentences were longer than max_length. */
+/* Adds the ids of the sentences. *cut counts those that were longer than max_length. */
 static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokenizer *tok,
                      int64_t max_length, int64_t *cut, Error *err)
 {
@@ -57,7 +57,7 @@ static bool add_rows(TextDataset *d, const Tsv *tsv, int64_t rows, const Tokeniz
                                  err) &&
              lk_text_add(d, ids.items, ids.count, row->label, err);
         if (!ok || ids.count < max_length) continue;
-        ids.count = 0; /* as long as it may be: it was longer, or just fits */
+        ids.count = 0; /* it has max_length ids: it was longer, or just fits */
         ok = lk_tokenizer_encode(tok, row->sentence, (size_t)row->length, true, 0, &ids, err);
         *cut += ids.count > max_length;
     }

@@ -18,15 +18,15 @@
     "\nWithout --model roberta-base/, without --data sst2/ is looked for in $LORIKEET_DATA, " \
     "then in ~/.cache/lorikeet."
 
-/* The folder of --model (NULL: roberta-base in the usual places), or an error that says where it
- * was looked for. */
+/* Finds the folder of --model (NULL: roberta-base in the usual places). An error names the places
+ * that were searched. */
 bool input_model_folder(const char *model, char path[LK_PATH_MAX], Error *err);
 
-/* Where sst2/train.tsv or dev.tsv of --data (NULL: of the usual places) is, or an error. */
+/* Finds sst2/train.tsv or dev.tsv in --data (NULL: in the usual places). */
 bool input_sst2_path(const char *data, const char *file, char path[LK_PATH_MAX], Error *err);
 
-/* The sentences of that file as ids with <s> and </s>, at most max_length of them: longer
- * sentences are cut, and a line on stdout says how many. rows > 0: only so many from the
+/* The sentences of that file as ids with <s> and </s>, at most max_length ids each: longer
+ * sentences are cut, and a line on stdout says how many. rows > 0: only so many sentences from the
  * beginning. NULL: LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
 TextDataset *input_sentences_new(const char *data, const char *file, const Tokenizer *tok,
                                  int64_t max_length, int64_t rows, Error *err);

@@ -2,8 +2,8 @@
  * Linears, seeds.
  *
  * Full fine-tuning comes first, with a base of its own for every seed. Then one frozen base is
- * loaded and shared by all adapters, one after the other: so no run's peak of memory has another
- * one's base in it. JSON and page are written after every run. The output:
+ * loaded and shared by all adapters, one after the other. So no run's peak of memory includes the
+ * base of another run. JSON and page are written after every run. The output:
  * examples/roberta/lora_lab_output.c. */
 #include <math.h>
 #include <stdlib.h>
@@ -70,8 +70,7 @@ enum { RANKS = sizeof all_ranks / sizeof all_ranks[0], GROUPS = sizeof groups / 
 
 /* ---- peak memory ---------------------------------------------------------------------------- */
 
-/* Linux forgets the highest resident size when it is told so, and the next one is that of the next
- * run. */
+/* Makes Linux forget the highest resident size, so that the next one is that of the next run. */
 static bool forget_peak(void)
 {
     FILE *f = fopen("/proc/self/clear_refs", "w");
@@ -90,7 +89,7 @@ static double peak_megabytes(void)
 
 /* ---- one run -------------------------------------------------------------------------------- */
 
-/* The trained parameters as a file: what an adapter is, or a whole model. */
+/* Measures the trained parameters as a file: an adapter, or a whole model. */
 static bool measure_file(Module *model, int64_t *bytes, Error *err)
 {
     StateDict *trained = lk_state_dict_empty_new(err);
@@ -103,7 +102,7 @@ static bool measure_file(Module *model, int64_t *bytes, Error *err)
     return *bytes >= 0;
 }
 
-/* *rate: steps per second. */
+/* Trains and evaluates a model. *rate: steps per second. */
 static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, double *rate,
                   Error *err)
 {
@@ -121,7 +120,7 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, do
         a->seed = (uint64_t)(o->task.seed + m->seeds);
         double start = lk_seconds();
         ok = lk_trainer_train(&s.trainer, err);
-        /* the fastest run is the one that others have disturbed least */
+        /* the fastest run is the one that other programs have disturbed least */
         *rate = (double)steps / (lk_seconds() - start);
         m->steps_per_second = fmax(m->steps_per_second, *rate);
     }
@@ -136,17 +135,19 @@ static bool train(Task *task, const Options *o, Module *model, LabMeasure *m, do
     return ok;
 }
 
-/* The base model, the same one each time: what its file lacks is drawn from the first seed. */
+/* Makes the base model, the same one each time: weights that its file lacks are drawn from the
+ * first seed. */
 static Module *base_new(Task *task, const Options *o, Error *err)
 {
     lk_manual_seed(&task->rng, (uint64_t)o->task.seed);
     return task_model_new(task, err);
 }
 
-/* base: shared by all adapters, untouched in the end; NULL for full fine-tuning. */
+/* Makes one run of a measurement. base: shared by all adapters, unchanged in the end; NULL for
+ * full fine-tuning. */
 static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, Error *err)
 {
-    lk_tape_free(task->t); /* its memory is part of what is measured, not that of the run before */
+    lk_tape_free(task->t); /* the memory of the previous tape must not count in this run */
     bool forgotten = forget_peak();
     task->t = lk_tape_quiet_new(err); /* main prints the message, once */
     if (!task->t) return false;
@@ -159,7 +160,7 @@ static bool run_once(Task *task, const Options *o, Module *base, LabMeasure *m, 
     m->optimizer_bytes = 2 * (int64_t)sizeof(float) * m->trainable; /* AdamW's two moments */
     double rate = 0;
     ok = ok && train(task, o, model, m, &rate, err);
-    /* else it would be that of the largest run before */
+    /* else the peak would be that of the largest run before */
     m->peak_megabytes = forgotten ? peak_megabytes() : NAN;
     if (m->full) lk_free(model);
     else lk_unwrap_lora(model);

@@ -38,7 +38,7 @@ static const char about[] =
     "the whole process, of\n"
     "the last seed. AdamW: its two moments. File: the trained parameters as safetensors.";
 
-/* Three digits that count, but no exponent, and two decimals at most. */
+/* Writes about three significant digits, without an exponent, and with two decimals at most. */
 static void fill_number(char cell[CELL], double x)
 {
     if (isnan(x)) snprintf(cell, CELL, "?");
@@ -63,7 +63,7 @@ static void fill_row(const LabMeasure *m, char cell[COLUMNS][CELL])
     fill_number(cell[8], (double)m->file_bytes / million);
 }
 
-/* Columns in bytes would be shifted by "±": what follows a character's first byte takes no
+/* Counts columns, not bytes, because of "±": the bytes after a character's first one take no
  * room. */
 static int width_of(const char *text)
 {
@@ -169,7 +169,7 @@ bool lab_write_json(const Lab *lab, const char *path, Error *err)
 
 /* ---- the page ------------------------------------------------------------------------------- */
 
-/* Mean accuracy over the ranks, with full fine-tuning as a level line. */
+/* Draws mean accuracy over the ranks, with full fine-tuning as a level line. */
 static void rank_chart(FILE *out, const Lab *lab)
 {
     double x[LAB_MEASURES_MAX], y[LAB_MEASURES_MAX], low = 100, high = 0;
@@ -189,7 +189,7 @@ static void rank_chart(FILE *out, const Lab *lab)
                     fmax(high, level) + 0.5, " %");
 }
 
-/* Accuracy over the number of trained parameters, in thousands: the gain of a group of
+/* Draws accuracy over the number of trained parameters, in thousands: the gain of a group of
  * Linears for its price. */
 static void price_chart(FILE *out, const Lab *lab)
 {

@@ -9,14 +9,14 @@ enum { LAB_SEEDS_MAX = 16, LAB_MEASURES_MAX = 24 };
 /* One way to train, with every seed. */
 typedef struct LabMeasure {
     const char *name;    /* "LoRA, rank 8" */
-    const char *targets; /* NULL: all Linears; of full fine-tuning: not used */
+    const char *targets; /* NULL: all Linears; full fine-tuning does not use it */
     bool full;
     int64_t rank;
     int seeds; /* runs so far */
     double accuracy[LAB_SEEDS_MAX], loss[LAB_SEEDS_MAX];
     double steps_per_second; /* of the fastest run */
     double peak_megabytes;   /* of the last run; NaN where the system does not tell it */
-    /* the file: what has to be kept of the training */
+    /* file_bytes: of a file with the result of the training */
     int64_t parameters, trainable, optimizer_bytes, file_bytes;
 } LabMeasure;
 
@@ -25,9 +25,9 @@ typedef struct Lab {
     int count, ranks, groups;              /* measures[1 … ranks], and then the groups */
     /* the rank that stands for "LoRA on all" beside full fine-tuning and the groups */
     int reference;
-    /* the first of the seeds */
+    /* seed: the first of the seeds */
     int64_t train_rows, dev_rows, base_parameters, epochs, batch_size, seed;
-    double lr, full_lr, alpha; /* the highest learning rates; of LoRA */
+    double lr, full_lr, alpha; /* the highest learning rates; alpha of LoRA */
     double majority;           /* accuracy of always saying the more frequent label */
     const char *model;
 } Lab;

@@ -1,12 +1,12 @@
 /* roberta_pretrain - a small RoBERTa learns to fill in hidden words of SST-2's sentences: a base
  * model for roberta_sst2.
  *
- * Masked language modelling as in Liu et al. 2019: of the tokens of a sentence 15 % are chosen
- * anew each time; of these 80 % become <mask>, 10 % another token, 10 % stay, and the model is to
- * say what stood there. Labels are not looked at. The decoder is the word embedding (tied
- * weights); it is applied at the chosen places only, and chooses among the tokens that train.tsv
- * has (a quarter of the vocabulary: the others are never an answer). The folder that is written is
- * a complete model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
+ * Masked language modelling as in Liu et al. 2019: 15 % of the tokens of a sentence are chosen
+ * anew each time. Of these 80 % become <mask>, 10 % another token, and 10 % stay; the model has to
+ * find the original tokens. Labels are not used. The decoder is the word embedding (tied weights).
+ * It is applied at the chosen places only, and chooses among the tokens that train.tsv has (a
+ * quarter of the vocabulary: the others are never an answer). The output folder is a complete
+ * model for --model: config.json, vocab.json, merges.txt, model.safetensors. */
 #include <math.h>
 #include <unistd.h>
 
@@ -85,15 +85,15 @@ typedef struct Run {
 
 /* ---- the folder ----------------------------------------------------------------------------- */
 
-/* The weights come last, and an older model's go first: they are never there with another one's
- * config.json. */
+/* Writes the weights last, and removes an older model's weights first, so that weights are never
+ * there with another model's config.json. */
 static bool write_folder(Run *r, Error *err)
 {
     char path[LK_PATH_MAX];
     const char *to = r->o->output;
     if (!lk_path_join(path, to, "model.safetensors", err)) return false;
     if (!r->described) {
-        unlink(path); /* where this fails and has to work, saving fails too */
+        unlink(path); /* a file that cannot be removed cannot be replaced either: saving fails */
         r->described =
             lk_folder_copy(r->folder, to, "vocab.json", err) &&
             lk_folder_copy(r->folder, to, "merges.txt", err) &&
@@ -124,7 +124,7 @@ static bool can_evaluate(Run *r, Error *err)
                         "evaluate; it needs more sentences, of words that train.tsv has");
 }
 
-/* Loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
+/* Measures loss and accuracy on the hidden tokens of dev.tsv, the same ones each time. */
 static bool evaluate(Run *r, Error *err)
 {
     Rng before = r->masking.rng;
@@ -207,7 +207,7 @@ static bool train(Run *r, Error *err)
         if (!evaluate(r, err)) return false;
         lk_printf("epoch %lld%s: loss on dev.tsv %.4f, accuracy %.2f%%\n", (long long)epoch,
                   done < 1 ? "" : " (ended)", r->dev_loss, 100 * r->dev_accuracy);
-        /* whoever stops the program has the model of the last epoch */
+        /* so that a program that is stopped leaves the model of its last epoch */
         if (!write_folder(r, err)) return false;
     }
     r->seconds = lk_seconds() - start;

@@ -1,11 +1,11 @@
 /* roberta_sst2 - the homework: RoBERTa with LoRA on every Linear learns the sentiment of SST-2's
  * sentences.
  *
- * In the homework's order and with its lines: the base model, LoRA, data, training with an
+ * It has the homework's order and prints its lines: the base model, LoRA, data, training with an
  * evaluation and a checkpoint after every epoch, the best weights saved, loaded into a fresh model
- * and evaluated again. It adds full fine-tuning (--full), the adapter as PEFT reads it,
- * logits, results as JSON and as a page. The model and its data: examples/roberta/task.c;
- * training: nn/trainer.c. */
+ * and evaluated again. It adds full fine-tuning (--full), the adapter as PEFT reads it, logits,
+ * results as JSON and as a page. The model and its data: examples/roberta/task.c; training:
+ * nn/trainer.c. */
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -112,7 +112,7 @@ typedef struct Run {
 
 /* ---- before the work ------------------------------------------------------------------------ */
 
-/* Where something is to be written is known to be writable before the work starts. */
+/* Checks before the work starts that all outputs can be written. */
 static bool can_write(const Options *o, Error *err)
 {
     if (o->logits && !results_writable(o->logits, err)) return false;
@@ -121,7 +121,7 @@ static bool can_write(const Options *o, Error *err)
     return o->task.eval_only || lk_folder_make(o->output, err);
 }
 
-/* best_checkpoint with LoRA in it must not take the place of its own base. */
+/* Checks that best_checkpoint, with LoRA in it, does not replace its own base. */
 static bool keeps_base(const Run *r, Error *err)
 {
     char best[LK_PATH_MAX];
@@ -137,7 +137,7 @@ static bool keeps_base(const Run *r, Error *err)
 
 /* ---- steps of the homework ------------------------------------------------------------------ */
 
-/* LoRA as a PEFT adapter has it: on the Linears that it names, and its own head. */
+/* Loads a PEFT adapter: LoRA on the Linears that it names, and its own head. */
 static bool load_adapter(const Options *o, Module *model, Error *err)
 {
     char number[32];
@@ -219,7 +219,7 @@ static bool train_and_evaluate(Run *r, Error *err)
     return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
-/* best_checkpoint, a folder for --model after full fine-tuning. */
+/* Writes best_checkpoint, which is a folder for --model after full fine-tuning. */
 static bool save_best(Run *r, Error *err)
 {
     Folder f;
@@ -237,8 +237,8 @@ static bool save_best(Run *r, Error *err)
     return lk_folder_end(&f, ok, err) && lk_path_join(r->best, f.path, "model.safetensors", err);
 }
 
-/* Whether all LoRA is in the head, which PEFT's form has as a whole: then there is no adapter
- * beside it. */
+/* Whether all LoRA is in the head. PEFT's form has the head as a whole, so there is no adapter
+ * then. */
 static bool is_head_alone(const Run *r)
 {
     for (const char *name = r->lora.targets; name;
@@ -247,7 +247,7 @@ static bool is_head_alone(const Run *r)
     return true;
 }
 
-/* The same, and the adapter with its head. */
+/* Writes best_checkpoint, and the adapter with its head. */
 static bool save(Run *r, Error *err)
 {
     char folder[LK_PATH_MAX];
@@ -269,7 +269,7 @@ static bool save(Run *r, Error *err)
 /* numpy.isclose */
 static bool is_close(double a, double b) { return fabs(a - b) <= 1e-8 + 1e-6 * fabs(b); }
 
-/* A model of the same shape that has seen no training. */
+/* Makes a model of the same shape that has seen no training. */
 static Module *fresh_model(Run *r, Error *err)
 {
     const Options *o = r->o;
@@ -284,8 +284,8 @@ static Module *fresh_model(Run *r, Error *err)
     return NULL;
 }
 
-/* best_checkpoint in a fresh model: loss and accuracy are those that were measured after
- * training. */
+/* Loads best_checkpoint into a fresh model, and checks that loss and accuracy are those that were
+ * measured after training. */
 static bool reload(Run *r, Error *err)
 {
     lk_free(r->model);

@@ -148,8 +148,8 @@ static void summary(FILE *out, const Sst2Outcome *o)
                (long long)o->task->seed);
 }
 
-/* One row for each time that the training was interrupted: what is evaluated after it has no later
- * step. */
+/* Writes one row for each evaluation during the training. An evaluation after the training has no
+ * later step, and no row. */
 static void evaluations(FILE *out, const Sst2Outcome *o)
 {
     const TrainerHistory *history = &o->state->history;

@@ -12,14 +12,14 @@ typedef struct Sst2Outcome {
     double alpha;        /* NaN: they differ */
     int64_t linears, train_rows, dev_rows, parameters, trainable;
     double loss, accuracy; /* on dev.tsv, in the end */
-    /* there was a training: its result was saved and loaded again */
+    /* whether there was a training, whose result was saved and loaded again */
     bool reloaded;
-    double loaded_loss, loaded_accuracy; /* of what was loaded */
+    double loaded_loss, loaded_accuracy; /* of the loaded result */
     bool same;                           /* they agree */
     double seconds, peak_megabytes;      /* of the whole program */
     const TrainerState *state;
     const TaskOptions *task;
-    const TrainerArgs *args; /* of a training; else without meaning */
+    const TrainerArgs *args; /* of the training; without one they mean nothing */
 } Sst2Outcome;
 
 bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err);

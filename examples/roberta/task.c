@@ -1,4 +1,4 @@
-/* task.c - makes data for a Trainer of a model's folder and SST-2. The Trainer: nn/trainer.h. */
+/* task.c - makes data for a Trainer from a model's folder and SST-2. The Trainer: nn/trainer.h. */
 #include "data/roberta_files.h"
 #include "data/trainer_batches.h"
 #include "examples/roberta/task.h"
@@ -56,7 +56,8 @@ void task_close(Task *task)
     lk_tokenizer_free(task->tok);
 }
 
-/* Weights in a form that is not read are not to be taken for none. */
+/* Refuses a folder with weights in a form that is not read. They must not be taken for missing
+ * weights. */
 static bool has_no_other_weights(const char *folder, Error *err)
 {
     static const char *const others[] = { "model.safetensors.index.json", "pytorch_model.bin",
@@ -232,7 +233,7 @@ bool session_begin(Session *s, Task *task, Module *model, Error *err)
                           .length = max ? o->max_length : 0,
                           .pad = task->tok->pad,
                           .group = o->batch_size * accumulate };
-    /* The order of an evaluation changes no result but how long it takes. */
+    /* The order of an evaluation changes only its duration, not its results. */
     TextOptions dev = { .batch_size = o->eval_batch_size,
                         .order = grouped ? LK_GROUPED : LK_IN_ORDER,
                         .length = train.length,

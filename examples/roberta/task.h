@@ -30,7 +30,8 @@ typedef struct Task {
     RobertaConfig config;
     Tokenizer *tok;
     TextDataset *train, *dev; /* train NULL: o.eval_only */
-    /* weights that are missing, A of LoRA, the order of training: in this order, from o.seed */
+    /* starts from o.seed, and draws in this order: missing weights, A of LoRA, the order of
+     * training */
     Rng rng;
     Tape *t;
 } Task;
@@ -50,7 +51,7 @@ bool task_apply_lora(Module *model, const char *targets, int64_t rank, double al
 typedef struct TaskFeed {
     TextLoader *loader;
     TextBatch batch;
-    Rng *reseed; /* of an evaluation: its passes all have the same order; NULL: training */
+    Rng *reseed; /* evaluation: reseeded, so that all passes have one order; NULL: training */
 } TaskFeed;
 
 /* Accuracy, and the logits of every sentence of dev.tsv. */
@@ -68,7 +69,7 @@ typedef struct Session {
     Rng dev_rng;
     char mark[2048]; /* of the Trainer: model, LoRA and data */
     Progress bar;
-} Session; /* stays where it was begun: its parts know each other */
+} Session; /* must not be moved: its parts point to each other */
 bool session_begin(Session *s, Task *task, Module *model, Error *err);
 void session_end(Session *s);
 /* From now on each log is printed, and a bar is drawn on `bar` (NULL: none). */

@@ -3,8 +3,8 @@
  *     tokenize --model roberta-base --tsv sst2/dev.tsv >ids
  *     tokenize --model roberta-base --lines ids --decode
  *
- * A line of ids for each sentence of a GLUE file, each line of a text file or of stdin, or one
- * text. The tokenizer is data/tokenizer.h. */
+ * Writes a line of ids for each sentence of a GLUE file, for each line of a text file or of stdin,
+ * or for one text. The tokenizer is data/tokenizer.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,14 +53,14 @@ static bool encode(Job *job, const char *text, size_t bytes, Error *err)
     return true;
 }
 
-/* "0 31414 232 2" in job->ids. What is behind the line is no digit. */
+/* Reads "0 31414 232 2" into job->ids. The byte behind the line must be no digit. */
 static bool parse_ids(Job *job, const char *text, size_t bytes, Error *err)
 {
     const char *end = text + bytes;
     while (text < end && end[-1] == '\r') end--;
     while (text < end) {
         char *stop;
-        long long id = strtoll(text, &stop, 10); /* LLONG_MAX for what is larger: no id either */
+        long long id = strtoll(text, &stop, 10); /* LLONG_MAX for larger ones: no id either */
         if (*text < '0' || *text > '9' || (stop < end && *stop != ' '))
             return lk_error_set(
                 err, LK_EFORMAT, "line %lld: '%.*s' is not ids with one space between",
@@ -103,7 +103,7 @@ static bool put_tsv(Job *job, const char *path, Error *err)
     return ok;
 }
 
-/* Lines end with LF, the last one perhaps not; all else in them is text. */
+/* Lines end with LF, except perhaps the last one. Everything else in them is text. */
 static bool put_lines(Job *job, const char *path, Error *err)
 {
     FILE *file = path ? fopen(path, "r") : stdin;

@@ -72,7 +72,7 @@ typedef struct Range {
     bool log;
 } Range;
 
-/* 0 … 1; what lies outside is moved to the end. */
+/* Returns the place of x, 0 … 1. A place outside is moved to the nearer end. */
 static double part_of(const Range *r, double x)
 {
     double part = r->log ? log2(x / r->first) / log2(r->last / r->first)
@@ -80,8 +80,8 @@ static double part_of(const Range *r, double x)
     return fmin(fmax(part, 0), 1);
 }
 
-/* Numbers at round distances, or at powers of two: each, every second, … so that at most six have
- * to find room. */
+/* Writes numbers at round distances, or at powers of two: at each, every second, … so that there
+ * are six at most. */
 static void x_axis(FILE *out, const Range *r, const char *label)
 {
     enum { POWERS = 6 };

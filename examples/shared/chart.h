@@ -2,9 +2,9 @@
  * drawings of the reports.
  *
  * Colours are CSS variables of the page (--c0, --c1, --c2), so that one drawing serves light and
- * dark. The page also says how large text is, at most 24 units, and how it lies at its place:
- * numbers left of the y axis (class y: ends there, centred upright), below the x axis (class x:
- * centred, hangs from it), the x axis's name (class name). */
+ * dark. The page also sets the size of text, at most 24 units, and its alignment: numbers left of
+ * the y axis (class y: ends there, centred upright), below the x axis (class x: centred, hangs
+ * from it), the x axis's name (class name). */
 #ifndef CHART_H
 #define CHART_H
 

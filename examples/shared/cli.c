@@ -1,4 +1,4 @@
-/* cli.c - options from a table, errors in one line, where data are found. How to use it:
+/* cli.c - options from a table, errors in one line, the search for data. How to use it:
  * examples/shared/cli.h. */
 #include "examples/shared/cli.h"
 
@@ -52,7 +52,7 @@ static void print_help(const CliProgram *program, void *options)
     printf("  %-*s%s\n", column - 2, "-h, --help", "this text");
 }
 
-/* Digits only, as strtoll alone would not demand: no white space in front, nothing behind. */
+/* Reads digits only. strtoll alone would allow white space in front, and anything behind. */
 static int64_t parse_int(const CliProgram *program, const CliOption *o, const char *text)
 {
     char *end;
@@ -96,8 +96,8 @@ static const CliOption *find_option(const CliProgram *program, const char *text,
     return NULL;
 }
 
-/* Whether --NAME or --NAME=VALUE is among the arguments. One that is a value begins with "--" for
- * CLI_ANY_TEXT only. */
+/* Whether --NAME or --NAME=VALUE is among the arguments. A value begins with "--" for CLI_ANY_TEXT
+ * only, so others are not taken for options. */
 static bool is_given(int argc, char **argv, const char *name)
 {
     size_t n = strlen(name);
@@ -120,7 +120,7 @@ static void check_exclusions(const CliProgram *program, int argc, char **argv)
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options)
 {
 #ifdef SIGXFSZ
-    /* a file that may not grow further is an error of writing, not the program's end */
+    /* a file at its size limit is an error of writing, and must not end the program */
     signal(SIGXFSZ, SIG_IGN);
 #endif
     for (int i = 1; i < argc; i++) {
@@ -235,7 +235,7 @@ const char *cli_thousands(int64_t n, char text[32])
 
 /* ---- data ----------------------------------------------------------------------------------- */
 
-/* root/middle/name, if that is a folder with what is looked for. */
+/* Writes root/middle/name into path, and returns whether `holds` accepts that folder. */
 static bool holds_at(const char *root, const char *middle, const char *name, CliHolds *holds,
                      char path[LK_PATH_MAX])
 {

@@ -56,7 +56,7 @@ typedef struct CliOption {
     const char *help;
 } CliOption;
 
-/* A member of another C type than its kind says does not compile. */
+/* It does not compile if the member does not have the C type of its kind. */
 #define CLI_OPTION_(kind, name, T, field, ctype, value, min, max, help) \
     { \
         kind, name, value, offsetof(T, field) + 0 * sizeof(_Generic(((T *)0)->field, ctype : 1)), \
@@ -68,7 +68,8 @@ typedef struct CliOption {
     CLI_OPTION_(CLI_KIND_DOUBLE, name, T, field, double, value, min, max, help)
 #define CLI_TEXT(name, T, field, value, help) \
     CLI_OPTION_(CLI_KIND_TEXT, name, T, field, const char *, value, 0, 0, help)
-/* A value that may also be empty, or begin with --, and is no forgotten one. */
+/* A value that may also be empty or begin with --, which other options take for a forgotten
+ * value. */
 #define CLI_ANY_TEXT(name, T, field, value, help) \
     CLI_OPTION_(CLI_KIND_ANY_TEXT, name, T, field, const char *, value, 0, 0, help)
 /* Without a value: --name makes a bool true. */
@@ -90,8 +91,8 @@ typedef struct CliOption {
     CLI_TEXT("data", T, data, "DIR", "folder of the data; else $LORIKEET_DATA, ~/.cache/lorikeet")
 #define CLI_JSON(T) CLI_TEXT("json", T, json, "FILE", "write the results to FILE, as JSON")
 
-/* An option that makes others void: they are refused beside it, lest their values be taken for
- * what was done. */
+/* An option that makes others meaningless. They are refused together with it, so that nobody takes
+ * their values for what was done. */
 enum { CLI_OTHERS = 10 };
 typedef struct CliExclusion {
     const char *option, *why; /* "full", "trains all weights" */
@@ -106,12 +107,12 @@ struct CliProgram {
 };
 
 /* Stores the values of argv in the struct that the table describes. --help or -h prints the table
- * and ends the program with status 0; what the table does not allow ends it with status 2 and one
- * line on stderr that names option and value. */
+ * and ends the program with status 0. An argument that the table does not allow ends it with
+ * status 2 and one line on stderr that names option and value. */
 void cli_parse(const CliProgram *program, int argc, char **argv, void *options);
 
-/* The value of --threads. 0 changes nothing: OpenMP has made its choice, and OMP_NUM_THREADS works
- * as for PyTorch. */
+/* Uses as many threads as --threads says. 0 changes nothing: OpenMP has made its choice, and
+ * OMP_NUM_THREADS works as for PyTorch. */
 void cli_set_threads(int64_t threads);
 
 /* ---- errors --------------------------------------------------------------------------------- */
@@ -122,24 +123,24 @@ int cli_exit(const CliProgram *program, bool ok, const Error *err);
 
 /* ---- checks --------------------------------------------------------------------------------- */
 
-void cli_line(void); /* a line of dashes: below it a program speaks about itself */
+void cli_line(void); /* prints a line of dashes; the program's own checks come below it */
 /* Prints "PASS  …" or, when the check does not hold, "FAIL  …" and makes *ok false. */
 void cli_verify(bool *ok, bool holds, const char *format, ...) LK_PRINTF(3, 4);
 
-/* "2,807,010", into a buffer that it returns; n >= 0. */
+/* Writes "2,807,010" into text, and returns text; n >= 0. */
 const char *cli_thousands(int64_t n, char text[32]);
 
 /* ---- data ----------------------------------------------------------------------------------- */
 
 /* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only
- * DATA/name will do, and its absence is an error; without, it is the first of $LORIKEET_DATA/name
- * and ~/.cache/lorikeet/name, or false. */
+ * DATA/name is tried, and its absence is an error. Without data it takes the first of
+ * $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or returns false. */
 typedef bool CliHolds(const char *folder);
 bool cli_find(const char *data, const char *name, CliHolds *holds, char path[LK_PATH_MAX],
               Error *err);
 
-/* MNIST from where cli_find finds it, else 60,000 + 10,000 rendered digits; prints which. The
- * caller owns both. */
+/* Loads MNIST from where cli_find finds it, else makes 60,000 + 10,000 rendered digits; prints
+ * which of them. The caller owns both. */
 typedef struct CliDigits {
     Dataset *train, *test;
     bool rendered;

@@ -1,9 +1,9 @@
 /* page.c - the style of all pages: light and dark, for a phone and a desktop. */
 #include "examples/shared/page.h"
 
-/* A table of many columns is in a div.wide: on a phone it is pushed to the side there, under its
- * first column. Text in a drawing shrinks with it: on a phone, where it is half as wide, letters
- * are given twice the size. */
+/* A table of many columns is in a div.wide: on a phone it is moved sideways there, under its first
+ * column. Text in a drawing shrinks with the drawing. On a phone the drawing is half as wide, so
+ * the letters get a larger size. */
 static const char style[] =
     ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--ok:#1b7f4b;--"
     "bad:#c0392b;"

@@ -17,7 +17,7 @@
 typedef struct Results {
     FILE *file; /* in memory; NULL after a failed results_open: nothing is written then */
     int count;  /* members so far */
-    /* a member of the file's object, after results_object: count counts its members */
+    /* after results_object: members go into that object, and count counts them */
     bool inside;
     const char *path; /* the caller's */
     char *text;       /* what is in the memory of `file` */
@@ -25,7 +25,7 @@ typedef struct Results {
 } Results;
 
 /* Whether a file can be written there: makes a temporary one in its folder and removes it again.
- * Refused: a path that exists and is neither a plain file nor a link to one. LK_EIO. */
+ * Refuses a path that exists and is neither a plain file nor a link to one. LK_EIO. */
 bool results_writable(const char *path, Error *err);
 
 /* Each successful results_open needs a results_close. LK_EMEMORY. */
@@ -38,12 +38,11 @@ void results_text(Results *r, const char *key, const char *value); /* UTF-8 */
 void results_bool(Results *r, const char *key, bool value);
 
 /* "key": { … }: the members written until results_object_end are inside. Objects inside objects
- * are not for results. */
+ * are not supported. */
 void results_object(Results *r, const char *key);
 void results_object_end(Results *r);
 
-/* Puts the finished file in its place. False: nothing is there that was not there before. LK_EIO,
- * LK_EMEMORY. */
+/* Puts the finished file in its place. On false no file has changed. LK_EIO, LK_EMEMORY. */
 bool results_close(Results *r, Error *err);
 
 /* The same for any other text: closes the stream that open_memstream(text, size) gave (NULL: it

@@ -1,9 +1,9 @@
-/* roberta.c - what a RoBERTa computes: embeddings, layers, two heads. Its modules:
+/* roberta.c - the computation of a RoBERTa: embeddings, layers, two heads. Its modules:
  * nn/models/roberta_modules.c; its files: data/roberta_files.c.
  *
- * A module's forward takes one tensor, and here every layer needs the mask too: so functions of
- * this file go from layer to layer, called with lk_forward_with, and only the leaves (Linear,
- * Embedding, LayerNorm) and whatever wraps them are called through lk_forward. */
+ * A module's forward takes one tensor, but here every layer needs the mask too. So functions of
+ * this file go from layer to layer, called with lk_forward_with. Only the leaves (Linear,
+ * Embedding, LayerNorm) and modules that wrap them are called through lk_forward. */
 #include "nn/models/roberta.h"
 
 #include "core/ops.h"
@@ -57,8 +57,8 @@ static Tensor *output_of(Tape *t, Module *self, Tensor *x, Tensor *residual)
                             lk_param(t, o->LayerNorm, &norm->bias), norm->eps);
 }
 
-/* The attention of the first token alone, (B, 1, hidden): one query a sentence instead of one a
- * token. */
+/* The attention of the first token alone, (B, 1, hidden): one query for each sentence instead of
+ * one for each token. */
 static Tensor *attend_first(Tape *t, Module *self, Tensor *first, Tensor *x, Tensor *mask)
 {
     MultiHeadAttention *a = (MultiHeadAttention *)self;
@@ -70,7 +70,7 @@ static Tensor *attend_first(Tape *t, Module *self, Tensor *first, Tensor *x, Ten
 typedef struct LayerCall {
     RobertaLayer *layer;
     Tensor *mask;
-    bool first_only; /* nobody looks at the other tokens of the result */
+    bool first_only; /* only the first token of the result is used */
 } LayerCall;
 
 static Tensor *layer_inside(Tape *t, const void *call, Tensor *x)

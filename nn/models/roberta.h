@@ -21,31 +21,31 @@
  * lk_roberta_fill or a loader gives them some. NULL: LK_EVALUE for a config that
  * lk_roberta_config_check refuses, LK_EMEMORY. */
 LK_API Module *lk_roberta_classifier_new(const RobertaConfig *c, Error *err);
-/* RobertaForMaskedLM: the decoder of its head is the word embedding itself, and no parameter of
- * its own. */
+/* RobertaForMaskedLM: the decoder of its head is the word embedding itself, not a parameter of its
+ * own. */
 LK_API Module *lk_roberta_masked_lm_new(const RobertaConfig *c, Error *err);
 
 /* The config that a model was made of, borrowed; NULL for any other module. */
 LK_API const RobertaConfig *lk_roberta_config(const Module *model);
 
-/* Gives every matrix that is still hollow its elements, N(0, initializer_range) drawn in the order
- * of the names, and zeros to the padding row of an embedding: what transformers does with weights
- * that a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
+/* Fills every matrix that is still hollow with N(0, initializer_range), drawn in the order of the
+ * names, and the padding row of an embedding with zeros. transformers does this with weights that
+ * a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
 LK_API bool lk_roberta_fill(Module *model, Rng *rng, Error *err);
-/* ids (B, S) int64, mask (B, S) bool, true for real tokens, NULL: all that are not pad_token_id →
- * (B, num_labels). Dropout is active in training mode. Of the last layer only the first token is
- * computed: the classifier looks at nothing else. Without gradients every layer runs in the memory
- * of one. */
+/* ids (B, S) int64, mask (B, S) bool → logits (B, num_labels). mask is true for real tokens; if it
+ * is NULL, all ids but pad_token_id are real tokens. Dropout is active in training mode. The last
+ * layer is computed for the first token only, since the classifier looks at nothing else. Without
+ * gradients all layers share the memory of one. */
 LK_API Tensor *lk_roberta_logits(Tape *t, Module *classifier, Tensor *ids, Tensor *mask);
 
-/* rows (K) int64 of the B·S tokens, counted row by row → (K, vocab_size): the language model's
- * scores at those places. tokens (V) int64, not NULL: only the scores of these, (K, V), which
- * saves the rest of the products. */
+/* rows (K) int64, places among the B·S tokens, counted row by row → (K, vocab_size): the language
+ * model's scores at those places. If tokens (V) int64 is not NULL, computes only the scores of
+ * these tokens, (K, V), which saves the other products. */
 LK_API Tensor *lk_roberta_token_logits(Tape *t, Module *masked_lm, Tensor *ids, Tensor *mask,
                                        Tensor *rows, Tensor *tokens);
 
-/* torch.utils.checkpoint around each layer: keeps a layer's input only and runs it again in
- * backward. Off at first. */
+/* torch.utils.checkpoint around each layer: keeps only the input of a layer, and runs the layer
+ * again in backward. Off at first. */
 LK_API void lk_roberta_set_recompute(Module *model, bool on);
 
 #endif

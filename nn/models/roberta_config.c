@@ -26,8 +26,8 @@ const RobertaConfig lk_roberta_base = {
 
 /* ---- settings: one row each ----------------------------------------------------------------- */
 
-/* Sizes whose product is a matrix stay far below the end of int64; no model of this kind is near
- * the limits. */
+/* The limits keep the product of two sizes far below the end of int64. No model of this kind comes
+ * near them. */
 enum { MOST = 1 << 24, MOST_LAYERS = 1024 };
 
 #define WHOLE(name, min, max) \
@@ -65,7 +65,8 @@ double lk_roberta_setting(const RobertaConfig *c, const RobertaSetting *k)
     return k->whole ? (double)*(const int64_t *)at : *(const double *)at;
 }
 
-/* Null is not the same as leaving it out for one key only: it means another key's value. */
+/* Whether null means the value of another key, not the default of a key that is left out. That is
+ * so for one key only. */
 static bool is_nullable(const RobertaSetting *k)
 {
     return k->offset == offsetof(RobertaConfig, classifier_dropout);
@@ -88,7 +89,8 @@ bool lk_roberta_config_check(const RobertaConfig *c, const char *where, Error *e
             "%.300s: hidden_size %lld cannot be shared by %lld num_attention_heads without "
             "a rest",
             where, (long long)c->hidden_size, (long long)c->num_attention_heads);
-    /* In double, where nothing overflows: a clear word before terabytes are asked for. */
+    /* Computes in double, where nothing overflows, to refuse absurd sizes with a clear message
+     * before terabytes are asked for. */
     double layer =
         (double)c->hidden_size * (double)(4 * c->hidden_size + 2 * c->intermediate_size);
     double rows =

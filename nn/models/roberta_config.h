@@ -7,22 +7,22 @@
 
 typedef struct RobertaConfig {
     int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
-    /* the first of them is pad_token_id + 1: 514 serve 512 tokens */
+    /* the first position is pad_token_id + 1: 514 positions serve 512 tokens */
     int64_t max_position_embeddings;
     int64_t type_vocab_size, num_labels;
     int64_t pad_token_id, bos_token_id, eos_token_id; /* null in the file: 1, 0, 2 */
     double hidden_dropout_prob, attention_probs_dropout_prob, layer_norm_eps, initializer_range;
-    /* of the classifier's head; NaN, null in the file: hidden_dropout_prob */
+    /* of the classifier's head; NaN (null in the file) stands for hidden_dropout_prob */
     double classifier_dropout;
 } RobertaConfig;
 
 /* RoBERTa-base: 12 layers of 768 with 12 heads, 50,265 tokens. */
 LK_API_DATA const RobertaConfig lk_roberta_base;
 
-/* Whether such a model can be: every size is positive and no product of them is absurd, the heads
- * divide hidden_size, the dropouts are probabilities, pad_token_id is a token and leaves room for
- * positions. Else LK_EVALUE with the sizes and the rule; `where` is what the message begins
- * with. */
+/* Whether a model of these sizes is possible: every size is positive and no product of them is
+ * absurd, the heads divide hidden_size, the dropouts are probabilities, pad_token_id is a token
+ * and leaves room for positions. If not, sets LK_EVALUE with the sizes and the rule; the message
+ * begins with `where`. */
 LK_API bool lk_roberta_config_check(const RobertaConfig *c, const char *where, Error *err);
 
 /* The most tokens that one sentence may have, <s> and </s> included: 512. */

@@ -1,7 +1,7 @@
 /* roberta_modules.c - makes the modules of a RoBERTa: tables of fields, constructors. Their
  * computations: nn/models/roberta.c.
  *
- * Most have no forward of their own: every layer needs the mask beside its input. */
+ * Most modules have no forward of their own, since every layer needs the mask beside its input. */
 #include "nn/models/roberta_modules.h"
 
 #include <math.h>
@@ -38,7 +38,8 @@ static const ModuleType self_output_type = { "RobertaSelfOutput", sizeof(Roberta
 
 /* ---- making one ----------------------------------------------------------------------------- */
 
-/* PyTorch's "meta" device in one line: a single element stands for all, by strides of 0. */
+/* Makes a matrix as on PyTorch's "meta" device: a single element stands for all, by strides of
+ * 0. */
 static Tensor *hollow_new(int64_t rows, int64_t columns, Error *err)
 {
     Tensor *x = lk_param_new(LK_F32, LK_SHAPE(1), err);

@@ -17,7 +17,7 @@ typedef struct RobertaEmbeddings {
     double dropout;
 } RobertaEmbeddings;
 
-typedef struct RobertaOutput { /* also RobertaSelfOutput: what ends each half of a layer */
+typedef struct RobertaOutput { /* the end of each half of a layer; also RobertaSelfOutput */
     Module base;
     Module *dense, *LayerNorm;
     double dropout;
@@ -71,7 +71,7 @@ typedef struct Roberta { /* RobertaForSequenceClassification, RobertaForMaskedLM
 /* Whether a parameter has a shape only. */
 bool lk__roberta_is_hollow(const Tensor *x);
 
-/* The modules in it; NULL: LK_EMEMORY. (roberta_modules.c) */
+/* Make the modules inside of a Roberta; NULL: LK_EMEMORY. (roberta_modules.c) */
 Module *lk__roberta_model_new(const RobertaConfig *c, Error *err);
 Module *lk__roberta_head_new(const RobertaConfig *c, Error *err);
 Module *lk__roberta_lm_head_new(const RobertaConfig *c, Error *err);
