@@ -80,8 +80,8 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
     }
     lk_fail(t, LK_ESTATE,
             "lk_backward: the segment that gave %s to lk_recompute gave something else when it "
-            "was computed again; what it reads must stay as it is until then, and chance come "
-            "from the tape (lk_dropout)",
+            "was computed again; the tensors that it reads must not change until then, and random "
+            "numbers must come from the tape (lk_dropout)",
             lk_shape_text(n->out, text));
 }
 

@@ -208,7 +208,7 @@ static bool read_merge(const File *f, Bpe *bpe, int32_t number, int32_t rank, co
     int32_t token = lk__bpe_find(bpe, bytes, size);
     if (token < 0)
         return lk__file_fail(&f->report, LK_EFORMAT,
-                             "line %d: what \"%.*s\" make together is not in the vocabulary",
+                             "line %d: the token that \"%.*s\" make is not in the vocabulary",
                              number, shown(length), line);
     BpeMerge *merge = lk__bpe_merge(bpe, id[0], id[1]);
     if (merge->left >= 0)

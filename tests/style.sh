@@ -34,10 +34,16 @@ unformatted() {
 none "clang-format" unformatted
 
 long_lines() {
-    sources '*.[ch]' '*.cpp' '*.in' '*.sh' '*.py' '*.awk' '*.mjs' '*.md' '*.cmake' '*CMakeLists.txt' |
+    sources '*.[ch]' '*.cpp' '*.in' '*.sh' '*.py' '*.awk' '*.mjs' '*.md' '*.cmake' \
+        '*CMakeLists.txt' |
         xargs grep -nE '^.{100,}' | cut -d : -f 1,2
 }
 none "lines end within 99 columns" long_lines
+
+odd_subjects() {
+    sources '*.[ch]' | xargs grep -nE '/\* (What|Who|Whoever|Nobody) ' | cut -d : -f 1,2
+}
+none "a comment names its subject" odd_subjects
 
 long_subject() { git log -1 --format=%s | grep -E '^.{73,}'; }
 none "the commit's subject has at most 72 characters" long_subject

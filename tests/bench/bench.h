@@ -51,7 +51,7 @@ void bench_time(const Bench *b, BenchCall *call, void *state, Result *r);
 /* all of a program's tables, NULL at the end: lorikeet.c, blas_peer.c */
 extern const Workload *const bench_tables[];
 extern const char *const bench_name; /* of the program */
-/* What it computes with, for the table: "avx2", "cblas_sgemm"; NULL when that is refused. */
+/* The kernels it computes with, for the table: "avx2", "cblas_sgemm"; NULL: refused. */
 const char *bench_kernels(Error *err);
 extern const Workload bench_limits[], bench_matmul[], bench_training[], bench_transformer[],
     bench_tokenizer[], bench_programs[];

@@ -95,7 +95,7 @@ Test(autograd, one_tensor_as_both_operands)
     };
     for (int leaf = 0; leaf < 2; leaf++)
         for (int i = 0; i < 4; i++) {
-            /* matmul writes a gradient that nobody wrote yet, then adds */
+            /* matmul writes a gradient that is not written yet, then adds */
             Tensor *h = leaf ? x : lk_scale(t, x, 1);
             Tensor *y = NULL;
             if (i == 0) y = lk_mul(t, h, h);
@@ -344,7 +344,7 @@ Test(autograd, retain_grad)
     check_values(lk_grad(h), 0, 7, 11); /* 2h + 3: the sum over both branches */
     check_values(lk_grad(x), 0, 14, 22);
     check_values(lk_grad(loss), 0, 1);
-    check(!lk_grad(left) && !lk_grad(right), "nobody asked");
+    check(!lk_grad(left) && !lk_grad(right), "no retain_grad");
     check(lk_backward(t, loss));
     check_values(lk_grad(h), 0, 14, 22); /* it accumulates, as a leaf's does */
     lk_zero_grad_(h);

@@ -188,7 +188,7 @@ static void make_good(void)
 
 /* ---- the calls ------------------------------------------------------------------------------ */
 
-/* Whether a result is one that nobody can take for a value. */
+/* Whether a result cannot be taken for a value. */
 static bool nothing_double(double x) { return isnan(x); }
 static bool nothing_int(int64_t x) { return x == -1; }
 static bool nothing_bool(bool x) { return !x; }

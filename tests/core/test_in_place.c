@@ -218,7 +218,7 @@ Test(in_place, a_refused_backward_uses_up_nothing)
     lk_fill_(w, 0);
     check(!lk_backward_with(t, y, ones, false));
     lk_tape_clear_error(t);
-    lk_set_requires_grad(x, false); /* what needed w */
+    lk_set_requires_grad(x, false); /* its gradient needed w */
     check(lk_backward_with(t, y, ones, false), "%s", lk_tape_error(t)->message);
     check_values(lk_grad(w), 0, 1, 2);
     lk_free(x), lk_free(w);

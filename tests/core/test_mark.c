@@ -112,7 +112,7 @@ Test(mark, a_view_of_memory_behind_the_mark_takes_it_along)
 {
     Tape *t = quiet_tape();
     Tensor *x = counting(t, 4, 6), *expected = lk_slice(t, lk_T(t, lk_scale(t, x, 2)), 0, 1, 6, 2);
-    /* what it is a view of lies at the mark, near it, or far */
+    /* the viewed tensor lies at the mark, near it, or far */
     for (int lead = 0; lead < 3; lead++) {
         TapeMark mark = lk_tape_mark(t);
         if (lead > 0) check(lk_tape_alloc(t, lead == 1 ? 64 : 5000));

@@ -74,7 +74,7 @@ Test(copy, clone_is_a_leaf_of_its_own)
 
 /* ---- conversions ---------------------------------------------------------------------------- */
 
-/* Rounded towards 0 into an integer; what an integer cannot hold becomes its nearest end, NaN 0.
+/* Rounded towards 0 into an integer; a value that an integer cannot hold becomes its nearest end, NaN 0.
  * Not zero is true. */
 Test(copy, conversions)
 {

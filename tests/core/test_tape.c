@@ -1,5 +1,5 @@
-/* test_tape.c - the tape itself: its first error, its memory, several tapes, deep graphs. What
- * backward computes: test_autograd.c; lk_tape_mark and lk_tape_release: test_mark.c. */
+/* test_tape.c - the tape itself: its first error, its memory, several tapes, deep graphs. The
+ * results of backward: test_autograd.c; lk_tape_mark and lk_tape_release: test_mark.c. */
 #include <string.h>
 
 #include "core/op.h"
@@ -34,7 +34,7 @@ Test(tape, the_first_error_is_kept_and_told_once)
     check(lk_tape_error(t)->code == LK_OK && heard.times == 0);
 
     Tensor *bad = lk_matmul(t, x, x);
-    /* what is computed from nothing is nothing */
+    /* a result of NULL is NULL */
     Tensor *loss = total(t, lk_mul(t, lk_relu(t, bad), x));
     check(!bad && !loss);
     check(!lk_add(t, x, lk_zeros(t, LK_F32, LK_SHAPE(5))) && !lk_fail(t, LK_EIO, "later"));

@@ -1,5 +1,5 @@
-/* test_half.c - files in half precision: every number that there is, models, adapters. What
- * PyTorch makes of them: tests/fixtures/half.h. */
+/* test_half.c - files in half precision: every number that there is, models, adapters.
+ * PyTorch's results: tests/fixtures/half.h. */
 #include "data/half.h"
 #include "data/safetensors_parts.h"
 

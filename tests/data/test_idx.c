@@ -80,7 +80,7 @@ Test(idx, not_a_file)
     Error err = { 0 };
     check(lk_idx_images_new(check_scratch("missing"), &err) == NULL);
     check_error(&err, LK_EIO, "missing: cannot be opened: No such file");
-    /* nobody wants to know why */
+    /* without an Error */
     check(lk_idx_images_new(check_scratch("missing"), NULL) == NULL);
 
     err = (Error){ 0 };
@@ -338,8 +338,8 @@ static void *watch_alloc(size_t bytes)
     return aligned_alloc(64, bytes);
 }
 
-/* The same absurd sizes behind compression: 60 bytes of gzip cannot become 3 TB, and nobody asks
- * for them. */
+/* The same absurd sizes behind compression: 60 bytes of gzip cannot become 3 TB, and none are
+ * allocated. */
 Test(idx, absurd_sizes_in_gzip)
 {
     lk_set_allocator(watch_alloc, free);

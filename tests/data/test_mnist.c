@@ -14,7 +14,7 @@
 #include <zlib.h>
 #endif
 
-/* An empty folder; what the test put there before is removed. */
+/* An empty folder: files that the test put there before are removed. */
 static const char *fresh_folder(const char *name)
 {
     static const char *const left[] = { "train-images-idx3-ubyte", "train-images.idx3-ubyte",

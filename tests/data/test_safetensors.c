@@ -186,7 +186,7 @@ Test(safetensors, not_a_file)
     err = (Error){ 0 };
     check(!lk_load_safetensors(NULL, &err));
     check_error(&err, LK_EVALUE, "lk_load_safetensors: the path is NULL");
-    check(!lk_load_safetensors(NULL, NULL)); /* nobody wants to know why */
+    check(!lk_load_safetensors(NULL, NULL)); /* without an Error */
 }
 
 Test(safetensors, length)
@@ -528,7 +528,7 @@ static void *watch_alloc(size_t bytes)
     return aligned_alloc(64, bytes);
 }
 
-/* Whatever a small file announces, nobody asks for it. */
+/* A small file may announce any size: none is allocated. */
 Test(safetensors, nothing_is_allocated_that_is_not_there)
 {
     lk_set_allocator(watch_alloc, free);

@@ -150,7 +150,7 @@ static void pair_case(const Tokenizer *tok, const char *line, TokenIds *ids, Tok
     int64_t max = next_number(&at), specials = next_number(&at);
     next_bar(&at);
     next_ids(&at, expected);
-    check(lk_token_ids_add(ids, 7, NULL)); /* what was there stays */
+    check(lk_token_ids_add(ids, 7, NULL)); /* earlier ids stay */
     check(lk_tokenizer_encode_pair(tok, (char *)a.data, a.size, (char *)b.data, b.size, specials,
                                    max, ids, &err));
     check(ids->items[0] == 7);

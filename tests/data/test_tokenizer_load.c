@@ -113,7 +113,7 @@ Test(tokenizer_load, wrong_content)
           "line 3 names \"qqq\", which is not in the vocabulary" },
         { MERGES, NULL, "t \xFF\n", "line 1 names \"\xFF\", which is not" },
         { MERGES, NULL, "t h\nq q\n",
-          "line 2: what \"q q\" make together is not in the vocabulary" },
+          "line 2: the token that \"q q\" make is not in the vocabulary" },
         { MERGES, NULL, "t h\nh e\nt h\n", "line 3: \"t h\" is there a second time" },
         { MERGES, NULL, "#version: 0.2\r\nt h\r\n", "line 2 ends with CR LF" },
         { MERGES, NULL, "\xEF\xBB\xBF#version: 0.2\nt h\n",

@@ -54,7 +54,7 @@ Test(trainer_resume, stopped_behind_any_step_and_resumed)
     }
 }
 
-/* Saved every step, resumed into another folder: what has been trained before is found beside the
+/* Saved every step, resumed into another folder: the earlier checkpoints are found beside the
  * checkpoint. */
 Test(trainer_resume, best_weights_are_found_beside_the_checkpoint_resumed_from)
 {

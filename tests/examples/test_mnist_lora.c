@@ -237,7 +237,7 @@ Test(mnist_lora, data_from_the_environment)
     check(o.status == 0 && strstr(o.out, expected), "%s%s", o.out, o.err);
     output_free(&o);
 
-    /* what --data says must be there: no other place will do */
+    /* the folder of --data must be there: no other place will do */
     check_refused(
         run_program("LORIKEET_DATA='%s' HOME='%s' ./mnist_lora --data '%s'", root, home, empty), 1,
         "empty: no data in ");

@@ -85,7 +85,7 @@ Test(roberta_sst2, resumed_into_the_output_of_another_run)
     check(system(more) == 0);
 }
 
-/* LoRA in the head alone has no PEFT adapter; what others have put into best_checkpoint stays
+/* LoRA in the head alone has no PEFT adapter; other files in best_checkpoint stay
  * there. */
 Test(roberta_sst2, lora_in_the_head_alone)
 {

@@ -369,7 +369,7 @@ Test(adapter, merging_is_exact_and_undone_exactly)
     lk_free(net);
 }
 
-/* A step changes A and B alone, and what was kept from before it is not read again. */
+/* A step changes A and B alone, and no value from before it is read again. */
 Test(adapter, training_touches_only_the_adapter)
 {
     Module *net = adapted_net();

@@ -399,7 +399,7 @@ static void begin(Run *r)
 static void end(Run *r)
 {
     if (r->net && r->net->type == &unlisted)
-        lk_tensor_free(((Head *)r->net)->gain); /* nobody else does */
+        lk_tensor_free(((Head *)r->net)->gain); /* it has no other owner */
     lk_optimizer_free(r->opt);
     lk_free(r->net), lk_free(r->other), lk_free(r->x), lk_free(r->y);
     lk_tape_free(r->t);

@@ -117,7 +117,7 @@ Test(module, a_slot_is_replaced_or_kept)
         lk_module_set(slot, lk_linear_with_lora_new(lk_retain(*slot), 2, 1.0, &rng, &err), &err));
     check(lk_as_linear_with_lora(*slot));
 
-    /* The inner error stays; the slot keeps what it has; what is handed over is freed. */
+    /* The inner error stays, the slot keeps its module, and the new one is freed. */
     Module *before = *slot;
     check(!lk_module_set(slot, lk_linear_new(0, 3, true, &rng, &err), &err));
     check_error(&err, LK_EVALUE, "lk_linear_new: in_features 0, out_features 3");

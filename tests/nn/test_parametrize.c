@@ -434,7 +434,7 @@ Test(parametrize, merging_and_back)
     check(lk_merge(m, &err));
     check_value(m, first_value, 12);
     lk_fill_(p->lora_B, 0);
-    check_value(m, first_value, 12); /* what is read is from when it was merged */
+    check_value(m, first_value, 12); /* forward reads the merged value */
     check_equal(lk_original(m, "weight"), before);
     check(!lk_register_parametrization(m, "weight", shift(), &err));
     check_error(&err, LK_ESTATE, "merged; lk_unmerge it first");

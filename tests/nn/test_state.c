@@ -96,7 +96,7 @@ Test(state, names_on_one_side_only_are_listed)
     check_error(&err, LK_EVALUE, "…), 0 mismatched ()");
     check(same_values(base, untouched));
 
-    /* Not strict: what has no counterpart is skipped. */
+    /* Not strict: tensors without a counterpart are skipped. */
     err = (Error){ 0 };
     check(lk_load_state_dict(base, state, false, &err));
     check_no_error(&err);

@@ -106,7 +106,7 @@ ssize_t write(int file, const void *bytes, size_t size)
     return syscall(SYS_write, file, bytes, half ? size / 2 : size);
 }
 
-/* Leaves the disk alone: a kill ends the process, and what it wrote stays with the kernel. */
+/* Leaves the disk alone: a kill ends the process, and the kernel keeps its writes. */
 int fsync(int file)
 {
     (void)file;

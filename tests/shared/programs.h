@@ -23,7 +23,7 @@ static inline void print_to(char *text, size_t room, const char *format, ...)
     check(length >= 0 && (size_t)length < room, "no room for '%s'", format);
 }
 
-/* The whole file in a buffer of its own, which the caller frees; what is read ends with '\0'. */
+/* The whole file in a buffer of its own, which the caller frees; the text ends with '\0'. */
 static inline char *read_file(const char *path)
 {
     FILE *f = fopen(path, "rb");

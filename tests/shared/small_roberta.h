@@ -102,7 +102,7 @@ static inline double number_of(const char *text, const char *key)
     return strtod(at + strlen(key), NULL);
 }
 
-/* What is behind "Eval Results", run time left out. */
+/* The text behind "Eval Results", without the run time. */
 static inline void results_of(const Output *o, char text[128])
 {
     const char *at = strstr(o->out, "Eval Results: ");

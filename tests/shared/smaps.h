@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* kB that this process has written to in its mappings of a file; -1: nobody says. */
+/* kB that this process has written to in its mappings of a file; -1: unknown. */
 static inline long dirty(const char *name)
 {
     FILE *maps = fopen("/proc/self/smaps", "r");

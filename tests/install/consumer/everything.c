@@ -13,7 +13,7 @@ static bool train(Tape *t, DataLoader *loader, Module *net, Optimizer *opt, Erro
     return lk_backward(t, lk_cross_entropy(t, y, b.y)) && lk_step(opt, err);
 }
 
-/* There are no such files; what counts is that the readers are linked, with the libraries that
+/* There are no such files. The point is that the readers are linked, with the libraries that
  * they need. */
 static bool loading_is_refused(Module *net)
 {
