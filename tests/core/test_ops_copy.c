@@ -74,8 +74,8 @@ Test(copy, clone_is_a_leaf_of_its_own)
 
 /* ---- conversions ---------------------------------------------------------------------------- */
 
-/* Rounded towards 0 into an integer; a value that an integer cannot hold becomes its nearest end, NaN 0.
- * Not zero is true. */
+/* A float is rounded towards 0 into an integer. A value that an integer cannot hold becomes its
+ * nearest end, NaN becomes 0. Not zero is true. */
 Test(copy, conversions)
 {
     Tape *t = lk_tape_new(NULL);
