@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/safetensors.h"
 #include "nn/state.h"
 #include "tests/check.h"
 
@@ -55,5 +56,37 @@ static inline StateDict *reference_state(void)
     add(state, "\u00e9 \u65e5\u672c \U0001f426", LK_BOOL, LK_SCALAR, (bool[]){ false });
     return state;
 }
+
+/* A file with this header, and data bytes 0, 1, 2, … behind it. */
+static inline const char *write_bytes(const char *name, const char *header, size_t length,
+                                      size_t data)
+{
+    unsigned char bytes[4096] = { 0 };
+    check(8 + length + data <= sizeof bytes);
+    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)(length >> 8 * i);
+    memcpy(bytes + 8, header, length);
+    for (size_t i = 0; i < data; i++) bytes[8 + length + i] = (unsigned char)i;
+    return check_write(name, bytes, 8 + length + data);
+}
+
+static inline void check_file_refused(const char *path, ErrorCode code, const char *text)
+{
+    Error err = { 0 };
+    check(!lk_load_safetensors(path, &err), "read, but expected \"%s\"", text);
+    cr_assert(err.code == code && strstr(err.message, text),
+              "expected code %d, \"%s\"; got %d, \"%s\"", (int)code, text, (int)err.code,
+              err.message);
+    check_error(&err, code, "lk_load_safetensors: ");
+    check_error(&err, code, "/refused: ");
+}
+
+static inline void check_header_refused(const char *header, size_t data, const char *text)
+{
+    check_file_refused(write_bytes("refused", header, strlen(header), data), LK_EFORMAT, text);
+}
+
+/* The header of one tensor x. */
+#define ONE(dtype, shape, offsets) \
+    "{\"x\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
 #endif

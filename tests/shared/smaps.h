@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "data/path.h"
+
 /* kB that this process has written to in its mappings of a file; -1: unknown. */
 static inline long dirty(const char *name)
 {
