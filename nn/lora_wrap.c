@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/hash.h"
+#include "nn/parametrize.h"
 
 /* Puts `by` into every place of `old` in the model except `but`. So a module in several places
  * stays one. */
@@ -106,9 +107,10 @@ LoRAFacts lk_lora_facts(Module *model)
     LoRAFacts f = { .alphas = LK_HASH_START };
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);) {
         const LinearWithLoRA *wrapper = lk_as_linear_with_lora(it.module);
-        if (!wrapper) continue;
-        const LoRALayer *lora = lk_as_lora_layer(wrapper->lora);
-        int64_t rank = lora->A->shape[1];
+        const LoRALayer *lora = wrapper ? lk_as_lora_layer(wrapper->lora) : NULL;
+        const Tensor *A = lora ? lk_original(wrapper->lora, "A") : NULL;
+        if (!A) continue; /* a child that was replaced, or is gone */
+        int64_t rank = lk_size(A, 1);
         bool first = f.count++ == 0;
         f.rank = first || f.rank == rank ? rank : -1;
         f.alpha = first || f.alpha == lora->alpha ? lora->alpha : NAN;

@@ -55,6 +55,15 @@ Test(lora_wrap, lora_facts_are_those_of_the_model)
         }
     other = lk_lora_facts(m);
     check(isnan(other.alpha) && other.rank == 2 && other.alphas != f.alphas);
+
+    /* A wrapper whose LoRALayer was replaced by something else has no LoRA. */
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+        LinearWithLoRA *wrapper = lk_as_linear_with_lora(it.module);
+        if (!wrapper) continue;
+        check(lk_module_set(&wrapper->lora, lk_linear_new(2, 2, false, &rng, NULL), &err));
+        break;
+    }
+    check(lk_lora_facts(m).count == 6);
     lk_free(m);
 }
 
