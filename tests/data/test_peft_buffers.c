@@ -1,5 +1,5 @@
-/* test_peft_buffers.c - modules that an adapter saves whole (modules_to_save) have their buffers in
- * the file. */
+/* test_peft_buffers.c - modules that an adapter saves whole (modules_to_save) have their
+ * buffers in the file. */
 #include "tests/shared/peft_nets.h"
 
 #ifdef LK_HAVE_JANSSON

@@ -1,5 +1,5 @@
-/* test_safetensors_memory.c - safetensors files that are cut or changed anywhere, sizes that are not
- * there, and memory that runs out. Other refusals: test_safetensors.c. */
+/* test_safetensors_memory.c - safetensors files that are cut or changed anywhere, sizes that are
+ * not there, and memory that runs out. Other refusals: test_safetensors.c. */
 #include <fcntl.h>
 #include <unistd.h>
 
