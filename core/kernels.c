@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/kernels/choose.h"
+#include "core/kernels/for_tests.h"
 
 static const char *const names[LK_KERNEL_SETS] = { "portable", "avx2", "avx512" };
 

@@ -8,7 +8,7 @@
  * `run_panels` is for large products on narrow vectors. It packs A and B into the order of reading
  * and goes down C with a panel of B in the L1 cache. `run_dots` is for y = x Wᵀ with few rows of
  * x. The rows of x and of W lie along k, so C is made of dot products, and W is read once, in
- * place. The inner loops are in gemm_tile.h; gemm_kernels.h declares a set of them.
+ * place. The inner loops are in gemm_tile_real.h; gemm_kernels.h declares a set of them.
  *
  * The bits are the same for any number of threads: one thread sums an element of C, in an order
  * that depends only on the sizes and strides. Threads get whole tiles. Their number only decides

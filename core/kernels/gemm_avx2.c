@@ -1,4 +1,4 @@
-/* gemm_avx2.c - the kernels of gemm_tile.h for AVX2 and FMA: 16 registers of 32 bytes. The
+/* gemm_avx2.c - the kernels of gemm_tile_real.h for AVX2 and FMA: 16 registers of 32 bytes. The
  * pragmas allow these instructions in this file, so a portable build has the kernels too. gemm.c
  * calls them where the processor has the instructions. */
 #include "core/kernels/gemm_kernels.h"
@@ -50,7 +50,7 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define store_part(p, n, v) _mm256_maskstore_ps(p, FIRST_8(n), v)
 #define fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define sum4(v, s) sum4_f32(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 #define real double
 #define LK_F(name) name##_f64
@@ -63,7 +63,7 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #define store_part(p, n, v) _mm256_maskstore_pd(p, FIRST_4(n), v)
 #define fma(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define sum4(v, s) sum4_f64(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_avx2[2] = {
     { TILE_ROWS, 16, 8, strip_f32, dots_f32 },

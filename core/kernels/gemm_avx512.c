@@ -1,6 +1,6 @@
-/* gemm_avx512.c - the kernels of gemm_tile.h for AVX-512: 32 registers of 64 bytes. The pragmas
- * allow these instructions in this file, so a portable build has the kernels too. gemm.c calls
- * them where the processor has the instructions. */
+/* gemm_avx512.c - the kernels of gemm_tile_real.h for AVX-512: 32 registers of 64 bytes. The
+ * pragmas allow these instructions in this file, so a portable build has the kernels too. gemm.c
+ * calls them where the processor has the instructions. */
 #include "core/kernels/gemm_kernels.h"
 
 #ifdef __x86_64__
@@ -65,7 +65,7 @@ static inline void sum4_f64(const __m512d v[4], double s[4])
 #define store_part(p, n, v) _mm512_mask_storeu_ps(p, FIRST_16(n), v)
 #define fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define sum4(v, s) sum4_f32(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 #define real double
 #define LK_F(name) name##_f64
@@ -78,7 +78,7 @@ static inline void sum4_f64(const __m512d v[4], double s[4])
 #define store_part(p, n, v) _mm512_mask_storeu_pd(p, FIRST_8(n), v)
 #define fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define sum4(v, s) sum4_f64(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_avx512[2] = {
     { TILE_ROWS, 32, 16, strip_f32, dots_f32 },

@@ -1,5 +1,5 @@
-/* gemm_pack_real.h - copies a piece of a matrix into the order in which the kernels of gemm_tile.h
- * read it, in `real` (core/real.h). */
+/* gemm_pack_real.h - copies a piece of a matrix into the order in which the kernels of
+ * gemm_tile_real.h read it, in `real` (core/real.h). */
 
 /* The first and the last halves of two vectors of 16 bytes, interleaved: a0 b0 a1 b1, a2 b2 a3
  * b3. */

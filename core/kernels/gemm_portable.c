@@ -1,5 +1,5 @@
-/* gemm_portable.c - the kernels of gemm_tile.h without intrinsics, for every processor. They use
- * vectors of 16 bytes, which the compiler makes of what it has (SSE2, NEON). SSE2 has no fused
+/* gemm_portable.c - the kernels of gemm_tile_real.h without intrinsics, for every processor. They
+ * use vectors of 16 bytes, which the compiler makes of what it has (SSE2, NEON). SSE2 has no fused
  * multiply-add, so product and sum are rounded separately. */
 #include "core/kernels/gemm_kernels.h"
 
@@ -55,7 +55,7 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
     } while (0)
 #define fma(a, b, c) ((a) * (b) + (c))
 #define sum4(v, s) sum4_f32(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 #define real double
 #define LK_F(name) name##_f64
@@ -71,7 +71,7 @@ static inline void sum4_f64(const Doubles v[4], double s[4])
     } while (0)
 #define fma(a, b, c) ((a) * (b) + (c))
 #define sum4(v, s) sum4_f64(v, s)
-#include "core/kernels/gemm_tile.h"
+#include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_portable[2] = {
     { TILE_ROWS, 8, 4, strip_f32, dots_f32 },

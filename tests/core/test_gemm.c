@@ -10,7 +10,7 @@
 #include <omp.h>
 #endif
 
-#include "core/kernels/choose.h"
+#include "core/kernels/for_tests.h"
 #include "core/kernels/gemm.h"
 #include "tests/check.h"
 

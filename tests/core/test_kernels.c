@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/kernels/choose.h"
+#include "core/kernels/for_tests.h"
 #include "core/strict.h"
 #include "tests/check.h"
 

@@ -2,7 +2,7 @@
  * (fixtures/ops_norm.h) and against the operations they are made of, for every instruction set and
  * number of threads, with frozen inputs, called wrongly. */
 #include "core/op.h"
-#include "core/kernels/choose.h"
+#include "core/kernels/for_tests.h"
 #include "tests/core/ops_cases.h"
 
 #include "tests/fixtures/ops_norm.h"

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/kernels/choose.h"
+#include "core/kernels/for_tests.h"
 #include "tests/check.h"
 
 enum { COUNT = 4096 };

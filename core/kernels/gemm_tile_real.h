@@ -1,4 +1,4 @@
-/* gemm_tile.h - the source of the kernels that gemm_kernels.h describes. The file of an
+/* gemm_tile_real.h - the source of the kernels that gemm_kernels.h describes. The file of an
  * instruction set includes it for float32 and again for float64, each time after it said what a
  * vector is:
  *
