@@ -22,8 +22,8 @@
 bool lk_folder_make(const char *path, Error *err)
 {
     char part[LK_PATH_MAX], probe[LK_PATH_MAX];
-    if (!path || !lk_path_join(probe, path, ".XXXXXX", err))
-        return lk_error_set(err, LK_EVALUE, "lk_folder_make: the path is NULL");
+    if (!path) return lk_error_set(err, LK_EVALUE, "lk_folder_make: the path is NULL");
+    if (!lk_path_join(probe, path, ".XXXXXX", err)) return false;
     strcpy(part, path);
     for (char *c = part; *c; c++) {
         if (*c != '/' || c == part) continue;

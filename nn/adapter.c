@@ -10,6 +10,7 @@
 #include "nn/constructor.h"
 #include "nn/fields.h"
 #include "nn/linear.h"
+#include "nn/places.h"
 
 /* ---- the parametrization -------------------------------------------------------------------- */
 
@@ -119,14 +120,6 @@ static bool is_named(const LoRAParametrization *p, const char *adapter)
 
 static const char *name_of(const LoRAConfig *c) { return c->adapter ? c->adapter : "default"; }
 
-/* Visits every place of every module: a module in several places comes several times. */
-static ModuleIter every_place(Module *m)
-{
-    ModuleIter it = lk_modules(m);
-    it.with_duplicates = true;
-    return it;
-}
-
 /* The place of a Linear's adapter in the chain of its weight, -1 for none. */
 static int find_adapter(const Linear *l, const char *adapter)
 {
@@ -151,7 +144,7 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
                             LK_ADAPTER_NAME_MAX - 1);
     if (!lk_walkable(m, "lk_add_lora", err)) return false;
     if (!lk_check_lora_targets(m, c->targets, "lk_add_lora", err)) return false;
-    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         if (l && lk_is_lora_target(c->targets, it.name) && find_adapter(l, name_of(c)) >= 0)
             return lk_error_set(err, LK_EVALUE,
@@ -178,7 +171,7 @@ static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error
  * this name before, so all of them are new. */
 static int undo(Module *m, const LoRAConfig *c)
 {
-    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         int i = l && lk_is_lora_target(c->targets, it.name) ? find_adapter(l, name_of(c)) : -1;
         /* cannot fail, since it is not merged */
@@ -191,7 +184,7 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
 {
     if (!check_config(m, config, err)) return -1;
     int added = 0;
-    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
         const Linear *l = lk_as_linear(it.module);
         if (!l || !lk_is_lora_target(config->targets, it.name) ||
             find_adapter(l, name_of(config)) >= 0)

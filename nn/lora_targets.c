@@ -5,6 +5,7 @@
 
 #include "nn/linear.h"
 #include "nn/nearest.h"
+#include "nn/places.h"
 
 /* One target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
@@ -59,14 +60,6 @@ static bool no_such_target(Module *m, const char *target, const char *function, 
         target, n.name[0], n.count > 1 ? ", " : "", n.name[1], n.count > 2 ? ", " : "", n.name[2]);
 }
 
-/* Visits every place of every module: a module in several places comes several times. */
-static ModuleIter every_place(Module *m)
-{
-    ModuleIter it = lk_modules(m);
-    it.with_duplicates = true;
-    return it;
-}
-
 bool lk_check_lora_targets(Module *m, const char *targets, const char *function, Error *err)
 {
     if (!function) function = "lk_check_lora_targets";
@@ -74,7 +67,7 @@ bool lk_check_lora_targets(Module *m, const char *targets, const char *function,
     if (targets && !*targets)
         return lk_error_set(err, LK_EVALUE, "%s: the list of targets is empty", function);
     int linears = 0, left = 0;
-    for (ModuleIter it = every_place(m); lk_modules_next(&it);) {
+    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
         linears += lk_as_linear(it.module) != NULL;
         left += lk_as_linear(it.module) && lk_is_lora_target(targets, it.name);
     }
@@ -82,7 +75,7 @@ bool lk_check_lora_targets(Module *m, const char *targets, const char *function,
         return lk_error_set(err, LK_EVALUE, "%s: %s has no Linear", function, m->type->name);
     for (Target target = { .rest = targets }; next_target(&target);) {
         bool found = false;
-        for (ModuleIter it = every_place(m); lk_modules_next(&it);)
+        for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);)
             found = found || (lk_as_linear(it.module) && matches(&target, it.name));
         if (!found) return no_such_target(m, target.text + 2, function, err);
     }

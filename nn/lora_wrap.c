@@ -6,13 +6,13 @@
 
 #include "core/hash.h"
 #include "nn/parametrize.h"
+#include "nn/places.h"
 
 /* Puts `by` into every place of `old` in the model except `but`. So a module in several places
  * stays one. */
 static bool replace(Module *model, const Module *old, Module *by, Module *const *but, Error *err)
 {
-    ModuleIter it = lk_modules(model);
-    it.with_duplicates = true;
+    ModuleIter it = lk__every_place(model);
     ModuleIter begin = it;
     while (lk_modules_next(&it)) {
         if (it.module != old || it.slot == but) continue;
@@ -35,8 +35,7 @@ static bool can_wrap(Module *model, const char *targets, Error *err)
 /* Whether the targets choose one of the places of a Linear. */
 static bool is_chosen(Module *model, const Module *linear, const char *targets)
 {
-    ModuleIter it = lk_modules(model);
-    it.with_duplicates = true;
+    ModuleIter it = lk__every_place(model);
     while (lk_modules_next(&it))
         if (it.module == linear && lk_is_lora_target(targets, it.name)) return true;
     return false;

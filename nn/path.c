@@ -5,6 +5,7 @@
 #include "nn/fields.h"
 #include "nn/module.h"
 #include "nn/nearest.h"
+#include "nn/places.h"
 
 /* ---- access by path ------------------------------------------------------------------------- */
 
@@ -29,8 +30,7 @@ static bool find_module(const char *function, Module *m, const char *path, Modul
     if (!m || !path)
         return lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, m ? "path" : "module");
     if (lk__is_freed(function, m, err)) return false;
-    *it = lk_modules(m);
-    it->with_duplicates = true;
+    *it = lk__every_place(m);
     while (lk_modules_next(it))
         if (strcmp(it->name, path) == 0) return true;
 

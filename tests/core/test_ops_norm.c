@@ -276,8 +276,8 @@ Test(norm, huge_rows_and_rows_of_large_mean)
     lk_tape_free(t);
 }
 
-/* Whatever is frozen, the rest gets what it always gets; also where a gradient is there
- * already. */
+/* Inputs that are not frozen get the same gradients whichever others are frozen, also when they
+ * have a gradient already. */
 Test(norm, frozen_inputs_and_gradients_that_add_up)
 {
     Tape *t = lk_tape_new(NULL);

@@ -1,0 +1,15 @@
+/* places.h - a walk through every place of every module; no part of the interface. */
+#ifndef LK_PLACES_H
+#define LK_PLACES_H
+
+#include "nn/module.h"
+
+/* Begins such a walk: a module in several places comes several times, each under its name. */
+static inline ModuleIter lk__every_place(Module *m)
+{
+    ModuleIter it = lk_modules(m);
+    it.with_duplicates = true;
+    return it;
+}
+
+#endif
