@@ -1,0 +1,351 @@
+/* check.c - see check.h. */
+#include "examples/course/checks/check.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "examples/course/trace.h"
+#include "nn/adapter.h"
+#include "nn/lora.h"
+
+/* ---- verdicts ------------------------------------------------------------------------------- */
+
+bool exam_fail(Exam *e, VerdictKind kind, const char *format, ...)
+{
+    if (e->failed) return false;
+    e->failed = true;
+    e->verdict = (Verdict){ .kind = kind, .at = -1 };
+    va_list list;
+    va_start(list, format);
+    vsnprintf(e->verdict.text, sizeof e->verdict.text, format, list);
+    va_end(list);
+    return false;
+}
+
+void exam_looks_like(Exam *e, const char *mistake, const char *next)
+{
+    Verdict *v = &e->verdict;
+    if (!e->failed || v->looks_like[0]) return;
+    snprintf(v->looks_like, sizeof v->looks_like, "%s", mistake);
+    if (next) snprintf(v->next, sizeof v->next, "%s", next);
+}
+
+bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
+{
+    if (e->failed) return false;
+    if (holds) return true;
+    char text[sizeof e->verdict.text];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    return exam_fail(e, kind, "%s", text);
+}
+
+const char *exam_text(Exam *e, const char *format, ...)
+{
+    enum { SIZE = 400 };
+    Matrix room = matrix_zeros(e, 1, SIZE / (int)sizeof(double));
+    if (!room.v) return "";
+    va_list list;
+    va_start(list, format);
+    vsnprintf((char *)room.v, SIZE, format, list);
+    va_end(list);
+    return (const char *)room.v;
+}
+
+const char *exam_shape(Exam *e, const Tensor *x)
+{
+    char text[LK_SHAPE_TEXT];
+    return exam_text(e, "%s", lk_shape_text(x, text));
+}
+
+/* ---- the learner's objects ------------------------------------------------------------------ */
+
+void *exam_function(Exam *e, const char *name)
+{
+    if (e->failed) return NULL;
+    void *function = dlsym(e->library, name);
+    if (!function) exam_fail(e, VERDICT_MISSING, "%s is not defined", name);
+    return function;
+}
+
+Module *exam_own(Exam *e, Module *m)
+{
+    if (m && e->module_count < EXAM_MODULES) e->modules[e->module_count++] = m;
+    return m;
+}
+
+Tensor *exam_own_tensor(Exam *e, Tensor *x)
+{
+    if (x && e->tensor_count < EXAM_TENSORS) e->tensors[e->tensor_count++] = x;
+    return x;
+}
+
+/* Fails because a call gave NULL: with the reason of the tape or of the constructor. */
+static void fail_call(Exam *e, const char *call)
+{
+    const Error *reason = lk_tape_error(e->t);
+    if (reason->code == LK_OK) reason = &e->err;
+    if (reason->code == LK_OK)
+        exam_fail(e, VERDICT_FAILED, "%s returned NULL, without a message", call);
+    else exam_fail(e, VERDICT_FAILED, "%s failed:\n%s", call, reason->message);
+    if (e->verdict.at < 0) e->verdict.at = trace_last_failure();
+}
+
+/* Refuses the classes that the learner writes. */
+static void refuse_library(Exam *e, Module *m)
+{
+    static const ModuleType *const own[] = { &lk_lora_layer_type, &lk_linear_with_lora_type,
+                                             &lk_linear_with_lora_merged_type,
+                                             &lk_lora_parametrization_type };
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+            if (it.module->type == own[i]) {
+                exam_fail(e, VERDICT_LIBRARY, "%s%sis a %s of the library", it.name,
+                          it.name[0] ? " " : "the result ", own[i]->name);
+                return;
+            }
+}
+
+Module *exam_module(Exam *e, const char *call, Module *m)
+{
+    if (e->failed) return NULL;
+    if (!m) {
+        fail_call(e, call);
+        return NULL;
+    }
+    exam_own(e, m);
+    Error err = { 0 };
+    if (!lk_walkable(m, call, &err)) {
+        exam_fail(e, VERDICT_FIELDS, "%s", err.message);
+        return NULL;
+    }
+    refuse_library(e, m);
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        if (it.tensor->tape)
+            exam_fail(e, VERDICT_TAPE, "%s: %s %s lives on a tape", call, it.name,
+                      exam_shape(e, it.tensor));
+    return e->failed ? NULL : m;
+}
+
+/* Lists the names of m's children or parameters. */
+static const char *names_of(Exam *e, Module *m, bool parameters)
+{
+    char text[320] = "";
+    size_t length = 0;
+    if (parameters)
+        for (ParamIter it = lk_params(m); lk_params_next(&it) && length < 240;)
+            length += (size_t)snprintf(text + length, sizeof text - length, "%s%.60s",
+                                       length ? ", " : "", it.name);
+    else
+        for (ModuleIter it = lk_modules(m); lk_modules_next(&it) && length < 240;)
+            if (it.name[0])
+                length += (size_t)snprintf(text + length, sizeof text - length, "%s%.60s",
+                                           length ? ", " : "", it.name);
+    return exam_text(e, "%s", length ? text : "none");
+}
+
+Module *exam_child(Exam *e, Module *m, const char *path)
+{
+    if (!m || e->failed) return NULL;
+    Module *child = lk_module_at(m, path, NULL);
+    if (!child)
+        exam_fail(e, VERDICT_FIELDS, "%s has no child %s; its children: %s", m->type->name, path,
+                  names_of(e, m, false));
+    return child;
+}
+
+Tensor *exam_param(Exam *e, Module *m, const char *path, int64_t rows, int64_t columns)
+{
+    if (!m || e->failed) return NULL;
+    Tensor *x = lk_param_at(m, path, NULL);
+    if (!x) {
+        exam_fail(e, VERDICT_FIELDS, "%s has no parameter %s; its parameters: %s", m->type->name,
+                  path, names_of(e, m, true));
+        return NULL;
+    }
+    int64_t shape[2] = { rows ? rows : columns, columns };
+    int ndim = rows ? 2 : 1;
+    bool fits = !columns || (x->ndim == ndim && x->shape[0] == shape[0] &&
+                             x->shape[ndim - 1] == shape[ndim - 1]);
+    if (fits) return x;
+    if (rows)
+        exam_fail(e, VERDICT_SHAPE, "%s has shape %s, expected (%lld, %lld)", path,
+                  exam_shape(e, x), (long long)rows, (long long)columns);
+    else
+        exam_fail(e, VERDICT_SHAPE, "%s has shape %s, expected (%lld)", path, exam_shape(e, x),
+                  (long long)columns);
+    return NULL;
+}
+
+Module *exam_to_double(Exam *e, Module *m)
+{
+    if (!m || e->failed) return NULL;
+    Error err = { 0 };
+    if (lk_module_to(m, LK_F64, &err)) return m;
+    exam_fail(e, VERDICT_FAILED, "%s", err.message);
+    return NULL;
+}
+
+Matrix exam_fill(Exam *e, Module *m, const char *path)
+{
+    Tensor *x = exam_param(e, m, path, 0, 0);
+    if (x) lk_normal_(x, 0.0, 1.0, &e->own_rng);
+    return matrix_of(e, x);
+}
+
+Tensor *exam_leaf(Exam *e, Matrix values)
+{
+    if (!values.v || e->failed) return NULL;
+    Tensor *x =
+        lk_tensor_from_new(LK_F64, LK_SHAPE(values.rows, values.columns), values.v, &e->err);
+    if (x) lk_set_requires_grad(x, true);
+    return exam_own_tensor(e, x);
+}
+
+Tensor *exam_input(Exam *e, int64_t rows, int64_t columns)
+{
+    return exam_leaf(e, matrix_random(e, rows, columns));
+}
+
+Tensor *exam_result(Exam *e, const char *call, Tensor *y)
+{
+    if (e->failed) return NULL;
+    if (!y || lk_tape_error(e->t)->code != LK_OK) {
+        fail_call(e, call);
+        return NULL;
+    }
+    return y;
+}
+
+Tensor *exam_forward(Exam *e, const char *call, Module *m, Tensor *x)
+{
+    if (!m || !x || e->failed) return NULL;
+    return exam_result(e, exam_text(e, "%s, x %s,", call, exam_shape(e, x)),
+                       lk_forward(e->t, m, x));
+}
+
+bool exam_backward(Exam *e, Tensor *y, Matrix v)
+{
+    if (!y || !v.v || e->failed) return false;
+    Tensor *cotangent = lk_zeros(e->t, y->dtype, y->ndim, y->shape);
+    if (!cotangent || lk_numel(y) != v.rows * v.columns)
+        return exam_fail(e, VERDICT_SHAPE, "the result has shape %s, expected (%lld, %lld)",
+                         exam_shape(e, y), (long long)v.rows, (long long)v.columns);
+    for (int64_t i = 0; i < v.rows * v.columns; i++) {
+        if (y->dtype == LK_F64) ((double *)cotangent->data)[i] = v.v[i];
+        else ((float *)cotangent->data)[i] = (float)v.v[i];
+    }
+    if (lk_backward_with(e->t, y, cotangent, false)) return true;
+    exam_fail(e, VERDICT_GRADIENT, "backward failed:\n%s", lk_tape_error(e->t)->message);
+    e->verdict.at = trace_last_failure();
+    return false;
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+const Mistake *exam_recognise(Matrix got, Matrix expected, const Mistake *mistakes, int count,
+                              double tolerance)
+{
+    const Mistake *found = NULL;
+    for (int i = 0; i < count; i++) {
+        const Mistake *m = &mistakes[i];
+        if (!matrix_near(got, m->values, tolerance) || matrix_near(m->values, expected, tolerance))
+            continue;
+        if (found && strcmp(found->name, m->name) != 0) return NULL;
+        found = m;
+    }
+    return found;
+}
+
+/* "[1, 2]": the index of element i in x. */
+static const char *index_text(Exam *e, const Tensor *x, int64_t i)
+{
+    int64_t index[LK_MAX_DIMS];
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        index[d] = i % x->shape[d];
+        i /= x->shape[d];
+    }
+    char text[128] = "[";
+    size_t length = 1;
+    for (int d = 0; d < x->ndim; d++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%lld", d ? ", " : "",
+                                   (long long)index[d]);
+    return exam_text(e, "%s]", text);
+}
+
+static bool same_shape(const Tensor *y, Matrix m)
+{
+    int64_t columns = y->ndim ? y->shape[y->ndim - 1] : 1, n = lk_numel(y);
+    return n == m.rows * m.columns && columns == m.columns;
+}
+
+/* Fails with the worst element of got. */
+static void fail_values(Exam *e, VerdictKind kind, const char *call, const Tensor *y, Matrix got,
+                        Matrix expected, double tolerance)
+{
+    int64_t n = got.rows * got.columns, worst = 0, wrong = 0;
+    double largest = -1.0;
+    for (int64_t i = 0; i < n; i++) {
+        double size = fabs(expected.v[i]) > 1.0 ? fabs(expected.v[i]) : 1.0;
+        double difference = fabs(got.v[i] - expected.v[i]) / size;
+        if (isnan(difference)) difference = INFINITY;
+        if (difference > tolerance) wrong++;
+        if (difference > largest) {
+            largest = difference;
+            worst = i;
+        }
+    }
+    exam_fail(e, kind, "%s %s: element %s is %.6g, expected %.6g\n%lld of %lld differ", call,
+              exam_shape(e, y), index_text(e, y, worst), got.v[worst], expected.v[worst],
+              (long long)wrong, (long long)n);
+}
+
+static bool compare(Exam *e, VerdictKind kind, const char *call, const Tensor *y, Matrix expected,
+                    const Mistake *mistakes, int count)
+{
+    if (e->failed || !y || !expected.v) return false;
+    double tolerance = y->dtype == LK_F64 ? 1e-9 : 1e-5;
+    Matrix got = matrix_of(e, y);
+    if (e->failed) return false;
+    bool shapes = same_shape(y, expected);
+    if (shapes && matrix_near(got, expected, tolerance)) return true;
+    if (shapes) fail_values(e, kind, call, y, got, expected, tolerance);
+    else
+        exam_fail(e, VERDICT_SHAPE, "%s has shape %s, expected (%lld, %lld)", call,
+                  exam_shape(e, y), (long long)expected.rows, (long long)expected.columns);
+    const Mistake *mistake = exam_recognise(got, expected, mistakes, count, tolerance);
+    if (mistake) exam_looks_like(e, mistake->name, mistake->next);
+    return false;
+}
+
+bool exam_equal(Exam *e, const char *call, const Tensor *y, Matrix expected,
+                const Mistake *mistakes, int count)
+{
+    return compare(e, VERDICT_VALUE, call, y, expected, mistakes, count);
+}
+
+bool exam_gradient(Exam *e, const char *name, const Tensor *x, Matrix expected,
+                   const Mistake *mistakes, int count)
+{
+    if (e->failed || !x) return false;
+    const Tensor *g = lk_grad(x);
+    if (!g) return exam_fail(e, VERDICT_GRADIENT, "%s %s has no gradient", name, exam_shape(e, x));
+    return compare(e, VERDICT_GRADIENT, exam_text(e, "the gradient of %s", name), g, expected,
+                   mistakes, count);
+}
+
+bool exam_unmoved(Exam *e, const char *name, const Tensor *x, Matrix before)
+{
+    if (e->failed || !x) return false;
+    Matrix now = matrix_of(e, x);
+    if (!now.v || !before.v) return false;
+    int64_t n = now.rows * now.columns, moved = 0;
+    for (int64_t i = 0; i < n; i++) moved += now.v[i] != before.v[i];
+    return exam_expect(e, !moved, VERDICT_FROZEN, "%s: %lld of %lld elements moved", name,
+                       (long long)moved, (long long)n);
+}

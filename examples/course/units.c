@@ -1,0 +1,49 @@
+/* units.c - see units.h. A new unit is a line here, checks/NAME.c, units/NAME.c and
+ * units/NAME.md. */
+#include "examples/course/units.h"
+
+#include <string.h>
+
+extern const Unit unit_ex1;
+
+const Unit *const course_units[] = { &unit_ex1, NULL };
+
+const Unit *unit_find(const char *name)
+{
+    for (const Unit *const *u = course_units; *u; u++)
+        if (!strcmp((*u)->name, name)) return *u;
+    return NULL;
+}
+
+int unit_count(void)
+{
+    int n = 0;
+    while (course_units[n]) n++;
+    return n;
+}
+
+int unit_checks(const Unit *u)
+{
+    int n = 0;
+    while (u->checks[n].title) n++;
+    return n;
+}
+
+const char *unit_lacks(const Unit *u)
+{
+    static const char *const absent[] = {
+#ifndef LK_HAVE_ZLIB
+        "zlib",
+#endif
+#ifndef LK_HAVE_JANSSON
+        "jansson",
+#endif
+#ifndef LK_HAVE_UTF8PROC
+        "utf8proc",
+#endif
+        NULL,
+    };
+    for (int i = 0; u->needs && absent[i]; i++)
+        if (strstr(u->needs, absent[i])) return absent[i];
+    return NULL;
+}
