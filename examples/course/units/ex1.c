@@ -64,7 +64,7 @@ Module *lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alp
     LoRALayer *l = lk_module_new(&lora_layer_type, err);
     if (!l) return NULL;
     //> starter
-    //    /* TODO 2: make A and B with lk_param_new, which gives zeros. Then draw A with lk_normal_:
+    //    /* TODO 2: make A and B with lk_param_new, which gives zeros. Then draw A by lk_normal_:
     //     * mean 0, deviation 1/√rank. Keep alpha. */
     //    (void)rng;
     //    return lk_module_complete(&l->base, l->A && l->B);
@@ -130,7 +130,7 @@ Module *lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alp
 // into a space of only `rank` numbers, then through B back out. Both are parameters, so the table
 // of fields must list them.
 //> hint
-// y = alpha · ((x A) B), with A (in, rank) drawn from N(0, 1/rank), which is the deviation 1/√rank,
+// y = alpha · ((x A) B), with A (in, rank) drawn from N(0, 1/rank), that is, deviation 1/√rank,
 // and B (rank, out) all zeros. In C: two calls of lk_matmul and one of lk_scale.
 //> hint
 // return lk_scale(t, lk_matmul(t, lk_matmul(t, x, l->A), l->B), l->alpha);
