@@ -33,12 +33,6 @@ static void flow_free(Tape *t, Tensor *grad)
     t->free = block;
 }
 
-/* Whether input i gets a gradient: it required one when it was recorded and still does. */
-static bool is_wanted(const Node *n, int i)
-{
-    return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
-}
-
 /* Whether x is a leaf of another tape. A gradient kept on t could be gone before the leaf is. */
 static bool is_foreign_leaf(const Tape *t, const Tensor *x)
 {
@@ -63,7 +57,7 @@ static Tensor *leaf_grad(Tape *t, Tensor *x, bool *fresh)
 Tensor *lk_grad_in_fresh(Tape *t, Node *n, int i, bool *fresh)
 {
     *fresh = false;
-    if (!n || !is_wanted(n, i)) return NULL;
+    if (!n || !lk__is_wanted(n, i)) return NULL;
     Tensor *x = n->in[i];
     if (!x->node) return leaf_grad(t, x, fresh);
     if (!x->node->grad) {
@@ -89,7 +83,7 @@ static bool can_run(Tape *t, const Node *n)
 {
     unsigned needs = 0;
     for (int i = 0; i < n->inputs; i++) {
-        if (!is_wanted(n, i)) continue;
+        if (!lk__is_wanted(n, i)) continue;
         needs |= lk__needs(n->op, i);
         if (n->in[i]->dtype != n->was[i].dtype)
             return lk_fail(
@@ -164,8 +158,16 @@ static void keep_gradient(Tape *t, Node *n)
     else if (gradient) lk_accumulate(t, gradient, n->grad);
 }
 
+/* While the tape is annotated, all results on the way keep their gradients. */
+static void keep_gradients(Node *start)
+{
+    for (Node *n = start; n; n = n->prev)
+        if (n->reached) n->out->keeps_grad = true;
+}
+
 static bool run_graph(Tape *t, Node *start, bool keep_graph)
 {
+    if (t->notes.on) keep_gradients(start);
     for (Node *n = start; n; n = n->prev) {
         if (!n->reached) continue;
         n->reached = false;

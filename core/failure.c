@@ -36,12 +36,20 @@ void lk_tape_on_error(Tape *t, ErrorHandler *handler, void *user)
     t->handler_user = user;
 }
 
+/* Begins a message with the place of the innermost scope, such as "layers.2 (Linear): ", and
+ * returns its length. A failure in the outermost scope needs no place. */
+static size_t write_place(const TapeScope *scope, char *text, size_t size)
+{
+    size_t length = scope ? scope->path(scope, text, size) : 0;
+    if (length) snprintf(text + length, size - length, " (%s): ", scope->kind);
+    return strlen(text);
+}
+
 void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
 {
     if (!t || t->error.code != LK_OK) return NULL;
     Error err = { .code = code };
-    if (t->scope) t->scope->place(t->scope, err.message, sizeof err.message);
-    size_t placed = strlen(err.message);
+    size_t placed = write_place(t->scope, err.message, sizeof err.message);
     va_list args;
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);

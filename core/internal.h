@@ -112,6 +112,12 @@ void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const doubl
 /* Copies as lk_copy_ does. src is known to fit dst, so nothing can fail. */
 void lk__copy_fitting(Tensor *dst, const Tensor *src);
 
+/* ---- print.c -------------------------------------------------------------------------------- */
+
+/* Writes the elements of x as lk_print does, such as "[1., 2.]", and returns their length, like
+ * snprintf. Lines behind the first begin with `indent` spaces. */
+size_t lk__elements_text(const Tensor *x, int indent, char *text, size_t size);
+
 /* ---- tape_tensors.c, tape.c ----------------------------------------------------------------- */
 
 /* Makes a view on the tape over memory that is already there. It has the dtype, shape and strides

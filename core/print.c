@@ -292,6 +292,16 @@ size_t lk_tensor_str(const Tensor *x, char *text, size_t size)
     return s.length;
 }
 
+size_t lk__elements_text(const Tensor *x, int indent, char *text, size_t size)
+{
+    Sink s = { .text = text, .size = size };
+    Format f = format_of(x);
+    if (lk_numel(x) == 0) put(&s, "[]");
+    else put_nested(&s, &f, 0, x->data, indent);
+    text[s.length < size ? s.length : size - 1] = '\0';
+    return s.length;
+}
+
 void lk_print_size(FILE *out, const Tensor *x)
 {
     if (!out) return;

@@ -28,6 +28,17 @@ static Tensor *stand_in_for(Tape *t, const Tensor *x, bool wanted)
     return y;
 }
 
+/* Calls the segment. Its records are forgotten, so nothing is noted about them: notes made inside
+ * would lie in memory that is given back. */
+static Tensor *run_segment(Tape *t, RecomputeFn *fn, const void *state, Tensor *x)
+{
+    const TapeNotes notes = t->notes;
+    t->notes.on = false;
+    Tensor *y = fn(t, state, x);
+    t->notes = notes;
+    return y;
+}
+
 /* Takes the tape back to where it was before the segment. y stays: it is moved and becomes a
  * leaf. */
 static Tensor *forget(Tape *t, TapeMark mark, Node *last, Tensor *y)
@@ -72,7 +83,7 @@ static void run_again(Tape *t, const Node *n, Tensor *x, TapeMark mark)
 {
     const Recompute *r = n->state;
     char text[LK_SHAPE_TEXT];
-    Tensor *y = r->fn(t, r->state, x);
+    Tensor *y = run_segment(t, r->fn, r->state, x);
     if (y && lk__made_since(t, mark, y) && is_same(t, y, n)) {
         keep_frozen(t, n, mark);
         if (y->requires_grad) lk__run_backward(t, y, n->grad, false);
@@ -99,8 +110,9 @@ static void recompute_backward(Tape *t, Node *n)
 
     const Tape outside = *t;
     TapeMark mark = lk_tape_mark(t);
-    t->last = NULL; /* the record inside ends where the segment begins */
-    t->free = NULL; /* blocks of the inside must not be used outside */
+    t->notes.on = false; /* the results inside keep no gradients */
+    t->last = NULL;      /* the record inside ends where the segment begins */
+    t->free = NULL;      /* blocks of the inside must not be used outside */
     t->grad = true;
     t->random = r->random;
     t->scope = r->scope;
@@ -118,6 +130,7 @@ static void recompute_backward(Tape *t, Node *n)
     t->grad = outside.grad;
     t->random = outside.random;
     t->scope = outside.scope;
+    t->notes = outside.notes;
 }
 
 static const Op RECOMPUTE = { "CheckpointFunctionBackward",
@@ -168,7 +181,7 @@ Tensor *lk_recompute(Tape *t, RecomputeFn *fn, const void *state, size_t bytes, 
     const TapeRandom random = t->random;
     Node *last = t->last;
     Tensor *inside = stand_in_for(t, x, x->requires_grad),
-           *y = inside ? fn(t, state, inside) : NULL;
+           *y = inside ? run_segment(t, fn, state, inside) : NULL;
     if (!y)
         lk_fail(
             t, LK_ESTATE,

@@ -1,7 +1,7 @@
 /* tape_parts.h - the inside of a tape: its record, the headers of its tensors, its errors. It is
- * for the files that make up the tape (failure.c, tape_tensors.c, tape.c, backward.c,
- * recompute.c), for the gradient check, and for files that test whether a tensor is stale.
- * Operations need only core/internal.h. */
+ * for the files that make up the tape (failure.c, tape_tensors.c, tape.c, tape_notes.c,
+ * backward.c, recompute.c), for those that show it, for the gradient check, and for files that
+ * test whether a tensor is stale. Operations need only core/internal.h. */
 #ifndef LK_TAPE_PARTS_H
 #define LK_TAPE_PARTS_H
 
@@ -34,14 +34,36 @@ typedef struct Headers {
 } Headers;
 
 /* A part of a computation, such as the forward of a module. Failures in it name it. It lies on the
- * C stack of the function that opened it. Core knows no module, so `place` writes where the scope
- * is, such as "layers.2 (Linear): ", or nothing. */
+ * C stack of the function that opened it. Core knows no module, so `path` writes where the scope
+ * is, such as "layers.2", and returns the length; nothing for the outermost scope. */
 typedef struct TapeScope TapeScope;
 struct TapeScope {
     const TapeScope *outer;
-    const void *of; /* for `place`: the module */
-    void (*place)(const TapeScope *scope, char *text, size_t size);
+    const void *of;   /* for `path`: the module */
+    const char *kind; /* its class, such as "Linear" */
+    size_t (*path)(const TapeScope *scope, char *text, size_t size);
 };
+
+/* Notes for those who read the tape. They lie in the arena, and are gone with the records.
+ * (tape_notes.c) */
+typedef struct TensorName TensorName;
+struct TensorName {
+    const TensorName *older;
+    const Tensor *of;
+    char text[];
+};
+typedef struct TapePlace TapePlace;
+struct TapePlace {
+    const TapePlace *older; /* an inner scope ends before the outer one, so it is older */
+    int64_t first, end;     /* the serials of the tensors that were made in the scope */
+    const char *kind;
+    char path[];
+};
+typedef struct TapeNotes {
+    bool on; /* lk_tape_annotate */
+    const TensorName *names;
+    const TapePlace *places;
+} TapeNotes;
 
 struct Tape {
     Arena arena; /* elements, nodes, gradients of intermediates */
@@ -57,6 +79,7 @@ struct Tape {
     uint64_t pins;     /* records and backward runs so far: each pins what was made before it */
     Error error;
     const TapeScope *scope; /* the innermost one, which a failure names */
+    TapeNotes notes;
     ErrorHandler *handler;
     void *handler_user;
 };
@@ -106,7 +129,23 @@ static inline bool lk__made_since(const Tape *t, TapeMark mark, const Tensor *x)
  * records. y stays unless it is NULL, and its elements move. */
 void lk__tape_rewind(Tape *t, TapeMark mark, Tensor *y);
 
+/* ---- tape_notes.c --------------------------------------------------------------------------- */
+
+/* Notes that the tensors from serial `first` on were made in the scope. Called at its end, while
+ * t->notes.on. */
+void lk__note_place(Tape *t, const TapeScope *scope, int64_t first);
+
+/* Return the newest name of x, and the innermost place where x was made. NULL: none is noted. */
+const char *lk__name_of(const Tape *t, const Tensor *x);
+const TapePlace *lk__place_of(const Tape *t, const Tensor *x);
+
 /* ---- backward.c ----------------------------------------------------------------------------- */
+
+/* Whether input i gets a gradient: it required one when it was recorded and still does. */
+static inline bool lk__is_wanted(const Node *n, int i)
+{
+    return n->in[i] && n->was[i].wanted && n->in[i]->requires_grad;
+}
 
 /* Adds dy to the gradient of y, and runs the graph behind y to the oldest record that t->last
  * leads to. Returns false with the reason on the tape. Nothing has changed then, unless memory

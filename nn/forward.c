@@ -4,6 +4,7 @@
 
 #include "core/tape_parts.h"
 #include "core/strict.h"
+#include "core/tape_print.h"
 #include "nn/fields.h"
 #include "nn/module.h"
 
@@ -13,26 +14,29 @@
 
 /* Writes the dotted path from the outermost module to the module of a scope, and returns its
  * length: 0 for the outermost one, and for a module that is no part of it. */
-static size_t write_path(const TapeScope *scope, char path[LK_NAME_MAX])
+static size_t write_path(const TapeScope *scope, char *path, size_t size)
 {
     *path = '\0';
     if (!scope->outer) return 0;
-    size_t length = write_path(scope->outer, path);
+    size_t length = write_path(scope->outer, path, size);
     for (ModuleIter it = lk_modules((Module *)(uintptr_t)scope->outer->of); lk_modules_next(&it);)
         if (it.module == scope->of) {
             const char *dot = length && *it.name ? "." : "";
-            length += (size_t)snprintf(path + length, LK_NAME_MAX - length, "%s%s", dot, it.name);
-            return length < LK_NAME_MAX ? length : LK_NAME_MAX - 1;
+            length += (size_t)snprintf(path + length, size - length, "%s%s", dot, it.name);
+            return length < size ? length : size - 1;
         }
     *path = '\0';
     return 0;
 }
 
-static void write_place(const TapeScope *scope, char *text, size_t size)
+/* Writes the place of a call, and at the end of an outermost one the names of its parameters, for
+ * lk_tape_print. */
+static void note_call(Tape *t, const TapeScope *call, int64_t first)
 {
-    char path[LK_NAME_MAX];
-    if (write_path(scope, path) > 0)
-        snprintf(text, size, "%s (%s): ", path, ((const Module *)scope->of)->type->name);
+    lk__note_place(t, call, first);
+    if (call->outer) return;
+    for (ParamIter it = lk_params((Module *)(uintptr_t)call->of); lk_params_next(&it);)
+        lk_tape_name(t, it.tensor, it.name);
 }
 
 /* ---- parameters that no table lists ------------------------------------------------------------
@@ -94,8 +98,9 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
     if (!t) return NULL;
     if (!m || !fn)
         return lk_fail(t, LK_EVALUE, "lk_forward: the %s is NULL", m ? "function" : "module");
-    const TapeScope here = { t->scope, m, write_place };
+    const TapeScope here = { t->scope, m, m->type->name, write_path };
     const Node *before = t->last;
+    const int64_t first = t->headers.next_serial;
     t->scope = &here;
     Tensor *y = can_run(t, m, x) ? fn(t, state, x) : NULL;
     if (!y)
@@ -108,6 +113,7 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
                       "parameters with lk_param(t, self, &self->…): their slots are empty"
                     : "");
     if (y && !here.outer && !m->traced && t->last != before) trace(t, m, x, before);
+    if (t->notes.on && t->last != before) note_call(t, &here, first);
     t->scope = here.outer;
     return y;
 }
