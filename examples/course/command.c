@@ -116,18 +116,20 @@ bool check_and_print(const Home *h, const Work *w, const Unit *u, uint64_t seed,
 {
     char scratch[LK_PATH_MAX] = "", source[LK_PATH_MAX];
     if (!work_file(w, u->name, ".c", source, err) || !scratch_make(scratch, err)) return false;
-    bool was_done = work_get(w, u->name, "done");
     RunOptions o = { .home = h,
                      .scratch = scratch,
                      .memory = w->memory,
                      .seed = seed,
                      .memory_always = memory,
-                     .memory_when_passed = !was_done };
+                     .memory_when_passed = !work_get(w, u->name, "memory") };
     bool ok = run_unit(&o, u, source, r, err);
     scratch_remove(scratch);
     if (!ok) return false;
     if (json) report_json(stdout, r);
     else report_print(stdout, r, command_style(stdout));
-    if (report_done(r) && !was_done) ok = work_set(w, u->name, "done", 1, err);
+    if (report_done(r)) {
+        ok = work_set(w, u->name, "done", 1, err);
+        if (ok && r->memory_run) ok = work_set(w, u->name, "memory", 1, err);
+    }
     return ok;
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/decimal.h"
 #include "examples/course/commands.h"
 #include "examples/course/marked.h"
 #include "examples/course/memory.h"
@@ -256,7 +257,7 @@ int command_dev_check(const Home *h, int argc, char **argv)
     run_all(&total, units, unit_total);
     scratch_remove(folder);
     double share = total.wrongs ? 100.0 * total.named / total.wrongs : 0.0;
-    if (share < 95.0) printf("FAILED - only %.1f %% of the wrong solutions are named\n", share);
-    printf("%d of %d wrong solutions named (%.1f %%)\n", total.named, total.wrongs, share);
+    if (share < 95.0) lk_printf("FAILED - only %.1f %% of the wrong solutions are named\n", share);
+    lk_printf("%d of %d wrong solutions named (%.1f %%)\n", total.named, total.wrongs, share);
     return total.faults || share < 95.0;
 }

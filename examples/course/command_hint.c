@@ -133,7 +133,8 @@ int reset_unit(FILE *out, const Home *h, const Work *w, const Unit *u)
         ok = backup_name(file, backup) && !rename(file, backup);
         if (!ok) lk_error_set(&err, LK_EIO, "%s cannot be renamed: %s", file, strerror(errno));
     }
-    ok = ok && text_write(file, text, &err) && work_set(w, u->name, "done", 0, &err);
+    ok = ok && text_write(file, text, &err) && work_set(w, u->name, "done", 0, &err) &&
+         work_set(w, u->name, "memory", 0, &err);
     free(text);
     if (!ok) return command_fail(&err);
     fprintf(out, "%s.c is the starter again.", u->name);

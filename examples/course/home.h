@@ -34,7 +34,8 @@ bool work_file(const Work *w, const char *unit, const char *suffix, char path[LK
 
 /* ---- progress: .course/progress, a line "unit key value" each ------------------------------- */
 
-/* The value, 0 when there is none. Keys: "done" (1), "hints" (number of hints seen). */
+/* The value, 0 when there is none. Keys: "done" (1), "memory" (1: it
+ * was done with its memory checked), "hints" (number of hints seen). */
 int work_get(const Work *w, const char *unit, const char *key);
 bool work_set(const Work *w, const char *unit, const char *key, int value, Error *err);
 

@@ -1,6 +1,7 @@
 /* report.c - tells a report: to people, and as JSON (run.h). */
 #include <string.h>
 
+#include "core/decimal.h"
 #include "examples/course/run.h"
 
 /* ---- colours -------------------------------------------------------------------------------- */
@@ -149,8 +150,8 @@ void report_json(FILE *out, const Report *r)
 {
     fprintf(out, "{\"unit\": ");
     json_text(out, r->unit->name);
-    fprintf(out, ", \"passed\": %d, \"of\": %d, \"done\": %s, \"seconds\": %.3f, \"checks\": [",
-            r->passed, r->count, report_done(r) ? "true" : "false", r->seconds);
+    lk_fprintf(out, ", \"passed\": %d, \"of\": %d, \"done\": %s, \"seconds\": %.3f, \"checks\": [",
+               r->passed, r->count, report_done(r) ? "true" : "false", r->seconds);
     for (int i = 0; i < r->count; i++) {
         fputs(i ? ",\n  " : "\n  ", out);
         json_verdict(out, r->unit->checks[i].title, &r->verdicts[i]);

@@ -305,18 +305,19 @@ static int todo_line(const char *source)
     return found;
 }
 
-/* While a part is not written, this is the reason of the first failure, unless it is a mistake
- * with a name or ended the run. */
+/* While a part is not written, this is the reason of the first failure, unless it is a mistake with
+ * a name, has a line of its own, or ended the run. */
 static void blame_todo(const char *source, Report *r)
 {
     int first = report_first(r), line = todo_line(source);
     if (first < 0 || !line) return;
     Verdict *v = &r->verdicts[first];
-    if (v->kind < VERDICT_MISSING || v->kind > VERDICT_FROZEN || v->looks_like[0]) return;
+    bool own_line = v->place[0] && !strstr(v->text, "TODO");
+    if (v->kind < VERDICT_MISSING || v->kind > VERDICT_FROZEN || v->looks_like[0] || own_line)
+        return;
     char text[sizeof v->text];
     memcpy(text, v->text, sizeof text);
-    snprintf(v->text, sizeof v->text, "a TODO is left in line %d. Until it is done: %.1000s", line,
-             text);
+    snprintf(v->text, sizeof v->text, "Line %d has a TODO. So far: %.1000s", line, text);
     v->kind = VERDICT_TODO;
     v->next[0] = '\0';
     snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), line);

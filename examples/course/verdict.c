@@ -14,8 +14,8 @@ static const struct { const char *name, *next; } table[VERDICT_KINDS] = {
                               "from it." },
     [VERDICT_LINK]        = { "unknown function", "Check its spelling; the headers in core/ and "
                               "nn/ list all functions." },
-    [VERDICT_TODO]        = { "TODO left", "Write this part. course hint shows the idea, then the "
-                              "formula, then the line." },
+    [VERDICT_TODO]        = { "TODO left", "Write this part, or remove the word TODO if it is "
+                              "written. course hint shows the idea, the formula, the line." },
     [VERDICT_TEXT]        = { "answer missing", "Write your answer below the question." },
     [VERDICT_CRASH]       = { "crash", "Look at the line. A pointer there is NULL, or points to "
                               "memory that is gone." },

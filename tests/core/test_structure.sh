@@ -117,14 +117,14 @@ check "no test includes a source file" none sources
 
 # ---- examples include what is installed ---------------------------------------------------------
 
-# An example includes headers that are installed (CMakeLists.txt), those of its own folder, and
-# those of examples/shared.
+# An example includes headers that are installed (CMakeLists.txt), those of its own folder in
+# examples/, and those of examples/shared.
 strangers() {
     installed="core/real.h $(grep -l LK_API $(find core optim nn data -name '*.h'))"
     includes examples | awk -v installed="$installed" '
         BEGIN { n = split(installed, list, /[ \n]+/); for (i = 1; i <= n; i++) known[list[i]] }
         {
-            folder = $1; sub(/[^\/]*$/, "", folder)
+            split($1, part, "/"); folder = part[1] "/" part[2] "/"
             own = $2 !~ /\// || ($2 ~ /\.h$/ && index($2, folder) == 1)
             if (!($2 in known) && !own && $2 !~ /^examples\/shared\/[^\/]*\.h$/) print
         }'

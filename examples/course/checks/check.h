@@ -87,9 +87,9 @@ bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
 
 /* ---- the learner's objects ------------------------------------------------------------------ */
 
-/* A module that a learner's constructor made; `call` stands in messages. The exam owns it from
- * now on. Fails when it is NULL, is or holds a class of the library's own LoRA, has a parameter on
- * a tape, or a wrong field table. Returns m, or NULL. */
+/* A module of a class that the learner wrote; `call` stands in messages. The exam owns it from now
+ * on. Fails when it is NULL, is or holds a class of the library's own LoRA, is of a class of the
+ * course's solutions, has a parameter on a tape, or a wrong field table. Returns m, or NULL. */
 Module *exam_module(Exam *e, const char *call, Module *m);
 /* Keeps a module or tensor until the end of the check, then frees it; returns it. */
 Module *exam_own(Exam *e, Module *m);
