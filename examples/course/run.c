@@ -49,18 +49,23 @@ static bool first_frame(const char *text, const char *source, char place[160], c
 }
 
 /* The words of AddressSanitizer for a fault, in the words of the course. */
+static const char freed[] = "Free it later, or keep what you need with lk_retain or lk_clone.";
+static const char beyond[] = "Compare the index with the number of elements.";
 static const struct {
-    const char *word, *means;
+    const char *word, *means, *next;
 } faults[] = {
-    { "heap-use-after-free", "memory is used after it was freed" },
-    { "heap-buffer-overflow", "an array on the heap is read or written beyond its end" },
-    { "stack-buffer-overflow", "a local array is read or written beyond its end" },
-    { "global-buffer-overflow", "a global array is read or written beyond its end" },
-    { "stack-overflow", "a function calls itself without end" },
-    { "attempting double-free", "the same memory is freed twice" },
-    { "attempting free on address", "something is freed that was not allocated by itself" },
-    { "SEGV", "a pointer is NULL or points nowhere" },
-    { "FPE", "an integer is divided by 0" },
+    { "heap-use-after-free", "memory is used after it was freed", freed },
+    { "heap-buffer-overflow", "an array on the heap is read or written beyond its end", beyond },
+    { "stack-buffer-overflow", "a local array is read or written beyond its end", beyond },
+    { "global-buffer-overflow", "a global array is read or written beyond its end", beyond },
+    { "stack-overflow", "a function calls itself without end",
+      "Look for the call that has no end." },
+    { "attempting double-free", "the same memory is freed twice", "One owner frees; count them." },
+    { "attempting free on address", "something is freed that was not allocated by itself",
+      "Only free what a function ending in _new gave you." },
+    { "SEGV", "a pointer is NULL or points nowhere", "Check the pointer before it is used." },
+    { "FPE", "an integer is divided by 0", "Check the divisor." },
+    { "", "memory is used in a wrong way", "" },
 };
 
 /* Reads the sanitizer's report in the output. False when there is none. */
@@ -73,20 +78,19 @@ static bool read_sanitizer(const char *output, const char *source, Verdict *v)
     if (!address && !leak && !undefined) return false;
     *v = (Verdict){ .kind = VERDICT_MEMORY, .at = -1 };
     if (address) {
-        const char *means = "memory is used in a wrong way";
-        for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-            if (strncmp(address + 25, faults[i].word, strlen(faults[i].word)) == 0) {
-                means = faults[i].means;
-                break;
-            }
+        size_t i = 0;
+        while (strncmp(address + 25, faults[i].word, strlen(faults[i].word)) != 0) i++;
         first_frame(address, source, v->place, function);
-        snprintf(v->text, sizeof v->text, "%s%s%s", means, function[0] ? ", in " : "", function);
+        snprintf(v->text, sizeof v->text, "%s%s%s", faults[i].means, function[0] ? ", in " : "",
+                 function);
+        snprintf(v->next, sizeof v->next, "%s", faults[i].next);
     } else if (undefined) {
         const char *begin = undefined + strlen("runtime error: ");
         const char *line = undefined;
         while (line > output && line[-1] != '\n') line--;
         first_frame(line, source, v->place, function);
         snprintf(v->text, sizeof v->text, "%.*s", (int)strcspn(begin, "\n"), begin);
+        snprintf(v->next, sizeof v->next, "Mend this line; C does not say what happens after it.");
     } else {
         v->kind = VERDICT_LEAK;
         const char *direct = strstr(leak, "Direct leak of ");
@@ -269,6 +273,10 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
         if (!end.done && r->memory.kind == VERDICT_PASSED)
             r->memory = ended_early(&p, &end, p.seconds);
     }
+    /* Strict mode refuses calls that crash without it. */
+    if (r->memory.kind == VERDICT_PASSED && at >= 0 && r->verdicts[at].kind == VERDICT_CRASH &&
+        second.verdicts[at].kind > VERDICT_NOT_REACHED)
+        r->memory = second.verdicts[at];
     /* The report explains the check that crashed. */
     if (r->memory.kind != VERDICT_PASSED && at >= 0 && at < r->count &&
         (r->verdicts[at].kind == VERDICT_CRASH || r->verdicts[at].kind == VERDICT_EXIT ||
