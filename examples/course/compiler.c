@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/path.h"
 #include "examples/course/process.h"
 
 enum { SECONDS = 60, ARGUMENTS = 48 };
@@ -194,7 +195,12 @@ bool compile(const char *source, const char *library, const char *home, bool san
 #endif
     argv[n++] = "-lm";
     argv[n] = NULL;
-    static const char *const env[] = { "LC_ALL=C", NULL };
+    /* In a sandbox only the folder of the result can be written. */
+    char temporary[LK_PATH_MAX + 8];
+    const char *slash = strrchr(library, '/');
+    snprintf(temporary, sizeof temporary, "TMPDIR=%.*s", slash ? (int)(slash - library) : 1,
+             slash ? library : ".");
+    const char *const env[] = { "LC_ALL=C", temporary, NULL };
     Process p = { .argv = argv, .env = env, .seconds = SECONDS, .file_megabytes = 64 };
     *c = (Compiled){ 0 };
     if (!process_run(&p, err)) {

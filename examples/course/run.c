@@ -205,7 +205,13 @@ static bool exam(const RunOptions *o, const Unit *u, const char *program, const 
         .input = token,
         .report = true,
     };
-    return process_run(p, err);
+    if (!process_run(p, err)) return false;
+    /* bubblewrap reports a signal of the program inside as a shell does. */
+    if (o->sandbox && p->end == PROCESS_EXITED && p->status > 128) {
+        p->status -= 128;
+        p->end = p->status == SIGXCPU || p->status == SIGKILL ? PROCESS_LATE : PROCESS_KILLED;
+    }
+    return true;
 }
 
 static void run_plain(const RunOptions *o, const Unit *u, const char *source, const char *library,
