@@ -174,6 +174,7 @@ static bool start(const DevCheck *shared, const Unit *u, Job *job)
     DevCheck d = *shared;
     d.unit = u;
     d.out = job->out;
+    d.faults = d.wrongs = d.named = 0; /* the tally of the units before is the parent's */
     check_unit(&d);
     fprintf(d.out, "tally %d %d %d\n", d.faults, d.wrongs, d.named);
     fflush(d.out);

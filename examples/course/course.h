@@ -7,6 +7,23 @@
 #define COURSE_H
 
 #include "nn/module.h"
+#include "optim/optimizer.h"
+
+/* ---- ex0: two operations with their backward, in float64 ------------------------------------ */
+
+Tensor *my_relu(Tape *t, Tensor *x);              /* max(x, 0), any shape */
+Tensor *my_matmul(Tape *t, Tensor *a, Tensor *b); /* (m, k), (k, n) → (m, n) */
+
+/* ---- ex0b: how long things live ------------------------------------------------------------- */
+
+/* The loss of the last of some steps of training; t never holds more than one step. */
+double last_loss(Tape *t, Module *net, Optimizer *opt, Tensor *x, Tensor *y, int steps);
+/* The output with the largest sum, owned by the caller; t is reset after each input. */
+Tensor *best_output_new(Tape *t, Module *net, int count, Tensor *const *x, Error *err);
+/* Sequential(linear) and Sequential(linear, ReLU), with the same linear, which they consume. */
+bool two_nets_new(Module *linear, Module **plain, Module **bent, Error *err);
+/* √x, owned by the caller; LK_EVALUE for an element below 0. err may be NULL. */
+Tensor *roots_new(const Tensor *x, Error *err);
 
 /* ---- ex1: LoRALayer, parameters A (in, rank) and B (rank, out) ------------------------------ */
 

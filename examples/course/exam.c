@@ -48,8 +48,10 @@ static const void *counter_of(const void *context)
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
     (void)info;
-    send(&(Event){
-        .kind = EVENT_CRASH, .signal = signal, .at = trace_in_handler(counter_of(context)) });
+    send(&(Event){ .kind = EVENT_CRASH,
+                   .signal = signal,
+                   .at = trace_in_handler(counter_of(context)),
+                   .verdict = exam.crash });
     _exit(1);
 }
 
@@ -89,6 +91,7 @@ static void begin(Exam *e, int number)
     e->failed = false;
     e->err = (Error){ 0 };
     e->verdict = (Verdict){ .kind = VERDICT_PASSED, .at = -1 };
+    e->crash = (Verdict){ .kind = VERDICT_CRASH };
     e->module_count = e->tensor_count = e->block_count = 0;
     e->t = lk_tape_quiet_new(NULL);
     lk_tape_on_error(e->t, on_tape_error, NULL);

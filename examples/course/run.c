@@ -162,6 +162,8 @@ static Verdict ended_early(const Process *p, const Ending *end, int seconds)
         v.kind = VERDICT_CRASH;
         snprintf(v.text, sizeof v.text, "%s", signal_name(number));
         memcpy(v.place, end->crash.verdict.place, sizeof v.place);
+        memcpy(v.looks_like, end->crash.verdict.looks_like, sizeof v.looks_like);
+        memcpy(v.next, end->crash.verdict.next, sizeof v.next);
     } else
         snprintf(v.text, sizeof v.text,
                  "the code ended the program (status %d) before the checks "
@@ -287,12 +289,14 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
     if (r->memory.kind != VERDICT_PASSED && at >= 0 && at < r->count &&
         (r->verdicts[at].kind == VERDICT_CRASH || r->verdicts[at].kind == VERDICT_EXIT ||
          r->verdicts[at].kind == VERDICT_FAILED)) {
-        char place[sizeof r->memory.place];
-        memcpy(place, r->verdicts[at].place, sizeof place);
-        VerdictKind kind = r->verdicts[at].kind;
-        r->verdicts[at] = r->memory;
-        if (kind == VERDICT_CRASH) r->verdicts[at].kind = VERDICT_CRASH;
-        if (!r->verdicts[at].place[0]) memcpy(r->verdicts[at].place, place, sizeof place);
+        Verdict *v = &r->verdicts[at], before = *v;
+        *v = r->memory;
+        if (before.kind == VERDICT_CRASH) v->kind = VERDICT_CRASH;
+        if (!v->place[0]) memcpy(v->place, before.place, sizeof v->place);
+        if (before.looks_like[0]) {
+            memcpy(v->looks_like, before.looks_like, sizeof v->looks_like);
+            memcpy(v->next, before.next, sizeof v->next);
+        }
     }
     process_free(&p);
     return true;

@@ -38,6 +38,12 @@ void exam_looks_like(Exam *e, const char *mistake, const char *next)
     if (next) snprintf(v->next, sizeof v->next, "%s", next);
 }
 
+void exam_crash_means(Exam *e, const char *mistake, const char *next)
+{
+    snprintf(e->crash.looks_like, sizeof e->crash.looks_like, "%s", mistake ? mistake : "");
+    snprintf(e->crash.next, sizeof e->crash.next, "%s", next ? next : "");
+}
+
 bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
 {
     if (e->failed) return false;

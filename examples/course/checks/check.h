@@ -58,6 +58,7 @@ struct Exam {
     uint64_t seed; /* of this run */
     bool failed;   /* this check has its verdict */
     Verdict verdict;
+    Verdict crash; /* exam_crash_means: only looks_like and next */
 
     /* ---- the exam's own ---- */
     void *library; /* the learner's code, from dlopen */
@@ -82,6 +83,8 @@ void *exam_function(Exam *e, const char *name);
 bool exam_fail(Exam *e, VerdictKind kind, const char *format, ...) LK_PRINTF(3, 4);
 /* Adds to the verdict that was just given: the known mistake, and the next step. */
 void exam_looks_like(Exam *e, const char *mistake, const char *next);
+/* Should the code crash from now on in this check, then it is this mistake. */
+void exam_crash_means(Exam *e, const char *mistake, const char *next);
 /* Fails the check when the fact does not hold. */
 bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...) LK_PRINTF(4, 5);
 
