@@ -14,6 +14,7 @@
 static const char makefile[] =
     "# make builds bin/course; then: bin/course init lora-course\n"
     "# Nothing but cc and make is needed. zlib, jansson and utf8proc are used if they are there.\n"
+    "OUT = .\n"
     "include examples/course/Makefile\n";
 
 static const char readme[] =

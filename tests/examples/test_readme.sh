@@ -6,7 +6,8 @@
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 cd "$LORIKEET_SOURCE_DIR" || exit 1
-pages=$(ls ./*.md examples/*.md examples/guide/*.md | sed 's|^\./||')
+pages=$(ls ./*.md examples/*.md examples/guide/*.md examples/course/*.md |
+    sed 's|^\./||')
 
 # block PAGE NAME LANGUAGE: the first block of that language between the name's line and the next
 # name's.
@@ -60,7 +61,8 @@ for page in $pages; do
         fi
     done
     folder=$(dirname "$page")
-    for link in $(grep -o '](\([^)#:]*\)[)#]' "$page" | sed 's/^](//; s/.$//' | sort -u); do
+    for link in $( (grep -o '](\([^)#:]*\)[)#]' "$page" | sed 's/^](//; s/.$//'
+        sed -n 's/^\[.*\]: //p' "$page") | sort -u); do
         check "$page: $link exists" [ -e "$folder/$link" ]
     done
 done
