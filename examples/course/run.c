@@ -9,6 +9,7 @@
 
 #include "examples/course/compiler.h"
 #include "examples/course/marked.h"
+#include "examples/course/memory.h"
 #include "examples/course/process.h"
 
 enum { SECONDS = 20, MEMORY_SECONDS = 120, MEGABYTES = 2048, TOKEN = 33 };
@@ -245,8 +246,8 @@ static void run_plain(const RunOptions *o, const Unit *u, const char *source, co
 static const char *why_unchecked(const RunOptions *o)
 {
     if (o->memory && path_exists(o->memory)) return NULL;
-    if (!o->home->sources) return "the library's sources are not there";
-    return "the library with sanitizers is not built yet (.course/memory.log)";
+    const char *lacks = memory_build_lacks(o->home);
+    return lacks ? lacks : "the library with sanitizers is not ready (.course/memory.log)";
 }
 
 /* Runs the file again with sanitizers and in strict mode, and takes over what this finds. */
