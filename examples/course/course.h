@@ -9,6 +9,9 @@
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
+/* The program exports these functions, so that your file can call those of earlier units. */
+#pragma GCC visibility push(default)
+
 /* ---- ex0: two operations with their backward, in float64 ------------------------------------ */
 
 Tensor *my_relu(Tape *t, Tensor *x);              /* max(x, 0), any shape */
@@ -29,5 +32,7 @@ Tensor *roots_new(const Tensor *x, Error *err);
 
 Module *lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng,
                        Error *err);
+
+#pragma GCC visibility pop
 
 #endif
