@@ -94,6 +94,11 @@ bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
  * on. Fails when it is NULL, is or holds a class of the library's own LoRA, is of a class of the
  * course's solutions, has a parameter on a tape, or a wrong field table. Returns m, or NULL. */
 Module *exam_module(Exam *e, const char *call, Module *m);
+/* The same tests again, after a learner's function has changed a module that the exam owns. */
+bool exam_sound(Exam *e, const char *call, Module *m);
+/* What a learner's function returned that tells success. Fails when it is false, with the message
+ * of the tape or of e->err. */
+bool exam_true(Exam *e, const char *call, bool ok);
 /* Keeps a module or tensor until the end of the check, then frees it; returns it. */
 Module *exam_own(Exam *e, Module *m);
 Tensor *exam_own_tensor(Exam *e, Tensor *x);
