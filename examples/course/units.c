@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-extern const Unit unit_ex0, unit_ex0b, unit_ex1;
+extern const Unit unit_ex0, unit_ex0b, unit_ex1, unit_ex2;
 
-const Unit *const course_units[] = { &unit_ex0, &unit_ex0b, &unit_ex1, NULL };
+const Unit *const course_units[] = { &unit_ex0, &unit_ex0b, &unit_ex1, &unit_ex2, NULL };
 
 const Unit *unit_find(const char *name)
 {

@@ -368,6 +368,17 @@ bool exam_gradient(Exam *e, const char *name, const Tensor *x, Matrix expected,
                    mistakes, count);
 }
 
+bool exam_has_gradient(Exam *e, Module *m, const char *path)
+{
+    Tensor *x = exam_param(e, m, path, 0, 0);
+    if (!x || lk_grad(x)) return x;
+    exam_fail(e, VERDICT_GRADIENT, "%s %s has no gradient after backward", path, exam_shape(e, x));
+    exam_looks_like(e, exam_text(e, "%s treated as a constant", path),
+                    "Use the parameter itself, on a tape that records: lk_detach, lk_clone and "
+                    "lk_tape_set_grad(t, false) cut it from the graph.");
+    return false;
+}
+
 bool exam_unmoved(Exam *e, const char *name, const Tensor *x, Matrix before)
 {
     if (e->failed || !x) return false;
