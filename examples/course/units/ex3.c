@@ -109,7 +109,8 @@ bool simple_net_add_lora(Module *self, int64_t rank, double alpha, Rng *rng, Err
     //    return ok;
     //> wrong wrapped_twice: looks like wrapped twice
     //    for (int i = 0; i < 2; i++) {
-    //        Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
+    //        Module *linear = lk_retain(net->linear);
+    //        Module *wrapper = linear_with_lora_new(linear, rank, alpha, rng, err);
     //        if (!lk_module_set(&net->linear, wrapper, err)) return false;
     //    }
     //    return true;
