@@ -219,18 +219,13 @@ static bool find_memory(const Home *h, const char *given, char folder[LK_PATH_MA
                         char program[LK_PATH_MAX], Error *err)
 {
 #if defined(__SANITIZE_ADDRESS__)
-    (void)folder;
-    (void)err;
-    snprintf(program, LK_PATH_MAX, "%s", given ? given : h->program);
-    return true;
-#else
-    if (given) {
-        snprintf(program, LK_PATH_MAX, "%s", given);
-        return true;
-    }
-    return scratch_make(folder, err) && memory_build_wait(h, folder, err) &&
-           lk_path_join(program, folder, "bin/course", err);
+    if (!given) given = h->program;
 #endif
+    if (!given)
+        return scratch_make(folder, err) && memory_build_wait(h, folder, err) &&
+               lk_path_join(program, folder, "bin/course", err);
+    /* absolute, since it is started in a folder of its own */
+    return realpath(given, program) || lk_error_set(err, LK_EIO, "course: %s is not there", given);
 }
 
 int command_dev_check(const Home *h, int argc, char **argv)

@@ -9,6 +9,9 @@
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
+/* The program exports these functions, so that your file can call those of earlier units. */
+#pragma GCC visibility push(default)
+
 /* ---- ex0: two operations with their backward, in float64 ------------------------------------ */
 
 Tensor *my_relu(Tape *t, Tensor *x);              /* max(x, 0), any shape */
@@ -29,5 +32,22 @@ Tensor *roots_new(const Tensor *x, Error *err);
 
 Module *lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alpha, Rng *rng,
                        Error *err);
+
+/* ---- ex2: LinearWithLoRA, children linear and lora; consumes the Linear, on failure too ----- */
+
+Module *linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng *rng, Error *err);
+
+/* ---- ex3: SimpleNet, child linear; then a LinearWithLoRA in its place ----------------------- */
+
+Module *simple_net_new(int64_t in_dim, int64_t out_dim, Rng *rng, Error *err);
+/* false with the reason in err, and the net stays as it is */
+bool simple_net_add_lora(Module *net, int64_t rank, double alpha, Rng *rng, Error *err);
+
+/* ---- ex4: LinearWithLoRAMerged, made as LinearWithLoRA, with one product -------------------- */
+
+Module *linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng,
+                                    Error *err);
+
+#pragma GCC visibility pop
 
 #endif

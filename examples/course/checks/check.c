@@ -96,13 +96,13 @@ Tensor *exam_own_tensor(Exam *e, Tensor *x)
     return x;
 }
 
-/* Fails because a call gave NULL: with the reason of the tape or of the constructor. */
-static void fail_call(Exam *e, const char *call)
+/* Fails because a call gave NULL or false: with the reason of the tape or of the constructor. */
+static void fail_call(Exam *e, const char *call, const char *gave)
 {
     const Error *reason = lk_tape_error(e->t);
     if (reason->code == LK_OK) reason = &e->err;
     if (reason->code == LK_OK)
-        exam_fail(e, VERDICT_FAILED, "%s returned NULL, without a message", call);
+        exam_fail(e, VERDICT_FAILED, "%s returned %s, without a message", call, gave);
     else exam_fail(e, VERDICT_FAILED, "%s failed:\n%s", call, reason->message);
     if (e->verdict.at < 0) e->verdict.at = trace_last_failure();
 }
@@ -133,26 +133,32 @@ static void refuse_solution(Exam *e, const Module *m)
                   m->type->name);
 }
 
-Module *exam_module(Exam *e, const char *call, Module *m)
+bool exam_sound(Exam *e, const char *call, Module *m)
 {
-    if (e->failed) return NULL;
-    if (!m) {
-        fail_call(e, call);
-        return NULL;
-    }
-    exam_own(e, m);
+    if (!m || e->failed) return false;
     Error err = { 0 };
-    if (!lk_walkable(m, call, &err)) {
-        exam_fail(e, VERDICT_FIELDS, "%s", err.message);
-        return NULL;
-    }
+    if (!lk_walkable(m, call, &err)) return exam_fail(e, VERDICT_FIELDS, "%s", err.message);
     refuse_library(e, m);
     refuse_solution(e, m);
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
         if (it.tensor->tape)
             exam_fail(e, VERDICT_TAPE, "%s: %s %s lives on a tape", call, it.name,
                       exam_shape(e, it.tensor));
-    return e->failed ? NULL : m;
+    return !e->failed;
+}
+
+Module *exam_module(Exam *e, const char *call, Module *m)
+{
+    if (e->failed) return NULL;
+    if (!m) fail_call(e, call, "NULL");
+    return exam_sound(e, call, exam_own(e, m)) ? m : NULL;
+}
+
+bool exam_true(Exam *e, const char *call, bool ok)
+{
+    if (e->failed) return false;
+    if (!ok) fail_call(e, call, "false");
+    return ok;
 }
 
 /* Lists the names of m's children or parameters. */
@@ -239,7 +245,7 @@ Tensor *exam_result(Exam *e, const char *call, Tensor *y)
 {
     if (e->failed) return NULL;
     if (!y || lk_tape_error(e->t)->code != LK_OK) {
-        fail_call(e, call);
+        fail_call(e, call, "NULL");
         return NULL;
     }
     return y;
@@ -360,6 +366,17 @@ bool exam_gradient(Exam *e, const char *name, const Tensor *x, Matrix expected,
     if (!g) return exam_fail(e, VERDICT_GRADIENT, "%s %s has no gradient", name, exam_shape(e, x));
     return compare(e, VERDICT_GRADIENT, exam_text(e, "the gradient of %s", name), g, expected,
                    mistakes, count);
+}
+
+bool exam_has_gradient(Exam *e, Module *m, const char *path)
+{
+    Tensor *x = exam_param(e, m, path, 0, 0);
+    if (!x || lk_grad(x)) return x;
+    exam_fail(e, VERDICT_GRADIENT, "%s %s has no gradient after backward", path, exam_shape(e, x));
+    exam_looks_like(e, exam_text(e, "%s treated as a constant", path),
+                    "Use the parameter itself, on a tape that records: lk_detach, lk_clone and "
+                    "lk_tape_set_grad(t, false) cut it from the graph.");
+    return false;
 }
 
 bool exam_unmoved(Exam *e, const char *name, const Tensor *x, Matrix before)

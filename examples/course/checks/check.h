@@ -81,7 +81,7 @@ void *exam_function(Exam *e, const char *name);
 
 /* Fails the check, unless it has failed already; returns false. */
 bool exam_fail(Exam *e, VerdictKind kind, const char *format, ...) LK_PRINTF(3, 4);
-/* Adds to the verdict that was just given: the known mistake, and the next step. */
+/* Adds to the verdict that was just given: the known mistake ("": none), and the next step. */
 void exam_looks_like(Exam *e, const char *mistake, const char *next);
 /* Should the code crash from now on in this check, then it is this mistake. */
 void exam_crash_means(Exam *e, const char *mistake, const char *next);
@@ -94,6 +94,11 @@ bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
  * on. Fails when it is NULL, is or holds a class of the library's own LoRA, is of a class of the
  * course's solutions, has a parameter on a tape, or a wrong field table. Returns m, or NULL. */
 Module *exam_module(Exam *e, const char *call, Module *m);
+/* The same tests again, after a learner's function has changed a module that the exam owns. */
+bool exam_sound(Exam *e, const char *call, Module *m);
+/* What a learner's function returned that tells success. Fails when it is false, with the message
+ * of the tape or of e->err. */
+bool exam_true(Exam *e, const char *call, bool ok);
 /* Keeps a module or tensor until the end of the check, then frees it; returns it. */
 Module *exam_own(Exam *e, Module *m);
 Tensor *exam_own_tensor(Exam *e, Tensor *x);
@@ -140,6 +145,9 @@ bool exam_equal(Exam *e, const char *call, const Tensor *y, Matrix expected,
 /* The same for the gradient of x: VERDICT_GRADIENT, also when there is none. */
 bool exam_gradient(Exam *e, const char *name, const Tensor *x, Matrix expected,
                    const Mistake *mistakes, int count);
+/* Whether a parameter of m has a gradient; if not, it looks like "lora.A treated as a constant".
+ */
+bool exam_has_gradient(Exam *e, Module *m, const char *path);
 /* The first mistake whose values fit, if it is the only one; NULL else. */
 const Mistake *exam_recognise(Matrix got, Matrix expected, const Mistake *mistakes, int count,
                               double tolerance);

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "core/ops.h"
+#include "examples/course/course.h"
 #include "nn/module.h"
 
 typedef struct LoRALayer {
