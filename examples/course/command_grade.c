@@ -1,5 +1,6 @@
 /* command_grade.c - course grade: points for the folders of a class (commands.h). It runs other
- * people's code, so each compiler and each run has limits, and a sandbox where bubblewrap works. */
+ * people's code, so each compiler and each run has limits, and a sandbox where bubblewrap
+ * works. */
 #include <stdlib.h>
 #include <string.h>
 

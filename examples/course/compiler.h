@@ -12,8 +12,8 @@ typedef struct Compiled {
 } Compiled;
 
 /* Compiles `source` to a shared library that the exam loads. `home` holds core/, nn/, …;
- * `sanitized`: for the exam that is built with sanitizers; `sandbox`: the words in front of cc that
- * keep it inside of a sandbox, NULL for none. False, with the reason in err, when there is no
+ * `sanitized`: for the exam that is built with sanitizers; `sandbox`: the words in front of cc
+ * that keep it inside of a sandbox, NULL for none. False, with the reason in err, when there is no
  * compiler. */
 bool compile(const char *source, const char *library, const char *home, bool sanitized,
              const char *const *sandbox, Compiled *c, Error *err);

@@ -324,8 +324,8 @@ static int todo_line(const char *source)
     return found;
 }
 
-/* While a part is not written, this is the reason of the first failure, unless it is a mistake with
- * a name, has a line of its own, or ended the run. */
+/* While a part is not written, this is the reason of the first failure, unless it is a mistake
+ * with a name, has a line of its own, or ended the run. */
 static void blame_todo(const char *source, Report *r)
 {
     int first = report_first(r), line = todo_line(source);

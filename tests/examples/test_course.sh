@@ -45,7 +45,7 @@ must "init writes a folder" "$course" init "$here" --no-memory
 for file in Makefile compile_flags.txt ex1.c ex1.md hw3.answers.md; do
     check "init writes $file" [ -s "$here/$file" ]
 done
-check "the starter holds no mark and no solution" [ "$(grep -c '//>\|lk_scale' "$here/ex1.c")" = 0 ]
+check "the starter holds no mark and no solution" sh -c "! grep -q '//>\|lk_scale' '$here/ex1.c'"
 check "a second init changes nothing" fails 2 "$course" init .
 check "it says so" says "nothing was changed"
 check "a folder that is none is refused" sh -c "cd '$work' && ! '$course' check ex1 2>/dev/null"
@@ -62,6 +62,10 @@ check "make checks a unit" fails 2 make ex1
 check "list shows what is done" in_folder "$course" list
 check "nothing is done" says "0 of"
 
+# Lines of C that a change puts in front of the unit's own.
+lib='include <math.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n'
+first='__attribute__((constructor)) static void first(void)'
+
 # ---- verdicts -----------------------------------------------------------------------------------
 
 check "a compiler's error" wrong 'l->alpha);' 'l->alhpa);' "does not compile, ex1.c:" \
@@ -69,7 +73,8 @@ check "a compiler's error" wrong 'l->alpha);' 'l->alhpa);' "does not compile, ex
 check "a function that is not there" wrong lk_matmul lk_matmull "does not compile" \
     "No header declares"
 check "a declared function that is not there" wrong 'include <math.h>' \
-    'include <math.h>\nTensor *own(Tape *t);\n#define lk_scale(t, x, a) own(t)' "unknown function" own
+    'include <math.h>\nTensor *own(Tape *t);\n#define lk_scale(t, x, a) own(t)' \
+    "unknown function" own
 check "a constructor of another name" wrong 'lora_layer_new' 'layer_new' "function missing" \
     "lora_layer_new is not defined"
 check "other arguments" wrong 'int64_t rank, double alpha, Rng' 'int64_t rank, float alpha, Rng' \
@@ -78,10 +83,10 @@ check "a NULL pointer" wrong 'Tensor \*update' 'int *p = NULL; *p = 1; Tensor *u
     "crash, ex1.c:" "SIGSEGV"
 check "_Exit(0)" wrong 'Tensor \*update' '_Exit(0); Tensor *update' "ended early"
 check "exit(0) while it is loaded" wrong 'include <math.h>' \
-    'include <math.h>\n#include <stdlib.h>\n__attribute__((constructor)) static void c(void) { exit(0); }' \
+    "$lib$first { exit(0); }" \
     "ended early"
 check "a forged report" wrong 'include <math.h>' \
-    'include <math.h>\n#include <unistd.h>\n__attribute__((constructor)) static void c(void) { if (write(3, "x\\t1\\t0\\t0\\t0\\t0\\t\\t\\t\\n", 17)) _exit(0); }' \
+    "$lib$first { if (write(3, \"x\\\\t1\\\\t0\\\\t0\\\\t0\\\\t0\\\\t\\\\t\\\\t\\\\n\", 17)) _exit(0); }" \
     "ended early"
 check "an operation that fails, with its line" wrong 'low_rank, l->B' 'low_rank, l->A' \
     "call failed, ex1.c:" "lk_matmul"
@@ -92,14 +97,21 @@ check "a value, with its element" wrong 'l->alpha);' 'l->alpha + 1.0);' "wrong v
 check "a mistake by its name" wrong 'l->alpha);' '1.0);' "looks like: alpha forgotten"
 check "what the code prints is shown" wrong 'l->alpha);' \
     '(printf("alpha is %g\\\\n", l->alpha), 1.0));' "printed by the code" "alpha is 8"
-check "the library's own class" wrong 'LoRALayer \*l = lk_module_new' \
-    'Module *lk_lora_layer_new(int64_t, int64_t, int64_t, double, Rng *, Error *); return lk_lora_layer_new(in_dim, out_dim, rank, alpha, rng, err); LoRALayer *l = lk_module_new' \
-    "the library's own class"
+cat >"$here/ex1.c" <<'END'
+#include "nn/module.h"
+Module *lk_lora_layer_new(int64_t, int64_t, int64_t, double, Rng *, Error *);
+Module *lora_layer_new(int64_t in, int64_t out, int64_t rank, double alpha, Rng *rng, Error *err)
+{
+    return lk_lora_layer_new(in, out, rank, alpha, rng, err);
+}
+END
+check "the library's own class is refused" fails 1 "$course" check ex1
+check "by name" says "the library's own class"
 check "no file" sh -c "rm '$here/ex1.c'"
 check "is a verdict too" fails 1 "$course" check ex1
 check "which names the file" says "ex1.c is not there"
 
-# ---- hints, the solution, reset ------------------------------------------------------------------
+# ---- hints, the solution, reset -----------------------------------------------------------------
 
 for hint in "the idea" "the formula" "the line" "the line"; do
     check "hint: $hint" in_folder "$course" hint ex1
@@ -178,7 +190,7 @@ own half 'return lk_scale(t, update, l->alpha);' 'return NULL;'
 own hanging 'Tensor \*update' 'for (;;) l->alpha++; Tensor *update'
 own crashing 'Tensor \*update' 'l->A = NULL; *(int *)l->A = 1; Tensor *update'
 own leaving 'include <math.h>' \
-    'include <math.h>\n#include <stdio.h>\n#include <stdlib.h>\n__attribute__((constructor)) static void c(void) { puts("PASS"); exit(0); }'
+    "$lib$first { puts(\"PASS\"); exit(0); }"
 own copied1 'update' 'change'
 cp "$work/class/copied1/ex1.c" "$work/class/copied2"
 check "grade" sh -c "cd '$work/class' && '$course' grade * --seed 5 --csv ../class.csv \

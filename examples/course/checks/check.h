@@ -39,7 +39,7 @@ typedef struct Unit {
     const char *name;  /* "ex1": units/ex1.c, units/ex1.md */
     const char *title; /* "LoRALayer: alpha (x A B)" */
     int minutes;       /* that a learner needs */
-    /* What has to be in the build: "zlib", "jansson", "utf8proc", between spaces; NULL: nothing */
+    /* Libraries that the build must have: "zlib", "jansson", "utf8proc", between spaces; NULL: nothing */
     const char *needs;
     bool answers; /* there is a file of questions too: units/ex1.answers.md */
     const char *functions[UNIT_FUNCTIONS]; /* that the learner's file defines; NULL ends them */
@@ -96,7 +96,7 @@ bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
 Module *exam_module(Exam *e, const char *call, Module *m);
 /* The same tests again, after a learner's function has changed a module that the exam owns. */
 bool exam_sound(Exam *e, const char *call, Module *m);
-/* What a learner's function returned that tells success. Fails when it is false, with the message
+/* The success that a learner's function returned. Fails when it is false, with the message
  * of the tape or of e->err. */
 bool exam_true(Exam *e, const char *call, bool ok);
 /* Keeps a module or tensor until the end of the check, then frees it; returns it. */

@@ -11,7 +11,7 @@ enum { M = 5, K = 4, N = 3 };
 
 /* ---- gradcheck ------------------------------------------------------------------------------ */
 
-/* What the learner does about a mistake that lk_gradcheck names. */
+/* The next step for a mistake that lk_gradcheck names. */
 /* clang-format off */
 static const struct { const char *mistake, *looks_like, *next; } reports[] = {
     { "overwritten", "gradient set for added", "Write += : the tensor may hold the gradient that "

@@ -43,7 +43,7 @@ static void b_is_zero(Exam *e)
                     "trained net starts from where it was.");
 }
 
-/* What lk_normal_ with deviation 1 draws first. */
+/* The numbers that lk_normal_ with deviation 1 draws first. */
 static Matrix first_normals(Exam *e, int64_t rows, int64_t columns)
 {
     Rng rng;

@@ -177,7 +177,7 @@ static void my_matmul_backward(Tape *t, Node *node)
     //> end
 }
 
-/* What the backward reads: MY_RELU above shows the form. */
+/* The last part lists the inputs that the backward reads; MY_RELU above shows the form. */
 //> starter
 //static const Op MY_MATMUL = {
 //    "MyMatmulBackward", my_matmul_backward, { 0, 0 } /* TODO 7: for dA, for dB */

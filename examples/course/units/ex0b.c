@@ -166,7 +166,7 @@ Tensor *roots_new(const Tensor *x, Error *err)
             //            return NULL;
             //> wrong err_is_null: looks like err may be NULL
             //            err->code = LK_EVALUE;
-            //            snprintf(err->message, sizeof err->message, "roots_new: %d < 0", (int)v[i]);
+            //            snprintf(err->message, sizeof err->message, "roots_new: %d", (int)v[i]);
             //            lk_free(y);
             //            return NULL;
             //> wrong freed_twice: looks like freed twice
