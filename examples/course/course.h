@@ -48,6 +48,13 @@ bool simple_net_add_lora(Module *net, int64_t rank, double alpha, Rng *rng, Erro
 Module *linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng,
                                     Error *err);
 
+/* ---- ex5: MultilayerPerceptron, a child `layers`: Linear, ReLU, Linear, ReLU, Linear ------- */
+
+Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng *rng,
+                Error *err);
+/* layers[i] = LinearWithLoRAMerged(layers[i], rank, alpha), for i = 0, 2, 4. */
+bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err);
+
 #pragma GCC visibility pop
 
 #endif
