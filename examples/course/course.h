@@ -6,6 +6,7 @@
 #ifndef COURSE_H
 #define COURSE_H
 
+#include "data/loader.h"
 #include "nn/module.h"
 #include "optim/optimizer.h"
 
@@ -47,6 +48,23 @@ bool simple_net_add_lora(Module *net, int64_t rank, double alpha, Rng *rng, Erro
 
 Module *linear_with_lora_merged_new(Module *linear, int64_t rank, double alpha, Rng *rng,
                                     Error *err);
+
+/* ---- ex5: MultilayerPerceptron, a child `layers`: Linear, ReLU, Linear, ReLU, Linear ------- */
+
+Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t classes, Rng *rng,
+                Error *err);
+/* layers[i] = LinearWithLoRAMerged(layers[i], rank, alpha), for i = 0, 2, 4. */
+bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err);
+
+/* ---- ex6: freezing, the optimizer, the training loop ---------------------------------------- */
+
+int freeze_linear_layers(Module *m); /* of every Linear in m, weight and bias; their number */
+/* Puts LoRA into the mlp, freezes its Linears, and makes an Adam for the rest. */
+Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr, Rng *rng,
+                              Error *err);
+/* losses[epoch]: the mean of the losses of its batches. */
+bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, int64_t epochs,
+                  double *losses, Error *err);
 
 #pragma GCC visibility pop
 

@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-extern const Unit unit_ex0, unit_ex0b, unit_ex1, unit_ex2, unit_ex3, unit_ex4;
+extern const Unit unit_ex0, unit_ex0b, unit_ex1, unit_ex2, unit_ex3, unit_ex4, unit_ex5, unit_ex6;
 
-const Unit *const course_units[] = { &unit_ex0, &unit_ex0b, &unit_ex1, &unit_ex2,
-                                     &unit_ex3, &unit_ex4,  NULL };
+const Unit *const course_units[] = { &unit_ex0, &unit_ex0b, &unit_ex1, &unit_ex2, &unit_ex3,
+                                     &unit_ex4, &unit_ex5,  &unit_ex6, NULL };
 
 const Unit *unit_find(const char *name)
 {

@@ -139,7 +139,6 @@ bool exam_sound(Exam *e, const char *call, Module *m)
     Error err = { 0 };
     if (!lk_walkable(m, call, &err)) return exam_fail(e, VERDICT_FIELDS, "%s", err.message);
     refuse_library(e, m);
-    refuse_solution(e, m);
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
         if (it.tensor->tape)
             exam_fail(e, VERDICT_TAPE, "%s: %s %s lives on a tape", call, it.name,
@@ -151,7 +150,8 @@ Module *exam_module(Exam *e, const char *call, Module *m)
 {
     if (e->failed) return NULL;
     if (!m) fail_call(e, call, "NULL");
-    return exam_sound(e, call, exam_own(e, m)) ? m : NULL;
+    if (exam_sound(e, call, exam_own(e, m))) refuse_solution(e, m);
+    return e->failed ? NULL : m;
 }
 
 bool exam_true(Exam *e, const char *call, bool ok)

@@ -94,7 +94,8 @@ bool exam_expect(Exam *e, bool holds, VerdictKind kind, const char *format, ...)
  * on. Fails when it is NULL, is or holds a class of the library's own LoRA, is of a class of the
  * course's solutions, has a parameter on a tape, or a wrong field table. Returns m, or NULL. */
 Module *exam_module(Exam *e, const char *call, Module *m);
-/* The same tests again, after a learner's function has changed a module that the exam owns. */
+/* The same tests again, after a learner's function has changed a module that the exam owns; it may
+ * be of a class of the course's solutions. */
 bool exam_sound(Exam *e, const char *call, Module *m);
 /* The success that a learner's function returned. Fails when it is false, with the message
  * of the tape or of e->err. */
