@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/decimal.h"
+#include "examples/course/answers.h"
 #include "examples/course/commands.h"
 #include "examples/course/marked.h"
 #include "examples/course/memory.h"
@@ -129,6 +130,8 @@ static void check_page(DevCheck *d)
     for (int i = 0; i < (d->unit->answers ? 2 : 1); i++)
         if (!home_unit(d->home, d->unit->name, suffixes[i], path, NULL) || !path_exists(path))
             fault(d, "%s%s is missing", d->unit->name, suffixes[i]);
+        else if (i == 1 && answers_missing(path, NULL, 0) <= 0)
+            fault(d, "%s%s has no open question", d->unit->name, suffixes[i]);
 }
 
 static void check_unit(DevCheck *d)

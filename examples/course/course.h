@@ -7,7 +7,8 @@
 #define COURSE_H
 
 #include "data/loader.h"
-#include "nn/module.h"
+#include "nn/state.h"
+#include "nn/trainer_data.h"
 #include "optim/optimizer.h"
 
 /* The program exports these functions, so that your file can call those of earlier units. */
@@ -65,6 +66,64 @@ Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr
 /* losses[epoch]: the mean of the losses of its batches. */
 bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, int64_t epochs,
                   double *losses, Error *err);
+
+/* ---- hw1: LoRA on RoBERTa by name ----------------------------------------------------------- */
+
+/* Whether the last part of a dotted name is one of the words; NULL ends the words. */
+bool is_lora_target(const char *name, const char *const *words);
+/* Replaces every Linear that the words choose by a LinearWithLoRA around it. Returns how many were
+ * replaced, -1 on failure. */
+int put_lora(Module *model, const char *const *words, int64_t rank, double alpha, Rng *rng,
+             Error *err);
+/* LoRA on query and value; all else but the classifier is frozen. */
+bool apply_lora_to_roberta(Module *model, int64_t rank, double alpha, Rng *rng, Error *err);
+/* Counts the elements of all parameters; returns the trainable ones in percent. */
+double count_trainable(Module *model, int64_t *trainable, int64_t *total);
+
+/* ---- hw2: fine-tuning, adapters in files ---------------------------------------------------- */
+
+/* The mean cross-entropy of a batch: token ids x (B, S), mask (B, S), labels (B). */
+Tensor *batch_loss(Tape *t, Module *model, const TrainerBatch *b);
+/* The part of the sentences with a label (0 or more) that is classified right, 0 … 1; leaves the
+ * model in eval mode. */
+double batch_accuracy(Tape *t, Module *model, const TrainerBatch *b);
+
+typedef struct Tuning {
+    const TrainerBatch *train, *test;
+    int64_t steps; /* each with all of train */
+    double lr;     /* of AdamW */
+    uint64_t seed; /* of LoRA's matrices A, in hw3 */
+} Tuning;
+/* Trains what is trainable with AdamW and dropout; leaves the model in eval mode. */
+bool fine_tune(Tape *t, Module *model, const Tuning *how, Error *err);
+
+/* The trainable parameters by name; free it with lk_state_dict_free. */
+StateDict *adapter_state_new(Module *model, Error *err);
+bool save_adapter(Module *model, const char *path, Error *err);
+/* Fails, with nothing changed, unless the file holds exactly what is trainable in the model. */
+bool load_adapter(Module *model, const char *path, Error *err);
+
+typedef struct TuningRow {
+    int64_t trainable, bytes; /* trainable parameters; size of their safetensors file */
+    double percent, seconds;  /* trainable of all parameters; a step */
+    double loss, accuracy;    /* of how->test after training */
+} TuningRow;
+bool tune_and_measure(Tape *t, Module *model, const Tuning *how, TuningRow *row, Error *err);
+
+/* ---- hw3: tables for the analysis ----------------------------------------------------------- */
+
+/* The parameters that LoRA adds to a Linear (in → out), by the formula. */
+int64_t lora_parameters(int64_t in, int64_t out, int64_t rank);
+/* The same for all Linears of a model that the words choose. */
+int64_t lora_parameters_of(Module *model, const char *const *words, int64_t rank);
+/* Tunes a copy of base with LoRA on the chosen Linears; base stays as it is. */
+bool measure_lora(Tape *t, const Module *base, const char *const *words, int64_t rank,
+                  double alpha, const Tuning *how, TuningRow *row, Error *err);
+/* A row for each rank, with LoRA on query and value. */
+bool rank_table(Tape *t, const Module *base, const int64_t *ranks, int count, double alpha,
+                const Tuning *how, TuningRow *rows, Error *err);
+/* Writes a table in Markdown: names[i] begins row i. */
+void print_tuning_table(FILE *out, const char *const *names, const TuningRow *rows, int count);
 
 #pragma GCC visibility pop
 

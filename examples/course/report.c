@@ -111,6 +111,11 @@ void report_print(FILE *out, const Report *r, Style style)
         put(out, style, YELLOW, "   .  ");
         fprintf(out, "memory was not checked: %s\n", r->unchecked);
     }
+    if (first < 0 && r->answers.kind != VERDICT_PASSED) {
+        put(out, style, YELLOW, "   .  ");
+        fprintf(out, "the answers in words are not complete\n");
+        print_verdict(out, &r->answers, style);
+    }
     print_printed(out, r->printed, style);
 }
 
@@ -159,6 +164,9 @@ void report_json(FILE *out, const Report *r)
     fprintf(out, "],\n \"memory\": ");
     if (r->memory_run) json_verdict(out, "memory", &r->memory);
     else if (r->unchecked) json_text(out, r->unchecked);
+    else fputs("null", out);
+    fprintf(out, ", \"answers\": ");
+    if (r->unit->answers) json_verdict(out, "answers", &r->answers);
     else fputs("null", out);
     fprintf(out, ", \"printed\": ");
     json_text(out, r->printed ? r->printed : "");

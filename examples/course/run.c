@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "examples/course/answers.h"
 #include "examples/course/compiler.h"
 #include "examples/course/marked.h"
 #include "examples/course/memory.h"
@@ -342,6 +343,24 @@ static void blame_todo(const char *source, Report *r)
     snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), line);
 }
 
+/* ---- answers in words ----------------------------------------------------------------------- */
+
+/* Looks whether the file of answers beside the source has a text below each question. */
+static void look_at_answers(const char *source, Report *r)
+{
+    char path[LK_PATH_MAX], list[800];
+    r->answers = (Verdict){ .kind = VERDICT_PASSED, .at = -1 };
+    int stem = (int)(strlen(source) - strlen(".c"));
+    if (!r->unit->answers || stem < 0) return;
+    snprintf(path, sizeof path, "%.*s.answers.md", stem, source);
+    int missing = answers_missing(path, list, sizeof list);
+    if (missing <= 0) return;
+    r->answers.kind = VERDICT_TEXT;
+    snprintf(r->answers.text, sizeof r->answers.text,
+             "%d heading%s of %.100s without a text below:\n%s", missing, missing == 1 ? "" : "s",
+             base_of(path), list);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 bool run_unit(const RunOptions *o, const Unit *u, const char *source, Report *r, Error *err)
@@ -349,6 +368,7 @@ bool run_unit(const RunOptions *o, const Unit *u, const char *source, Report *r,
     *r = (Report){ .unit = u, .count = unit_checks(u) };
     for (int i = 0; i < r->count; i++)
         r->verdicts[i] = (Verdict){ .kind = VERDICT_NOT_REACHED, .at = -1 };
+    look_at_answers(source, r);
     if (!path_exists(source)) {
         r->verdicts[0].kind = VERDICT_NO_FILE;
         snprintf(r->verdicts[0].text, sizeof r->verdicts[0].text, "%.200s is not there",
@@ -391,5 +411,6 @@ int report_first(const Report *r)
 
 bool report_done(const Report *r)
 {
-    return report_first(r) < 0 && (!r->memory_run || r->memory.kind == VERDICT_PASSED);
+    return report_first(r) < 0 && (!r->memory_run || r->memory.kind == VERDICT_PASSED) &&
+           r->answers.kind == VERDICT_PASSED;
 }

@@ -24,6 +24,7 @@ typedef struct Report {
     bool memory_run;       /* it was run again with sanitizers and in strict mode */
     Verdict memory;        /* … with this outcome */
     const char *unchecked; /* why memory was not checked although it should be; NULL */
+    Verdict answers;       /* in words, beside the file: PASSED, also if there are no questions */
     char warnings[1024];   /* of the compiler */
     char *printed;         /* by the learner's code; freed by report_free */
     double seconds;
@@ -34,7 +35,8 @@ typedef struct Report {
 bool run_unit(const RunOptions *o, const Unit *u, const char *source, Report *r, Error *err);
 void report_free(Report *r);
 
-bool report_done(const Report *r); /* all checks passed, and memory unless unchecked */
+/* All checks passed, memory too unless unchecked, and no answer is missing. */
+bool report_done(const Report *r);
 /* The first check that did not pass; -1: all passed. */
 int report_first(const Report *r);
 

@@ -174,6 +174,15 @@ printf q >&9
 exec 9>&-
 check "q: the end" wait "$watcher"
 
+# ---- answers in words ---------------------------------------------------------------------------
+
+in_folder "$course" solution --now hw3
+cp "$work/said" "$here/hw3.c"
+check "an answer that is missing is noted" fails 1 "$course" check hw3
+check "by its heading" says "8. Which rank is best"
+sed 's/^## .*/&\n\nA text./' "$units/hw3.answers.md" >"$here/hw3.answers.md"
+check "a text of any kind will do" fails 0 "$course" check hw3
+
 # ---- a class ------------------------------------------------------------------------------------
 
 mkdir "$work/class"
