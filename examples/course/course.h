@@ -67,6 +67,21 @@ Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr
 bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, int64_t epochs,
                   double *losses, Error *err);
 
+/* ---- nb2: LoRAParametrization, lora_A (rank, features_out), lora_B (features_in, rank) ----- */
+
+Module *lora_parametrization_new(int64_t features_in, int64_t features_out, int64_t rank,
+                                 double alpha, Rng *rng, Error *err);
+bool parametrize_linears(Module *net, int64_t rank, double alpha, Rng *rng, Error *err);
+void enable_disable_lora(Module *net, bool enabled);
+void freeze_all_but_lora(Module *net);
+Dataset *only_digit_new(const Dataset *all, int64_t digit, Error *err);
+/* the five checks after the fine-tuning */
+bool check_parameter_count(Module *net, int64_t before);
+bool check_originals_unchanged(Module *net, const StateDict *before);
+bool check_effective_weights(Tape *t, Module *net);
+bool check_disabled_weights(Tape *t, Module *net, const StateDict *before);
+bool check_disabled_counts(const int64_t before[10], const int64_t off[10]);
+
 /* ---- hw1: LoRA on RoBERTa by name ----------------------------------------------------------- */
 
 /* Whether the last part of a dotted name is one of the words; NULL ends the words. */

@@ -1,0 +1,36 @@
+/* digits.h - for the checks of nb1 to nb3: nets and data that are small enough for milliseconds,
+ * and a net whose answers the check chooses. */
+#ifndef COURSE_DIGITS_H
+#define COURSE_DIGITS_H
+
+#include "data/loader.h"
+#include "examples/course/checks/check.h"
+
+enum { DIGITS = 10, PIXELS = 28 * 28 };
+
+/* Notebook 2's RichBoyNet with other sizes: linear1, linear2, linear3 and relu; x (n, …) is
+ * viewed as (n, inputs). The exam owns it. */
+Module *digits_net(Exam *e, int64_t inputs, int64_t hidden_1, int64_t hidden_2, int64_t outputs);
+
+/* Trains the trainable parameters of net with Adam on so many batches of 10. */
+bool digits_train(Exam *e, Module *net, const Dataset *data, int batches);
+/* Counts the wrong answers for the images of each digit. */
+bool digits_wrong(Exam *e, Module *net, const Dataset *data, int64_t wrong[DIGITS]);
+
+/* A module that returns the first ten pixels of each image as logits, so that a data set decides
+ * what it answers. It notes how it was called. The exam owns it. */
+typedef struct Oracle {
+    Module base;
+    bool flat_only;  /* refuses an x that is not (n, pixels) */
+    bool trained;    /* a call in training mode */
+    bool recorded;   /* a call in grad mode */
+    int64_t calls;   /* batches */
+    int64_t samples; /* images in all */
+} Oracle;
+Oracle *digits_oracle(Exam *e, bool flat_only);
+/* A data set (count, 1, 28, 28) for it: image i has this label and makes the oracle answer
+ * answers[i]. Other classes get other logits, whose order depends on the seed. Free it with
+ * lk_dataset_free. */
+Dataset *digits_oracle_data_new(Exam *e, int64_t count, const int *labels, const int *answers);
+
+#endif
