@@ -82,6 +82,26 @@ bool check_effective_weights(Tape *t, Module *net);
 bool check_disabled_weights(Tape *t, Module *net, const StateDict *before);
 bool check_disabled_counts(const int64_t before[10], const int64_t off[10]);
 
+/* ---- nb3: the weak digits, and the dial ----------------------------------------------------- */
+
+typedef struct DigitCounts {
+    int64_t wrong[10], total[10]; /* of the images with this label */
+} DigitCounts;
+typedef struct DialPoint {
+    double dial;       /* 0: off, 1: as trained */
+    double weak, rest; /* accuracy on the weak digits, and on all others; 0 to 1 */
+} DialPoint;
+
+bool count_errors(Tape *t, Module *net, DataLoader *loader, DigitCounts *c, Error *err);
+/* weak[0]: the digit with most errors */
+void weakest_digits(const DigitCounts *c, int count, int64_t *weak);
+bool tune_lora(Tape *t, Module *net, const Dataset *all, int count, const int64_t *weak,
+               int batches, Rng *rng, Error *err);
+void turn_dial(Module *net, double dial);
+/* curve[0] at dial 0, …, curve[points - 1] at dial 1 */
+bool read_dial(Tape *t, Module *net, DataLoader *test, int count, const int64_t *weak, int points,
+               DialPoint *curve, Error *err);
+
 /* ---- hw1: LoRA on RoBERTa by name ----------------------------------------------------------- */
 
 /* Whether the last part of a dotted name is one of the words; NULL ends the words. */

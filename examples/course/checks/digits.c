@@ -96,35 +96,44 @@ bool digits_wrong(Exam *e, Module *net, const Dataset *data, int64_t wrong[DIGIT
                        "the test by the checks failed:\n%s", err.message);
 }
 
-/* ---- the oracle ----------------------------------------------------------------------------- */
+/* ---- the spy -------------------------------------------------------------------------------- */
 
-static Tensor *oracle_forward(Tape *t, Module *self, Tensor *x)
+enum { LABEL_PIXEL = DIGITS }; /* behind the logits */
+
+static Tensor *spy_forward(Tape *t, Module *self, Tensor *x)
 {
-    Oracle *o = (Oracle *)self;
+    Spy *spy = (Spy *)self;
     char text[LK_SHAPE_TEXT];
-    if (o->flat_only && (x->ndim != 2 || x->shape[1] != PIXELS))
+    if (spy->flat_only && (x->ndim != 2 || x->shape[1] != PIXELS))
         return lk_fail(t, LK_ESHAPE, "the net gets x %s, not (n, 784)", lk_shape_text(x, text));
-    o->trained |= self->training;
-    o->recorded |= lk_tape_grad(t);
-    o->calls++;
+    *(self->training ? &spy->trained : &spy->evaluated) = true;
+    spy->recorded |= lk_tape_grad(t);
+    spy->calls++;
     Tensor *flat = lk_view(t, x, LK_SHAPE(-1, PIXELS));
-    if (flat) o->samples += flat->shape[0];
-    return lk_slice(t, flat, 1, 0, DIGITS, 1);
+    for (int64_t i = 0; flat && i < flat->shape[0]; i++) {
+        int label = (int)lk_at(flat, LK_INDEX(i, LABEL_PIXEL));
+        if (label >= 0 && label < DIGITS) spy->seen[label]++;
+    }
+    return spy->net ? lk_forward(t, spy->net, x) : lk_slice(t, flat, 1, 0, DIGITS, 1);
 }
 
-static const ModuleType oracle_type = { LK_CLASS(Oracle), .forward = oracle_forward };
+static const ModuleType spy_type = { LK_CLASS(Spy), .forward = spy_forward,
+                                     .fields = LK_FIELDS(LK_CHILD(Spy, net)) };
 
-Oracle *digits_oracle(Exam *e, bool flat_only)
+Spy *digits_spy(Exam *e, Module *net, bool flat_only)
 {
-    if (e->failed) return NULL;
-    Oracle *o = lk_module_new(&oracle_type, &e->err);
-    if (!o) return NULL;
-    o->flat_only = flat_only;
-    exam_own(e, &o->base);
-    return o;
+    Spy *spy = e->failed ? NULL : lk_module_new(&spy_type, &e->err);
+    if (!spy) {
+        lk_free(net);
+        return NULL;
+    }
+    spy->net = net;
+    spy->flat_only = flat_only;
+    exam_own(e, &spy->base);
+    return spy;
 }
 
-Dataset *digits_oracle_data_new(Exam *e, int64_t count, const int *labels, const int *answers)
+Dataset *digits_spy_data_new(Exam *e, int64_t count, const int *labels, const int *answers)
 {
     if (e->failed) return NULL;
     Error err = { 0 };
@@ -133,10 +142,11 @@ Dataset *digits_oracle_data_new(Exam *e, int64_t count, const int *labels, const
     if (x && y) {
         lk_random_normals_f32(&e->own_rng, x->data, count * PIXELS, 0.0, 1.0);
         for (int64_t i = 0; i < count; i++) {
-            float *logits = (float *)x->data + i * PIXELS;
+            float *image = (float *)x->data + i * PIXELS;
             for (int k = 0; k < DIGITS; k++)
-                if (logits[k] > 3.0f) logits[k] = 3.0f;
-            logits[answers[i]] = 4.0f;
+                if (image[k] > 3.0f) image[k] = 3.0f;
+            image[answers[i]] = 4.0f;
+            image[LABEL_PIXEL] = (float)labels[i];
             ((int64_t *)y->data)[i] = labels[i];
         }
     }

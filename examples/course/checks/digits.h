@@ -17,20 +17,22 @@ bool digits_train(Exam *e, Module *net, const Dataset *data, int batches);
 /* Counts the wrong answers for the images of each digit. */
 bool digits_wrong(Exam *e, Module *net, const Dataset *data, int64_t wrong[DIGITS]);
 
-/* A module that returns the first ten pixels of each image as logits, so that a data set decides
- * what it answers. It notes how it was called. The exam owns it. */
-typedef struct Oracle {
+/* A module that notes how it is called. Without a net it returns the first ten pixels of each
+ * image as logits, so that a data set decides what it answers. */
+typedef struct Spy {
     Module base;
-    bool flat_only;  /* refuses an x that is not (n, pixels) */
-    bool trained;    /* a call in training mode */
-    bool recorded;   /* a call in grad mode */
-    int64_t calls;   /* batches */
-    int64_t samples; /* images in all */
-} Oracle;
-Oracle *digits_oracle(Exam *e, bool flat_only);
-/* A data set (count, 1, 28, 28) for it: image i has this label and makes the oracle answer
- * answers[i]. Other classes get other logits, whose order depends on the seed. Free it with
- * lk_dataset_free. */
-Dataset *digits_oracle_data_new(Exam *e, int64_t count, const int *labels, const int *answers);
+    Module *net;          /* its forward is called; NULL: the first ten pixels */
+    bool flat_only;       /* refuse an x that is not (n, 784) */
+    bool trained;         /* there was a call in training mode */
+    bool evaluated;       /* there was a call in evaluation mode */
+    bool recorded;        /* there was a call in grad mode */
+    int64_t calls;        /* batches */
+    int64_t seen[DIGITS]; /* images of each digit, from digits_spy_data_new */
+} Spy;
+/* Consumes the net, which may be NULL. The exam owns the spy. */
+Spy *digits_spy(Exam *e, Module *net, bool flat_only);
+/* A data set (count, 1, 28, 28) for it, of random pixels: image i has this label, and a spy
+ * without a net answers answers[i]. Free it with lk_dataset_free. */
+Dataset *digits_spy_data_new(Exam *e, int64_t count, const int *labels, const int *answers);
 
 #endif

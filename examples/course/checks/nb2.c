@@ -1,18 +1,18 @@
-/* nb2.c - the checks of nb2: LoRAParametrization, its use in a net, and the five checks after the
- * fine-tuning, which must also fail for a net with a fault. */
+/* nb2.c - the checks of nb2: LoRAParametrization, and its use in a net. The learner's own five
+ * checks: nb2_five.c. */
+#include "examples/course/checks/nb2.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "data/digits.h"
-#include "examples/course/checks/digits.h"
 #include "nn/adapter.h"
 #include "nn/linear.h"
 
 enum { IN = 5, OUT = 4, RANK = 3 };
 static const double ALPHA = 8.0, SCALE = 8.0 / 3.0;
 static const char call[] = "lora_parametrization_new(5, 4, 3, 8.0)";
-static const char *const layers[] = { "linear1", "linear2", "linear3" };
-enum { LAYERS = 3 };
+const char *const nb2_layers[LAYERS] = { "linear1", "linear2", "linear3" };
 
 /* ---- the class ------------------------------------------------------------------------------ */
 
@@ -119,14 +119,13 @@ static void forward_is_right(Exam *e)
 
 /* ---- the net -------------------------------------------------------------------------------- */
 
-/* The LoRA of a layer; fails when there is none. */
-static Module *lora_at(Exam *e, Module *net, int layer)
+Module *nb2_lora_at(Exam *e, Module *net, int layer)
 {
-    Module *linear = exam_child(e, net, layers[layer]);
+    Module *linear = exam_child(e, net, nb2_layers[layer]);
     if (!linear) return NULL;
     ParametrizationList *list = lk_parametrizations(linear, "weight");
     if (!list) {
-        exam_fail(e, VERDICT_FIELDS, "the weight of %s has no parametrization", layers[layer]);
+        exam_fail(e, VERDICT_FIELDS, "the weight of %s has no parametrization", nb2_layers[layer]);
         if (layer > 0)
             exam_looks_like(e, "a layer without LoRA",
                             "Walk over all modules of the net, and do not return before the end.");
@@ -134,19 +133,18 @@ static Module *lora_at(Exam *e, Module *net, int layer)
     }
     Module *lora = list->chain.items[0];
     exam_expect(e, lora->type != &lk_lora_parametrization_type, VERDICT_LIBRARY,
-                "%s got a LoRAParametrization of the library", layers[layer]);
+                "%s got a LoRAParametrization of the library", nb2_layers[layer]);
     exam_expect(e, list->chain.count == 1, VERDICT_VALUE,
-                "the weight of %s has %d parametrizations, expected 1", layers[layer],
+                "the weight of %s has %d parametrizations, expected 1", nb2_layers[layer],
                 list->chain.count);
     if (!e->failed && lk_is_parametrized(linear, "bias")) {
-        exam_fail(e, VERDICT_VALUE, "the bias of %s is parametrized too", layers[layer]);
+        exam_fail(e, VERDICT_VALUE, "the bias of %s is parametrized too", nb2_layers[layer]);
         exam_looks_like(e, "the bias parametrized", "LoRA changes the weight alone.");
     }
     return e->failed ? NULL : lora;
 }
 
-/* Calls the learner's parametrize_linears. */
-static Module *with_lora(Exam *e, Module *net)
+Module *nb2_with_lora(Exam *e, Module *net)
 {
     if (!net) return NULL;
     bool ok = CALL(e, parametrize_linears, net, RANK, ALPHA, e->rng, &e->err);
@@ -155,13 +153,12 @@ static Module *with_lora(Exam *e, Module *net)
     return e->failed ? NULL : net;
 }
 
-static Module *net_with_lora(Exam *e) { return with_lora(e, digits_net(e, 8, 7, 6, 5)); }
+static Module *net_with_lora(Exam *e) { return nb2_with_lora(e, digits_net(e, 8, 7, 6, 5)); }
 
-/* Gives A and B of every layer random values. */
-static void fill_lora(Exam *e, Module *net)
+void nb2_fill_lora(Exam *e, Module *net)
 {
     for (int i = 0; i < LAYERS; i++) {
-        Module *lora = lora_at(e, net, i);
+        Module *lora = nb2_lora_at(e, net, i);
         exam_fill(e, lora, "lora_A");
         exam_fill(e, lora, "lora_B");
     }
@@ -171,11 +168,12 @@ static void every_layer_has_its_own(Exam *e)
 {
     /* Layers of one size can share a parametrization by mistake; those of several sizes show
      * which size is which. */
-    Module *even = with_lora(e, digits_net(e, 6, 6, 6, 6));
-    Module *first = lora_at(e, even, 0);
+    Module *even = nb2_with_lora(e, digits_net(e, 6, 6, 6, 6));
+    Module *first = nb2_lora_at(e, even, 0);
     for (int i = 1; i < LAYERS; i++) {
-        if (lora_at(e, even, i) != first || e->failed) continue;
-        exam_fail(e, VERDICT_VALUE, "linear1 and %s have the same LoRAParametrization", layers[i]);
+        if (nb2_lora_at(e, even, i) != first || e->failed) continue;
+        exam_fail(e, VERDICT_VALUE, "linear1 and %s have the same LoRAParametrization",
+                  nb2_layers[i]);
         exam_looks_like(e, "one LoRA for all layers",
                         "Call lora_parametrization_new for each Linear: each has an A and B of "
                         "its own.");
@@ -185,15 +183,15 @@ static void every_layer_has_its_own(Exam *e)
     Tensor *x = exam_own_tensor(e, lk_tensor_new(LK_F32, LK_SHAPE(2, 8), &e->err));
     if (x) lk_normal_(x, 0.0, 1.0, &e->own_rng);
     Matrix before = matrix_of(e, exam_forward(e, "the net without LoRA", net, x));
-    with_lora(e, net);
+    nb2_with_lora(e, net);
     for (int i = 0; i < LAYERS; i++) {
-        Module *lora = lora_at(e, net, i);
+        Module *lora = nb2_lora_at(e, net, i);
         Tensor *A = exam_param(e, lora, "lora_A", 0, 0), *B = exam_param(e, lora, "lora_B", 0, 0);
         if (e->failed) return;
         if (A->shape[1] == sizes[i + 1] && B->shape[0] == sizes[i]) {
             exam_fail(e, VERDICT_SHAPE, "%s: weight (%lld, %lld), lora_A %s and lora_B %s",
-                      layers[i], (long long)sizes[i + 1], (long long)sizes[i], exam_shape(e, A),
-                      exam_shape(e, B));
+                      nb2_layers[i], (long long)sizes[i + 1], (long long)sizes[i],
+                      exam_shape(e, A), exam_shape(e, B));
             exam_looks_like(e, "features_in and features_out exchanged",
                             "features_in is weight->shape[0] and features_out weight->shape[1], "
                             "although a Linear calls them the other way.");
@@ -205,8 +203,7 @@ static void every_layer_has_its_own(Exam *e)
                NO_MISTAKES);
 }
 
-/* Switches LoRA. */
-static void enable(Exam *e, Module *net, bool on)
+void nb2_enable(Exam *e, Module *net, bool on)
 {
     if (net && LEARNERS(e, enable_disable_lora)) LEARNERS(e, enable_disable_lora)(net, on);
 }
@@ -214,10 +211,10 @@ static void enable(Exam *e, Module *net, bool on)
 static void can_be_disabled(Exam *e)
 {
     Module *net = exam_to_double(e, net_with_lora(e));
-    fill_lora(e, net);
-    enable(e, net, false);
+    nb2_fill_lora(e, net);
+    nb2_enable(e, net, false);
     for (int i = 0; i < LAYERS && !e->failed; i++) {
-        Module *linear = exam_child(e, net, layers[i]), *lora = lora_at(e, net, i);
+        Module *linear = exam_child(e, net, nb2_layers[i]), *lora = nb2_lora_at(e, net, i);
         if (e->failed) return;
         Matrix W = matrix_of(e, lk_original(linear, "weight"));
         Matrix A = matrix_of(e, exam_param(e, lora, "lora_A", 0, 0));
@@ -230,22 +227,22 @@ static void can_be_disabled(Exam *e)
             { "W missing when disabled", "Return W itself when l->enabled is false.",
               matrix_zeros(e, W.rows, W.columns) },
         };
-        exam_equal(e, exam_text(e, "LoRA off: the weight of %s", layers[i]), read, W,
+        exam_equal(e, exam_text(e, "LoRA off: the weight of %s", nb2_layers[i]), read, W,
                    MISTAKES(mistakes));
-        exam_unmoved(e, exam_text(e, "LoRA off: the weight of %s", layers[i]), read, W);
-        enable(e, net, true);
+        exam_unmoved(e, exam_text(e, "LoRA off: the weight of %s", nb2_layers[i]), read, W);
+        nb2_enable(e, net, true);
         read = exam_result(e, "reading the weight with LoRA on",
                            lk_param_named(e->t, linear, "weight"));
         const Mistake stays[] = {
             { "LoRA stays off", "enable_disable_lora(net, true) switches it on again.", W },
         };
-        exam_equal(e, exam_text(e, "LoRA on again: the weight of %s", layers[i]), read, on,
+        exam_equal(e, exam_text(e, "LoRA on again: the weight of %s", nb2_layers[i]), read, on,
                    MISTAKES(stays));
-        enable(e, net, false);
+        nb2_enable(e, net, false);
     }
 }
 
-static void freeze(Exam *e, Module *net)
+void nb2_freeze(Exam *e, Module *net)
 {
     if (net && LEARNERS(e, freeze_all_but_lora)) LEARNERS(e, freeze_all_but_lora)(net);
 }
@@ -253,7 +250,7 @@ static void freeze(Exam *e, Module *net)
 static void only_lora_is_trained(Exam *e)
 {
     Module *net = net_with_lora(e);
-    freeze(e, net);
+    nb2_freeze(e, net);
     if (e->failed) return;
     const char *frozen = NULL, *free_one = NULL;
     bool weights_free = false;
@@ -305,219 +302,6 @@ static void nines_only(Exam *e)
     lk_dataset_free(all);
 }
 
-/* ---- the five checks ------------------------------------------------------------------------ */
-
-/* Changes one element. */
-static void disturb(Tensor *x)
-{
-    if (!x) return;
-    if (x->dtype == LK_F32) ((float *)x->data)[lk_numel(x) - 1] += 0.5f;
-    else ((double *)x->data)[lk_numel(x) - 1] += 0.5;
-    lk_touch(x);
-}
-
-/* Fails when a check of the learner says yes to a net with a fault. */
-static void must_notice(Exam *e, bool says_yes, const char *name, const char *fault,
-                        const char *looks_like, const char *next)
-{
-    if (e->failed || !says_yes) return;
-    exam_fail(e, VERDICT_VALUE, "%s returns true although %s", name, fault);
-    exam_looks_like(e, looks_like, next);
-}
-
-static Tensor *original_at(Exam *e, Module *net, int layer, const char *parameter)
-{
-    Module *linear = exam_child(e, net, layers[layer]);
-    return linear ? lk_original(linear, parameter) : NULL;
-}
-
-static void count_and_originals(Exam *e)
-{
-    Module *net = digits_net(e, 8, 7, 6, 5);
-    int64_t base = net ? lk_count_parameters(net) : 0;
-    StateDict *before = net ? lk_state_dict_new(net, &e->err) : NULL;
-    with_lora(e, net);
-    fill_lora(e, net);
-    int64_t all = net ? lk_count_parameters(net) : 0;
-    const char name[] = "check_parameter_count", fault[] = "the count before was another";
-    must_notice(e, CALL(e, check_parameter_count, net, all), name,
-                exam_text(e, "%lld is the number with LoRA", (long long)all), "LoRA counted too",
-                "Leave out the parameters with \"lora\" in their name.");
-    must_notice(e, CALL(e, check_parameter_count, net, base + 1), name, fault, "always true",
-                "Compare with the number before LoRA.");
-    exam_expect(e, CALL(e, check_parameter_count, net, base), VERDICT_VALUE,
-                "%s(net, %lld) returns false, but there are %lld parameters without LoRA", name,
-                (long long)base, (long long)base);
-
-    const char unchanged[] = "check_originals_unchanged";
-    exam_expect(e, CALL(e, check_originals_unchanged, net, before), VERDICT_VALUE,
-                "%s returns false although nothing was changed\n"
-                "lk_original(linear, \"weight\") is the weight without LoRA",
-                unchanged);
-    static const struct {
-        int layer;
-        const char *parameter, *looks_like, *next;
-    } faults[] = {
-        { 0, "weight", "always true", "lk_equal(a, b) compares two tensors bit by bit." },
-        { 2, "weight", "only the first layer compared",
-          "Return true at the end, after all layers." },
-        { 1, "bias", "biases not compared", "Compare weight and bias of each Linear." },
-    };
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
-        Tensor *x = original_at(e, net, faults[i].layer, faults[i].parameter);
-        Tensor *kept = x ? exam_own_tensor(e, lk_clone(x, &e->err)) : NULL;
-        disturb(x);
-        must_notice(e, CALL(e, check_originals_unchanged, net, before), unchanged,
-                    exam_text(e, "one element of %s.%s is another", layers[faults[i].layer],
-                              faults[i].parameter),
-                    faults[i].looks_like, faults[i].next);
-        if (kept && !lk_copy_(x, kept, &e->err))
-            exam_fail(e, VERDICT_FAILED, "%s", e->err.message);
-    }
-    lk_state_dict_free(before);
-}
-
-/* Makes linear3 go on reading the weight that it has now, whatever LoRA becomes. */
-static void make_stale(Exam *e, Module *net)
-{
-    Module *last = exam_child(e, net, "linear3");
-    if (!last) return;
-    if (!lk_merge(last, &e->err)) exam_fail(e, VERDICT_FAILED, "%s", e->err.message);
-    disturb(exam_param(e, net, "linear3.parametrizations.weight.0.lora_B", 0, 0));
-}
-
-static void weights_in_use(Exam *e)
-{
-    Module *net = digits_net(e, 8, 7, 6, 5);
-    StateDict *before = net ? lk_state_dict_new(net, &e->err) : NULL;
-    with_lora(e, net);
-    fill_lora(e, net);
-    const char on[] = "check_effective_weights", off[] = "check_disabled_weights";
-    exam_expect(e, CALL(e, check_effective_weights, e->t, net), VERDICT_VALUE,
-                "%s returns false although each weight is original + (B A) scale", on);
-    enable(e, net, false);
-    if (!CALL(e, check_effective_weights, e->t, net) && !e->failed) {
-        exam_fail(e, VERDICT_VALUE, "%s returns false when LoRA was off before it is called", on);
-        exam_looks_like(e, "LoRA not switched on", "Begin with enable_disable_lora(net, true).");
-    }
-    enable(e, net, true);
-    if (!CALL(e, check_disabled_weights, e->t, net, before) && !e->failed) {
-        exam_fail(e, VERDICT_VALUE, "%s returns false when LoRA was on before it is called", off);
-        exam_looks_like(e, "LoRA not switched off", "Begin with enable_disable_lora(net, false).");
-    }
-    enable(e, net, true);
-    make_stale(e, net);
-    const char fault[] = "linear3 does not read what its LoRA gives now";
-    must_notice(e, CALL(e, check_effective_weights, e->t, net), on, fault, "a layer not compared",
-                "Compare lk_param_named(t, linear, \"weight\") of every layer.");
-    must_notice(e, CALL(e, check_disabled_weights, e->t, net, before), off,
-                "linear3 still reads the weight with LoRA", "the original compared",
-                "Compare the weight that forward reads: lk_param_named(t, linear, \"weight\").");
-    if (net) lk_unmerge(net);
-    lk_state_dict_free(before);
-}
-
-static void counts_are_compared(Exam *e)
-{
-    const int64_t a[DIGITS] = { 13, 18, 39, 81, 22, 22, 59, 62, 17, 98 };
-    const int64_t swapped[DIGITS] = { 18, 13, 39, 81, 22, 22, 59, 62, 17, 98 };
-    const int64_t last[DIGITS] = { 13, 18, 39, 81, 22, 22, 59, 62, 17, 13 };
-    const char name[] = "check_disabled_counts";
-    exam_expect(e, CALL(e, check_disabled_counts, a, a), VERDICT_VALUE,
-                "%s returns false for equal counts", name);
-    must_notice(e, CALL(e, check_disabled_counts, a, swapped), name,
-                "the counts of 0 and 1 are exchanged", "sums compared",
-                "Compare digit by digit: other errors may have the same sum.");
-    must_notice(e, CALL(e, check_disabled_counts, a, last), name, "the count of 9 is another",
-                "the nine left out", "There are ten digits, 0 to 9.");
-}
-
-/* The notebook: base, LoRA, fine-tuning on nines, five checks. */
-typedef struct Run {
-    Dataset *all, *nines;
-    StateDict *before;
-    int64_t base[DIGITS], on[DIGITS], off[DIGITS];
-} Run;
-
-static Module *run_notebook(Exam *e, Run *r, int64_t images, int batches, int tuning)
-{
-    r->all = lk_rendered_digits_new(images, e->seed, LK_MNIST_NORMALIZE, &e->err);
-    Module *net = digits_net(e, PIXELS, 12, 16, DIGITS);
-    digits_train(e, net, r->all, batches);
-    digits_wrong(e, net, r->all, r->base);
-    int64_t count = net ? lk_count_parameters(net) : 0;
-    r->before = net ? lk_state_dict_new(net, &e->err) : NULL;
-    if (!e->failed && CALL(e, parametrize_linears, net, 1, 1.0, e->rng, &e->err)) freeze(e, net);
-    r->nines = CALL(e, only_digit_new, r->all, 9, &e->err);
-    digits_train(e, net, r->nines, tuning);
-    enable(e, net, true);
-    digits_wrong(e, net, r->all, r->on);
-    enable(e, net, false);
-    digits_wrong(e, net, r->all, r->off);
-    exam_expect(e, CALL(e, check_parameter_count, net, count), VERDICT_VALUE,
-                "check_parameter_count returns false after the fine-tuning");
-    return e->failed ? NULL : net;
-}
-
-static void run_free(Run *r)
-{
-    lk_state_dict_free(r->before);
-    lk_dataset_free(r->nines);
-    lk_dataset_free(r->all);
-}
-
-static void nines_are_learned(Exam *e)
-{
-    counts_are_compared(e);
-    Run r = { 0 };
-    Module *net = run_notebook(e, &r, 60, 18, 6);
-    for (int i = 0; i < LAYERS && r.before && net; i++) {
-        const char *weight = exam_text(e, "%s.weight", layers[i]);
-        const char *bias = exam_text(e, "%s.bias", layers[i]);
-        exam_unmoved(e, weight, original_at(e, net, i, "weight"),
-                     matrix_of(e, lk_state_dict_get(r.before, weight)));
-        exam_unmoved(e, bias, original_at(e, net, i, "bias"),
-                     matrix_of(e, lk_state_dict_get(r.before, bias)));
-        Tensor *B = exam_param(e, lora_at(e, net, i), "lora_B", 0, 0);
-        exam_expect(e, B && lk_count(B) > 0, VERDICT_VALUE,
-                    "lora_B of %s is still 0 after the fine-tuning", layers[i]);
-    }
-    const char after[] = "returns false after the fine-tuning";
-    exam_expect(e, CALL(e, check_originals_unchanged, net, r.before), VERDICT_VALUE,
-                "check_originals_unchanged %s", after);
-    exam_expect(e, CALL(e, check_effective_weights, e->t, net), VERDICT_VALUE,
-                "check_effective_weights %s", after);
-    exam_expect(e, CALL(e, check_disabled_weights, e->t, net, r.before), VERDICT_VALUE,
-                "check_disabled_weights %s", after);
-    exam_expect(e, CALL(e, check_disabled_counts, r.base, r.off), VERDICT_VALUE,
-                "check_disabled_counts %s", after);
-    run_free(&r);
-}
-
-static void show(Exam *e)
-{
-    Run r = { 0 };
-    Module *net = run_notebook(e, &r, 400, 150, 6);
-    if (net) {
-        printf("A small RichBoyNet, 400 rendered digits, LoRA of rank 1 tuned on nines, seed "
-               "%llu:\n",
-               (unsigned long long)e->seed);
-        printf("errors on the digit  0  1  2  3  4  5  6  7  8  9\n");
-        const struct {
-            const char *state;
-            const int64_t *wrong;
-        } rows[] = { { "before LoRA", r.base }, { "LoRA on", r.on }, { "LoRA off", r.off } };
-        for (int i = 0; i < 3; i++) {
-            printf("%-19s", rows[i].state);
-            for (int d = 0; d < DIGITS; d++) printf("%3lld", (long long)rows[i].wrong[d]);
-            printf("\n");
-        }
-        lk_print_module(stdout, net);
-        printf("\n");
-    }
-    run_free(&r);
-}
-
 const Unit unit_nb2 = {
     .name = "nb2",
     .title = "LoRAParametrization, an expert on the digit 9",
@@ -532,9 +316,9 @@ const Unit unit_nb2 = {
         { "LoRA off: the weight is W, bit by bit", can_be_disabled },
         { "only lora_A and lora_B are trained", only_lora_is_trained },
         { "the data are nines only", nines_only },
-        { "parameter_count and originals_unchanged notice faults", count_and_originals },
-        { "effective_weights and disabled_weights notice faults", weights_in_use },
-        { "disabled_counts, and all five after the fine-tuning", nines_are_learned },
+        { "parameter_count and originals_unchanged notice faults", nb2_count_and_originals },
+        { "effective_weights and disabled_weights notice faults", nb2_weights_in_use },
+        { "disabled_counts, and all five after the fine-tuning", nb2_nines_are_learned },
     },
-    .show = show,
+    .show = nb2_show,
 };

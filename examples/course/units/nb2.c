@@ -4,6 +4,7 @@
 
 #include "core/ops.h"
 #include "data/dataset.h"
+#include "examples/course/course.h"
 #include "nn/linear.h"
 #include "nn/parametrize.h"
 #include "nn/state.h"
@@ -24,7 +25,6 @@ static Tensor *lora_parametrization_forward(Tape *t, Module *self, Tensor *W)
     LoRAParametrization *l = (LoRAParametrization *)self;
     //> starter
     //    (void)l; /* l->lora_A, l->lora_B, l->scale, l->enabled */
-    //    (void)W;
     //    return lk_fail(t, LK_ESTATE, "lora_parametrization_forward: TODO 3: W + (B A) scale");
     //> solution
     if (!l->enabled) return W;
@@ -83,7 +83,6 @@ Module *lora_parametrization_new(int64_t features_in, int64_t features_out, int6
     //> starter
     //    /* TODO 2: lora_A (rank, features_out) of N(0, 1), lora_B (features_in, rank) of zeros,
     //     * alpha, scale, enabled. */
-    //    (void)rng;
     //    return lk_module_complete(&l->base, l->lora_A && l->lora_B);
     //> solution
     l->lora_A = lk_param_new(LK_F32, LK_SHAPE(rank, features_out), err);
@@ -144,7 +143,6 @@ bool parametrize_linears(Module *net, int64_t rank, double alpha, Rng *rng, Erro
         Linear *l = lk_as_linear(it.module);
         if (!l) continue;
         //> starter
-        //        (void)rank, (void)alpha, (void)rng;
         //        /* l->weight->shape has the sizes; then lk_register_parametrization */
         //        return lk_error_set(err, LK_ESTATE, "parametrize_linears: TODO 4");
         //> solution
@@ -217,7 +215,6 @@ void freeze_all_but_lora(Module *net)
 Dataset *only_digit_new(const Dataset *all, int64_t digit, Error *err)
 {
     //> starter
-    //    (void)all, (void)digit;
     //    lk_error_set(err, LK_ESTATE, "only_digit_new: TODO 7: lk_filter_classes_new");
     //    return NULL;
     //> solution
@@ -282,8 +279,7 @@ bool check_originals_unchanged(Module *net, const StateDict *before)
 bool check_effective_weights(Tape *t, Module *net)
 {
     //> starter
-    //    (void)t, (void)net; /* TODO 10: lora_of, lk_original, lk_param_named, lk_equal */
-    //    return false;
+    //    return false; /* TODO 10: lora_of, lk_original, lk_param_named, lk_equal */
     //> solution
     enable_disable_lora(net, true);
     for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
@@ -310,8 +306,7 @@ bool check_effective_weights(Tape *t, Module *net)
 bool check_disabled_weights(Tape *t, Module *net, const StateDict *before)
 {
     //> starter
-    //    (void)t, (void)net, (void)before; /* TODO 11: lk_param_named, before_of, lk_equal */
-    //    return false;
+    //    return false; /* TODO 11: lk_param_named, before_of, lk_equal */
     //> solution
     enable_disable_lora(net, false);
     for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
@@ -321,7 +316,6 @@ bool check_disabled_weights(Tape *t, Module *net, const StateDict *before)
     }
     return true;
     //> wrong original_compared: looks like the original compared
-    //    (void)t;
     //    enable_disable_lora(net, false);
     //    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
     //        if (!lora_of(it.module)) continue;
@@ -336,8 +330,7 @@ bool check_disabled_weights(Tape *t, Module *net, const StateDict *before)
 bool check_disabled_counts(const int64_t before[10], const int64_t off[10])
 {
     //> starter
-    //    (void)before, (void)off; /* TODO 12 */
-    //    return false;
+    //    return false; /* TODO 12 */
     //> solution
     for (int digit = 0; digit < 10; digit++)
         if (off[digit] != before[digit]) return false;
