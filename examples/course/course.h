@@ -67,6 +67,28 @@ Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr
 bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, int64_t epochs,
                   double *losses, Error *err);
 
+/* ---- nb1: an MLP trained on images, and a copy of it fine-tuned with LoRA ------------------- */
+
+typedef struct MnistRun {
+    Module *mlp; /* of ex5 */
+    DataLoader *train, *test;
+    int64_t epochs; /* of the MLP, and again of LoRA */
+    double lr, alpha;
+    int64_t rank;
+    /* the results, test accuracies in percent: the trained MLP, its copy with new LoRA, the copy
+     * after its fine-tuning, the MLP again */
+    double base, wrapped, tuned, after;
+} MnistRun;
+
+Tensor *flatten_images(Tape *t, Tensor *images); /* (n, …, 28, 28) → (n, 784) */
+/* In percent; NAN, with the reason in err, when it fails. */
+double compute_accuracy(Tape *t, Module *model, DataLoader *loader, Error *err);
+/* accuracy[epoch]: in percent, on the training set, after this epoch */
+bool train_on_images(Tape *t, Module *model, DataLoader *loader, int64_t epochs, double lr,
+                     double *accuracy, Error *err);
+Module *lora_copy_new(const Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err);
+bool mnist_pipeline(Tape *t, MnistRun *r, Rng *rng, Error *err);
+
 /* ---- nb2: LoRAParametrization, lora_A (rank, features_out), lora_B (features_in, rank) ----- */
 
 Module *lora_parametrization_new(int64_t features_in, int64_t features_out, int64_t rank,

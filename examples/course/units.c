@@ -5,11 +5,11 @@
 #include <string.h>
 
 extern const Unit unit_ex0, unit_ex0b, unit_ex1, unit_ex2, unit_ex3, unit_ex4, unit_ex5, unit_ex6,
-    unit_nb2, unit_nb3, unit_hw1, unit_hw2, unit_hw3;
+    unit_nb1, unit_nb2, unit_nb3, unit_hw1, unit_hw2, unit_hw3;
 
 const Unit *const course_units[] = { &unit_ex0, &unit_ex0b, &unit_ex1, &unit_ex2, &unit_ex3,
-                                     &unit_ex4, &unit_ex5,  &unit_ex6, &unit_nb2, &unit_nb3,
-                                     &unit_hw1, &unit_hw2,  &unit_hw3, NULL };
+                                     &unit_ex4, &unit_ex5,  &unit_ex6, &unit_nb1, &unit_nb2,
+                                     &unit_nb3, &unit_hw1,  &unit_hw2, &unit_hw3, NULL };
 
 const Unit *unit_find(const char *name)
 {

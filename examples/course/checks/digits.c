@@ -106,15 +106,16 @@ static Tensor *spy_forward(Tape *t, Module *self, Tensor *x)
     char text[LK_SHAPE_TEXT];
     if (spy->flat_only && (x->ndim != 2 || x->shape[1] != PIXELS))
         return lk_fail(t, LK_ESHAPE, "the net gets x %s, not (n, 784)", lk_shape_text(x, text));
-    *(self->training ? &spy->trained : &spy->evaluated) = true;
+    if (self->training) spy->training++;
+    else spy->evaluation++;
     spy->recorded |= lk_tape_grad(t);
-    spy->calls++;
     Tensor *flat = lk_view(t, x, LK_SHAPE(-1, PIXELS));
     for (int64_t i = 0; flat && i < flat->shape[0]; i++) {
         int label = (int)lk_at(flat, LK_INDEX(i, LABEL_PIXEL));
         if (label >= 0 && label < DIGITS) spy->seen[label]++;
     }
-    return spy->net ? lk_forward(t, spy->net, x) : lk_slice(t, flat, 1, 0, DIGITS, 1);
+    return spy->net ? lk_forward(t, spy->net, spy->gives_rows ? flat : x)
+                    : lk_slice(t, flat, 1, 0, DIGITS, 1);
 }
 
 static const ModuleType spy_type = { LK_CLASS(Spy), .forward = spy_forward,

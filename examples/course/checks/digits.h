@@ -23,10 +23,10 @@ typedef struct Spy {
     Module base;
     Module *net;          /* its forward is called; NULL: the first ten pixels */
     bool flat_only;       /* refuse an x that is not (n, 784) */
-    bool trained;         /* there was a call in training mode */
-    bool evaluated;       /* there was a call in evaluation mode */
+    bool gives_rows;      /* the net gets x as (n, 784) */
+    int64_t training;     /* calls in training mode */
+    int64_t evaluation;   /* calls in evaluation mode */
     bool recorded;        /* there was a call in grad mode */
-    int64_t calls;        /* batches */
     int64_t seen[DIGITS]; /* images of each digit, from digits_spy_data_new */
 } Spy;
 /* Consumes the net, which may be NULL. The exam owns the spy. */

@@ -1,5 +1,5 @@
-/* nb2_five.c - the checks of nb2's five checks, which must also say no to a net with a fault; and the
- * notebook from the training to the end. */
+/* nb2_five.c - the checks of nb2's five checks, which must also say no to a net with a fault; and
+ * the notebook from the training to the end. */
 #include "examples/course/checks/nb2.h"
 
 #include "data/digits.h"
