@@ -155,3 +155,19 @@ Dataset *digits_spy_data_new(Exam *e, int64_t count, const int *labels, const in
     exam_expect(e, data, VERDICT_FAILED, "the checks have no data: %s", err.message);
     return data;
 }
+
+void digits_test_leaves_no_trace(Exam *e, const char *call, const Spy *spy)
+{
+    if (e->failed || !spy) return;
+    if (spy->training) {
+        exam_fail(e, VERDICT_VALUE, "%s calls the net in training mode", call);
+        exam_looks_like(e, "training mode while testing", "Begin with lk_eval(model).");
+    } else if (spy->recorded) {
+        exam_fail(e, VERDICT_VALUE, "%s records all that it computes", call);
+        exam_looks_like(e, "gradients recorded while testing",
+                        "bool before = lk_tape_set_grad(t, false); it saves memory and time.");
+    } else if (!lk_tape_grad(e->t)) {
+        exam_fail(e, VERDICT_VALUE, "after %s the tape records nothing any more", call);
+        exam_looks_like(e, "gradients left off", "At the end: lk_tape_set_grad(t, before).");
+    }
+}

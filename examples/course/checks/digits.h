@@ -34,5 +34,8 @@ Spy *digits_spy(Exam *e, Module *net, bool flat_only);
 /* A data set (count, 1, 28, 28) for it, of random pixels: image i has this label, and a spy
  * without a net answers answers[i]. Free it with lk_dataset_free. */
 Dataset *digits_spy_data_new(Exam *e, int64_t count, const int *labels, const int *answers);
+/* Fails when the learner's test called the spy in training mode or recorded it, or has left the
+ * tape without gradients. */
+void digits_test_leaves_no_trace(Exam *e, const char *call, const Spy *spy);
 
 #endif

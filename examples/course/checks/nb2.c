@@ -91,6 +91,8 @@ static void forward_is_right(Exam *e)
     Matrix reshaped = matrix_reshape(e, matrix_T(e, BA), IN, OUT);
     const Mistake mistakes[] = {
         { "alpha / rank forgotten", "Multiply B A by l->scale.", matrix_sum(e, W, BA) },
+        { "rank / alpha", "The scale is alpha / rank.",
+          matrix_sum(e, W, matrix_scale(e, BA, RANK / ALPHA)) },
         { "alpha not divided by the rank", "Here the scale is alpha / rank, unlike in ex1.",
           matrix_sum(e, W, matrix_scale(e, BA, ALPHA)) },
         { "integer division", "8 / 3 is 2 for integers: alpha / (double)rank.",
@@ -110,6 +112,12 @@ static void forward_is_right(Exam *e)
     exam_equal(e, "lora_parametrization_forward", y, right, MISTAKES(mistakes));
     Matrix v = matrix_random(e, IN, OUT), sv = matrix_scale(e, v, SCALE);
     exam_backward(e, y, v);
+    exam_has_gradient(e, m, "lora_A");
+    exam_has_gradient(e, m, "lora_B");
+    if (!e->failed && leaf && !lk_grad(leaf)) {
+        exam_fail(e, VERDICT_GRADIENT, "W has no gradient after backward");
+        exam_looks_like(e, "W treated as a constant", "Add to W itself, not to a copy.");
+    }
     exam_gradient(e, "lora_A", exam_param(e, m, "lora_A", 0, 0),
                   matrix_product(e, matrix_T(e, B), sv), NO_MISTAKES);
     exam_gradient(e, "lora_B", exam_param(e, m, "lora_B", 0, 0),

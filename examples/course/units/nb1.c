@@ -132,6 +132,20 @@ static bool train_batch(Tape *t, Module *model, Optimizer *opt, const Batch *b, 
     //    bool ok = lk_backward(t, loss) && lk_step(opt, err);
     //    lk_tape_reset(t);
     //    return lk_tape_ok(t, err) && ok;
+    //> wrong softmax: looks like softmax before cross-entropy
+    //    Tensor *logits = lk_forward(t, model, flatten_images(t, b->x));
+    //    Tensor *loss = lk_cross_entropy(t, lk_softmax(t, logits, 1), b->y);
+    //    lk_optimizer_zero_grad(opt);
+    //    bool ok = lk_backward(t, loss) && lk_step(opt, err);
+    //    lk_tape_reset(t);
+    //    return lk_tape_ok(t, err) && ok;
+    //> wrong reset_early: looks like call failed
+    //    Tensor *logits = lk_forward(t, model, flatten_images(t, b->x));
+    //    Tensor *loss = lk_cross_entropy(t, logits, b->y);
+    //    lk_tape_reset(t);
+    //    lk_optimizer_zero_grad(opt);
+    //    bool ok = lk_backward(t, loss) && lk_step(opt, err);
+    //    return lk_tape_ok(t, err) && ok;
     //> wrong zero_grad_late: looks like zero_grad after backward
     //    Tensor *logits = lk_forward(t, model, flatten_images(t, b->x));
     //    Tensor *loss = lk_cross_entropy(t, logits, b->y);

@@ -44,6 +44,13 @@ static Tensor *lora_parametrization_forward(Tape *t, Module *self, Tensor *W)
     //    Tensor *AB = lk_matmul(t, lk_T(t, l->lora_A), lk_T(t, l->lora_B));
     //    Tensor *update = lk_scale(t, lk_reshape(t, AB, W->ndim, W->shape), l->scale);
     //    return lk_add(t, W, update);
+    //> wrong update_alone: looks like W missing
+    //    if (!l->enabled) return W;
+    //    return lk_scale(t, lk_matmul(t, l->lora_B, l->lora_A), l->scale);
+    //> wrong detached: looks like lora_A treated as a constant
+    //    if (!l->enabled) return W;
+    //    Tensor *BA = lk_matmul(t, l->lora_B, lk_detach(t, l->lora_A));
+    //    return lk_add(t, W, lk_scale(t, BA, l->scale));
     //> wrong in_place: looks like frozen weight moved
     //    if (!l->enabled) return W;
     //    Tensor *update = lk_scale(t, lk_matmul(t, l->lora_B, l->lora_A), l->scale);
@@ -187,6 +194,12 @@ void enable_disable_lora(Module *net, bool enabled)
     //> solution
     for (ModuleIter it = lk_modules(net); lk_modules_next(&it);)
         if (lora_of(it.module)) lora_of(it.module)->enabled = enabled;
+    //> wrong first_layer_switched: looks like enabled ignored
+    //    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);) {
+    //        if (!lora_of(it.module)) continue;
+    //        lora_of(it.module)->enabled = enabled;
+    //        return;
+    //    }
     //> wrong crash: looks like crash
     //    for (ModuleIter it = lk_modules(net); lk_modules_next(&it);)
     //        lora_of(it.module)->enabled = enabled;
@@ -202,12 +215,15 @@ void freeze_all_but_lora(Module *net)
     //> solution
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (!strstr(it.name, "lora")) lk_set_requires_grad(it.tensor, false);
-    //> wrong nothing_trained: looks like all frozen
-    //    for (ParamIter it = lk_params(net); lk_params_next(&it);)
-    //        lk_set_requires_grad(it.tensor, false);
     //> wrong biases_trained: looks like biases not frozen
     //    for (ParamIter it = lk_params(net); lk_params_next(&it);)
     //        if (strstr(it.name, "original")) lk_set_requires_grad(it.tensor, false);
+    //> wrong a_alone: looks like a part of LoRA frozen
+    //    for (ParamIter it = lk_params(net); lk_params_next(&it);)
+    //        if (!strstr(it.name, "lora_A")) lk_set_requires_grad(it.tensor, false);
+    //> wrong nothing_trained: looks like all frozen
+    //    for (ParamIter it = lk_params(net); lk_params_next(&it);)
+    //        lk_set_requires_grad(it.tensor, false);
     //> end
 }
 
@@ -248,6 +264,8 @@ bool check_parameter_count(Module *net, int64_t before)
     //> solution
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (!strstr(it.name, "lora")) count += lk_numel(it.tensor);
+    //> wrong lora_counted: looks like LoRA counted too
+    //    for (ParamIter it = lk_params(net); lk_params_next(&it);) count += lk_numel(it.tensor);
     //> end
     return count == before;
 }

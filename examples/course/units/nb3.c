@@ -121,6 +121,17 @@ void weakest_digits(const DigitCounts *c, int count, int64_t *weak)
     //        weak[i] = worst;
     //        chosen[worst] = true;
     //    }
+    //> wrong later_digit: looks like of two equal digits the later
+    //    bool chosen[10] = { false };
+    //    for (int i = 0; i < count; i++) {
+    //        int worst = -1;
+    //        for (int digit = 0; digit < 10; digit++) {
+    //            if (chosen[digit]) continue;
+    //            if (worst < 0 || c->wrong[digit] >= c->wrong[worst]) worst = digit;
+    //        }
+    //        weak[i] = worst;
+    //        chosen[worst] = true;
+    //    }
     //> wrong rates: looks like rates compared
     //    bool chosen[10] = { false };
     //    double rate[10];
@@ -241,6 +252,8 @@ void turn_dial(Module *net, double dial)
         //        l->scale *= dial;
         //> wrong no_scale: looks like alpha / rank forgotten
         //        l->scale = dial;
+        //> wrong not_divided: looks like alpha not divided by the rank
+        //        l->scale = dial * l->alpha;
         //> wrong squared: looks like the dial on A and on B
         //        l->scale = l->alpha / (double)lk_size(l->lora_A, 0) * dial * dial;
         //> wrong first_layer: looks like a layer not turned
@@ -282,6 +295,10 @@ bool read_dial(Tape *t, Module *net, DataLoader *test, int count, const int64_t 
         //        double rest = (double)wrong[0] / (double)total[0];
         //        double part = (double)wrong[1] / (double)total[1];
         //        curve[i] = (DialPoint){ .dial = dial, .weak = 1.0 - part, .rest = 1.0 - rest };
+        //> wrong exchanged: looks like weak and rest exchanged
+        //        double rest = (double)(wrong[0] - wrong[1]) / (double)(total[0] - total[1]);
+        //        double part = (double)wrong[1] / (double)total[1];
+        //        curve[i] = (DialPoint){ .dial = dial, .weak = 1.0 - rest, .rest = 1.0 - part };
         //> wrong error_rates: looks like error rates for accuracies
         //        double rest = (double)(wrong[0] - wrong[1]) / (double)(total[0] - total[1]);
         //        double part = (double)wrong[1] / (double)total[1];
