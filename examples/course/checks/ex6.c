@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/decimal.h"
 #include "examples/course/checks/training.h"
 #include "nn/diagnose.h"
 #include "nn/layer_norm.h"
@@ -454,7 +455,7 @@ static void show(Exam *e)
     if (opt && loader && CALL(e, train_epochs, e->t, m, opt, loader, EPOCHS, losses, err)) {
         printf("%lld of %lld parameters are trained.\n",
                (long long)lk_count_trainable_parameters(m), (long long)lk_count_parameters(m));
-        for (int i = 0; i < EPOCHS; i++) printf("Epoch %d: Loss = %.4f\n", i + 1, losses[i]);
+        for (int i = 0; i < EPOCHS; i++) lk_printf("Epoch %d: Loss = %.4f\n", i + 1, losses[i]);
         lk_print_training(stdout, m, opt);
     }
     lk_loader_free(loader);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/decimal.h"
 #include "examples/course/checks/tiny_roberta.h"
 #include "nn/linear.h"
 #include "nn/models/roberta.h"
@@ -409,8 +410,8 @@ static void show(Exam *e)
         int64_t trainable = 0, total = 0;
         if (!m || !CALL(e, apply_lora_to_roberta, m, ranks[i], 16.0, e->rng, &e->err)) return;
         double percent = CALL(e, count_trainable, m, &trainable, &total);
-        printf("%4lld %10lld %13lld %8.4f\n", (long long)ranks[i], (long long)trainable,
-               (long long)total, percent);
+        lk_printf("%4lld %10lld %13lld %8.4f\n", (long long)ranks[i], (long long)trainable,
+                  (long long)total, percent);
     }
 }
 

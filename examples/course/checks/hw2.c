@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/decimal.h"
 #include "data/safetensors.h"
 #include "examples/course/checks/tiny_roberta.h"
 #include "nn/models/roberta.h"
@@ -428,9 +429,9 @@ static void show(Exam *e)
         Module *m = full ? tiny_roberta(e, e->seed, 0.0) : adapted(e, e->seed, 0.0);
         TuningRow r = { 0 };
         if (!m || !CALL(e, tune_and_measure, e->t, m, &how, &r, &e->err)) return;
-        printf("%-15s %10lld %8.2f %9lld %10.2f %7.4f %9.4f\n",
-               full ? "everything" : "LoRA, rank 3", (long long)r.trainable, r.percent,
-               (long long)r.bytes, 1e3 * r.seconds, r.loss, r.accuracy);
+        lk_printf("%-15s %10lld %8.2f %9lld %10.2f %7.4f %9.4f\n",
+                  full ? "everything" : "LoRA, rank 3", (long long)r.trainable, r.percent,
+                  (long long)r.bytes, 1e3 * r.seconds, r.loss, r.accuracy);
     }
 }
 

@@ -1,4 +1,5 @@
 /* nb3_dial.c - the checks of nb3's dial and of its two curves. */
+#include "core/decimal.h"
 #include "examples/course/checks/nb3.h"
 
 #include <math.h>
@@ -179,7 +180,7 @@ void nb3_show(Exam *e)
         bool ok = CALL(e, tune_lora, e->t, net, train, 4, weak, 100, e->rng, &e->err) &&
                   CALL(e, read_dial, e->t, net, loader, 4, weak, STEPS, curve, &e->err);
         for (int i = 0; ok && i < STEPS; i++)
-            printf("%4.1f  %.3f  %.3f\n", curve[i].dial, curve[i].weak, curve[i].rest);
+            lk_printf("%4.1f  %.3f  %.3f\n", curve[i].dial, curve[i].weak, curve[i].rest);
     }
     lk_loader_free(loader);
     lk_dataset_free(test);

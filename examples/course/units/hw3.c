@@ -1,4 +1,5 @@
 /* hw3.c - the tables behind the analysis. The page: hw3.md; the questions: hw3.answers.md. */
+#include "core/decimal.h"
 #include "examples/course/course.h"
 #include "nn/linear.h"
 
@@ -207,28 +208,28 @@ void print_tuning_table(FILE *out, const char *const *names, const TuningRow *ro
     //> solution
     for (int i = 0; i < count; i++) {
         const TuningRow *r = &rows[i];
-        fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[i],
-                (long long)r->trainable, r->percent, (long long)r->bytes, r->seconds, r->loss,
-                r->accuracy);
+        lk_fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[i],
+                   (long long)r->trainable, r->percent, (long long)r->bytes, r->seconds, r->loss,
+                   r->accuracy);
     }
     //> wrong one_line: looks like a newline forgotten
     //    for (int i = 0; i < count; i++) {
     //        const TuningRow *r = &rows[i];
-    //        fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |", names[i],
+    //        lk_fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |", names[i],
     //                (long long)r->trainable, r->percent, (long long)r->bytes, r->seconds,
     //                r->loss, r->accuracy);
     //    }
     //> wrong exchanged: looks like loss and accuracy exchanged
     //    for (int i = 0; i < count; i++) {
     //        const TuningRow *r = &rows[i];
-    //        fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[i],
+    //        lk_fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[i],
     //                (long long)r->trainable, r->percent, (long long)r->bytes, r->seconds,
     //                r->accuracy, r->loss);
     //    }
     //> wrong first_name: looks like wrong value
     //    for (int i = 0; i < count; i++) {
     //        const TuningRow *r = &rows[i];
-    //        fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[0],
+    //        lk_fprintf(out, "| %s | %lld | %.4f | %lld | %.4f | %.4f | %.4f |\n", names[0],
     //                (long long)r->trainable, r->percent, (long long)r->bytes, r->seconds,
     //                r->loss, r->accuracy);
     //    }
