@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/decimal.h"
 #include "data/folder.h"
 #include "examples/course/commands.h"
 
@@ -18,7 +19,7 @@ int command_usage(const char *format, ...)
     va_list list;
     va_start(list, format);
     fprintf(stderr, "course: ");
-    vfprintf(stderr, format, list);
+    lk_vfprintf(stderr, format, list);
     fputc('\n', stderr);
     va_end(list);
     return 2;

@@ -32,7 +32,7 @@ static void fault(DevCheck *d, const char *format, ...)
     va_list list;
     va_start(list, format);
     fprintf(d->out, "FAILED - %s: ", d->unit->name);
-    vfprintf(d->out, format, list);
+    lk_vfprintf(d->out, format, list);
     fputc('\n', d->out);
     va_end(list);
     d->faults++;

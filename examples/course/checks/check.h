@@ -39,7 +39,7 @@ typedef struct Unit {
     const char *name;  /* "ex1": units/ex1.c, units/ex1.md */
     const char *title; /* "LoRALayer: alpha (x A B)" */
     int minutes;       /* that a learner needs */
-    /* Libraries that the build must have: "zlib", "jansson", "utf8proc", between spaces; NULL: nothing */
+    /* Libraries that the build must have: "zlib", "jansson", "utf8proc"; NULL: none */
     const char *needs;
     bool answers; /* there is a file of questions too: units/ex1.answers.md */
     const char *functions[UNIT_FUNCTIONS]; /* that the learner's file defines; NULL ends them */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/decimal.h"
 #include "examples/course/checks/tiny_roberta.h"
 
 enum { SENTENCES = 9, STEPS = 3, ROWS = 3, COLUMNS = 7 };
@@ -321,13 +322,13 @@ static void cells_are_right(Exam *e)
                                         r->accuracy };
         exam_expect(e, !strcmp(cells[0], names[i]), VERDICT_VALUE,
                     "row %d begins with \"%.60s\", expected \"%s\"", i, cells[0], names[i]);
-        if (strtod(cells[5], NULL) == r->accuracy && strtod(cells[6], NULL) == r->loss) {
+        if (lk_strtod(cells[5], NULL) == r->accuracy && lk_strtod(cells[6], NULL) == r->loss) {
             exam_fail(e, VERDICT_VALUE, "row %d: the loss is %.20s, expected %g", i, cells[5],
                       r->loss);
             exam_looks_like(e, "loss and accuracy exchanged", "Keep the order of the header.");
         }
         for (int k = 1; k < COLUMNS; k++)
-            exam_expect(e, fabs(strtod(cells[k], NULL) - right[k]) < 0.006, VERDICT_VALUE,
+            exam_expect(e, fabs(lk_strtod(cells[k], NULL) - right[k]) < 0.006, VERDICT_VALUE,
                         "row %d, column %d is %.40s, expected %.12g", i, k, cells[k], right[k]);
     }
 }

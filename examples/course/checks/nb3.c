@@ -27,7 +27,7 @@ static Matrix counts_matrix(Exam *e, const DigitCounts *c)
     return matrix_of(e, counts_tensor(e, c));
 }
 
-/* What a pass over the images from `first` on gives. */
+/* The result of a pass over the images from `first` on. */
 static DigitCounts counts_from(int first)
 {
     DigitCounts c = { 0 };
@@ -237,7 +237,7 @@ static void weak_digits_trained(Exam *e)
     exam_expect(e, !spy->evaluation, VERDICT_VALUE, "%s runs the net in evaluation mode", call);
 }
 
-/* What tune_lora should do, on a copy; or without zero_grad. */
+/* Does the work of tune_lora on a copy, with or without zero_grad. */
 static Module *reference(Exam *e, Module *net, const Dataset *data, bool zero_grad)
 {
     if (e->failed || !net || !data) return NULL;

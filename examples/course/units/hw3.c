@@ -236,7 +236,7 @@ void print_tuning_table(FILE *out, const char *const *names, const TuningRow *ro
     //> wrong three_columns: looks like columns missing
     //    for (int i = 0; i < count; i++) {
     //        const TuningRow *r = &rows[i];
-    //        fprintf(out, "| %s | %.4f | %.4f |\n", names[i], r->loss, r->accuracy);
+    //        lk_fprintf(out, "| %s | %.4f | %.4f |\n", names[i], r->loss, r->accuracy);
     //    }
     //> end
 }
