@@ -120,6 +120,7 @@ bool check_and_print(const Home *h, const Work *w, const Unit *u, uint64_t seed,
     RunOptions o = { .home = h,
                      .scratch = scratch,
                      .memory = w->memory,
+                     .memory_begun = work_builds_memory(w),
                      .seed = seed,
                      .memory_always = memory,
                      .memory_when_passed = !work_get(w, u->name, "memory") };

@@ -12,7 +12,7 @@ static void print_way_on(const Work *w, const Report *r)
     }
     const Unit *next = next_unit(w);
     if (next) printf("\n  Done. Next: %s, %s (read %s.md)\n", next->name, next->title, next->name);
-    else printf("\n  Done. That was the last unit.\n");
+    else printf("\n  Done. All %d units are done.\n", unit_count());
 }
 
 int command_check(const Home *h, int argc, char **argv)

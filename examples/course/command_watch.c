@@ -114,7 +114,7 @@ static bool check(Watch *w, Error *err)
     if (report_done(&r)) {
         const Unit *next = next_unit(&w->work);
         if (next) printf("\n  Done. n: %s, %s\n", next->name, next->title);
-        else printf("\n  Done. That was the last unit: well done.\n");
+        else printf("\n  Done. All %d units are done.\n", unit_count());
     }
     report_free(&r);
     print_keys(w);

@@ -30,27 +30,40 @@ static void send(const Event *e)
 
 /* ---- what goes wrong outside of a result ---------------------------------------------------- */
 
-/* The program counter of a signal's context, NULL where it is not known. */
-static const void *counter_of(const void *context)
+/* The program counter and the stack pointer of a signal's context; NULL where not known. */
+typedef struct Registers {
+    const void *counter, *stack;
+} Registers;
+
+static Registers registers_of(const void *context)
 {
 #if defined(__linux__) && defined(__x86_64__)
-    return (const void *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
+    return (Registers){ (const void *)r[REG_RIP], (const void *)r[REG_RSP] };
 #elif defined(__linux__) && defined(__aarch64__)
-    return (const void *)((const ucontext_t *)context)->uc_mcontext.pc;
+    const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
+    return (Registers){ (const void *)m->pc, (const void *)m->sp };
 #else
     (void)context;
-    return NULL;
+    return (Registers){ NULL, NULL };
 #endif
+}
+
+/* Whether an access failed right at the stack pointer: the stack is full. */
+static bool is_overflow(int signal, const void *address, const void *stack)
+{
+    intptr_t distance = (intptr_t)address - (intptr_t)stack;
+    return signal == SIGSEGV && stack && distance > -65536 && distance < 65536;
 }
 
 /* Not all of this is allowed in a signal handler. The process is about to end, and at worst ends
  * without its line. */
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
-    (void)info;
+    Registers r = registers_of(context);
     send(&(Event){ .kind = EVENT_CRASH,
-                   .signal = signal,
-                   .at = trace_in_handler(counter_of(context)),
+                   .signal = is_overflow(signal, info->si_addr, r.stack) ? EVENT_STACK : signal,
+                   .at = trace_in_handler(r.counter),
                    .verdict = exam.crash });
     _exit(1);
 }

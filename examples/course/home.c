@@ -127,6 +127,12 @@ bool work_file(const Work *w, const char *unit, const char *suffix, char path[LK
     return lk_path_join(path, w->folder, name, err);
 }
 
+bool work_builds_memory(const Work *w)
+{
+    char log[LK_PATH_MAX];
+    return lk_path_join(log, w->hidden, "memory.log", NULL) && path_exists(log);
+}
+
 /* ---- progress ------------------------------------------------------------------------------- */
 
 enum { WORD = 32 };

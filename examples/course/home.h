@@ -39,6 +39,9 @@ bool work_file(const Work *w, const char *unit, const char *suffix, char path[LK
 int work_get(const Work *w, const char *unit, const char *key);
 bool work_set(const Work *w, const char *unit, const char *key, int value, Error *err);
 
+/* Whether the library with sanitizers was asked for. */
+bool work_builds_memory(const Work *w);
+
 /* Whether a file or folder exists. */
 bool path_exists(const char *path);
 

@@ -84,6 +84,11 @@ void report_print(FILE *out, const Report *r, Style style)
     fprintf(out, "\n");
     put(out, style, BOLD, r->unit->name);
     fprintf(out, "  %s: %d of %d checks pass\n\n", r->unit->title, r->passed, r->count);
+    if (first >= 0 && r->warnings[0]) {
+        put(out, style, YELLOW, "  the compiler warns:\n");
+        put_indented(out, r->warnings, 4);
+        fputc('\n', out);
+    }
     for (int i = 0; i < r->count; i++) {
         const Verdict *v = &r->verdicts[i];
         bool passed = v->kind == VERDICT_PASSED, reached = v->kind != VERDICT_NOT_REACHED;
@@ -96,11 +101,6 @@ void report_print(FILE *out, const Report *r, Style style)
                       : "   .  ");
         fprintf(out, "%s\n", r->unit->checks[i].title);
         if (i == first) print_verdict(out, v, style);
-    }
-    if (first >= 0 && r->warnings[0]) {
-        fputc('\n', out);
-        put(out, style, YELLOW, "  the compiler warns:\n");
-        put_indented(out, r->warnings, 4);
     }
     if (r->memory_run && first < 0) {
         bool passed = r->memory.kind == VERDICT_PASSED;

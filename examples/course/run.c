@@ -119,6 +119,7 @@ typedef struct Ending {
 static const char *signal_name(int number)
 {
     switch (number) {
+    case EVENT_STACK: return "the calls never end, and the stack is full";
     case SIGSEGV: return "a pointer is NULL or points nowhere (SIGSEGV)";
     case SIGBUS: return "a pointer points nowhere (SIGBUS)";
     case SIGFPE: return "an integer is divided by 0 (SIGFPE)";
@@ -166,6 +167,14 @@ static Verdict ended_early(const Process *p, const Ending *end, int seconds)
         memcpy(v.place, end->crash.verdict.place, sizeof v.place);
         memcpy(v.looks_like, end->crash.verdict.looks_like, sizeof v.looks_like);
         memcpy(v.next, end->crash.verdict.next, sizeof v.next);
+        const char *next = NULL;
+        if (number == EVENT_STACK)
+            next = "Look for a function that calls itself: a forward that "
+                   "runs its own module?";
+        else if (!v.place[0])
+            next = "The line is not known. Something may be freed once too often: "
+                   "look at each lk_free, and at what a constructor consumes.";
+        if (next && !v.next[0]) snprintf(v.next, sizeof v.next, "%s", next);
     } else
         snprintf(v.text, sizeof v.text,
                  "the code ended the program (status %d) before the checks "
@@ -248,7 +257,9 @@ static const char *why_unchecked(const RunOptions *o)
 {
     if (o->memory && path_exists(o->memory)) return NULL;
     const char *lacks = memory_build_lacks(o->home);
-    return lacks ? lacks : "the library with sanitizers is not ready (.course/memory.log)";
+    if (lacks) return lacks;
+    return o->memory_begun ? "the library with sanitizers is not ready (.course/memory.log)"
+                           : "course init --no-memory";
 }
 
 /* Runs the file again with sanitizers and in strict mode, and takes over what this finds. */

@@ -9,6 +9,7 @@ typedef struct RunOptions {
     const Home *home;
     const char *scratch; /* a folder for compiled files */
     const char *memory; /* the program with sanitizers; NULL or not there: memory is not checked */
+    bool memory_begun;  /* it was asked for, and may still be being built */
     uint64_t seed;
     int seeds;                  /* every check runs with so many seeds; 0: with one */
     const char *const *sandbox; /* words in front of every command (bwrap …); NULL: none */

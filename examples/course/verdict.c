@@ -24,20 +24,25 @@ static const struct { const char *name, *next; } table[VERDICT_KINDS] = {
                               "end the run." },
     [VERDICT_MISSING]     = { "function missing", "Define it, not static, as examples/course/"
                               "course.h declares it." },
-    [VERDICT_FAILED]      = { "call failed", "Look at the message: it names the function and the "
-                              "rule." },
+    [VERDICT_FAILED]      = { "call failed", "The text names the function; its comment in the "
+                              "header has the rule." },
     [VERDICT_LIBRARY]     = { "the library's own class", "Write the class yourself; only "
                               "single operations come from the library." },
+    [VERDICT_LIBRARY_CALL] = { "the library's own function", "Write the lines yourself." },
+    [VERDICT_STRUCTURE]   = { "wrong structure", "lk_print_module(stdout, m) prints the tree; "
+                              "compare it with the page's." },
     [VERDICT_FIELDS]      = { "not in the field table", "Add a line to .fields: LK_PARAM(Class, "
                               "member) or LK_CHILD(Class, member)." },
     [VERDICT_TAPE]        = { "parameter on a tape", "Make parameters with lk_param_new or "
                               "lk_module_with_params_new. A tape's tensors vanish at its reset." },
     [VERDICT_SHAPE]       = { "wrong shape", "Write the shapes beside each line of your code." },
-    [VERDICT_VALUE]       = { "wrong value", "Compute the named element by hand and compare." },
+    [VERDICT_VALUE]       = { "wrong value", "" },
     [VERDICT_GRADIENT]    = { "wrong gradient", "Each factor of the formula must be an operation "
                               "on the tape; see the page's formula." },
-    [VERDICT_FROZEN]      = { "frozen weight moved", "Set requires_grad to false for this "
-                              "parameter before the optimizer is made." },
+    [VERDICT_NOT_FROZEN]  = { "not frozen", "Set requires_grad to false for this parameter before "
+                              "the optimizer is made." },
+    [VERDICT_FROZEN]      = { "frozen weight moved", "Give the optimizer only parameters with requires_grad, "
+                              "and write to no other." },
     [VERDICT_LEAK]        = { "leak", "Free it, or hand it to an owner. A constructor owns the "
                               "modules that it is given." },
     [VERDICT_MEMORY]      = { "memory", "Look at the line: the object there is freed already, or "

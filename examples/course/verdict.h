@@ -23,15 +23,18 @@ typedef enum VerdictKind {
     VERDICT_TIMEOUT,
     VERDICT_EXIT, /* exit, abort or a forged report */
     /* a result was looked at */
-    VERDICT_MISSING, /* a function that the unit asks for is not defined */
-    VERDICT_FAILED,  /* a call returned NULL or false, with a message or without */
-    VERDICT_LIBRARY, /* the library's own class, handed in */
-    VERDICT_FIELDS,  /* a parameter or child is not in the field table */
-    VERDICT_TAPE,    /* a parameter lives on a tape */
+    VERDICT_MISSING,      /* a function that the unit asks for is not defined */
+    VERDICT_FAILED,       /* a call returned NULL or false, with a message or without */
+    VERDICT_LIBRARY,      /* the library's own class, handed in */
+    VERDICT_LIBRARY_CALL, /* the library's own function, called */
+    VERDICT_STRUCTURE,    /* other modules, or modules in other places, than asked for */
+    VERDICT_FIELDS,       /* a parameter or child is not in the field table */
+    VERDICT_TAPE,         /* a parameter lives on a tape */
     VERDICT_SHAPE,
     VERDICT_VALUE,
     VERDICT_GRADIENT,
-    VERDICT_FROZEN, /* a frozen weight moved, or can move */
+    VERDICT_NOT_FROZEN, /* it should not require a gradient */
+    VERDICT_FROZEN,     /* a frozen weight moved */
     VERDICT_LEAK,
     VERDICT_MEMORY, /* a sanitizer's or strict mode's report */
     VERDICT_KINDS
@@ -53,11 +56,13 @@ typedef struct Verdict {
 
 typedef enum EventKind { EVENT_BEGIN, EVENT_END, EVENT_CRASH, EVENT_LOAD, EVENT_DONE } EventKind;
 
+enum { EVENT_STACK = 1000 }; /* a stack overflow, in the place of a signal */
+
 typedef struct Event {
     EventKind kind;
     int check;       /* BEGIN, END: number of the check, from 0 */
     Verdict verdict; /* END, LOAD: without place */
-    int signal;      /* CRASH */
+    int signal;      /* CRASH: a signal, or EVENT_STACK */
     long at;         /* CRASH: as in Verdict */
 } Event;
 

@@ -329,9 +329,19 @@ static void fail_values(Exam *e, VerdictKind kind, const char *call, const Tenso
             worst = i;
         }
     }
-    exam_fail(e, kind, "%s %s: element %s is %.6g, expected %.6g\n%lld of %lld differ", call,
-              exam_shape(e, y), index_text(e, y, worst), got.v[worst], expected.v[worst],
-              (long long)wrong, (long long)n);
+    /* Numbers that look the same get more digits. */
+    const char *is = exam_text(e, "%.6g", got.v[worst]);
+    const char *should = exam_text(e, "%.6g", expected.v[worst]);
+    if (!strcmp(is, should)) {
+        is = exam_text(e, "%.12g", got.v[worst]);
+        should = exam_text(e, "%.12g", expected.v[worst]);
+    }
+    exam_fail(e, kind, "%s %s: element %s is %s, expected %s\n%lld of %lld differ", call,
+              exam_shape(e, y), index_text(e, y, worst), is, should, (long long)wrong,
+              (long long)n);
+    if (kind == VERDICT_VALUE)
+        snprintf(e->verdict.next, sizeof e->verdict.next,
+                 "Compute this element by hand and compare.");
 }
 
 static bool compare(Exam *e, VerdictKind kind, const char *call, const Tensor *y, Matrix expected,
