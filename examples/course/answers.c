@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "examples/course/marked.h"
+#include "examples/course/scratch.h"
 
 int answers_missing(const char *path, char *list, size_t size)
 {

@@ -2,11 +2,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "core/decimal.h"
-#include "data/folder.h"
 #include "examples/course/commands.h"
+#include "examples/course/memory.h"
 
 int command_fail(const Error *err)
 {
@@ -83,26 +84,19 @@ const Unit *command_unit(const char *name)
     return NULL;
 }
 
-/* ---- folders -------------------------------------------------------------------------------- */
-
-bool scratch_make(char path[LK_PATH_MAX], Error *err)
-{
-    const char *base = getenv("TMPDIR");
-    snprintf(path, LK_PATH_MAX, "%.3000s/course-XXXXXX", base && base[0] ? base : "/tmp");
-    return mkdtemp(path) || lk_error_set(err, LK_EIO, "course: cannot make a folder %s", path);
-}
-
-void scratch_remove(const char *path)
-{
-    if (path[0]) lk_folder_remove(path);
-}
+/* ---- checking ------------------------------------------------------------------------------- */
 
 Style command_style(FILE *out)
 {
-    return (Style){ .colour = isatty(fileno(out)) && !getenv("NO_COLOR") };
+    const char *term = getenv("TERM");
+    bool terminal = isatty(fileno(out));
+    struct winsize size = { 0 };
+    bool known = terminal && !ioctl(fileno(out), TIOCGWINSZ, &size) && size.ws_col > 0;
+    return (Style){
+        .colour = terminal && !getenv("NO_COLOR") && term && strcmp(term, "dumb") != 0,
+        .width = known && size.ws_col < 80 ? size.ws_col : 80,
+    };
 }
-
-/* ---- checking ------------------------------------------------------------------------------- */
 
 const Unit *next_unit(const Work *w)
 {
@@ -112,26 +106,41 @@ const Unit *next_unit(const Work *w)
     return NULL;
 }
 
+/* A number that changes with the text of a file; never 0. */
+static int version_of(const char *source)
+{
+    char *text = text_read_new(source, NULL);
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (const char *c = text ? text : ""; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    free(text);
+    return (int)(hash >> 2) + 1;
+}
+
 bool check_and_print(const Home *h, const Work *w, const Unit *u, uint64_t seed, bool memory,
                      bool json, Report *r, Error *err)
 {
     char scratch[LK_PATH_MAX] = "", source[LK_PATH_MAX];
     if (!work_file(w, u->name, ".c", source, err) || !scratch_make(scratch, err)) return false;
+    int version = version_of(source); /* memory is checked once for each of them */
     RunOptions o = { .home = h,
                      .scratch = scratch,
                      .memory = w->memory,
-                     .memory_begun = work_builds_memory(w),
+                     .work = w,
                      .seed = seed,
                      .memory_always = memory,
-                     .memory_when_passed = !work_get(w, u->name, "memory") };
+                     .memory_when_passed = work_get(w, u->name, "memory") != version };
     bool ok = run_unit(&o, u, source, r, err);
     scratch_remove(scratch);
     if (!ok) return false;
+    if (memory && !path_exists(w->memory) && !memory_build_runs(w) &&
+        !memory_build_begin(h, w, err))
+        return false;
+    if (isatty(STDOUT_FILENO)) fputs("\r\033[K", stdout); /* over "checking …" */
     if (json) report_json(stdout, r);
     else report_print(stdout, r, command_style(stdout));
     if (report_done(r)) {
         ok = work_set(w, u->name, "done", 1, err);
-        if (ok && r->memory_run) ok = work_set(w, u->name, "memory", 1, err);
+        if (ok && r->memory_run) ok = work_set(w, u->name, "memory", version, err);
     }
     return ok;
 }

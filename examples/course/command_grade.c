@@ -7,8 +7,9 @@
 #include "examples/course/commands.h"
 #include "examples/course/marked.h"
 #include "examples/course/process.h"
+#include "examples/course/scratch.h"
 
-enum { SECONDS = 10, MEGABYTES = 1024, REASONS = 400, UNITS = 32 };
+enum { SANDBOX_WORDS = 24, SECONDS = 10, MEGABYTES = 1024, REASONS = 400, UNITS = 32 };
 
 typedef struct Learner {
     char name[128];           /* of the folder */
@@ -21,8 +22,7 @@ typedef struct Learner {
 typedef struct Grading {
     const Home *home;
     uint64_t seed;
-    const char *const *sandbox;
-    char scratch[LK_PATH_MAX];
+    bool sandboxed;
     FILE *answers; /* NULL: not collected */
     Learner *learners;
     int count;
@@ -31,33 +31,40 @@ typedef struct Grading {
 /* ---- the sandbox ---------------------------------------------------------------------------- */
 
 /* The words in front of a command: no network, a system that cannot be written, one folder that
- * can. NULL where bubblewrap is missing or not allowed. */
-static const char *const *find_sandbox(const char *scratch, const char *words[24])
+ * can. */
+static void sandbox_words(const char *scratch, const char *words[SANDBOX_WORDS])
 {
-    const char *const begin[] = { "bwrap",
-                                  "--ro-bind",
-                                  "/",
-                                  "/",
-                                  "--dev",
-                                  "/dev",
-                                  "--proc",
-                                  "/proc",
-                                  "--bind",
-                                  scratch,
-                                  scratch,
-                                  "--unshare-all",
-                                  "--die-with-parent",
-                                  "--new-session",
-                                  NULL };
+    const char *const list[] = { "bwrap",
+                                 "--ro-bind",
+                                 "/",
+                                 "/",
+                                 "--dev",
+                                 "/dev",
+                                 "--proc",
+                                 "/proc",
+                                 "--bind",
+                                 scratch,
+                                 scratch,
+                                 "--unshare-all",
+                                 "--die-with-parent",
+                                 "--new-session",
+                                 NULL };
+    memcpy(words, list, sizeof list);
+}
+
+/* Whether bubblewrap is installed and allowed here. */
+static bool sandbox_works(void)
+{
+    const char *words[SANDBOX_WORDS];
+    sandbox_words("/tmp", words);
     int n = 0;
-    for (; begin[n]; n++) words[n] = begin[n];
+    while (words[n]) n++;
     words[n] = "true";
     words[n + 1] = NULL;
     Process p = { .argv = words, .seconds = 10 };
     bool works = process_run(&p, NULL) && p.end == PROCESS_EXITED && p.status == 0;
     process_free(&p);
-    words[n] = NULL;
-    return works ? words : NULL;
+    return works;
 }
 
 /* ---- one learner ---------------------------------------------------------------------------- */
@@ -80,6 +87,7 @@ static void note_reasons(Learner *l, const Report *r)
     case VERDICT_TIMEOUT:
     case VERDICT_EXIT:
     case VERDICT_LIBRARY:
+    case VERDICT_LIBRARY_CALL:
     case VERDICT_MEMORY:
         add_reason(l, r->unit->name, verdict_name(r->verdicts[first].kind));
         break;
@@ -87,47 +95,69 @@ static void note_reasons(Learner *l, const Report *r)
     }
 }
 
-static void collect_answers(const Grading *g, const Work *w, const Learner *l, const Report *r)
+/* Runs the checks of one unit in a folder of its own. */
+static bool run_in_scratch(const Grading *g, const Unit *u, const char *source, uint64_t seed,
+                           Report *r, Error *err)
+{
+    char scratch[LK_PATH_MAX];
+    const char *words[SANDBOX_WORDS];
+    if (!scratch_make(scratch, err)) return false;
+    sandbox_words(scratch, words);
+    RunOptions o = { .home = g->home,
+                     .scratch = scratch,
+                     .seed = seed,
+                     .sandbox = g->sandboxed ? words : NULL,
+                     .seconds = SECONDS,
+                     .megabytes = MEGABYTES,
+                     .strict_includes = true };
+    bool ok = run_unit(&o, u, source, r, err);
+    scratch_remove(scratch);
+    return ok;
+}
+
+/* Writes the learner's answers beside the table that the code measures with seed 0, as the learner
+ * has seen it. */
+static bool collect_answers(const Grading *g, const Work *w, const Learner *l, const Unit *u,
+                            const char *source, Error *err)
 {
     char path[LK_PATH_MAX];
-    if (!g->answers || !r->unit->answers ||
-        !work_file(w, r->unit->name, ".answers.md", path, NULL))
-        return;
+    Report r;
+    if (!g->answers || !u->answers) return true;
+    if (!work_file(w, u->name, ".answers.md", path, err) ||
+        !run_in_scratch(g, u, source, 0, &r, err))
+        return false;
     char *text = text_read_new(path, NULL);
     fprintf(g->answers, "# %s, %s\n\n## Measured by the code\n\n```text\n%s```\n\n%s\n\n", l->name,
-            r->unit->name, r->printed ? r->printed : "", text ? text : "(no answers)");
+            u->name, r.printed ? r.printed : "", text ? text : "(no answers)");
     free(text);
+    report_free(&r);
+    return true;
 }
 
 static bool grade_unit(Grading *g, const Work *w, Learner *l, int unit, Error *err)
 {
     const Unit *u = course_units[unit];
     char source[LK_PATH_MAX];
-    if (!work_file(w, u->name, ".c", source, err)) return false;
-    l->files[unit] = text_read_new(source, NULL);
-    RunOptions o = { .home = g->home,
-                     .scratch = g->scratch,
-                     .seed = g->seed,
-                     .sandbox = g->sandbox,
-                     .seconds = SECONDS,
-                     .megabytes = MEGABYTES };
     Report r;
-    if (!run_unit(&o, u, source, &r, err)) return false;
+    if (!work_file(w, u->name, ".c", source, err) ||
+        !run_in_scratch(g, u, source, g->seed, &r, err))
+        return false;
+    l->files[unit] = text_read_new(source, NULL);
     for (int i = 0; i < r.count; i++) l->passed[unit][i] = r.verdicts[i].kind == VERDICT_PASSED;
     l->points += r.passed;
     l->most += r.count;
     note_reasons(l, &r);
-    collect_answers(g, w, l, &r);
     report_free(&r);
-    return true;
+    return collect_answers(g, w, l, u, source, err);
 }
 
 static bool grade_learner(Grading *g, const char *folder, Learner *l, Error *err)
 {
     Work w;
     if (!work_at(&w, folder, err)) return false;
-    const char *slash = strrchr(w.folder, '/');
-    snprintf(l->name, sizeof l->name, "%.120s", slash ? slash + 1 : w.folder);
+    int length = (int)strlen(folder);
+    while (length > 1 && folder[length - 1] == '/') length--;
+    snprintf(l->name, sizeof l->name, "%.*s", length, folder);
     if (!path_exists(w.folder))
         return lk_error_set(err, LK_EIO, "course: there is no folder %s", folder);
     for (int i = 0; course_units[i]; i++)
@@ -262,18 +292,16 @@ int command_grade(const Home *h, int argc, char **argv)
     if (count < 0) return 2;
     if (!count) return command_usage("grade needs the folders of the learners");
     Error err = { 0 };
-    const char *words[24];
     Grading g = { .home = h, .count = count, .seed = seed < 0 ? hidden_seed() : (uint64_t)seed };
     g.learners = calloc((size_t)count, sizeof *g.learners);
-    bool ok = g.learners && scratch_make(g.scratch, &err);
+    bool ok = g.learners;
     if (ok) {
-        g.sandbox = find_sandbox(g.scratch, words);
+        g.sandboxed = sandbox_works();
         printf("seed %llu; %s\n", (unsigned long long)g.seed,
-               g.sandbox ? "sandbox: no network, a system that cannot be written (bubblewrap)"
-                         : "no sandbox (bubblewrap is missing or not allowed here): limits of "
-                           "time and memory alone");
+               g.sandboxed ? "sandbox: no network, a system that cannot be written (bubblewrap)"
+                           : "no sandbox (bubblewrap is missing or not allowed here): limits of "
+                             "time and memory alone");
         ok = grade_all(&g, argv, csv, answers, &err);
-        scratch_remove(g.scratch);
     }
     for (int k = 0; g.learners && k < count; k++)
         for (int u = 0; u < UNITS; u++) free(g.learners[k].files[u]);

@@ -7,6 +7,7 @@
 #include "examples/course/commands.h"
 #include "examples/course/marked.h"
 #include "examples/course/process.h"
+#include "examples/course/scratch.h"
 
 static bool read_unit(const Home *h, const Unit *u, Marked *m, Error *err)
 {
@@ -25,8 +26,8 @@ int print_hint(FILE *out, const Home *h, const Work *w, const Unit *u, int numbe
     int seen = work_get(w, u->name, "hints");
     int n = number ? number : seen + 1;
     if (n > m.hint_count) n = m.hint_count;
-    fprintf(out, "\n%s, hint %d of %d: %s\n\n%s", u->name, n, m.hint_count, kinds[n - 1],
-            m.hints[n - 1]);
+    fprintf(out, "\n%s, hint %d of %d: %s\n\n", u->name, n, m.hint_count, kinds[n - 1]);
+    put_wrapped(out, command_style(out), m.hints[n - 1], 2);
     if (n == m.hint_count)
         fprintf(out, "\nThis is the last hint. course solution %s --now shows all of it.\n",
                 u->name);
@@ -53,7 +54,7 @@ int command_hint(const Home *h, int argc, char **argv)
     int count = command_options("hint", argc, argv, NULL, 0);
     int status = begin("hint", count, argv, &w, &u);
     if (status) return status;
-    int number = count > 1 ? atoi(argv[1]) : 0;
+    int number = count > 1 && !argv[1][1] ? argv[1][0] - '0' : 0;
     if (count > 2 || (count > 1 && (number < 1 || number > MARKED_HINTS)))
         return command_usage("hint takes a unit and a number from 1 to %d", MARKED_HINTS);
     return print_hint(stdout, h, &w, u, number);
@@ -129,12 +130,15 @@ int reset_unit(FILE *out, const Home *h, const Work *w, const Unit *u)
     char *text = marked_variant_new(&m, "starter");
     marked_free(&m);
     bool ok = text;
-    if (ok && path_exists(file)) {
+    char *old = text_read_new(file, NULL);
+    bool untouched = old && text && !strcmp(old, text);
+    free(old);
+    if (ok && path_exists(file) && !untouched) {
         ok = backup_name(file, backup) && !rename(file, backup);
         if (!ok) lk_error_set(&err, LK_EIO, "%s cannot be renamed: %s", file, strerror(errno));
     }
     ok = ok && text_write(file, text, &err) && work_set(w, u->name, "done", 0, &err) &&
-         work_set(w, u->name, "memory", 0, &err);
+         work_set(w, u->name, "memory", 0, &err) && work_set(w, u->name, "hints", 0, &err);
     free(text);
     if (!ok) return command_fail(&err);
     fprintf(out, "%s.c is the starter again.", u->name);

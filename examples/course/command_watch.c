@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "examples/course/commands.h"
+#include "examples/course/memory.h"
+#include "examples/course/process.h"
 
 enum { TICK = 100, PATIENCE = 10 }; /* milliseconds; ticks that a file may be away while saved */
 
@@ -22,25 +24,25 @@ static void restore_terminal(void)
     raw = false;
 }
 
-static void on_signal(int number)
+static volatile sig_atomic_t woken; /* the program was stopped, and goes on */
+
+static void on_continue(int number)
 {
-    restore_terminal();
-    signal(number, SIG_DFL);
-    raise(number);
+    (void)number;
+    woken = 1;
 }
 
 /* Delivers each key at once, without Enter. Ctrl-C still ends the program. */
 static void read_single_keys(void)
 {
-    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before)) return;
+    if (!isatty(STDIN_FILENO) || (!raw && tcgetattr(STDIN_FILENO, &before))) return;
     struct termios now = before;
     now.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
     now.c_cc[VMIN] = 1;
     now.c_cc[VTIME] = 0;
     raw = !tcsetattr(STDIN_FILENO, TCSANOW, &now);
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    signal(SIGHUP, on_signal);
+    woken = 0;
+    sigaction(SIGCONT, &(struct sigaction){ .sa_handler = on_continue }, NULL);
 }
 
 /* Waits one tick for a key; 0: none. */
@@ -88,13 +90,15 @@ typedef struct Watch {
     char file[LK_PATH_MAX];
     Stamp seen;    /* the file that was checked last */
     int away;      /* ticks since the file vanished */
+    bool memory;   /* the library with sanitizers was there at the last check */
     int asked;     /* the key that waits for being pressed again; 0: none */
     bool terminal; /* clear the screen before each report */
 } Watch;
 
 static void print_keys(const Watch *w)
 {
-    printf("\n  watching %s.c   n next  h hint  l list  x reset  q quit\n", w->unit->name);
+    printf("\n  watching %s.c, page %s.md   n next  h hint  l list  x reset  q quit\n",
+           w->unit->name, w->unit->name);
     fflush(stdout);
 }
 
@@ -108,11 +112,17 @@ static bool check(Watch *w, Error *err)
 {
     w->seen = stamp_of(w->file);
     w->away = 0;
-    if (w->terminal) printf("\033[2J\033[3J\033[H");
+    w->memory = path_exists(w->work.memory);
+    if (w->terminal) {
+        printf("\033[2J\033[3J\033[Hchecking %s.c …\r", w->unit->name);
+        fflush(stdout);
+    }
     Report r;
     if (!check_and_print(w->home, &w->work, w->unit, 0, false, false, &r, err)) return false;
     if (report_done(&r)) {
         const Unit *next = next_unit(&w->work);
+        if (r.unchecked[0] && memory_build_runs(&w->work))
+            printf("\n  Its memory is checked as soon as the library is ready.\n");
         if (next) printf("\n  Done. n: %s, %s\n", next->name, next->title);
         else printf("\n  Done. All %d units are done.\n", unit_count());
     }
@@ -140,7 +150,7 @@ static bool go_on(Watch *w, Error *err)
         return true;
     }
     w->asked = 0;
-    if (!done || next == w->unit) next = unit_behind(w->unit);
+    if (!done || !next || next == w->unit) next = unit_behind(w->unit);
     if (!next) {
         printf("\n  There is no further unit. l lists them; course watch UNIT goes to one.\n");
         return true;
@@ -179,6 +189,7 @@ static bool obey(Watch *w, int key, Error *err)
 static bool look(Watch *w, Error *err)
 {
     Stamp now = stamp_of(w->file);
+    if (!w->memory && path_exists(w->work.memory)) return check(w, err);
     if (same(now, w->seen)) {
         w->away = 0;
         return true;
@@ -208,9 +219,12 @@ int command_watch(const Home *h, int argc, char **argv)
     bool open = true, going = check(&w, &err);
     while (going) {
         int key = next_key(&open);
+        if (process_interrupted()) break;
+        if (woken) read_single_keys();
         going = key ? obey(&w, key, &err) : look(&w, &err);
         fflush(stdout);
     }
     restore_terminal();
+    if (process_interrupted()) return 1;
     return err.code == LK_OK ? 0 : command_fail(&err);
 }

@@ -4,6 +4,7 @@
 #define COURSE_COMMANDS_H
 
 #include "examples/course/run.h"
+#include "examples/course/scratch.h"
 
 int command_init(const Home *h, int argc, char **argv);
 int command_list(const Home *h, int argc, char **argv);
@@ -37,10 +38,6 @@ int command_usage(const char *format, ...) LK_PRINTF(1, 2);
 
 /* The unit of this name; NULL with a line on stderr that lists the units. */
 const Unit *command_unit(const char *name);
-
-/* A new folder under the temporary one, for compiled files; scratch_remove deletes it. */
-bool scratch_make(char path[LK_PATH_MAX], Error *err);
-void scratch_remove(const char *path);
 
 /* Colours on a terminal, unless NO_COLOR is set. */
 Style command_style(FILE *out);

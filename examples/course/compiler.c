@@ -6,6 +6,7 @@
 
 #include "data/path.h"
 #include "examples/course/process.h"
+#include "examples/course/scratch.h"
 
 enum { SECONDS = 60, ARGUMENTS = 48 };
 
@@ -48,7 +49,8 @@ static const struct { const char *words, *means; } usual[] = {
     { "makes integer from pointer", "A pointer stands where a number is needed. lk_item(x) reads "
       "the number of a tensor with one element." },
     { "invalid operands to binary", "C has no operators for tensors: a + b is lk_add(t, a, b), "
-      "a @ b is lk_matmul(t, a, b), 2 * a is lk_scale(t, a, 2)." },
+      "a @ b is lk_matmul(t, a, b), 2 * a is lk_scale(t, a, 2). lk_item(x) is the number "
+      "of a tensor with one element." },
     { "unknown type name", "No header declares this type. Is its name right, and its header "
       "included?" },
     { "undeclared", "This name is not known here. Is it spelled right, and declared above?" },
@@ -94,11 +96,18 @@ static void copy_line(const char *from, size_t length, char *to, size_t size)
     snprintf(to, size, "%.*s", (int)length, from);
 }
 
+/* Whether the words come in the next lines of the compiler's output. */
+static bool is_soon(const char *text, const char *words)
+{
+    const char *at = strstr(text, words);
+    return at && at - text < 1200;
+}
+
 /* The line number in "…/ex1.c:23:5: error: …", 0 for none. */
 static int line_number(const char *line, const char *source)
 {
-    char name[300];
-    snprintf(name, sizeof name, "%.290s:", base_of(source));
+    char name[LK_PATH_MAX + 1];
+    snprintf(name, sizeof name, "%s:", source);
     const char *at = strstr(line, name);
     return at ? atoi(at + strlen(name)) : 0;
 }
@@ -125,6 +134,12 @@ void explain_output(const char *output, const char *source, Verdict *v)
             }
             if (number) snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), number);
             const char *means = meaning_of(text);
+            const char *behind = line + length;
+            if (means && strstr(text, "incompatible pointer type") &&
+                is_soon(behind, "expected 'Tape *'"))
+                means = "Every operation takes the tape first: lk_matmul(t, a, b).";
+            if (means && is_soon(behind, "include '<"))
+                means = "The note of the compiler names the header that declares it.";
             if (means) snprintf(v->next, sizeof v->next, "%s", means);
             return;
         }
@@ -154,10 +169,77 @@ static void first_warnings(const char *output, char *to, size_t size)
     }
 }
 
+/* ---- the headers of a file ------------------------------------------------------------------- */
+
+/* Whether path lies in the folder `root`/`name`. */
+static bool lies_in(const char *path, const char *root, const char *name)
+{
+    size_t a = strlen(root), b = strlen(name);
+    return !strncmp(path, root, a) && path[a] == '/' && !strncmp(path + a + 1, name, b) &&
+           (!b || path[a + 1 + b] == '/' || !path[a + 1 + b]);
+}
+
+static bool may_include(const char *path, const char *source, const char *home, bool strict)
+{
+    static const char *const library[] = {
+        "core", "nn", "optim", "data", "examples/course/course.h", "examples/course/given"
+    };
+    char folder[LK_PATH_MAX], *own = NULL;
+    for (size_t i = 0; i < sizeof library / sizeof *library; i++)
+        if (lies_in(path, home, library[i])) return true;
+    if (lies_in(path, home, "examples/course")) return false;
+    if (!strict) return true;
+    snprintf(folder, sizeof folder, "%.*s", (int)(strlen(source) - strlen(base_of(source))),
+             source);
+    own = realpath(folder, NULL);
+    bool inside = own && lies_in(path, own, "");
+    free(own);
+    return inside;
+}
+
+/* Reads the next name of a list of make's: between blanks, with a backslash before its own. */
+static bool next_name(const char **text, char name[LK_PATH_MAX])
+{
+    size_t length = 0;
+    const char *c = *text;
+    while (*c == ' ' || *c == '\n' || (*c == '\\' && c[1] == '\n')) c++;
+    for (; *c && *c != ' ' && *c != '\n' && length + 1 < LK_PATH_MAX; c++) {
+        if (*c == '\\' && (c[1] == ' ' || c[1] == '#')) c++;
+        else if (*c == '$' && c[1] == '$') c++;
+        name[length++] = *c;
+    }
+    name[length] = '\0';
+    *text = c;
+    return length > 0;
+}
+
+/* Refuses files that the source may not include. Headers of the system are not in the list. */
+static bool look_at_headers(const char *list, const char *source, const char *home, bool strict,
+                            Verdict *v)
+{
+    char *text = text_read_new(list, NULL), name[LK_PATH_MAX];
+    const char *at = text ? strchr(text, ':') : NULL;
+    bool ok = true;
+    if (at) at++;
+    while (ok && at && next_name(&at, name)) {
+        char *path = realpath(name, NULL), *own = realpath(source, NULL);
+        bool itself = path && own && !strcmp(path, own);
+        ok = itself || !path || may_include(path, source, home, strict);
+        free(path);
+        free(own);
+    }
+    free(text);
+    if (ok) return true;
+    *v = (Verdict){ .kind = VERDICT_LIBRARY_CALL, .at = -1 };
+    snprintf(v->text, sizeof v->text, "it includes %.1000s", name);
+    snprintf(v->next, sizeof v->next, "Write the lines yourself, in this file.");
+    return false;
+}
+
 /* ---- running cc ----------------------------------------------------------------------------- */
 
 bool compile(const char *source, const char *library, const char *home, bool sanitized,
-             const char *const *sandbox, Compiled *c, Error *err)
+             bool strict_includes, const char *const *sandbox, Compiled *c, Error *err)
 {
     const char *argv[ARGUMENTS];
     int n = 0;
@@ -176,6 +258,7 @@ bool compile(const char *source, const char *library, const char *home, bool san
         "-Werror=int-conversion",
         "-Werror=return-type",
         "-fdiagnostics-color=never",
+        "-MMD",
         "-include",
         "examples/course/course.h",
         "-I",
@@ -185,6 +268,10 @@ bool compile(const char *source, const char *library, const char *home, bool san
     for (int i = 0; flags[i]; i++) argv[n++] = flags[i];
     argv[n++] = home;
     if (sanitized) argv[n++] = "-fsanitize=address,undefined";
+    char headers[LK_PATH_MAX + 8];
+    snprintf(headers, sizeof headers, "%s.d", library);
+    argv[n++] = "-MF";
+    argv[n++] = headers;
     argv[n++] = source;
     argv[n++] = "-o";
     argv[n++] = library;
@@ -201,7 +288,9 @@ bool compile(const char *source, const char *library, const char *home, bool san
     snprintf(temporary, sizeof temporary, "TMPDIR=%.*s", slash ? (int)(slash - library) : 1,
              slash ? library : ".");
     const char *const env[] = { "LC_ALL=C", temporary, NULL };
-    Process p = { .argv = argv, .env = env, .seconds = SECONDS, .file_megabytes = 64 };
+    Process p = {
+        .argv = argv, .env = env, .seconds = SECONDS, .megabytes = 4096, .file_megabytes = 64
+    };
     *c = (Compiled){ 0 };
     if (!process_run(&p, err)) {
         if (!process_exists("cc"))
@@ -213,18 +302,23 @@ bool compile(const char *source, const char *library, const char *home, bool san
     c->seconds = p.elapsed;
     c->ok = p.end == PROCESS_EXITED && p.status == 0;
     if (!c->ok) explain_output(p.output, source, &c->verdict);
+    else c->ok = look_at_headers(headers, source, home, strict_includes, &c->verdict);
     first_warnings(p.output, c->warnings, sizeof c->warnings);
     process_free(&p);
     return true;
 }
 
-bool place_of(const char *library, long at, const char *source, char place[160])
+bool place_of(const char *library, long at, const char *source, const char *const *sandbox,
+              char place[160])
 {
     place[0] = '\0';
     if (at < 0) return false;
     char address[32];
     snprintf(address, sizeof address, "0x%lx", at);
-    const char *argv[] = { "addr2line", "-e", library, address, NULL };
+    const char *own[] = { "addr2line", "-e", library, address, NULL }, *argv[ARGUMENTS];
+    int n = 0;
+    while (sandbox && *sandbox) argv[n++] = *sandbox++;
+    for (int i = 0; i < 5; i++) argv[n++] = own[i];
     Process p = { .argv = argv, .seconds = SECONDS };
     if (!process_run(&p, NULL)) return false;
     int number = line_number(p.output, source);

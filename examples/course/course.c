@@ -1,9 +1,11 @@
 /* course.c - the course on the command line: learn LoRA in C, unit by unit. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "examples/course/commands.h"
 #include "examples/course/exam.h"
+#include "examples/course/process.h"
 
 typedef struct Command {
     const char *name, *arguments, *help;
@@ -12,7 +14,8 @@ typedef struct Command {
 
 /* clang-format off */
 static const Command commands[] = {
-    { "init", "DIR", "write the units into a new folder", command_init },
+    { "init", "DIR [--no-memory]", "write the units into a folder; keeps files that are there",
+      command_init },
     { "list", "", "the units, and how far you are", command_list },
     { "check", "UNIT|--all [--json] [--seed N] [--memory]", "compile and check your file",
       command_check },
@@ -20,10 +23,10 @@ static const Command commands[] = {
     { "hint", "UNIT [1-3]", "the next hint: idea, formula, line", command_hint },
     { "solution", "UNIT [--diff] [--now]", "a solution, when yours is done", command_solution },
     { "reset", "UNIT", "the starter again; your file stays as a backup", command_reset },
-    { "grade", "DIR… [--seed N] [--csv FILE]", "points for a class; see teacher.md",
-      command_grade },
+    { "grade", "DIR… [--seed N] [--csv FILE] [--answers FILE]",
+      "points for a class; see teacher.md", command_grade },
     { "pack", "FILE.tar.gz", "the course for people who have only cc and make", command_pack },
-    { "dev-check", "[UNIT…]", "check the course itself", command_dev_check },
+    { "dev-check", "[UNIT…] [--no-memory]", "check the course itself", command_dev_check },
 };
 /* clang-format on */
 
@@ -42,6 +45,13 @@ static void print_help(FILE *out)
     fprintf(out, "\nBegin: course init lora-course && cd lora-course && course watch\n");
 }
 
+static const Command *find_command(const char *name)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(name, commands[i].name)) return &commands[i];
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--exam")) return exam_main(argc - 2, argv + 2);
@@ -52,9 +62,16 @@ int main(int argc, char **argv)
     }
     Error err = { 0 };
     Home home;
-    if (!home_find(&home, argv[0], &err)) return command_fail(&err);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(&home, argc - 2, argv + 2);
-    fprintf(stderr, "course: there is no command %s; course --help lists them\n", argv[1]);
-    return 2;
+    process_catch_interrupts();
+    int status = 2;
+    const Command *command = find_command(argv[1]);
+    if (!command)
+        fprintf(stderr, "course: there is no command %s; course --help lists them\n", argv[1]);
+    else if (!home_find(&home, argv[0], &err)) status = command_fail(&err);
+    else status = command->run(&home, argc - 2, argv + 2);
+    if (process_interrupted()) {
+        signal(process_interrupted(), SIG_DFL);
+        raise(process_interrupted());
+    }
+    return status;
 }

@@ -60,6 +60,7 @@ static bool is_overflow(int signal, const void *address, const void *stack)
  * without its line. */
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
+    alarm(3); /* should a lock be held that is needed here */
     Registers r = registers_of(context);
     send(&(Event){ .kind = EVENT_CRASH,
                    .signal = is_overflow(signal, info->si_addr, r.stack) ? EVENT_STACK : signal,
@@ -92,7 +93,7 @@ static void watch_crashes(void)
     static char stack[64 * 1024]; /* a stack overflow leaves no room on the old one */
     sigaltstack(&(stack_t){ .ss_sp = stack, .ss_size = sizeof stack }, NULL);
     struct sigaction action = { .sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-    const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+    const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU };
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i], &action, NULL);
 }
@@ -144,6 +145,11 @@ static bool load(Exam *e, const Unit *u, const char *library)
         Event event = { .kind = EVENT_LOAD, .verdict = { .kind = VERDICT_LINK, .at = -1 } };
         const char *message = dlerror(), *name = message ? strstr(message, "symbol") : NULL;
         const char *colon = name ? strchr(name, ':') : NULL;
+        if (!colon) {
+            event.verdict.kind = VERDICT_FAILED;
+            snprintf(event.verdict.next, sizeof event.verdict.next,
+                     "Set TMPDIR to a folder from which programs may run.");
+        }
         snprintf(event.verdict.text, sizeof event.verdict.text, "%s", colon ? colon + 2 : message);
         send(&event);
         return false;

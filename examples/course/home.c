@@ -1,16 +1,15 @@
 /* home.c - see home.h. */
 #include "examples/course/home.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "data/atomic_file.h"
-#include "examples/course/marked.h"
-#include "examples/course/process.h"
-
-bool path_exists(const char *path) { return !access(path, F_OK); }
+#include "examples/course/scratch.h"
 
 /* Cuts the last part of a path off; false when there is none. */
 static bool cut(char *path)
@@ -127,12 +126,6 @@ bool work_file(const Work *w, const char *unit, const char *suffix, char path[LK
     return lk_path_join(path, w->folder, name, err);
 }
 
-bool work_builds_memory(const Work *w)
-{
-    char log[LK_PATH_MAX];
-    return lk_path_join(log, w->hidden, "memory.log", NULL) && path_exists(log);
-}
-
 /* ---- progress ------------------------------------------------------------------------------- */
 
 enum { WORD = 32 };
@@ -165,13 +158,27 @@ int work_get(const Work *w, const char *unit, const char *key)
     return found;
 }
 
+/* Waits for other programs that write the progress; -1 if there can be no lock. The lock ends when
+ * the descriptor is closed. */
+static int lock_progress(const Work *w)
+{
+    char path[LK_PATH_MAX];
+    int fd = lk_path_join(path, w->hidden, "lock", NULL)
+                 ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644)
+                 : -1;
+    if (fd >= 0) flock(fd, LOCK_EX);
+    return fd;
+}
+
 bool work_set(const Work *w, const char *unit, const char *key, int value, Error *err)
 {
+    int lock = lock_progress(w);
     char path[LK_PATH_MAX], *old = progress_new(w, path), *text = NULL, u[WORD], k[WORD];
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) {
         free(old);
+        if (lock >= 0) close(lock);
         return lk_error_set(err, LK_EMEMORY, "course: no memory");
     }
     const char *at = old ? old : "";
@@ -180,6 +187,7 @@ bool work_set(const Work *w, const char *unit, const char *key, int value, Error
     fprintf(out, "%s %s %d\n", unit, key, value);
     fclose(out);
     bool ok = lk_atomic_save("course", path, text, size, err);
+    if (lock >= 0) close(lock);
     free(text);
     free(old);
     return ok;

@@ -34,15 +34,9 @@ bool work_file(const Work *w, const char *unit, const char *suffix, char path[LK
 
 /* ---- progress: .course/progress, a line "unit key value" each ------------------------------- */
 
-/* The value, 0 when there is none. Keys: "done" (1), "memory" (1: it
- * was done with its memory checked), "hints" (number of hints seen). */
+/* The value, 0 when there is none. Keys: "done" (1), "memory" (the
+ * version of the file whose memory was checked), "hints" (number of hints seen). */
 int work_get(const Work *w, const char *unit, const char *key);
 bool work_set(const Work *w, const char *unit, const char *key, int value, Error *err);
-
-/* Whether the library with sanitizers was asked for. */
-bool work_builds_memory(const Work *w);
-
-/* Whether a file or folder exists. */
-bool path_exists(const char *path);
 
 #endif

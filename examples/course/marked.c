@@ -1,40 +1,11 @@
 /* marked.c - see marked.h. */
 #include "examples/course/marked.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- files ---------------------------------------------------------------------------------- */
-
-char *text_read_new(const char *path, Error *err)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *in = fopen(path, "rb"), *out = in ? open_memstream(&text, &size) : NULL;
-    char buffer[4096];
-    bool ok = in && out;
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;)
-        ok = fwrite(buffer, 1, n, out) == n;
-    ok = ok && !ferror(in);
-    int reason = errno;
-    if (out && fclose(out)) ok = false;
-    if (in) fclose(in);
-    if (ok) return text;
-    free(text);
-    lk_error_set(err, LK_EIO, "%s cannot be read: %s", path, strerror(reason));
-    return NULL;
-}
-
-bool text_write(const char *path, const char *text, Error *err)
-{
-    FILE *out = fopen(path, "wb");
-    bool ok = out && fwrite(text, 1, strlen(text), out) == strlen(text);
-    int reason = errno;
-    if (out && fclose(out)) ok = false;
-    return ok || lk_error_set(err, LK_EIO, "%s cannot be written: %s", path, strerror(reason));
-}
+#include "examples/course/scratch.h"
 
 /* ---- lines ---------------------------------------------------------------------------------- */
 

@@ -41,8 +41,4 @@ void marked_free(Marked *m);
 /* The text of "starter", "solution" or a wrong solution; the caller frees it. */
 char *marked_variant_new(const Marked *m, const char *variant);
 
-/* The whole text of a file; the caller frees it. NULL with the reason in err. */
-char *text_read_new(const char *path, Error *err);
-bool text_write(const char *path, const char *text, Error *err);
-
 #endif

@@ -16,6 +16,7 @@ typedef enum ProcessEnd {
     PROCESS_EXITED, /* status: of exit */
     PROCESS_KILLED, /* status: the signal */
     PROCESS_LATE,   /* it used up its time and was killed */
+    PROCESS_FLOOD,  /* it wrote more than PROCESS_FLOOD_BYTES and was killed */
 } ProcessEnd;
 
 typedef struct Process {
@@ -35,15 +36,22 @@ typedef struct Process {
     int status;
     int pid;
     double elapsed; /* seconds */
-    char *output;   /* descriptors 1 and 2, in their order, at most PROCESS_OUTPUT bytes */
-    char *records;  /* descriptor 3, at most PROCESS_OUTPUT bytes */
-    bool cut;       /* there was more output */
+    char *output;   /* descriptors 1 and 2, in their order: the end of it */
+    char *records;  /* descriptor 3: the end of it */
+    bool cut;       /* there was more before that: PROCESS_OUTPUT bytes are kept at most */
 } Process;
 
-enum { PROCESS_OUTPUT = 256 * 1024 };
+enum { PROCESS_OUTPUT = 256 * 1024, PROCESS_FLOOD_BYTES = 16 << 20 };
+
+/* From now on SIGINT, SIGTERM and SIGHUP end the program that is running, not this one: then
+ * process_run fails, and its caller can tidy up. process_interrupted tells the signal, 0 for none;
+ * main raises it again at its end. */
+void process_catch_interrupts(void);
+int process_interrupted(void);
 
 /* Runs the program and waits for it; all that it left behind in its process group is killed then.
- * False, with the reason, when it could not be started. The caller frees p with process_free. */
+ * Bytes 0 in its output become `?`. False, with the reason, when it could not be started, and
+ * after an interrupt. The caller frees p with process_free. */
 bool process_run(Process *p, Error *err);
 void process_free(Process *p); /* frees the texts */
 

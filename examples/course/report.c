@@ -15,20 +15,21 @@ static void put(FILE *out, Style style, Ink ink, const char *text)
     else fputs(text, out);
 }
 
-/* Prints a text with every line indented, and long lines broken between words. */
-static void put_indented(FILE *out, const char *text, int indent)
+void put_wrapped(FILE *out, Style style, const char *text, int indent)
 {
-    enum { WIDTH = 79 };
+    int room = style.width - 1 - indent;
+    if (room < 20) room = 20;
     while (*text) {
-        int length = (int)strcspn(text, "\n");
-        int room = WIDTH - indent, used = length;
-        if (length > room && !memchr(text, '|', (size_t)length)) {
-            used = room;
+        int length = (int)strcspn(text, "\n"), used = length;
+        bool source = memchr(text, '|', (size_t)length); /* a line of C, or the mark under it */
+        if (length > room) used = room;
+        if (length > room && !source) {
             while (used > 0 && text[used] != ' ') used--;
             if (used == 0) used = length;
         }
+        while (used < length && ((unsigned char)text[used] & 0xc0) == 0x80) used++;
         fprintf(out, "%*s%.*s\n", indent, "", used, text);
-        text += used;
+        text += source ? length : used;
         while (*text == ' ' && used < length) text++;
         if (*text == '\n') text++;
     }
@@ -48,7 +49,7 @@ static void print_verdict(FILE *out, const Verdict *v, Style style)
     put(out, style, RED, verdict_name(v->kind));
     if (v->place[0]) fprintf(out, ", %s", v->place);
     fputc('\n', out);
-    if (v->text[0]) put_indented(out, v->text, INDENT);
+    if (v->text[0]) put_wrapped(out, style, v->text, INDENT);
     if (v->looks_like[0]) {
         fprintf(out, "%*s", INDENT, "");
         put(out, style, YELLOW, "looks like: ");
@@ -58,19 +59,18 @@ static void print_verdict(FILE *out, const Verdict *v, Style style)
     if (next[0]) {
         char text[500];
         snprintf(text, sizeof text, "next: %s", next);
-        put_indented(out, text, INDENT);
+        put_wrapped(out, style, text, INDENT);
     }
 }
 
-static void print_printed(FILE *out, const char *text, Style style)
+static void print_printed(FILE *out, const char *text, Style style, int most)
 {
-    enum { LINES = 60 };
     if (!text || !text[0]) return;
     int lines = 0;
     for (const char *c = text; *c; c++) lines += *c == '\n';
     fputc('\n', out);
     put(out, style, DIM, "  printed by the code:\n");
-    int skip = lines > LINES ? lines - LINES : 0;
+    int skip = lines > most ? lines - most : 0;
     if (skip) fprintf(out, "    … %d lines before\n", skip);
     for (; *text; text += strcspn(text, "\n"), text += *text == '\n') {
         if (skip-- > 0) continue;
@@ -84,9 +84,9 @@ void report_print(FILE *out, const Report *r, Style style)
     fprintf(out, "\n");
     put(out, style, BOLD, r->unit->name);
     fprintf(out, "  %s: %d of %d checks pass\n\n", r->unit->title, r->passed, r->count);
-    if (first >= 0 && r->warnings[0]) {
+    if (first >= 0 && r->verdicts[0].kind != VERDICT_COMPILE && r->warnings[0]) {
         put(out, style, YELLOW, "  the compiler warns:\n");
-        put_indented(out, r->warnings, 4);
+        put_wrapped(out, style, r->warnings, 4);
         fputc('\n', out);
     }
     for (int i = 0; i < r->count; i++) {
@@ -107,29 +107,49 @@ void report_print(FILE *out, const Report *r, Style style)
         put(out, style, passed ? GREEN : RED, passed ? "  ok  " : "  --  ");
         fprintf(out, "memory: no leak, no use after free (sanitizers and strict mode)\n");
         if (!passed) print_verdict(out, &r->memory, style);
-    } else if (r->unchecked) {
-        put(out, style, YELLOW, "   .  ");
-        fprintf(out, "memory was not checked: %s\n", r->unchecked);
+    } else if (r->unchecked[0]) {
+        char text[240];
+        snprintf(text, sizeof text, ".  memory was not checked: %s", r->unchecked);
+        put_wrapped(out, style, text, 3);
     }
     if (first < 0 && r->answers.kind != VERDICT_PASSED) {
         put(out, style, YELLOW, "   .  ");
         fprintf(out, "the answers in words are not complete\n");
         print_verdict(out, &r->answers, style);
     }
-    print_printed(out, r->printed, style);
+    if (first >= 0 && r->passed + 1 < r->count)
+        put(out, style, DIM, "\n  --  does not pass    .  was not reached\n");
+    print_printed(out, r->printed, style, first < 0 ? 60 : 10);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
+/* The length of the UTF-8 character at text; 0: it is none. */
+static int utf8_length(const char *text)
+{
+    unsigned char c = (unsigned char)*text;
+    int length = c < 0x80 ? 1 : 0;
+    if (c >= 0xc2) length = 2;
+    if (c >= 0xe0) length = 3;
+    if (c >= 0xf0) length = 4;
+    if (c > 0xf4) length = 0;
+    for (int i = 1; i < length; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80) return 0;
+    return length;
+}
+
 void json_text(FILE *out, const char *text)
 {
     fputc('"', out);
-    for (; *text; text++) {
+    while (*text) {
         unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
+        int length = utf8_length(text);
+        if (!length) fputs("\\ufffd", out);
+        else if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
         else if (c == '\n') fputs("\\n", out);
         else if (c < 32) fprintf(out, "\\u%04x", c);
-        else fputc(c, out);
+        else fprintf(out, "%.*s", length, text);
+        text += length ? length : 1;
     }
     fputc('"', out);
 }
@@ -162,9 +182,9 @@ void report_json(FILE *out, const Report *r)
         json_verdict(out, r->unit->checks[i].title, &r->verdicts[i]);
     }
     fprintf(out, "],\n \"memory\": ");
-    if (r->memory_run) json_verdict(out, "memory", &r->memory);
-    else if (r->unchecked) json_text(out, r->unchecked);
-    else fputs("null", out);
+    Verdict unchecked = { .kind = VERDICT_NOT_REACHED };
+    snprintf(unchecked.text, sizeof unchecked.text, "%s", r->unchecked);
+    json_verdict(out, "memory", r->memory_run ? &r->memory : &unchecked);
     fprintf(out, ", \"answers\": ");
     if (r->unit->answers) json_verdict(out, "answers", &r->answers);
     else fputs("null", out);

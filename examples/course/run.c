@@ -9,11 +9,11 @@
 
 #include "examples/course/answers.h"
 #include "examples/course/compiler.h"
-#include "examples/course/marked.h"
 #include "examples/course/memory.h"
 #include "examples/course/process.h"
+#include "examples/course/scratch.h"
 
-enum { SECONDS = 20, MEMORY_SECONDS = 120, MEGABYTES = 2048, TOKEN = 33 };
+enum { SECONDS = 10, MEMORY_SECONDS = 120, MEGABYTES = 2048, TOKEN = 33 };
 
 static void make_token(char token[TOKEN])
 {
@@ -36,8 +36,8 @@ static const char *base_of(const char *path)
 /* The first "file:line" of the learner's file in a text, with the function in front of it. */
 static bool first_frame(const char *text, const char *source, char place[160], char function[80])
 {
-    char needle[200];
-    snprintf(needle, sizeof needle, "/%.180s:", base_of(source));
+    char needle[LK_PATH_MAX + 1];
+    snprintf(needle, sizeof needle, "%s:", source);
     const char *at = strstr(text, needle);
     if (!at) return false;
     int number = atoi(at + strlen(needle));
@@ -67,6 +67,7 @@ static const struct {
       "Only free what a function ending in _new gave you." },
     { "SEGV", "a pointer is NULL or points nowhere", "Check the pointer before it is used." },
     { "FPE", "an integer is divided by 0", "Check the divisor." },
+    { "ABRT", "abort was called, or an assertion failed", "Look at the condition." },
     { "", "memory is used in a wrong way", "" },
 };
 
@@ -91,8 +92,12 @@ static bool read_sanitizer(const char *output, const char *source, Verdict *v)
         const char *line = undefined;
         while (line > output && line[-1] != '\n') line--;
         first_frame(line, source, v->place, function);
+        bool null = strstr(begin, "null pointer");
         snprintf(v->text, sizeof v->text, "%.*s", (int)strcspn(begin, "\n"), begin);
-        snprintf(v->next, sizeof v->next, "Mend this line; C does not say what happens after it.");
+        snprintf(v->next, sizeof v->next, "%s",
+                 null ? "A call before this line gave NULL: a constructor, or lk_as_… for another "
+                        "class. Check the pointer before it is used."
+                      : "Mend this line; C does not say what happens after it.");
     } else {
         v->kind = VERDICT_LEAK;
         const char *direct = strstr(leak, "Direct leak of ");
@@ -133,13 +138,14 @@ static const char *signal_name(int number)
 
 /* Reads the events into the report. */
 static Ending read_events(const Process *p, const char *token, const char *library,
-                          const char *source, Report *r)
+                          const char *source, const char *const *sandbox, Report *r)
 {
     Ending end = { .running = -1, .loaded = true };
     const char *text = p->records;
     for (Event e; event_read(&text, token, &e);) {
         bool known = e.check >= 0 && e.check < r->count;
-        place_of(library, e.kind == EVENT_CRASH ? e.at : e.verdict.at, source, e.verdict.place);
+        place_of(library, e.kind == EVENT_CRASH ? e.at : e.verdict.at, source, sandbox,
+                 e.verdict.place);
         if (e.kind == EVENT_BEGIN && known) end.running = e.check;
         else if (e.kind == EVENT_END && known) {
             r->verdicts[e.check] = e.verdict;
@@ -157,9 +163,14 @@ static Ending read_events(const Process *p, const char *token, const char *libra
 static Verdict ended_early(const Process *p, const Ending *end, int seconds)
 {
     Verdict v = { .kind = VERDICT_EXIT, .at = -1 };
-    if (p->end == PROCESS_LATE) {
+    if (p->end == PROCESS_FLOOD) {
+        v.kind = VERDICT_TIMEOUT;
+        snprintf(v.text, sizeof v.text, "ended after printing %d MB", PROCESS_FLOOD_BYTES >> 20);
+    } else if (p->end == PROCESS_LATE ||
+               (end->crash.kind == EVENT_CRASH && end->crash.signal == SIGXCPU)) {
         v.kind = VERDICT_TIMEOUT;
         snprintf(v.text, sizeof v.text, "not finished after %d seconds of computing", seconds);
+        memcpy(v.place, end->crash.verdict.place, sizeof v.place);
     } else if (end->crash.kind == EVENT_CRASH || p->end == PROCESS_KILLED) {
         int number = end->crash.kind == EVENT_CRASH ? end->crash.signal : p->status;
         v.kind = VERDICT_CRASH;
@@ -175,7 +186,9 @@ static Verdict ended_early(const Process *p, const Ending *end, int seconds)
             next = "The line is not known. Something may be freed once too often: "
                    "look at each lk_free, and at what a constructor consumes.";
         if (next && !v.next[0]) snprintf(v.next, sizeof v.next, "%s", next);
-    } else
+    } else if (end->done)
+        snprintf(v.text, sizeof v.text, "the code wrote into the report of the checks");
+    else
         snprintf(v.text, sizeof v.text,
                  "the code ended the program (status %d) before the checks "
                  "were through",
@@ -235,17 +248,11 @@ static void run_plain(const RunOptions *o, const Unit *u, const char *source, co
     Process p;
     *ok = exam(o, u, o->home->program, library, false, token, &p, err);
     if (!*ok) return;
-    Ending end = read_events(&p, token, library, source, r);
-    int at = end.running >= 0 ? end.running : 0;
-    if (!end.done && end.loaded && (end.running >= 0 || report_first(r) >= 0)) {
-        if (end.running < 0)
-            for (int i = 0; i < r->count; i++)
-                if (r->verdicts[i].kind == VERDICT_NOT_REACHED) {
-                    at = i;
-                    break;
-                }
-        r->verdicts[at] = ended_early(&p, &end, p.seconds);
-    }
+    Ending end = read_events(&p, token, library, source, o->sandbox, r);
+    int at = end.running;
+    for (int i = 0; at < 0 && i < r->count; i++)
+        if (r->verdicts[i].kind == VERDICT_NOT_REACHED) at = i;
+    if (end.loaded && at >= 0) r->verdicts[at] = ended_early(&p, &end, p.seconds);
     r->printed = p.output;
     p.output = NULL;
     process_free(&p);
@@ -253,27 +260,20 @@ static void run_plain(const RunOptions *o, const Unit *u, const char *source, co
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-static const char *why_unchecked(const RunOptions *o)
-{
-    if (o->memory && path_exists(o->memory)) return NULL;
-    const char *lacks = memory_build_lacks(o->home);
-    if (lacks) return lacks;
-    return o->memory_begun ? "the library with sanitizers is not ready (.course/memory.log)"
-                           : "course init --no-memory";
-}
-
 /* Runs the file again with sanitizers and in strict mode, and takes over what this finds. */
 static bool run_memory(const RunOptions *o, const Unit *u, const char *source, Report *r,
                        Error *err)
 {
-    r->unchecked = why_unchecked(o);
-    if (r->unchecked) return true;
+    if (!o->memory || !path_exists(o->memory)) {
+        if (o->work) memory_build_state(o->work, r->unchecked);
+        return true;
+    }
     char library[LK_PATH_MAX], token[TOKEN];
     if (!lk_path_join(library, o->scratch, "memory.so", err)) return false;
     Compiled c;
-    if (!compile(source, library, o->home->root, true, o->sandbox, &c, err)) return false;
+    if (!compile(source, library, o->home->root, true, false, o->sandbox, &c, err)) return false;
     if (!c.ok) {
-        r->unchecked = "the compiler has no sanitizers";
+        snprintf(r->unchecked, sizeof r->unchecked, "the compiler has no sanitizers");
         return true;
     }
     make_token(token);
@@ -281,7 +281,7 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
     if (!exam(o, u, o->memory, library, true, token, &p, err)) return false;
     Report second = { .unit = u, .count = r->count };
     for (int i = 0; i < r->count; i++) second.verdicts[i].kind = VERDICT_NOT_REACHED;
-    Ending end = read_events(&p, token, library, source, &second);
+    Ending end = read_events(&p, token, library, source, o->sandbox, &second);
     r->memory_run = true;
     r->memory = (Verdict){ .kind = VERDICT_PASSED, .at = -1 };
     int at = end.running >= 0 ? end.running : report_first(r);
@@ -304,7 +304,7 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
          r->verdicts[at].kind == VERDICT_FAILED)) {
         Verdict *v = &r->verdicts[at], before = *v;
         *v = r->memory;
-        if (before.kind == VERDICT_CRASH) v->kind = VERDICT_CRASH;
+        if (before.kind == VERDICT_CRASH && v->kind != VERDICT_MEMORY) v->kind = VERDICT_CRASH;
         if (!v->place[0]) memcpy(v->place, before.place, sizeof v->place);
         if (before.looks_like[0]) {
             memcpy(v->looks_like, before.looks_like, sizeof v->looks_like);
@@ -317,38 +317,45 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
 
 /* ---- TODO ----------------------------------------------------------------------------------- */
 
-/* The line of the TODO with the smallest number, "TODO 1", or of the first one; 0: none. */
-static int todo_line(const char *source)
+/* The TODO with the smallest number, "TODO 1", or the first one: its line, and the text of that
+ * line without blanks around it. 0: none. */
+static int find_todo(const char *source, char text[200])
 {
-    char *text = text_read_new(source, NULL);
+    char *file = text_read_new(source, NULL);
     int line = 1, found = 0;
     long smallest = LONG_MAX;
-    for (const char *c = text ? text : ""; *c; c++) {
-        line += *c == '\n';
+    const char *begin = file ? file : ""; /* of the line */
+    for (const char *c = begin; *c; c++) {
+        if (*c == '\n') {
+            line++;
+            begin = c + 1;
+        }
         if (strncmp(c, "TODO", 4) != 0) continue;
         long number = c[4] == ' ' ? strtol(c + 4, NULL, 10) : 0;
-        if (number < smallest) {
-            smallest = number;
-            found = line;
-        }
+        if (number >= smallest) continue;
+        smallest = number;
+        found = line;
+        begin += strspn(begin, " \t");
+        snprintf(text, 200, "%.*s", (int)strcspn(begin, "\n"), begin);
     }
-    free(text);
+    free(file);
     return found;
 }
 
-/* While a part is not written, this is the reason of the first failure, unless it is a mistake
- * with a name, has a line of its own, or ended the run. */
+/* While a part is not written, this is the reason of the first failure, unless it is a mistake with
+ * a name, has a line of its own, or ended the run. */
 static void blame_todo(const char *source, Report *r)
 {
-    int first = report_first(r), line = todo_line(source);
-    if (first < 0 || !line) return;
+    char todo[200];
+    int first = report_first(r), line = first < 0 ? 0 : find_todo(source, todo);
+    if (!line) return;
     Verdict *v = &r->verdicts[first];
     bool own_line = v->place[0] && !strstr(v->text, "TODO");
     if (v->kind < VERDICT_MISSING || v->kind > VERDICT_FROZEN || v->looks_like[0] || own_line)
         return;
     char text[sizeof v->text];
     memcpy(text, v->text, sizeof text);
-    snprintf(v->text, sizeof v->text, "Line %d has a TODO. So far: %.1000s", line, text);
+    snprintf(v->text, sizeof v->text, "%s\nSo far: %.900s", todo, text);
     v->kind = VERDICT_TODO;
     v->next[0] = '\0';
     snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), line);
@@ -365,8 +372,12 @@ static void look_at_answers(const char *source, Report *r)
     if (!r->unit->answers || stem < 0) return;
     snprintf(path, sizeof path, "%.*s.answers.md", stem, source);
     int missing = answers_missing(path, list, sizeof list);
-    if (missing <= 0) return;
+    if (missing == 0) return;
     r->answers.kind = VERDICT_TEXT;
+    if (missing < 0) {
+        snprintf(r->answers.text, sizeof r->answers.text, "%.100s is not there", base_of(path));
+        return;
+    }
     snprintf(r->answers.text, sizeof r->answers.text,
              "%d heading%s of %.100s without a text below:\n%s", missing, missing == 1 ? "" : "s",
              base_of(path), list);
@@ -380,16 +391,22 @@ bool run_unit(const RunOptions *o, const Unit *u, const char *source, Report *r,
     for (int i = 0; i < r->count; i++)
         r->verdicts[i] = (Verdict){ .kind = VERDICT_NOT_REACHED, .at = -1 };
     look_at_answers(source, r);
-    if (!path_exists(source)) {
+    char *text = text_read_new(source, NULL);
+    free(text);
+    if (!text) {
         r->verdicts[0].kind = VERDICT_NO_FILE;
-        snprintf(r->verdicts[0].text, sizeof r->verdicts[0].text, "%.200s is not there",
-                 base_of(source));
+        snprintf(r->verdicts[0].next, sizeof r->verdicts[0].next,
+                 "course reset %s writes the starter.", u->name);
+        snprintf(r->verdicts[0].text, sizeof r->verdicts[0].text, "%.200s %s", base_of(source),
+                 path_exists(source) ? "is no plain file, cannot be read, or is larger than 4 MB"
+                                     : "is not there");
         return true;
     }
     char library[LK_PATH_MAX];
     if (!lk_path_join(library, o->scratch, "plain.so", err)) return false;
     Compiled c;
-    if (!compile(source, library, o->home->root, false, o->sandbox, &c, err)) return false;
+    if (!compile(source, library, o->home->root, false, o->strict_includes, o->sandbox, &c, err))
+        return false;
     memcpy(r->warnings, c.warnings, sizeof r->warnings);
     r->seconds = c.seconds;
     bool ok = true;

@@ -9,7 +9,9 @@ typedef struct RunOptions {
     const Home *home;
     const char *scratch; /* a folder for compiled files */
     const char *memory; /* the program with sanitizers; NULL or not there: memory is not checked */
-    bool memory_begun;  /* it was asked for, and may still be being built */
+    const Work
+        *work; /* whose file it is: tells why there is no such program; NULL: no such folder */
+    bool strict_includes; /* the file may include its own folder and the library only */
     uint64_t seed;
     int seeds;                  /* every check runs with so many seeds; 0: with one */
     const char *const *sandbox; /* words in front of every command (bwrap …); NULL: none */
@@ -22,12 +24,12 @@ typedef struct Report {
     const Unit *unit;
     int count, passed;
     Verdict verdicts[UNIT_CHECKS];
-    bool memory_run;       /* it was run again with sanitizers and in strict mode */
-    Verdict memory;        /* … with this outcome */
-    const char *unchecked; /* why memory was not checked although it should be; NULL */
-    Verdict answers;       /* in words, beside the file: PASSED, also if there are no questions */
-    char warnings[1024];   /* of the compiler */
-    char *printed;         /* by the learner's code; freed by report_free */
+    bool memory_run;     /* it was run again with sanitizers and in strict mode */
+    Verdict memory;      /* … with this outcome */
+    char unchecked[200]; /* why memory was not checked although it should be; "" */
+    Verdict answers;     /* in words, beside the file: PASSED, also if there are no questions */
+    char warnings[1024]; /* of the compiler */
+    char *printed;       /* by the learner's code; freed by report_free */
     double seconds;
 } Report;
 
@@ -45,11 +47,14 @@ int report_first(const Report *r);
 
 typedef struct Style {
     bool colour;
-    bool brief; /* one line */
+    int width; /* columns of the terminal */
 } Style;
 void report_print(FILE *out, const Report *r, Style style);
 void report_json(FILE *out, const Report *r); /* one object */
-/* Prints a text as a JSON string. */
+/* Prints a text with every line indented and broken between words; lines with a bar, which show
+ * code, are cut. */
+void put_wrapped(FILE *out, Style style, const char *text, int indent);
+/* Prints a text as a JSON string; bytes that are no UTF-8 become U+FFFD. */
 void json_text(FILE *out, const char *text);
 
 #endif

@@ -10,12 +10,11 @@ static const struct { const char *name, *next; } table[VERDICT_KINDS] = {
     [VERDICT_PASSED]      = { "passed", "" },
     [VERDICT_NOT_REACHED] = { "not reached", "" },
     [VERDICT_NO_FILE]     = { "no file", "course reset UNIT writes the starter." },
-    [VERDICT_COMPILE]     = { "does not compile", "Mend the first error; the others may follow "
-                              "from it." },
+    [VERDICT_COMPILE]     = { "does not compile", "Mend this line." },
     [VERDICT_LINK]        = { "unknown function", "Check its spelling; the headers in core/ and "
                               "nn/ list all functions." },
     [VERDICT_TODO]        = { "TODO left", "Write this part, or remove the word TODO if it is "
-                              "written. course hint shows the idea, the formula, the line." },
+                              "written." },
     [VERDICT_TEXT]        = { "answer missing", "Write your answer below the question." },
     [VERDICT_CRASH]       = { "crash", "Look at the line. A pointer there is NULL, or points to "
                               "memory that is gone." },

@@ -46,8 +46,12 @@ for file in Makefile compile_flags.txt ex1.c ex1.md hw3.answers.md; do
     check "init writes $file" [ -s "$here/$file" ]
 done
 check "the starter holds no mark and no solution" sh -c "! grep -q '//>\|lk_scale' '$here/ex1.c'"
-check "a second init changes nothing" fails 2 "$course" init .
-check "it says so" says "nothing was changed"
+rm "$here/ex2.c"
+echo mine >"$here/ex3.c"
+check "a second init restores what is missing" in_folder "$course" init . --no-memory
+check "a missing starter" [ -s "$here/ex2.c" ]
+check "and keeps the rest" [ "$(cat "$here/ex3.c")" = mine ]
+check "it says so" says "Kept as they were"
 check "a folder that is none is refused" sh -c "cd '$work' && ! '$course' check ex1 2>/dev/null"
 
 check "the starter fails" fails 1 "$course" check ex1
@@ -85,9 +89,10 @@ check "_Exit(0)" wrong 'Tensor \*update' '_Exit(0); Tensor *update' "ended early
 check "exit(0) while it is loaded" wrong 'include <math.h>' \
     "$lib$first { exit(0); }" \
     "ended early"
-check "a forged report" wrong 'include <math.h>' \
-    "$lib$first { write(3, \"x\\\\t1\\\\t0\\\\t0\\\\t0\\\\t0\\\\t\\\\t\\\\t\\\\n\", 17); }" \
-    "ended early"
+report='x\\\\t1\\\\t4\\\\t0\\\\t0\\\\t0\\\\t\\\\t\\\\t\\\\n'
+check "a forged report" wrong 'return lk_scale(t, update, l->alpha);' \
+    "ssize_t write(int, const void *, size_t); write(3, \"$report\", 17); return update;" \
+    "ended early" "wrote into the report"
 check "an operation that fails, with its line" wrong 'low_rank, l->B' 'low_rank, l->A' \
     "call failed, ex1.c:" "lk_matmul"
 check "a shape" wrong 'return lk_scale(t, update, l->alpha)' \

@@ -140,7 +140,10 @@ bool exam_sound(Exam *e, const char *call, Module *m)
     if (!lk_walkable(m, call, &err)) return exam_fail(e, VERDICT_FIELDS, "%s", err.message);
     refuse_library(e, m);
     for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (it.tensor->tape)
+        if (lk_is_stale(it.tensor))
+            exam_fail(e, VERDICT_MEMORY, "%s: %s was freed, and the module still holds it", call,
+                      it.name);
+        else if (it.tensor->tape)
             exam_fail(e, VERDICT_TAPE, "%s: %s %s lives on a tape", call, it.name,
                       exam_shape(e, it.tensor));
     return !e->failed;
@@ -336,9 +339,9 @@ static void fail_values(Exam *e, VerdictKind kind, const char *call, const Tenso
         is = exam_text(e, "%.12g", got.v[worst]);
         should = exam_text(e, "%.12g", expected.v[worst]);
     }
-    exam_fail(e, kind, "%s %s: element %s is %s, expected %s\n%lld of %lld differ", call,
+    exam_fail(e, kind, "%s %s: element %s is %s, expected %s\n%lld of %lld differ%s", call,
               exam_shape(e, y), index_text(e, y, worst), is, should, (long long)wrong,
-              (long long)n);
+              (long long)n, wrong > 1 ? ", this one most" : "");
     if (kind == VERDICT_VALUE)
         snprintf(e->verdict.next, sizeof e->verdict.next,
                  "Compute this element by hand and compare.");
