@@ -1,9 +1,14 @@
 /* ex0.c - the checks of ex0: ReLU and matmul with their backward. Rows, inner size and columns
  * fall, m > k > n, so that a wrong index stays inside of the arrays and gives a known value. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for dladdr */
+#endif
+#include <dlfcn.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/gradcheck.h"
+#include "core/op.h"
 #include "core/tape_print.h"
 #include "examples/course/checks/check.h"
 
@@ -86,6 +91,74 @@ static void gradient(Exam *e, const char *name, const Tensor *x, Matrix expected
     exam_looks_like(e, "", "Compare each index in the loops of backward with the formula.");
 }
 
+/* ---- results -------------------------------------------------------------------------------- */
+
+/* The operation that y is recorded with; NULL: none. */
+static const Op *op_of(const Tensor *y) { return y && y->node ? y->node->op : NULL; }
+
+/* A result of the learner's function: float64, and not made by an operation of the library. */
+static Tensor *result(Exam *e, const char *call, const void *function, Tensor *y)
+{
+    if (!exam_result(e, call, y)) return NULL;
+    Dl_info op, learners;
+    if (op_of(y) && dladdr(op_of(y), &op) && dladdr(function, &learners) &&
+        op.dli_fbase != learners.dli_fbase) {
+        exam_fail(e, VERDICT_LIBRARY_CALL, "%s is recorded as %s, an operation of the library",
+                  call, lk_grad_fn(y));
+        exam_looks_like(e, "",
+                        "Write the loops yourself, and record the result with your own Op.");
+    }
+    if (!e->failed && y->dtype != LK_F64) {
+        exam_fail(e, VERDICT_VALUE, "%s is %s, expected float64", call, lk_dtype_name(y->dtype));
+        exam_looks_like(e, "result of another dtype",
+                        "Make the result by lk_empty(t, LK_F64, …): your loops write doubles.");
+    }
+    return e->failed ? NULL : y;
+}
+
+static Tensor *relu(Exam *e, Tensor *x)
+{
+    Tensor *y = CALL(e, my_relu, e->t, x);
+    return result(e, "my_relu(t, x)", exam_function(e, "my_relu"), y);
+}
+
+static Tensor *matmul(Exam *e, Tensor *a, Tensor *b)
+{
+    Tensor *y = CALL(e, my_matmul, e->t, a, b);
+    return result(e, "my_matmul(t, a, b)", exam_function(e, "my_matmul"), y);
+}
+
+/* Fails when y has no record on the tape. */
+static void expect_record(Exam *e, const char *call, const Tensor *y)
+{
+    if (e->failed || op_of(y)) return;
+    exam_fail(e, VERDICT_GRADIENT, "%s is not on the tape, although an input requires a gradient",
+              call);
+    exam_looks_like(e, "not recorded",
+                    "End with return lk_record(t, &OP, y, LK_INPUTS(…), NULL, 0).");
+}
+
+/* Fails when my_matmul(t, a, b) is not recorded with its own Op, or not with (a, b). */
+static void expect_matmul_record(Exam *e, const Tensor *a, const Tensor *b, const Tensor *y)
+{
+    expect_record(e, "my_matmul(t, a, b)", y);
+    Tensor *other = e->failed ? NULL : relu(e, exam_input(e, 1, 1));
+    if (e->failed) return;
+    const Node *n = y->node;
+    if (n->op == op_of(other)) {
+        exam_fail(e, VERDICT_GRADIENT, "my_matmul is recorded with the Op of my_relu");
+        exam_looks_like(e, "the Op of ReLU", "lk_record(t, &MY_MATMUL, …)");
+    } else if (n->inputs != 2) {
+        exam_fail(e, VERDICT_GRADIENT, "my_matmul is recorded with %d input%s, expected 2",
+                  n->inputs, n->inputs == 1 ? "" : "s");
+        exam_looks_like(e, "an input not recorded", "lk_record(…, LK_INPUTS(a, b), NULL, 0)");
+    } else if (n->in[0] == b && n->in[1] == a) {
+        exam_fail(e, VERDICT_GRADIENT, "my_matmul(t, a, b) is recorded with the inputs (b, a)");
+        exam_looks_like(e, "inputs recorded in another order",
+                        "LK_INPUTS(a, b): node->in[0] is a, and lk_grad_in(t, node, 0) dA.");
+    }
+}
+
 /* ---- ReLU ----------------------------------------------------------------------------------- */
 
 static double positive(double x) { return x > 0 ? 1.0 : 0.0; }
@@ -110,9 +183,12 @@ static Matrix masked(Exam *e, Matrix values, Matrix by, double (*mask)(double))
     return r;
 }
 
-static Tensor *relu(Exam *e, Tensor *x)
+/* The first elements, and 0 for the others. */
+static Matrix first_of(Exam *e, Matrix values, int64_t count)
 {
-    return exam_result(e, "my_relu(t, x)", CALL(e, my_relu, e->t, x));
+    Matrix r = matrix_zeros(e, values.rows, values.columns);
+    for (int64_t i = 0; r.v && values.v && i < count; i++) r.v[i] = values.v[i];
+    return r;
 }
 
 /* max(x, 0) of the first elements, and of doubles that are read and written as float. */
@@ -157,24 +233,17 @@ static void relu_is_right(Exam *e)
     exam_looks_like(e, "input written", "Write to the result only; x belongs to the caller.");
 }
 
-/* Fails when y has no record on the tape. */
-static void expect_record(Exam *e, const char *call, const Tensor *y)
-{
-    if (e->failed || lk_grad_fn(y)) return;
-    exam_fail(e, VERDICT_GRADIENT, "%s is not on the tape, although an input requires a gradient",
-              call);
-    exam_looks_like(e, "not recorded",
-                    "End with return lk_record(t, &OP, y, LK_INPUTS(…), NULL, "
-                    "0).");
-}
-
 static void relu_gradient_is_right(Exam *e)
 {
     Matrix x = both_signs(e, M, K), v = both_signs(e, M, K);
     for (int64_t i = 0; v.v && i < M * K; i += 3) v.v[i] = -v.v[i]; /* not the signs of x */
     Tensor *leaf = exam_leaf(e, x), *y = relu(e, leaf);
     expect_record(e, "my_relu(t, x)", y);
+    exam_crash_means(e, NULL,
+                     "In a backward dy is n->grad; n->out->grad is NULL there. Look at "
+                     "the bounds of the loop too: lk_numel(x) elements.");
     exam_backward(e, y, v);
+    Matrix right = masked(e, v, x, positive);
     const Mistake mistakes[] = {
         { "dy times x", "The slope of max(x, 0) is 1, not x.",
           masked(e, matrix_times(e, v, x), x, positive) },
@@ -187,8 +256,9 @@ static void relu_gradient_is_right(Exam *e)
         { "sign", "Add dy; the slope is 1.", masked(e, matrix_scale(e, v, -1.0), x, positive) },
         { "mask inverted", "Add dy where x > 0.",
           masked(e, v, matrix_scale(e, x, -1.0), positive) },
+        { "loop too short", "Loop over all lk_numel(x) elements.", first_of(e, right, M) },
     };
-    gradient(e, "x", leaf, masked(e, v, x, positive), MISTAKES(mistakes));
+    gradient(e, "x", leaf, right, MISTAKES(mistakes));
 }
 
 static void relu_at_zero(Exam *e)
@@ -212,36 +282,11 @@ static void relu_passes(Exam *e)
 
 /* ---- matmul --------------------------------------------------------------------------------- */
 
-static Tensor *matmul(Exam *e, Tensor *a, Tensor *b)
-{
-    return exam_result(e, "my_matmul(t, a, b)", CALL(e, my_matmul, e->t, a, b));
-}
-
 /* The column or row j of both factors alone: one product of the sum. */
 static Matrix one_product(Exam *e, Matrix a, Matrix b, int64_t j)
 {
     return matrix_product(e, matrix_T(e, matrix_rows(e, matrix_T(e, a), j, 1)),
                           matrix_rows(e, b, j, 1));
-}
-
-static void matmul_is_right(Exam *e)
-{
-    dirty(e);
-    Matrix a = matrix_random(e, M, K), b = matrix_random(e, K, N), right = matrix_product(e, a, b);
-    Tensor *y = matmul(e, exam_leaf(e, a), exam_leaf(e, b));
-    Matrix last = one_product(e, a, b, K - 1);
-    const Mistake mistakes[] = {
-        { "result not cleared", "lk_empty does not clear: begin each sum at 0.",
-          matrix_sum(e, right, rubbish(e, M, N)) },
-        { "only the last product", "Add the products of the inner loop: += instead of =.", last },
-        { "inner loop one short", "The inner loop runs from 0 to k, k left out: l < k.",
-          matrix_sum(e, right, matrix_scale(e, last, -1.0)) },
-        { "B read by columns", "B has n columns: element [l][j] is at l * n + j.",
-          matrix_product(e, a, matrix_T(e, matrix_reshape(e, b, N, K))) },
-        { "inner loop one short", "The inner loop begins at 0.",
-          matrix_sum(e, right, matrix_scale(e, one_product(e, a, b, 0), -1.0)) },
-    };
-    exam_equal(e, "my_matmul(t, a, b)", y, right, MISTAKES(mistakes));
 }
 
 /* The matrix that code sees which takes values[i * step + j] for its element [i][j]. */
@@ -253,12 +298,35 @@ static Matrix read_as(Exam *e, Matrix values, int64_t rows, int64_t columns, int
     return r;
 }
 
+static void matmul_is_right(Exam *e)
+{
+    enum { INNER = 3, COLUMNS = 4 }; /* rows of B that are read too short stay inside of it */
+    dirty(e);
+    Matrix a = matrix_random(e, M, INNER), b = matrix_random(e, INNER, COLUMNS);
+    Matrix right = matrix_product(e, a, b), last = one_product(e, a, b, INNER - 1);
+    Tensor *y = matmul(e, exam_leaf(e, a), exam_leaf(e, b));
+    const Mistake mistakes[] = {
+        { "result not cleared", "lk_empty does not clear: begin each sum at 0.",
+          matrix_sum(e, right, rubbish(e, M, COLUMNS)) },
+        { "only the last product", "Add the products of the inner loop: += instead of =.", last },
+        { "inner loop one short", "The inner loop runs from 0 to k, k left out: l < k.",
+          matrix_sum(e, right, matrix_scale(e, last, -1.0)) },
+        { "B read by columns", "B has n columns: element [l][j] is at l * n + j.",
+          matrix_product(e, a, matrix_T(e, matrix_reshape(e, b, COLUMNS, INNER))) },
+        { "rows of B too short", "B has n columns: element [l][j] is at l * n + j.",
+          matrix_product(e, a, read_as(e, b, INNER, COLUMNS, INNER)) },
+        { "inner loop one short", "The inner loop begins at 0.",
+          matrix_sum(e, right, matrix_scale(e, one_product(e, a, b, 0), -1.0)) },
+    };
+    exam_equal(e, "my_matmul(t, a, b)", y, right, MISTAKES(mistakes));
+}
+
 /* Square factors, whose gradients have the same shape. */
 static void expect_not_exchanged(Exam *e)
 {
     Matrix a = matrix_random(e, N, N), b = matrix_random(e, N, N), v = matrix_random(e, N, N);
     Tensor *A = exam_leaf(e, a), *B = exam_leaf(e, b), *y = matmul(e, A, B);
-    expect_record(e, "my_matmul(t, a, b)", y);
+    expect_matmul_record(e, A, B, y);
     if (!exam_backward(e, y, v) || !lk_grad(A) || !lk_grad(B)) return;
     Matrix da = matrix_product(e, v, matrix_T(e, b)), db = matrix_product(e, matrix_T(e, a), v);
     bool exchanged = matrix_near(matrix_of(e, lk_grad(A)), db, 1e-9) &&

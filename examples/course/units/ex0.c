@@ -1,5 +1,8 @@
 /* ex0.c - two operations with their backward: ReLU and matmul, in float64. The page: ex0.md. */
 #include "core/op.h"
+//> wrong library: looks like the library's own function
+//#include "core/ops.h"
+//> end
 
 /* Refuses the operands that the loops below cannot take: NULL, stale, or not float64. */
 static bool check_doubles(Tape *t, const char *function, int count, Tensor *const *x)
@@ -45,6 +48,13 @@ static void my_relu_backward(Tape *t, Node *n)
     //> wrong one_at_zero: looks like x >= 0 for x > 0
     //    for (int64_t i = 0; i < lk_numel(x); i++)
     //        if (in[i] >= 0) to[i] += dy[i];
+    //> wrong short_loop: looks like loop too short
+    //    for (int64_t i = 0; i < x->shape[0]; i++)
+    //        if (in[i] > 0) to[i] += dy[i];
+    //> wrong dy_of_out: looks like crash
+    //    dy = n->out->grad->data;
+    //    for (int64_t i = 0; i < lk_numel(x); i++)
+    //        if (in[i] > 0) to[i] += dy[i];
     //> wrong relu_set: looks like gradient set for added
     //    for (int64_t i = 0; i < lk_numel(x); i++) to[i] = in[i] > 0 ? dy[i] : 0.0;
     //> end
@@ -234,6 +244,62 @@ Tensor *my_matmul(Tape *t, Tensor *a, Tensor *b)
     //            vc[i * n + j] = sum;
     //        }
     //    return lk_record(t, &MY_MATMUL, C, LK_INPUTS(a, b), NULL, 0);
+    //> wrong rows_of_k: looks like rows of B too short
+    //    const double *va = A->data, *vb = B->data;
+    //    double *vc = C->data;
+    //    for (int64_t i = 0; i < m; i++)
+    //        for (int64_t j = 0; j < n; j++) {
+    //            double sum = 0.0;
+    //            for (int64_t l = 0; l < k; l++) sum += va[i * k + l] * vb[l * k + j];
+    //            vc[i * n + j] = sum;
+    //        }
+    //    return lk_record(t, &MY_MATMUL, C, LK_INPUTS(a, b), NULL, 0);
+    //> wrong order: looks like inputs recorded in another order
+    //    const double *va = A->data, *vb = B->data;
+    //    double *vc = C->data;
+    //    for (int64_t i = 0; i < m; i++)
+    //        for (int64_t j = 0; j < n; j++) {
+    //            double sum = 0.0;
+    //            for (int64_t l = 0; l < k; l++) sum += va[i * k + l] * vb[l * n + j];
+    //            vc[i * n + j] = sum;
+    //        }
+    //    return lk_record(t, &MY_MATMUL, C, LK_INPUTS(b, a), NULL, 0);
+    //> wrong one_input: looks like an input not recorded
+    //    const double *va = A->data, *vb = B->data;
+    //    double *vc = C->data;
+    //    for (int64_t i = 0; i < m; i++)
+    //        for (int64_t j = 0; j < n; j++) {
+    //            double sum = 0.0;
+    //            for (int64_t l = 0; l < k; l++) sum += va[i * k + l] * vb[l * n + j];
+    //            vc[i * n + j] = sum;
+    //        }
+    //    return lk_record(t, &MY_MATMUL, C, LK_INPUTS(a), NULL, 0);
+    //> wrong op_of_relu: looks like the Op of ReLU
+    //    const double *va = A->data, *vb = B->data;
+    //    double *vc = C->data;
+    //    for (int64_t i = 0; i < m; i++)
+    //        for (int64_t j = 0; j < n; j++) {
+    //            double sum = 0.0;
+    //            for (int64_t l = 0; l < k; l++) sum += va[i * k + l] * vb[l * n + j];
+    //            vc[i * n + j] = sum;
+    //        }
+    //    (void)MY_MATMUL;
+    //    return lk_record(t, &MY_RELU, C, LK_INPUTS(a, b), NULL, 0);
+    //> wrong float32: looks like result of another dtype
+    //    C = lk_empty(t, LK_F32, LK_SHAPE(m, n));
+    //    if (!C) return NULL;
+    //    const double *va = A->data, *vb = B->data;
+    //    float *vc = C->data;
+    //    for (int64_t i = 0; i < m; i++)
+    //        for (int64_t j = 0; j < n; j++) {
+    //            double sum = 0.0;
+    //            for (int64_t l = 0; l < k; l++) sum += va[i * k + l] * vb[l * n + j];
+    //            vc[i * n + j] = (float)sum;
+    //        }
+    //    return lk_record(t, &MY_MATMUL, C, LK_INPUTS(a, b), NULL, 0);
+    //> wrong library: looks like the library's own function
+    //    (void)k, (void)MY_MATMUL;
+    //    return lk_matmul(t, a, b);
     //> wrong not_recorded: looks like not recorded
     //    const double *va = A->data, *vb = B->data;
     //    double *vc = C->data;
