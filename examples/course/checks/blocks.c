@@ -1,7 +1,6 @@
 /* blocks.c - see blocks.h. */
 #include "examples/course/checks/blocks.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "core/memory.h"
@@ -16,10 +15,16 @@ static struct {
     bool there;
 } blocks[BLOCKS];
 static int count;
+static int until_failure; /* blocks that can be made before one fails; below 0: none fails */
+static bool failed;
 static size_t held, peak;
 
 static void *count_alloc(size_t bytes)
 {
+    if (until_failure >= 0 && until_failure-- == 0) {
+        failed = true;
+        return NULL;
+    }
     void *block = aligned_alloc(ALIGNMENT, bytes);
     if (!block || count == BLOCKS) return block;
     blocks[count].block = block;
@@ -41,12 +46,18 @@ static void count_free(void *block)
     free(block);
 }
 
-void blocks_begin(void)
+void blocks_begin(void) { blocks_begin_failing(-1); }
+
+void blocks_begin_failing(int after)
 {
     count = 0;
+    until_failure = after;
+    failed = false;
     held = peak = 0;
     lk_set_allocator(count_alloc, count_free);
 }
+
+bool blocks_failed(void) { return failed; }
 
 Blocks blocks_end(void)
 {

@@ -3,6 +3,7 @@
 #ifndef COURSE_BLOCKS_H
 #define COURSE_BLOCKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct Blocks {
@@ -14,6 +15,11 @@ typedef struct Blocks {
 /* Counting begins anew. Strict mode keeps what is freed, so there is nothing to count in it. */
 void blocks_begin(void);
 Blocks blocks_end(void);
+
+/* The same, but one block cannot be made, after `after` ones that can. blocks_failed tells whether
+ * it was asked for. */
+void blocks_begin_failing(int after);
+bool blocks_failed(void);
 
 /* Where a block was made that was made since the last blocks_begin; -1: not known. A Tensor * or
  * Module * that has an owner is such a block. */

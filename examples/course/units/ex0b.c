@@ -39,6 +39,10 @@ double last_loss(Tape *t, Module *net, Optimizer *opt, Tensor *x, Tensor *y, int
         //        if (!lk_backward(t, loss) || !lk_step(opt, NULL)) return NAN;
         //        last = lk_item(loss);
         //        if (i == steps - 1) lk_tape_reset(t);
+        //> wrong every_tenth: looks like tape not reset in every step
+        //        if (!lk_backward(t, loss) || !lk_step(opt, NULL)) return NAN;
+        //        last = lk_item(loss);
+        //        if (i % 10 == 9) lk_tape_reset(t);
         //> wrong first_loss: looks like loss of the first step
         //        if (!lk_backward(t, loss) || !lk_step(opt, NULL)) return NAN;
         //        if (i == 0) last = lk_item(loss);
@@ -123,8 +127,29 @@ bool two_nets_new(Module *linear, Module **plain, Module **bent, Error *err)
     //    *plain = lk_sequential_new(LK_MODULES(lk_retain(linear)), err);
     //    *bent = lk_sequential_new(LK_MODULES(linear, lk_relu_new(err)), err);
     //    lk_free(linear);
+    //> wrong nets_exchanged: looks like plain and bent exchanged
+    //    *bent = lk_sequential_new(LK_MODULES(lk_retain(linear)), err);
+    //    *plain = lk_sequential_new(LK_MODULES(linear, lk_relu_new(err)), err);
+    //> wrong relu_first: looks like the ReLU before the Linear
+    //    *plain = lk_sequential_new(LK_MODULES(lk_retain(linear)), err);
+    //    *bent = lk_sequential_new(LK_MODULES(lk_relu_new(err), linear), err);
+    //> wrong nested: looks like wrong structure
+    //    *plain = lk_sequential_new(LK_MODULES(linear), err);
+    //    *bent = lk_sequential_new(LK_MODULES(lk_retain(*plain), lk_relu_new(err)), err);
+    //> wrong retained_late: looks like retained too late
+    //    *plain = lk_sequential_new(LK_MODULES(linear), err);
+    //    lk_retain(linear);
+    //    *bent = lk_sequential_new(LK_MODULES(linear, lk_relu_new(err)), err);
+    //> wrong first_tested: looks like leak when a net cannot be made
+    //    *bent = NULL;
+    //    *plain = lk_sequential_new(LK_MODULES(lk_retain(linear)), err);
+    //    if (!*plain) return false;
+    //    *bent = lk_sequential_new(LK_MODULES(linear, lk_relu_new(err)), err);
     //> end
     if (*plain && *bent) return true;
+    //> wrong freed_on_failure: looks like freed by hand after a failure
+    //    lk_free(linear);
+    //> end
     lk_free(*plain);
     lk_free(*bent);
     *plain = *bent = NULL;
@@ -142,7 +167,15 @@ Tensor *roots_new(const Tensor *x, Error *err)
     if (!y) return NULL;
     double *v = y->data;
     for (int64_t i = 0; i < lk_numel(y); i++) {
+        //> starter
+        //        if (v[i] < 0) {
+        //> solution
         if (v[i] < 0) {
+            //> wrong zero_refused: looks like 0 refused
+            //        if (v[i] <= 0) {
+            //> wrong only_with_err: looks like refused only with an err
+            //        if (v[i] < 0 && err) {
+            //> end
             //> starter
             //            /* TODO 4: report the function and the value with lk_error_set, and
             //             * leave no y behind. */
@@ -157,6 +190,9 @@ Tensor *roots_new(const Tensor *x, Error *err)
             //> wrong no_reason: looks like no reason given
             //            lk_free(y);
             //            return NULL;
+            //> wrong goes_on: looks like loop goes on after lk_free
+            //            lk_error_set(err, LK_EVALUE, "roots_new: an element is %g", v[i]);
+            //            lk_free(y);
             //> wrong half_done: looks like result beside an error
             //            lk_error_set(err, LK_EVALUE, "roots_new: an element is %g", v[i]);
             //            break;
