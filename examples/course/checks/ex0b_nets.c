@@ -143,7 +143,8 @@ static bool try_nets(Exam *e, int after)
 static void miss_each_block(Exam *e)
 {
     enum { BLOCKS = 100 }; /* more than two nets need */
-    for (int i = 0; i < BLOCKS && !e->failed && try_nets(e, i);) i++;
+    for (int i = 0; i < BLOCKS && !e->failed; i++)
+        if (!try_nets(e, i)) break;
     if (ex0b_begins(e->verdict.text, "lk_retain"))
         exam_looks_like(e, "retained too late",
                         "A constructor that fails frees what it was given. So call lk_retain "

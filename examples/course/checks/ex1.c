@@ -2,15 +2,37 @@
  * mistake hides behind another. */
 #include <math.h>
 
+#include "core/strict.h"
+#include "examples/course/checks/blocks.h"
 #include "examples/course/checks/check.h"
 
 enum { BATCH = 3, IN = 5, OUT = 4, RANK = 3 };
-static const double ALPHA = 8.0;
-static const char call[] = "lora_layer_new(5, 4, 3, 8.0)";
+static const double ALPHA = 8.5;
+static const char call[] = "lora_layer_new(5, 4, 3, 8.5)";
 
 static Module *layer(Exam *e)
 {
     return exam_module(e, call, CALL(e, lora_layer_new, IN, OUT, RANK, ALPHA, e->rng, &e->err));
+}
+
+/* Fails when x is not a float32 parameter that requires a gradient. */
+static void is_trained(Exam *e, const char *name, const Tensor *x)
+{
+    if (e->failed) return;
+    if (x->dtype != LK_F32) {
+        exam_fail(e, VERDICT_VALUE, "%s is %s, expected float32", name, lk_dtype_name(x->dtype));
+        exam_looks_like(e, "parameter of another dtype",
+                        "lk_param_new(LK_F32, …): nets are float32, and the checks convert them.");
+    } else if (!x->requires_grad && !x->is_parameter) {
+        exam_fail(e, VERDICT_GRADIENT, "%s is a plain tensor, and no parameter", name);
+        exam_looks_like(e, "tensor instead of parameter",
+                        "lk_param_new makes a tensor that requires a gradient; lk_tensor_new one "
+                        "that does not.");
+    } else if (!x->requires_grad) {
+        exam_fail(e, VERDICT_GRADIENT, "%s does not require a gradient", name);
+        exam_looks_like(e, exam_text(e, "%s frozen", name),
+                        "A and B are what LoRA trains. Freeze neither of them.");
+    }
 }
 
 static void has_a_and_b(Exam *e)
@@ -27,8 +49,8 @@ static void has_a_and_b(Exam *e)
     }
     exam_param(e, m, "A", IN, RANK);
     exam_param(e, m, "B", RANK, OUT);
-    exam_expect(e, A->requires_grad && B->requires_grad, VERDICT_FIELDS,
-                "A and B do not both require a gradient");
+    is_trained(e, "A", A);
+    is_trained(e, "B", B);
 }
 
 static void b_is_zero(Exam *e)
@@ -41,6 +63,13 @@ static void b_is_zero(Exam *e)
     exam_looks_like(e, "B random",
                     "Leave B at zero: then the layer adds nothing at first, and the "
                     "trained net starts from where it was.");
+}
+
+static Matrix constant(Exam *e, int64_t rows, int64_t columns, double value)
+{
+    Matrix m = matrix_zeros(e, rows, columns);
+    for (int64_t i = 0; m.v && i < rows * columns; i++) m.v[i] = value;
+    return m;
 }
 
 /* The numbers that lk_normal_ with deviation 1 draws first. */
@@ -60,7 +89,7 @@ static void a_has_its_deviation(Exam *e)
     Module *m = layer(e);
     Tensor *A = exam_param(e, m, "A", IN, RANK);
     lk_manual_seed(e->rng, e->seed);
-    Module *one = exam_module(e, "lora_layer_new(5, 4, 1, 8.0)",
+    Module *one = exam_module(e, "lora_layer_new(5, 4, 1, 8.5)",
                               CALL(e, lora_layer_new, IN, OUT, 1, ALPHA, e->rng, &e->err));
     Tensor *A1 = exam_param(e, one, "A", IN, 1);
     if (e->failed) return;
@@ -71,6 +100,10 @@ static void a_has_its_deviation(Exam *e)
         { "deviation 1/rank", "The deviation is 1/√rank, so that x A has the size of x.",
           matrix_scale(e, n, 1.0 / RANK) },
         { "deviation 1", "The deviation is 1/√rank: 1.0 / sqrt((double)rank).", n },
+        { "deviation 1/√in", "The root of the rank, not of the number of inputs.",
+          matrix_scale(e, n, 1.0 / sqrt(IN)) },
+        { "mean and deviation exchanged", "lk_normal_(x, mean, deviation, rng)",
+          constant(e, IN, RANK, 1.0 / sqrt(RANK)) },
         { "deviation √rank", "Divide by the root instead of multiplying with it.",
           matrix_scale(e, n, sqrt(RANK)) },
         { divided ? "integer division" : "A zero",
@@ -106,6 +139,10 @@ static void compare_output(Exam *e, int64_t batch)
     Matrix right = matrix_scale(e, xAB, ALPHA);
     const Mistake mistakes[] = {
         { "alpha forgotten", "Multiply the product by l->alpha: lk_scale(t, …, l->alpha).", xAB },
+        { "alpha cut to an integer", "alpha is a double, 8.5 here: keep it as one.",
+          matrix_scale(e, xAB, floor(ALPHA)) },
+        { "alpha never stored", "Keep it in the constructor: l->alpha = alpha;",
+          matrix_zeros(e, batch, OUT) },
         { "alpha twice", "Multiply by alpha once, at the end.",
           matrix_scale(e, xAB, ALPHA * ALPHA) },
         { "alpha divided by the rank",
@@ -154,6 +191,41 @@ static void takes_three_dimensions(Exam *e)
                 "x (2, 3, 5) gives %s, expected (2, 3, 4)", exam_shape(e, y));
 }
 
+/* The constructor has to return NULL with a message, and to leave nothing behind. */
+static void must_fail(Exam *e, int64_t in, int64_t out, int64_t rank)
+{
+    const char *what =
+        exam_text(e, "lora_layer_new(%d, %d, %d, 8.5)", (int)in, (int)out, (int)rank);
+    if (e->failed) return;
+    e->err = (Error){ 0 };
+    blocks_begin();
+    Module *m = CALL(e, lora_layer_new, in, out, rank, ALPHA, e->rng, &e->err);
+    Blocks b = blocks_end();
+    if (m) {
+        exam_fail(e, VERDICT_VALUE, "%s returns a module, expected NULL", what);
+        exam_looks_like(e, "a failure that is not passed on",
+                        "lk_param_new may return NULL. lk_module_complete(&l->base, l->A && l->B) "
+                        "tests both, and frees l if one is missing.");
+        exam_own(e, m);
+    }
+    exam_expect(e, e->err.code != LK_OK, VERDICT_FAILED, "%s returns NULL, without a message",
+                what);
+    if (e->failed || b.left == 0 || lk_strict()) return; /* strict mode keeps what was freed */
+    exam_fail(e, VERDICT_LEAK, "%s returns NULL, and leaves %d object%s behind", what, b.left,
+              b.left == 1 ? "" : "s");
+    e->verdict.at = b.at;
+    exam_looks_like(e, "",
+                    "Let every path end with lk_module_complete(&l->base, l->A && l->B): it frees "
+                    "l, A and B.");
+}
+
+static void failure_leaves_nothing(Exam *e)
+{
+    must_fail(e, IN, OUT, -1);
+    must_fail(e, -1, OUT, RANK); /* no A, but a B */
+    must_fail(e, IN, -1, RANK);
+}
+
 static void show(Exam *e)
 {
     Module *m = exam_own(e, CALL(e, lora_layer_new, 4, 3, 2, 1.0, e->rng, &e->err));
@@ -184,6 +256,7 @@ const Unit unit_ex1 = {
         { "the output is alpha (x A B)", output_is_right },
         { "A, B and x get their gradients", gradients_are_right },
         { "x may have three dimensions", takes_three_dimensions },
+        { "a constructor that fails leaves nothing behind", failure_leaves_nothing },
     },
     .show = show,
 };

@@ -38,7 +38,11 @@ static void has_children(Exam *e)
 
 static void lora_has_its_sizes(Exam *e)
 {
-    Module *m = wrapper(e, IN, OUT);
+    Module *m = wrapper(e, IN, OUT), *lora = exam_child(e, m, "lora");
+    if (lora && !lk_param_at(lora, "A", NULL)) {
+        exam_fail(e, VERDICT_STRUCTURE, "m.lora is a %s, expected a LoRALayer", lora->type->name);
+        exam_looks_like(e, "", "lora_layer_new of ex1 makes it; the checks lend you one.");
+    }
     Tensor *A = exam_param(e, m, "lora.A", 0, 0), *B = exam_param(e, m, "lora.B", 0, 0);
     if (e->failed) return;
     const struct {
@@ -76,6 +80,8 @@ static void compare_output(Exam *e, Module *m, Tensor *x, Matrix rows)
         { "LoRA never called", "Add lk_forward(t, m->lora, x).", linear },
         { "the Linear missing", "Add lk_forward(t, m->linear, x).", lora },
         { "the Linear twice", "Call the Linear once.", matrix_sum(e, right, linear) },
+        { "the Linear in the place of LoRA", "Add lk_forward(t, m->lora, x).",
+          matrix_scale(e, linear, 2.0) },
         { "LoRA twice", "Call the LoRALayer once.", matrix_sum(e, right, lora) },
         { "bias missing", bias, matrix_sum(e, adapted_xWT(e, &a, rows), lora) },
         { "bias twice", bias, matrix_sum(e, right, a.b) },

@@ -1,4 +1,6 @@
 /* ex3.c - the checks of ex3: a net of one Linear, which LinearWithLoRA replaces. */
+#include <string.h>
+
 #include "examples/course/checks/adapted.h"
 #include "nn/linear.h"
 
@@ -22,10 +24,15 @@ static Module *net_with_lora(Exam *e, Module **linear)
     adapted_keep(e, *linear);
     if (e->failed) return NULL;
     bool ok = CALL(e, simple_net_add_lora, net, RANK, ALPHA, e->rng, &e->err);
-    if (!exam_true(e, add, ok) && lk_module_at(net, "linear.lora", NULL))
-        exam_looks_like(e, "wrapped twice",
-                        "Call linear_with_lora_new once. The net.linear that "
-                        "it leaves is no Linear any more.");
+    if (!exam_true(e, add, ok) && lk_module_at(net, "linear.lora", NULL)) {
+        if (e->err.code == LK_OK)
+            exam_looks_like(e, "false returned although it was replaced",
+                            "lk_module_set is true when it has replaced: return its result.");
+        else if (strstr(e->err.message, "no Linear"))
+            exam_looks_like(e, "wrapped twice",
+                            "Call linear_with_lora_new once. The net.linear that "
+                            "it leaves is no Linear any more.");
+    }
     adapted_owners(*linear, 1);
     return exam_sound(e, add, net) ? net : NULL;
 }
@@ -133,21 +140,21 @@ static void gradients_are_right(Exam *e)
 }
 
 /* Fails when the Linear has not exactly one owner, the wrapper or the net. */
-static void one_owner(Exam *e, const char *after, Module *linear)
+static void one_owner(Exam *e, const char *after, Module *linear, const char *too_few,
+                      const char *next)
 {
     int owners = adapted_owners(linear, 1);
     if (e->failed || owners == 1) return;
     if (owners > 1) {
         exam_fail(e, VERDICT_LEAK, "%s: the net's Linear is never freed", after);
-        exam_looks_like(e, "",
-                        "lk_module_set gives back the reference that the slot held. An "
-                        "assignment forgets it.");
+        exam_looks_like(
+            e, "",
+            "lk_retain it once, for the wrapper. lk_module_set gives back the "
+            "reference that the slot held; an assignment to the slot would forget it.");
         return;
     }
     exam_fail(e, VERDICT_MEMORY, "%s: the net's Linear is freed, and still in use", after);
-    exam_looks_like(e, "lk_retain forgotten",
-                    "The slot's reference is given back, and the wrapper needs one of its own: "
-                    "linear_with_lora_new(lk_retain(net->linear), …).");
+    exam_looks_like(e, too_few, next);
 }
 
 static void wrapper_owns_the_linear(Exam *e)
@@ -156,7 +163,9 @@ static void wrapper_owns_the_linear(Exam *e)
     adapted_keep(e, linear);
     if (e->failed) return;
     CALL(e, simple_net_add_lora, net, RANK, ALPHA, e->rng, &e->err);
-    one_owner(e, add, linear);
+    one_owner(e, add, linear, "an owner too few",
+              "The wrapper needs a reference of its own: linear_with_lora_new(lk_retain("
+              "net->linear), …). Do not free the old one: lk_module_set gives back the slot's.");
 }
 
 static void failure_changes_nothing(Exam *e)
@@ -167,8 +176,12 @@ static void failure_changes_nothing(Exam *e)
     if (e->failed) return;
     bool ok = CALL(e, simple_net_add_lora, net, -1, ALPHA, e->rng, &e->err);
     Module *now = lk_module_at(net, "linear", NULL);
-    if (now == linear) one_owner(e, failing, linear);
+    if (now == linear)
+        one_owner(e, failing, linear, "freed again after a failed constructor",
+                  "linear_with_lora_new consumes its reference also when it fails. Do not free it "
+                  "again.");
     exam_expect(e, !ok, VERDICT_VALUE, "%s returned true, expected false", failing);
+    exam_looks_like(e, "a failure that is not passed on", "Return what lk_module_set returns.");
     if (!e->failed && now != linear) {
         exam_fail(e, VERDICT_VALUE, "%s failed, and net.linear is %s now", failing,
                   now ? now->type->name : "NULL");
@@ -177,6 +190,8 @@ static void failure_changes_nothing(Exam *e)
                         "replaces nothing when it is given NULL.");
     }
     exam_expect(e, e->err.code != LK_OK, VERDICT_FAILED, "%s gives no message", failing);
+    exam_looks_like(e, "err not handed on",
+                    "Give err to linear_with_lora_new: it writes the reason there.");
     e->err = (Error){ 0 };
     Module *none = CALL(e, simple_net_new, 0, OUT, e->rng, &e->err);
     if (!none) return;

@@ -111,6 +111,73 @@ Module *lora_layer_new(int64_t in_dim, int64_t out_dim, int64_t rank, double alp
     //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
     //    if (l->A) lk_normal_(l->A, 0.0, sqrt((double)(1 / rank)), rng);
     //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong deviation_in: looks like deviation 1/√in
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)in_dim), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong mean_first: looks like mean and deviation exchanged
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 1.0 / sqrt((double)rank), 0.0, rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong alpha_lost: looks like alpha never stored
+    //    (void)alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong alpha_integer: looks like alpha cut to an integer
+    //    l->alpha = (double)(int64_t)alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong doubles: looks like parameter of another dtype
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F64, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F64, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong no_parameter: looks like tensor instead of parameter
+    //    l->alpha = alpha;
+    //    l->A = lk_tensor_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_tensor_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong a_frozen: looks like A frozen
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    if (l->A) lk_set_requires_grad(l->A, false);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong no_b: looks like call failed
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A && l->B);
+    //> wrong half_made: looks like a failure that is not passed on
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return &l->base;
+    //> wrong only_a_tested: looks like a failure that is not passed on
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (l->A) lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return lk_module_complete(&l->base, l->A);
+    //> wrong early_return: looks like leak
+    //    l->alpha = alpha;
+    //    l->A = lk_param_new(LK_F32, LK_SHAPE(in_dim, rank), err);
+    //    l->B = lk_param_new(LK_F32, LK_SHAPE(rank, out_dim), err);
+    //    if (!l->A || !l->B) return NULL;
+    //    lk_normal_(l->A, 0.0, 1.0 / sqrt((double)rank), rng);
+    //    return &l->base;
     //> wrong other_way: looks like A and B exchanged
     //    l->alpha = alpha;
     //    l->A = lk_param_new(LK_F32, LK_SHAPE(rank, in_dim), err);

@@ -29,6 +29,8 @@ static Tensor *linear_with_lora_forward(Tape *t, Module *self, Tensor *x)
     //    Tensor *y = lk_forward(t, m->linear, x);
     //    y = lk_add(t, y, lk_forward(t, m->lora, x));
     //    return lk_add(t, y, lk_forward(t, m->linear, x));
+    //> wrong linear_for_lora: looks like the Linear in the place of LoRA
+    //    return lk_add(t, lk_forward(t, m->linear, x), lk_forward(t, m->linear, x));
     //> wrong bias_missing: looks like bias missing
     //    Tensor *W = ((Linear *)m->linear)->weight;
     //    return lk_add(t, lk_matmul(t, x, lk_T(t, W)), lk_forward(t, m->lora, x));
@@ -90,6 +92,17 @@ Module *linear_with_lora_new(Module *linear, int64_t rank, double alpha, Rng *rn
     //    if (l) m->linear = lk_linear_new(l->in_features, l->out_features, true, rng, err);
     //    if (l) m->lora = lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
     //    lk_free(linear);
+    //> wrong never_set: looks like listed, but never set
+    //    if (l) m->lora = lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
+    //    lk_free(linear);
+    //> wrong lora_is_linear: looks like wrong structure
+    //    (void)rank, (void)alpha;
+    //    m->linear = linear;
+    //    if (l) m->lora = lk_linear_new(l->in_features, l->out_features, false, rng, err);
+    //> wrong frozen: looks like linear.weight frozen
+    //    m->linear = linear;
+    //    if (l) m->lora = lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
+    //    if (l) lk_set_requires_grad(l->weight, false);
     //> wrong no_null_test: looks like crash
     //    m->linear = linear;
     //    m->lora = lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);

@@ -75,14 +75,43 @@ bool simple_net_add_lora(Module *self, int64_t rank, double alpha, Rng *rng, Err
     //> solution
     Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
     return lk_module_set(&net->linear, wrapper, err);
-    //> wrong retain_forgotten: looks like lk_retain forgotten
+    //> wrong retain_forgotten: looks like an owner too few
     //    Module *wrapper = linear_with_lora_new(net->linear, rank, alpha, rng, err);
     //    return lk_module_set(&net->linear, wrapper, err);
-    //> wrong freed_first: looks like lk_retain forgotten
+    //> wrong freed_first: looks like an owner too few
     //    lk_free(net->linear);
     //    Module *wrapper = linear_with_lora_new(net->linear, rank, alpha, rng, err);
     //    net->linear = wrapper;
     //    return wrapper;
+    //> wrong freed_after: looks like an owner too few
+    //    Module *old = net->linear;
+    //    Module *wrapper = linear_with_lora_new(lk_retain(old), rank, alpha, rng, err);
+    //    bool ok = lk_module_set(&net->linear, wrapper, err);
+    //    lk_free(old);
+    //    return ok;
+    //> wrong retained_twice: looks like leak
+    //    Module *linear = lk_retain(lk_retain(net->linear));
+    //    Module *wrapper = linear_with_lora_new(linear, rank, alpha, rng, err);
+    //    return lk_module_set(&net->linear, wrapper, err);
+    //> wrong freed_on_failure: looks like freed again after a failed constructor
+    //    Module *linear = lk_retain(net->linear);
+    //    Module *wrapper = linear_with_lora_new(linear, rank, alpha, rng, err);
+    //    if (!wrapper) lk_free(linear);
+    //    return lk_module_set(&net->linear, wrapper, err);
+    //> wrong false_for_true: looks like false returned although it was replaced
+    //    Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
+    //    return !lk_module_set(&net->linear, wrapper, err);
+    //> wrong always_true: looks like a failure that is not passed on
+    //    Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
+    //    return !wrapper || lk_module_set(&net->linear, wrapper, err);
+    //> wrong no_err: looks like err not handed on
+    //    (void)err;
+    //    Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, NULL);
+    //    return wrapper && lk_module_set(&net->linear, wrapper, NULL);
+    //> wrong frozen: looks like linear.linear.weight frozen
+    //    lk_set_requires_grad(lk_as_linear(net->linear)->weight, false);
+    //    Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
+    //    return lk_module_set(&net->linear, wrapper, err);
     //> wrong assigned: looks like leak
     //    Module *wrapper = linear_with_lora_new(lk_retain(net->linear), rank, alpha, rng, err);
     //    if (!wrapper) return false;
