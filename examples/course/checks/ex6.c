@@ -2,10 +2,6 @@
  *
  * A loop is known by its losses: the same net is trained once as it should be and once with each
  * known mistake, and the learner's losses are compared with all of them. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* for dladdr */
-#endif
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,20 +34,6 @@ static int frozen(Module *m, const char *one, const char *other)
     return count;
 }
 
-/* Whether the learner's library calls a function of this name. */
-static bool calls(Exam *e, const char *function)
-{
-    Dl_info info;
-    void *inside = exam_function(e, "freeze_linear_layers");
-    FILE *in = inside && dladdr(inside, &info) ? fopen(info.dli_fname, "rb") : NULL;
-    size_t at = 0, length = strlen(function);
-    bool found = false;
-    for (int c; in && !found && (c = fgetc(in)) != EOF; found = at == length)
-        at = c == function[at] ? at + 1 : (size_t)(c == function[0]);
-    if (in) fclose(in);
-    return found;
-}
-
 /* Whether a Linear is frozen when it is a child of the net itself. */
 static bool freezes_a_child(Exam *e)
 {
@@ -80,7 +62,7 @@ static void freezes_linears(Exam *e)
 
 static void freezes_nothing_else(Exam *e)
 {
-    if (calls(e, "lk_freeze_linears")) {
+    if (exam_calls(e, "lk_freeze_linears")) {
         exam_fail(e, VERDICT_LIBRARY, "freeze_linear_layers calls lk_freeze_linears");
         exam_looks_like(e, "the library's function",
                         "It does what this function is to do. Write the loop yourself.");
