@@ -195,10 +195,24 @@ static const char *names_of(Exam *e, Module *m, bool parameters)
     return exam_text(e, "%s", length ? text : "none");
 }
 
+/* Fails when m's own table lists the name, and m has NULL there. */
+static void refuse_null(Exam *e, const Module *m, const char *name)
+{
+    for (const Field *f = m->type->fields; f && f->kind != LK_FIELD_END; f++) {
+        bool pointer = f->kind == LK_FIELD_PARAM || f->kind == LK_FIELD_CHILD;
+        if (!pointer || strcmp(f->name, name) != 0) continue;
+        exam_fail(e, VERDICT_STRUCTURE, "%s lists %s in its table, but %s is NULL", m->type->name,
+                  name, name);
+        exam_looks_like(e, "listed, but never set",
+                        "The line in .fields is there. The constructor has to set the member.");
+    }
+}
+
 Module *exam_child(Exam *e, Module *m, const char *path)
 {
     if (!m || e->failed) return NULL;
     Module *child = lk_module_at(m, path, NULL);
+    if (!child) refuse_null(e, m, path);
     if (!child)
         exam_fail(e, VERDICT_FIELDS, "%s has no child %s; its children: %s", m->type->name, path,
                   names_of(e, m, false));
@@ -210,6 +224,7 @@ Tensor *exam_param(Exam *e, Module *m, const char *path, int64_t rows, int64_t c
     if (!m || e->failed) return NULL;
     Tensor *x = lk_param_at(m, path, NULL);
     if (!x) {
+        refuse_null(e, m, path);
         exam_fail(e, VERDICT_FIELDS, "%s has no parameter %s; its parameters: %s", m->type->name,
                   path, names_of(e, m, true));
         return NULL;
@@ -399,6 +414,14 @@ bool exam_has_gradient(Exam *e, Module *m, const char *path)
 {
     Tensor *x = exam_param(e, m, path, 0, 0);
     if (!x || lk_grad(x)) return x;
+    if (!x->requires_grad) {
+        exam_fail(e, VERDICT_GRADIENT, "%s %s does not require a gradient", path,
+                  exam_shape(e, x));
+        exam_looks_like(
+            e, exam_text(e, "%s frozen", path),
+            "Freeze nothing here: this unit asks for the gradient of every parameter.");
+        return false;
+    }
     exam_fail(e, VERDICT_GRADIENT, "%s %s has no gradient after backward", path, exam_shape(e, x));
     exam_looks_like(e, exam_text(e, "%s treated as a constant", path),
                     "Use the parameter itself, on a tape that records: lk_detach, lk_clone and "

@@ -105,8 +105,8 @@ Module *exam_own(Exam *e, Module *m);
 Tensor *exam_own_tensor(Exam *e, Tensor *x);
 
 /* A child or parameter by name. Fails with VERDICT_FIELDS when there is none, and lists the names
- * that exist; with VERDICT_SHAPE when the shape is another (rows or columns 0: not looked at; a
- * vector has rows 0). */
+ * that exist; with VERDICT_STRUCTURE when the table lists it, but it is NULL; with VERDICT_SHAPE
+ * when the shape is another (rows or columns 0: not looked at; a vector has rows 0). */
 Module *exam_child(Exam *e, Module *m, const char *path);
 Tensor *exam_param(Exam *e, Module *m, const char *path, int64_t rows, int64_t columns);
 /* Converts m to float64: the plain loops compute in it. Do this before exam_fill. */
@@ -149,8 +149,8 @@ bool exam_equal(Exam *e, const char *call, const Tensor *y, Matrix expected,
 /* The same for the gradient of x: VERDICT_GRADIENT, also when there is none. */
 bool exam_gradient(Exam *e, const char *name, const Tensor *x, Matrix expected,
                    const Mistake *mistakes, int count);
-/* Whether a parameter of m has a gradient; if not, it looks like "lora.A treated as a constant".
- */
+/* Whether a parameter of m has a gradient; if not, it looks like "lora.A frozen" or "lora.A
+ * treated as a constant". */
 bool exam_has_gradient(Exam *e, Module *m, const char *path);
 /* The first mistake whose values fit, if it is the only one; NULL else. */
 const Mistake *exam_recognise(Matrix got, Matrix expected, const Mistake *mistakes, int count,
