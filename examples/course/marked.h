@@ -23,7 +23,7 @@
 
 #include "core/error.h"
 
-enum { MARKED_WRONGS = 40, MARKED_HINTS = 3 };
+enum { MARKED_WRONGS = 64, MARKED_HINTS = 3 };
 typedef struct Marked {
     char *text; /* the whole file */
     int wrong_count, hint_count;

@@ -126,6 +126,9 @@ Tensor *exam_result(Exam *e, const char *call, Tensor *y);
 /* Runs backward from y with the cotangent v (shape of y). */
 bool exam_backward(Exam *e, Tensor *y, Matrix v);
 
+/* Whether the learner's code calls a function of the library: its name is in the code's table. */
+bool exam_calls(Exam *e, const char *function);
+
 /* ---- values --------------------------------------------------------------------------------- */
 
 /* A mistake that learners make, and the values that it gives. */

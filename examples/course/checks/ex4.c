@@ -54,6 +54,19 @@ static const char one_product[] = "The Linear's weight is in the sum already: on
                                   "all.";
 static const char alpha_alone[] = "alpha belongs to A B alone: W + alpha (A B)ᵀ.";
 static const char weight[] = "Add linear->weight to alpha (A B)ᵀ.";
+static const char each_call[] =
+    "Form W + alpha (A B)ᵀ in forward, at every call: training changes "
+    "A and B.";
+
+/* Whether forward multiplies W and alpha (A B)ᵀ element by element; B = 0 cannot tell this. */
+static bool multiplies(Exam *e, Module *m, Tensor *x)
+{
+    Adapted a = adapted_fill(e, m, "", ALPHA);
+    Matrix update = matrix_scale(e, matrix_T(e, matrix_product(e, a.A, a.B)), ALPHA);
+    a.W = matrix_times(e, a.W, update);
+    return !e->failed && matrix_near(matrix_of(e, output(e, m, x)),
+                                     adapted_linear(e, &a, matrix_of(e, x)), 1e-9);
+}
 
 static void starts_as_the_linear(Exam *e)
 {
@@ -63,15 +76,18 @@ static void starts_as_the_linear(Exam *e)
     Tensor *x = exam_input(e, BATCH, IN);
     Matrix rows = matrix_of(e, x), right = adapted_linear(e, &a, rows);
     Matrix xWT = adapted_xWT(e, &a, rows);
+    Tensor *y = output(e, m, x);
+    bool product = multiplies(e, m, x);
     const Mistake mistakes[] = {
         { "bias missing", bias, xWT },
         { "bias twice", bias, matrix_sum(e, right, a.b) },
         { "the Linear twice", one_product, matrix_scale(e, right, 2.0) },
-        { "W missing", weight, matrix_sum(e, matrix_zeros(e, BATCH, OUT), a.b) },
+        { product ? "lk_mul for lk_add" : "W missing", weight,
+          matrix_sum(e, matrix_zeros(e, BATCH, OUT), a.b) },
         { "alpha times W too", alpha_alone, matrix_sum(e, matrix_scale(e, xWT, ALPHA), a.b) },
+        { "alpha times the output", alpha_alone, matrix_scale(e, right, ALPHA) },
     };
-    exam_equal(e, "linear_with_lora_merged_forward with B = 0", output(e, m, x), right,
-               MISTAKES(mistakes));
+    exam_equal(e, "linear_with_lora_merged_forward with B = 0", y, right, MISTAKES(mistakes));
 }
 
 /* The output for a parameter with new values. */
@@ -84,6 +100,28 @@ static Matrix output_after(Exam *e, Module *m, const char *parameter, Tensor *x)
 /* Whether the two are values, and the same. */
 static bool same(Exam *e, Matrix a, Matrix b) { return !e->failed && matrix_near(a, b, 0.0); }
 
+/* Whether forward works for a module of other sizes. An update in a static variable does not fit
+ * there. */
+static bool works_elsewhere(Exam *e)
+{
+    Module *m = merged(e, OUT + 2, IN + 2, true);
+    return lk_forward(e->t, m, lk_ones(e->t, LK_F32, LK_SHAPE(BATCH, OUT + 2)));
+}
+
+/* Names what does not follow B: the whole sum, or the update alone. plain: without LoRA. */
+static void name_the_kept(Exam *e, bool sum, Matrix got, Matrix plain)
+{
+    bool is_plain = matrix_near(got, plain, 1e-9);
+    const char *name = "kept from the first call", *next = each_call;
+    if (sum) name = is_plain ? "merged once in the constructor" : "merged at the first call";
+    else if (is_plain && works_elsewhere(e)) {
+        name = "LoRA never used";
+        next = "Add alpha (A B)ᵀ to the weight.";
+    }
+    exam_fail(e, VERDICT_VALUE, "%s gives the same values for another B", forward);
+    exam_looks_like(e, name, next);
+}
+
 static void follows_its_parameters(Exam *e)
 {
     Module *m = exam_to_double(e, merged(e, IN, OUT, true)), *linear = exam_child(e, m, "linear");
@@ -92,15 +130,7 @@ static void follows_its_parameters(Exam *e)
     if (e->failed) return;
     Matrix plain = matrix_of(e, lk_forward(e->t, linear, x));
     Matrix third = output_after(e, m, "linear.weight", x);
-    if (same(e, first, second)) {
-        bool kept = same(e, second, third), at_once = matrix_near(first, plain, 1e-9);
-        const char *made = at_once ? "merged once in the constructor" : "merged at the first call";
-        exam_fail(e, VERDICT_VALUE, "%s gives the same values for another B", forward);
-        exam_looks_like(e, kept ? made : "LoRA never used",
-                        kept ? "Form W + alpha (A B)ᵀ in forward, at every call: training changes "
-                               "A and B."
-                             : "Add alpha (A B)ᵀ to the weight.");
-    }
+    if (same(e, first, second)) name_the_kept(e, same(e, second, third), first, plain);
     if (!same(e, second, third)) return;
     exam_fail(e, VERDICT_VALUE, "%s gives the same values for another linear.weight", forward);
     exam_looks_like(e, "W missing", weight);
@@ -137,6 +167,10 @@ static void output_is_right(Exam *e)
         { "reshape for transpose", "lk_T exchanges rows and columns; lk_reshape does not.",
           matrix_sum(e, linear, x_reshaped) },
         { "LoRA never used", "Add alpha (A B)ᵀ to the weight.", linear },
+        { "LoRA twice", "A and B are in the weight already: one lk_linear is all.",
+          matrix_sum(e, right, lora) },
+        { "alpha times the output", alpha_alone,
+          matrix_scale(e, matrix_sum(e, linear, xAB), ALPHA) },
         { "LoRA subtracted", "Add alpha (A B)ᵀ to the weight.",
           matrix_sum(e, linear, matrix_scale(e, lora, -1.0)) },
         { "W missing", weight, matrix_sum(e, lora, a.b) },
@@ -211,7 +245,13 @@ static void gradients_are_right(Exam *e)
     Adapted a = adapted_fill(e, m, "", ALPHA);
     Tensor *x = exam_input(e, BATCH, IN);
     Matrix v = matrix_random(e, BATCH, OUT);
-    if (!exam_backward(e, output(e, m, x), v)) return;
+    Tensor *y = output(e, m, x);
+    if (y && !lk_tape_grad(e->t)) {
+        exam_fail(e, VERDICT_GRADIENT, "after %s the tape records nothing", forward);
+        exam_looks_like(e, "no-grad mode left on",
+                        "Leave lk_tape_set_grad alone: A and B are trained through the sum.");
+    }
+    if (!exam_backward(e, y, v)) return;
     if (!lk_grad(lk_param_at(m, "linear.weight", NULL)) &&
         !lk_grad(lk_param_at(m, "lora.A", NULL))) {
         exam_fail(e, VERDICT_GRADIENT, "linear.weight, A and B have no gradient after backward");

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "examples/course/checks/check.h"
+#include "examples/course/checks/adapted.h"
 #include "nn/activation.h"
 #include "nn/linear.h"
 
@@ -46,10 +46,16 @@ static void has_linears(Exam *e)
 {
     Module *m = mlp(e);
     exam_child(e, m, "layers");
+    if (m && !lk_as_linear(lk_module_at(m, "layers.0", NULL)) &&
+        lk_as_linear(lk_module_at(m, "layers.1", NULL))) {
+        exam_fail(e, VERDICT_STRUCTURE, "layers.0 is not a Linear, and layers.1 is");
+        exam_looks_like(e, "a layer in front of the first Linear",
+                        "The first Linear takes x as it is.");
+    }
     for (int i = 1; i < 4 && !e->failed; i += 2) {
         Module *between = lk_module_at(m, exam_text(e, "layers.%d", i), NULL);
         if (!lk_as_linear(between)) continue;
-        exam_fail(e, VERDICT_FIELDS, "layers.%d is a Linear, expected a ReLU", i);
+        exam_fail(e, VERDICT_STRUCTURE, "layers.%d is a Linear, expected a ReLU", i);
         exam_looks_like(e, "ReLU missing",
                         "Put a ReLU between two Linears: without it they are one Linear in all.");
     }
@@ -57,12 +63,12 @@ static void has_linears(Exam *e)
         Module *linear = exam_child(e, m, in_layer(e, i, ""));
         const Linear *l = lk_as_linear(linear);
         if (!l) {
-            if (linear) exam_fail(e, VERDICT_FIELDS, "layers.%d is not a Linear", 2 * i);
+            if (linear) exam_fail(e, VERDICT_STRUCTURE, "layers.%d is not a Linear", 2 * i);
             return;
         }
         int64_t in = size[i], out = size[i + 1];
         if (!l->bias) {
-            exam_fail(e, VERDICT_FIELDS, "layers.%d has no bias", 2 * i);
+            exam_fail(e, VERDICT_STRUCTURE, "layers.%d has no bias", 2 * i);
             exam_looks_like(e, "bias missing", "lk_linear_new(in, out, true, …) has a bias.");
         }
         bool turned = l->in_features == out && l->out_features == in;
@@ -75,6 +81,9 @@ static void has_linears(Exam *e)
             exam_looks_like(e, "hidden_1 and hidden_2 exchanged",
                             "hidden_1 is the width behind the first Linear.");
     }
+    bool more = !e->failed && (lk_as_linear(lk_module_at(m, "layers.5", NULL)) ||
+                               lk_as_linear(lk_module_at(m, "layers.6", NULL)));
+    exam_expect(e, !more, VERDICT_STRUCTURE, "a Linear follows layers.4: the net has three");
 }
 
 /* The three Linears as lk_linear_new draws them, one after the other; the exam owns them. */
@@ -168,38 +177,91 @@ static void output_is_right(Exam *e)
 
 /* ---- LoRA in it ----------------------------------------------------------------------------- */
 
+/* Keeps the three Linears of a new mlp, so that a call that frees them crashes nothing. */
+static Module *kept_mlp(Exam *e, Module *linears[LINEARS])
+{
+    Module *m = mlp(e);
+    for (int i = 0; i < LINEARS; i++) {
+        linears[i] = exam_child(e, m, in_layer(e, i, ""));
+        adapted_keep(e, linears[i]);
+    }
+    return e->failed ? NULL : m;
+}
+
+/* Fails when one of the Linears has not exactly one owner, the slot or its wrapper. */
+static void one_owner(Exam *e, const char *after, Module *const linears[LINEARS])
+{
+    for (int i = 0; i < LINEARS; i++) {
+        int owners = adapted_owners(linears[i], 1);
+        if (e->failed || owners == 1) continue;
+        if (owners > 1) {
+            exam_fail(e, VERDICT_LEAK, "%s: the Linear of layers.%d is never freed", after, 2 * i);
+            exam_looks_like(e, "a reference too many",
+                            "One lk_retain for the wrapper is all. lk_sequential_set gives back "
+                            "the reference of the slot; an assignment to the slot does not.");
+            continue;
+        }
+        exam_fail(e, VERDICT_MEMORY, "%s: the Linear of layers.%d is freed, and still in use",
+                  after, 2 * i);
+        exam_looks_like(e, "freed once too often",
+                        "lk_sequential_set frees what was in the slot, and a wrapper consumes its "
+                        "Linear, also when it fails. Nothing is left to be freed.");
+    }
+}
+
+/* Names the mistake behind an mlp_add_lora that returned false. */
+static void name_the_failure(Exam *e, bool first, bool third)
+{
+    const char *reason = e->err.message;
+    exam_true(e, adding, false);
+    if (strstr(reason, "lk_retain"))
+        exam_looks_like(e, "lk_retain forgotten",
+                        "The slot keeps its reference until it gets the wrapper. Give the wrapper "
+                        "one of its own: lk_retain(lk_sequential_at(layers, i, err)).");
+    else if (strstr(reason, "not a Sequential"))
+        exam_looks_like(e, "mlp for its layers",
+                        "The Sequential is mlp->layers. The mlp only holds it.");
+    else if ((first && !third) || strstr(reason, "this is no Linear") ||
+             strstr(reason, "out of range"))
+        exam_looks_like(e, "wrong indices",
+                        "layers.1 and layers.3 are ReLUs. The Linears are 0, 2 and 4.");
+}
+
 /* Names the mistake by the layers that were wrapped. */
 static void name_the_unwrapped(Exam *e, Module *m, bool ok)
 {
     bool first = is_wrapped(e, m, 0), second = is_wrapped(e, m, 1), third = is_wrapped(e, m, 2);
     if (first && second && third) return;
+    if (!ok) {
+        name_the_failure(e, first, third);
+        return;
+    }
+    bool none = !first && !second && !third, copied = none && exam_calls(e, "lk_deepcopy");
     const char *wrapped =
         exam_text(e, "%s%s%s", first ? " 0" : "", second ? " 2" : "", third ? " 4" : "");
-    bool retain = !ok && strstr(e->err.message, "lk_retain");
-    if (ok)
-        exam_fail(e, VERDICT_VALUE, "%s returned true, and replaced these layers of 0, 2, 4:%s",
-                  adding, wrapped[0] ? wrapped : " none");
-    else exam_true(e, adding, ok);
-    if (retain)
-        exam_looks_like(e, "lk_retain forgotten",
-                        "The slot keeps its reference until it gets the wrapper. Give the wrapper "
-                        "one of its own: lk_retain(lk_sequential_at(layers, i, err)).");
-    else if (ok && !first && !second && !third)
+    exam_fail(e, VERDICT_VALUE, "%s returned true, and replaced these layers of 0, 2, 4:%s",
+              adding, none ? " none" : wrapped);
+    if (copied)
         exam_looks_like(e, "replaced in a copy",
                         "Change mlp->layers itself. A copy is the business of the caller.");
-    else if (ok && first && !second && !third)
+    else if (none)
+        exam_looks_like(e, "nothing replaced",
+                        "Put the wrapper into its slot of mlp->layers: "
+                        "lk_sequential_set(layers, i, wrapper, err).");
+    else if (first && !second && !third)
         exam_looks_like(e, "only the first Linear replaced", "Replace layers 0, 2 and 4.");
-    else if (ok && !first && !second && third)
+    else if (!first && !second)
         exam_looks_like(e, "only the last Linear replaced", "Replace layers 0, 2 and 4.");
-    else if (first && !third)
-        exam_looks_like(e, "wrong indices",
-                        "layers.1 and layers.3 are ReLUs. The Linears are 0, 2 and 4.");
+    else exam_looks_like(e, "a Linear forgotten", "Replace layers 0, 2 and 4.");
 }
 
 static void replaces_all(Exam *e)
 {
-    Module *m = mlp(e);
+    /* Without any lk_retain lk_sequential_set refuses the wrapper. More owners would hide this. */
+    Module *linears[LINEARS] = { NULL };
+    Module *m = exam_calls(e, "lk_module_retain") ? kept_mlp(e, linears) : mlp(e);
     bool ok = CALL(e, mlp_add_lora, m, RANK, ALPHA, e->rng, &e->err);
+    for (int i = 0; i < LINEARS; i++) adapted_owners(linears[i], 1);
     if (e->failed) return;
     name_the_unwrapped(e, m, ok);
     exam_true(e, adding, ok);
@@ -214,7 +276,7 @@ static void replaces_all(Exam *e)
 
 static void keeps_the_linears(Exam *e)
 {
-    Module *m = mlp(e);
+    Module *linears[LINEARS], *m = kept_mlp(e, linears);
     Matrix W[LINEARS], b[LINEARS];
     for (int i = 0; i < LINEARS; i++) {
         W[i] = exam_fill(e, m, in_layer(e, i, "weight"));
@@ -231,7 +293,13 @@ static void keeps_the_linears(Exam *e)
         if (e->failed && x)
             exam_looks_like(e, "fresh Linear instead of the old one",
                             "Wrap the Linear that is in the slot: what it learned stays in it.");
+        if (e->failed || lk_module_at(m, in_layer(e, i, "linear"), NULL) == linears[i]) continue;
+        exam_fail(e, VERDICT_STRUCTURE, "layers.%d.linear is a copy of the old Linear", 2 * i);
+        exam_looks_like(e, "a copy of the Linear",
+                        "Wrap the Linear itself: lk_retain makes a reference, lk_deepcopy another "
+                        "Linear.");
     }
+    one_owner(e, adding, linears);
 }
 
 static void has_its_rank(Exam *e)
@@ -314,13 +382,18 @@ static void has_its_alpha(Exam *e)
 
 static void reports_failure(Exam *e)
 {
-    Module *m = mlp(e);
+    static const char failing[] = "mlp_add_lora(mlp, -1, 8.0)";
+    Module *linears[LINEARS], *m = kept_mlp(e, linears);
     bool ok = CALL(e, mlp_add_lora, m, -1, ALPHA, e->rng, &e->err);
-    if (e->failed || !ok) return;
-    exam_fail(e, VERDICT_VALUE,
-              "mlp_add_lora(mlp, -1, 8.0) returned true; a rank of -1 cannot be");
-    exam_looks_like(e, "failure not reported",
-                    "Return false when lk_sequential_set returns false.");
+    if (!e->failed && ok) {
+        exam_fail(e, VERDICT_VALUE, "%s returned true; a rank of -1 cannot be", failing);
+        exam_looks_like(e, "failure not reported",
+                        "Return false when lk_sequential_set returns false.");
+    }
+    one_owner(e, failing, linears);
+    if (e->failed || e->err.code != LK_OK) return;
+    exam_fail(e, VERDICT_FAILED, "%s returned false, and err has no reason", failing);
+    exam_looks_like(e, "no reason in err", "Hand err on to each call that takes one.");
 }
 
 static void show(Exam *e)

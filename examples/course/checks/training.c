@@ -70,7 +70,9 @@ static double train_batch(Tape *t, Module *m, Optimizer *opt, const Batch *b, in
     if (mistakes & UPHILL) loss = lk_scale(t, loss, -1.0);
     ok = ok && lk_backward(t, loss);
     if (ok && !late && (last || !(mistakes & ONE_STEP))) ok = lk_step(opt, &err);
+    if (ok && mistakes & TWO_STEPS) ok = lk_step(opt, &err);
     if (last && (mistakes & (RARELY_ZERO | ONE_STEP))) lk_optimizer_zero_grad(opt);
+    if (mistakes & LATE_LOSS) loss = lk_cross_entropy(t, lk_forward(t, m, b->x), b->y);
     double value = ok ? lk_item(loss) : NAN;
     lk_tape_reset(t);
     return value;
@@ -92,7 +94,8 @@ Matrix bench_losses(Exam *e, const Bench *b, int mistakes, Module **trained)
             if (mistakes & FIRST_BATCH) lk_loader_begin(b->loader);
             if (!lk_loader_next(b->loader, &batch)) break;
             loss = train_batch(t, m, opt, &batch, mistakes, i + 1 == batches);
-            sum += loss;
+            double samples = (double)lk_size(batch.x, 0);
+            sum += mistakes & PER_SAMPLE ? loss * samples * BENCH_BATCHES / BENCH_SAMPLES : loss;
         }
         losses.v[epoch] = mistakes & LAST_LOSS ? loss : sum / batches;
     }

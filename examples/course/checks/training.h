@@ -9,7 +9,7 @@
 
 /* The net of ex5, made by the course's own solutions, with LoRA in its three Linears: features 5,
  * hidden 7 and 6, classes 4, rank 2, alpha 0.5. */
-enum { BENCH_RANK = 2, BENCH_EPOCHS = 4, BENCH_SAMPLES = 10, BENCH_BATCH = 4, BENCH_BATCHES = 3 };
+enum { BENCH_RANK = 2, BENCH_EPOCHS = 5, BENCH_SAMPLES = 10, BENCH_BATCH = 4, BENCH_BATCHES = 3 };
 #define BENCH_ALPHA 0.5
 #define BENCH_RATE 0.02
 Module *bench_mlp(Exam *e);           /* without LoRA */
@@ -43,6 +43,9 @@ enum {
     SUMMED = 1 << 7,         /* over the batch */
     UPHILL = 1 << 8,         /* the loss times -1 */
     LAST_LOSS = 1 << 9,      /* losses[epoch] is that of the last batch */
+    LATE_LOSS = 1 << 10,     /* the loss of a batch is computed again after its step */
+    PER_SAMPLE = 1 << 11,    /* losses[epoch] is the mean over the samples, not the batches */
+    TWO_STEPS = 1 << 12,     /* in each batch */
 };
 
 /* The losses (1, epochs) of a training of b->start with these mistakes. The net comes back in

@@ -12,6 +12,8 @@ typedef struct LinearWithLoRAMerged {
     //    Tensor *combined;
     //> wrong kept: looks like merged at the first call
     //    Tensor *combined;
+    //> wrong update_in_the_struct: looks like kept from the first call
+    //    Tensor *kept;
     //> end
 } LinearWithLoRAMerged;
 
@@ -82,6 +84,17 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
     //> wrong lora_never_used: looks like LoRA never used
     //    (void)lora;
     //    return lk_linear(t, x, linear->weight, linear->bias);
+    //> wrong lora_twice: looks like LoRA twice
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    Tensor *y = lk_linear(t, x, lk_add(t, linear->weight, update), linear->bias);
+    //    return lk_add(t, y, lk_forward(t, m->lora, x));
+    //> wrong alpha_times_output: looks like alpha times the output
+    //    Tensor *update = lk_T(t, lk_matmul(t, lora->A, lora->B));
+    //    Tensor *combined = lk_add(t, linear->weight, update);
+    //    return lk_scale(t, lk_linear(t, x, combined, linear->bias), lora->alpha);
+    //> wrong multiplied: looks like lk_mul for lk_add
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    return lk_linear(t, x, lk_mul(t, linear->weight, update), linear->bias);
     //> wrong weight_missing: looks like W missing
     //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
     //    return lk_linear(t, x, update, linear->bias);
@@ -102,11 +115,28 @@ static Tensor *linear_with_lora_merged_forward(Tape *t, Module *self, Tensor *x)
     //        m->combined = lk_add(t, linear->weight, update);
     //    }
     //    return lk_linear(t, x, m->combined, linear->bias);
+    //> wrong update_kept: looks like kept from the first call
+    //    static Tensor *kept;
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    if (!kept) kept = lk_clone(update, NULL);
+    //    return lk_linear(t, x, lk_add(t, linear->weight, kept), linear->bias);
+    //> wrong update_in_the_struct: looks like kept from the first call
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    if (!m->kept) m->kept = lk_clone(update, NULL);
+    //    return lk_linear(t, x, lk_add(t, linear->weight, m->kept), linear->bias);
     //> wrong in_place: looks like merged into W itself
     //    Error err = { 0 };
     //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
     //    if (!lk_copy_(linear->weight, lk_add(t, linear->weight, update), &err)) return NULL;
     //    return lk_linear(t, x, linear->weight, linear->bias);
+    //> wrong frozen: looks like linear.weight frozen
+    //    lk_set_requires_grad(linear->weight, false);
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    return lk_linear(t, x, lk_add(t, linear->weight, update), linear->bias);
+    //> wrong no_grad_left_on: looks like no-grad mode left on
+    //    lk_tape_set_grad(t, false);
+    //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);
+    //    return lk_linear(t, x, lk_add(t, linear->weight, update), linear->bias);
     //> wrong without_gradient: looks like the merge cut from the graph
     //    bool before = lk_tape_set_grad(t, false);
     //    Tensor *update = lk_scale(t, lk_T(t, lk_matmul(t, lora->A, lora->B)), lora->alpha);

@@ -65,6 +65,21 @@ Module *mlp_new(int64_t features, int64_t hidden_1, int64_t hidden_2, int64_t cl
     //    mlp->layers = lk_sequential_new(LK_MODULES(first, lk_relu_new(err), second,
     //                                               lk_relu_new(err), third, lk_relu_new(err)),
     //                                    err);
+    //> wrong relu_in_front: looks like a layer in front of the first Linear
+    //    Module *first = lk_linear_new(features, hidden_1, true, rng, err);
+    //    Module *second = lk_linear_new(hidden_1, hidden_2, true, rng, err);
+    //    Module *third = lk_linear_new(hidden_2, classes, true, rng, err);
+    //    mlp->layers = lk_sequential_new(
+    //        LK_MODULES(lk_relu_new(err), first, lk_relu_new(err), second, third), err);
+    //> wrong four: looks like wrong structure
+    //    Module *first = lk_linear_new(features, hidden_1, true, rng, err);
+    //    Module *second = lk_linear_new(hidden_1, hidden_2, true, rng, err);
+    //    Module *third = lk_linear_new(hidden_2, classes, true, rng, err);
+    //    Module *fourth = lk_linear_new(classes, classes, true, rng, err);
+    //    mlp->layers = lk_sequential_new(LK_MODULES(first, lk_relu_new(err), second,
+    //                                               lk_relu_new(err), third, lk_relu_new(err),
+    //                                               fourth),
+    //                                    err);
     //> wrong gelu: looks like GELU for ReLU
     //    Module *first = lk_linear_new(features, hidden_1, true, rng, err);
     //    Module *second = lk_linear_new(hidden_1, hidden_2, true, rng, err);
@@ -125,6 +140,13 @@ bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err)
     //        layers, -1, linear_with_lora_merged_new(linear, rank, alpha, rng, err), err);
     //> wrong wrong_indices: looks like wrong indices
     //    for (int i = 0; i < 3; i++) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong without_the_last_one: looks like a Linear forgotten
+    //    for (int i = 0; i < 4; i += 2) {
     //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
     //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
     //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
@@ -204,11 +226,81 @@ bool mlp_add_lora(Module *mlp, int64_t rank, double alpha, Rng *rng, Error *err)
     //    for (int i = 0; i <= 4; i += 2)
     //        items[i] = linear_with_lora_merged_new(items[i], rank, alpha, rng, err);
     //    return layers;
-    //> wrong retained_twice: looks like leak
+    //> wrong retained_twice: looks like a reference too many
     //    for (int i = 0; i <= 4; i += 2) {
     //        Module *linear = lk_retain(lk_retain(lk_sequential_at(layers, i, err)));
     //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
     //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong assigned: looks like a reference too many
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!wrapper) return false;
+    //        lk_as_sequential(layers)->modules.items[i] = wrapper;
+    //    }
+    //    return true;
+    //> wrong a_copy: looks like a copy of the Linear
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_deepcopy(lk_sequential_at(layers, i, err), err);
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong freed_by_hand: looks like freed once too often
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *old = lk_sequential_at(layers, i, err);
+    //        Module *wrapper = linear_with_lora_merged_new(lk_retain(old), rank, alpha, rng, err);
+    //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //        lk_free(old);
+    //    }
+    //    return true;
+    //> wrong freed_after_a_failure: looks like freed once too often
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!wrapper) {
+    //            lk_free(linear);
+    //            return false;
+    //        }
+    //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong never_set: looks like nothing replaced
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!wrapper) return false;
+    //    }
+    //    return true;
+    //> wrong in_another: looks like nothing replaced
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        Module *other = lk_sequential_new(LK_MODULES(wrapper), err);
+    //        if (!other) return false;
+    //    }
+    //    return true;
+    //> wrong from_one: looks like wrong indices
+    //    for (int i = 1; i <= 5; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!lk_sequential_set(layers, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong the_mlp: looks like mlp for its layers
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(mlp, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, err);
+    //        if (!lk_sequential_set(mlp, i, wrapper, err)) return false;
+    //    }
+    //    return true;
+    //> wrong no_reason: looks like no reason in err
+    //    for (int i = 0; i <= 4; i += 2) {
+    //        Module *linear = lk_retain(lk_sequential_at(layers, i, err));
+    //        Module *wrapper = linear_with_lora_merged_new(linear, rank, alpha, rng, NULL);
+    //        if (!wrapper || !lk_sequential_set(layers, i, wrapper, err)) return false;
     //    }
     //    return true;
     //> end

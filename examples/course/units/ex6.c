@@ -28,10 +28,35 @@ int freeze_linear_layers(Module *m)
     //        lk_set_requires_grad(l->weight, false);
     //        linears++;
     //    }
-    //> wrong a_and_b_too: looks like A and B frozen too
+    //> wrong everything: looks like more than the Linears frozen
     //    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
     //        if (lk_as_linear(it.module)) linears++;
     //    lk_require_grad(m, "*", false);
+    //> wrong biasless_skipped: looks like a Linear without bias skipped
+    //    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+    //        Linear *l = lk_as_linear(it.module);
+    //        if (!l || !l->bias) continue;
+    //        lk_set_requires_grad(l->weight, false);
+    //        lk_set_requires_grad(l->bias, false);
+    //        linears++;
+    //    }
+    //> wrong lora_too: looks like A and B frozen too
+    //    lk_require_grad(m, "*A", false);
+    //    lk_require_grad(m, "*B", false);
+    //    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+    //        Linear *l = lk_as_linear(it.module);
+    //        if (!l) continue;
+    //        lk_set_requires_grad(l->weight, false);
+    //        if (l->bias) lk_set_requires_grad(l->bias, false);
+    //        linears++;
+    //    }
+    //> wrong not_counted: looks like Linears not counted
+    //    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
+    //        Linear *l = lk_as_linear(it.module);
+    //        if (!l) continue;
+    //        lk_set_requires_grad(l->weight, false);
+    //        if (l->bias) lk_set_requires_grad(l->bias, false);
+    //    }
     //> wrong only_children: looks like children of children forgotten
     //    for (ChildIter it = lk_children(m); lk_children_next(&it);) {
     //        Linear *l = lk_as_linear(it.module);
@@ -54,9 +79,9 @@ int freeze_linear_layers(Module *m)
     //        l->bias->requires_grad = false;
     //        linears++;
     //    }
-    //> wrong of_the_library: looks like the library's function
+    //> wrong of_the_library: looks like the library's own function
     //    linears = lk_freeze_linears(m);
-    //> wrong counted_twice: looks like wrong value
+    //> wrong counted_twice: looks like tensors counted for Linears
     //    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);) {
     //        Linear *l = lk_as_linear(it.module);
     //        if (!l) continue;
@@ -79,6 +104,38 @@ Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr
     if (!mlp_add_lora(mlp, rank, alpha, rng, err)) return NULL;
     freeze_linear_layers(mlp);
     return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong no_lora: looks like mlp_add_lora forgotten
+    //    freeze_linear_layers(mlp);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong everything_trained: looks like mlp_add_lora forgotten
+    //    (void)rank;
+    //    (void)alpha;
+    //    (void)rng;
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong rank_and_alpha: looks like rank and alpha exchanged
+    //    if (!mlp_add_lora(mlp, alpha, rank, rng, err)) return NULL;
+    //    freeze_linear_layers(mlp);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong alpha_of_the_notebook: looks like alpha fixed
+    //    if (!mlp_add_lora(mlp, rank, 1.0, rng, err)) return NULL;
+    //    freeze_linear_layers(mlp);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong add_ignored: looks like failure of mlp_add_lora ignored
+    //    mlp_add_lora(mlp, rank, alpha, rng, err);
+    //    freeze_linear_layers(mlp);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong lora_frozen: looks like A and B frozen
+    //    if (!mlp_add_lora(mlp, rank, alpha, rng, err)) return NULL;
+    //    lk_require_grad(mlp, "*lora*", false);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong adamw: looks like AdamW instead of Adam
+    //    if (!mlp_add_lora(mlp, rank, alpha, rng, err)) return NULL;
+    //    freeze_linear_layers(mlp);
+    //    return lk_adamw_new(lk_trainable_parameters(mlp, err), lr, err);
+    //> wrong alpha_for_lr: looks like alpha for lr
+    //    if (!mlp_add_lora(mlp, rank, alpha, rng, err)) return NULL;
+    //    freeze_linear_layers(mlp);
+    //    return lk_adam_new(lk_trainable_parameters(mlp, err), alpha, err);
     //> wrong made_before_lora: looks like optimizer made too early
     //    Optimizer *opt = lk_adam_new(lk_parameters(mlp, err), lr, err);
     //    if (mlp_add_lora(mlp, rank, alpha, rng, err) && freeze_linear_layers(mlp)) return opt;
@@ -112,8 +169,20 @@ Optimizer *lora_optimizer_new(Module *mlp, int64_t rank, double alpha, double lr
 bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, int64_t epochs,
                   double *losses, Error *err)
 {
+    //> starter
+    //    for (int64_t epoch = 0; epoch < epochs; epoch++) {
+    //        double sum = 0.0;
+    //> solution
     for (int64_t epoch = 0; epoch < epochs; epoch++) {
         double sum = 0.0;
+        //> wrong zero_once: looks like gradients not cleared between the batches
+        //    lk_optimizer_zero_grad(opt);
+        //    for (int64_t epoch = 0; epoch < epochs; epoch++) {
+        //        double sum = 0.0;
+        //> wrong sum_kept: looks like sum not cleared
+        //    double sum = 0.0;
+        //    for (int64_t epoch = 0; epoch < epochs; epoch++) {
+        //> end
         //> starter
         //        lk_loader_begin(loader);
         //        for (Batch b; lk_loader_next(loader, &b);) {
@@ -147,98 +216,127 @@ bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, in
             //> starter
             //            /* TODO 3: clear the gradients; logits of b.x; cross-entropy with b.y;
             //             * backward; step. When backward or step gives false:
-            //             * return lk_tape_ok(t, err). */
+            //             * lk_tape_ok(t, err); return false; */
             //            (void)model;
             //            (void)opt;
             //> solution
             lk_optimizer_zero_grad(opt);
             Tensor *logits = lk_forward(t, model, b.x);
             Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
             //> wrong zero_after_backward: looks like zero_grad after backward
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss)) return lk_tape_ok(t, err);
-            //    lk_optimizer_zero_grad(opt);
-            //    if (!lk_step(opt, err)) return false;
             //> wrong zero_rarely: looks like zero_grad once in an epoch
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
+            //> wrong zero_once: looks like gradients not cleared between the batches
+            //    Tensor *logits = lk_forward(t, model, b.x);
+            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
+            //> wrong zero_never: looks like gradients not cleared between the batches
+            //    Tensor *logits = lk_forward(t, model, b.x);
+            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
             //> wrong detached: looks like loss cut from the graph
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_detach(t, lk_forward(t, model, b.x));
             //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
-            //> wrong zero_never: looks like zero_grad never called
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
-            //> wrong no_step: looks like step never called
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss)) return lk_tape_ok(t, err);
-            //> wrong no_backward: looks like backward never called
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_step(opt, err)) return false;
-            //> wrong step_first: looks like step before backward
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_step(opt, err)) return false;
-            //    if (!lk_backward(t, loss)) return lk_tape_ok(t, err);
-            //> wrong old_gradients: looks like step before backward
-            //    if (!lk_step(opt, err)) return false;
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss)) return lk_tape_ok(t, err);
-            //> wrong step_between: looks like step before backward
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_step(opt, err)) return false;
-            //    lk_optimizer_zero_grad(opt);
-            //    if (!lk_backward(t, loss)) return lk_tape_ok(t, err);
             //> wrong softmax: looks like softmax before cross-entropy
             //    lk_optimizer_zero_grad(opt);
-            //    Tensor *p = lk_softmax(t, lk_forward(t, model, b.x), 1);
-            //    Tensor *loss = lk_cross_entropy(t, p, b.y);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
+            //    Tensor *logits = lk_softmax(t, lk_forward(t, model, b.x), 1);
+            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
             //> wrong summed: looks like loss summed over the batch
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_cross_entropy_with(t, logits, b.y, -100, LK_SUM);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
             //> wrong uphill: looks like sign of the loss
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_scale(t, lk_cross_entropy(t, logits, b.y), -1.0);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
+            //> wrong exchanged: looks like logits and labels exchanged
+            //    lk_optimizer_zero_grad(opt);
+            //    Tensor *logits = lk_forward(t, model, b.x);
+            //    Tensor *loss = lk_cross_entropy(t, b.y, logits);
             //> wrong no_grad: looks like no-grad mode left on
             //    lk_tape_set_grad(t, false);
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
             //> wrong all_trained: looks like frozen weight moved
             //    lk_require_grad(model, "*", true);
             //    lk_module_zero_grad(model);
             //    Tensor *logits = lk_forward(t, model, b.x);
             //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
-            //    if (!lk_backward(t, loss)) return false;
+            //> wrong old_gradients: looks like step before backward
+            //    if (!lk_step(opt, err)) return false;
+            //    lk_optimizer_zero_grad(opt);
+            //    Tensor *logits = lk_forward(t, model, b.x);
+            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
+            //> end
+            //> starter
+            //> solution
+            if (!lk_backward(t, loss) || !lk_step(opt, err)) {
+                lk_tape_ok(t, err);
+                return false;
+            }
+            //> wrong zero_after_backward: looks like zero_grad after backward
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //    lk_optimizer_zero_grad(opt);
+            //    if (!lk_step(opt, err)) return false;
+            //> wrong no_step: looks like step never called
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //> wrong no_backward: looks like backward never called
+            //    if (!lk_step(opt, err)) return false;
+            //> wrong step_first: looks like step before backward
+            //    if (!lk_step(opt, err)) return false;
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //> wrong step_between: looks like step before backward
+            //    if (!lk_step(opt, err)) return false;
+            //    lk_optimizer_zero_grad(opt);
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //> wrong old_gradients: looks like step before backward
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //> wrong two_steps: looks like two steps in a batch
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //    if (!lk_step(opt, err) || !lk_step(opt, err)) return false;
+            //> wrong all_trained: looks like frozen weight moved
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
             //    Optimizer *all = lk_adam_new(lk_parameters(model, err), opt->lr, err);
             //    bool ok = lk_step(all, err);
             //    lk_optimizer_free(all);
             //    if (!ok) return false;
             //> wrong failure_ignored: looks like failure not reported
-            //    lk_optimizer_zero_grad(opt);
-            //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy(t, logits, b.y);
             //    if (lk_backward(t, loss) && !lk_step(opt, err)) return false;
+            //> wrong step_ignored: looks like failed step not reported
+            //    if (!lk_backward(t, loss)) {
+            //        lk_tape_ok(t, err);
+            //        return false;
+            //    }
+            //    bool stepped = lk_step(opt, err);
+            //    (void)stepped;
+            //> wrong only_out_of_the_loop: looks like failed step not reported
+            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) break;
+            //> wrong no_reason: looks like reason left on the tape
+            //    if (!lk_backward(t, loss) || !lk_step(opt, err)) return false;
             //> end
             //> starter
             //            lk_tape_reset(t); /* last: the tensors of this batch are gone now */
@@ -247,6 +345,16 @@ bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, in
             lk_tape_reset(t);
             //> wrong never_reset: looks like tape never reset
             //    sum += lk_item(loss);
+            //> wrong reset_rarely: looks like tape reset too rarely
+            //    sum += lk_item(loss);
+            //> wrong never_added: looks like losses never added up
+            //    lk_tape_reset(t);
+            //> wrong after_the_step: looks like loss after the step
+            //    sum += lk_item(lk_cross_entropy(t, lk_forward(t, model, b.x), b.y));
+            //    lk_tape_reset(t);
+            //> wrong per_sample: looks like mean over the samples
+            //    sum += lk_item(loss) * (double)lk_size(b.x, 0);
+            //    lk_tape_reset(t);
             //> wrong read_after_reset: looks like loss read after the reset
             //    lk_tape_reset(t);
             //    sum += lk_item(loss);
@@ -260,6 +368,18 @@ bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, in
         //                              * (double)lk_loader_len(loader) */
         //> solution
         losses[epoch] = sum / (double)lk_loader_len(loader);
+        //> wrong reset_rarely: looks like tape reset too rarely
+        //    losses[epoch] = sum / (double)lk_loader_len(loader);
+        //    lk_tape_reset(t);
+        //> wrong per_sample: looks like mean over the samples
+        //    losses[epoch] = sum / (double)loader->dataset->count;
+        //> wrong by_batch_size: looks like losses divided by the batch size
+        //    losses[epoch] = sum / (double)loader->batch_size;
+        //> wrong always_the_first: looks like losses[0] for losses[epoch]
+        //    losses[0] = sum / (double)lk_loader_len(loader);
+        //> wrong one_epoch: looks like one epoch only
+        //    losses[epoch] = sum / (double)lk_loader_len(loader);
+        //    return lk_tape_ok(t, err);
         //> wrong not_divided: looks like losses not divided
         //    losses[epoch] = sum;
         //> wrong by_samples: looks like losses divided by the samples
@@ -285,5 +405,8 @@ bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, in
 // them, so it comes after it. The tape owns the loss, so it is read before the reset.
 //> hint
 // Tensor *loss = lk_cross_entropy(t, lk_forward(t, model, b.x), b.y);
-// if (!lk_backward(t, loss) || !lk_step(opt, err)) return lk_tape_ok(t, err);
+// if (!lk_backward(t, loss) || !lk_step(opt, err)) {
+//     lk_tape_ok(t, err);
+//     return false;
+// }
 //> end
