@@ -4,7 +4,8 @@
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 
 course=$LORIKEET_BUILD_DIR/examples/course
-units=$LORIKEET_SOURCE_DIR/examples/course/units
+pages=$LORIKEET_SOURCE_DIR/examples/course
+units=$pages/units
 must "the program is there" [ -x "$course" ]
 here="$work/my course"
 
@@ -100,6 +101,9 @@ check "a shape" wrong 'return lk_scale(t, update, l->alpha)' \
 check "a value, with its element" wrong 'l->alpha);' 'l->alpha + 1.0);' "wrong value" "element [" \
     "12 of 12 differ"
 check "a mistake by its name" wrong 'l->alpha);' '1.0);' "looks like: alpha forgotten"
+sed -n '/^ex1  LoRALayer/,/^```$/p' "$pages/README.md" | sed '$d' >"$work/sample"
+sed -n "2,$(($(wc -l <"$work/sample") + 1))p" "$work/said" >"$work/shown"
+check "README.md shows its beginning" diff "$work/sample" "$work/shown"
 check "what the code prints is shown" wrong 'l->alpha);' \
     '(printf("alpha is %g\\\\n", l->alpha), 1.0));' "printed by the code" "alpha is 8"
 cat >"$here/ex1.c" <<'END'
@@ -178,6 +182,23 @@ check "x resets" wait_for "is the starter again" "$work/watched"
 printf q >&9
 exec 9>&-
 check "q: the end" wait "$watcher"
+
+# ---- the pages ----------------------------------------------------------------------------------
+
+# In teacher.md's table the third column is what the program says, a remark in parentheses apart.
+sed -n '/what the learner sees |/,/^$/p' "$pages/teacher.md" |
+    awk -F ' [|] ' 'NR > 2 && NF && !/verdict:/ { sub(/ \(.*/, "", $3); print $3 }' >"$work/mistakes"
+sed -n 's/.*: looks like //p' "$units"/*.c >"$work/known"
+check "teacher.md has two mistakes a unit" [ "$(wc -l <"$work/mistakes")" -ge 28 ]
+check "the units know all of them" sh -c "! grep -vxFf '$work/known' '$work/mistakes'"
+
+# The C of these pages is the solution's.
+for unit in nb1 nb2 nb3 hw1 hw2 hw3; do
+    in_folder "$course" solution "$unit" --now
+    awk '/^```/ { inside = $0 == "```c"; next } inside && NF' "$units/$unit.md" >"$work/lines"
+    check "$unit.md has lines of C" [ -s "$work/lines" ]
+    check "they are the solution's" sh -c "! grep -vxFf '$work/said' '$work/lines'"
+done
 
 # ---- answers in words ---------------------------------------------------------------------------
 
