@@ -285,7 +285,8 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
     r->memory_run = true;
     r->memory = (Verdict){ .kind = VERDICT_PASSED, .at = -1 };
     int at = end.running >= 0 ? end.running : report_first(r);
-    if (!read_sanitizer(p.output, source, &r->memory)) {
+    bool sanitizer = read_sanitizer(p.output, source, &r->memory);
+    if (!sanitizer) {
         for (int i = 0; i < r->count && r->memory.kind == VERDICT_PASSED; i++)
             if (second.verdicts[i].kind == VERDICT_MEMORY) {
                 r->memory = second.verdicts[i];
@@ -304,7 +305,7 @@ static bool run_memory(const RunOptions *o, const Unit *u, const char *source, R
          r->verdicts[at].kind == VERDICT_FAILED)) {
         Verdict *v = &r->verdicts[at], before = *v;
         *v = r->memory;
-        if (before.kind == VERDICT_CRASH && v->kind != VERDICT_MEMORY) v->kind = VERDICT_CRASH;
+        if (before.kind == VERDICT_CRASH && sanitizer) v->kind = VERDICT_CRASH;
         if (!v->place[0]) memcpy(v->place, before.place, sizeof v->place);
         if (before.looks_like[0]) {
             memcpy(v->looks_like, before.looks_like, sizeof v->looks_like);
