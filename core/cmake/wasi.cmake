@@ -1,4 +1,5 @@
-# Toolchain file for WebAssembly: Debian's clang-14, lld-14, wasi-libc, libclang-rt-14-dev-wasm32.
+# Toolchain file for WebAssembly: Debian's clang-14, lld-14, llvm-14, wasi-libc,
+# libclang-rt-14-dev-wasm32.
 # The module that comes out has 128-bit SIMD and no threads, and is a reactor: a page or another
 # program loads it and calls its exported functions.
 set(CMAKE_SYSTEM_NAME Generic) # CMake does not know WASI

@@ -77,6 +77,8 @@ static bool finish(Engine *e, Error *err)
 
 bool engine_train(Engine *e, Training *training, int steps, double lr, float *losses, Error *err)
 {
+    if (!training->opt || !training->loader)
+        return lk_error_set(err, LK_ESTATE, "there is no network to train");
     training->opt->lr = lr;
     lk_train(e->net, true);
     bool ok = true;

@@ -123,12 +123,12 @@ typedef struct DialPoint {
 bool engine_dial(Engine *e, int points, double from, double to, const bool digits[ENGINE_CLASSES],
                  DialPoint *dial, bool *zero_is_base, Error *err);
 
-/* Test images whose answer LoRA made right, or wrong. */
+/* Test images whose answer LoRA made right, or wrong. LK_ESTATE without LoRA. */
 typedef struct Comparison {
     int fixed_count, broken_count;
     int fixed[ENGINE_TEST], broken[ENGINE_TEST];
 } Comparison;
-void engine_compare(const Engine *e, const Score *score, Comparison *comparison);
+bool engine_compare(const Engine *e, const Score *score, Comparison *comparison, Error *err);
 
 /* Predicts with LoRA off, and leaves it as it was. */
 bool engine_predict_base(Engine *e, const float *pixels, float *probabilities, Error *err);

@@ -62,18 +62,23 @@ bool engine_attach(Engine *e, const bool layers[ENGINE_LAYERS], int rank, double
     e->attached = e->enabled = true;
     e->factor = 1.0;
     memset(e->digits, 0, sizeof e->digits);
-    return lk_train_only_lora(e->net, NULL, err) >= 0 &&
-           training_start(&e->lora, e->net, e->train, NULL, BATCH, err);
+    if (lk_train_only_lora(e->net, NULL, err) >= 0 &&
+        training_start(&e->lora, e->net, e->train, NULL, BATCH, err))
+        return true;
+    engine_detach(e, err);
+    return false;
 }
 
 /* From now on LoRA learns these digits. */
 static bool choose_digits(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
 {
-    if (memcmp(digits, e->digits, sizeof e->digits) == 0) return true;
+    if (e->lora.chosen && memcmp(digits, e->digits, sizeof e->digits) == 0) return true;
     int64_t classes[ENGINE_CLASSES];
     int count = 0;
     for (int digit = 0; digit < ENGINE_CLASSES; digit++)
         if (digits[digit]) classes[count++] = digit;
+    if (count == 0)
+        return lk_error_set(err, LK_EVALUE, "choose at least one digit for LoRA to learn");
     Dataset *chosen = lk_filter_classes_new(e->train, count, classes, err);
     if (!chosen || !training_choose(&e->lora, e->train, chosen, BATCH, err)) return false;
     memcpy(e->digits, digits, sizeof e->digits);
@@ -148,8 +153,9 @@ bool engine_predict_base(Engine *e, const float *pixels, float *probabilities, E
            turn(e, true, err);
 }
 
-void engine_compare(const Engine *e, const Score *score, Comparison *c)
+bool engine_compare(const Engine *e, const Score *score, Comparison *c, Error *err)
 {
+    if (!has_lora(e, err)) return false;
     const Score base = engine_score(e, e->base_logits);
     c->fixed_count = c->broken_count = 0;
     for (int i = 0; i < ENGINE_TEST; i++) {
@@ -158,6 +164,7 @@ void engine_compare(const Engine *e, const Score *score, Comparison *c)
         if (is && !was) c->fixed[c->fixed_count++] = i;
         if (was && !is) c->broken[c->broken_count++] = i;
     }
+    return true;
 }
 
 /* ---- the dial ------------------------------------------------------------------------------- */

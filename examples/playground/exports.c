@@ -13,12 +13,15 @@
 #define EXPORT(name) name
 #endif
 
-enum { DIAL_MAX = 64 };
+enum {
+    VALUES = ENGINE_HIDDEN_1 * ENGINE_PIXELS, /* the largest matrix fits */
+    DIAL_MAX = 64,
+};
 
 static Engine *engine;
 static Error err;
 static Score score;
-static float values[ENGINE_HIDDEN_1 * ENGINE_PIXELS]; /* in and out; ΔW of a layer fits */
+static float values[VALUES]; /* in and out */
 static Comparison comparison;
 static bool flags[ENGINE_CLASSES]; /* layers or digits, in */
 
@@ -42,6 +45,9 @@ static Error *fresh(void)
 }
 static int or_failure(bool ok, int64_t value) { return ok ? (int)value : -1; }
 
+/* Every step leaves its loss in pg_values. */
+static int at_most_values(int steps) { return steps < VALUES ? steps : VALUES; }
+
 /* ---- the base network ----------------------------------------------------------------------- */
 
 int EXPORT(pg_init)(int seed)
@@ -56,7 +62,8 @@ int EXPORT(pg_reset)(int seed)
 }
 int EXPORT(pg_train_base)(int steps, double lr)
 {
-    return or_failure(engine_train_base(engine, steps, lr, values, fresh()), engine->base.step);
+    return or_failure(engine_train_base(engine, at_most_values(steps), lr, values, fresh()),
+                      engine->base.step);
 }
 /* Returns the right answers; the others are in pg_wrong. */
 int EXPORT(pg_evaluate)(void)
@@ -93,13 +100,12 @@ int EXPORT(pg_detach)(void) { return or_failure(engine_detach(engine, fresh()), 
 /* The digits: pg_flags. */
 int EXPORT(pg_train_lora)(int steps, double lr)
 {
-    return or_failure(engine_train_lora(engine, steps, lr, flags, values, fresh()),
+    return or_failure(engine_train_lora(engine, at_most_values(steps), lr, flags, values, fresh()),
                       engine->lora.step);
 }
 int EXPORT(pg_compare)(void)
 {
-    engine_compare(engine, &score, &comparison);
-    return 0;
+    return or_failure(engine_compare(engine, &score, &comparison, fresh()), 0);
 }
 /* The largest change of a logit since before the call; pg_from_base: since before LoRA. */
 static Change change;

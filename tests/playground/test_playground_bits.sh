@@ -4,12 +4,10 @@
 # bundled by the playground's own script and opened from a file.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
-for program in chromium clang-14 wasm-ld-14; do
-    command -v $program >/dev/null || skip "there is no $program"
-done
-[ -e /usr/include/wasm32-wasi ] || skip "there is no wasi-libc"
-ls /usr/lib/llvm-14/lib/clang/*/lib/wasi >/dev/null 2>&1 ||
-    skip "there is no libclang-rt-14-dev-wasm32"
+. "$LORIKEET_SOURCE_DIR/examples/shared/packages.sh"
+want chromium has chromium
+for_wasm want
+[ -z "$wanted" ] || skip "there is no$wanted"
 
 module() {
     unset CC CFLAGS # those of the native tests

@@ -42,9 +42,8 @@ static bool trace_lora(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
     Comparison comparison;
     if (!engine_attach(e, layers, RANK, RANK, 1, err) ||
         !engine_train_lora(e, LORA_STEPS, 1e-3, digits, losses, err) ||
-        !engine_evaluate(e, &score, err))
+        !engine_evaluate(e, &score, err) || !engine_compare(e, &score, &comparison, err))
         return false;
-    engine_compare(e, &score, &comparison);
     print_bits("lora", LORA_STEPS, losses);
     print_hash("lora", e);
     printf("lora right %d\nlora fixed %d\nlora broken %d\n", score.correct, comparison.fixed_count,
