@@ -6,7 +6,6 @@
 #include "core/hash.h"
 #include "core/ops.h"
 #include "data/digits.h"
-#include "examples/exercises/mlp.h"
 
 enum { BATCH = 64, TRAIN_DIGITS = 1, TEST_DIGITS = 2 }; /* the last two: seeds of the digits */
 
@@ -51,14 +50,9 @@ static Batch next_batch(DataLoader *loader)
     return batch;
 }
 
-static Tensor *forward(Engine *e, Tensor *images)
-{
-    return lk_forward(e->t, e->net, lk_view(e->t, images, LK_SHAPE(-1, ENGINE_PIXELS)));
-}
-
 static bool train_step(Engine *e, Optimizer *opt, Batch batch, float *loss, Error *err)
 {
-    Tensor *mean = lk_cross_entropy(e->t, forward(e, batch.x), batch.y);
+    Tensor *mean = lk_cross_entropy(e->t, lk_forward(e->t, e->net, batch.x), batch.y);
     lk_optimizer_zero_grad(opt);
     if (!lk_backward(e->t, mean) || !lk_step(opt, err)) return lk_tape_ok(e->t, err);
     *loss = (float)lk_item(mean);
@@ -102,8 +96,7 @@ bool engine_reset(Engine *e, uint64_t seed, Error *err)
     training_free(&e->base);
     lk_free(e->net);
     lk_manual_seed(&e->base.rng, seed);
-    e->net = mlp_new(ENGINE_PIXELS, ENGINE_HIDDEN_1, ENGINE_HIDDEN_2, ENGINE_CLASSES, &e->base.rng,
-                     err);
+    e->net = net_new(&e->base.rng, err);
     return e->net && training_start(&e->base, e->net, e->train, NULL, BATCH, err);
 }
 
@@ -156,24 +149,24 @@ static bool answer(Engine *e, Tensor *images, bool softmax, float *result, int64
 {
     lk_eval(e->net);
     bool before = lk_tape_set_grad(e->t, false);
-    Tensor *y = forward(e, images);
+    Tensor *y = lk_forward(e->t, e->net, images);
     if (softmax) y = lk_softmax(e->t, y, 1);
     if (y) memcpy(result, y->data, (size_t)n * sizeof *result);
     lk_tape_set_grad(e->t, before);
     return finish(e, err);
 }
 
-bool engine_logits(Engine *e, float logits[ENGINE_TEST][ENGINE_CLASSES], Error *err)
+bool engine_logits(Engine *e, float logits[ENGINE_TEST][NET_CLASSES], Error *err)
 {
-    return answer(e, e->x, false, logits[0], ENGINE_TEST * ENGINE_CLASSES, err);
+    return answer(e, e->x, false, logits[0], ENGINE_TEST * NET_CLASSES, err);
 }
 
-Score engine_score(const Engine *e, const float logits[ENGINE_TEST][ENGINE_CLASSES])
+Score engine_score(const Engine *e, const float logits[ENGINE_TEST][NET_CLASSES])
 {
     Score score = { 0 };
     for (int i = 0; i < ENGINE_TEST; i++) {
         int best = 0, label = (int)lk_dataset_label(e->test, i);
-        for (int digit = 1; digit < ENGINE_CLASSES; digit++)
+        for (int digit = 1; digit < NET_CLASSES; digit++)
             if (logits[i][digit] > logits[i][best]) best = digit;
         score.answers[i] = best;
         score.counts[label]++;
@@ -185,7 +178,7 @@ Score engine_score(const Engine *e, const float logits[ENGINE_TEST][ENGINE_CLASS
 
 bool engine_evaluate(Engine *e, Score *score, Error *err)
 {
-    static float logits[ENGINE_TEST][ENGINE_CLASSES];
+    static float logits[ENGINE_TEST][NET_CLASSES];
     if (!engine_logits(e, logits, err)) return false;
     *score = engine_score(e, logits);
     return true;
@@ -193,13 +186,12 @@ bool engine_evaluate(Engine *e, Score *score, Error *err)
 
 bool engine_predict(Engine *e, const float *pixels, float *probabilities, Error *err)
 {
-    float image[ENGINE_PIXELS];
+    float image[NET_PIXELS];
     const Transform transform = e->test->transform;
-    for (int i = 0; i < ENGINE_PIXELS; i++)
-        image[i] = (pixels[i] - transform.mean) / transform.std;
-    Tensor *x = lk_from_blob_new(LK_F32, LK_SHAPE(1, ENGINE_PIXELS), image, NULL, NULL, err);
+    for (int i = 0; i < NET_PIXELS; i++) image[i] = (pixels[i] - transform.mean) / transform.std;
+    Tensor *x = lk_from_blob_new(LK_F32, LK_SHAPE(1, NET_PIXELS), image, NULL, NULL, err);
     if (!x) return false;
-    bool ok = answer(e, x, true, probabilities, ENGINE_CLASSES, err);
+    bool ok = answer(e, x, true, probabilities, NET_CLASSES, err);
     lk_free(x);
     return ok;
 }
@@ -208,8 +200,8 @@ int engine_test_image(const Engine *e, int index, float *pixels)
 {
     int64_t row = lk_dataset_row(e->test, index);
     if (row < 0) return -1;
-    const uint8_t *bytes = (const uint8_t *)e->test->x->data + row * ENGINE_PIXELS;
-    for (int i = 0; i < ENGINE_PIXELS; i++) pixels[i] = (float)bytes[i] / 255.0f;
+    const uint8_t *bytes = (const uint8_t *)e->test->x->data + row * NET_PIXELS;
+    for (int i = 0; i < NET_PIXELS; i++) pixels[i] = (float)bytes[i] / 255.0f;
     return (int)lk_dataset_label(e->test, index);
 }
 

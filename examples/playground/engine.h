@@ -8,6 +8,7 @@
 #define PLAYGROUND_ENGINE_H
 
 #include "data/loader.h"
+#include "examples/playground/net.h"
 #include "nn/adapter.h"
 #include "nn/linear.h"
 #include "optim/optimizer.h"
@@ -15,11 +16,6 @@
 enum {
     ENGINE_TRAIN = 5000,
     ENGINE_TEST = 1000,
-    ENGINE_PIXELS = 28 * 28,
-    ENGINE_HIDDEN_1 = 128,
-    ENGINE_HIDDEN_2 = 64,
-    ENGINE_CLASSES = 10,
-    ENGINE_LAYERS = 3,
     ENGINE_RANK_MAX = 16,
 };
 
@@ -36,19 +32,19 @@ typedef struct Engine {
     Tape *t; /* empty between two calls */
     Dataset *train, *test;
     Tensor *x;   /* (1000, 784): the test images, transformed */
-    Module *net; /* its Linears are layers.0, layers.2, layers.4 */
+    Module *net; /* a Net */
     Training base, lora;
     bool attached, enabled, merged; /* LoRA */
     double factor;                  /* the dial; 1: as trained */
-    bool digits[ENGINE_CLASSES];    /* those that LoRA learns */
+    bool digits[NET_CLASSES];       /* those that LoRA learns */
     /* Of the test images, by the network without LoRA, kept when LoRA was attached. */
-    float base_logits[ENGINE_TEST][ENGINE_CLASSES];
+    float base_logits[ENGINE_TEST][NET_CLASSES];
 } Engine;
 
 /* The answers to all test images. */
 typedef struct Score {
     int correct;
-    int wrong[ENGINE_CLASSES], counts[ENGINE_CLASSES]; /* by label */
+    int wrong[NET_CLASSES], counts[NET_CLASSES]; /* by label */
     int answers[ENGINE_TEST];
 } Score;
 
@@ -68,9 +64,9 @@ bool engine_train_base(Engine *e, int steps, double lr, float *losses, Error *er
 /* Answers all test images with the network as it is. */
 bool engine_evaluate(Engine *e, Score *score, Error *err);
 /* Writes the logits of all test images. */
-bool engine_logits(Engine *e, float logits[ENGINE_TEST][ENGINE_CLASSES], Error *err);
+bool engine_logits(Engine *e, float logits[ENGINE_TEST][NET_CLASSES], Error *err);
 /* Counts the right and wrong answers in logits. */
-Score engine_score(const Engine *e, const float logits[ENGINE_TEST][ENGINE_CLASSES]);
+Score engine_score(const Engine *e, const float logits[ENGINE_TEST][NET_CLASSES]);
 /* Writes ten probabilities for one image, pixels from 0 (paper) to 1 (ink). */
 bool engine_predict(Engine *e, const float *pixels, float *probabilities, Error *err);
 /* Writes the pixels of a test image and returns its label; -1: there is no such image. */
@@ -94,12 +90,12 @@ bool engine_train(Engine *e, Training *training, int steps, double lr, float *lo
 
 /* Gives the chosen layers an A of random numbers and a B of zeros, and freezes all else. An
  * earlier LoRA is removed. Errors: LK_EVALUE for a rank outside 1 … 16 or no layer. */
-bool engine_attach(Engine *e, const bool layers[ENGINE_LAYERS], int rank, double alpha,
-                   uint64_t seed, Error *err);
+bool engine_attach(Engine *e, const bool layers[NET_LAYERS], int rank, double alpha, uint64_t seed,
+                   Error *err);
 /* Removes LoRA. The weights have the bits from before. */
 bool engine_detach(Engine *e, Error *err);
 /* Makes some steps of 32 images of the chosen digits. */
-bool engine_train_lora(Engine *e, int steps, double lr, const bool digits[ENGINE_CLASSES],
+bool engine_train_lora(Engine *e, int steps, double lr, const bool digits[NET_CLASSES],
                        float *losses, Error *err);
 
 /* How far the logits of the test images moved, at most. */
@@ -120,7 +116,7 @@ typedef struct DialPoint {
 } DialPoint;
 /* Turns the dial from `from` to `to` and back to where it was. *zero_is_base: with the dial at 0
  * the logits have the bits that they had before LoRA. */
-bool engine_dial(Engine *e, int points, double from, double to, const bool digits[ENGINE_CLASSES],
+bool engine_dial(Engine *e, int points, double from, double to, const bool digits[NET_CLASSES],
                  DialPoint *dial, bool *zero_is_base, Error *err);
 
 /* Test images whose answer LoRA made right, or wrong. LK_ESTATE without LoRA. */

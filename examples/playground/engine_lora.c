@@ -6,17 +6,17 @@
 
 enum { BATCH = 32 };
 
-static const char *const layer_names[ENGINE_LAYERS] = { "layers.0", "layers.2", "layers.4" };
+static const char *const layer_names[NET_LAYERS] = { "linear1", "linear2", "linear3" };
 
 Linear *engine_linear(Engine *e, int layer)
 {
-    if (layer < 0 || layer >= ENGINE_LAYERS) return NULL;
+    if (layer < 0 || layer >= NET_LAYERS) return NULL;
     return lk_as_linear(lk_module_at(e->net, layer_names[layer], NULL));
 }
 
 LoRAParametrization *engine_lora(Engine *e, int layer)
 {
-    if (layer < 0 || layer >= ENGINE_LAYERS) return NULL;
+    if (layer < 0 || layer >= NET_LAYERS) return NULL;
     for (AdapterIter it = lk_adapters(e->net); lk_adapters_next(&it);)
         if (strcmp(it.name, layer_names[layer]) == 0) return it.lora;
     return NULL;
@@ -45,11 +45,11 @@ bool engine_detach(Engine *e, Error *err)
     return true;
 }
 
-bool engine_attach(Engine *e, const bool layers[ENGINE_LAYERS], int rank, double alpha,
-                   uint64_t seed, Error *err)
+bool engine_attach(Engine *e, const bool layers[NET_LAYERS], int rank, double alpha, uint64_t seed,
+                   Error *err)
 {
-    char targets[ENGINE_LAYERS * sizeof "layers.0,"] = "";
-    for (int i = 0; i < ENGINE_LAYERS; i++)
+    char targets[NET_LAYERS * sizeof "linear1,"] = "";
+    for (int i = 0; i < NET_LAYERS; i++)
         if (layers[i]) strcat(strcat(targets, targets[0] ? "," : ""), layer_names[i]);
     if (!targets[0]) return lk_error_set(err, LK_EVALUE, "choose at least one layer for LoRA");
     if (rank < 1 || rank > ENGINE_RANK_MAX)
@@ -70,12 +70,12 @@ bool engine_attach(Engine *e, const bool layers[ENGINE_LAYERS], int rank, double
 }
 
 /* From now on LoRA learns these digits. */
-static bool choose_digits(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
+static bool choose_digits(Engine *e, const bool digits[NET_CLASSES], Error *err)
 {
     if (e->lora.chosen && memcmp(digits, e->digits, sizeof e->digits) == 0) return true;
-    int64_t classes[ENGINE_CLASSES];
+    int64_t classes[NET_CLASSES];
     int count = 0;
-    for (int digit = 0; digit < ENGINE_CLASSES; digit++)
+    for (int digit = 0; digit < NET_CLASSES; digit++)
         if (digits[digit]) classes[count++] = digit;
     if (count == 0)
         return lk_error_set(err, LK_EVALUE, "choose at least one digit for LoRA to learn");
@@ -85,7 +85,7 @@ static bool choose_digits(Engine *e, const bool digits[ENGINE_CLASSES], Error *e
     return true;
 }
 
-bool engine_train_lora(Engine *e, int steps, double lr, const bool digits[ENGINE_CLASSES],
+bool engine_train_lora(Engine *e, int steps, double lr, const bool digits[NET_CLASSES],
                        float *losses, Error *err)
 {
     if (!has_lora(e, err)) return false;
@@ -114,12 +114,12 @@ static bool merge(Engine *e, bool on, Error *err)
 }
 
 /* Returns the largest difference of two logits. */
-static double difference(const float a[ENGINE_TEST][ENGINE_CLASSES],
-                         const float b[ENGINE_TEST][ENGINE_CLASSES])
+static double difference(const float a[ENGINE_TEST][NET_CLASSES],
+                         const float b[ENGINE_TEST][NET_CLASSES])
 {
     double largest = 0.0;
     for (int i = 0; i < ENGINE_TEST; i++)
-        for (int digit = 0; digit < ENGINE_CLASSES; digit++)
+        for (int digit = 0; digit < NET_CLASSES; digit++)
             largest = fmax(largest, fabs((double)a[i][digit] - (double)b[i][digit]));
     return largest;
 }
@@ -128,7 +128,7 @@ static double difference(const float a[ENGINE_TEST][ENGINE_CLASSES],
 static bool change(Engine *e, bool (*set)(Engine *, bool, Error *), bool on, Change *change,
                    Error *err)
 {
-    static float before[ENGINE_TEST][ENGINE_CLASSES], after[ENGINE_TEST][ENGINE_CLASSES];
+    static float before[ENGINE_TEST][NET_CLASSES], after[ENGINE_TEST][NET_CLASSES];
     if (!has_lora(e, err) || !engine_logits(e, before, err) || !set(e, on, err) ||
         !engine_logits(e, after, err))
         return false;
@@ -177,10 +177,10 @@ bool engine_scale(Engine *e, double factor, Error *err)
 }
 
 /* Shares the right answers out between the digits of the dial and the others. */
-static DialPoint dial_point(const Score *score, double factor, const bool digits[ENGINE_CLASSES])
+static DialPoint dial_point(const Score *score, double factor, const bool digits[NET_CLASSES])
 {
     int right[2] = { 0 }, count[2] = { 0 };
-    for (int digit = 0; digit < ENGINE_CLASSES; digit++) {
+    for (int digit = 0; digit < NET_CLASSES; digit++) {
         right[digits[digit]] += score->counts[digit] - score->wrong[digit];
         count[digits[digit]] += score->counts[digit];
     }
@@ -191,10 +191,10 @@ static DialPoint dial_point(const Score *score, double factor, const bool digits
 }
 
 static bool turn_dial(Engine *e, int points, double from, double to,
-                      const bool digits[ENGINE_CLASSES], DialPoint *dial, bool *zero_is_base,
+                      const bool digits[NET_CLASSES], DialPoint *dial, bool *zero_is_base,
                       Error *err)
 {
-    static float logits[ENGINE_TEST][ENGINE_CLASSES];
+    static float logits[ENGINE_TEST][NET_CLASSES];
     Score score;
     for (int i = 0; i < points; i++) {
         const double factor = points > 1 ? from + (to - from) * i / (points - 1) : from;
@@ -207,7 +207,7 @@ static bool turn_dial(Engine *e, int points, double from, double to,
     return true;
 }
 
-bool engine_dial(Engine *e, int points, double from, double to, const bool digits[ENGINE_CLASSES],
+bool engine_dial(Engine *e, int points, double from, double to, const bool digits[NET_CLASSES],
                  DialPoint *dial, bool *zero_is_base, Error *err)
 {
     const bool enabled = e->enabled;

@@ -1,7 +1,8 @@
 /* exports.c - the functions that worker.js calls, and the memory through which numbers pass. No
  * logic: that is in engine.c, engine_lora.c and singular.c.
  *
- * Every function returns a count, a number or a label, and -1 for a failure that pg_error tells. */
+ * Every function returns a count, a number or a label, and -1 for a failure: pg_error tells
+ * which. */
 #include <string.h>
 
 #include "examples/playground/engine.h"
@@ -14,7 +15,7 @@
 #endif
 
 enum {
-    VALUES = ENGINE_HIDDEN_1 * ENGINE_PIXELS, /* the largest matrix fits */
+    VALUES = NET_HIDDEN_1 * NET_PIXELS, /* the largest matrix fits */
     DIAL_MAX = 64,
 };
 
@@ -23,7 +24,7 @@ static Error err;
 static Score score;
 static float values[VALUES]; /* in and out */
 static Comparison comparison;
-static bool flags[ENGINE_CLASSES]; /* layers or digits, in */
+static bool flags[NET_CLASSES]; /* layers or digits, in */
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
@@ -73,11 +74,11 @@ int EXPORT(pg_evaluate)(void)
 /* Reads pixels from pg_values and leaves ten probabilities there. */
 int EXPORT(pg_predict)(void)
 {
-    return or_failure(engine_predict(engine, values, values, fresh()), ENGINE_CLASSES);
+    return or_failure(engine_predict(engine, values, values, fresh()), NET_CLASSES);
 }
 int EXPORT(pg_predict_base)(void)
 {
-    return or_failure(engine_predict_base(engine, values, values, fresh()), ENGINE_CLASSES);
+    return or_failure(engine_predict_base(engine, values, values, fresh()), NET_CLASSES);
 }
 int EXPORT(pg_test_image)(int index) { return engine_test_image(engine, index, values); }
 uint64_t EXPORT(pg_hash)(void) { return engine_hash(engine); }

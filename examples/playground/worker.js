@@ -88,7 +88,7 @@ const commands = {
     if (wasm) await load(wasm);
     const parameters = must(pg.pg_init(seed));
     const layers = Array.from({ length: LAYERS }, (_, i) => ({
-      name: `layers.${2 * i}`,
+      name: `linear${i + 1}`,
       in: pg.pg_columns(i),
       out: pg.pg_rows(i),
     }));

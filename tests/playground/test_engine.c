@@ -8,8 +8,8 @@
 #include "examples/playground/engine.h"
 #include "examples/playground/singular.h"
 
-static const bool nine[ENGINE_CLASSES] = { [9] = true };
-static const bool all_layers[ENGINE_LAYERS] = { true, true, true };
+static const bool nine[NET_CLASSES] = { [9] = true };
+static const bool all_layers[NET_LAYERS] = { true, true, true };
 
 static Engine *e;
 static Error err;
@@ -113,7 +113,7 @@ Test(engine, merged_weights_give_the_same_answers)
     check_failed(engine_scale(e, 0.5, &err), LK_ESTATE, "unmerge");
     check_failed(engine_train_lora(e, 1, 1e-3, nine, losses, &err), LK_ESTATE, "unmerge");
 
-    float pixels[ENGINE_PIXELS], without[ENGINE_CLASSES], with[ENGINE_CLASSES];
+    float pixels[NET_PIXELS], without[NET_CLASSES], with[NET_CLASSES];
     check(engine_test_image(e, 0, pixels) >= 0 && engine_test_image(e, 1000, pixels) == -1);
     check(engine_predict_base(e, pixels, without, &err) && engine_predict(e, pixels, with, &err));
     check(memcmp(without, with, sizeof with) != 0);
@@ -136,7 +136,7 @@ Test(engine, fixed_and_broken_images_explain_the_difference)
 
 Test(engine, refuses_what_makes_no_sense)
 {
-    const bool none[ENGINE_CLASSES] = { false };
+    const bool none[NET_CLASSES] = { false };
     check_failed(engine_attach(e, none, 1, 1, 1, &err), LK_EVALUE, "at least one layer");
     check_failed(engine_attach(e, all_layers, 0, 1, 1, &err), LK_EVALUE, "rank 0");
     check_failed(engine_attach(e, all_layers, 17, 1, 1, &err), LK_EVALUE, "rank 17");

@@ -37,7 +37,9 @@ grep '^time' "$work/lines"
 silent() { ! grep CONSOLE "$work/log"; }
 check "nothing on the console" silent
 
-native() { LORIKEET_KERNELS=portable "$LORIKEET_BUILD_DIR/tests/playground_trace" >"$work/native"; }
+native() {
+    LORIKEET_KERNELS=portable "$LORIKEET_BUILD_DIR/tests/playground_trace" >"$work/native"
+}
 must "the native program has run" native
 # same NAME: all lines that begin with it.
 same() {

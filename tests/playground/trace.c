@@ -34,9 +34,9 @@ static bool trace_base(Engine *e, Error *err)
     return true;
 }
 
-static bool trace_lora(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
+static bool trace_lora(Engine *e, const bool digits[NET_CLASSES], Error *err)
 {
-    const bool layers[ENGINE_LAYERS] = { true, true, true };
+    const bool layers[NET_LAYERS] = { true, true, true };
     float losses[LORA_STEPS];
     Score score;
     Comparison comparison;
@@ -51,7 +51,7 @@ static bool trace_lora(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
     return true;
 }
 
-static bool trace_dial(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
+static bool trace_dial(Engine *e, const bool digits[NET_CLASSES], Error *err)
 {
     DialPoint dial[POINTS];
     float chosen[POINTS];
@@ -65,33 +65,33 @@ static bool trace_dial(Engine *e, const bool digits[ENGINE_CLASSES], Error *err)
 
 static bool trace_answers(Engine *e, Error *err)
 {
-    float pixels[ENGINE_PIXELS], without[ENGINE_CLASSES], with[ENGINE_CLASSES];
+    float pixels[NET_PIXELS], without[NET_CLASSES], with[NET_CLASSES];
     engine_test_image(e, 3, pixels);
     if (!engine_predict_base(e, pixels, without, err) || !engine_predict(e, pixels, with, err))
         return false;
-    print_bits("probability without", ENGINE_CLASSES, without);
-    print_bits("probability with", ENGINE_CLASSES, with);
+    print_bits("probability without", NET_CLASSES, without);
+    print_bits("probability with", NET_CLASSES, with);
     return true;
 }
 
 static bool trace_matrices(Engine *e, Error *err)
 {
-    float values[RANK], left[RANK * ENGINE_HIDDEN_1], right[RANK * ENGINE_PIXELS];
-    float delta[ENGINE_CLASSES * ENGINE_HIDDEN_2];
+    float values[RANK], left[RANK * NET_HIDDEN_1], right[RANK * NET_PIXELS];
+    float delta[NET_CLASSES * NET_HIDDEN_2];
     const LoRAParametrization *first = engine_lora(e, 0);
-    if (!singular_of_product(ENGINE_HIDDEN_1, ENGINE_PIXELS, RANK, first->lora_B->data,
+    if (!singular_of_product(NET_HIDDEN_1, NET_PIXELS, RANK, first->lora_B->data,
                              first->lora_A->data, first->alpha / RANK, values, left, right, err) ||
         !engine_delta(e, 2, delta, err))
         return false;
     print_bits("singular", RANK, values);
-    print_bits("vector", ENGINE_PIXELS, right);
-    print_bits("delta", ENGINE_CLASSES * ENGINE_HIDDEN_2, delta);
+    print_bits("vector", NET_PIXELS, right);
+    print_bits("delta", NET_CLASSES * NET_HIDDEN_2, delta);
     return true;
 }
 
 int main(void)
 {
-    const bool digits[ENGINE_CLASSES] = { [9] = true };
+    const bool digits[NET_CLASSES] = { [9] = true };
     Error err = { 0 };
     Engine *e = engine_new(0, &err);
     bool ok = e && trace_base(e, &err) && trace_lora(e, digits, &err) &&
