@@ -2,8 +2,13 @@
 #include "core/decimal.h"
 
 #include <locale.h>
-#include <pthread.h>
 #include <stdlib.h>
+
+#ifdef __wasi__
+/* WebAssembly has the C locale alone. */
+static locale_t begin(void) { return (locale_t)0; }
+#else
+#include <pthread.h>
 
 static locale_t c_locale; /* for the whole process, never freed */
 
@@ -17,6 +22,7 @@ static locale_t begin(void)
     pthread_once(&once, make_c_locale);
     return c_locale ? uselocale(c_locale) : (locale_t)0;
 }
+#endif
 
 static void end(locale_t before)
 {

@@ -3,10 +3,10 @@
  * core/failure.c, and the loop that runs the record backwards in core/backward.c. */
 #include "core/tape.h"
 
-#include <pthread.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
 #endif
 
 #include "core/report.h"

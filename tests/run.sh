@@ -23,7 +23,8 @@ need git has git
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
 need locales test -e /usr/share/i18n/locales/de_DE # a test writes numbers as a German does
-want chromium has chromium # two tests open pages in it
+want chromium has chromium # some tests open pages in it
+for_wasm want # a test trains in a browser
 want python3 has python3 # two tests read with it what was written
 install_missing
 

@@ -34,8 +34,8 @@ unformatted() {
 none "clang-format" unformatted
 
 long_lines() {
-    sources '*.[ch]' '*.cpp' '*.in' '*.sh' '*.py' '*.awk' '*.mjs' '*.md' '*.cmake' \
-        '*CMakeLists.txt' |
+    sources '*.[ch]' '*.cpp' '*.in' '*.sh' '*.py' '*.awk' '*.mjs' '*.js' '*.css' \
+        '*.md' '*.cmake' '*CMakeLists.txt' |
         xargs grep -nE '^.{100,}' | cut -d : -f 1,2
 }
 none "lines end within 99 columns" long_lines

@@ -1,5 +1,5 @@
-# packages.sh - what a fresh Debian or Ubuntu lacks; read by examples/run.sh and tests/run.sh, not
-# run by itself.
+# packages.sh - what a fresh Debian or Ubuntu lacks; read by examples/run.sh, tests/run.sh and
+# examples/playground/run.sh, not run by itself.
 #     need PACKAGE COMMAND…     PACKAGE is missing unless the command succeeds
 #     want PACKAGE COMMAND…     the same, but what needs it can be left out
 #     install_missing           says what is missing and installs it, as root or with sudo
@@ -34,6 +34,17 @@ need_compiler() {
     need zlib1g-dev has_header zlib.h
     need libjansson-dev has_header jansson.h
     need libutf8proc-dev has_header utf8proc.h
+}
+
+clang_runtime_for_wasm() { ls /usr/lib/llvm-14/lib/clang/*/lib/wasi; }
+
+# for_wasm need, for_wasm want: the packages of the preset wasm
+for_wasm() {
+    $1 clang-14 has clang-14
+    $1 lld-14 has wasm-ld-14
+    $1 llvm-14 has llvm-ar-14
+    $1 wasi-libc test -e /usr/include/wasm32-wasi/stdio.h
+    $1 libclang-rt-14-dev-wasm32 clang_runtime_for_wasm
 }
 
 # cannot_install REASON

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Makes one self-contained page of page.html: the marks in it name the files that take their
+# place. A mark stands alone on its line.
+#     sh bundle.sh FOLDER WASM OUTPUT         FOLDER has page.html and the files of the marks
+#
+#     <!-- bundle: css FILE… -->              a <style>
+#     <!-- bundle: js FILE… -->               a <script>: the files one after the other
+#     <!-- bundle: worker FILE -->            a <script> that is only text, id="worker"
+#     <!-- bundle: wasm -->                   the same, id="wasm": the module, gzip in base64
+#     <!-- bundle: function FILE NAME -->     a C function of FILE, as text of HTML
+set -eu
+[ $# -eq 3 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+folder=$1
+wasm=$2
+output=$3
+limit=250000 # bytes: a page that opens at once, also on a phone
+
+# Everything goes into a file beside the output, which only a complete page replaces.
+trap 'rm -f "$output.new" "$output.part"' EXIT
+
+fail() {
+    echo "bundle.sh: $1" >&2
+    exit 1
+}
+need() {
+    [ -r "$folder/$1" ] || fail "page.html names $1, which is not in $folder"
+}
+texts() {
+    for name; do need "$name"; cat "$folder/$name"; done
+}
+# script ATTRIBUTES FILE…: a closing tag in a file would end the element early.
+script() {
+    attributes=$1
+    shift
+    for name; do
+        need "$name"
+        ! grep -qi '</script' "$folder/$name" || fail "$name contains </script"
+    done
+    echo "<script$attributes>"
+    texts "$@"
+    echo "</script>"
+}
+# From the line that begins with a type and the name to the first that is a closing brace. A
+# function on one line ends there.
+function_text() {
+    need "$1"
+    awk -v name="$2" '
+        !found && index($0, name "(") && /^[A-Za-z].*[^;]$/ { found = inside = 1 }
+        inside { print }
+        inside && (/^}/ || /}$/ && /^[A-Za-z]/) { exit }
+        END { exit !found }' "$folder/$1" >"$output.part" || fail "$1 has no function $2"
+    sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g' "$output.part"
+}
+mark() {
+    kind=$1
+    shift
+    case $kind in
+    css)
+        echo "<style>"
+        texts "$@"
+        echo "</style>"
+        ;;
+    js) script "" "$@" ;;
+    worker) script ' type="text/plain" id="worker"' "$@" ;;
+    wasm)
+        echo '<script type="text/plain" id="wasm">'
+        gzip -9 -n -c "$wasm" | base64
+        echo "</script>"
+        ;;
+    function) function_text "$@" ;;
+    *) fail "page.html has a mark of an unknown kind: $kind" ;;
+    esac
+}
+
+while IFS= read -r line; do
+    case $line in
+    *'<!-- bundle: '*' -->'*)
+        words=${line#*'<!-- bundle: '}
+        mark ${words%%' -->'*} || exit 1
+        ;;
+    *) printf '%s\n' "$line" ;;
+    esac
+done <"$folder/page.html" >"$output.new"
+
+bytes=$(wc -c <"$output.new")
+[ "$bytes" -le $limit ] || fail "the page has $bytes bytes; at most $limit are allowed"
+mv "$output.new" "$output"
+echo "$output: $((bytes / 1000)) KB"
