@@ -43,6 +43,7 @@ async function start() {
   showTour(state.tour, true);
   act("look", firstImage);
   await replay({ ...state });
+  showTour(state.tour, true); /* the panels have their full height now */
   document.documentElement.dataset.ready = "yes";
   /* A link that is put into the address of the open page. */
   window.addEventListener("hashchange", () => {

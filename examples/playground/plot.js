@@ -62,12 +62,16 @@ function gridLines(p, ticks, y, left) {
 function lossCurve(canvas, losses, ink, room) {
   const p = begin(canvas);
   if (!p) return;
-  const left = 38, top = Math.max(0.5, ...losses.slice(0, 50));
+  const left = 38, top = Math.max(0.5, ...losses.slice(0, 50)); /* of y */
   const y = v => p.height - 8 - (p.height - 16) * Math.min(1, v / top);
   const x = i => left + 4 + (p.width - left - 8) * i / Math.max(room, losses.length, 2);
   gridLines(p, [[0, "0"], [top / 2, short(Number((top / 2).toPrecision(2)))],
     [top, short(Number(top.toPrecision(2)))]], y, left);
-  if (!losses.length) return;
+  if (!losses.length) {
+    p.c.textAlign = "center";
+    p.c.fillText(say("notTrained"), (left + p.width) / 2, y(top * 0.75));
+    return;
+  }
   const raw = [], mean = [], stride = Math.ceil(losses.length / p.width);
   let running = losses[0];
   losses.forEach((loss, i) => {

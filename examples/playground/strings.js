@@ -21,14 +21,14 @@ const STRINGS = {
 
   seed: "Seed", learningRate: "Learning rate", steps: "steps", loss: "loss", step: "One step",
   loading: "Loading …", startAgain: "Start again", base: "base", withLora: "with LoRA",
-  errorsPerDigit: "Wrong answers per digit", none: "–",
+  errorsPerDigit: "Wrong answers per digit", none: "–", notTrained: "not trained yet",
   percent: "{value} %",
   digit: "digit {digit}", digitsNamed: "digits {digits}",
   otherDigits: "other digits",
 
   baseTitle: "The base network",
   baseLead: "784 pixels → {hidden} → 10 answers, ready to learn all ten digits.",
-  train: "Train", pause: "Pause", trainMore: "{steps} more steps", accuracy: "right, of 1,000",
+  train: "Train", pause: "Pause", trainMore: "{steps} more", accuracy: "right, of 1,000",
   baseCurve: "Loss of the base over {steps} steps, now {loss}",
   errorsOf: "Digit {digit}: {wrong} of {count} wrong",
 
@@ -81,7 +81,7 @@ const STRINGS = {
   dialCurve: "Right answers against the dial. At {dial}: {chosenName} {chosen}, others {others}.",
   dialZero: "Dial 0: bit for bit the base.",
   dialNotZero: "Dial 0: NOT the base. That is a fault.",
-  dialAt: "Dial {dial}: W + {dial} · ΔW",
+  dialAt: "Dial {dial}: W + {dial} · ΔW. {zero}",
   dialAxis: "dial", rightAxis: "right",
 
   changedTitle: "What LoRA fixed and broke",
@@ -114,11 +114,11 @@ const CODE = {
 Optimizer *adam = lk_adam_new(
     lk_trainable_parameters(net, &err),
     {lr}, &err);
-while (lk_loader_next(train, &batch)) {
-    Tensor *y = lk_forward(t, net, batch.x);
-    Tensor *loss = lk_cross_entropy(t, y, batch.y);
+while (lk_loader_next(train, &b)) {
+    Tensor *y = lk_forward(t, net, b.x);
+    Tensor *l = lk_cross_entropy(t, y, b.y);
     lk_optimizer_zero_grad(adam);
-    if (!lk_backward(t, loss)) return false;
+    if (!lk_backward(t, l)) return false;
     if (!lk_step(adam, &err)) return false;
     lk_tape_reset(t);
 }`,
@@ -145,8 +145,8 @@ Tensor *p = lk_softmax(t, y, 1);`,
   dial: `/* scale = {dial} · alpha / rank */
 lk_scale_lora(net, NULL, {dial}, &err);`,
   changed:
-`Tensor *answer = lk_argmax(t, lk_forward(t, net, batch.x), 1, false);
-int64_t right = lk_count(lk_eq(t, answer, batch.y));`,
+`Tensor *answer = lk_argmax(t, lk_forward(t, net, b.x), 1, false);
+int64_t right = lk_count(lk_eq(t, answer, b.y));`,
   mergeOn: `/* forward reads one finished weight */
 lk_merge(net, &err);`,
   mergeOff: `/* W + B A · alpha / rank, when it is read */

@@ -69,7 +69,7 @@ const TOUR_STEPS = [
     values: () => ({ difference: difference() }) },
 ];
 
-/* Shows step 1 … 10; 0 closes the tour. `quietly`: without scrolling or moving the focus. */
+/* Shows step 1 … 10; 0 closes the tour. `quietly`: the focus stays where it is. */
 function showTour(step, quietly) {
   state.tour = step;
   keepState();
@@ -89,9 +89,8 @@ function showTour(step, quietly) {
   showResult("");
   byId("tour-back").disabled = step === 1;
   setText(byId("tour-next"), say(step === TOUR.length ? "tourEnd" : "tourNext"));
-  if (quietly) return;
   byId(TOUR_STEPS[step - 1].panel).scrollIntoView({ block: "start" });
-  byId("tour-title").focus({ preventScroll: true });
+  if (!quietly) byId("tour-title").focus({ preventScroll: true });
 }
 
 /* Once a step is done, the button for the next one is the important one. */

@@ -15,7 +15,7 @@ const get = (view, id) => view.document.getElementById(id);
 const pause = ms => new Promise(done => setTimeout(done, ms));
 
 async function until(condition, text) {
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 1200; i++) {
     if (condition()) return;
     await pause(100);
   }
@@ -42,6 +42,7 @@ async function takeTour(view) {
   for (let step = 1; step <= 10; step++) {
     const panel = view.document.querySelector(".panel.shown");
     report(panel, `step ${step} shows a panel`);
+    await until(() => !get(view, "tour-do").disabled, `step ${step} can be done`);
     get(view, "tour-do").click();
     await until(() => get(view, "tour-result").textContent, `step ${step} has a result`);
     await idle(view);

@@ -52,7 +52,7 @@ program() {
 #include "data/loader.h"
 #include "nn/adapter.h"
 #include "optim/optimizer.h"
-#define USES Tape *t, Module *net, Rng rng, Error err, DataLoader *loader, Tensor *x, Batch batch
+#define USES Tape *t, Module *net, Rng rng, Error err, DataLoader *loader, Tensor *x, Batch b
 C
     for panel in base lora draw matrices dial changed merge; do
         printf 'bool %s(USES, %s *train);\n' $panel "$(type_of $panel)"

@@ -22,7 +22,7 @@ function dialPanel() {
     const at = values => valueAt(c.scale, values, state.dial);
     const chosen = percentOr(at(c.chosen)), others = percentOr(at(c.others));
     const zero = say(c.zeroEqualsBase ? "dialZero" : "dialNotZero");
-    const text = state.dial === 0 ? zero : say("dialAt", { dial: state.dial });
+    const text = state.dial === 0 ? zero : say("dialAt", { dial: state.dial, zero });
     setText(byId("dial-chosen-name"), nameOf(digitsOf(state)));
     setText(byId("dial-chosen"), chosen);
     setText(byId("dial-others"), others);
