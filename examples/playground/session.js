@@ -51,7 +51,7 @@ function keepState() {
 
 async function evaluateBase() {
   live.baseScore = await ask("base.evaluate");
-  touch("baseScore");
+  touch("baseScore", "answers");
 }
 
 async function resetBase() {
@@ -76,6 +76,7 @@ async function trainBase(steps) {
   }
   await evaluateBase();
   await attach();
+  announce(say("baseDone", { steps: state.steps, right: percent(live.baseScore.accuracy) }));
 }
 
 /* ---- LoRA ---- */
@@ -106,6 +107,8 @@ async function trainLora(steps) {
     if (step % 20 === 0) await loadMatrices();
   }
   await refresh();
+  announce(say("loraDone", { steps: state.lsteps, name: nameOf(digitsOf(state)),
+    chosen: rightText(isChosen), others: rightText(d => !isChosen(d)) }));
 }
 
 /* On, apart, and the dial at 1: training needs the whole ΔW. */

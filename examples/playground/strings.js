@@ -30,6 +30,7 @@ const STRINGS = {
   baseLead: "784 pixels → {hidden} → 10 answers, ready to learn all ten digits.",
   train: "Train", pause: "Pause", trainMore: "{steps} more", accuracy: "right, of 1,000",
   baseCurve: "Loss of the base over {steps} steps, now {loss}",
+  baseDone: "{steps} steps: {right} of the test digits are right.",
   errorsOf: "Digit {digit}: {wrong} of {count} wrong",
 
   loraTitle: "LoRA",
@@ -41,7 +42,7 @@ const STRINGS = {
   parameters: "{count} numbers to train, {percent} % of the base",
   loraTrain: "Train LoRA", loraReset: "Back to B = 0", again: "train again after a change",
   loraCurve: "Loss of LoRA over {steps} steps, now {loss}",
-  baseFirst: "Train the base first, so that there is something to adapt.",
+  loraDone: "{steps} steps: {name} {chosen} right, other digits {others}.",
 
   drawTitle: "Draw a digit",
   drawLead: "Draw with a finger or the mouse; the answers follow.",
@@ -82,7 +83,6 @@ const STRINGS = {
   dialZero: "Dial 0: bit for bit the base.",
   dialNotZero: "Dial 0: NOT the base. That is a fault.",
   dialAt: "Dial {dial}: W + {dial} · ΔW. {zero}",
-  dialAxis: "dial", rightAxis: "right",
 
   changedTitle: "What LoRA fixed and broke",
   changedLead: "Test images whose answer changed. Choose one to see it in panel 3.",

@@ -51,20 +51,24 @@ function nameOf(digits) {
 
 /* ---- C lines ---- */
 
-const C_PARTS = /(\/\*.*?\*\/)|\b(lk_\w+)|(\b\d[\d.e-]*\b|"[^"]*")|[^]/g;
+const C_PARTS = /(\/\*[^]*?\*\/)|\b(lk_\w+)|(\b\d[\d.e-]*\b|"[^"\n]*")|[^]/g;
 
-/* Shows the lines in the panel's <pre>, with functions, numbers and comments in colour. `ran`:
- * they were run just now. */
+/* Fills a <pre> with C lines: functions, numbers and comments have colours. */
+function colorCode(pre, text) {
+  pre.replaceChildren();
+  for (const [all, comment, call, number] of text.matchAll(C_PARTS)) {
+    const kind = (comment && "co") || (call && "fn") || (number && "no");
+    pre.append(kind ? element("span", { className: kind, textContent: all }) : all);
+  }
+  pre.normalize();
+}
+
+/* Shows the lines in the panel's <pre>. `ran`: they were run just now. */
 function showCode(panel, text, ran) {
   const pre = document.querySelector(`pre[data-code=${panel}]`);
   if (pre.dataset.shown !== text) {
     pre.dataset.shown = text;
-    pre.replaceChildren();
-    for (const [all, comment, call, number] of text.matchAll(C_PARTS)) {
-      const kind = comment ? "co" : call ? "fn" : number ? "no" : "";
-      pre.append(kind ? element("span", { className: kind, textContent: all }) : all);
-    }
-    pre.normalize();
+    colorCode(pre, text);
   }
   if (!ran) return;
   pre.classList.add("ran");

@@ -6,7 +6,8 @@ function exercisesPanel() {
   if (!EXERCISES.length) parent.append(element("p", { textContent: say("noExercises") }));
   for (const { title, source, output } of EXERCISES) {
     const part = (text, key) => {
-      const pre = element("pre", { textContent: text, tabIndex: 0 });
+      const pre = element("pre", { tabIndex: 0 });
+      colorCode(pre, text);
       pre.setAttribute("role", "region");
       pre.setAttribute("aria-label", say(key, { title }));
       return pre;
