@@ -22,7 +22,7 @@ const STRINGS = {
   seed: "Seed", learningRate: "Learning rate", steps: "steps", loss: "loss", step: "One step",
   loading: "Loading …", startAgain: "Start again", base: "base", withLora: "with LoRA",
   errorsPerDigit: "Wrong answers per digit", none: "–", notTrained: "not trained yet",
-  percent: "{value} %",
+  percent: "{value} %",
   digit: "digit {digit}", digitsNamed: "digits {digits}",
   otherDigits: "other digits",
 
@@ -39,7 +39,7 @@ const STRINGS = {
   layerShape: "{number}: {in}→{out}",
   digitsToLearn: "Digits to learn",
   rank: "Rank", alpha: "Alpha",
-  parameters: "{count} numbers to train, {percent} % of the base",
+  parameters: "{count} numbers to train, {percent} % of the base",
   loraTrain: "Train LoRA", loraReset: "Back to B = 0", again: "train again after a change",
   loraCurve: "Loss of LoRA over {steps} steps, now {loss}",
   loraDone: "{steps} steps: {name} {chosen} right, other digits {others}.",
