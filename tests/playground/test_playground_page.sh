@@ -69,8 +69,4 @@ compiles() {
     $native -std=gnu11 -Wall -Werror -Wno-unused -I "$LORIKEET_SOURCE_DIR" -fsyntax-only lines.c
 }
 check "the C lines compile" compiles
-
-bytes() { cat "$playground"/page.* "$playground"/*.js "$playground"/panels/*.js | wc -c; }
-small() { bytes && [ "$(bytes)" -le 90000 ]; }
-check "the page's own files have at most 90,000 bytes" small
 tally
