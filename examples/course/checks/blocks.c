@@ -57,7 +57,11 @@ void blocks_begin_failing(int after)
     lk_set_allocator(count_alloc, count_free);
 }
 
-bool blocks_failed(void) { return failed; }
+bool blocks_end_failing(void)
+{
+    until_failure = -1;
+    return failed;
+}
 
 Blocks blocks_end(void)
 {

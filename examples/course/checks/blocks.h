@@ -16,10 +16,10 @@ typedef struct Blocks {
 void blocks_begin(void);
 Blocks blocks_end(void);
 
-/* The same, but one block cannot be made, after `after` ones that can. blocks_failed tells whether
- * it was asked for. */
+/* The same, but one block cannot be made, after `after` ones that can, until blocks_end_failing. It
+ * returns whether that block was asked for. */
 void blocks_begin_failing(int after);
-bool blocks_failed(void);
+bool blocks_end_failing(void);
 
 /* Where a block was made that was made since the last blocks_begin; -1: not known. A Tensor * or
  * Module * that has an owner is such a block. */

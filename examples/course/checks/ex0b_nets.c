@@ -124,7 +124,8 @@ static bool try_nets(Exam *e, int after)
     if (counts) lk_retain(n.linear);
     Error err = { 0 };
     blocks_begin_failing(after);
-    bool ok = CALL(e, two_nets_new, n.linear, &n.plain, &n.bent, &err), missing = blocks_failed();
+    bool ok = CALL(e, two_nets_new, n.linear, &n.plain, &n.bent, &err);
+    bool missing = blocks_end_failing();
     exam_expect(e, ok || err.code != LK_OK, VERDICT_FAILED, "%s gives no message", no_memory);
     exam_expect(e, ok || (!n.plain && !n.bent), VERDICT_VALUE, "%s leaves a net in plain or bent",
                 no_memory);
