@@ -17,7 +17,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 
-enum { LK_MAX_DIMS = 8 };
+enum { LK_MAX_DIMS = 8 }; /* the dimensions of a tensor; more are LK_ESHAPE */
 
 typedef enum DType {
     LK_F32,  /* torch.float32, the default of parameters */
@@ -74,8 +74,8 @@ LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
 LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: gradients are possible */
 LK_API int64_t lk_numel(const Tensor *x);       /* elements; 1 for a scalar; -1: NULL or stale */
 LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too; -1: none */
-LK_API bool lk_is_contiguous(const Tensor *x);
-LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
+LK_API bool lk_is_contiguous(const Tensor *x);  /* row after row without gaps; false: NULL too */
+LK_API bool lk_same_shape(const Tensor *a, const Tensor *b); /* a.shape == b.shape */
 /* Whether x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release.
  * The answer is right for three more resets at least; later the header may serve another tensor.
  * Without a reset it is right for the last 512 tensors that were given back. In strict mode

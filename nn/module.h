@@ -163,6 +163,7 @@ typedef struct ParamIter {
     const Field *field;
     unsigned kinds; /* of fields, 1 << LK_FIELD_PARAM, … */
 } ParamIter;
+/* m.named_parameters(). */
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);
 /* m.named_buffers(), with those that are not persistent. Goes on with lk_params_next. */

@@ -30,7 +30,7 @@ LK_API StateDict *lk_state_dict_empty_new(Error *err);
 LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x,
                                             Error *err);
 
-LK_API void lk_state_dict_free(StateDict *state);
+LK_API void lk_state_dict_free(StateDict *state); /* NULL allowed */
 /* borrowed; NULL: no such name */
 LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name);
 

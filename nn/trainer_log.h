@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 
+/* Values of a log; bytes of a key, with the 0 at its end. */
 enum { LK_TRAINER_VALUES_MAX = 16, LK_TRAINER_KEY_MAX = 40 };
 
 typedef struct TrainerLog {

@@ -19,6 +19,7 @@ need pkg-config has pkg-config
 need clang has clang
 need clang-format has clang-format
 need clang-tidy has clang-tidy
+need cmark-gfm has cmark-gfm # makes the site
 need git has git
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
