@@ -115,6 +115,13 @@ then count 1 0
 else count 0 1 "$step: the program was not built, or failed"
 fi
 
+step=docs
+echo "== docs: the site of guide and reference"
+if cmake --workflow --preset docs
+then count 1 0
+else count 0 1 "$step: the site was not built"
+fi
+
 [ -z "$failures" ] || echo "== failed:$failures"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -35,6 +35,7 @@ faults() {
         BEGIN { while ((getline file <files) > 0) exists[file] = 1 }
         {
             rest = $0
+            open[FILENAME] += gsub(/<a( |$)/, "&") - gsub(/<\/a>/, "&")
             while (match(rest, / (id|href|src)="[^"]*"/)) {
                 what = substr(rest, RSTART + 1, RLENGTH - 2)
                 rest = substr(rest, RSTART + RLENGTH)
@@ -59,7 +60,8 @@ faults() {
                 }
             }
         }
-        END { for (i = 1; i <= count; i++)
+        END { for (page in open) if (open[page]) print page ": a link does not end"
+              for (i = 1; i <= count; i++)
                   if (!(wanted[i] in id)) {
                       split(wanted[i], part, SUBSEP)
                       print from[i] ": no place " part[2] " in " part[1]

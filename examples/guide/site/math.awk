@@ -11,7 +11,7 @@ function mathml(tex,    row, n, i, cell, html, rest) {
     gsub(/&amp;/, "\\&", tex)
     gsub(/\\begin\{aligned\}|\\end\{aligned\}/, "", tex)
     n = split(tex, row, /\\\\/)
-    html = "<div class=\"formula\"><math display=\"block\"><mtable class=\"rows\">"
+    html = "<div class=\"formula\"><math display=\"block\"><mtable displaystyle=\"true\" class=\"rows\">"
     for (i = 1; i <= n; i++) {
         if (row[i] ~ /^ *$/) continue
         cell = row[i]
@@ -97,5 +97,7 @@ function atom(    c, word, first, second) {
         return "<mn>" first "</mn>"
     }
     tex = substr(tex, 2)
+    if (c == "'") return "<mo>′</mo>"
+    if (c ~ /[()]/) return "<mo stretchy=\"false\">" c "</mo>"
     return c ~ /[A-Za-z]/ ? "<mi>" c "</mi>" : "<mo>" (c == "-" ? "−" : c) "</mo>"
 }

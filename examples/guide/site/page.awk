@@ -56,6 +56,8 @@ function begin_page() {
     title = ""
     language = ""
     comment = 0
+    inside = 0 # of a link
+    dropped = 0 # its beginning, since it leads nowhere
     heading = ""
     place = ""
     text = ""
@@ -187,7 +189,7 @@ function slug(s,    id) {
 # ---- links --------------------------------------------------------------------------------------
 
 # Links of a line of HTML, and links from names in <code> to the reference.
-function links(s,    result, tag, target, inside) {
+function links(s,    result, tag, target) {
     result = ""
     while (match(s, /<a href="[^"]*">|<\/a>|<img src="[^"]*"|<code>[^<]*<\/code>/)) {
         result = result substr(s, 1, RSTART - 1)
@@ -197,10 +199,12 @@ function links(s,    result, tag, target, inside) {
             target = tag
             gsub(/^<a href="|">$/, "", target)
             target = link(target)
-            inside = target != ""
+            dropped = target == ""
+            inside = !dropped
             if (inside) result = result "<a href=\"" target "\">"
         } else if (tag == "</a>") {
-            if (inside) result = result tag
+            if (!dropped) result = result tag
+            dropped = 0
             inside = 0
         } else if (tag ~ /^<img/) {
             result = result tag
