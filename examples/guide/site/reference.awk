@@ -105,10 +105,10 @@ function comment(path, i,    s, text, last) {
     return i
 }
 
-function end_item() {
+function end_item(    text) {
     if (signatures != "") {
-        printf "<section class=\"item\">\n%s%s</section>\n", signatures,
-               doc == "" ? "" : "<div class=\"doc\">" prose(doc) "</div>\n" >page
+        text = doc == "" ? "" : "<div class=\"doc\">" prose(doc) "</div>\n"
+        printf "<section class=\"item\">\n%s%s</section>\n", signatures, text >page
         if (undocumented != "" && doc == "") {
             print undocumented >"/dev/stderr"
             bad = 1
