@@ -94,7 +94,7 @@ LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
 LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
 /* Copies the values: an array of float, double, int64_t, uint8_t or bool, as dtype says, with as
- * many elements as the shape has. */
+ * many elements as the shape has. Errors as for lk_tensor_new; LK_EVALUE for NULL. */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                                   Error *err);
 
@@ -105,10 +105,12 @@ LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, c
 LK_API Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data,
                                 void (*release)(void *holder), void *holder, Error *err);
 
-/* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Floating dtypes only. */
+/* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Errors as for lk_tensor_new;
+ * LK_EDTYPE for a dtype that is not floating. */
 LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. */
+/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. NULL
+ * for a NULL x (LK_EVALUE), a stale one (LK_ESTATE), and without memory (LK_EMEMORY). */
 LK_API Tensor *lk_clone(const Tensor *x, Error *err);
 
 /* lk_tensor_retain adds an owner and returns x. lk_tensor_free removes one; without owners the
@@ -140,7 +142,8 @@ LK_API bool lk_normal_(Tensor *x, double mean, double std, Rng *rng);
 LK_API void lk_touch(Tensor *x);
 
 /* Converts an owned leaf in place (module.double()): the Tensor stays, its elements are new, its
- * gradient is dropped. */
+ * gradient is dropped. False, with x unchanged: LK_ESTATE (not an owned leaf), LK_EDTYPE (one with
+ * requires_grad would no longer be floating), LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_convert_(Tensor *x, DType dtype, Error *err);
 
 /* torch.equal: same shape, dtype and values (NaN differs from NaN). */

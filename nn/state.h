@@ -20,7 +20,7 @@ typedef struct StateDict {
 /* {k: v.clone() for k, v in m.state_dict().items()}: a snapshot. NULL without memory. */
 LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
 /* m.state_dict(): the same names with m's own tensors, nothing copied. Training m changes them
- * here too. */
+ * here too. NULL without memory. */
 LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 
 /* {}, and state[name] = x. The name must be a new one, which is not checked. x is consumed, on

@@ -36,6 +36,7 @@ typedef struct TrainerHistory {
     TrainerLog *logs;
     int64_t count, room;
 } TrainerHistory;
+/* Appends a copy. Errors, with nothing changed: LK_EVALUE for NULL, LK_EMEMORY. */
 LK_API bool lk_trainer_history_add(TrainerHistory *history, const TrainerLog *log, Error *err);
 LK_API void lk_trainer_history_free(TrainerHistory *history); /* leaves it empty */
 
