@@ -16,7 +16,8 @@ built() {
 }
 must "the site is built, without a warning" built
 cd "$site" || exit 1
-find . -name '*.html' | sed 's|^\./||' | sort >"$work/pages"
+# the playground has tests of its own
+find . -name '*.html' | sed 's|^\./||' | grep -vx playground.html | sort >"$work/pages"
 find . -type f | sed 's|^\./||' >"$work/files"
 
 # Prints links and pictures that lead nowhere, ids that are there twice, and requests to a host.
@@ -91,4 +92,48 @@ named() {
 }
 [ ! -e "$LORIKEET_BUILD_DIR/liblorikeet_core.a" ] ||
     check "every exported name is in the reference" named
+
+# In a browser: pages as wide as a phone, the search, the console.
+command -v chromium >/dev/null || tally
+cat >view.html <<'END'
+<pre id="found"></pre>
+<script>
+const pages = ["index.html", "reference.html", "core/ops.h.html", "nn/module.h.html",
+    "examples/guide/lora_three_ways.html", "examples/guide/speed.html", "README.html",
+    "examples/course/units/ex4.html", "examples/own/custom_op.c.html"];
+const say = text => { document.getElementById("found").textContent += "\nfound: " + text; };
+async function look(page) {
+    const frame = document.createElement("iframe");
+    frame.style = "width:390px;height:844px";
+    frame.src = page;
+    document.body.append(frame);
+    await new Promise(done => { frame.onload = done; });
+    const inside = frame.contentDocument;
+    const wide = inside.documentElement.scrollWidth;
+    if (wide > 390) say(page + " is " + wide + " px wide");
+    const search = inside.getElementById("search");
+    search.value = "lk_linear_lora";
+    search.dispatchEvent(new frame.contentWindow.Event("input"));
+    const first = inside.querySelector("#found a");
+    if (!first || !first.href.endsWith("/core/ops.h.html#lk_linear_lora"))
+        say(page + ": the search finds " + (first && first.href));
+    frame.remove();
+}
+(async () => {
+    for (const page of pages) await look(page);
+    say("the end");
+})();
+</script>
+END
+viewed() {
+    timeout 300 chromium --headless --no-sandbox --disable-gpu --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync \
+        --user-data-dir="$work/profile" --allow-file-access-from-files --enable-logging=stderr \
+        --virtual-time-budget=60000 --dump-dom "file://$site/view.html" >"$work/dom" 2>"$work/log"
+    grep CONSOLE "$work/log"
+    sed -n 's|</pre>||; /^found: /p' "$work/dom" >"$work/found"
+    cat "$work/found"
+    ! grep -q CONSOLE "$work/log" && [ "$(cat "$work/found")" = "found: the end" ]
+}
+check "nothing is too wide, the search finds, the console is silent" viewed
 tally
