@@ -11,7 +11,8 @@ function mathml(tex,    row, n, i, cell, html, rest) {
     gsub(/&amp;/, "\\&", tex)
     gsub(/\\begin\{aligned\}|\\end\{aligned\}/, "", tex)
     n = split(tex, row, /\\\\/)
-    html = "<div class=\"formula\"><math display=\"block\"><mtable displaystyle=\"true\" class=\"rows\">"
+    html = "<div class=\"formula\"><math display=\"block\">" \
+           "<mtable displaystyle=\"true\" class=\"rows\">"
     for (i = 1; i <= n; i++) {
         if (row[i] ~ /^ *$/) continue
         cell = row[i]
