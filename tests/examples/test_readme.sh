@@ -68,8 +68,9 @@ for page in $pages; do
     done
     case $page in
     examples/guide/*)
-        check "$page: every block of C is a program, or a part of one" \
-            [ "$(grep -c '^```c$' "$page")" -eq "$(grep -c '^<!-- program: ' "$page")" ] ;;
+        check "$page: every block of C is a program, a part of one, or called a mistake" \
+            [ "$(grep -c '^```c$' "$page")" -eq \
+            "$(grep -cx '<!-- \(program: .*\|mistake\) -->' "$page")" ] ;;
     esac
     folder=$(dirname "$page")
     for link in $( (grep -o '](\([^)#:]*\)[)#]' "$page" | sed 's/^](//; s/.$//'
