@@ -17,7 +17,7 @@ END {
     printf "" >symbols
     contents = out "/reference.html"
     print "<h1>Reference</h1>\n<p>All public headers. <code>#include &lt;lorikeet/lorikeet.h&gt;" \
-          "</code> includes them all.</p>" >contents
+          "</code> includes all but <code>core/real.h</code>.</p>" >contents
     for (f = 1; f <= count; f++) header(files[f])
     exit bad
 }

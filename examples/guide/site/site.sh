@@ -48,7 +48,7 @@ for file in $sources; do
     } >"$bodies/$file.html"
 done
 
-rm -rf "$out/examples" "$out/core" "$out/nn" "$out/optim" "$out/data"
+rm -rf "$out/examples" "$out/core" "$out/nn" "$out/optim" "$out/data" "$out/tests" "$out"/*.html
 (cd "$bodies" && find . -type d) | sed "s|^|$out/|" | xargs mkdir -p
 cp $here/style.css $here/site.js "$out/"
 cp examples/guide/*.png "$out/examples/guide/"
