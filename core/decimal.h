@@ -10,11 +10,14 @@
 
 #include "core/api.h"
 
+/* C's functions without the lk_: the number of bytes (of a buffer, as if it were large enough), or
+ * a negative number on an error. */
 LK_API int lk_printf(const char *format, ...) LK_PRINTF(1, 2);
 LK_API int lk_fprintf(FILE *out, const char *format, ...) LK_PRINTF(2, 3);
 LK_API int lk_vfprintf(FILE *out, const char *format, va_list args) LK_PRINTF(2, 0);
 LK_API int lk_snprintf(char *text, size_t size, const char *format, ...) LK_PRINTF(3, 4);
 LK_API int lk_vsnprintf(char *text, size_t size, const char *format, va_list args) LK_PRINTF(3, 0);
+/* strtod: *end is set behind the number, to text when there is none; end may be NULL. */
 LK_API double lk_strtod(const char *text, const char **end);
 
 #endif

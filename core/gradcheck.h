@@ -65,7 +65,7 @@ typedef struct GradcheckElement {
     double analytic, numeric;
 } GradcheckElement;
 
-enum { LK_GRADCHECK_TABLE = 5 };
+enum { LK_GRADCHECK_TABLE = 5 }; /* elements in the table of a report */
 typedef struct GradcheckReport {
     bool ok;
     const char *mistake;        /* the first name above that was found; NULL when ok */

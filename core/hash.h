@@ -5,7 +5,7 @@
 
 #include "core/api.h"
 
-#define LK_HASH_START 14695981039346656037u
+#define LK_HASH_START 14695981039346656037u /* the hash of no bytes */
 
 /* Adds `count` bytes to a hash and returns the new one. The first hash is LK_HASH_START. */
 LK_API uint64_t lk_hash(uint64_t hash, const void *bytes, size_t count);

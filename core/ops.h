@@ -17,6 +17,8 @@
 
 /* clang-format off */
 /* ---- making tensors: leaves on the tape, no gradient (ops_create.c) ------------------------- */
+/* torch.zeros, ones, full of a shape, written LK_SHAPE(2, 3). Errors: LK_ESHAPE (more than 8
+ * dimensions, a negative size), LK_EMEMORY. */
 LK_API Tensor *lk_zeros(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_ones(Tape *t, DType dtype, int ndim, const int64_t *shape);
 LK_API Tensor *lk_full(Tape *t, DType dtype, int ndim, const int64_t *shape, double value);
@@ -161,7 +163,7 @@ LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
 LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim); /* e^x / Σ e^x    dx += y (dy - Σ y dy) */
 LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx += dy - e^y Σ dy */
 
-typedef enum Reduction { LK_MEAN, LK_SUM } Reduction;
+typedef enum Reduction { LK_MEAN, LK_SUM } Reduction; /* of a loss: reduction="mean" or "sum" */
 /* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of
  * -log_softmax(logits)[label]. Rows whose label is ignore_index are left out, of n too.
  * dlogits += (softmax - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of
@@ -196,16 +198,17 @@ typedef struct AttentionOptions {
     double dropout; /* chance to drop an attention probability; 0 outside of training */
     bool causal;    /* is_causal: query i attends to the keys 0 … i only */
 } AttentionOptions;
+/* The same with a choice of causal attention. */
 LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,
                                  int64_t heads, AttentionOptions options);
 
 /* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ------------------- */
-LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b);
-LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b); /* a == b: torch.eq */
+LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b); /* a != b */
+LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b); /* a < b */
+LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b); /* a <= b */
+LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b); /* a > b */
+LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b); /* a >= b */
 /* |a - b| <= atol + rtol |b| */
 LK_API Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol);
 /* clang-format on */

@@ -42,15 +42,15 @@
 
 #include "core/kernels.h"
 
-#define LK_LANES 16 /* a vector of AVX-512 in float32 */
-#define LK_ALWAYS_INLINE inline __attribute__((always_inline))
+#define LK_LANES 16                                            /* a vector of AVX-512 in float32 */
+#define LK_ALWAYS_INLINE inline __attribute__((always_inline)) /* a part of a set's function */
 
 /* clang-format off */
 #define LK_REAL(dtype, f, ...) \
     ((dtype) == LK_F64 ? LK_OF_SET(f##_f64)(__VA_ARGS__) : LK_OF_SET(f##_f32)(__VA_ARGS__))
 #define LK_ROW(dtype, f) ((dtype) == LK_F64 ? LK_OF_SET(f##_f64) : LK_OF_SET(f##_f32))
 #define LK_ROW_OF(rows, dtype) ((rows)[lk_kernel_set()][dtype])
-#define LK_BOTH(f, set) { f##_f32_##set, f##_f64_##set }
+#define LK_BOTH(f, set) { f##_f32_##set, f##_f64_##set } /* one row of LK_ROWS */
 
 #ifdef __x86_64__
 #define LK_OF_SET(f) (lk_kernel_set() == LK_AVX512 ? f##_avx512 : LK_BELOW_AVX512(f))

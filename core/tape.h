@@ -21,7 +21,7 @@ LK_API Tape *lk_tape_new(Error *err);
 /* A tape that prints nothing: check it with lk_tape_ok. A tape of lk_tape_new prints its first
  * failure. */
 LK_API Tape *lk_tape_quiet_new(Error *err);
-/* The same in no-grad mode, for values that are computed once. */
+/* The same in no-grad mode, for values that are computed once. NULL without memory. */
 LK_API Tape *lk_tape_no_grad_new(Error *err);
 LK_API void lk_tape_free(Tape *t);
 

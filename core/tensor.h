@@ -17,7 +17,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 
-enum { LK_MAX_DIMS = 8 };
+enum { LK_MAX_DIMS = 8 }; /* the dimensions of a tensor; more are LK_ESHAPE */
 
 typedef enum DType {
     LK_F32,  /* torch.float32, the default of parameters */
@@ -74,8 +74,8 @@ LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
 LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: gradients are possible */
 LK_API int64_t lk_numel(const Tensor *x);       /* elements; 1 for a scalar; -1: NULL or stale */
 LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too; -1: none */
-LK_API bool lk_is_contiguous(const Tensor *x);
-LK_API bool lk_same_shape(const Tensor *a, const Tensor *b);
+LK_API bool lk_is_contiguous(const Tensor *x);  /* row after row without gaps; false: NULL too */
+LK_API bool lk_same_shape(const Tensor *a, const Tensor *b); /* a.shape == b.shape */
 /* Whether x was made before the last lk_tape_reset of its tape, or given back by lk_tape_release.
  * The answer is right for three more resets at least; later the header may serve another tensor.
  * Without a reset it is right for the last 512 tensors that were given back. In strict mode
@@ -94,7 +94,7 @@ LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
 LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
 /* Copies the values: an array of float, double, int64_t, uint8_t or bool, as dtype says, with as
- * many elements as the shape has. */
+ * many elements as the shape has. Errors as for lk_tensor_new; LK_EVALUE for NULL. */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                                   Error *err);
 
@@ -105,10 +105,12 @@ LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, c
 LK_API Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data,
                                 void (*release)(void *holder), void *holder, Error *err);
 
-/* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Floating dtypes only. */
+/* torch.nn.Parameter(torch.zeros(shape)): a leaf with requires_grad. Errors as for lk_tensor_new;
+ * LK_EDTYPE for a dtype that is not floating. */
 LK_API Tensor *lk_param_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. */
+/* x.clone().detach(): an owned, contiguous copy of the values; no gradient, no graph. NULL
+ * for a NULL x (LK_EVALUE), a stale one (LK_ESTATE), and without memory (LK_EMEMORY). */
 LK_API Tensor *lk_clone(const Tensor *x, Error *err);
 
 /* lk_tensor_retain adds an owner and returns x. lk_tensor_free removes one; without owners the
@@ -140,7 +142,8 @@ LK_API bool lk_normal_(Tensor *x, double mean, double std, Rng *rng);
 LK_API void lk_touch(Tensor *x);
 
 /* Converts an owned leaf in place (module.double()): the Tensor stays, its elements are new, its
- * gradient is dropped. */
+ * gradient is dropped. False, with x unchanged: LK_ESTATE (not an owned leaf), LK_EDTYPE (one with
+ * requires_grad would no longer be floating), LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_convert_(Tensor *x, DType dtype, Error *err);
 
 /* torch.equal: same shape, dtype and values (NaN differs from NaN). */

@@ -10,8 +10,8 @@ typedef struct Names {
     int count;
 } Names;
 
-LK_API void lk_names_free(Names *names); /* leaves it empty */
-LK_API bool lk_names_has(const Names *names, const char *name);
+LK_API void lk_names_free(Names *names);                        /* leaves it empty */
+LK_API bool lk_names_has(const Names *names, const char *name); /* whether name is in the list */
 /* Appends a text made as printf makes it. Error, with nothing changed: LK_EMEMORY. */
 LK_API bool lk_names_add(Names *names, Error *err, const char *format, ...) LK_PRINTF(3, 4);
 

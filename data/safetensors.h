@@ -23,7 +23,8 @@
 
 /* ---- modules -------------------------------------------------------------------------------- */
 
-/* safetensors.torch.save_file(m.state_dict(), path, { "format": "pt" }). */
+/* safetensors.torch.save_file(m.state_dict(), path, { "format": "pt" }). Errors as for
+ * lk_save_safetensors. */
 LK_API LK_MUST_CHECK bool lk_save_module(Module *m, const char *path, Error *err);
 /* m.load_state_dict(safetensors.torch.load_file(path), strict), see nn/state.h: nothing is changed
  * on an error. */

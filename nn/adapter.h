@@ -12,7 +12,7 @@
 #include "nn/lora_targets.h"
 #include "nn/parametrize.h"
 
-enum { LK_ADAPTER_NAME_MAX = 64 };
+enum { LK_ADAPTER_NAME_MAX = 64 }; /* bytes of an adapter's name, with the 0 at its end */
 
 typedef struct LoRAParametrization {
     Module base;

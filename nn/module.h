@@ -66,7 +66,7 @@ inline void lk_free(Module *m) { lk_module_free(m); }
 
 /* copy.deepcopy(m): shares nothing with m. Parts that are shared inside m (tied weights, a Linear
  * in two wrappers) are shared inside the copy. Gradients are not copied. Constants and other plain
- * members of the struct are copied as they are. */
+ * members of the struct are copied as they are. NULL: m is NULL (LK_EVALUE) or memory is short. */
 LK_API Module *lk_deepcopy(const Module *m, Error *err);
 
 /* net->linear = m: frees the module in the slot and puts m there. To wrap the one in the slot:
@@ -163,6 +163,7 @@ typedef struct ParamIter {
     const Field *field;
     unsigned kinds; /* of fields, 1 << LK_FIELD_PARAM, … */
 } ParamIter;
+/* m.named_parameters(). */
 LK_API ParamIter lk_params(Module *m);
 LK_API bool lk_params_next(ParamIter *it);
 /* m.named_buffers(), with those that are not persistent. Goes on with lk_params_next. */
@@ -178,10 +179,10 @@ LK_API bool lk_walkable(Module *m, const char *function, Error *err);
 /* m.get_submodule(path), "layers.0.linear"; "" is m. A wrong path is LK_EVALUE and names the
  * nearest existing ones. */
 LK_API Module *lk_module_at(Module *m, const char *path, Error *err);
-/* The slot that holds the child at path:
+/* The slot that holds the child at path; NULL for a wrong path, and for "", which has no slot:
  *     lk_module_set(lk_slot_at(m, "layers.0", &err), …, &err) */
 LK_API Module **lk_slot_at(Module *m, const char *path, Error *err);
-/* m.get_parameter(path), "layers.0.linear.weight". */
+/* m.get_parameter(path), "layers.0.linear.weight". NULL for a wrong path, as lk_module_at. */
 LK_API Tensor *lk_param_at(Module *m, const char *path, Error *err);
 
 /* ---- all parameters ------------------------------------------------------------------------- */

@@ -48,12 +48,14 @@ typedef enum FieldKind {
     LK_FIELD_SIZES, /* ModuleSizes */
 } FieldKind;
 
+/* One row of the table: LK_PARAM, LK_CHILD, … make it. */
 typedef struct Field {
     FieldKind kind;
     const char *name;
     size_t offset;
 } Field;
 
+/* A counted array of children, as LK_CHILDREN and LK_ITEMS have it. */
 typedef struct ModuleArray {
     Module **items;
     int count;

@@ -68,17 +68,18 @@ LK_API LK_MUST_CHECK bool lk_assign(Module *m, const char *name, Tensor *value, 
 
 /* remove_parametrizations(m, name, leave_parametrized): the original goes back into its slot, with
  * the value that was read last (leave) or with its own bits. It stays the same tensor and keeps
- * requires_grad. */
+ * requires_grad. LK_EVALUE: m.name is not parametrized. */
 LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name,
                                                      bool leave_parametrized, Error *err);
 /* Removes parametrization i from the chain. When the chain is empty, the original goes back into
- * its slot. */
+ * its slot. LK_EVALUE: there is none at i; LK_ESTATE: the parameter is merged. */
 LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *name, int i,
                                                        Error *err);
 
 /* Computes each parametrized parameter of m and its children once. Until lk_unmerge, forward reads
  * that tensor, at no cost. The originals and the state dict keep their bits. Neither the originals
- * nor the chains are trained meanwhile. A second lk_merge computes the values again. */
+ * nor the chains are trained meanwhile. A second lk_merge computes the values again. False, and
+ * nothing is merged: m is NULL (LK_EVALUE), or a chain fails. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
 

@@ -17,7 +17,7 @@ LK_MODULE_TYPE(Sequential, lk_sequential_type, lk_as_sequential);
 #define LK_MODULES(...) LK_LIST(Module *, __VA_ARGS__)
 LK_API Module *lk_sequential_new(int count, Module *const *modules, Error *err);
 
-LK_API int lk_sequential_len(const Module *sequential);
+LK_API int lk_sequential_len(const Module *sequential); /* len(layers); 0: not a Sequential */
 /* layers[i], borrowed; negative i counts from the end. NULL: out of range, or not a Sequential. */
 LK_API Module *lk_sequential_at(Module *sequential, int i, Error *err);
 /* layers[i] = m. On a NULL m or a bad i nothing changes and m is freed. */

@@ -20,7 +20,7 @@ typedef struct StateDict {
 /* {k: v.clone() for k, v in m.state_dict().items()}: a snapshot. NULL without memory. */
 LK_API StateDict *lk_state_dict_new(Module *m, Error *err);
 /* m.state_dict(): the same names with m's own tensors, nothing copied. Training m changes them
- * here too. */
+ * here too. NULL without memory. */
 LK_API StateDict *lk_state_dict_shared_new(Module *m, Error *err);
 
 /* {}, and state[name] = x. The name must be a new one, which is not checked. x is consumed, on
@@ -30,7 +30,7 @@ LK_API StateDict *lk_state_dict_empty_new(Error *err);
 LK_API LK_MUST_CHECK bool lk_state_dict_add(StateDict *state, const char *name, Tensor *x,
                                             Error *err);
 
-LK_API void lk_state_dict_free(StateDict *state);
+LK_API void lk_state_dict_free(StateDict *state); /* NULL allowed */
 /* borrowed; NULL: no such name */
 LK_API Tensor *lk_state_dict_get(const StateDict *state, const char *name);
 

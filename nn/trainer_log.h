@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 
+/* Values of a log; bytes of a key, with the 0 at its end. */
 enum { LK_TRAINER_VALUES_MAX = 16, LK_TRAINER_KEY_MAX = 40 };
 
 typedef struct TrainerLog {
@@ -35,6 +36,7 @@ typedef struct TrainerHistory {
     TrainerLog *logs;
     int64_t count, room;
 } TrainerHistory;
+/* Appends a copy. Errors, with nothing changed: LK_EVALUE for NULL, LK_EMEMORY. */
 LK_API bool lk_trainer_history_add(TrainerHistory *history, const TrainerLog *log, Error *err);
 LK_API void lk_trainer_history_free(TrainerHistory *history); /* leaves it empty */
 

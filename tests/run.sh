@@ -19,6 +19,7 @@ need pkg-config has pkg-config
 need clang has clang
 need clang-format has clang-format
 need clang-tidy has clang-tidy
+need cmark-gfm has cmark-gfm # makes the site
 need git has git
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
@@ -112,6 +113,13 @@ export TSAN_OPTIONS=ignore_noninstrumented_modules=1
 if build && build/tsan/examples/mnist_lora --threads 4 --epochs 1 --limit 5
 then count 1 0
 else count 0 1 "$step: the program was not built, or failed"
+fi
+
+step=docs
+echo "== docs: the site of guide and reference"
+if cmake --workflow --preset docs
+then count 1 0
+else count 0 1 "$step: the site was not built"
 fi
 
 [ -z "$failures" ] || echo "== failed:$failures"

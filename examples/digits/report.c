@@ -31,9 +31,9 @@ static void write_summary(FILE *out, const DigitsOutcome *o)
     char wrong[3][32];
     for (int s = 0; s < 3; s++) cli_thousands(digits_target_wrong(o, score[s]), wrong[s]);
     lk_fprintf(out,
-               "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off. Accuracy on "
-               "all digits: "
-               "%.2f&nbsp;%%, %.2f&nbsp;%%, %.2f&nbsp;%%.</p>\n",
+               "Errors on %s: <b>%s before, %s with LoRA on</b>, %s with LoRA off again. "
+               "Accuracy on all digits: %.2f&nbsp;%% before, %.2f&nbsp;%% with LoRA on, "
+               "%.2f&nbsp;%% with LoRA off again.</p>\n",
                several ? "them" : "it", wrong[0], wrong[1], wrong[2],
                100 * digits_accuracy(&o->base), 100 * digits_accuracy(&o->on),
                100 * digits_accuracy(&o->off));
@@ -293,7 +293,18 @@ static void write_heat_map(FILE *out, const DigitsDelta *d)
 
 static void write_deltas(FILE *out, const DigitsOutcome *o)
 {
-    fputs("<h2>What LoRA adds to each weight</h2>\n<div class=\"maps\">\n", out);
+    fputs("<h2>What LoRA adds to each weight</h2>\n<p class=\"soft\">", out);
+    if (o->options->rank == 1)
+        fputs("ΔW of rank 1 is one column times one row. So each row of ΔW is the same pattern "
+              "times one number, and the map has stripes: a row is pale where its number is near "
+              "0.",
+              out);
+    else
+        fprintf(out,
+                "ΔW of rank %lld is a sum of so many products of a column and a row. Each of them "
+                "alone would give stripes; here they lie one over the other.",
+                (long long)o->options->rank);
+    fputs("</p>\n<div class=\"maps\">\n", out);
     for (int l = 0; l < o->layers; l++) {
         double sigma[RANK_MAX] = { 0 };
         int r = singular_values(&o->delta[l], sigma);
@@ -312,12 +323,18 @@ static void write_page(FILE *out, const DigitsOutcome *o)
 {
     page_begin(out, o->notebook->name);
     write_summary(out, o);
+    fputs("<div class=\"pair\"><section>\n", out);
     write_wrong(out, o);
+    fputs("</section><section>\n", out);
     write_dial(out, o);
+    fputs("</section></div>\n", out);
     write_changed(out, o, true);
     write_changed(out, o, false);
+    fputs("<div class=\"pair\"><section>\n", out);
     write_losses(out, "Loss while all of the network was trained", &o->training, 0);
+    fputs("</section><section>\n", out);
     write_losses(out, "Loss while LoRA alone was trained", &o->tuning, 1);
+    fputs("</section></div>\n", out);
     write_deltas(out, o);
     fputs("<h2>Checks</h2>\n<ul>\n", out);
     for (int i = 0; i < DIGITS_CHECKS; i++)

@@ -3,7 +3,8 @@
 
 /* A table of many columns is in a div.wide: on a phone it is moved sideways there, under its first
  * column. Text in a drawing shrinks with the drawing. On a phone the drawing is half as wide, so
- * the letters get a larger size. */
+ * the letters get a larger size. Two sections in a div.pair stand side by side where there is
+ * room; a page with such pairs takes the width of a desktop. */
 static const char style[] =
     ":root{--paper:#fff;--ink:#1c2733;--soft:#5b6775;--line:#d9dfe5;--card:#f5f7f9;--ok:#1b7f4b;--"
     "bad:#c0392b;"
@@ -41,6 +42,9 @@ static const char style[] =
     ".map{width:100%;height:auto;image-rendering:pixelated;border:1px solid "
     "var(--line)}.maps{display:grid;gap:1.2rem;"
     "grid-template-columns:repeat(auto-fill,minmax(14rem,1fr))}\n"
+    ".pair{display:grid;gap:0 3rem}.pair section{min-width:0}"
+    "@media(min-width:60rem){body:has(.pair){max-width:82rem}.pair{grid-template-columns:1fr 1fr}"
+    ".pair svg text{font-size:20px}.pair .name{transform:none}}\n"
     "ul{list-style:none;margin:.4rem 0;padding:0}li{padding:.2rem 0;border-bottom:1px solid "
     "var(--line)}"
     ".ok{color:var(--ok)}.bad{color:var(--bad)}\n";

@@ -31,17 +31,23 @@ part_of() {
                exit 1 }' "$2" "$1"
 }
 
-# The README's own command, with this build, its compiler and its flags, and all warnings.
+# The page's own command, or the README's, with this build, its compiler and its flags, and all
+# warnings.
 compile() {
-    command=$(sed -n "s|\$L/build/release|$LORIKEET_BUILD_DIR|
-        s|^cc \(my_program.c.* -I\)\$L|\1$LORIKEET_SOURCE_DIR|p" README.md)
+    from=$page
+    grep -q '^cc my_program.c.*liblorikeet\|^cc my_program.c.*\\$' "$page" || from=README.md
+    command=$(sed -n ":next
+        /\\\\\$/ { N; s/\\\\\n *//; b next
+        }
+        s|\$L/build/release|$LORIKEET_BUILD_DIR|g
+        s|^cc \(my_program.c.* -I\)\$L|\1$LORIKEET_SOURCE_DIR|p" "$from")
     flags="${CFLAGS:-} -std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Werror"
     (cd "$work" && eval "${CC:-cc} $flags $command")
 }
 
 # shows COMMAND: the page shows the beginning of the command's output.
 shows() {
-    "$1" >"$work/printed" || return 1
+    (cd "$work" && "$1") >"$work/printed" || return 1 # a program may write files
     head -n "$(wc -l <"$work/expected")" "$work/printed" | diff "$work/expected" -
 }
 
@@ -60,6 +66,12 @@ for page in $pages; do
             check "$page: $name prints what is shown" shows "$program"
         fi
     done
+    case $page in
+    examples/guide/*)
+        check "$page: every block of C is a program, a part of one, or called a mistake" \
+            [ "$(grep -c '^```c$' "$page")" -eq \
+            "$(grep -cx '<!-- \(program: .*\|mistake\) -->' "$page")" ] ;;
+    esac
     folder=$(dirname "$page")
     for link in $( (grep -o '](\([^)#:]*\)[)#]' "$page" | sed 's/^](//; s/.$//'
         sed -n 's/^\[.*\]: //p' "$page") | sort -u); do
