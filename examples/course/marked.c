@@ -139,20 +139,32 @@ static bool add_wrong(Marked *m, const Line *line, const char *rest)
     return true;
 }
 
+/* Writes a line of a hint. Prose goes on in the same line; code, which is indented or ends like a
+ * statement, keeps its lines. */
+static void put_hint_line(FILE *out, char *last, const char *text, int length)
+{
+    bool joins = *last && !strchr(";{}", *last) && length && text[0] != ' ';
+    if (*last) fputc(joins ? ' ' : '\n', out);
+    fprintf(out, "%.*s", length, text);
+    *last = length ? text[length - 1] : ';';
+}
+
 /* Reads the lines of a hint up to its end. */
 static char *hint_new(const char *at)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
+    char last = '\0'; /* the last character so far */
     if (!out) return NULL;
     for (Line line = { 0 }; next_line(&at, &line) && !line.mark;) {
         const char *begin = line.begin + strspn(line.begin, " ");
         int length = line.length - (int)(begin - line.begin), skip = 0;
         while (skip < length && skip < 2 && begin[skip] == '/') skip++;
         if (skip < length && begin[skip] == ' ') skip++;
-        fprintf(out, "%.*s\n", length - skip, begin + skip);
+        put_hint_line(out, &last, begin + skip, length - skip);
     }
+    fputc('\n', out);
     fclose(out);
     return text;
 }

@@ -153,8 +153,8 @@ fi
 # ---- watch --------------------------------------------------------------------------------------
 
 # Keys come from a pipe; each next one waits for what the one before makes watch print.
-wait_for() { # wait_for TEXT FILE: for at most ten minutes
-    for _ in $(seq 6000); do
+wait_for() { # wait_for TEXT FILE: for at most two minutes of waiting
+    for _ in $(seq 1200); do
         grep -qF -- "$1" "$2" 2>/dev/null && return 0
         sleep 0.1
     done
@@ -169,10 +169,10 @@ exec 9>"$work/keys"
 check "watch checks at once" wait_for "TODO left" "$work/watched"
 "$course" --help >/dev/null
 (cd "$here" && "$course" solution ex1 --now >"$work/solved" && cp "$work/solved" ex1.c)
-check "and when the file is saved" wait_for "7 of 7" "$work/watched"
+check "and when the file is saved" wait_for "8 of 8" "$work/watched"
 check "and says what comes next" wait_for "Done. n:" "$work/watched"
 printf h >&9
-check "h: a hint" wait_for "hint 3 of 3" "$work/watched"
+check "h: a hint" wait_for "hint 1 of 3" "$work/watched"
 printf l >&9
 check "l: the list" wait_for "units done" "$work/watched"
 printf x >&9
@@ -238,9 +238,9 @@ points() {
         "$work/class.csv"
 }
 has_points() { test "$(points "$1")" = "$2" || { points "$1"; cat "$work/class.csv"; return 1; }; }
-check "the right one has all points" has_points right 7
-check "a wrong one has some" has_points wrong 4
-check "a half one too" has_points half 3
+check "the right one has all points" has_points right 8
+check "a wrong one has some" has_points wrong 5
+check "a half one too" has_points half 4
 check "a hanging one keeps those before it" has_points hanging 3
 check "a crashing one too" has_points crashing 3
 check "one that leaves has none" has_points leaving 0
