@@ -169,7 +169,7 @@ static void first_warnings(const char *output, char *to, size_t size)
     }
 }
 
-/* ---- the headers of a file ------------------------------------------------------------------- */
+/* ---- the headers of a file ------------------------------------------------------------------ */
 
 /* Whether path lies in the folder `root`/`name`. */
 static bool lies_in(const char *path, const char *root, const char *name)
@@ -204,8 +204,8 @@ static bool next_name(const char **text, char name[LK_PATH_MAX])
     const char *c = *text;
     while (*c == ' ' || *c == '\n' || (*c == '\\' && c[1] == '\n')) c++;
     for (; *c && *c != ' ' && *c != '\n' && length + 1 < LK_PATH_MAX; c++) {
-        if (*c == '\\' && (c[1] == ' ' || c[1] == '#')) c++;
-        else if (*c == '$' && c[1] == '$') c++;
+        bool escape = (*c == '\\' && (c[1] == ' ' || c[1] == '#')) || (*c == '$' && c[1] == '$');
+        if (escape) c++;
         name[length++] = *c;
     }
     name[length] = '\0';

@@ -146,7 +146,8 @@ static void put_hint_line(FILE *out, char *last, const char *text, int length)
     bool joins = *last && !strchr(";{}", *last) && length && text[0] != ' ';
     if (*last) fputc(joins ? ' ' : '\n', out);
     fprintf(out, "%.*s", length, text);
-    *last = length ? text[length - 1] : ';';
+    *last = ';';
+    if (length) *last = text[length - 1];
 }
 
 /* Reads the lines of a hint up to its end. */

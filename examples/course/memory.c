@@ -83,7 +83,7 @@ static bool run_make(const Home *h, const char *folder, const char *log, bool ba
     return ok;
 }
 
-/* ---- .course/memory.state: "building PID", or why nothing is built ---------------------------- */
+/* ---- .course/memory.state: "building PID", or why nothing is built -------------------------- */
 
 static bool state_path(const Work *w, char path[LK_PATH_MAX], Error *err)
 {

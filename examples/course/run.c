@@ -343,8 +343,8 @@ static int find_todo(const char *source, char text[200])
     return found;
 }
 
-/* While a part is not written, this is the reason of the first failure, unless it is a mistake with
- * a name, has a line of its own, or ended the run. */
+/* While a part is not written, this is the reason of the first failure, unless it is a mistake
+ * with a name, has a line of its own, or ended the run. */
 static void blame_todo(const char *source, Report *r)
 {
     char todo[200];

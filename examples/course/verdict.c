@@ -40,8 +40,8 @@ static const struct { const char *name, *next; } table[VERDICT_KINDS] = {
                               "on the tape; see the page's formula." },
     [VERDICT_NOT_FROZEN]  = { "not frozen", "Set requires_grad to false for this parameter before "
                               "the optimizer is made." },
-    [VERDICT_FROZEN]      = { "frozen weight moved", "Give the optimizer only parameters with requires_grad, "
-                              "and write to no other." },
+    [VERDICT_FROZEN]      = { "frozen weight moved", "Give the optimizer only parameters with "
+                              "requires_grad, and write to no other." },
     [VERDICT_LEAK]        = { "leak", "Free it, or hand it to an owner. A constructor owns the "
                               "modules that it is given." },
     [VERDICT_MEMORY]      = { "memory", "Look at the line: the object there is freed already, or "

@@ -187,7 +187,8 @@ check "q: the end" wait "$watcher"
 
 # In teacher.md's table the third column is what the program says, a remark in parentheses apart.
 sed -n '/what the learner sees |/,/^$/p' "$pages/teacher.md" |
-    awk -F ' [|] ' 'NR > 2 && NF && !/verdict:/ { sub(/ \(.*/, "", $3); print $3 }' >"$work/mistakes"
+    awk -F ' [|] ' 'NR > 2 && NF && !/verdict:/ { sub(/ \(.*/, "", $3); print $3 }' \
+        >"$work/mistakes"
 sed -n 's/.*: looks like //p' "$units"/*.c >"$work/known"
 check "teacher.md has two mistakes a unit" [ "$(wc -l <"$work/mistakes")" -ge 28 ]
 check "the units know all of them" sh -c "! grep -vxFf '$work/known' '$work/mistakes'"

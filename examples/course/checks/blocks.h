@@ -16,8 +16,8 @@ typedef struct Blocks {
 void blocks_begin(void);
 Blocks blocks_end(void);
 
-/* The same, but one block cannot be made, after `after` ones that can, until blocks_end_failing. It
- * returns whether that block was asked for. */
+/* The same, but one block cannot be made, after `after` ones that can, until blocks_end_failing.
+ * It returns whether that block was asked for. */
 void blocks_begin_failing(int after);
 bool blocks_end_failing(void);
 
