@@ -27,8 +27,8 @@ async function start() {
   showTab(state.tab);
   byId("share").onclick = copyLink;
   for (const tab of ["play", "exercises"]) byId(`tab-${tab}`).onclick = () => showTab(tab);
-  exercisesPanel();
   try {
+    await exercisesPanel();
     engine = await startEngine(state.seed);
   } catch (error) {
     return alertWith(say("noWorker", { message: error.message }));
@@ -37,6 +37,7 @@ async function start() {
   const hidden = live.layers.slice(0, -1).map(l => l.out).join(" → ");
   setText(document.querySelector("[data-text=baseLead]"), say("baseLead", { hidden }));
   live.busy = "";
+  if (state.tab === "exercises") runExercises();
   for (const panel of [basePanel, loraPanel, drawPanel, matricesPanel, dialPanel, changedPanel,
     mergePanel, tourPanel]) panel();
   touch("all");

@@ -6,8 +6,14 @@
 #     <!-- bundle: css FILE… -->              a <style>
 #     <!-- bundle: js FILE… -->               a <script>: the files one after the other
 #     <!-- bundle: worker FILE -->            a <script> that is only text, id="worker"
-#     <!-- bundle: wasm -->                   the same, id="wasm": the module, gzip in base64
 #     <!-- bundle: function FILE NAME -->     a C function of FILE, as text of HTML
+#
+# These become the same kind of <script>, gzip in base64, with the mark's name as id. A name may be
+# a pattern.
+#     <!-- bundle: wasm -->                   the module
+#     <!-- bundle: packed FILE… -->           scripts, for start.js
+#     <!-- bundle: sources FILE… -->          C programs, each after a form feed, its name and a
+#                                             new line
 set -eu
 [ $# -eq 3 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 folder=$1
@@ -51,6 +57,27 @@ function_text() {
         END { exit !found }' "$folder/$1" >"$output.part" || fail "$1 has no function $2"
     sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g' "$output.part"
 }
+# gzipped ID: the input in a <script> that is only text.
+gzipped() {
+    echo "<script type=\"text/plain\" id=\"$1\">"
+    gzip -9 -n | base64
+    echo "</script>"
+}
+# each COMMAND PATTERN…: the command with each file of the folder.
+each() {
+    command=$1
+    shift
+    for pattern; do
+        for file in "$folder"/$pattern; do
+            need "${file#"$folder/"}"
+            $command "$file"
+        done
+    done >"$output.part"
+}
+named() {
+    printf '\f%s\n' "$(basename "$1" .c)"
+    cat "$1"
+}
 mark() {
     kind=$1
     shift
@@ -62,10 +89,14 @@ mark() {
         ;;
     js) script "" "$@" ;;
     worker) script ' type="text/plain" id="worker"' "$@" ;;
-    wasm)
-        echo '<script type="text/plain" id="wasm">'
-        gzip -9 -n -c "$wasm" | base64
-        echo "</script>"
+    wasm) gzipped wasm <"$wasm" ;;
+    packed)
+        each cat "$@"
+        gzipped packed <"$output.part"
+        ;;
+    sources)
+        each named "$@"
+        gzipped sources <"$output.part"
         ;;
     function) function_text "$@" ;;
     *) fail "page.html has a mark of an unknown kind: $kind" ;;

@@ -101,7 +101,8 @@ const STRINGS = {
   notMerged: "Apart: W stays as it was, A and B lie beside it.",
 
   exercisesLead: "The course's exercises, run in this page: the C program and what it prints.",
-  noExercises: "This build of the page has no exercises in it.",
+  exerciseTitle: "Exercise {number}: {name}.c",
+  exerciseRun: "Run", exerciseEnded: "Ended with status {status} after {time} ms.",
   source: "Source of {title}", output: "Output of {title}",
 
   tour: "Guided tour", tourCount: "Step {step} of {count}", tourClose: "Close",

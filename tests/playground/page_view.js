@@ -1,5 +1,6 @@
 /* page_view.js - uses the playground and writes a line for each finding: "ok: …", "problem: …",
- * "code NAME: line" for the C lines that it shows, and "the end". */
+ * "code NAME: line" for the C lines that it shows, "source NAME: line" and "output NAME: line" for
+ * the exercises, and "the end". */
 "use strict";
 
 /* The load event, and with it chromium's dump, waits until this document is closed. */
@@ -169,6 +170,28 @@ function lookAtRequests(view, name) {
   report(!requests.length, `${name}: no request ${requests}`);
 }
 
+/* ---- the exercises ---- */
+
+async function runExercises(view) {
+  const all = [...view.document.querySelectorAll(".exercise")];
+  report(all.length === 6, `there are ${all.length} exercises`);
+  const ended = () => all.every(one => one.querySelector("output").textContent);
+  await until(ended, "the exercises run when their tab opens");
+  for (const one of all) {
+    const [source, output] = one.querySelectorAll("pre");
+    const name = one.querySelector("h2").textContent.match(/(ex\w+)\.c/)[1];
+    const said = one.querySelector("output").textContent;
+    report(/status 0 /.test(said), `${name}: ${said}`);
+    for (const [kind, pre] of [["source", source], ["output", output]])
+      for (const line of pre.textContent.split("\n").slice(0, -1))
+        lines.push(`${kind} ${name}: ${line}`);
+  }
+  const first = all[0].querySelector("output"), button = all[0].querySelector("button");
+  first.textContent = "";
+  button.click();
+  await until(() => first.textContent, "an exercise runs again");
+}
+
 /* ---- all of it ---- */
 
 function collectCode(view) {
@@ -207,6 +230,8 @@ async function look() {
   get(small, "tab-exercises").click();
   await drawn(small);
   lookAtWidth(small, "phone, exercises");
+  await runExercises(small);
+  report(await hashOf(small) === hash, "the exercises leave the network's bits alone");
   report(!get(small, "exercises").hidden && get(small, "play").hidden, "the tab shows exercises");
   lookAtRequests(view, "desktop");
   lookAtRequests(small, "phone");
