@@ -356,7 +356,9 @@ static void blame_todo(const char *source, Report *r)
         return;
     char text[sizeof v->text];
     memcpy(text, v->text, sizeof text);
-    snprintf(v->text, sizeof v->text, "%s\nSo far: %.900s", todo, text);
+    bool same = strstr(text, "TODO"); /* the starter's own message */
+    snprintf(v->text, sizeof v->text, "%s%s%.900s", todo,
+             same ? "" : "\nSo far: ", same ? "" : text);
     v->kind = VERDICT_TODO;
     v->next[0] = '\0';
     snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), line);

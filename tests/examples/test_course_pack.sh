@@ -9,6 +9,9 @@ must "the program is there" [ -x "$course" ]
 cd "$work" || exit 1
 must "pack" "$course" pack course.tar.gz
 must "unpack" tar -xzf course.tar.gz
+# A compiler without headers finds none of the three.
+check "a library without its header is left out" \
+    sh -c "! make -n -C lorikeet-course CC='cc -nostdinc' | grep -q LK_HAVE_"
 must "build" make -C lorikeet-course -j2 OPTIMIZE=-O0 WITHOUT="zlib jansson utf8proc"
 packed=$work/lorikeet-course/bin/course
 check "it needs none of the three" sh -c "! ldd '$packed' | grep -E 'libz|jansson|utf8proc'"
