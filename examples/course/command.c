@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/decimal.h"
+#include "core/hash.h"
 #include "examples/course/commands.h"
 #include "examples/course/memory.h"
 
@@ -110,10 +111,9 @@ const Unit *next_unit(const Work *w)
 static int version_of(const char *source)
 {
     char *text = text_read_new(source, NULL);
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (const char *c = text ? text : ""; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    uint64_t hash = lk_hash(LK_HASH_START, text ? text : "", text ? strlen(text) : 0);
     free(text);
-    return (int)(hash >> 2) + 1;
+    return (int)(hash & 0x3fffffff) + 1;
 }
 
 bool check_and_print(const Home *h, const Work *w, const Unit *u, uint64_t seed, bool memory,

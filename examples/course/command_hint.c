@@ -142,7 +142,7 @@ int reset_unit(FILE *out, const Home *h, const Work *w, const Unit *u)
     free(text);
     if (!ok) return command_fail(&err);
     fprintf(out, "%s.c is the starter again.", u->name);
-    if (backup[0]) fprintf(out, " Your file is now %s.", strrchr(backup, '/') + 1);
+    if (backup[0]) fprintf(out, " Your file is now %s.", path_base(backup));
     fputc('\n', out);
     return 0;
 }

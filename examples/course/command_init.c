@@ -26,10 +26,9 @@ static bool write_new(const char *path, const char *text, Written *done, Error *
         return text_write(path, text, err);
     }
     size_t used = strlen(done->kept);
-    const char *slash = strrchr(path, '/');
     if (used + 40 < sizeof done->kept)
         snprintf(done->kept + used, sizeof done->kept - used, "%s%.30s", used ? ", " : "",
-                 slash ? slash + 1 : path);
+                 path_base(path));
     return true;
 }
 

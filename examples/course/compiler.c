@@ -84,12 +84,6 @@ static const char *meaning_of(const char *line)
 
 /* ---- the output of a compiler --------------------------------------------------------------- */
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* gcc writes ‘name’ in some languages; the checks ask for plain quotes, yet be sure. */
 static void copy_line(const char *from, size_t length, char *to, size_t size)
 {
@@ -132,7 +126,8 @@ void explain_output(const char *output, const char *source, Verdict *v)
                          (int)(width < 120 ? width : 120), more + 1);
                 more += width + 1;
             }
-            if (number) snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), number);
+            if (number)
+                snprintf(v->place, sizeof v->place, "%.100s:%d", path_base(source), number);
             const char *means = meaning_of(text);
             const char *behind = line + length;
             if (means && strstr(text, "incompatible pointer type") &&
@@ -189,7 +184,7 @@ static bool may_include(const char *path, const char *source, const char *home, 
         if (lies_in(path, home, library[i])) return true;
     if (lies_in(path, home, "examples/course")) return false;
     if (!strict) return true;
-    snprintf(folder, sizeof folder, "%.*s", (int)(strlen(source) - strlen(base_of(source))),
+    snprintf(folder, sizeof folder, "%.*s", (int)(strlen(source) - strlen(path_base(source))),
              source);
     own = realpath(folder, NULL);
     bool inside = own && lies_in(path, own, "");
@@ -322,7 +317,7 @@ bool place_of(const char *library, long at, const char *source, const char *cons
     Process p = { .argv = argv, .seconds = SECONDS };
     if (!process_run(&p, NULL)) return false;
     int number = line_number(p.output, source);
-    if (number) snprintf(place, 160, "%.100s:%d", base_of(source), number);
+    if (number) snprintf(place, 160, "%.100s:%d", path_base(source), number);
     process_free(&p);
     return number > 0;
 }

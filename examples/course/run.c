@@ -27,12 +27,6 @@ static void make_token(char token[TOKEN])
 
 /* ---- the sanitizer's report ----------------------------------------------------------------- */
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* The first "file:line" of the learner's file in a text, with the function in front of it. */
 static bool first_frame(const char *text, const char *source, char place[160], char function[80])
 {
@@ -41,7 +35,7 @@ static bool first_frame(const char *text, const char *source, char place[160], c
     const char *at = strstr(text, needle);
     if (!at) return false;
     int number = atoi(at + strlen(needle));
-    snprintf(place, 160, "%.100s:%d", base_of(source), number);
+    snprintf(place, 160, "%.100s:%d", path_base(source), number);
     const char *line = at;
     while (line > text && line[-1] != '\n') line--;
     const char *in = strstr(line, " in ");
@@ -361,7 +355,7 @@ static void blame_todo(const char *source, Report *r)
              same ? "" : "\nSo far: ", same ? "" : text);
     v->kind = VERDICT_TODO;
     v->next[0] = '\0';
-    snprintf(v->place, sizeof v->place, "%.100s:%d", base_of(source), line);
+    snprintf(v->place, sizeof v->place, "%.100s:%d", path_base(source), line);
 }
 
 /* ---- answers in words ----------------------------------------------------------------------- */
@@ -378,12 +372,12 @@ static void look_at_answers(const char *source, Report *r)
     if (missing == 0) return;
     r->answers.kind = VERDICT_TEXT;
     if (missing < 0) {
-        snprintf(r->answers.text, sizeof r->answers.text, "%.100s is not there", base_of(path));
+        snprintf(r->answers.text, sizeof r->answers.text, "%.100s is not there", path_base(path));
         return;
     }
     snprintf(r->answers.text, sizeof r->answers.text,
              "%d heading%s of %.100s without a text below:\n%s", missing, missing == 1 ? "" : "s",
-             base_of(path), list);
+             path_base(path), list);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -400,7 +394,7 @@ bool run_unit(const RunOptions *o, const Unit *u, const char *source, Report *r,
         r->verdicts[0].kind = VERDICT_NO_FILE;
         snprintf(r->verdicts[0].next, sizeof r->verdicts[0].next,
                  "course reset %s writes the starter.", u->name);
-        snprintf(r->verdicts[0].text, sizeof r->verdicts[0].text, "%.200s %s", base_of(source),
+        snprintf(r->verdicts[0].text, sizeof r->verdicts[0].text, "%.200s %s", path_base(source),
                  path_exists(source) ? "is no plain file, cannot be read, or is larger than 4 MB"
                                      : "is not there");
         return true;

@@ -23,6 +23,12 @@ bool path_is_file(const char *path)
     return !stat(path, &s) && S_ISREG(s.st_mode);
 }
 
+const char *path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 /* ---- texts ---------------------------------------------------------------------------------- */
 
 char *text_read_new(const char *path, Error *err)

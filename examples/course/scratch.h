@@ -9,6 +9,9 @@
 bool path_exists(const char *path);
 bool path_is_file(const char *path);
 
+/* The last part of a path, in the path itself. */
+const char *path_base(const char *path);
+
 /* The whole text of a plain file of at most 4 MB; the caller frees it. NULL, with the reason. */
 char *text_read_new(const char *path, Error *err);
 bool text_write(const char *path, const char *text, Error *err);

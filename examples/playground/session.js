@@ -81,7 +81,7 @@ async function trainBase(steps) {
 
 /* ---- LoRA ---- */
 
-/* A new A, a B of zeros. What was learned is gone. */
+/* Makes a new A and a B of zeros; the training of the old ones is lost. */
 async function attach() {
   const { parameters, percent: part } = await ask("lora.attach", {
     layers: layersOf(state), rank: state.rank, alpha: state.alpha, seed: state.seed,

@@ -12,8 +12,8 @@ let pg = null; // the exported functions
 
 // ---- the module
 
-// The little of WASI that the C library asks for: there are no files and no environment. What an
-// exercise prints, on standard output or error, is collected.
+// The little of WASI that the C library asks for: there are no files and no environment. The
+// text that an exercise prints, on standard output or error, is collected.
 const EBADF = 8;
 let printed = []; // parts of bytes
 function write(fd, parts, count, written) {

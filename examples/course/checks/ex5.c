@@ -150,14 +150,20 @@ static Matrix softmax(Exam *e, Matrix x)
     return y;
 }
 
+/* Fills weights and biases of the Linears, which have these names in their layer. */
+static void fill_linears(Exam *e, Module *m, const char *weight, const char *bias, Weights *w)
+{
+    for (int i = 0; i < LINEARS; i++) {
+        w->W[i] = exam_fill(e, m, in_layer(e, i, weight));
+        w->b[i] = exam_fill(e, m, in_layer(e, i, bias));
+    }
+}
+
 static void output_is_right(Exam *e)
 {
     Module *m = exam_to_double(e, mlp(e));
     Weights w = { 0 };
-    for (int i = 0; i < LINEARS; i++) {
-        w.W[i] = exam_fill(e, m, in_layer(e, i, "weight"));
-        w.b[i] = exam_fill(e, m, in_layer(e, i, "bias"));
-    }
+    fill_linears(e, m, "weight", "bias", &w);
     Tensor *input = exam_input(e, BATCH, size[0]);
     Tensor *y = exam_forward(e, "mlp_forward", m, input);
     Matrix x = matrix_of(e, input), right = expected(e, &w, 0.0, x, relu, identity);
@@ -348,10 +354,7 @@ static void starts_where_it_was(Exam *e)
     if (e->failed) return;
     Weights w = { 0 };
     exam_to_double(e, m);
-    for (int i = 0; i < LINEARS; i++) {
-        w.W[i] = exam_fill(e, m, in_layer(e, i, "linear.weight"));
-        w.b[i] = exam_fill(e, m, in_layer(e, i, "linear.bias"));
-    }
+    fill_linears(e, m, "linear.weight", "linear.bias", &w);
     Tensor *x = exam_input(e, BATCH, size[0]);
     exam_equal(e, "mlp_forward with LoRA and B = 0", exam_forward(e, "mlp_forward", m, x),
                expected(e, &w, 0.0, matrix_of(e, x), relu, identity), NO_MISTAKES);

@@ -218,9 +218,9 @@ Tensor *roots_new(const Tensor *x, Error *err)
 }
 
 //> hint
-// Ask of every object: who gives it back? What an operation makes belongs to the tape, until the
-// reset. What a function with a name in _new makes is yours, until you give it back or hand it to
-// a constructor. A number, such as a loss as a double, belongs to nobody: it is simply copied.
+// Ask of every object which owner gives it back. The result of an operation belongs to the tape,
+// until the reset. The result of a function with a name in _new is yours, until you give it back
+// or hand it to a constructor. A number, such as a loss as a double, has no owner: it is copied.
 //> hint
 // 1: read, then reset. 2: free the old one, then clone the new one; lk_free takes NULL. 3: two
 // owners need two references, and linear comes with one: lk_retain adds the second. 4: write the
