@@ -220,7 +220,9 @@ Tensor *lk_grad(const Tensor *x) { return lk__is_readable("lk_grad", x) ? x->gra
 
 void lk_zero_grad_(Tensor *x)
 {
-    if (lk__is_readable("lk_zero_grad_", x)) x->grad = NULL;
+    if (!lk__is_readable("lk_zero_grad_", x)) return;
+    if (x->grad) x->grad->is_used = false; /* its memory serves the next gradient */
+    x->grad = NULL;
 }
 
 Tensor *lk_retain_grad(Tensor *y)

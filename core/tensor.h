@@ -47,6 +47,7 @@ struct Tensor {
     bool requires_grad; /* a leaf that asks for its gradient, or made from one */
     bool is_parameter;  /* torch.nn.Parameter: for printing, and for warnings in nn/forward.c */
     bool keeps_grad;    /* lk_retain_grad: backward leaves this intermediate's gradient in grad */
+    bool is_used;       /* of a gradient: an optimizer's step has read it */
     int refs;           /* owners; 0: it belongs to a tape */
     Storage *storage;
     Tensor *grad;      /* contiguous, same shape; NULL: none yet. Read it, or use lk_grad */

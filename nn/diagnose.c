@@ -24,8 +24,9 @@ typedef struct Look {
     FILE *out;
     Module *net;
     Optimizer *opt;
-    bool again;    /* there was a look before this one */
-    int64_t steps; /* calls of lk_step since then */
+    bool again;      /* there was a look before this one */
+    int64_t steps;   /* calls of lk_step since then */
+    int64_t reusing; /* those that used gradients again */
     int params, trainable;
     Found missing;            /* trainable, but not in the optimizer */
     Found foreign;            /* in the optimizer, but not in the net */
@@ -189,6 +190,7 @@ static void print_table(Look *l)
         l->opt->seen.params = params, l->opt->seen.values = values;
         params = before[0], values = before[1];
         l->opt->seen.steps = l->opt->steps;
+        l->opt->seen.reusing = l->opt->reusing;
     }
     lk_tensor_list_free(&params);
     lk_tensor_list_free(&values);
@@ -236,6 +238,11 @@ static void print_step_causes(const Look *l)
     say_if(l, stood && some,
            "There are gradients, and lk_step was not called: it comes behind "
            "lk_backward.");
+    if (l->reusing > 0)
+        fprintf(l->out,
+                "! %lld of %lld steps used gradients of earlier steps too: lk_optimizer_zero_grad "
+                "comes before lk_backward.\n",
+                (long long)l->reusing, (long long)l->steps);
     say_if(l, !stood && last == LK_STEP_REFUSED,
            "The last lk_step returned false and changed nothing: its err says why.");
     say_if(l, !rate || (!stood && last == LK_STEP_LR_0),
@@ -306,6 +313,7 @@ void lk_print_training(FILE *out, Module *net, Optimizer *opt)
     Look l = { .out = out, .net = net, .opt = opt };
     l.again = opt && opt->seen.params.count > 0;
     l.steps = opt ? opt->steps - opt->seen.steps : 0;
+    l.reusing = opt ? opt->reusing - opt->seen.reusing : 0;
     print_table(&l);
     print_causes(&l);
 }

@@ -91,7 +91,7 @@ bool lk_module_set(Module **slot, Module *m, Error *err)
         lk_error_set(err, LK_EVALUE,
                      "lk_module_set: the new %s holds the %s that is in the slot, without a "
                      "reference of its "
-                     "own; give it lk_retain(*slot). Nothing is replaced",
+                     "own; wrap lk_retain(the old one). Nothing is replaced",
                      m->type->name, old->type->name);
         lk_module_free(m);
         return false;

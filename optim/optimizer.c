@@ -60,6 +60,10 @@ static bool check_trainable(const char *name, const TensorList *list, Error *err
 {
     for (int i = 0; i < list->count; i++)
         if (list->items[i] && list->items[i]->requires_grad) return true;
+    if (list->count == 0)
+        return lk_error_set(
+            err, LK_EVALUE,
+            "%s: the list is empty; no parameter is trainable, or the net has none", name);
     return lk_error_set(err, LK_EVALUE,
                         "%s: none of %d parameters has requires_grad; nothing to train", name,
                         list->count);
@@ -316,6 +320,7 @@ bool lk_step(Optimizer *opt, Error *err)
         if (is_updated(it.param) && !prepare(&it, err)) return false;
 
     int64_t total = 0;
+    bool reuses = false;
     opt->last_step = LK_STEP_ALL_FROZEN;
     for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
         if (it.param->requires_grad && opt->last_step == LK_STEP_ALL_FROZEN)
@@ -323,10 +328,13 @@ bool lk_step(Optimizer *opt, Error *err)
         if (!is_updated(it.param)) continue;
         if (opt->last_step != LK_STEP_MADE)
             opt->last_step = it.group->lr > 0 ? LK_STEP_MADE : LK_STEP_LR_0;
+        reuses |= it.param->grad->is_used;
+        it.param->grad->is_used = true;
         it.state->step++;
         total += lk_numel(it.param);
         lk_touch(it.param);
     }
+    opt->reusing += reuses;
     update_all(opt, total);
     return true;
 }

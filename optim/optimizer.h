@@ -81,11 +81,12 @@ struct Optimizer {
     OptimizerState *state; /* one for each parameter */
     ParamGroup *next;      /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; */
     OptimizerStep last_step;
-    int64_t steps; /* calls of lk_step so far */
+    int64_t steps;   /* calls of lk_step so far */
+    int64_t reusing; /* those that used a gradient which an earlier step had used */
     /* lk_print_training (nn/diagnose.h): the state at its last call */
     struct {
         TensorList params, values;
-        int64_t steps;
+        int64_t steps, reusing;
     } seen;
 };
 

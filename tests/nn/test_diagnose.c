@@ -161,6 +161,22 @@ static void zero_grad_behind_backward(Run *r)
     lk_optimizer_zero_grad(r->opt);
     check(lk_step(r->opt, NULL) && r->opt->last_step == LK_STEP_NO_GRADIENT);
 }
+static void accumulated_again(Run *r) /* four small batches make one step */
+{
+    lk_optimizer_zero_grad(r->opt);
+    for (int i = 0; i < 4; i++) check(lk_backward(r->t, loss_of(r, r->net)));
+    check(lk_step(r->opt, NULL));
+}
+static void accumulated(Run *r)
+{
+    r->opt = adam_of(r->net);
+    accumulated_again(r);
+}
+static void again_no_zero_grad(Run *r)
+{
+    step(r);
+    check(lk_backward(r->t, loss_of(r, r->net)) && lk_step(r->opt, NULL));
+}
 static void zero_grad_and_no_step(Run *r)
 {
     r->opt = adam_of(r->net);
@@ -327,6 +343,9 @@ static const struct {
     { "healthy_B_alone", healthy_B_alone, NULL, again_healthy, NULL },
     { "healthy_unmerged", healthy_unmerged, NULL, again_healthy, NULL },
     { "zero_grad_at_the_end", zero_grad_at_the_end, NULL, zero_grad_at_the_end, NULL },
+    { "accumulated", accumulated, NULL, accumulated_again, NULL },
+    { "no_zero_grad", healthy, NULL, again_no_zero_grad,
+      "! 1 of 2 steps used gradients of earlier steps too" },
     { "a_second_net", a_second_net, NULL, NULL, NULL },
     { "not_begun", not_begun, NULL, again_healthy, NULL },
     { "everything_frozen", everything_frozen, "Everything is frozen", nothing,
@@ -446,6 +465,7 @@ Test(diagnose, the_table)
                          "0.weight   (3, 6)  yes        yes            8.49      4.24\n"
                          "0.bias     (3,)    frozen     no             none         0\n");
     r.opt->lr = 0;
+    lk_zero_grad_(l->weight), set_grad(l->weight, g);
     check(lk_step(r.opt, NULL));
     check_text(look(&r), /* the example of nn/diagnose.h */
                "parameter  shape   trainable  optimizer  gradient     moved\n"

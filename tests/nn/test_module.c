@@ -149,7 +149,7 @@ Test(module, a_place_without_a_reference_is_refused)
     check_error(
         &err, LK_EVALUE,
         "lk_module_set: the new LinearWithLoRA holds the Linear that is in the slot, without a "
-        "reference of its own; give it lk_retain(*slot)");
+        "reference of its own; wrap lk_retain(the old one)");
     check(*slot == before && before->refs == 1);
     err = (Error){ 0 };
     check(lk_module_set(slot, *slot, &err)); /* net.layers[2] = net.layers[2] */

@@ -203,7 +203,7 @@ Test(optim, lists_that_cannot_be_trained_are_refused_and_freed)
     Tensor *frozen = param_of(LK_F32, 1, (const double[]){ 1.0 });
     lk_set_requires_grad(frozen, false);
     check_refused((TensorList){ 0 }, 0.1,
-                  "Adam: none of 0 parameters has requires_grad; nothing to train");
+                  "Adam: the list is empty; no parameter is trainable, or the net has none");
     check_refused(list_of(1, &frozen), 0.1, "Adam: none of 1 parameters has requires_grad");
     check_refused(list_of(2, (Tensor *[]){ p, p }), 0.1,
                   "Adam: parameters 0 and 1 are the same tensor");
@@ -453,6 +453,6 @@ Test(optim, an_optimizer_of_ones_own)
     lk_optimizer_free(opt);
     Error err = { 0 };
     check(!lk_optimizer_new(&type, (TensorList){ 0 }, 0.25, &err));
-    check_error(&err, LK_EVALUE, "Sign: none of 0 parameters");
+    check_error(&err, LK_EVALUE, "Sign: the list is empty");
     lk_free(p);
 }

@@ -17,7 +17,8 @@ END {
     printf "" >symbols
     contents = out "/reference.html"
     print "<h1>Reference</h1>\n<p>All public headers. <code>#include &lt;lorikeet/lorikeet.h&gt;" \
-          "</code> includes all but <code>core/real.h</code>.</p>" >contents
+          "</code> includes all but <code>core/real.h</code>. It lies in the build folder, " \
+          "<code>-Ibuild/release/include</code>, and in the installed tree.</p>" >contents
     for (f = 1; f <= count; f++) header(files[f])
     exit bad
 }
