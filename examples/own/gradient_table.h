@@ -16,7 +16,7 @@ typedef struct GradientCase {
     double worst;      /* the largest error, as a part of the tolerance 1e-7 + 1e-5 |gradient| */
     char message[512]; /* why not; "" if ok */
     Rng *rng;          /* from here on: the walk's own */
-    int row, item;
+    int family, row, item;
 } GradientCase;
 
 /* A walk over all cases, which checks each case when it reaches it. Values come from rng. */

@@ -1,5 +1,5 @@
-/* playground_view.js - times playground.html, in the same folder, as a reader sees it: until it is ready,
- * 600 steps of the base, 100 of LoRA, and the frames that the browser draws meanwhile. */
+/* playground_view.js - times playground.html, in the same folder, as a reader sees it: until it is
+ * ready, 600 steps of the base, 100 of LoRA, and the frames that the browser draws meanwhile. */
 "use strict";
 
 /* The load event, and with it chromium's dump, waits until this document is closed. */

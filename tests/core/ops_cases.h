@@ -1,4 +1,4 @@
-/* ops_cases.h - operations against the tables that tests/fixtures/make_ops.py made with PyTorch,
+/* ops_cases.h - operations against the tables that tests/fixtures/make_ops*.py made with PyTorch,
  * and bad calls.
  *
  * A case is one call: leaves, the forms in which the operation sees them, the result, and what
@@ -12,6 +12,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/ops.h"
@@ -27,6 +28,8 @@ typedef enum Form {
     STEPPED,    /* every second element of the last dimension, from the second on */
     EXPANDED,   /* one row repeated 3 times: stride 0 */
 } Form;
+
+enum { MAX_INPUTS = 6, MAX_VALUES = 192 }; /* of a case; a leaf and a result have so many */
 
 typedef struct Shape {
     int ndim;
@@ -48,7 +51,7 @@ typedef struct Case {
     Shape shape;
     const double *y;
     int inputs;
-    Input in[3];
+    Input in[MAX_INPUTS];
 } Case;
 
 #include "tests/fixtures/ops_pools.h"
@@ -100,12 +103,22 @@ static inline Tensor *hide(Tape *t, Tensor *leaf, const Input *in)
 static inline Tensor *call_case(Tape *t, const Case *c, const Caller *caller, Tensor **leaf,
                                 unsigned wanted)
 {
-    Tensor *x[3] = { NULL, NULL, NULL };
+    Tensor *x[MAX_INPUTS] = { NULL };
     for (int i = 0; i < c->inputs; i++) {
         leaf[i]->requires_grad = wanted >> i & 1;
         x[i] = hide(t, leaf[i], &c->in[i]);
     }
     return caller->call(t, x, c);
+}
+
+/* The largest |x - expected| / (1 + |expected|); numbers that are not finite count as equal. */
+static inline double worst_of(const Tensor *x, const double *expected, double worst)
+{
+    const double *v = x->data; /* float64, contiguous */
+    for (int64_t i = 0; i < lk_numel(x); i++)
+        if (isfinite(expected[i]))
+            worst = fmax(worst, fabs(v[i] - expected[i]) / (1 + fabs(expected[i])));
+    return worst;
 }
 
 /* The gradients of the leaves in `wanted` are `times` those of the table; the others have none. */
@@ -114,7 +127,7 @@ static inline void check_case_gradients(const Case *c, int number, Tensor **leaf
 {
     DType dtype = leaf[0]->dtype;
     for (int i = 0; i < c->inputs; i++) {
-        double expected[64];
+        double expected[MAX_VALUES];
         int64_t n = lk_numel(leaf[i]);
         Tensor *grad = lk_grad(leaf[i]);
         CASE(!grad == !(wanted >> i & 1), "only leaves that require one have a gradient");
@@ -126,10 +139,12 @@ static inline void check_case_gradients(const Case *c, int number, Tensor **leaf
     }
 }
 
-static inline void run_case(const Case *c, int number, const Caller *caller, DType dtype)
+/* Returns the worst error of the result and of the gradients, in float64. */
+static inline double run_case(const Case *c, int number, const Caller *caller, DType dtype)
 {
+    double worst = 0;
     Tape *t = lk_tape_new(NULL);
-    Tensor *leaf[3], *before[3];
+    Tensor *leaf[MAX_INPUTS], *before[MAX_INPUTS];
     const double tol = c->ulps * (dtype == LK_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
     unsigned all = (1u << c->inputs) - 1, wanted = 0;
     for (int i = 0; i < c->inputs; i++) {
@@ -142,6 +157,7 @@ static inline void run_case(const Case *c, int number, const Caller *caller, DTy
     CASE(lk_tape_error(t)->code == LK_OK, lk_tape_error(t)->message);
     CASE(check_shape_("result", first, c->shape.ndim, c->shape.size), check_message());
     CASE(check_close_("result", first, c->y, lk_numel(first), tol), check_message());
+    if (first->dtype == LK_F64) worst = worst_of(first, c->y, worst);
     for (wanted = 0; wanted <= all; wanted++) {
         /* the second backward adds to what the first one left */
         for (int times = 1; times <= 2; times++) {
@@ -155,6 +171,8 @@ static inline void run_case(const Case *c, int number, const Caller *caller, DTy
                 check_make_tensor(y->dtype, false, lk_numel(y), cotangents, y->ndim, y->shape);
             CASE(lk_backward_with(t, y, dy, false), lk_tape_error(t)->message);
             check_case_gradients(c, number, leaf, wanted, times, tol);
+            for (int i = 0; i < c->inputs && wanted == all && times == 1; i++)
+                if (dtype == LK_F64) worst = worst_of(lk_grad(leaf[i]), c->in[i].grad, worst);
             lk_free(dy);
         }
         for (int i = 0; i < c->inputs; i++) lk_zero_grad_(leaf[i]);
@@ -172,21 +190,42 @@ static inline void run_case(const Case *c, int number, const Caller *caller, DTy
     }
     lk_free(first);
     lk_tape_free(t);
+    return worst;
+}
+
+/* How an operation did in float64. */
+typedef struct OpRecord {
+    int cases;
+    double worst;
+} OpRecord;
+
+/* Appends "op cases worst" to the file that the environment names, if it does. */
+static inline void report_ops(const Caller *callers, int count, const OpRecord *records)
+{
+    const char *path = getenv("LORIKEET_OPS_REPORT");
+    FILE *f = path ? fopen(path, "a") : NULL;
+    for (int k = 0; f && k < count; k++)
+        fprintf(f, "%s %d %.1e\n", callers[k].op, records[k].cases, records[k].worst);
+    if (f) fclose(f);
 }
 
 /* Runs a whole table; every operation of it needs a caller, and every caller a case. */
 static inline void run_cases(const Case *cases, int count, const Caller *callers, int caller_count,
                              DType dtype)
 {
-    bool used[32] = { false };
+    enum { MAX_CALLERS = 64 };
+    OpRecord records[MAX_CALLERS] = { { 0 } };
+    cr_assert(caller_count <= MAX_CALLERS);
     for (int i = 0; i < count; i++) {
         int k = 0;
         while (k < caller_count && strcmp(callers[k].op, cases[i].op) != 0) k++;
         cr_assert(k < caller_count, "%s has no caller", cases[i].op);
-        run_case(&cases[i], i, &callers[k], dtype);
-        used[k] = true;
+        double worst = run_case(&cases[i], i, &callers[k], dtype);
+        records[k] = (OpRecord){ records[k].cases + 1, fmax(records[k].worst, worst) };
     }
-    for (int k = 0; k < caller_count; k++) cr_assert(used[k], "%s has no case", callers[k].op);
+    for (int k = 0; k < caller_count; k++)
+        cr_assert(records[k].cases > 0, "%s has no case", callers[k].op);
+    if (dtype == LK_F64) report_ops(callers, caller_count, records);
 }
 
 #define LENGTH(array) ((int)(sizeof(array) / sizeof *(array)))

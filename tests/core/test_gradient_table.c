@@ -1,5 +1,5 @@
 /* test_gradient_table.c - no operation without a checked gradient: each one that core/ops.h
- * declares has at least six cases in examples/own/gradient_table.c, or stands there as not
+ * declares has at least six cases in examples/own/gradients/, or stands there as not
  * differentiable; and no other name does. */
 #include <stdlib.h>
 #include <string.h>
