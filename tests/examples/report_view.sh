@@ -5,7 +5,8 @@ command -v chromium >/dev/null || skip "there is no chromium to open the pages i
 cd "$work" || exit 1
 unset LORIKEET_DATA
 export HOME="$work" # no data there
-cp "$LORIKEET_SOURCE_DIR/tests/examples/report_view.html" .
+cp "$LORIKEET_SOURCE_DIR/tests/examples/report_view.html" \
+    "$LORIKEET_SOURCE_DIR/tests/shared/contrast.js" .
 
 # view [OPTION]: what the browser finds in page.html (findings), says on its console (console), and
 # shows (view.png).

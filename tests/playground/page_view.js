@@ -117,26 +117,7 @@ async function useKeys(view) {
   report(!nameless.length, `every control has a name ${nameless.map(e => e.outerHTML)}`);
 }
 
-/* ---- looks: width and contrast ---- */
-
-function luminance(color) {
-  const [r, g, b] = color.match(/[\d.]+/g).slice(0, 3).map(c => c / 255)
-    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-
-function contrast(a, b) {
-  const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
-  return (high + 0.05) / (low + 0.05);
-}
-
-function paperOf(view, e) {
-  for (; e; e = e.parentElement) {
-    const color = view.getComputedStyle(e).backgroundColor;
-    if (color !== "rgba(0, 0, 0, 0)") return color;
-  }
-  return "rgb(255, 255, 255)";
-}
+/* ---- looks: width and contrast (contrast.js) ---- */
 
 function lookAtColors(view) {
   let seen = 0, pale = 0;

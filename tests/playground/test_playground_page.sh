@@ -22,7 +22,8 @@ playground=$LORIKEET_SOURCE_DIR/examples/playground
 bundle() { sh "$playground/bundle.sh" "$playground" "$wasm/playground.wasm" playground.html; }
 cd "$work" || exit 1
 must "the page is bundled" bundle
-cp "$LORIKEET_SOURCE_DIR"/tests/playground/page_view.* .
+cp "$LORIKEET_SOURCE_DIR"/tests/playground/page_view.* \
+    "$LORIKEET_SOURCE_DIR/tests/shared/contrast.js" .
 
 view() {
     rm -rf profile
