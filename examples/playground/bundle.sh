@@ -5,12 +5,12 @@
 #
 #     <!-- bundle: css FILE… -->              a <style>
 #     <!-- bundle: js FILE… -->               a <script>: the files one after the other
-#     <!-- bundle: worker FILE -->            a <script> that is only text, id="worker"
 #     <!-- bundle: function FILE NAME -->     a C function of FILE, as text of HTML
 #
 # These become the same kind of <script>, gzip in base64, with the mark's name as id. A name may be
 # a pattern.
 #     <!-- bundle: wasm -->                   the module
+#     <!-- bundle: worker FILE -->            the program of the worker
 #     <!-- bundle: packed FILE… -->           scripts, for start.js
 #     <!-- bundle: sources FILE… -->          C programs, each after a form feed, its name and a
 #                                             new line
@@ -34,15 +34,13 @@ need() {
 texts() {
     for name; do need "$name"; cat "$folder/$name"; done
 }
-# script ATTRIBUTES FILE…: a closing tag in a file would end the element early.
+# script FILE…: a closing tag in a file would end the element early.
 script() {
-    attributes=$1
-    shift
     for name; do
         need "$name"
         ! grep -qi '</script' "$folder/$name" || fail "$name contains </script"
     done
-    echo "<script$attributes>"
+    echo "<script>"
     texts "$@"
     echo "</script>"
 }
@@ -87,12 +85,11 @@ mark() {
         texts "$@"
         echo "</style>"
         ;;
-    js) script "" "$@" ;;
-    worker) script ' type="text/plain" id="worker"' "$@" ;;
+    js) script "$@" ;;
     wasm) gzipped wasm <"$wasm" ;;
-    packed)
+    worker | packed)
         each cat "$@"
-        gzipped packed <"$output.part"
+        gzipped $kind <"$output.part"
         ;;
     sources)
         each named "$@"

@@ -3,8 +3,8 @@
 //     const engine = await startEngine();
 //     const { loss } = await engine.call("base.train", { steps: 10, lr: 1e-3 });
 //
-// The bundle holds the worker's text and the module in two <script type="text/plain">; under
-// file:// a worker can be made from text only.
+// The bundle holds the worker's program and the module in two <script type="text/plain">, packed;
+// under file:// a worker can be made from text only.
 "use strict";
 
 // Unpacks base64 of gzip.
@@ -17,8 +17,9 @@ async function unpack(base64) {
 // Resolves when the digits are rendered. engine.info is the answer to init; a call that fails
 // rejects with an Error whose message is for people.
 async function startEngine(seed = 0) {
-  const embedded = (id) => document.getElementById(id).textContent;
-  const url = URL.createObjectURL(new Blob([embedded("worker")], { type: "text/javascript" }));
+  const embedded = (id) => unpack(document.getElementById(id).textContent);
+  const program = new Blob([await embedded("worker")], { type: "text/javascript" });
+  const url = URL.createObjectURL(program);
   const worker = new Worker(url);
   URL.revokeObjectURL(url);
   const waiting = new Map(); // id → [resolve, reject]
@@ -43,7 +44,7 @@ async function startEngine(seed = 0) {
     });
   }
 
-  const wasm = await unpack(embedded("wasm"));
+  const wasm = await embedded("wasm");
   const info = await call("init", { wasm, seed }, [wasm]);
   return { info, call };
 }
