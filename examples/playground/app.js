@@ -18,31 +18,27 @@ async function copyLink() {
     key = "sharedByHand";
   }
   announce(say(key));
-  share.textContent = "✓ " + say("share");
+  share.style.minWidth = `${share.offsetWidth}px`; /* its neighbours stay where they are */
+  share.textContent = say("copied");
   setTimeout(() => { share.textContent = say("share"); }, 2000);
 }
 
 async function start() {
   showTexts();
-  showTab(state.tab);
   byId("share").onclick = copyLink;
   for (const tab of ["play", "exercises"]) byId(`tab-${tab}`).onclick = () => showTab(tab);
+  for (const panel of [basePanel, loraPanel, drawPanel, matricesPanel, dialPanel, changedPanel,
+    mergePanel, tourPanel]) panel();
   try {
     await exercisesPanel();
-    engine = await startEngine(state.seed);
+    engine = startEngine(state.seed);
+    showTab(state.tab);
+    await engine;
   } catch (error) {
     return alertWith(say("noWorker", { message: error.message }));
   }
-  live.layers = engine.info.layers;
-  const hidden = live.layers.slice(0, -1).map(l => l.out).join(" → ");
-  setText(document.querySelector("[data-text=baseLead]"), say("baseLead", { hidden }));
-  live.busy = "";
-  if (state.tab === "exercises") runExercises();
-  for (const panel of [basePanel, loraPanel, drawPanel, matricesPanel, dialPanel, changedPanel,
-    mergePanel, tourPanel]) panel();
-  touch("all");
   showTour(state.tour, true);
-  act("look", firstImage);
+  act("start", firstImage);
   await replay({ ...state });
   showTour(state.tour, true); /* the panels have their full height now */
   document.documentElement.dataset.ready = "yes";

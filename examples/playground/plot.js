@@ -6,8 +6,8 @@ let colorTable = null; /* name → "#rrggbb" */
 function color(name) {
   if (!colorTable) {
     const style = getComputedStyle(document.documentElement);
-    colorTable = Object.fromEntries(["card", "well", "ink", "soft", "line", "base", "lora"]
-      .map(n => [n, style.getPropertyValue("--" + n).trim()]));
+    colorTable = Object.fromEntries(["card", "well", "ink", "soft", "line", "edge", "base",
+      "lora", "good", "minus", "plus"].map(n => [n, style.getPropertyValue("--" + n).trim()]));
   }
   return colorTable[name];
 }
@@ -20,7 +20,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   colorTable = null;
   touch("all");
 });
-window.addEventListener("resize", () => touch("all"));
+/* A panel that grows stretches its curve. */
+const resized = new ResizeObserver(() => touch("all"));
+for (const canvas of document.querySelectorAll(".curve")) resized.observe(canvas);
 
 /* The canvas's context with a pixel per pixel of the screen, cleared; null while it is hidden. */
 function begin(canvas) {
@@ -58,20 +60,30 @@ function gridLines(p, ticks, y, left) {
   }
 }
 
+/* A number from x on that has few digits, and so has its half. */
+function roundUp(x) {
+  const unit = 10 ** Math.floor(Math.log10(x));
+  return Number(([1, 2, 3, 4, 6, 8, 10].find(n => n * unit >= x) * unit).toPrecision(2));
+}
+
 /* The losses, pale, and their running mean. More losses than pixels: each stands for several. */
 function lossCurve(canvas, losses, ink, room) {
   const p = begin(canvas);
   if (!p) return;
-  const left = 38, top = Math.max(0.5, ...losses.slice(0, 50)); /* of y */
-  const y = v => p.height - 8 - (p.height - 16) * Math.min(1, v / top);
-  const x = i => left + 4 + (p.width - left - 8) * i / Math.max(room, losses.length, 2);
-  gridLines(p, [[0, "0"], [top / 2, short(Number((top / 2).toPrecision(2)))],
-    [top, short(Number(top.toPrecision(2)))]], y, left);
+  const left = 38, bottom = p.height - 20, steps = Math.max(room, losses.length);
+  const top = roundUp(Math.max(0.001, ...losses.slice(0, 50))); /* of y */
+  const y = v => bottom - (bottom - 20) * Math.min(1, v / top);
+  const x = i => left + 4 + (p.width - left - 8) * i / steps;
+  const ticks = [0, top / 2, top].map(v => [v, short(v)]);
+  gridLines(p, losses.length ? ticks : ticks.slice(0, 1), y, left);
+  p.c.textBaseline = "top";
+  p.c.fillText(say("stepsEnd", { steps: thousands(steps) }), p.width, bottom + 5);
   if (!losses.length) {
     p.c.textAlign = "center";
-    p.c.fillText(say("notTrained"), (left + p.width) / 2, y(top * 0.75));
+    p.c.fillText(say("notTrained"), (left + p.width) / 2, (bottom - 20) / 2);
     return;
   }
+  p.c.fillText(say("lossLines"), p.width, 0);
   const raw = [], mean = [], stride = Math.ceil(losses.length / p.width);
   let running = losses[0];
   losses.forEach((loss, i) => {
@@ -91,14 +103,14 @@ function lossCurve(canvas, losses, ink, room) {
   p.c.fill();
 }
 
-/* ---- matrices: blue below zero, orange above ---- */
+/* ---- matrices: violet below zero, green above ---- */
 
 /* Writes a (rows × columns) matrix into a canvas of as many pixels. */
 function heatMap(canvas, rows, columns, values, largest) {
   canvas.width = columns;
   canvas.height = rows;
   const c = canvas.getContext("2d"), image = c.createImageData(columns, rows);
-  const zero = rgb("card"), below = rgb("base"), above = rgb("lora");
+  const zero = rgb("card"), below = rgb("minus"), above = rgb("plus");
   for (let i = 0; i < rows * columns; i++) {
     const v = values[i], part = largest > 0 ? Math.min(1, Math.abs(v) / largest) ** 0.7 : 0;
     const end = v < 0 ? below : above;

@@ -4,10 +4,16 @@
 
 let state = readState(location.hash);
 const live = {
-  layers: [],          /* [{ name, in, out }] */
+  layers: [            /* as in net.c */
+    { name: "linear1", in: 784, out: 128 }, { name: "linear2", in: 128, out: 64 },
+    { name: "linear3", in: 64, out: 10 },
+  ],
   busy: "start",       /* the action that runs; "" none */
+  training: "",        /* "base" or "lora" while it makes steps */
+  notes: { base: "", lora: "" }, /* what a panel has to say about the last change */
   baseLosses: [], loraLosses: [],
-  baseScore: null, loraScore: null, /* { accuracy, wrong, counts, fixed, broken } */
+  /* { accuracy, wrong, counts }; of LoRA also { fixed, broken, dial }: what was measured */
+  baseScore: null, loraScore: null,
   attached: false, parameters: 0, percentOfBase: 0,
   layer: 2, matrices: null, singular: null, /* of the layer that panel 4 shows */
   curve: null,                              /* of the dial */
@@ -15,11 +21,11 @@ const live = {
   fromBase: 0, mergeChange: null,
   predictions: [], /* of fixed and broken images: { index, label, pixels, base, lora } */
 };
-let engine = null; /* client.js */
+let engine = null; /* a promise: client.js */
 let stopping = false;
 let queue = Promise.resolve();
 
-const ask = (cmd, fields) => engine.call(cmd, fields);
+const ask = async (cmd, fields) => (await engine).call(cmd, fields);
 
 /* Runs the action behind those that wait; an error is shown and ends the action only. */
 function act(name, action) {
@@ -40,6 +46,24 @@ function act(name, action) {
 
 /* A training in progress ends after its present step. */
 function stopTraining() { stopping = true; }
+
+/* A panel says what else a change has changed. */
+function note(panel, ...texts) {
+  live.notes[panel] = texts.filter(Boolean).join(" ");
+  touch("notes");
+}
+
+/* Makes steps until none is left, or until stopTraining. */
+async function train(name, unfinished, steps) {
+  live.training = name;
+  touch("busy");
+  try {
+    while (!stopping && unfinished()) await steps();
+  } finally {
+    live.training = "";
+    touch("busy");
+  }
+}
 
 let keepTimer = 0;
 function keepState() {
@@ -64,18 +88,21 @@ async function resetBase() {
 }
 
 async function trainBase(steps) {
+  const lost = state.lsteps;
+  note("base");
   const end = Math.min(MOST_STEPS, state.steps + steps);
   live.attached = false; /* the engine drops LoRA: it belongs to the weights of before */
-  while (!stopping && state.steps < end) {
+  await train("base", () => state.steps < end, async () => {
     const n = Math.min(10, end - state.steps);
     const { step, loss } = await ask("base.train", { steps: n, lr: state.lr });
     live.baseLosses.push(...loss);
     state.steps = step;
     touch("base");
     if (step % 100 === 0 && step < end) await evaluateBase();
-  }
+  });
   await evaluateBase();
   await attach();
+  note("lora", lost && say("startsAgain", { lost: say("lostSteps") }));
   announce(say("baseDone", { steps: state.steps, right: percent(live.baseScore.accuracy) }));
 }
 
@@ -97,7 +124,7 @@ async function attach() {
 async function trainLora(steps) {
   await plain();
   const end = Math.min(MOST_STEPS, state.lsteps + steps);
-  while (!stopping && state.lsteps < end) {
+  await train("lora", () => state.lsteps < end, async () => {
     const n = Math.min(5, end - state.lsteps);
     const { step, loss } = await ask("lora.train",
       { steps: n, lr: state.llr, digits: digitFlags() });
@@ -105,7 +132,7 @@ async function trainLora(steps) {
     state.lsteps = step;
     touch("lora");
     if (step % 20 === 0) await loadMatrices();
-  }
+  });
   await refresh();
   announce(say("loraDone", { steps: state.lsteps, name: nameOf(digitsOf(state)),
     chosen: rightText(isChosen), others: rightText(d => !isChosen(d)) }));
@@ -116,6 +143,8 @@ async function plain() {
   if (state.merged) await ask("lora.merge", { on: false });
   if (!state.on) await ask("lora.enable", { on: true });
   if (state.dial !== 1) await ask("lora.scale", { scale: 1 });
+  note("lora", state.merged && say("tookApart"), !state.on && say("turnedOn"),
+    state.dial !== 1 && say("dialBack"));
   Object.assign(state, { merged: 0, on: 1, dial: 1 });
   live.mergeChange = null;
   touch("lora");
@@ -128,16 +157,29 @@ function digitFlags() {
 /* After a change of the adapter: all that depends on it. */
 async function refresh() {
   await loadMatrices();
-  live.fromBase = (await ask("lora.enable", { on: Boolean(state.on) })).sameLogits;
+  await measureBase();
   await scoreLora();
-  const points = state.lsteps ? 11 : 2; /* without a ΔW the curves are flat */
-  live.curve = await ask("lora.dial", { points, from: 0, to: 2, digits: digitFlags() });
+  live.curve = await measureCurve();
   touch("curve");
 }
 
+/* Without a ΔW the curves are flat; with one they bend near 0. */
+async function measureCurve() {
+  const part = (points, from, to) => ask("lora.dial", { points, from, to, digits: digitFlags() });
+  if (!state.lsteps) return part(2, 0, 2);
+  const fine = await part(6, 0, 0.5), coarse = await part(6, 0.75, 2);
+  const joined = ["scale", "chosen", "others"].map(k => [k, [...fine[k], ...coarse[k]]]);
+  return { ...Object.fromEntries(joined), zeroEqualsBase: fine.zeroEqualsBase };
+}
+
+/* The largest difference to the base. */
+async function measureBase() {
+  live.fromBase = (await ask("lora.enable", { on: Boolean(state.on) })).sameLogits;
+}
+
 /* After a change of the answers only: dial, on and off, merging. */
-async function scoreLora() {
-  live.loraScore = await ask("lora.evaluate");
+async function scoreLora(dial = state.dial) {
+  live.loraScore = { ...await ask("lora.evaluate"), dial: state.on ? dial : 0 };
   touch("lora", "loraScore", "answers");
   await loadChanges();
 }
@@ -191,13 +233,13 @@ const isChosen = d => digitsOf(state).includes(d);
 
 async function setScale(dial) {
   await ask("lora.scale", { scale: dial });
-  live.fromBase = (await ask("lora.enable", { on: Boolean(state.on) })).sameLogits;
-  await scoreLora();
+  await measureBase();
+  await scoreLora(dial);
 }
 
 async function setOn(on) {
-  live.fromBase = (await ask("lora.enable", { on })).sameLogits;
   state.on = Number(on);
+  await measureBase();
   await scoreLora();
 }
 
@@ -209,32 +251,42 @@ async function setMerged(on) {
 
 /* A setting of LoRA: what was learned with another one does not count any more. */
 function changeLora(settings) {
-  const steps = state.again ? state.lsteps : 0;
+  const { lsteps, merged, dial, on } = state, steps = state.again ? lsteps : 0;
   Object.assign(state, settings);
   touch("settings");
   stopTraining();
   return act("lora", async () => {
     await attach();
     if (steps) await trainLora(Math.min(steps, LORA_STEPS));
+    const lost = steps ? "lostAndTrained" : lsteps ? "lostSteps" : "lostNothing";
+    note("lora", say("startsAgain", { lost: say(lost) }), merged && say("tookApart"),
+      !on && say("turnedOn"), dial !== 1 && say("dialBack"));
   });
 }
 
 function changeBase(settings) {
+  const lost = state.steps;
   Object.assign(state, settings);
   touch("settings");
   stopTraining();
-  return act("base", resetBase);
+  return act("reset", async () => {
+    await resetBase();
+    note("base", lost && say("baseAgain", state));
+    note("lora");
+  });
 }
 
-/* Does again all that the address says. */
+/* Does again all that the address says, without notes. */
 function replay(wanted) {
   Object.assign(state, wanted, { steps: 0 });
   touch("settings");
   stopTraining();
-  return act("base", async () => {
+  return act("start", async () => {
     await resetBase();
     if (wanted.steps) await trainBase(wanted.steps);
     if (wanted.lsteps) await trainLora(wanted.lsteps);
+    note("base");
+    note("lora");
     if (stopping) return;
     if (wanted.dial !== 1) {
       state.dial = wanted.dial;

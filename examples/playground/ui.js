@@ -70,7 +70,11 @@ function showCode(panel, text, ran) {
     pre.dataset.shown = text;
     colorCode(pre, text);
   }
-  if (!ran) return;
+  if (ran) flash(pre);
+}
+
+/* Marks a <pre> for a moment. */
+function flash(pre) {
   pre.classList.add("ran");
   clearTimeout(pre.timer);
   pre.timer = setTimeout(() => pre.classList.remove("ran"), 1200);
@@ -97,24 +101,25 @@ function drawAll() {
 
 /* ---- bars of DOM elements ---- */
 
-/* Ten columns (or any number) in a .columns element. columns: [{ name, chosen, label, text,
- * bars: [{ color, value 0..1 }] }] */
+/* Ten columns (or any number) in a .columns element. columns: [{ name, chosen, label,
+ * bars: [{ color, text, value 0..1 }] }] */
 function showColumns(parent, columns) {
   while (parent.children.length > columns.length) parent.lastChild.remove();
   columns.forEach((c, i) => {
     let column = parent.children[i];
     if (!column || column.querySelectorAll("i").length !== c.bars.length) {
       const bars = c.bars.map(b => element("i", { className: b.color }));
-      const made = element("div", {}, element("span"), element("div", { className: "room" },
-        ...bars), element("b"));
+      const texts = c.bars.map(b => element("small", { className: b.color }));
+      const made = element("div", {}, ...texts, element("div", { className: "room" }, ...bars),
+        element("b"));
       made.setAttribute("role", "img");
       if (column) column.replaceWith(made); else parent.append(made);
       column = made;
     }
     column.className = c.chosen ? "chosen" : "";
     column.setAttribute("aria-label", c.label);
-    setText(column.firstChild, c.text);
     setText(column.lastChild, c.name);
+    column.querySelectorAll("small").forEach((e, k) => setText(e, String(c.bars[k].text)));
     column.querySelectorAll("i").forEach((e, k) =>
       e.style.setProperty("--v", c.bars[k].value.toFixed(4)));
   });

@@ -35,6 +35,22 @@ const hashOf = async view => (await inPage(view, 'ask("state.check")')).hash;
 const drawn = view => new Promise(done => view.requestAnimationFrame(() =>
   view.requestAnimationFrame(done)));
 
+/* ---- before the first step ---- */
+
+async function lookAtStart(view) {
+  report(get(view, "lora-train").disabled && /base first/.test(get(view, "lora-note").textContent),
+    "LoRA waits for the base, and says so");
+  report(await inPage(view, "engine.then(e => JSON.stringify(e.info.layers) === " +
+    "JSON.stringify(live.layers))"), "the page knows the layers of the engine");
+  get(view, "pad-clear").click();
+  await drawn(view);
+  report(get(view, "answer-base").textContent === "–" &&
+    !/\d %/.test(get(view, "answers").textContent), "an empty pad has no answers");
+  get(view, "digits").children[9].click();
+  await drawn(view);
+  report(/at least one digit/.test(inPage(view, "live.notes.lora")), "one digit is left");
+}
+
 /* ---- the tour ---- */
 
 async function takeTour(view) {
@@ -44,17 +60,28 @@ async function takeTour(view) {
     const panel = view.document.querySelector(".panel.shown");
     report(panel, `step ${step} shows a panel`);
     await until(() => !get(view, "tour-do").disabled, `step ${step} can be done`);
+    if (step === 4) { /* Next does what was not done */
+      get(view, "tour-next").click();
+      await until(() => inPage(view, "state.tour") === 5, "Next goes on");
+      report(inPage(view, "state.alpha") === 4, "Next does the step first");
+      results.push(get(view, "tour-before").textContent);
+      continue;
+    }
     get(view, "tour-do").click();
     await until(() => get(view, "tour-result").textContent, `step ${step} has a result`);
-    await idle(view);
+    await until(() => !get(view, "tour-next").disabled, `step ${step} has ended`);
     results.push(get(view, "tour-result").textContent);
     if (step === 5) report(/1,178/.test(results[4]), "rank 1 trains 1,178 numbers");
+    if (step === 2) report(/^The base (says [^9]|gets no nine)/.test(results[1]),
+      `a nine that the base gets wrong: ${results[1]}`);
     if (step === 6) await lookAtTraining(view);
+    if (step === 7) await lookAtDial(view);
     if (step < 10) get(view, "tour-next").click();
   }
   report(/is 0\./.test(results[2]), `B = 0 changes nothing: ${results[2]}`);
   report(/is still 0\./.test(results[3]), `nor does alpha: ${results[3]}`);
   report(/is 0\./.test(results[9]), `switched off, it is the base: ${results[9]}`);
+  await lookAtOff(view);
   report(results.every(r => !/NaN|undefined|\{/.test(r)), "every result has its values");
   return results;
 }
@@ -69,6 +96,24 @@ async function lookAtTraining(view) {
   report(get(view, "fixed").children.length > 0, "some pictures are fixed");
   report(get(view, "broken").children.length > 0, "some pictures are broken");
   report(!get(view, "moved").hidden, "the change of A is a picture");
+}
+
+async function lookAtDial(view) {
+  await drawn(view);
+  report(inPage(view, "state.dial === bestDial(live.curve)"), "the dial is at its best place");
+  for (const group of ["chosen", "others"])
+    report(get(view, `dial-${group}`).textContent === get(view, `lora-${group}`).textContent,
+      `panels 2 and 5 have one number for ${group}`);
+}
+
+async function lookAtOff(view) {
+  await drawn(view);
+  report(get(view, "dial").classList.contains("off") && get(view, "dial-slider").disabled &&
+    /off/.test(get(view, "dial-readout").textContent), "while LoRA is off, the dial is grey");
+  report(/false/.test(view.document.querySelector("pre[data-code=merge]").textContent),
+    "while LoRA is off, the C lines say so");
+  report([...view.document.querySelectorAll(".turn-on")].every(b => !b.hidden),
+    "while LoRA is off, panels 2 and 3 offer to turn it on");
 }
 
 /* ---- drawing ---- */
@@ -106,7 +151,7 @@ async function useKeys(view) {
   press(map, "ArrowDown");
   await drawn(view);
   const said = get(view, "matrix-readout").textContent;
-  report(/row 1, column 1 = /.test(said), `arrow keys read a matrix: ${said}`);
+  report(/row 2, column 2 = \S+ · .* = /.test(said), `arrow keys read a matrix: ${said}`);
   get(view, "pad-clear").click();
   await drawn(view);
   for (const key of [" ", "ArrowDown", "ArrowDown"]) press(get(view, "pad"), key);
@@ -156,7 +201,7 @@ function lookAtRequests(view, name) {
 async function runExercises(view) {
   const all = [...view.document.querySelectorAll(".exercise")];
   report(all.length === 6, `there are ${all.length} exercises`);
-  const ended = () => all.every(one => one.querySelector("output").textContent);
+  const ended = () => all.every(one => /status/.test(one.querySelector("output").textContent));
   await until(ended, "the exercises run when their tab opens");
   for (const one of all) {
     const [source, output] = one.querySelectorAll("pre");
@@ -168,9 +213,8 @@ async function runExercises(view) {
         lines.push(`${kind} ${name}: ${line}`);
   }
   const first = all[0].querySelector("output"), button = all[0].querySelector("button");
-  first.textContent = "";
   button.click();
-  await until(() => first.textContent, "an exercise runs again");
+  await until(() => /^Run 2: /.test(first.textContent), "an exercise runs again");
 }
 
 /* ---- all of it ---- */
@@ -179,11 +223,15 @@ function collectCode(view) {
   for (const pre of view.document.querySelectorAll("pre[data-code]"))
     for (const line of pre.textContent.split("\n"))
       lines.push(`code ${pre.dataset.code}: ${line}`);
+  for (const state of ["on", "merged"]) /* panel 7 shows one state of three */
+    for (const line of inPage(view, `CODE.${state}`).split("\n"))
+      lines.push(`code merge: ${line}`);
 }
 
 async function look() {
   const view = await loaded(document.querySelector("[name=desktop]"));
   lookAtWidth(view, "desktop, untrained");
+  await lookAtStart(view);
   await takeTour(view);
   await drawNine(view);
   await useKeys(view);
@@ -194,6 +242,9 @@ async function look() {
   get(view, "tour-next").click();
   report(get(view, "tour").hidden, "the tour ends behind its last step");
   await pause(300); /* the address follows */
+  await idle(view);
+  report(inPage(view, "state.on") === 1, "LoRA is on again behind the tour");
+  await pause(300);
 
   const address = view.location.href, hash = await hashOf(view);
   report(/steps=600/.test(address) && /rank=4/.test(address), `the address has the state`);

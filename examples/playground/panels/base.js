@@ -2,11 +2,13 @@
 "use strict";
 
 function basePanel() {
+  const hidden = live.layers.slice(0, -1).map(l => l.out).join(" → ");
+  setText(document.querySelector("[data-text=baseLead]"), say("baseLead", { hidden }));
   const train = byId("base-train"), step = byId("base-step"), reset = byId("base-reset");
   const seed = byId("seed"), rate = byId("lr");
   for (const lr of RATES.slice(0, 5)) rate.append(element("option", { value: lr, text: lr }));
 
-  train.onclick = () => live.busy === "base" ? stopTraining()
+  train.onclick = () => live.training === "base" ? stopTraining()
     : act("base", () => trainBase(TRAIN_STEPS));
   step.onclick = () => act("base", () => trainBase(1));
   reset.onclick = () => changeBase({});
@@ -18,14 +20,17 @@ function basePanel() {
   rate.onchange = () => changeBase({ lr: Number(rate.value) });
 
   onChange("busy base", () => {
-    const training = live.busy === "base", full = state.steps >= MOST_STEPS;
-    setText(train, say(live.busy === "start" ? "loading" : training ? "pause"
-      : state.steps ? "trainMore" : "train", { steps: TRAIN_STEPS }));
+    const training = live.training === "base" && live.busy !== "tour";
+    const full = state.steps >= MOST_STEPS, rest = state.steps ? "trainMore" : "train";
+    const preparing = live.busy === "start" && !live.training;
+    setText(train, say(training ? "pause" : preparing ? "preparing" : rest,
+      { steps: TRAIN_STEPS }));
     train.disabled = Boolean(live.busy && !training) || full && !training;
     step.disabled = Boolean(live.busy) || full;
     reset.disabled = Boolean(live.busy && !training) || !state.steps;
     train.parentElement.setAttribute("aria-busy", training);
   });
+  onChange("notes", () => setText(byId("base-note"), live.notes.base));
   onChange("settings", () => {
     seed.value = state.seed;
     rate.value = state.lr;
@@ -44,9 +49,9 @@ function basePanel() {
     if (!score) return;
     setText(byId("base-accuracy"), percent(score.accuracy));
     showColumns(byId("base-errors"), [...score.wrong].map((wrong, digit) => ({
-      name: String(digit), text: String(wrong), chosen: false,
+      name: String(digit), chosen: false,
       label: say("errorsOf", { digit, wrong, count: score.counts[digit] }),
-      bars: [{ color: "blue", value: wrong / Math.max(20, ...score.wrong) }],
+      bars: [{ color: "blue", text: wrong, value: wrong / Math.max(20, ...score.wrong) }],
     })));
   });
 }

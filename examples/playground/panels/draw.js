@@ -23,7 +23,8 @@ async function takeDigit(digit, after) {
 
 async function predictPad() {
   touch("pad");
-  pad.answers = await ask("predict", { pixels: pad.pixels.slice() });
+  pad.answers = pad.label === "empty" ? null
+    : await ask("predict", { pixels: pad.pixels.slice() });
   touch("padAnswers");
 }
 
@@ -33,7 +34,7 @@ function answerText(probabilities) {
 }
 
 function padText() {
-  return say("answers", { base: answerText(pad.answers.base),
+  return !pad.answers ? say("empty") : say("answers", { base: answerText(pad.answers.base),
     lora: answerText(pad.answers.lora) });
 }
 
@@ -96,7 +97,7 @@ function drawPanel() {
   };
   canvas.onpointerup = canvas.onpointercancel = () => {
     last = null;
-    if (pad.answers) announce(padText());
+    announce(padText());
   };
   canvas.onkeydown = e => {
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -119,7 +120,7 @@ function drawPanel() {
 
   byId("pad-clear").onclick = () => {
     pad.pixels.fill(0);
-    pad.label = "empty";
+    Object.assign(pad, { label: "empty", values: {} });
     predict();
   };
   byId("pad-take").onclick = () => takeImage(Math.floor(1000 * Math.random()));
@@ -142,23 +143,26 @@ function drawPanel() {
     setText(byId("pad-label"), say(pad.label, pad.values));
   });
   onChange("answers", predict);
-  onChange("padAnswers", () => { if (pad.answers) showAnswers(byId("answers")); });
+  onChange("padAnswers", () => showAnswers(byId("answers")));
   showCode("draw", CODE.draw);
 }
 
+/* A row for each digit: two bars, two numbers; dashes for an empty pad. */
 function showAnswers(parent) {
-  const { base, lora } = pad.answers;
+  const { base, lora } = pad.answers ?? {}, shown = [[base, "blue"], [lora, "orange"]];
   for (let d = parent.children.length; d < 10; d++)
     parent.append(element("div", {}, element("b", { textContent: d }),
-      element("span", {}, element("i", { className: "blue" }),
-        element("i", { className: "orange" })), element("small")));
+      element("span", {}, ...shown.map(([, className]) => element("i", { className }))),
+      ...shown.map(([, className]) => element("small", { className }))));
   for (let d = 0; d < 10; d++) {
-    const row = parent.children[d], [blue, orange] = row.querySelectorAll("i");
-    blue.style.setProperty("--v", base[d]);
-    orange.style.setProperty("--v", lora[d]);
-    row.className = d === best(lora) ? "best" : "";
-    setText(row.lastChild, say("percent", { value: (100 * lora[d]).toFixed(0) }));
+    const row = parent.children[d];
+    row.className = lora && d === best(lora) ? "best" : "";
+    shown.forEach(([values, name]) => {
+      row.querySelector(`i.${name}`).style.setProperty("--v", values ? values[d] : 0);
+      setText(row.querySelector(`small.${name}`),
+        values ? say("percent", { value: (100 * values[d]).toFixed(0) }) : say("none"));
+    });
   }
-  setText(byId("answer-base"), answerText(base));
-  setText(byId("answer-lora"), answerText(lora));
+  setText(byId("answer-base"), base ? answerText(base) : say("none"));
+  setText(byId("answer-lora"), lora ? answerText(lora) : say("none"));
 }

@@ -25,15 +25,20 @@ function showExercise(exercise) {
   const button = element("button", { textContent: say("exerciseRun"), disabled: true });
   const said = element("output", { className: "soft small" });
   colorCode(code, source);
+  let count = 0;
   exercise.run = async () => {
     exercise.ran = true;
     button.disabled = true;
+    setText(said, say("exerciseRuns"));
+    printed.textContent = "";
+    await new Promise(done => setTimeout(done, 150)); /* long enough to be seen */
     try {
       const start = performance.now();
       const { output, status } = await ask("exercise.run", { number });
       const time = Math.round(performance.now() - start);
-      printed.textContent = output;
-      setText(said, say("exerciseEnded", { status, time }));
+      showOutput(printed, output);
+      flash(printed);
+      setText(said, say("exerciseEnded", { count: ++count, status, time }));
     } catch (error) {
       alertWith(say("failed", { message: error.message }));
     }
@@ -43,8 +48,16 @@ function showExercise(exercise) {
   exercises.push(exercise);
   byId("exercise-list").append(element("section", { className: "panel exercise" },
     element("h2", { textContent: title }),
+    element("p", { className: "task", textContent: TASKS[number - 1] }),
     element("div", { className: "row" }, button, said),
     element("div", { className: "source" }, code, printed)));
+}
+
+/* Shows an output. PASS and FAIL have colours; a line of dashes does not wrap. */
+function showOutput(pre, text) {
+  const kinds = { PASS: "good", FAIL: "bad" };
+  pre.replaceChildren(...text.split(/(\bPASS\b|\bFAIL\b|^-{20,}$)/m).map((part, i) =>
+    i % 2 ? element("b", { className: kinds[part] ?? "rule", textContent: part }) : part));
 }
 
 /* One after the other, so that each one's time is its own. */

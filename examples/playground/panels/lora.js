@@ -11,8 +11,9 @@ function loraPanel() {
     box.onchange = () => {
       const chosen = layersOf(state);
       chosen[i] = box.checked;
-      if (chosen.some(Boolean)) changeLora({ layers: chosen.map(Number).join("") });
-      else box.checked = true; /* one at least */
+      if (chosen.some(Boolean)) return changeLora({ layers: chosen.map(Number).join("") });
+      box.checked = true;
+      note("lora", say("oneLayer"));
     };
     byId("layers").append(element("label", {}, box,
       say("layerShape", { number: i + 1, in: l.in, out: l.out })));
@@ -25,42 +26,62 @@ function loraPanel() {
       const chosen = new Set(state.digits);
       if (!chosen.delete(String(d))) chosen.add(String(d));
       if (chosen.size) changeLora({ digits: [...chosen].sort().join("") });
+      else note("lora", say("oneDigit"));
     };
     byId("digits").append(button);
     return button;
   });
 
-  rank.oninput = () => setText(byId("rank-value"), rank.value);
+  for (const text of ALPHAS) byId("alpha-marks").append(element("span", { textContent: text }));
+  const showScale = (rank, alpha) => {
+    setText(byId("rank-value"), String(rank));
+    setText(byId("alpha-value"), String(alpha));
+    setText(byId("scale"), scaleText(rank, alpha));
+  };
+  rank.oninput = alpha.oninput = () => showScale(rank.value, ALPHAS[alpha.value]);
   rank.onchange = () => changeLora({ rank: Number(rank.value) });
-  alpha.oninput = () => setText(byId("alpha-value"), String(ALPHAS[alpha.value]));
   alpha.onchange = () => changeLora({ alpha: ALPHAS[alpha.value] });
   rate.onchange = () => changeLora({ llr: Number(rate.value) });
   again.onchange = () => {
     state.again = Number(again.checked);
     keepState();
   };
-  train.onclick = () => live.busy === "lora" ? stopTraining()
+  train.onclick = () => live.training === "lora" ? stopTraining()
     : act("lora", () => trainLora(LORA_STEPS));
   reset.onclick = () => {
     stopTraining();
-    act("lora", attach);
+    act("lora", async () => {
+      await attach();
+      note("lora", say("startsAgain", { lost: say("lostSteps") }));
+    });
   };
+  for (const button of document.querySelectorAll(".turn-on"))
+    button.onclick = () => act("switch", () => setOn(true));
 
-  onChange("busy lora", () => {
-    const training = live.busy === "lora";
+  onChange("busy lora loraScore", () => {
+    for (const button of document.querySelectorAll(".turn-on")) {
+      button.hidden = Boolean(state.on);
+      button.disabled = Boolean(live.busy);
+    }
+  });
+  onChange("busy lora base notes", () => {
+    const hint = state.steps || live.busy ? "" : say("baseFirst");
+    setText(byId("lora-note"), [live.notes.lora, hint].filter(Boolean).join(" "));
+  });
+  onChange("busy lora base", () => {
+    const training = live.training === "lora" && live.busy !== "tour";
     setText(train, say(training ? "pause" : state.lsteps ? "trainMore" : "loraTrain",
       { steps: LORA_STEPS }));
-    train.disabled = Boolean(live.busy && !training) || !live.attached;
+    train.disabled = Boolean(live.busy && !training) || !live.attached || !state.steps;
     reset.disabled = Boolean(live.busy && !training) || !state.lsteps;
   });
   onChange("settings lora", () => {
     layers.forEach((box, i) => { box.checked = layersOf(state)[i]; });
     digits.forEach((b, d) => b.setAttribute("aria-pressed", isChosen(d)));
     rank.value = state.rank;
-    setText(byId("rank-value"), String(state.rank));
     alpha.value = ALPHAS.indexOf(state.alpha);
     alpha.setAttribute("aria-valuetext", state.alpha);
-    setText(byId("alpha-value"), String(state.alpha));
+    showScale(state.rank, state.alpha);
     rate.value = state.llr;
     again.checked = Boolean(state.again);
     setText(byId("parameters"), parameterText());
@@ -79,7 +100,12 @@ function loraPanel() {
   });
 }
 
+function scaleText(rank, alpha) {
+  return say("scale", { rank, alpha, scale: short(alpha / rank) });
+}
+
 function parameterText() {
+  if (!live.parameters) return say("none");
   return say("parameters", { count: thousands(live.parameters),
     percent: Number(live.percentOfBase.toPrecision(3)) });
 }

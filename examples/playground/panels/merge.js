@@ -3,15 +3,8 @@
 
 function mergePanel() {
   const on = byId("switch-on"), merged = byId("switch-merge");
-  let code = CODE.mergeOn;
-  on.onchange = () => act("switch", async () => {
-    await setOn(on.checked);
-    code = fill(CODE.enable, { on: on.checked });
-  });
-  merged.onchange = () => act("switch", async () => {
-    await setMerged(merged.checked);
-    code = merged.checked ? CODE.mergeOn : CODE.mergeOff;
-  });
+  on.onchange = () => act("switch", () => setOn(on.checked));
+  merged.onchange = () => act("switch", () => setMerged(merged.checked));
   const [w, plus, b, a] = ["W", "+", "B", "A"].map(text => element("span", { textContent: text }));
   b.className = "low";
   a.className = "low flat";
@@ -24,18 +17,29 @@ function mergePanel() {
     /* While it is merged, forward reads the finished weight: unmerge comes first. */
     on.disabled = !live.attached || Boolean(state.merged);
     merged.disabled = !live.attached || !state.on;
-    const difference = short(live.fromBase);
-    setText(byId("on-readout"), say(state.on ? "isOn" : live.fromBase ? "isOff" : "isOffExactly",
-      { difference }));
-    const change = live.mergeChange;
-    setText(byId("merge-readout"), change === null ? say("notMerged")
-      : say(state.merged ? "isMerged" : "isUnmerged", { difference: short(change) }));
-    setText(w, state.merged ? "W + ΔW" : "W");
+    setText(byId("on-readout"), onText());
+    setText(byId("merge-readout"), mergeText());
+    const whole = say(state.dial === 1 ? "wholeWeight" : "scaledWeight", { dial: state.dial });
+    setText(w, state.merged ? whole : "W");
     w.className = state.merged ? "both" : "";
     for (const e of [plus, b, a]) {
       e.hidden = Boolean(state.merged);
       e.classList.toggle("off", !state.on);
     }
+    const code = state.on ? CODE[state.merged ? "merged" : "on"] : CODE.off;
     showCode("merge", code, live.mergeChange !== null || !state.on);
   });
+}
+
+function onText() {
+  const difference = short(live.fromBase);
+  if (state.merged) return say("onIsMerged");
+  if (state.on) return say(live.fromBase ? "isOn" : "isOnButZero", { difference });
+  return say(live.fromBase ? "isOff" : "isOffExactly", { difference });
+}
+
+function mergeText() {
+  if (!state.on) return say("mergeIsOff");
+  if (live.mergeChange === null) return say("notMerged");
+  return say(state.merged ? "isMerged" : "isUnmerged", { difference: short(live.mergeChange) });
 }
