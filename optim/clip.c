@@ -1,4 +1,5 @@
-/* clip.c - the norm of all gradients, and clipping by it: torch.nn.utils.clip_grad_norm_. */
+/* clip.c - the norm of all gradients, and clipping by it or by a value: clip_grad_norm_ and
+ * clip_grad_value_ of torch.nn.utils. */
 #include "optim/clip.h"
 
 #define LK_REAL_SOURCE "optim/clip_real.h"
@@ -33,16 +34,31 @@ static double square_sum(const Tensor *g)
     return sum;
 }
 
-static void scale(Tensor *g, double factor)
+typedef void ChangeFn(DType dtype, int64_t n, void *x, double by);
+
+static void scale(DType dtype, int64_t n, void *x, double factor)
 {
-    int64_t n = lk_numel(g), size = piece_size(n);
+    LK_REAL(dtype, scale, n, x, factor);
+}
+
+static void cut(DType dtype, int64_t n, void *x, double limit)
+{
+    LK_REAL(dtype, cut, n, x, limit);
+}
+
+static void change_all(const TensorList *params, ChangeFn *change, double by)
+{
+    for (int i = 0; i < params->count; i++) {
+        Tensor *g = gradient_of(params, i);
+        if (!g) continue;
+        int64_t n = lk_numel(g), size = piece_size(n);
 #pragma omp parallel for schedule(static) if (n > 4 * PIECE)
-    for (int64_t first = 0; first < n; first += size) {
-        int64_t count = n - first < size ? n - first : size;
-        void *x = (char *)g->data + (size_t)first * lk_dtype_size(g->dtype);
-        LK_REAL(g->dtype, scale, count, x, factor);
+        for (int64_t first = 0; first < n; first += size) {
+            int64_t count = n - first < size ? n - first : size;
+            change(g->dtype, count, (char *)g->data + (size_t)first * lk_dtype_size(g->dtype), by);
+        }
+        lk_touch(g);
     }
-    lk_touch(g);
 }
 
 double lk_clip_grad_norm_(const TensorList *params, double max_norm)
@@ -55,9 +71,13 @@ double lk_clip_grad_norm_(const TensorList *params, double max_norm)
     }
     double norm = sqrt(sum), factor = max_norm / (norm + 1e-6);
     if (factor >= 1.0 || max_norm == INFINITY) return norm;
-    for (int i = 0; i < params->count; i++) {
-        Tensor *g = gradient_of(params, i);
-        if (g) scale(g, factor); /* factor may be NaN */
-    }
+    change_all(params, scale, factor); /* factor may be NaN */
     return norm;
+}
+
+bool lk_clip_grad_value_(const TensorList *params, double value)
+{
+    if (!params || !(value >= 0.0)) return false;
+    change_all(params, cut, value);
+    return true;
 }

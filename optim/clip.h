@@ -1,4 +1,4 @@
-/* clip.h - shortens gradients that are too long, between backward and step.
+/* clip.h - shortens gradients that are too long or cuts their elements, between backward and step.
  *
  *     TensorList params = lk_trainable_parameters(model, &err);
  *     … lk_backward(t, loss) …
@@ -17,5 +17,10 @@
  * So look at the norm before the step. With max_norm INFINITY, the function only measures. It
  * allocates nothing. */
 LK_API double lk_clip_grad_norm_(const TensorList *params, double max_norm);
+
+/* torch.nn.utils.clip_grad_value_: every element of these gradients becomes at least -value and at
+ * most value; NaN stays NaN. False, with nothing changed: value is negative or NaN, or params is
+ * NULL. It allocates nothing. */
+LK_API bool lk_clip_grad_value_(const TensorList *params, double value);
 
 #endif

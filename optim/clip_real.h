@@ -1,4 +1,4 @@
-/* clip_real.h - the norm of a gradient and its scaling, in `real` (core/real.h). */
+/* clip_real.h - the norm of a gradient, its scaling and cutting, in `real` (core/real.h). */
 
 /* Returns Σ x². Eight sums side by side become vector code, in an order that the source fixes. */
 static double LK_F(square_sum)(int64_t n, const real *x)
@@ -15,4 +15,14 @@ static double LK_F(square_sum)(int64_t n, const real *x)
 static void LK_F(scale)(int64_t n, real *x, double factor)
 {
     for (int64_t i = 0; i < n; i++) x[i] *= (real)factor;
+}
+
+/* A NaN is neither below nor above, and stays. */
+static void LK_F(cut)(int64_t n, real *x, double limit)
+{
+    const real most = (real)limit;
+    for (int64_t i = 0; i < n; i++) {
+        real y = x[i] < -most ? -most : x[i];
+        x[i] = y > most ? most : y;
+    }
 }

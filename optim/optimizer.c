@@ -1,5 +1,5 @@
-/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. sgd.c
- * and adam.c have the formulas. */
+/* optimizer.c - groups of parameters, their state, and the step that all optimizers share. sgd.c,
+ * adam.c and rmsprop.c have the formulas. */
 #include "optim/optimizer.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@
 
 #include "core/memory.h"
 #include "core/tape.h"
+#include "optim/params.h"
 
 /* ---- made and freed ------------------------------------------------------------------------- */
 
@@ -22,6 +23,7 @@ static bool check_settings(const Optimizer *opt, const char *function, Error *er
         { "lr", opt->lr, INFINITY },       { "momentum", opt->momentum, INFINITY },
         { "beta1", opt->beta1, 1.0 },      { "beta2", opt->beta2, 1.0 },
         { "eps", opt->eps, INFINITY },     { "weight_decay", opt->weight_decay, INFINITY },
+        { "alpha", opt->alpha, INFINITY },
         /* clang-format on */
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
@@ -30,29 +32,11 @@ static bool check_settings(const Optimizer *opt, const char *function, Error *er
             return lk_error_set(err, LK_EVALUE, "%s: %s of %s is %g; it must be at least 0 and %s",
                                 function, settings[i].name, opt->type->name, settings[i].value,
                                 settings[i].below < 2.0 ? "below 1" : "finite");
-    return true;
-}
-
-static bool check_params(const char *name, const TensorList *list, Error *err)
-{
-    for (int i = 0; i < list->count; i++) {
-        const Tensor *p = list->items[i];
-        /* The result of an operation has no owner, and goes with its tape. */
-        if (!p || p->refs == 0 || p->node)
-            return lk_error_set(err, LK_EVALUE,
-                                "%s: parameter %d is %s; a parameter is a leaf made with _new",
-                                name, i, p ? "the result of an operation" : "NULL");
-        if (!lk_is_floating(p->dtype) || !lk_is_contiguous(p))
-            return lk_error_set(
-                err, LK_EVALUE,
-                "%s: parameter %d is %s%s; it must be contiguous, float32 or float64", name, i,
-                lk_dtype_name(p->dtype), lk_is_contiguous(p) ? "" : " and strided");
-        for (int j = 0; j < i; j++)
-            if (list->items[j] == p)
-                return lk_error_set(err, LK_EVALUE,
-                                    "%s: parameters %d and %d are the same tensor; list it once",
-                                    name, j, i);
-    }
+    if (opt->nesterov && opt->momentum == 0.0)
+        return lk_error_set(err, LK_EVALUE,
+                            "%s: nesterov of %s is set and its momentum is 0; Nesterov's step "
+                            "needs a momentum",
+                            function, opt->type->name);
     return true;
 }
 
@@ -88,7 +72,7 @@ static ParamGroup *group_new(const ParamGroup *settings, TensorList params, Erro
     if (!group->state)
         lk_error_set(err, LK_EMEMORY, "%s: no memory for the state of %d parameters", name,
                      params.count);
-    if (group->state && check_params(name, &params, err)) return group;
+    if (group->state && lk__check_params(name, &params, err)) return group;
     lk_optimizer_free(group);
     return NULL;
 }
@@ -101,7 +85,7 @@ Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double
         return NULL;
     }
     const ParamGroup settings = {
-        .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8
+        .type = type, .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .alpha = 0.99
     };
     Optimizer *opt = group_new(&settings, params, err);
     if (opt && check_settings(opt, "lk_optimizer_new", err) &&
@@ -116,7 +100,7 @@ void lk_optimizer_free(Optimizer *opt)
     for (ParamGroup *next; opt; opt = next) {
         next = opt->next;
         for (int i = 0; opt->state && i < opt->params.count; i++)
-            for (int k = 0; k < 2; k++) lk_tensor_free(opt->state[i].moment[k]);
+            for (int k = 0; k < LK_MOMENTS; k++) lk_tensor_free(opt->state[i].moment[k]);
         lk_mem_free(opt->state);
         lk_tensor_list_free(&opt->params);
         lk_tensor_list_free(&opt->seen.params);
@@ -172,15 +156,16 @@ bool lk_optimizer_states_next(OptimizerIter *it)
     return true;
 }
 
-static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *moment, Error *err)
+static bool check_moments(const char *caller, const OptimizerIter *it, int64_t step,
+                          Tensor *const *moment, Error *err)
 {
-    const char *caller = "lk_optimizer_set_state", *const *name = it->group->type->moment_name;
+    const char *const *name = it->group->type->moment_name;
     const Tensor *p = it->param;
     char expected[LK_SHAPE_TEXT], got[LK_SHAPE_TEXT];
     if (step < 0)
         return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made %lld steps", caller,
                             it->index, (long long)step);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < LK_MOMENTS; k++) {
         const Tensor *m = moment[k];
         if (!m && step > 0 && k < it->group->type->moments(it->group))
             return lk_error_set(err, LK_EVALUE, "%s: parameter %d has made steps and lacks its %s",
@@ -195,15 +180,13 @@ static bool check_moments(const OptimizerIter *it, int64_t step, Tensor *const *
     return true;
 }
 
-bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second,
-                            Error *err)
+static bool set_moments(const char *caller, const OptimizerIter *it, int64_t step,
+                        Tensor *const *moment, Error *err)
 {
-    Tensor *moment[] = { first, second };
     bool ok = it && it->state
-                  ? check_moments(it, step, moment, err)
-                  : lk_error_set(err, LK_EVALUE,
-                                 "lk_optimizer_set_state: the iterator is at no parameter");
-    for (int k = 0; k < 2; k++) {
+                  ? check_moments(caller, it, step, moment, err)
+                  : lk_error_set(err, LK_EVALUE, "%s: the iterator is at no parameter", caller);
+    for (int k = 0; k < LK_MOMENTS; k++) {
         lk_tensor_free(ok ? it->state->moment[k] : moment[k]);
         if (ok) it->state->moment[k] = moment[k];
     }
@@ -211,6 +194,21 @@ bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first
     it->state->step = step;
     it->state->dtype = it->param->dtype;
     return true;
+}
+
+bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step, Tensor *first, Tensor *second,
+                            Error *err)
+{
+    Tensor *const moment[LK_MOMENTS] = { first, second };
+    return set_moments("lk_optimizer_set_state", it, step, moment, err);
+}
+
+bool lk_optimizer_set_moments(const OptimizerIter *it, int64_t step, Tensor *const *moments,
+                              Error *err)
+{
+    const char *caller = "lk_optimizer_set_moments";
+    if (moments) return set_moments(caller, it, step, moments, err);
+    return lk_error_set(err, LK_EVALUE, "%s: the moments are NULL", caller);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -269,12 +267,10 @@ static void update_range(const ParamGroup *group, int i, int64_t first, int64_t 
     const Tensor *p = group->params.items[i];
     const OptimizerState *state = &group->state[i];
     size_t offset = (size_t)first * lk_dtype_size(p->dtype);
-    OptimizerPiece piece = { p->dtype,
-                             end - first,
-                             (char *)p->data + offset,
-                             (char *)p->grad->data + offset,
-                             { NULL, NULL } };
-    for (int k = 0; k < 2; k++)
+    OptimizerPiece piece = {
+        p->dtype, end - first, (char *)p->data + offset, (char *)p->grad->data + offset, { NULL }
+    };
+    for (int k = 0; k < LK_MOMENTS; k++)
         if (state->moment[k]) piece.moment[k] = (char *)state->moment[k]->data + offset;
     group->type->update(group, state->step, &piece);
 }

@@ -1,5 +1,5 @@
-/* optimizer.h - changes parameters: SGD, Adam, AdamW with PyTorch's numbers. It sees tensors,
- * never a module.
+/* optimizer.h - changes parameters: SGD, Adam, AdamW, RMSprop with PyTorch's numbers. It sees
+ * tensors, never a module.
  *
  *     Optimizer *opt = lk_adam_new(lk_parameters(model, &err), 1e-3, &err);
  *     lk_optimizer_zero_grad(opt);
@@ -35,20 +35,24 @@
 typedef struct Optimizer Optimizer;
 typedef struct Optimizer ParamGroup; /* settings and the parameters they are for */
 
+enum { LK_MOMENTS = 3 }; /* the most that an optimizer has for one parameter */
+
 /* The memory of an optimizer for one parameter. */
 typedef struct OptimizerState {
-    int64_t step;      /* updates so far */
-    Tensor *moment[2]; /* SGD: momentum; Adam: means of g and g². Owned; NULL: not needed yet */
-    DType dtype;       /* of the parameter at its first step */
+    int64_t step; /* updates so far */
+    /* SGD: momentum; Adam: means of g and g²; RMSprop: mean of g², momentum, mean of g. Owned;
+     * NULL: not needed yet */
+    Tensor *moment[LK_MOMENTS];
+    DType dtype; /* of the parameter at its first step */
 } OptimizerState;
 
 /* Some elements of one parameter. */
 typedef struct OptimizerPiece {
     DType dtype;
     int64_t n;
-    void *p;         /* the values to change */
-    const void *g;   /* their gradient */
-    void *moment[2]; /* their moments */
+    void *p;                  /* the values to change */
+    const void *g;            /* their gradient */
+    void *moment[LK_MOMENTS]; /* their moments */
 } OptimizerPiece;
 
 /* An optimizer is two functions and its settings; one of your own starts with lk_optimizer_new. */
@@ -57,8 +61,9 @@ typedef struct OptimizerType {
     /* Makes update number `step` (from 1) of the elements of a piece, each by itself: the threads
      * share a parameter in pieces. */
     void (*update)(const ParamGroup *group, int64_t step, const OptimizerPiece *piece);
-    int (*moments)(const ParamGroup *group); /* moments that update needs: 0, 1 or 2 */
-    const char *moment_name[2]; /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
+    int (*moments)(const ParamGroup *group); /* moments that update needs: the first 0, 1, 2, 3 */
+    /* what PyTorch's state_dict calls them: "exp_avg", "exp_avg_sq" */
+    const char *moment_name[LK_MOMENTS];
 } OptimizerType;
 
 /* The outcome of the last lk_step. */
@@ -74,9 +79,12 @@ typedef enum OptimizerStep {
 struct Optimizer {
     const OptimizerType *type;
     double lr;
-    double momentum;          /* SGD: 0 */
-    double beta1, beta2, eps; /* Adam, AdamW: 0.9, 0.999, 1e-8 */
-    double weight_decay;      /* SGD, Adam: added to the gradient, 0; AdamW: decoupled, 0.01 */
+    double momentum;          /* SGD, RMSprop: 0 */
+    double beta1, beta2, eps; /* Adam, AdamW: 0.9, 0.999, 1e-8; RMSprop: eps 1e-8 */
+    double alpha;             /* RMSprop: 0.99 */
+    double weight_decay;      /* added to the gradient, 0; AdamW: decoupled, 0.01 */
+    bool nesterov;            /* SGD: false; needs momentum (dampening is 0) */
+    bool centered;            /* RMSprop: false */
     TensorList params;
     OptimizerState *state; /* one for each parameter */
     ParamGroup *next;      /* for (ParamGroup *g = opt; g; g = g->next) g->lr = …; */
@@ -96,6 +104,8 @@ struct Optimizer {
 LK_API Optimizer *lk_sgd_new(TensorList params, double lr, Error *err);   /* torch.optim.SGD */
 LK_API Optimizer *lk_adam_new(TensorList params, double lr, Error *err);  /* torch.optim.Adam */
 LK_API Optimizer *lk_adamw_new(TensorList params, double lr, Error *err); /* torch.optim.AdamW */
+LK_API Optimizer *lk_rmsprop_new(TensorList params, double lr,
+                                 Error *err); /* torch.optim.RMSprop */
 LK_API Optimizer *lk_optimizer_new(const OptimizerType *type, TensorList params, double lr,
                                    Error *err);
 LK_API void lk_optimizer_free(Optimizer *opt); /* all its groups too */
@@ -136,5 +146,8 @@ LK_API bool lk_optimizer_states_next(OptimizerIter *it);
  * parameter. LK_EVALUE: a moment is missing although step is positive, or step is negative. */
 LK_API LK_MUST_CHECK bool lk_optimizer_set_state(const OptimizerIter *it, int64_t step,
                                                  Tensor *first, Tensor *second, Error *err);
+/* The same with an array of LK_MOMENTS moments, for an optimizer that has more than two. */
+LK_API LK_MUST_CHECK bool lk_optimizer_set_moments(const OptimizerIter *it, int64_t step,
+                                                   Tensor *const *moments, Error *err);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+static const double PI = 3.14159265358979323846;
+
 double lk_schedule(const Schedule *s, int64_t step)
 {
     if (!s) return NAN;
@@ -13,9 +15,77 @@ double lk_schedule(const Schedule *s, int64_t step)
         return step < s->total ? (double)(s->total - step) / (double)decay : 0.0;
     case LK_SCHEDULE_COSINE: {
         double done = (double)(step - s->warmup) / (double)decay;
-        return done < 1.0 ? 0.5 * (1.0 + cos(3.14159265358979323846 * done)) : 0.0;
+        return done < 1.0 ? 0.5 * (1.0 + cos(PI * done)) : 0.0;
     }
     case LK_SCHEDULE_CONSTANT: break;
     }
     return 1.0;
+}
+
+/* ---- schedules of PyTorch ------------------------------------------------------------------- */
+
+double lk_step_lr(int64_t step, int64_t step_size, double gamma)
+{
+    return step_size > 0 ? pow(gamma, (double)(step / step_size)) : NAN;
+}
+
+double lk_polynomial_lr(int64_t step, int64_t total, double power)
+{
+    if (total <= 0) return NAN;
+    return step < total ? pow(1.0 - (double)step / (double)total, power) : 0.0;
+}
+
+/* Half a cosine from `from` at done = 0 to `to` at done = 1. */
+static double anneal(double from, double to, double done)
+{
+    return to + (from - to) / 2.0 * (1.0 + cos(PI * done));
+}
+
+double lk_one_cycle_lr(int64_t step, const OneCycle *cycle)
+{
+    if (!cycle) return NAN;
+    const double rise = cycle->pct_start != 0.0 ? cycle->pct_start : 0.3;
+    const double divisor = cycle->div_factor != 0.0 ? cycle->div_factor : 25.0;
+    const double last_divisor = cycle->final_div_factor != 0.0 ? cycle->final_div_factor : 1e4;
+    if (cycle->total <= 0 || !(rise > 0.0 && rise <= 1.0) ||
+        !(divisor > 0.0 && last_divisor > 0.0))
+        return NAN;
+    const double first = 1.0 / divisor, last = first / last_divisor;
+    /* As PyTorch has it, the top lies at pct_start of the steps, less one, between two of them. */
+    const double top = rise * (double)cycle->total - 1.0, end = (double)(cycle->total - 1);
+    const double at = (double)step < end ? (double)step : end;
+    if (at <= top && top > 0.0) return anneal(first, 1.0, at / top);
+    return end > top ? anneal(1.0, last, (at - top) / (end - top)) : 1.0;
+}
+
+Plateau lk_plateau(double lr)
+{
+    return (Plateau){ .lr = lr, .factor = 0.1, .threshold = 1e-4, .eps = 1e-8, .patience = 10 };
+}
+
+static bool is_better(const Plateau *p, double metric)
+{
+    const double less = p->maximize ? -p->threshold : p->threshold;
+    const double bound = p->absolute ? p->best - less : p->best * (1.0 - less);
+    return p->maximize ? metric > bound : metric < bound;
+}
+
+double lk_plateau_step(Plateau *p, double metric)
+{
+    if (!p) return NAN;
+    if (p->steps++ == 0) p->best = p->maximize ? -INFINITY : INFINITY;
+    const bool better = is_better(p, metric);
+    if (better) p->best = metric;
+    p->bad_steps = better ? 0 : p->bad_steps + 1;
+    if (p->cooling > 0) {
+        p->cooling--;
+        p->bad_steps = 0;
+    }
+    if (p->bad_steps <= p->patience) return p->lr;
+    p->cooling = p->cooldown;
+    p->bad_steps = 0;
+    double lower = p->lr * p->factor;
+    if (lower < p->min_lr) lower = p->min_lr;
+    if (p->lr - lower > p->eps) p->lr = lower;
+    return p->lr;
 }

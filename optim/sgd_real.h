@@ -18,3 +18,15 @@ static void LK_F(sgd_momentum)(const Optimizer *opt, int64_t n, real *restrict p
         p[i] -= lr * v[i];
     }
 }
+
+/* v as above, p -= lr (g + decay p + momentum v): looks ahead along the next step. */
+static void LK_F(sgd_nesterov)(const Optimizer *opt, int64_t n, real *restrict p,
+                               const real *restrict g, real *restrict v)
+{
+    const real lr = (real)opt->lr, decay = (real)opt->weight_decay, momentum = (real)opt->momentum;
+    for (int64_t i = 0; i < n; i++) {
+        real d = g[i] + decay * p[i];
+        v[i] = momentum * v[i] + d;
+        p[i] -= lr * (d + momentum * v[i]);
+    }
+}

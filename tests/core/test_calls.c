@@ -30,6 +30,7 @@ static struct Good {
     TextLoader *text_loader;
     Optimizer *optimizer;
     OptimizerIter states;
+    Ema *ema;
     Tokenizer *tokenizer;
     SafeTensors *file;
     StateDict *state;
@@ -91,6 +92,7 @@ static void make_good(void)
     good.text_loader =
         lk_text_loader_new(good.text, &(TextOptions){ .batch_size = 1, .pad = 1 }, &good.rng, err);
     good.optimizer = lk_sgd_new(lk_parameters(good.module, err), 0.1, err);
+    good.ema = lk_ema_new(lk_parameters(good.module, err), 0.9, err);
     good.states = lk_optimizer_states(good.optimizer);
     check(lk_optimizer_states_next(&good.states));
     good.state = lk_state_dict_new(good.module, err);
@@ -156,6 +158,9 @@ static void make_good(void)
 #define GOOD_Optimizerp good.optimizer
 #define GOOD_OptimizerTypep (&optimizer_type)
 #define GOOD_OptimizerIterp (&good.states)
+#define GOOD_Emap good.ema
+#define GOOD_OneCyclep (&(OneCycle){ .total = 1 })
+#define GOOD_Plateaup (&(Plateau){ .lr = 1 })
 #define GOOD_StateDictp good.state
 #define GOOD_LoRAConfigp (&(LoRAConfig){ .rank = 1, .alpha = 1 })
 #define GOOD_Datasetp good.dataset

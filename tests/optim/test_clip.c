@@ -1,5 +1,5 @@
-/* test_clip.c - lk_clip_grad_norm_: PyTorch's norm and gradients, what counts, what is not finite,
- * threads. */
+/* test_clip.c - lk_clip_grad_norm_ and lk_clip_grad_value_: PyTorch's norm and gradients, what
+ * counts, what is not finite, threads. */
 #include <math.h>
 
 #include "optim/clip.h"
@@ -37,6 +37,39 @@ Test(clip, norms_and_gradients_are_pytorchs)
                   row[0]);
             free_params(p);
         }
+}
+
+Test(clip, elements_are_cut_as_pytorch_cuts_them)
+{
+    for (DType dtype = LK_F32; dtype <= LK_F64; dtype++)
+        for (size_t i = 0; i < sizeof optim_value_clips / sizeof *optim_value_clips; i++) {
+            const double *row = optim_value_clips[i];
+            Tensor *p[3];
+            make_params(p, dtype);
+            check(lk_clip_grad_value_(&(const TensorList){ p, 3 }, row[0]));
+            check_close(p[0]->grad, row + 1, 3, 0);
+            check_close(p[1]->grad, row + 4, 1, 0);
+            check_close(p[2]->grad, row + 5, 2, 0);
+            free_params(p);
+        }
+}
+
+Test(clip, values_that_are_no_limit_change_nothing)
+{
+    Tensor *p[3];
+    make_params(p, LK_F32);
+    ((float *)p[0]->grad->data)[1] = NAN;
+    ((float *)p[1]->grad->data)[0] = -INFINITY;
+    const TensorList list = { p, 3 };
+    check(!lk_clip_grad_value_(&list, -1.0) && !lk_clip_grad_value_(&list, NAN));
+    check(!lk_clip_grad_value_(NULL, 1.0));
+    check_values(p[0]->grad, 0, 3, NAN, 12);
+    lk_set_requires_grad(p[2], false); /* frozen: no step uses its gradient */
+    check(lk_clip_grad_value_(&list, 0.125));
+    check_values(p[0]->grad, 0, 0.125, NAN, 0.125);
+    check_values(p[1]->grad, 0, -0.125);
+    check_values(p[2]->grad, 0, 0, -0.5);
+    free_params(p);
 }
 
 Test(clip, only_what_a_step_uses_counts)

@@ -9,7 +9,7 @@
 #include "tests/shared/nets.h"
 
 typedef Optimizer *MakeOptimizer(TensorList params, double lr, Error *err);
-static MakeOptimizer *const makers[] = { lk_sgd_new, lk_adam_new, lk_adamw_new };
+static MakeOptimizer *const makers[] = { lk_sgd_new, lk_adam_new, lk_adamw_new, lk_rmsprop_new };
 enum { MAKERS = sizeof makers / sizeof *makers };
 
 static TensorList list_of(int count, Tensor *const *tensors)
