@@ -1,5 +1,5 @@
-/* dataset.c - samples and labels: all of them, subsets, classes. data/loader.c makes batches of
- * them. */
+/* dataset.c - samples and targets: all of them, subsets, classes, random parts. data/loader.c
+ * makes batches of them. */
 #include "data/dataset.h"
 
 #include <math.h>
@@ -18,16 +18,14 @@ static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *
     if (!lk_is_contiguous(x) || !lk_is_contiguous(y))
         return lk_error_set(err, LK_EVALUE, "%s: %s is not contiguous; give a copy (lk_clone)",
                             caller, lk_is_contiguous(x) ? "y" : "x");
-    if (x->dtype != LK_U8 && !lk_is_floating(x->dtype))
-        return lk_error_set(err, LK_EDTYPE, "%s: samples are uint8, float32 or float64, not %s",
-                            caller, lk_dtype_name(x->dtype));
-    if (y->dtype != LK_I64 && y->dtype != LK_U8)
-        return lk_error_set(err, LK_EDTYPE, "%s: labels are int64 or uint8, not %s", caller,
-                            lk_dtype_name(y->dtype));
-    if (x->ndim < 1 || y->ndim != 1 || x->shape[0] != y->shape[0])
+    if (x->dtype != LK_U8 && x->dtype != LK_I64 && !lk_is_floating(x->dtype))
+        return lk_error_set(err, LK_EDTYPE,
+                            "%s: samples are uint8, int64, float32 or float64, not %s", caller,
+                            lk_dtype_name(x->dtype));
+    if (x->ndim < 1 || y->ndim < 1 || x->shape[0] != y->shape[0])
         return lk_error_set(
             err, LK_ESHAPE,
-            "%s: samples %s and labels %s; needed is one label a sample, (n, ...) and (n,)",
+            "%s: samples %s and targets %s; needed is one target a sample, (n, ...) and (n, ...)",
             caller, lk_shape_text(x, xs), lk_shape_text(y, ys));
     if (x->dtype == LK_U8 &&
         (!isfinite(transform.mean) || !isfinite(transform.std) || transform.std == 0.0f))
@@ -71,10 +69,15 @@ int64_t lk_dataset_row(const Dataset *d, int64_t i)
     return d->index ? d->index[i] : i;
 }
 
+static bool has_labels(const Dataset *d)
+{
+    return d->y->ndim == 1 && (d->y->dtype == LK_I64 || d->y->dtype == LK_U8);
+}
+
 int64_t lk_dataset_label(const Dataset *d, int64_t i)
 {
     int64_t row = lk_dataset_row(d, i);
-    if (row < 0) return -1;
+    if (row < 0 || !has_labels(d)) return -1;
     return d->y->dtype == LK_U8 ? ((const uint8_t *)d->y->data)[row]
                                 : ((const int64_t *)d->y->data)[row];
 }
@@ -132,6 +135,13 @@ Dataset *lk_filter_classes_new(const Dataset *d, int count, const int64_t *class
         lk_error_set(err, LK_EVALUE, "%s: the %s NULL", caller, d ? "classes are" : "dataset is");
         return NULL;
     }
+    if (!has_labels(d)) {
+        char shape[LK_SHAPE_TEXT];
+        lk_error_set(err, LK_EDTYPE,
+                     "%s: the targets are %s %s; classes are told by labels, (n,) int64 or uint8",
+                     caller, lk_dtype_name(d->y->dtype), lk_shape_text(d->y, shape));
+        return NULL;
+    }
     int64_t found = 0;
     for (int64_t i = 0; i < d->count; i++)
         found += contains(count, classes, lk_dataset_label(d, i));
@@ -148,4 +158,57 @@ Dataset *lk_filter_classes_new(const Dataset *d, int count, const int64_t *class
     for (int64_t i = 0, n = 0; s && i < d->count; i++)
         if (contains(count, classes, lk_dataset_label(d, i))) s->index[n++] = lk_dataset_row(d, i);
     return s;
+}
+
+/* ---- random parts --------------------------------------------------------------------------- */
+
+static bool check_lengths(const Dataset *d, int count, const int64_t *lengths, Error *err)
+{
+    const char *caller = "lk_random_split";
+    int64_t left = d->count;
+    for (int i = 0; i < count; i++) {
+        if (lengths[i] < 0)
+            return lk_error_set(err, LK_EVALUE, "%s: length %d is %lld", caller, i,
+                                (long long)lengths[i]);
+        if (lengths[i] > left)
+            return lk_error_set(err, LK_EVALUE,
+                                "%s: the lengths add up to more than the %lld samples", caller,
+                                (long long)d->count);
+        left -= lengths[i];
+    }
+    return left == 0 ||
+           lk_error_set(err, LK_EVALUE,
+                        "%s: the lengths add up to %lld; the dataset has %lld samples", caller,
+                        (long long)(d->count - left), (long long)d->count);
+}
+
+bool lk_random_split(const Dataset *d, int count, const int64_t *lengths, Rng *rng,
+                     Dataset **parts, Error *err)
+{
+    const char *caller = "lk_random_split";
+    if (!d || !rng || !parts || (!lengths && count > 0))
+        return lk_error_set(err, LK_EVALUE, "%s: an argument is NULL", caller);
+    for (int i = 0; i < count; i++) parts[i] = NULL;
+    if (!check_lengths(d, count, lengths, err)) return false;
+    /* one more, since nothing may be split too */
+    int64_t *order = lk_mem_calloc((size_t)d->count + 1, sizeof *order), used = 0;
+    if (!order)
+        return lk_error_set(err, LK_EMEMORY, "%s: no memory for the order of %lld samples", caller,
+                            (long long)d->count);
+    const Rng before = *rng;
+    lk_random_perm(rng, d->count, order);
+    bool ok = true;
+    for (int i = 0; ok && i < count; i++) {
+        parts[i] = lk_subset_new(d, lengths[i], order + used, err);
+        used += lengths[i];
+        ok = parts[i];
+    }
+    lk_mem_free(order);
+    if (ok) return true;
+    *rng = before;
+    for (int i = 0; i < count; i++) {
+        lk_dataset_free(parts[i]);
+        parts[i] = NULL;
+    }
+    return false;
 }

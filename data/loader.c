@@ -35,33 +35,74 @@ static bool check(const Dataset *dataset, int64_t batch_size, DType dtype, const
     return true;
 }
 
-DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool shuffle, DType dtype,
-                             Rng *rng, Error *err)
+/* Makes a loader without room for batches. */
+static DataLoader *loader_new(const Dataset *dataset, int64_t batch_size, bool shuffle, Rng *rng,
+                              Error *err)
 {
-    if (!check(dataset, batch_size, dtype, rng, err)) return NULL;
-    DataLoader *l = lk_mem_alloc(sizeof *l);
+    DataLoader *l = lk_mem_calloc(1, sizeof *l);
     if (!l) {
         lk_error_set(err, LK_EMEMORY, "lk_loader_new: no memory");
         return NULL;
     }
-    *l = (DataLoader){
-        .dataset = dataset, .batch_size = batch_size, .shuffle = shuffle, .rng = rng
-    };
+    l->dataset = dataset;
+    l->batch_size = batch_size;
+    l->shuffle = shuffle;
+    l->rng = rng;
     l->next = dataset->count; /* there is no pass before the first lk_loader_begin */
-    if (dataset->x->dtype == LK_U8) fill_table(l->table, dataset->transform);
+    if (!shuffle) return l;
+    l->order = lk_mem_calloc((size_t)dataset->count, sizeof *l->order);
+    if (l->order) return l;
+    lk_error_set(err, LK_EMEMORY, "lk_loader_new: no memory for the order of %lld samples",
+                 (long long)dataset->count);
+    lk_loader_free(l);
+    return NULL;
+}
 
+static int64_t full_batch(const DataLoader *l)
+{
+    return l->batch_size < l->dataset->count ? l->batch_size : l->dataset->count;
+}
+
+static Tensor *room_new(const DataLoader *l, const Tensor *samples, DType dtype, Error *err)
+{
     int64_t shape[LK_MAX_DIMS];
-    memcpy(shape, dataset->x->shape, sizeof shape);
-    shape[0] = batch_size < dataset->count ? batch_size : dataset->count;
-    l->x = lk_tensor_new(dtype, dataset->x->ndim, shape, err);
-    l->y = lk_tensor_new(LK_I64, 1, shape, err);
-    if (shuffle) {
-        l->order = lk_mem_calloc((size_t)dataset->count, sizeof *l->order);
-        if (!l->order)
-            lk_error_set(err, LK_EMEMORY, "lk_loader_new: no memory for the order of %lld samples",
-                         (long long)dataset->count);
+    memcpy(shape, samples->shape, sizeof shape);
+    shape[0] = full_batch(l);
+    return lk_tensor_new(dtype, samples->ndim, shape, err);
+}
+
+DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool shuffle, DType dtype,
+                             Rng *rng, Error *err)
+{
+    if (!check(dataset, batch_size, dtype, rng, err)) return NULL;
+    DataLoader *l = loader_new(dataset, batch_size, shuffle, rng, err);
+    if (!l) return NULL;
+    const Tensor *x = dataset->x, *y = dataset->y;
+    if (x->dtype == LK_U8) fill_table(l->table, dataset->transform);
+    l->x = room_new(l, x, x->dtype == LK_I64 ? LK_I64 : dtype, err);
+    DType target = lk_is_floating(y->dtype) ? dtype : LK_I64;
+    l->y = room_new(l, y, y->dtype == LK_BOOL ? LK_BOOL : target, err);
+    if (l->x && l->y) return l;
+    lk_loader_free(l);
+    return NULL;
+}
+
+DataLoader *lk_loader_collate_new(const Dataset *dataset, int64_t batch_size, bool shuffle,
+                                  CollateFn *collate, void *user, Rng *rng, Error *err)
+{
+    if (!check(dataset, batch_size, LK_F32, rng, err)) return NULL;
+    if (!collate) {
+        lk_error_set(err, LK_EVALUE, "lk_loader_collate_new: the function is NULL");
+        return NULL;
     }
-    if (l->x && l->y && (l->order || !shuffle)) return l;
+    DataLoader *l = loader_new(dataset, batch_size, shuffle, rng, err);
+    if (!l) return NULL;
+    l->collate = collate;
+    l->user = user;
+    l->rows = lk_mem_calloc((size_t)full_batch(l), sizeof *l->rows);
+    if (l->rows) return l;
+    lk_error_set(err, LK_EMEMORY, "lk_loader_new: no memory for %lld rows",
+                 (long long)full_batch(l));
     lk_loader_free(l);
     return NULL;
 }
@@ -78,6 +119,7 @@ void lk_loader_free(DataLoader *l)
     lk_tensor_free(l->x);
     lk_tensor_free(l->y);
     lk_mem_free(l->order);
+    lk_mem_free(l->rows);
     lk_mem_free(l);
 }
 
@@ -99,61 +141,104 @@ void lk_loader_begin(DataLoader *l)
     lk_random_seed(l->rng);
     l->next = 0;
     l->ordered = !l->shuffle;
+    l->error = (Error){ 0 };
 }
 
-/* Copies one sample of x, as n numbers of the batch's dtype. Float64 gets the float32 values of
- * the transform. */
-static void copy_sample(const DataLoader *l, int64_t row, int64_t n, int64_t place)
+/* Copies row `row` of `from`, n numbers, to row `place` of a batch, in the batch's dtype. Float64
+ * gets the float32 values of the transform. */
+static void copy_row(const DataLoader *l, const Tensor *from, int64_t row, int64_t n,
+                     const Tensor *batch, int64_t place)
 {
-    const void *from = (const char *)l->dataset->x->data +
-                       (size_t)(row * n) * lk_dtype_size(l->dataset->x->dtype);
-    void *to = (char *)l->x->data + (size_t)(place * n) * lk_dtype_size(l->x->dtype);
-    const uint8_t *bytes = from;
-    const float *singles = from;
-    const double *doubles = from;
+    const void *x = (const char *)from->data + (size_t)(row * n) * lk_dtype_size(from->dtype);
+    void *to = (char *)batch->data + (size_t)(place * n) * lk_dtype_size(batch->dtype);
+    const uint8_t *bytes = x;
+    const float *singles = x;
+    const double *doubles = x;
     float *f32 = to;
     double *f64 = to;
-    if (l->dataset->x->dtype == l->x->dtype) {
-        memcpy(to, from, (size_t)n * lk_dtype_size(l->x->dtype));
-    } else if (l->dataset->x->dtype == LK_U8 && l->x->dtype == LK_F32) {
+    int64_t *i64 = to;
+    if (from->dtype == batch->dtype) {
+        memcpy(to, x, (size_t)n * lk_dtype_size(batch->dtype));
+    } else if (batch->dtype == LK_I64) {
+        for (int64_t i = 0; i < n; i++) i64[i] = bytes[i];
+    } else if (from->dtype == LK_U8 && batch->dtype == LK_F32) {
         for (int64_t i = 0; i < n; i++) f32[i] = l->table[bytes[i]];
-    } else if (l->dataset->x->dtype == LK_U8) {
+    } else if (from->dtype == LK_U8) {
         for (int64_t i = 0; i < n; i++) f64[i] = (double)l->table[bytes[i]];
-    } else if (l->x->dtype == LK_F64) {
+    } else if (batch->dtype == LK_F64) {
         for (int64_t i = 0; i < n; i++) f64[i] = (double)singles[i];
     } else {
         for (int64_t i = 0; i < n; i++) f32[i] = (float)doubles[i];
     }
 }
 
-bool lk_loader_next(DataLoader *l, Batch *batch)
+/* The row of the sample at a position of this pass. */
+static int64_t row_at(const DataLoader *l, int64_t position)
+{
+    return lk_dataset_row(l->dataset, l->shuffle ? l->order[position] : position);
+}
+
+static int64_t numbers_in_row(const Tensor *x)
+{
+    int64_t n = 1;
+    for (int k = 1; k < x->ndim; k++) n *= x->shape[k];
+    return n;
+}
+
+/* Fills the loader's own tensors, which have room for a full batch; a smaller one uses the
+ * front. */
+static void copy_batch(DataLoader *l, int64_t n)
 {
     enum { WORTH_THREADS = 1 << 14 }; /* numbers that take longer than waking the threads up */
-    if (!l || !batch) return false;
-    const Dataset *d = l->dataset;
-    if (l->next >= d->count) return false;
-    /* draws the order even if drop_last leaves no batch, as PyTorch does */
-    if (!l->ordered) lk__sample_random(l->rng, d->count, l->order);
-    l->ordered = true;
-    int64_t left = d->count - l->next, n = l->batch_size < left ? l->batch_size : left;
-    if (n < l->batch_size && l->drop_last) {
-        l->next = d->count;
-        return false;
-    }
-    int64_t sample = 1; /* numbers in a sample */
-    for (int k = 1; k < d->x->ndim; k++) sample *= d->x->shape[k];
-    int64_t *labels = l->y->data;
-#pragma omp parallel for schedule(static) if (n * sample >= WORTH_THREADS)
+    const Tensor *x = l->dataset->x, *y = l->dataset->y;
+    const int64_t sample = numbers_in_row(x), target = numbers_in_row(y);
+#pragma omp parallel for schedule(static) if (n * (sample + target) >= WORTH_THREADS)
     for (int64_t i = 0; i < n; i++) {
-        int64_t position = l->shuffle ? l->order[l->next + i] : l->next + i;
-        copy_sample(l, lk_dataset_row(d, position), sample, i);
-        labels[i] = lk_dataset_label(d, position);
+        int64_t row = row_at(l, l->next + i);
+        copy_row(l, x, row, sample, l->x, i);
+        copy_row(l, y, row, target, l->y, i);
     }
-    /* The tensors have room for a full batch; a smaller one uses the front. */
     l->x->shape[0] = l->y->shape[0] = n;
     lk_touch(l->x);
     lk_touch(l->y);
-    *batch = (Batch){ l->x, l->y, l->next };
+}
+
+/* Asks the user's function for a batch. False: it failed. */
+static bool collate_batch(DataLoader *l, int64_t n, Batch *batch)
+{
+    Batch made = { .first = l->next };
+    for (int64_t i = 0; i < n; i++) l->rows[i] = row_at(l, l->next + i);
+    lk_tensor_free(l->x);
+    lk_tensor_free(l->y);
+    l->x = l->y = NULL;
+    bool ok = l->collate(l->dataset, l->rows, n, &made, l->user, &l->error);
+    *batch = made;
+    /* A tensor of a tape may be gone before this loader is. */
+    l->x = made.x && made.x->refs > 0 ? made.x : NULL;
+    l->y = made.y && made.y->refs > 0 ? made.y : NULL;
+    return ok || lk_error_set(&l->error, LK_EVALUE, "lk_loader_next: the collate function failed");
+}
+
+bool lk_loader_next(DataLoader *l, Batch *batch)
+{
+    if (!l || !batch) return false;
+    const int64_t count = l->dataset->count;
+    if (l->next >= count) return false;
+    /* draws the order even if drop_last leaves no batch, as PyTorch does */
+    if (!l->ordered) lk__sample_random(l->rng, count, l->order);
+    l->ordered = true;
+    int64_t left = count - l->next, n = l->batch_size < left ? l->batch_size : left;
+    if (n < l->batch_size && l->drop_last) {
+        l->next = count;
+        return false;
+    }
+    if (!l->collate) {
+        copy_batch(l, n);
+        *batch = (Batch){ l->x, l->y, l->next };
+    } else if (!collate_batch(l, n, batch)) {
+        l->next = count;
+        return false;
+    }
     l->next += n;
     return true;
 }

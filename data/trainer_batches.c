@@ -10,9 +10,9 @@ static bool loader_begin(void *loader, Error *err)
 
 static bool loader_next(void *loader, TrainerBatch *b, Error *err)
 {
-    (void)err;
     Batch batch;
-    if (!lk_loader_next(loader, &batch)) return false;
+    if (!lk_loader_next(loader, &batch))
+        return lk_error_pass(err, &((const DataLoader *)loader)->error);
     *b = (TrainerBatch){ .x = batch.x, .labels = batch.y };
     return true;
 }

@@ -57,6 +57,11 @@ static void no_update(const ParamGroup *group, int64_t step, const OptimizerPiec
 {
     (void)group, (void)step, (void)piece;
 }
+static bool collate(const Dataset *d, const int64_t *rows, int64_t n, Batch *b, void *user,
+                    Error *err)
+{
+    return (void)d, (void)rows, (void)n, (void)b, (void)user, (void)err, true;
+}
 static void *no_memory(size_t bytes) { return (void)bytes, NULL; }
 static void no_free(void *block) { (void)block; }
 
@@ -165,6 +170,8 @@ static void make_good(void)
 #define GOOD_LoRAConfigp (&(LoRAConfig){ .rank = 1, .alpha = 1 })
 #define GOOD_Datasetp good.dataset
 #define GOOD_DataLoaderp good.loader
+#define GOOD_Datasetpp ((Dataset *[1]){ NULL })
+#define GOOD_CollateFnp collate
 #define GOOD_Batchp (&(Batch){ NULL, NULL, 0 })
 #define GOOD_TextDatasetp good.text
 #define GOOD_TextOptionsp (&(TextOptions){ .batch_size = 1 })
