@@ -1,14 +1,13 @@
 /* tsv.c - reads GLUE's tab-separated files and says what is wrong with bad ones. */
 #include "data/tsv.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/file_report.h"
+#include "data/whole_file.h"
 
 typedef struct Source {
     FileReport report; /* report.line: the line that is read now */
@@ -20,26 +19,12 @@ typedef struct Source {
 
 static bool read_all(Source *s, Tsv *tsv)
 {
-    struct stat info;
-    if (stat(s->report.path, &info) != 0)
-        return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (!S_ISREG(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is not a regular file");
-    if (info.st_size == 0) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
-    size_t size = (size_t)info.st_size;
-    tsv->text = lk_mem_alloc(size);
-    if (!tsv->text)
-        return lk__file_fail(&s->report, LK_EMEMORY, "no memory for its %zu bytes", size);
-    FILE *file = fopen(s->report.path, "rb");
-    if (!file) return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
-    errno = 0;
-    bool ok = fread(tsv->text, 1, size, file) == size;
-    if (!ok && ferror(file))
-        lk__file_fail(&s->report, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
-    else if (!ok) lk__file_fail(&s->report, LK_EIO, "was shortened while it was read");
-    fclose(file);
-    bool mark = ok && size >= 3 && memcmp(tsv->text, "\xef\xbb\xbf", 3) == 0;
+    WholeFile file = { 0 };
+    bool ok = lk__read_whole_file(&file, &s->report);
+    tsv->text = file.bytes;
+    bool mark = ok && file.size >= 3 && memcmp(file.bytes, "\xef\xbb\xbf", 3) == 0;
     s->next = tsv->text + (mark ? 3 : 0);
-    s->end = tsv->text + size;
+    s->end = tsv->text + file.size;
     return ok;
 }
 

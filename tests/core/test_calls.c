@@ -173,6 +173,8 @@ static void make_good(void)
 #define GOOD_Datasetpp ((Dataset *[1]){ NULL })
 #define GOOD_CollateFnp collate
 #define GOOD_Batchp (&(Batch){ NULL, NULL, 0 })
+#define GOOD_CsvOptionsp (&(CsvOptions){ .header = true })
+#define GOOD_Csvp (&(Csv){ .values = good.tensor })
 #define GOOD_TextDatasetp good.text
 #define GOOD_TextOptionsp (&(TextOptions){ .batch_size = 1 })
 #define GOOD_TextLoaderp good.text_loader
