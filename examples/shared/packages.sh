@@ -34,6 +34,7 @@ need_compiler() {
     need zlib1g-dev has_header zlib.h
     need libjansson-dev has_header jansson.h
     need libutf8proc-dev has_header utf8proc.h
+    need libpng-dev has_header png.h
 }
 
 clang_runtime_for_wasm() { ls /usr/lib/llvm-14/lib/clang/*/lib/wasi; }
