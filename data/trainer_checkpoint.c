@@ -7,6 +7,7 @@
 
 #include "data/safetensors.h"
 #include "data/folder.h"
+#include "data/optimizer_tensors.h"
 #include "data/trainer_state.h"
 
 static const char MODEL[] = "model.safetensors", STATE[] = "state.safetensors";
@@ -56,34 +57,6 @@ static bool add_generators(StateDict *state, const Trainer *tr, Error *err)
                              err);
 }
 
-/* Finds the name of a parameter; its moments are named after it. */
-static bool find_name(Module *m, const Tensor *p, char name[LK_NAME_MAX])
-{
-    for (ParamIter it = lk_params(m); lk_params_next(&it);)
-        if (it.tensor == p) {
-            snprintf(name, LK_NAME_MAX, "%s", it.name);
-            return true;
-        }
-    return false;
-}
-
-static bool add_optimizer(StateDict *state, const Trainer *tr, Optimizer *opt, Error *err)
-{
-    char name[LK_NAME_MAX], key[LK_NAME_MAX + 32];
-    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
-        if (!find_name(tr->model, it.param, name)) continue;
-        snprintf(key, sizeof key, "%s.step", name);
-        if (!lk_state_dict_add(state, key, integers_new(1, 1, &it.state->step, err), err))
-            return false;
-        for (int k = 0; k < 2; k++) {
-            if (!it.state->moment[k]) continue;
-            snprintf(key, sizeof key, "%s.%s", name, opt->type->moment_name[k]);
-            if (!lk_state_dict_add(state, key, lk_retain(it.state->moment[k]), err)) return false;
-        }
-    }
-    return true;
-}
-
 /* Walks through all that training changes: trainable parameters, and buffers. */
 static ParamIter changing(Module *m)
 {
@@ -118,8 +91,8 @@ static bool write_files(const char *folder, const Trainer *tr, Optimizer *opt, E
     if (!lk__trainer_state_write(tr, folder, err)) return false;
     StateDict *weights = trained_weights_new(tr->model, err),
               *state = lk_state_dict_empty_new(err);
-    bool ok =
-        weights && state && add_optimizer(state, tr, opt, err) && add_generators(state, tr, err);
+    bool ok = weights && state && lk__optimizer_tensors_add(state, opt, tr->model, err) &&
+              add_generators(state, tr, err);
     ok = ok && lk_path_join(path, folder, MODEL, err) &&
          lk_save_safetensors(weights, LK_METADATA({ "format", "pt" }), path, err);
     ok = ok && lk_path_join(path, folder, STATE, err) &&
@@ -193,27 +166,12 @@ static bool read_generators(const StateDict *state, const char *folder, const Tr
            state_error(folder, "has a damaged tensor", "trainer.rng", err);
 }
 
-/* The moments are the dictionary's tensors, which the optimizer takes over. */
 static bool read_optimizer(const StateDict *state, const char *folder, const Trainer *tr,
                            Optimizer *opt, Error *err)
 {
-    char name[LK_NAME_MAX], key[LK_NAME_MAX + 32];
-    for (OptimizerIter it = lk_optimizer_states(opt); lk_optimizer_states_next(&it);) {
-        if (!find_name(tr->model, it.param, name)) continue;
-        snprintf(key, sizeof key, "%s.step", name);
-        const int64_t *step = read_integers(state, key, 1, 1, folder, err);
-        if (!step) return false;
-        Tensor *moment[2];
-        for (int k = 0; k < 2; k++) {
-            snprintf(key, sizeof key, "%s.%s", name, opt->type->moment_name[k]);
-            moment[k] = lk_state_dict_get(state, key);
-            if (moment[k]) lk_retain(moment[k]);
-        }
-        Error reason = { 0 };
-        if (!lk_optimizer_set_state(&it, *step, moment[0], moment[1], &reason))
-            return state_error(folder, reason.message, name, err);
-    }
-    return true;
+    Error reason = { 0 };
+    return lk__optimizer_tensors_set(state, opt, tr->model, &reason) ||
+           state_error(folder, "is not of this run:", reason.message, err);
 }
 
 /* Checks that the file has the names of the trained parameters; loading compares their shapes. */

@@ -314,8 +314,8 @@ Test(trainer_resume, what_is_no_checkpoint_is_refused)
     check(!lk_trainer_train(&toy.tr, &err));
     check_error(
         &err, LK_EFORMAT,
-        "checkpoint-8/state.safetensors: lk_optimizer_set_state: a moment of parameter 0 is "
-        "float64 (8, 5)");
+        "checkpoint-8/state.safetensors: is not of this run: first.weight.exp_avg is float64 "
+        "(8, 5), and its parameter is float64 (9, 5)");
     toy_free(&toy);
     toy_trainer(&toy, &runs[0], TOY_HIDDEN, 0);
     Linear *first = lk_as_linear(lk_module_at(toy.tr.model, "first", NULL));
