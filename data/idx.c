@@ -15,10 +15,7 @@
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/file_report.h"
-
-#ifdef LK_HAVE_ZLIB
-#include <zlib.h>
-#endif
+#include "data/zlib_memory.h"
 
 enum { MAGIC_IMAGES = 0x803, MAGIC_LABELS = 0x801, CLASSES = 10 };
 
@@ -45,18 +42,6 @@ static bool read_file(Source *s, void *out, size_t n, size_t *got)
 /* ---- gzip ----------------------------------------------------------------------------------- */
 
 #ifdef LK_HAVE_ZLIB
-
-static void *zlib_alloc(void *unused, unsigned count, unsigned size)
-{
-    (void)unused;
-    return lk_mem_calloc(count, size);
-}
-
-static void zlib_free(void *unused, void *block)
-{
-    (void)unused;
-    lk_mem_free(block);
-}
 
 static bool gzip_begin(Source *s)
 {
