@@ -13,7 +13,7 @@
 /* In the order of core/ops.h. */
 static const GradientFamily *const families[] = {
     &gradient_pointwise, &gradient_matmul,  &gradient_shape,     &gradient_norm,
-    &gradient_reduce,    &gradient_softmax, &gradient_attention,
+    &gradient_reduce,    &gradient_softmax, &gradient_attention, &gradient_recurrent,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

@@ -22,7 +22,7 @@ NETS = {"W1": (64, (784, 128, 64, 10)), "W2": (10, (784, 1000, 2000, 10)),
         "W3": (10, (784, 1000, 1500, 1300, 10))}
 WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full",
              "W3_lora", "W4_lora", "W4_full", "W4_infer",
-             "W5_base", "W5_lora", "W6_adam", "op"]
+             "W5_base", "W5_lora", "W6_adam", "W_lstm", "W_gru", "op"]
 REP_SECONDS, LONG, CHAIN = 0.02, 0.5, 100
 
 
@@ -153,6 +153,18 @@ def adam(torch):
     return torch.optim.Adam(params, lr=1e-3, foreach=True).step
 
 
+def recurrent(torch, name):
+    """One layer over 64 steps of a batch of 32, with the gradient of the input."""
+    layer = (torch.nn.LSTM if name == "W_lstm" else torch.nn.GRU)(128, 128)
+    x, dy = torch.randn(64, 32, 128, requires_grad=True), torch.rand(64, 32, 128)
+
+    def step():
+        for p in [x, *layer.parameters()]:
+            p.grad = None
+        layer(x)[0].backward(dy)
+    return step
+
+
 def chain(torch):
     x = torch.nn.Parameter(torch.zeros(1))
 
@@ -182,7 +194,8 @@ def measure(name, args, answers):
     torch.manual_seed(0)
     call = (adam(torch) if name == "W6_adam" else chain(torch) if name == "op" else
             evaluation(torch, name, args.data) if name.startswith("W5") else
-            roberta(torch, name[3:]) if name.startswith("W4")
+            roberta(torch, name[3:]) if name.startswith("W4") else
+            recurrent(torch, name) if name in ("W_lstm", "W_gru")
             else training(torch, name, args.data))
     taken, calls = timed(call, 1), 1
     reps = args.reps if taken < LONG else min(args.reps, 3)

@@ -29,7 +29,7 @@ typedef enum Form {
     EXPANDED,   /* one row repeated 3 times: stride 0 */
 } Form;
 
-enum { MAX_INPUTS = 6, MAX_VALUES = 192 }; /* of a case; a leaf and a result have so many */
+enum { MAX_INPUTS = 7, MAX_VALUES = 192 }; /* of a case; a leaf and a result have so many */
 
 typedef struct Shape {
     int ndim;

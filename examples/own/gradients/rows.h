@@ -11,7 +11,7 @@
 /* Inputs of a case, separated by spaces: "2,3" is a leaf of that shape and "." a scalar. A
  * letter behind it hides the leaf behind a view, so that the operation sees other strides:
  * "2,3t" transposed, "2,3s" every second column. */
-enum { MAX_CASES = 10, MAX_INPUTS = 6 };
+enum { MAX_CASES = 10, MAX_INPUTS = 7 };
 typedef const char *const Cases[MAX_CASES];
 
 static Cases __attribute__((unused))
@@ -61,7 +61,8 @@ typedef struct GradientFamily {
 
 /* clang-format off */
 extern const GradientFamily gradient_pointwise, gradient_matmul, gradient_shape, gradient_reduce,
-                            gradient_softmax, gradient_norm, gradient_attention;
+                            gradient_softmax, gradient_norm, gradient_attention,
+                            gradient_recurrent;
 /* clang-format on */
 
 #endif

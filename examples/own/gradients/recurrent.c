@@ -1,0 +1,78 @@
+/* recurrent.c - gradient cases of LSTM and GRU (core/ops_recurrent.c). */
+#include "examples/own/gradients/rows.h"
+
+/* x, weight_ih, weight_hh, then the states, then both biases */
+static Cases LSTMS = { "3,2,3 8,3 8,2 2,2 2,2 8 8",      "3,2,3t 8,3t 8,2t 2,2t 2,2t 8s 8s",
+                       "2,2,3s 8,3s 8,2s 2,2s 2,2s 8 8", "1,1,1 4,1 4,1 1,1 1,1 4 4",
+                       "4,1,2 12,2 12,3 1,3 1,3 12 12",  "2,18,1 4,1 4,1 18,1 18,1 4 4",
+                       "2,0,3 8,3 8,2 0,2 0,2 8 8",      "2,2,0 8,0 8,2 2,2 2,2 8 8" };
+static Cases LSTM_PLAIN = { "3,2,3 8,3 8,2", "4,2,2t 4,2s 4,1" };
+static Cases LSTM_CELLS = { "2,3 8,3 8,2 2,2 2,2 8 8",      "1,1 4,1 4,1 1,1 1,1 4 4",
+                            "2,3t 8,3t 8,2t 2,2t 2,2 8 8s", "3,2s 12,2 12,3s 3,3s 3,3s 12 12",
+                            "0,3 8,3 8,2 0,2 0,2 8 8",      "18,1 4,1 4,1 18,1 18,1 4 4" };
+static Cases GRUS = { "3,2,3 6,3 6,2 2,2 6 6",     "3,2,3t 6,3t 6,2t 2,2t 6s 6s",
+                      "2,2,3s 6,3s 6,2s 2,2s 6 6", "1,1,1 3,1 3,1 1,1 3 3",
+                      "4,1,2 9,2 9,3 1,3 9 9",     "2,18,1 3,1 3,1 18,1 3 3",
+                      "2,0,3 6,3 6,2 0,2 6 6",     "2,2,0 6,0 6,2 2,2 6 6" };
+static Cases GRU_PLAIN = { "3,2,3 6,3 6,2", "4,2,2t 3,2s 3,1" };
+static Cases GRU_CELLS = { "2,3 6,3 6,2 2,2 6 6",      "1,1 3,1 3,1 1,1 3 3",
+                           "2,3t 6,3t 6,2t 2,2t 6 6s", "3,2s 9,2 9,3s 3,3s 9 9",
+                           "0,3 6,3 6,2 0,2 6 6",      "18,1 3,1 3,1 18,1 3 3" };
+
+/* The result with h_n and c_n behind it, so that a gradient goes through all three. */
+static Tensor *joined(Tape *t, Tensor *y, Tensor *h_n, Tensor *c_n)
+{
+    if (!y) return NULL;
+    h_n = lk_unsqueeze(t, lk_scale(t, h_n, 2), 0);
+    if (!c_n) return lk_cat(t, LK_TENSORS(y, h_n), 0);
+    return lk_cat(t, LK_TENSORS(y, h_n, lk_unsqueeze(t, c_n, 0)), 0);
+}
+
+static Tensor *lstm_of(Tape *t, Tensor *const *x, bool states, bool biases, bool reverse)
+{
+    Tensor *h_n, *c_n, *const *b = states ? x + 5 : x + 3;
+    Tensor *y = lk_lstm(t, x[0], states ? x[3] : NULL, states ? x[4] : NULL, x[1], x[2],
+                        biases ? b[0] : NULL, biases ? b[1] : NULL, reverse, &h_n, &c_n);
+    return joined(t, y, h_n, c_n);
+}
+CALL(lstm, lstm_of(t, x, true, true, false))
+CALL(lstm_reverse, lstm_of(t, x, true, true, true))
+CALL(lstm_plain, lstm_of(t, x, false, false, false))
+CALL(lstm_plain_reverse, lstm_of(t, x, false, false, true))
+CALL(lstm_output, lk_lstm(t, x[0], x[3], x[4], x[1], x[2], x[5], x[6], false, NULL, NULL))
+
+static Tensor *lstm_cell(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *c, *h = lk_lstm_cell(t, x[0], x[3], x[4], x[1], x[2], x[5], x[6], &c);
+    return h ? lk_cat(t, LK_TENSORS(h, c), 0) : NULL;
+}
+
+static Tensor *gru_of(Tape *t, Tensor *const *x, bool states, bool biases, bool reverse)
+{
+    Tensor *h_n, *const *b = states ? x + 4 : x + 3;
+    Tensor *y = lk_gru(t, x[0], states ? x[3] : NULL, x[1], x[2], biases ? b[0] : NULL,
+                       biases ? b[1] : NULL, reverse, &h_n);
+    return joined(t, y, h_n, NULL);
+}
+CALL(gru, gru_of(t, x, true, true, false))
+CALL(gru_reverse, gru_of(t, x, true, true, true))
+CALL(gru_plain, gru_of(t, x, false, false, false))
+CALL(gru_plain_reverse, gru_of(t, x, false, false, true))
+CALL(gru_cell, lk_gru_cell(t, x[0], x[3], x[1], x[2], x[4], x[5]))
+
+static const GradientRow rows[] = {
+    { "lstm", lstm, LSTMS, ANY },
+    { "lstm", lstm_reverse, LSTMS, ANY },
+    { "lstm", lstm_plain, LSTM_PLAIN, ANY },
+    { "lstm", lstm_plain_reverse, LSTM_PLAIN, ANY },
+    { "lstm", lstm_output, (Cases){ "3,2,3 8,3 8,2 2,2 2,2 8 8" }, ANY },
+    { "lstm_cell", lstm_cell, LSTM_CELLS, ANY },
+    { "gru", gru, GRUS, ANY },
+    { "gru", gru_reverse, GRUS, ANY },
+    { "gru", gru_plain, GRU_PLAIN, ANY },
+    { "gru", gru_plain_reverse, GRU_PLAIN, ANY },
+    { "gru_cell", gru_cell, GRU_CELLS, ANY },
+};
+
+const GradientFamily gradient_recurrent = { GRADIENT_ROWS(rows) };
