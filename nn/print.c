@@ -62,12 +62,25 @@ static void print_field(FILE *out, const Module *m, const char *p, size_t length
     }
 }
 
-/* Whether the part in the brackets that open at p is left out: its field is a negative
- * integer. */
-static bool is_left_out(const Module *m, const char *p)
+/* The constant of a field as a number, where True is 1; a parameter that is there is 1 too. */
+static double number_of(const Module *m, const Field *f)
+{
+    const void *member = lk__member(m, f);
+    if (f->kind == LK_FIELD_INT) return (double)*(const int64_t *)member;
+    if (f->kind == LK_FIELD_DOUBLE) return *(const double *)member;
+    if (f->kind == LK_FIELD_BOOL) return *(const bool *)member;
+    return f->kind == LK_FIELD_PARAM &&
+           (*(Tensor *const *)member || lk_is_parametrized(m, f->name));
+}
+
+/* Whether the part in the brackets from p to end is left out: its field is a negative integer, or
+ * the number behind the bar. */
+static bool is_left_out(const Module *m, const char *p, const char *end)
 {
     const char *open = strchr(p, '{'), *close = open ? strchr(open, '}') : NULL;
+    const char *bar = memchr(p, '|', (size_t)(end - p));
     const Field *f = close ? named_field(m, open, (size_t)(close + 1 - open)) : NULL;
+    if (f && bar) return number_of(m, f) == lk_strtod(bar + 1, NULL);
     return f && f->kind == LK_FIELD_INT && *(const int64_t *)lk__member(m, f) < 0;
 }
 
@@ -76,11 +89,11 @@ static void print_repr(FILE *out, const Module *m, int indent)
     for (const char *p = m->type->repr; *p; p++) {
         const char *end = NULL;
         if (*p == '{') end = strchr(p, '}');
-        if (*p == '[') end = strchr(p, ']');
+        if (*p == '[' || *p == '|') end = strchr(p, ']');
         if (end && *p == '{') {
             print_field(out, m, p, (size_t)(end + 1 - p));
             p = end;
-        } else if (end && is_left_out(m, p)) {
+        } else if (end && (*p == '|' || is_left_out(m, p, end))) {
             p = end;
         } else if (*p == '[' || *p == ']') {
             continue;

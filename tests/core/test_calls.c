@@ -145,6 +145,7 @@ static void make_good(void)
 #define GOOD_TapeRandom ((TapeRandom){ 0, 0 })
 #define GOOD_TapeMark lk_tape_mark(good.tape)
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
+#define GOOD_RNNOptions ((RNNOptions){ .num_layers = 1 })
 #define GOOD_Opp (&op)
 #define GOOD_va_list no_arguments
 #define GOOD_Nodep lk_scale(good.tape, good.tensor, 2)->node

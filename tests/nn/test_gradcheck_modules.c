@@ -12,6 +12,7 @@
 #include "nn/gradcheck.h"
 #include "nn/layer_norm.h"
 #include "nn/lora.h"
+#include "nn/recurrent.h"
 #include "nn/sequential.h"
 #include "nn/symmetric.h"
 #include "tests/check.h"
@@ -54,6 +55,8 @@ MAKER(attention, lk_self_attention_new(4, 2, 0.3, true, rng, NULL))
 MAKER(lora, lk_lora_layer_new(4, 3, 2, 1.5, rng, NULL))
 MAKER(with_lora, lk_linear_with_lora_new(linear(rng), 2, 1.5, rng, NULL))
 MAKER(merged, lk_linear_with_lora_merged_new(linear(rng), 2, 1.5, rng, NULL))
+MAKER(lstm, lk_lstm_new(4, 3, (RNNOptions){ 2, false, true, 0.3, true }, rng, NULL))
+MAKER(gru, lk_gru_new(4, 3, (RNNOptions){ .no_bias = true }, rng, NULL))
 MAKER(sequence, lk_sequential_new(LK_MODULES(linear(rng), lk_gelu_new(NULL)), NULL))
 
 static const struct {
@@ -75,6 +78,8 @@ static const struct {
     { "LinearWithLoRAMerged", merged, false },
     { "LoRAParametrization", adapted_new, false },
     { "Symmetric", symmetric_new, false },
+    { "LSTM", lstm, false },
+    { "GRU", gru, false },
     { "Sequential", sequence, false },
 };
 
