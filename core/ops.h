@@ -196,11 +196,23 @@ LK_API Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *ma
 
 typedef struct AttentionOptions {
     double dropout; /* chance to drop an attention probability; 0 outside of training */
-    bool causal;    /* is_causal: query i attends to the keys 0 … i only */
+    bool causal;    /* is_causal: query i attends to the keys 0 … position + i only */
+    int64_t position; /* of the first query among the keys, where earlier keys are cached */
+    int64_t kv_heads; /* heads of k and v, (B, S2, kv_heads d); 0: heads. Each serves heads /
+                         kv_heads heads of q, one after the other */
+    /* Broadcast to the scores (B, heads, S, S2), such as (S, S2): bool, true for a key that may be
+     * attended to, or floats that are added to the scores. Their gradient is ds. NULL: none */
+    Tensor *attn_mask;
 } AttentionOptions;
-/* The same with a choice of causal attention. */
+/* The same with options; what is 0 changes nothing. */
 LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask,
                                  int64_t heads, AttentionOptions options);
+
+/* Rotary position embedding (Su et al. 2021) in the half-split form of Llama and GPT-NeoX, on q or
+ * k (B, S, E) with E = heads d, d even: in row s of a head, y_j = x_j cos φ - x_(j+d/2) sin φ and
+ * y_(j+d/2) = x_(j+d/2) cos φ + x_j sin φ, with φ = (position + s) base^(-2j/d) for j < d/2. dx gets
+ * dy turned back by φ. (ops_rotary.c) */
+LK_API Tensor *lk_rotary(Tape *t, Tensor *x, int64_t heads, double base, int64_t position);
 
 /* ---- recurrent networks (ops_recurrent.c) --------------------------------------------------- */
 

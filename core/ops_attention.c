@@ -17,8 +17,10 @@
 typedef struct Attention {
     DType dtype;
     int64_t batch, heads, rows, columns, d; /* rows: queries, columns: keys */
+    int64_t group;                          /* heads of q for each head of k and v */
     double scale;                           /* 1 / √d */
     bool causal;
+    int64_t position;    /* of the first query among the keys */
     DropoutMask dropout; /* p = 0: none */
     /* for each row of each head, the maximum and 1 / Σ e^(score - maximum); NULL when there is no
      * backward that needs them */
@@ -31,9 +33,15 @@ typedef struct Block {
     int64_t first, rows, columns; /* no other column has a share in these rows */
     int64_t step;
     const bool *mask;    /* of the columns, or NULL */
+    const Tensor *bias;  /* attn_mask as (B, heads, S, S2), floats or bool, or NULL */
+    const void *bias_at; /* its row `first` */
+    void *dbias;         /* the same row of its gradient, or NULL */
+    int64_t dbias_row, dbias_column;
     const uint8_t *keep; /* of dropout, a->columns a row, or NULL */
     void *sums;
 } Block;
+
+enum { Q, K, V, MASK, BIAS, INPUTS };
 
 #define LK_REAL_SOURCE "core/ops_attention_real.h"
 #include "core/real.h"
@@ -100,14 +108,33 @@ static size_t scratch_of(const Attention *a, char *block, int i, Scratch *s)
 
 /* ---- one head ------------------------------------------------------------------------------- */
 
-/* The head's matrix (rows, d) in a tensor (batch, …, heads d), from row `first`. */
-static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first, int64_t rows)
+/* The head's matrix (rows, d) in a tensor (batch, …, heads d), from row `first`: in q or y, and in
+ * k or v, where `group` heads share one. */
+static Mat part_of(const Attention *a, const Tensor *x, int64_t sentence, int64_t part,
+                   int64_t first, int64_t rows)
 {
-    int64_t at = head / a->heads * x->stride[0] + first * x->stride[1] +
-                 head % a->heads * a->d * x->stride[2];
+    int64_t at = sentence * x->stride[0] + first * x->stride[1] + part * a->d * x->stride[2];
     return (Mat){ a->dtype,     rows,
                   a->d,         (char *)x->data + at * (int64_t)lk_dtype_size(a->dtype),
                   x->stride[1], x->stride[2] };
+}
+
+static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first, int64_t rows)
+{
+    return part_of(a, x, head / a->heads, head % a->heads, first, rows);
+}
+
+static Mat keys_of(const Attention *a, const Tensor *x, int64_t head, int64_t rows)
+{
+    return part_of(a, x, head / a->heads, head % a->heads / a->group, 0, rows);
+}
+
+/* The row `first` of the head in x (B, heads, S, S2). */
+static void *row_of(const Attention *a, const Tensor *x, int64_t head, int64_t first)
+{
+    int64_t at =
+        head / a->heads * x->stride[0] + head % a->heads * x->stride[1] + first * x->stride[2];
+    return (char *)x->data + at * (int64_t)lk_dtype_size(x->dtype);
 }
 
 /* Returns the matrix of the scores, the probabilities or their gradients of a block. */
@@ -119,26 +146,30 @@ static Mat scores_of(const Block *b, void *data)
 /* Returns the number of columns to compute. Columns behind the last one that is not masked have
  * probability 0 and are left out, so padding costs nothing. But where every column of a row may be
  * masked, all of them count alike. */
-static int64_t used_columns(const Attention *a, const bool *mask, int64_t end)
+static int64_t used_columns(const Attention *a, const bool *mask, const Tensor *bias, int64_t end)
 {
     int64_t n = a->columns;
-    if (!mask) return a->causal ? smaller(end, n) : n;
+    if (bias) return n;
+    if (!mask) return a->causal ? smaller(a->position + end, n) : n;
     while (!a->causal && n > 0 && !mask[n - 1]) n--;
     return n ? n : a->columns;
 }
 
 /* Makes block i of a head: its borders, its products q kᵀ and its mask of dropout. */
-static Block block_at(const Attention *a, const Tensor *q, const Tensor *k, const Tensor *mask,
-                      int64_t head, int64_t i, const Scratch *s)
+static Block block_at(const Attention *a, Tensor *const *in, int64_t head, int64_t i,
+                      const Scratch *s)
 {
+    const Tensor *q = in[Q], *k = in[K], *mask = in[MASK], *bias = in[BIAS];
     int64_t n = blocks_of(a), first = a->rows * i / n, rows = a->rows * (i + 1) / n - first;
     const bool *masked = mask ? (const bool *)mask->data + head / a->heads * a->columns : NULL;
     Block b = { .a = a, .first = first, .rows = rows, .step = row_step(a), .mask = masked };
-    b.columns = used_columns(a, masked, first + rows);
+    b.columns = used_columns(a, masked, bias, first + rows);
+    b.bias = bias;
+    if (bias) b.bias_at = row_of(a, bias, head, first);
     if (a->sums)
         b.sums = (char *)a->sums + (head * a->rows + first) * 2 * (int64_t)lk_dtype_size(a->dtype);
     lk__gemm(scores_of(&b, s->scores), head_of(a, q, head, first, rows),
-             lk__mat_T(head_of(a, k, head, 0, b.columns)), false, s->workspace);
+             lk__mat_T(keys_of(a, k, head, b.columns)), false, s->workspace);
     if (a->dropout.p > 0) {
         lk__dropout_keep(&a->dropout, (head * a->rows + first) * a->columns, rows * a->columns,
                          s->keep);
@@ -151,100 +182,151 @@ static void forward_head(const Attention *a, Tensor *const *in, int64_t head, Te
                          const Scratch *s)
 {
     for (int64_t i = 0; i < blocks_of(a); i++) {
-        Block b = block_at(a, in[0], in[1], in[3], head, i, s);
+        Block b = block_at(a, in, head, i, s);
         LK_REAL(a->dtype, attend, &b, s->scores, s->factors);
         Mat to = head_of(a, y, head, b.first, b.rows);
-        lk__gemm(to, scores_of(&b, s->scores), head_of(a, in[2], head, 0, b.columns), false,
+        lk__gemm(to, scores_of(&b, s->scores), keys_of(a, in[V], head, b.columns), false,
                  s->workspace);
         LK_REAL(a->dtype, multiply_rows, b.rows, a->d, to.data, to.row, s->factors);
     }
 }
 
-static void clear_head(const Attention *a, Tensor *x, int64_t head)
+static void clear(Mat x)
 {
-    for (int64_t r = 0; r < x->shape[1]; r++)
-        memset(head_of(a, x, head, r, 1).data, 0, (size_t)a->d * lk_dtype_size(a->dtype));
+    const size_t size = lk_dtype_size(x.dtype);
+    for (int64_t r = 0; r < x.rows; r++)
+        memset((char *)x.data + (size_t)(r * x.row) * size, 0, (size_t)x.cols * size);
 }
 
+/* The gradients of q, k, v and attn_mask; NULL where none is wanted. */
 static void backward_head(const Attention *a, Tensor *const *in, int64_t head, const Tensor *dy,
-                          Tensor *const grad[3], const bool fresh[3], const Scratch *s)
+                          Tensor *const grad[INPUTS], const Scratch *s)
 {
-    for (int j = 0; j < 3; j++)
-        if (grad[j] && fresh[j]) clear_head(a, grad[j], head);
     for (int64_t i = 0; i < blocks_of(a); i++) {
-        Block b = block_at(a, in[0], in[1], in[3], head, i, s);
+        Block b = block_at(a, in, head, i, s);
         Mat p = scores_of(&b, s->scores), ds = scores_of(&b, s->grads),
             dy_mat = head_of(a, dy, head, b.first, b.rows);
-        bool scores = grad[0] || grad[1];
+        bool scores = grad[Q] || grad[K] || grad[BIAS];
+        if (grad[BIAS]) {
+            b.dbias = row_of(a, grad[BIAS], head, b.first);
+            b.dbias_row = grad[BIAS]->stride[2];
+            b.dbias_column = grad[BIAS]->stride[3];
+        }
         if (scores)
-            lk__gemm(ds, dy_mat, lk__mat_T(head_of(a, in[2], head, 0, b.columns)), false,
+            lk__gemm(ds, dy_mat, lk__mat_T(keys_of(a, in[V], head, b.columns)), false,
                      s->workspace);
         LK_REAL(a->dtype, differentiate, &b, s->scores, scores ? s->grads : NULL);
-        if (grad[0])
-            lk__gemm(head_of(a, grad[0], head, b.first, b.rows), ds,
-                     head_of(a, in[1], head, 0, b.columns), true, s->workspace);
-        if (grad[1])
-            lk__gemm(head_of(a, grad[1], head, 0, b.columns), lk__mat_T(ds),
-                     head_of(a, in[0], head, b.first, b.rows), true, s->workspace);
-        if (grad[2])
-            lk__gemm(head_of(a, grad[2], head, 0, b.columns), lk__mat_T(p), dy_mat, true,
+        if (grad[Q])
+            lk__gemm(head_of(a, grad[Q], head, b.first, b.rows), ds,
+                     keys_of(a, in[K], head, b.columns), true, s->workspace);
+        if (grad[K])
+            lk__gemm(keys_of(a, grad[K], head, b.columns), lk__mat_T(ds),
+                     head_of(a, in[Q], head, b.first, b.rows), true, s->workspace);
+        if (grad[V])
+            lk__gemm(keys_of(a, grad[V], head, b.columns), lk__mat_T(p), dy_mat, true,
                      s->workspace);
+    }
+}
+
+/* The heads of q that share head number `shared` of k and v. */
+static void backward_group(const Attention *a, Tensor *const *in, int64_t shared, const Tensor *dy,
+                           Tensor *const grad[INPUTS], const bool fresh[INPUTS], const Scratch *s)
+{
+    const int64_t first = shared * a->group;
+    for (int64_t head = first; head < first + a->group; head++) {
+        if (grad[Q] && fresh[Q]) clear(head_of(a, grad[Q], head, 0, a->rows));
+        for (int i = K; i <= V && head == first; i++)
+            if (grad[i] && fresh[i]) clear(keys_of(a, grad[i], head, a->columns));
+        backward_head(a, in, head, dy, grad, s);
     }
 }
 
 /* ---- all heads ------------------------------------------------------------------------------ */
 
-/* When there are enough heads, they are shared out to the threads. Otherwise all threads compute
- * each product together. */
+/* When there are enough heads, they are shared out to the threads, unless they add to one place:
+ * `apart` is false. Otherwise all threads compute each product together. */
 typedef struct Plan {
     int threads;
     bool shared;
     char *scratch; /* NULL: no memory */
 } Plan;
 
-static Plan plan_of(Tape *t, const Attention *a)
+static Plan plan_of(Tape *t, const Attention *a, bool apart)
 {
     Plan plan = { .threads = lk_get_num_threads() };
     int64_t heads = a->batch * a->heads;
-    plan.shared = plan.threads > 1 && heads >= plan.threads &&
+    plan.shared = plan.threads > 1 && heads / a->group >= plan.threads && apart &&
                   (double)heads * (double)(a->rows * a->columns) * (double)a->d > 1 << 16;
     if (!plan.shared) plan.threads = 1;
     plan.scratch = lk_tape_scratch(t, (size_t)plan.threads * scratch_of(a, NULL, 0, NULL));
     return plan;
 }
 
-/* With s = scale q kᵀ, P = softmax(s), N the noise of dropout and y = (P ∘ N) v: dv += (P ∘ N)ᵀ
- * dy, dP = (dy vᵀ) ∘ N, ds = P ∘ (dP - Σ_j P dP) where s is not masked, dq += scale ds k, dk +=
- * scale dsᵀ q. */
+/* attn_mask as (B, heads, S, S2), with stride 0 where it is broadcast. */
+static Tensor spread_bias(const Attention *a, const Tensor *bias)
+{
+    return lk__spread(bias, 4, (int64_t[]){ a->batch, a->heads, a->rows, a->columns });
+}
+
+/* With s = scale q kᵀ + bias, P = softmax(s), N the noise of dropout and y = (P ∘ N) v: dv +=
+ * (P ∘ N)ᵀ dy, dP = (dy vᵀ) ∘ N, ds = P ∘ (dP - Σ_j P dP) where s is not masked, dbias += ds, dq
+ * += scale ds k, dk += scale dsᵀ q. */
 static void attention_backward(Tape *t, Node *n)
 {
     const Attention *a = n->state;
-    Tensor *in[4] = { n->in[0], n->in[1], n->in[2], lk_packed(t, n->in[3]) }, *grad[3];
-    bool fresh[3];
-    for (int i = 0; i < 3; i++)
-        grad[i] = a->batch ? lk_grad_in_fresh(t, n, i, &fresh[i]) : lk_grad_in(t, n, i);
+    Tensor *in[INPUTS] = { NULL }, *grad[INPUTS] = { NULL }, bias, dbias;
+    bool fresh[INPUTS];
+    for (int i = 0; i < n->inputs; i++) {
+        in[i] = i < MASK ? n->in[i] : lk_packed(t, n->in[i]);
+        if (n->in[i] && !in[i]) return;
+        grad[i] =
+            a->batch && i < MASK ? lk_grad_in_fresh(t, n, i, &fresh[i]) : lk_grad_in(t, n, i);
+    }
     if (!a->batch) return;
-    Plan plan = plan_of(t, a);
+    if (in[BIAS]) bias = spread_bias(a, in[BIAS]), in[BIAS] = &bias;
+    if (grad[BIAS]) dbias = spread_bias(a, grad[BIAS]), grad[BIAS] = &dbias;
+    Plan plan = plan_of(t, a, !grad[BIAS]);
     if (!plan.scratch || lk_tape_error(t)->code != LK_OK) return;
 #pragma omp parallel for schedule(static) num_threads(plan.threads) if (plan.shared)
-    for (int64_t head = 0; head < a->batch * a->heads; head++) {
+    for (int64_t shared = 0; shared < a->batch * a->heads / a->group; shared++) {
         Scratch s;
         scratch_of(a, plan.scratch, plan.shared ? lk__thread() : 0, &s);
-        backward_head(a, in, head, n->grad, grad, fresh, &s);
+        backward_group(a, in, shared, n->grad, grad, fresh, &s);
     }
 }
 
-enum { SCORES = LK_IN0 | LK_IN1 | LK_IN3 };
+enum { SCORES = LK_IN0 | LK_IN1 | LK_IN3 | LK_IN4 };
 static const Op ATTENTION = { "ScaledDotProductFlashAttentionForCpuBackward0",
                               attention_backward,
-                              { SCORES | LK_IN2, SCORES | LK_IN2, SCORES } };
+                              { SCORES | LK_IN2, SCORES | LK_IN2, SCORES, 0, SCORES | LK_IN2 } };
+
+/* Whether attn_mask, if there is one, can be added to the scores. */
+static bool check_bias(Tape *t, const Attention *a, const Tensor *bias)
+{
+    char text[LK_SHAPE_TEXT], wanted[LK_SHAPE_TEXT];
+    Tensor scores = { .ndim = 4, .shape = { a->batch, a->heads, a->rows, a->columns } };
+    int64_t shape[LK_MAX_DIMS];
+    int ndim;
+    if (!lk_check_optional(t, "lk_attention", "attn_mask", bias)) return false;
+    if (!bias) return true;
+    if (bias->dtype != LK_BOOL && bias->dtype != a->dtype)
+        return lk_fail(t, LK_EDTYPE, "lk_attention: attn_mask must be bool or %s, not %s",
+                       lk_dtype_name(a->dtype), lk_dtype_name(bias->dtype));
+    bool fits = lk_broadcast_shape(bias, &scores, &ndim, shape) && ndim == 4;
+    for (int d = 0; fits && d < 4; d++) fits = shape[d] == scores.shape[d];
+    return fits ||
+           lk_fail(t, LK_ESHAPE,
+                   "lk_attention: attn_mask %s does not broadcast to the scores (B, heads, "
+                   "S, S2) = %s",
+                   lk_shape_text(bias, text), lk_shape_text(&scores, wanted));
+}
 
 static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor *v,
-                         const Tensor *mask, int64_t heads)
+                         const Tensor *mask, int64_t heads, int64_t kv_heads)
 {
     char sq[LK_SHAPE_TEXT], sk[LK_SHAPE_TEXT], sv[LK_SHAPE_TEXT];
     if (q->ndim != 3 || k->ndim != 3 || !lk_same_shape(k, v) || q->shape[0] != k->shape[0] ||
-        q->shape[2] != k->shape[2])
+        (kv_heads == heads && q->shape[2] != k->shape[2]))
         lk_fail(
             t, LK_ESHAPE,
             "lk_attention: q %s, k %s and v %s: they must be (B, S, E), (B, S2, E) and (B, S2, E)",
@@ -253,6 +335,12 @@ static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor
         lk_fail(t, LK_EVALUE,
                 "lk_attention: the last size of q %s is not a multiple of %lld heads",
                 lk_shape_text(q, sq), (long long)heads);
+    else if (kv_heads < 1 || heads % kv_heads != 0 ||
+             k->shape[2] != q->shape[2] / heads * kv_heads)
+        lk_fail(t, LK_EVALUE,
+                "lk_attention: %lld heads of q %s and %lld of k %s: the second must divide the "
+                "first, and both must be equally wide",
+                (long long)heads, lk_shape_text(q, sq), (long long)kv_heads, lk_shape_text(k, sk));
     else if (mask && mask->dtype != LK_BOOL)
         lk_fail(t, LK_EDTYPE,
                 "lk_attention: the mask must be bool, not %s; lk_ne(t, mask, zero) makes one",
@@ -274,30 +362,45 @@ static bool check_shapes(Tape *t, const Tensor *q, const Tensor *k, const Tensor
 Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,
                           AttentionOptions options)
 {
+    const int64_t kv_heads = options.kv_heads ? options.kv_heads : heads;
     if (!lk_check_floating(t, "lk_attention", LK_INPUTS(q, k, v))) return NULL;
     if (!lk_check_optional(t, "lk_attention", "mask", mask)) return NULL;
-    if (!check_shapes(t, q, k, v, mask, heads)) return NULL;
+    if (!check_shapes(t, q, k, v, mask, heads, kv_heads)) return NULL;
     Attention a = { .dtype = q->dtype,
                     .batch = q->shape[0],
                     .heads = heads,
                     .rows = q->shape[1],
                     .columns = k->shape[1],
                     .d = q->shape[2] / heads,
-                    .causal = options.causal };
+                    .group = heads / kv_heads,
+                    .causal = options.causal,
+                    .position = smaller(options.position, k->shape[1]) };
     a.scale = 1 / sqrt((double)a.d);
+    if (options.position < 0)
+        return lk_fail(t, LK_EVALUE,
+                       "lk_attention: the position %lld of the first query is negative",
+                       (long long)options.position);
+    if (!check_bias(t, &a, options.attn_mask)) return NULL;
     if (!lk__dropout_mask(t, "lk_attention", options.dropout, &a.dropout)) return NULL;
-    Tensor *in[4] = { q, k, v, lk_packed(t, mask) }, *y = lk_empty(t, q->dtype, 3, q->shape);
-    if (!y || (mask && !in[3])) return NULL;
+    Tensor *const given[INPUTS] = { q, k, v, mask, options.attn_mask };
+    Tensor *in[INPUTS], bias, *y = lk_empty(t, q->dtype, 3, q->shape);
+    for (int i = 0; i < INPUTS; i++) {
+        in[i] = i < MASK ? given[i] : lk_packed(t, given[i]);
+        if (given[i] && !in[i]) return NULL;
+    }
+    if (!y) return NULL;
     if (lk_numel(y) == 0 || a.columns == 0) { /* no key to attend to: zeros */
         lk_fill_(y, 0);
         a.batch = 0;
     }
-    if (lk_records(t, 3, in) && a.batch)
-        if (!(a.sums = lk_tape_alloc(t, (size_t)(a.batch * heads * a.rows) * 2 *
-                                            lk_dtype_size(q->dtype))))
-            return NULL;
+    if (lk_records(t, INPUTS, given) && a.batch) {
+        a.sums =
+            lk_tape_alloc(t, (size_t)(a.batch * heads * a.rows) * 2 * lk_dtype_size(q->dtype));
+        if (!a.sums) return NULL;
+    }
+    if (in[BIAS] && a.batch) bias = spread_bias(&a, in[BIAS]), in[BIAS] = &bias;
     if (a.batch) {
-        Plan plan = plan_of(t, &a);
+        Plan plan = plan_of(t, &a, true);
         if (!plan.scratch) return NULL;
 #pragma omp parallel for schedule(static) num_threads(plan.threads) if (plan.shared)
         for (int64_t head = 0; head < a.batch * heads; head++) {
@@ -306,7 +409,7 @@ Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask
             forward_head(&a, in, head, y, &s);
         }
     }
-    return lk_record(t, &ATTENTION, y, LK_INPUTS(q, k, v, mask), &a, sizeof a);
+    return lk_record(t, &ATTENTION, y, options.attn_mask ? INPUTS : BIAS, given, &a, sizeof a);
 }
 
 Tensor *lk_attention(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, int64_t heads,

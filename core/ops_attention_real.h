@@ -4,6 +4,23 @@
 /* The value of a masked score: the lowest number. */
 #define LOWEST (LK_REAL_IS_FLOAT ? (real)-FLT_MAX : (real)-DBL_MAX)
 
+/* Adds attn_mask to row i of the scores. Where it is false they become LOWEST, and nothing gets
+ * lower: -inf masks like false. */
+static void LK_F(bias_row)(const Block *b, int64_t i, real *s)
+{
+    const int64_t at = i * b->bias->stride[2], step = b->bias->stride[3];
+    if (b->bias->dtype == LK_BOOL) {
+        const bool *allowed = (const bool *)b->bias_at + at;
+        for (int64_t j = 0; j < b->columns; j++) s[j] = allowed[j * step] ? s[j] : LOWEST;
+        return;
+    }
+    const real *bias = (const real *)b->bias_at + at;
+    for (int64_t j = 0; j < b->columns; j++) {
+        const real x = s[j] + bias[j * step];
+        s[j] = x < LOWEST ? LOWEST : x;
+    }
+}
+
 /* Makes the scores of row i from its products. They are scaled, and LOWEST where masked. */
 static void LK_F(mask_row)(const Block *b, int64_t i, real *s)
 {
@@ -15,7 +32,9 @@ static void LK_F(mask_row)(const Block *b, int64_t i, real *s)
         }
     else
         for (int64_t j = 0; j < b->columns; j++) s[j] *= scale;
-    for (int64_t j = b->first + i + 1; b->a->causal && j < b->columns; j++) s[j] = LOWEST;
+    if (b->bias) LK_F(bias_row)(b, i, s);
+    const int64_t last = b->a->position + b->first + i; /* that a causal row may attend to */
+    for (int64_t j = last + 1; b->a->causal && j < b->columns; j++) s[j] = LOWEST;
 }
 
 static void LK_F(drop_row)(const Block *b, int64_t i, real *s)
@@ -76,6 +95,8 @@ static void LK_F(differentiate)(const Block *b, void *scores, void *grads)
             /* The scores of a completely masked row are constants. */
             const real factor = max == LOWEST ? 0 : inverse * scale * noise;
             for (j = 0; j < b->columns; j++) g[j] = p[j] * (g[j] - dot) * factor;
+            real *bias = b->dbias ? (real *)b->dbias + i * b->dbias_row : NULL;
+            for (j = 0; bias && j < b->columns; j++) bias[j * b->dbias_column] += g[j] / scale;
         }
         for (int64_t j = 0; j < b->columns; j++) p[j] *= inverse * noise;
         if (b->keep) LK_F(drop_row)(b, i, p);

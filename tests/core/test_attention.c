@@ -119,7 +119,7 @@ static void compare(DType dtype, double tol)
         for (int kind = NO_MASK; kind <= NOTHING; kind++) {
             Tensor *mask = make_mask((Mask)kind, z, &rng);
             for (int option = 0; option < 4; option++) {
-                AttentionOptions o = { option & 1 ? 0.3 : 0, option & 2 };
+                AttentionOptions o = { .dropout = option & 1 ? 0.3 : 0, .causal = option & 2 };
                 Tensor *fused[RESULTS], *plain[RESULTS], *alone[RESULTS];
                 run(lk_attention_with, leaf, mask, z->heads, o, 7, fused);
                 run(literal, leaf, mask, z->heads, o, 7, plain);
@@ -211,10 +211,10 @@ Test(attention, has_the_same_bits_for_any_number_of_threads)
                                   &rng);
         Tensor *mask = make_mask(PADDING, z, &rng), *one[RESULTS], *more[RESULTS];
         lk_set_num_threads(1);
-        run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7, one);
+        run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ .dropout = 0.1 }, 7, one);
         for (int threads = 2; threads <= 3; threads++) {
             lk_set_num_threads(threads);
-            run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ 0.1, false }, 7,
+            run(lk_attention_with, leaf, mask, z->heads, (AttentionOptions){ .dropout = 0.1 }, 7,
                 more);
             for (int r = 0; r < RESULTS; r++) check_equal(more[r], one[r]);
             free_all(more, RESULTS);
