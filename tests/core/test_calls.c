@@ -145,6 +145,9 @@ static void make_good(void)
 #define GOOD_TapeRandom ((TapeRandom){ 0, 0 })
 #define GOOD_TapeMark lk_tape_mark(good.tape)
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
+#define GOOD_AttentionCachep (&(AttentionCache){ .length = 0 })
+#define GOOD_FanMode LK_FAN_IN
+#define GOOD_Nonlinearity LK_AFTER_RELU
 #define GOOD_RNNOptions ((RNNOptions){ .num_layers = 1 })
 #define GOOD_Opp (&op)
 #define GOOD_va_list no_arguments
