@@ -148,6 +148,7 @@ static void make_good(void)
 #define GOOD_AttentionCachep (&(AttentionCache){ .length = 0 })
 #define GOOD_FanMode LK_FAN_IN
 #define GOOD_Nonlinearity LK_AFTER_RELU
+#define GOOD_EncoderOptions ((EncoderOptions){ .dropout = 0 })
 #define GOOD_RNNOptions ((RNNOptions){ .num_layers = 1 })
 #define GOOD_Opp (&op)
 #define GOOD_va_list no_arguments

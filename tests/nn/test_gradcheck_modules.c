@@ -15,6 +15,7 @@
 #include "nn/recurrent.h"
 #include "nn/sequential.h"
 #include "nn/symmetric.h"
+#include "nn/transformer.h"
 #include "tests/check.h"
 
 static const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
@@ -57,6 +58,12 @@ MAKER(with_lora, lk_linear_with_lora_new(linear(rng), 2, 1.5, rng, NULL))
 MAKER(merged, lk_linear_with_lora_merged_new(linear(rng), 2, 1.5, rng, NULL))
 MAKER(lstm, lk_lstm_new(4, 3, (RNNOptions){ 2, false, true, 0.3, true }, rng, NULL))
 MAKER(gru, lk_gru_new(4, 3, (RNNOptions){ .no_bias = true }, rng, NULL))
+MAKER(encoder,
+      lk_transformer_encoder_layer_new(4, 2, 5, (EncoderOptions){ .dropout = 0.3 }, rng, NULL))
+MAKER(encoder_norm_first,
+      lk_transformer_encoder_layer_new(4, 2, 5,
+                                       (EncoderOptions){ 0.3, true, true, true, true, 1e-2 }, rng,
+                                       NULL))
 MAKER(sequence, lk_sequential_new(LK_MODULES(linear(rng), lk_gelu_new(NULL)), NULL))
 
 static const struct {
@@ -80,6 +87,8 @@ static const struct {
     { "Symmetric", symmetric_new, false },
     { "LSTM", lstm, false },
     { "GRU", gru, false },
+    { "TransformerEncoderLayer", encoder, false },
+    { "the same with the norm first", encoder_norm_first, false },
     { "Sequential", sequence, false },
 };
 
