@@ -132,6 +132,14 @@ LK_API double lk_item(const Tensor *x); /* x.item() of one element; NaN: x has m
  * LK_ESHAPE. */
 LK_API LK_MUST_CHECK bool lk_copy_(Tensor *dst, const Tensor *src, Error *err);
 LK_API bool lk_fill_(Tensor *x, double value);
+/* x.add_(y, alpha), x.mul_(y), x.mul_(c), x.lerp_(end, weight) under no_grad: x += alpha y, x *=
+ * y, x *= c, x += weight (end - x), an average of weights (EMA) with weight 1 - decay. y and end
+ * are broadcast to x. Errors: LK_EDTYPE (not one floating dtype), LK_ESHAPE, LK_EVALUE (x is
+ * expanded: its elements share memory). */
+LK_API LK_MUST_CHECK bool lk_add_(Tensor *x, const Tensor *y, double alpha, Error *err);
+LK_API LK_MUST_CHECK bool lk_mul_(Tensor *x, const Tensor *y, Error *err);
+LK_API LK_MUST_CHECK bool lk_scale_(Tensor *x, double c, Error *err);
+LK_API LK_MUST_CHECK bool lk_lerp_(Tensor *x, const Tensor *end, double weight, Error *err);
 
 /* nn.init.uniform_ and normal_, with PyTorch's stream and rounding for the dtype. False: x is not
  * floating. */
