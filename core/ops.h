@@ -36,12 +36,20 @@ LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim
 LK_API Tensor *lk_randperm(Tape *t, Rng *rng, int64_t n);
 
 /* ---- elementwise, two operands, broadcast (ops_binary.c) ------------------------------------ */
+
+/* add, sub, mul, maximum, minimum take int64 too, without a gradient; overflow wraps around. */
 LK_API Tensor *lk_add(Tape *t, Tensor *a, Tensor *b); /* a + b   da += dy,            db += dy */
 LK_API Tensor *lk_sub(Tape *t, Tensor *a, Tensor *b); /* a - b   da += dy,            db -= dy */
 LK_API Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b); /* a b     da += dy b,          db += dy a */
 LK_API Tensor *lk_div(Tape *t, Tensor *a, Tensor *b); /* a / b   da += dy / b,   db -= dy a / b² */
 /* a^b: da += dy b a^(b-1), db += dy y ln a */
 LK_API Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b);
+/* torch.maximum, minimum: the larger or smaller one gets dy, equal ones get half each. NaN wins. */
+LK_API Tensor *lk_maximum(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_minimum(Tape *t, Tensor *a, Tensor *b);
+/* torch.where: a where the bool cond is true, else b; all three broadcast. a and b have one dtype,
+ * any. da += dy where cond, db += dy elsewhere. (ops_where.c) */
+LK_API Tensor *lk_where(Tape *t, Tensor *cond, Tensor *a, Tensor *b);
 
 /* ---- elementwise, one operand (ops_unary.c) ------------------------------------------------- */
 LK_API Tensor *lk_neg(Tape *t, Tensor *x);                  /* -x        dx -= dy */
@@ -56,6 +64,28 @@ LK_API Tensor *lk_tanh(Tape *t, Tensor *x);       /* tanh x              dx += d
 LK_API Tensor *lk_gelu(Tape *t, Tensor *x);       /* x Φ(x)      dx += dy (Φ(x) + x φ(x)) */
 LK_API Tensor *lk_relu(Tape *t, Tensor *x);       /* max(x, 0)           dx += dy where y > 0 */
 LK_API Tensor *lk_abs(Tape *t, Tensor *x);        /* |x|                 dx += dy sign x, 0 at 0 */
+LK_API Tensor *lk_sin(Tape *t, Tensor *x);        /* sin x               dx += dy cos x */
+LK_API Tensor *lk_cos(Tape *t, Tensor *x);        /* cos x               dx -= dy sin x */
+LK_API Tensor *lk_square(Tape *t, Tensor *x);     /* x²                  dx += 2 x dy */
+LK_API Tensor *lk_rsqrt(Tape *t, Tensor *x);      /* 1 / √x              dx -= dy y³ / 2 */
+LK_API Tensor *lk_reciprocal(Tape *t, Tensor *x); /* 1 / x               dx -= dy y² */
+LK_API Tensor *lk_sign(Tape *t, Tensor *x);       /* -1, 0 or 1; 0 for a NaN      dx += 0 */
+LK_API Tensor *lk_floor(Tape *t, Tensor *x);      /* ⌊x⌋                          dx += 0 */
+LK_API Tensor *lk_round(Tape *t, Tensor *x);      /* to an integer, 0.5 to the even one; dx += 0 */
+/* x s with s = sigmoid x; dx += dy s (1 + x (1 - s)) */
+LK_API Tensor *lk_silu(Tape *t, Tensor *x);
+/* F.gelu(approximate="tanh"): x s, s = (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³);
+ * dx += dy (s + 2 x s (1 - s) u') */
+LK_API Tensor *lk_gelu_tanh(Tape *t, Tensor *x);
+/* F.softplus, beta 1: ln(1 + e^x), x itself above 20; dx += dy sigmoid(x) */
+LK_API Tensor *lk_softplus(Tape *t, Tensor *x);
+LK_API Tensor *lk_leaky_relu(Tape *t, Tensor *x, double slope); /* x > 0 ? x : slope x */
+/* x > 0 ? x : alpha (e^x - 1); dx += dy, or dy alpha e^x */
+LK_API Tensor *lk_elu(Tape *t, Tensor *x, double alpha);
+/* x from min to max; ±INFINITY is no bound. dx += dy where min <= x <= max: at the bounds too. A
+ * NaN stays a NaN, with gradient 0. F.hardtanh has no gradient at the bounds. */
+LK_API Tensor *lk_clamp(Tape *t, Tensor *x, double min, double max);
+LK_API Tensor *lk_hardtanh(Tape *t, Tensor *x, double min, double max);
 
 /* ---- matrix products (ops_matmul.c) --------------------------------------------------------- */
 
@@ -238,13 +268,17 @@ LK_API Tensor *lk_gru(Tape *t, Tensor *x, Tensor *h0, Tensor *weight_ih, Tensor 
 LK_API Tensor *lk_gru_cell(Tape *t, Tensor *x, Tensor *h, Tensor *weight_ih, Tensor *weight_hh,
                            Tensor *bias_ih, Tensor *bias_hh);
 
-/* ---- comparisons: bool, broadcast, any dtype, no gradient (ops_compare.c) ------------------- */
+/* ---- comparisons, logic: bool, broadcast, any dtype, no gradient (ops_compare.c) ------------ */
 LK_API Tensor *lk_eq(Tape *t, Tensor *a, Tensor *b); /* a == b: torch.eq */
 LK_API Tensor *lk_ne(Tape *t, Tensor *a, Tensor *b); /* a != b */
 LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b); /* a < b */
 LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b); /* a <= b */
 LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b); /* a > b */
 LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b); /* a >= b */
+/* What is not 0 is true; a and b may have two dtypes. */
+LK_API Tensor *lk_logical_and(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_logical_or(Tape *t, Tensor *a, Tensor *b);
+LK_API Tensor *lk_logical_not(Tape *t, Tensor *x);
 /* |a - b| <= atol + rtol |b| */
 LK_API Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol);
 /* clang-format on */

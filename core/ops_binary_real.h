@@ -10,6 +10,18 @@ static inline real LK_F(pow_gradient_b)(real a, real b, real y, real dy)
     return a == 0 && b >= 0 ? 0 : dy * (y * log(a));
 }
 
+/* A NaN wins over every number. */
+static inline real LK_F(larger)(real a, real b) { return a > b || a != a ? a : b; }
+static inline real LK_F(smaller)(real a, real b) { return a < b || a != a ? a : b; }
+
+/* The gradient of a in the maximum of a and b. Equal operands share it, and each gets all of it
+ * when one is NaN, as in PyTorch. */
+static inline real LK_F(larger_gradient)(real a, real b, real dy)
+{
+    const real apart = a < b ? 0 : dy;
+    return a == b ? dy / 2 : apart;
+}
+
 /* y = f(a, b). Unit steps have a loop of their own, which becomes vector code. */
 static LK_ALWAYS_INLINE void LK_F(forward)(real (*f)(real a, real b), int64_t n, void *const *p,
                                            const int64_t *step)
@@ -52,6 +64,9 @@ static LK_ALWAYS_INLINE void LK_F(backward)(real (*f)(real a, real b, real y, re
     } \
     BINARY_BACKWARD(name##_da, gradient_a) \
     BINARY_BACKWARD(name##_db, gradient_b)
+#define BINARY_INT(name, grad_fn, needs_a, needs_b, formula, gradient_a, gradient_b, integer) \
+    BINARY(name, grad_fn, needs_a, needs_b, formula, gradient_a, gradient_b)
 #include "core/ops_binary_table.h"
+#undef BINARY_INT
 #undef BINARY
 #undef BINARY_BACKWARD

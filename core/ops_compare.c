@@ -1,15 +1,15 @@
-/* ops_compare.c - comparisons of tensors of any dtype. They give bool tensors without gradient,
- * which lk_count and lk_mask_rows take. */
+/* ops_compare.c - comparisons and logic of tensors of any dtype. They give bool tensors without
+ * gradient, which lk_count, lk_mask_rows and lk_where take. */
 #include <math.h>
 
 #include "core/internal.h"
 #include "core/ops.h"
 
-typedef enum Relation { EQ, NE, LT, LE, GT, GE, CLOSE } Relation;
+typedef enum Relation { EQ, NE, LT, LE, GT, GE, AND, OR, CLOSE } Relation;
 
 typedef struct Comparison {
     Relation relation;
-    DType dtype;
+    DType a, b;        /* the dtypes of the operands */
     double rtol, atol; /* for CLOSE */
 } Comparison;
 
@@ -22,6 +22,8 @@ static bool holds(const Comparison *c, double a, double b)
     case LE: return a <= b;
     case GT: return a > b;
     case GE: return a >= b;
+    case AND: return a != 0 && b != 0;
+    case OR: return a != 0 || b != 0;
     case CLOSE: return a == b || (isfinite(a - b) && fabs(a - b) <= c->atol + c->rtol * fabs(b));
     }
     return false;
@@ -34,22 +36,22 @@ static void compare_row(int64_t n, void *const *p, const int64_t *step, const vo
 {
     enum { PIECE = 256 }; /* elements at a time, on the stack */
     const Comparison *c = arg;
-    const int64_t size = (int64_t)lk_dtype_size(c->dtype);
+    const int64_t size_a = (int64_t)lk_dtype_size(c->a), size_b = (int64_t)lk_dtype_size(c->b);
     bool *y = p[0];
     double a[PIECE], b[PIECE];
     for (int64_t first = 0; first < n; first += PIECE) {
         int64_t count = n - first < PIECE ? n - first : PIECE;
-        const char *pa = (const char *)p[1] + first * step[1] * size,
-                   *pb = (const char *)p[2] + first * step[2] * size;
-        if (c->dtype == LK_I64 && c->relation != CLOSE) {
+        const char *pa = (const char *)p[1] + first * step[1] * size_a,
+                   *pb = (const char *)p[2] + first * step[2] * size_b;
+        if (c->a == LK_I64 && c->relation < AND) {
             for (int64_t i = 0; i < count; i++) {
                 a[i] = int_order(((const int64_t *)pa)[i * step[1]],
                                  ((const int64_t *)pb)[i * step[2]]);
                 b[i] = 0;
             }
         } else {
-            lk__load_row(c->dtype, pa, step[1], count, a);
-            lk__load_row(c->dtype, pb, step[2], count, b);
+            lk__load_row(c->a, pa, step[1], count, a);
+            lk__load_row(c->b, pb, step[2], count, b);
         }
         for (int64_t i = 0; i < count; i++) y[(first + i) * step[0]] = holds(c, a[i], b[i]);
     }
@@ -61,7 +63,8 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
     int64_t shape[LK_MAX_DIMS];
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, function, LK_INPUTS(a, b))) return NULL;
-    if (a->dtype != b->dtype)
+    const bool logic = c.relation == AND || c.relation == OR;
+    if (a->dtype != b->dtype && !logic)
         return lk_fail(t, LK_EDTYPE, "%s: operands are %s and %s; lk_to makes them the same",
                        function, lk_dtype_name(a->dtype), lk_dtype_name(b->dtype));
     if (!lk_broadcast_shape(a, b, &ndim, shape))
@@ -71,7 +74,8 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
             "equal or 1",
             function, lk_shape_text(a, sa), lk_shape_text(b, sb));
     Tensor *y = lk_empty(t, LK_BOOL, ndim, shape);
-    c.dtype = a->dtype;
+    c.a = a->dtype;
+    c.b = b->dtype;
     if (y) lk_loop(compare_row, &c, 3, (const Tensor *const[]){ y, a, b });
     return y;
 }
@@ -99,6 +103,22 @@ Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b)
 Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b)
 {
     return compare(t, "lk_ge", a, b, (Comparison){ .relation = GE });
+}
+
+Tensor *lk_logical_and(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_logical_and", a, b, (Comparison){ .relation = AND });
+}
+Tensor *lk_logical_or(Tape *t, Tensor *a, Tensor *b)
+{
+    return compare(t, "lk_logical_or", a, b, (Comparison){ .relation = OR });
+}
+Tensor *lk_logical_not(Tape *t, Tensor *x)
+{
+    if (!lk_check_operands(t, "lk_logical_not", 1, &x)) return NULL;
+    double bits = 0; /* 0 in every dtype */
+    Tensor zero = { .data = &bits, .dtype = x->dtype };
+    return compare(t, "lk_logical_not", x, &zero, (Comparison){ .relation = EQ });
 }
 
 Tensor *lk_isclose(Tape *t, Tensor *a, Tensor *b, double rtol, double atol)

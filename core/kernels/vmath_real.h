@@ -5,7 +5,7 @@
  * The largest errors in float32, in units in the last place, with fused multiply-adds / without
  * (tests/core/test_vmath.c):
  *
- *     e^x 1.1 / 1.1     tanh 2.5 / 2.5     sigmoid 2.5 / 2.5 (0 below -88)
+ *     e^x 1.1 / 1.1     tanh 2.5 / 2.5     sigmoid 2.5 / 2.5 (0 below -88)     expm1 2 / 2
  *     gelu 7 / 9 above -3 (100 / 150 above -13)     gelu's slope 1e-7 (absolute)
  *
  * Special values are those of the C library: e^-inf = 0, tanh ±inf = ±1, a NaN stays a NaN. gelu
@@ -69,6 +69,16 @@ static inline float LK_F(tanh)(float x)
     return copysign(m / (m + 2), x);
 }
 
+/* e^x - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 0, and 0 above. Below -80 it is -1. */
+static inline float LK_F(expm1)(float x)
+{
+    int32_t n;
+    x = x < -80 ? -80 : x;
+    x = x > 0 ? 0 : x;
+    const float y = LK_F(reduced)(x, &n), power = LK_F(power_of_2)(n);
+    return LK_MADD(power, y, power - 1);
+}
+
 /* For u >= 0, sets *e to e = e^(-u²/2) and returns R(u), where Φ(-u) = e R(u). R falls smoothly
  * from 1/2 like 0.4 / u. A quotient of polynomials with positive coefficients gives it everywhere,
  * off by 6e-9 at most. e is 2^(n + f) with -1/2 <= f <= 1/2. Here 2^f = 1 + f p(f), off by 4e-9,
@@ -121,6 +131,7 @@ static inline float LK_F(gelu_slope)(float x)
 
 static inline double LK_F(exp)(double x) { return exp(x); }
 static inline double LK_F(tanh)(double x) { return tanh(x); }
+static inline double LK_F(expm1)(double x) { return expm1(x > 0 ? 0 : x); }
 /* erfc gives an exact Φ(-u), however small it is. u ends at 40, where Φ(-u) is 0, so that
  * infinities do no harm. */
 static inline double LK_F(gelu)(double x)
@@ -137,6 +148,9 @@ static inline double LK_F(gelu_slope)(double x)
 }
 
 #endif
+
+/* -1, 0 or 1. That of a NaN is 0, as PyTorch's. */
+static inline real LK_F(sign)(real x) { return (real)((x > 0) - (x < 0)); }
 
 /* 1 / (1 + e^-x) */
 static inline real LK_F(sigmoid)(real x) { return 1 / (1 + LK_F(exp)(-x)); }

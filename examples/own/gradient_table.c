@@ -10,17 +10,15 @@
 
 #include "examples/own/gradients/rows.h"
 
-/* In the order of core/ops.h. */
-static const GradientFamily *const families[] = {
-    &gradient_pointwise, &gradient_matmul,  &gradient_shape,     &gradient_norm,
-    &gradient_reduce,    &gradient_softmax, &gradient_attention, &gradient_recurrent,
-};
+#define FAMILY(name) &gradient_##name,
+static const GradientFamily *const families[] = { GRADIENT_FAMILIES(FAMILY) };
 enum { FAMILIES = sizeof families / sizeof *families };
 
 /* clang-format off */
 const char *const gradient_exempt[] = {
-    "zeros", "ones", "full", "tensor", "scalar", "arange", "rand", "randn", "randint", "randperm",
-    "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose", NULL,
+    "zeros", "ones", "full", "tensor", "scalar", "arange", "rand", "randn", "randint",
+    "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose",
+    "logical_and", "logical_or", "logical_not", NULL,
 };
 /* clang-format on */
 

@@ -30,6 +30,16 @@ OP(hyperbolic, lk_tanh(t, x[0]))
 OP(gelu, lk_gelu(t, x[0]))
 OP(relu, lk_relu(t, x[0]))
 OP(absolute, lk_abs(t, x[0]))
+OP(sine, lk_sin(t, x[0]))
+OP(square, lk_square(t, x[0]))
+OP(inverse_root, lk_rsqrt(t, x[0]))
+OP(reciprocal, lk_reciprocal(t, x[0]))
+OP(rounded, lk_round(t, x[0]))
+OP(silu, lk_silu(t, x[0]))
+OP(softplus, lk_softplus(t, x[0]))
+OP(clamp, lk_clamp(t, x[0], 0, 1))
+OP(larger, lk_maximum(t, x[0], x[1]))
+OP(where, lk_where(t, lk_lt(t, x[0], x[1]), x[0], x[1])) /* the condition is a result of its own */
 OP(matmul, lk_matmul(t, x[0], x[1]))
 OP(linear, lk_linear(t, x[0], x[1], x[2]))
 OP(reversed, lk_T(t, x[0]))
@@ -85,6 +95,16 @@ static const struct {
     { "gelu", gelu, 1, false, { NULL, "X." } },
     { "relu", relu, 1, false, { NULL, ".X" } },
     { "abs", absolute, 1, false, { NULL, "X." } },
+    { "sin", sine, 1, false, { NULL, "X." } },
+    { "square", square, 1, false, { NULL, "X." } },
+    { "rsqrt", inverse_root, 1, false, { NULL, ".X" } },
+    { "reciprocal", reciprocal, 1, false, { NULL, ".X" } },
+    { "round", rounded, 1, false, { NULL, ".." } },
+    { "silu", silu, 1, false, { NULL, "X." } },
+    { "softplus", softplus, 1, false, { NULL, "X." } },
+    { "clamp", clamp, 1, false, { NULL, "X." } },
+    { "maximum", larger, 2, false, { NULL, "XX.", "XX.", "XX." } },
+    { "where", where, 2, false, { NULL, "...", "...", "..." } },
     { "matmul", matmul, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "linear",
       linear,

@@ -185,9 +185,10 @@ static const struct {
 static const struct {
     const char *name;
     Tensor *(*call)(Tape *t, Tensor *a, Tensor *b);
+    bool integer; /* takes int64 too */
 } two_operands[] = {
-    { "lk_add", lk_add }, { "lk_sub", lk_sub }, { "lk_mul", lk_mul },
-    { "lk_div", lk_div }, { "lk_pow", lk_pow },
+    { "lk_add", lk_add, true },  { "lk_sub", lk_sub, true },  { "lk_mul", lk_mul, true },
+    { "lk_div", lk_div, false }, { "lk_pow", lk_pow, false },
 };
 
 static char *message(const char *format, ...) LK_PRINTF(1, 2);
@@ -223,8 +224,14 @@ Test(pointwise, refuses_bad_operands)
         PASSES_NULL(call(t, NULL, lk_ones(t, LK_BOOL, LK_SHAPE(7))));
         REFUSES(call(t, a, wide), LK_EDTYPE,
                 message("%s: operands are float32 and float64; lk_to makes them the same", name));
-        REFUSES(call(t, a, lk_ones(t, LK_I64, LK_SHAPE(2, 3))), LK_EDTYPE,
-                message("%s: takes float32 or float64, not int64; lk_to converts", name));
+        const char *whole = "%s: takes float32 or float64, not int64; lk_to converts",
+                   *byte = "%s: takes float32 or float64, not uint8; lk_to converts";
+        if (two_operands[i].integer) {
+            whole = "%s: operands are float32 and int64; lk_to makes them the same";
+            byte = "%s: takes float32, float64 or int64, not uint8; lk_to converts";
+        }
+        REFUSES(call(t, a, lk_ones(t, LK_I64, LK_SHAPE(2, 3))), LK_EDTYPE, message(whole, name));
+        REFUSES(call(t, a, lk_ones(t, LK_U8, LK_SHAPE(2, 3))), LK_EDTYPE, message(byte, name));
         REFUSES(call(t, a, lk_ones(t, LK_F32, LK_SHAPE(2))), LK_ESHAPE,
                 message("%s: (2, 3) and (2,) do not broadcast: aligned at the last dimension, "
                         "sizes must be equal or 1",

@@ -24,11 +24,13 @@ enum { COUNT = 4096 };
         LK_OF_SET(name##_row_f64)(n, x, y); \
     }
 ROW(exp)
+ROW(expm1)
 ROW(tanh)
 ROW(sigmoid)
 ROW(gelu)
 ROW(gelu_slope)
 
+static double below_0(double x) { return expm1(x > 0 ? 0 : x); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double normal(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }
 static double gelu(double x) { return x == -INFINITY ? 0 : x * normal(x); }
@@ -53,6 +55,7 @@ static const struct {
     { "sigmoid", sigmoid_f32, sigmoid_f64, sigmoid, -88, INFINITY, 2.5, 2.5, FLT_EPSILON },
     { "gelu", gelu_f32, gelu_f64, gelu, -3, INFINITY, 7, 9, FLT_EPSILON },
     { "gelu, far left", gelu_f32, gelu_f64, gelu, -13, INFINITY, 100, 150, FLT_EPSILON },
+    { "expm1", expm1_f32, expm1_f64, below_0, -INFINITY, 0, 2, 2, FLT_EPSILON },
     { "slope of gelu", gelu_slope_f32, gelu_slope_f64, slope, 0, 0, 0, 0, FLT_EPSILON },
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };

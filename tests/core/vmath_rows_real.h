@@ -2,6 +2,11 @@
  * (core/real.h). */
 #include "core/kernels/vmath_real.h"
 
+static void LK_F(expm1_row)(int64_t n, const real *x, real *y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = LK_F(expm1)(x[i]);
+}
+
 static void LK_F(tanh_row)(int64_t n, const real *x, real *y)
 {
     for (int64_t i = 0; i < n; i++) y[i] = LK_F(tanh)(x[i]);

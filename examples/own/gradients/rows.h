@@ -59,10 +59,20 @@ typedef struct GradientFamily {
         return expression; \
     }
 
+/* The files of this folder, in the order of core/ops.h. */
 /* clang-format off */
-extern const GradientFamily gradient_pointwise, gradient_matmul, gradient_shape, gradient_reduce,
-                            gradient_softmax, gradient_norm, gradient_attention,
-                            gradient_recurrent;
+#define GRADIENT_FAMILIES(X) \
+    X(pointwise) \
+    X(elementwise) \
+    X(matmul) \
+    X(shape) \
+    X(norm) \
+    X(reduce) \
+    X(softmax) \
+    X(attention) \
+    X(recurrent)
+#define GRADIENT_DECLARE(name) extern const GradientFamily gradient_##name;
+GRADIENT_FAMILIES(GRADIENT_DECLARE)
 /* clang-format on */
 
 #endif
