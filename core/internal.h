@@ -8,6 +8,7 @@
 
 #include "core/exact.h"
 #include "core/op.h"
+#include "core/ops.h"
 
 /* Returns the number of the calling thread in a parallel region. It chooses the thread's piece of
  * scratch. */
@@ -93,6 +94,13 @@ void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tens
  * with the reason on t, when it does not exist. For a scalar, 0 and -1 are allowed, as in PyTorch,
  * and the result is 0: read its size with lk__dim_size. */
 int lk__check_dim(Tape *t, const char *function, int ndim, int64_t d);
+
+/* ---- ops_loss.c: checks of losses ----------------------------------------------------------- */
+
+bool lk__check_reduction(Tape *t, const char *function, Reduction reduction);
+/* Checks a weight of a loss over x, or NULL: its dtype, and that it wants no gradient. */
+bool lk__check_weight(Tape *t, const char *function, const char *name, const Tensor *weight,
+                      const Tensor *x);
 
 /* ---- tensor.c ------------------------------------------------------------------------------- */
 

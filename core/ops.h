@@ -44,7 +44,7 @@ LK_API Tensor *lk_mul(Tape *t, Tensor *a, Tensor *b); /* a b     da += dy b,    
 LK_API Tensor *lk_div(Tape *t, Tensor *a, Tensor *b); /* a / b   da += dy / b,   db -= dy a / b² */
 /* a^b: da += dy b a^(b-1), db += dy y ln a */
 LK_API Tensor *lk_pow(Tape *t, Tensor *a, Tensor *b);
-/* torch.maximum, minimum: the larger or smaller one gets dy, equal ones get half each. NaN wins. */
+/* torch.maximum, minimum: the one that is y gets dy, equal ones get half each. NaN wins. */
 LK_API Tensor *lk_maximum(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_minimum(Tape *t, Tensor *a, Tensor *b);
 /* torch.where: a where the bool cond is true, else b; all three broadcast. a and b have one dtype,
@@ -189,21 +189,55 @@ LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **in
 LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim);
 LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
 
-/* ---- softmax and losses (ops_softmax.c) ----------------------------------------------------- */
+/* ---- softmax (ops_softmax.c) and losses ----------------------------------------------------- */
 LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim); /* e^x / Σ e^x    dx += y (dy - Σ y dy) */
 LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx += dy - e^y Σ dy */
 
-typedef enum Reduction { LK_MEAN, LK_SUM } Reduction; /* of a loss: reduction="mean" or "sum" */
-/* F.cross_entropy: logits (N, C), int64 labels (N) → scalar: mean or sum over the rows of
- * -log_softmax(logits)[label]. Rows whose label is ignore_index are left out, of n too.
+/* Of a loss: reduction="mean", "sum", "none" (each loss by itself), "batchmean" (lk_kl_div only:
+ * the sum divided by the size of the first dimension). A mean over nothing is LK_ESHAPE. */
+typedef enum Reduction { LK_MEAN, LK_SUM, LK_NONE, LK_BATCH_MEAN } Reduction;
+
+/* F.cross_entropy: logits (N, C) and int64 labels (N), or (N, C, d…) and (N, d…), or (C) and a
+ * scalar. The loss of a row is -log_softmax(logits)[label], and lk_cross_entropy gives the mean.
  * dlogits += (softmax - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of
- * bounds"), a mean over no row. */
-/* With ignore_index -100 and the mean. */
+ * bounds"). (ops_cross_entropy.c) */
 LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels);
+/* Zeros are PyTorch's defaults. */
+typedef struct CrossEntropyOptions {
+    Tensor *weight;         /* (C) or NULL; a mean divides by the weights of the labels */
+    double label_smoothing; /* 0 … 1: the part of each label that is spread over all classes */
+    Reduction reduction;    /* LK_NONE: the losses in the shape of the labels */
+} CrossEntropyOptions;
+/* Rows whose label is ignore_index are left out, of n too; PyTorch's default is -100. It is no
+ * option, because 0 is a label. Labels of the logits' shape and dtype are probabilities q: the
+ * loss is -Σ q log_softmax(logits); dlogits += (softmax Σ q - q) dy / n, dq -= log_softmax dy /
+ * n. */
 LK_API Tensor *lk_cross_entropy_with(Tape *t, Tensor *logits, Tensor *labels,
-                                     int64_t ignore_index, Reduction reduction);
-/* F.mse_loss: mean (x - y)². dx += 2 (x - y) dy / n, and y gets the negative of that. */
-LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y);
+                                     int64_t ignore_index, CrossEntropyOptions options);
+/* F.nll_loss: the same for log_p = log_softmax(logits) and int64 labels: -weight[label]
+ * log_p[label]; weight (C) or NULL. dlog_p[label] -= weight[label] dy / n. */
+LK_API Tensor *lk_nll_loss(Tape *t, Tensor *log_p, Tensor *labels, Tensor *weight,
+                           int64_t ignore_index, Reduction reduction);
+
+/* Losses of x and y of one shape, element by element, in a reduction (ops_loss.c). With d = x - y,
+ * dx += the slope times dy / n, and y gets the negative of that. lk_mse_loss: the mean. */
+LK_API Tensor *lk_mse_loss(Tape *t, Tensor *x, Tensor *y); /* d², slope 2d */
+LK_API Tensor *lk_mse_loss_with(Tape *t, Tensor *x, Tensor *y, Reduction reduction);
+LK_API Tensor *lk_l1_loss(Tape *t, Tensor *x, Tensor *y, Reduction reduction); /* |d|, sign d */
+/* |d| < beta ? d² / (2 beta) : |d| - beta / 2, slope d / beta or sign d */
+LK_API Tensor *lk_smooth_l1_loss(Tape *t, Tensor *x, Tensor *y, double beta, Reduction reduction);
+/* |d| <= delta ? d² / 2 : delta (|d| - delta / 2), slope d or delta sign d */
+LK_API Tensor *lk_huber_loss(Tape *t, Tensor *x, Tensor *y, double delta, Reduction reduction);
+/* F.kl_div: target (ln target - input), or with log_target e^target (target - input). For p =
+ * target or e^target: dinput -= p dy / n, dtarget += (ln p + 1 - input) dy / n or p times that. */
+LK_API Tensor *lk_kl_div(Tape *t, Tensor *input, Tensor *target, bool log_target,
+                         Reduction reduction);
+/* F.binary_cross_entropy_with_logits: -w target ln s - (1 - target) ln(1 - s) with s = sigmoid(x)
+ * and w = pos_weight, broadcast to x; NULL is 1. dx += ((w target + 1 - target) s - w target) dy /
+ * n, dtarget += (ln(1 - s) - w ln s) dy / n. For PyTorch's `weight`, lk_mul it with the result of
+ * LK_NONE. */
+LK_API Tensor *lk_bce_with_logits(Tape *t, Tensor *x, Tensor *target, Tensor *pos_weight,
+                                  Reduction reduction);
 
 /* ---- dropout (ops_dropout.c) ---------------------------------------------------------------- */
 

@@ -221,3 +221,38 @@ static inline real LK_F(total)(const real sums[LK_LANES])
     return total;
 }
 #undef LK_ELEMENTWISE
+
+/* ---- rows of elements that are apart, as softmax reads them along a dimension --------------- */
+
+/* elements at a time of a row that do not lie side by side, or whose exponentials are not kept */
+enum { LK_F(PIECE) = 512 };
+
+/* Returns the max of n elements `step` apart. A NaN is passed over, because e^NaN reaches every
+ * result through the sum. */
+static inline real LK_F(maximum)(int64_t n, int64_t step, const real *x)
+{
+    real best = -INFINITY;
+    if (step == 1) return LK_F(max_row)(n, x);
+    for (int64_t i = 0; i < n; i++)
+        if (x[i * step] > best) best = x[i * step];
+    return best;
+}
+
+/* Sets y = e^(x - shift), unless y is NULL, and returns the sum. It has the same bits for any
+ * step. */
+static inline real LK_F(exponentials)(int64_t n, int64_t step, const real *x, real shift, real *y)
+{
+    real sums[LK_LANES] = { 0 }, piece[LK_F(PIECE)];
+    if (step == 1 && y) {
+        LK_F(exp_sum_row)(n, x, shift, y, sums);
+        return LK_F(total)(sums);
+    }
+    for (int64_t first = 0; first < n; first += LK_F(PIECE)) {
+        int64_t count = n - first < LK_F(PIECE) ? n - first : LK_F(PIECE);
+        for (int64_t i = 0; i < count; i++) piece[i] = x[(first + i) * step];
+        LK_F(exp_sum_row)(count, piece, shift, piece, sums);
+        if (y)
+            for (int64_t i = 0; i < count; i++) y[(first + i) * step] = piece[i];
+    }
+    return LK_F(total)(sums);
+}

@@ -138,7 +138,8 @@ static bool evaluate(Run *r, Error *err)
         if (!lk_masking_next(&r->masking, r->t, b.ids, &m)) continue;
         Tensor *logits =
             lk_roberta_token_logits(r->t, r->model, m.ids, b.mask, m.rows, r->masking.tokens);
-        Tensor *sum = lk_cross_entropy_with(r->t, logits, m.targets, -100, LK_SUM);
+        const CrossEntropyOptions summed = { .reduction = LK_SUM };
+        Tensor *sum = lk_cross_entropy_with(r->t, logits, m.targets, -100, summed);
         Tensor *hits = lk_eq(r->t, lk_argmax(r->t, logits, 1, false), m.targets);
         if (!sum || !hits) break;
         loss += lk_item(sum);

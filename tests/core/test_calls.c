@@ -144,6 +144,7 @@ static void make_good(void)
 #define GOOD_Transform LK_TO_TENSOR
 #define GOOD_TapeRandom ((TapeRandom){ 0, 0 })
 #define GOOD_TapeMark lk_tape_mark(good.tape)
+#define GOOD_CrossEntropyOptions ((CrossEntropyOptions){ .weight = NULL })
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
 #define GOOD_AttentionCachep (&(AttentionCache){ .length = 0 })
 #define GOOD_FanMode LK_FAN_IN

@@ -40,6 +40,10 @@ OP(softplus, lk_softplus(t, x[0]))
 OP(clamp, lk_clamp(t, x[0], 0, 1))
 OP(larger, lk_maximum(t, x[0], x[1]))
 OP(where, lk_where(t, lk_lt(t, x[0], x[1]), x[0], x[1])) /* the condition is a result of its own */
+OP(l1, lk_l1_loss(t, x[0], x[1], LK_SUM))
+OP(kl_div, lk_kl_div(t, x[0], x[1], false, LK_SUM))
+OP(bce, lk_bce_with_logits(t, x[0], x[1], NULL, LK_SUM))
+OP(nll_loss, lk_nll_loss(t, x[0], x[1], NULL, -100, LK_SUM))
 OP(matmul, lk_matmul(t, x[0], x[1]))
 OP(linear, lk_linear(t, x[0], x[1], x[2]))
 OP(reversed, lk_T(t, x[0]))
@@ -105,6 +109,10 @@ static const struct {
     { "clamp", clamp, 1, false, { NULL, "X." } },
     { "maximum", larger, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "where", where, 2, false, { NULL, "...", "...", "..." } },
+    { "l1_loss", l1, 2, false, { NULL, "XX.", "XX.", "XX." } },
+    { "kl_div", kl_div, 2, false, { NULL, ".X.", "XX.", "XX." } },
+    { "bce_with_logits", bce, 2, false, { NULL, "XX.", "X..", "XX." } },
+    { "nll_loss", nll_loss, 2, true, { NULL, ".X." } },
     { "matmul", matmul, 2, false, { NULL, ".X.", "X..", "XX." } },
     { "linear",
       linear,

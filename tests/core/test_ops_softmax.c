@@ -1,15 +1,19 @@
-/* test_ops_softmax.c - softmax, log_softmax and the losses (core/ops_softmax.c) against PyTorch
+/* test_ops_softmax.c - softmax, log_softmax (core/ops_softmax.c), the mean of cross-entropy and of
+ * squared errors (core/ops_cross_entropy.c, core/ops_loss.c) against PyTorch
  * (fixtures/ops_softmax.h), with logits that overflow exp, large tensors, ignored labels, and
  * called wrongly. */
 #include "tests/core/ops_cases.h"
 
 #include "tests/fixtures/ops_softmax.h"
 
+static const CrossEntropyOptions summed = { .reduction = LK_SUM };
+
 /* arg: ignore_index, sum instead of mean, labels */
 static Tensor *cross_entropy(Tape *t, Tensor **x, const Case *c)
 {
     Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(c->args - 2), c->arg + 2);
-    return lk_cross_entropy_with(t, x[0], labels, c->arg[0], c->arg[1] ? LK_SUM : LK_MEAN);
+    CrossEntropyOptions options = { .reduction = c->arg[1] ? LK_SUM : LK_MEAN };
+    return lk_cross_entropy_with(t, x[0], labels, c->arg[0], options);
 }
 
 CALLER(softmax, lk_softmax(t, x[0], (int)c->arg[0]))
@@ -37,7 +41,7 @@ Test(softmax, large_logits)
         check_values(lk_softmax(t, x, 1), 1e-7, 0.5, 0.5, 0, 1.0 / 3, 1.0 / 3, 1.0 / 3);
         check_values(lk_log_softmax(t, x, 1), 1e-7, -log(2), -log(2), -2000 - log(2), -log(3),
                      -log(3), -log(3));
-        Tensor *loss = lk_cross_entropy_with(t, x, labels, -100, LK_SUM);
+        Tensor *loss = lk_cross_entropy_with(t, x, labels, -100, summed);
         check_values(loss, 1e-7, 2000 + log(2) + log(3));
         check(lk_backward(t, loss));
         check_values(lk_grad(x), 1e-7, 0.5, 0.5, -1, -2.0 / 3, 1.0 / 3, 1.0 / 3);
@@ -80,7 +84,8 @@ Test(softmax, ignored_rows_count_nowhere)
     for (DType d = LK_F32; d <= LK_F64; d++) {
         Tensor *x = make_param(d, LK_SHAPE(3, 2), 0, 0, NAN, INFINITY, 0, 0);
         Tensor *labels = make_tensor(LK_I64, LK_SHAPE(3), 1, 5, 0);
-        Tensor *loss = lk_cross_entropy_with(t, x, labels, 5, LK_MEAN);
+        Tensor *loss =
+            lk_cross_entropy_with(t, x, labels, 5, (CrossEntropyOptions){ .weight = NULL });
         check_values(loss, 1e-7, log(2));
         check(lk_backward(t, loss));
         check_values(lk_grad(x), 0, 0.25, -0.25, 0, 0, -0.25, 0.25);
@@ -227,13 +232,13 @@ Test(softmax, refuses_bad_labels)
     Tensor *labels = labels_of(t, 0, 1);
     PASSES_NULL(lk_cross_entropy(t, NULL, labels));
     PASSES_NULL(lk_cross_entropy(t, x, NULL));
-    PASSES_NULL(lk_cross_entropy_with(t, NULL, NULL, 0, LK_SUM));
+    PASSES_NULL(lk_cross_entropy_with(t, NULL, NULL, 0, summed));
     REFUSES(lk_cross_entropy(t, x, labels_of(t, 0, 3)), LK_EVALUE,
             "lk_cross_entropy: Target 3 is out of bounds: row 1 of (2, 3) has 3 classes");
     REFUSES(lk_cross_entropy(t, x, labels_of(t, -1, 0)), LK_EVALUE,
             "lk_cross_entropy: Target -1 is out of bounds: row 0 of (2, 3) has 3 classes");
     /* no longer the ignored one */
-    REFUSES(lk_cross_entropy_with(t, x, labels_of(t, 1, -100), 0, LK_SUM), LK_EVALUE,
+    REFUSES(lk_cross_entropy_with(t, x, labels_of(t, 1, -100), 0, summed), LK_EVALUE,
             "lk_cross_entropy: Target -100 is out of bounds: row 1 of (2, 3) has 3 classes");
     REFUSES(lk_cross_entropy(t, x, labels_of(t, INT64_MAX, INT64_MIN)), LK_EVALUE,
             "lk_cross_entropy: Target 9223372036854775807 is out of bounds: row 0 of (2, 3) has 3 "
@@ -247,13 +252,17 @@ Test(softmax, refuses_bad_labels)
         lk_cross_entropy(t, none, lk_arange(t, 0, 0)), LK_ESHAPE,
         "lk_cross_entropy: the mean over no row: none of the 0 labels counts, -100 is ignored");
     REFUSES(lk_cross_entropy(t, x, lk_arange(t, 0, 3)), LK_ESHAPE,
-            "lk_cross_entropy: logits (2, 3) and labels (3,): they must be (N, C) and (N)");
+            "lk_cross_entropy: logits (2, 3) and labels (3,): they must be (N, C) and (N), or (N, "
+            "C, d…) and (N, d…)");
     REFUSES(lk_cross_entropy(t, x, lk_zeros(t, LK_I64, LK_SHAPE(2, 3))), LK_ESHAPE,
-            "lk_cross_entropy: logits (2, 3) and labels (2, 3): they must be (N, C) and (N)");
+            "lk_cross_entropy: logits (2, 3) and labels (2, 3): they must be (N, C) and (N), or "
+            "(N, C, d…) and (N, d…)");
     REFUSES(lk_cross_entropy(t, lk_ones(t, LK_F32, LK_SHAPE(2)), labels), LK_ESHAPE,
-            "lk_cross_entropy: logits (2,) and labels (2,): they must be (N, C) and (N)");
+            "lk_cross_entropy: logits (2,) and labels (2,): they must be (N, C) and (N), or (N, "
+            "C, d…) and (N, d…)");
     REFUSES(lk_cross_entropy(t, x, lk_ones(t, LK_F32, LK_SHAPE(2))), LK_EDTYPE,
-            "lk_cross_entropy: labels must be int64, not float32; lk_to converts");
+            "lk_cross_entropy: labels must be int64, not float32; or probabilities of the shape "
+            "of the logits: (2, 3), not (2,)");
     REFUSES(lk_cross_entropy(t, x, lk_ones(t, LK_U8, LK_SHAPE(2))), LK_EDTYPE,
             "lk_cross_entropy: labels must be int64, not uint8; lk_to converts");
     REFUSES(lk_cross_entropy(t, labels, labels), LK_EDTYPE,

@@ -65,8 +65,8 @@ static double train_batch(Tape *t, Module *m, Optimizer *opt, const Batch *b, in
     if (!(mistakes & (KEEP_GRADIENTS | RARELY_ZERO | ONE_STEP))) lk_optimizer_zero_grad(opt);
     Tensor *logits = lk_forward(t, m, b->x);
     if (mistakes & SOFTMAX) logits = lk_softmax(t, logits, 1);
-    Reduction reduction = mistakes & SUMMED ? LK_SUM : LK_MEAN;
-    Tensor *loss = lk_cross_entropy_with(t, logits, b->y, -100, reduction);
+    CrossEntropyOptions options = { .reduction = mistakes & SUMMED ? LK_SUM : LK_MEAN };
+    Tensor *loss = lk_cross_entropy_with(t, logits, b->y, -100, options);
     if (mistakes & UPHILL) loss = lk_scale(t, loss, -1.0);
     ok = ok && lk_backward(t, loss);
     if (ok && !late && (last || !(mistakes & ONE_STEP))) ok = lk_step(opt, &err);

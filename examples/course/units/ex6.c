@@ -246,7 +246,8 @@ bool train_epochs(Tape *t, Module *model, Optimizer *opt, DataLoader *loader, in
             //> wrong summed: looks like loss summed over the batch
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_forward(t, model, b.x);
-            //    Tensor *loss = lk_cross_entropy_with(t, logits, b.y, -100, LK_SUM);
+            //    CrossEntropyOptions options = { .reduction = LK_SUM };
+            //    Tensor *loss = lk_cross_entropy_with(t, logits, b.y, -100, options);
             //> wrong uphill: looks like sign of the loss
             //    lk_optimizer_zero_grad(opt);
             //    Tensor *logits = lk_forward(t, model, b.x);

@@ -23,7 +23,8 @@ Tensor *batch_loss(Tape *t, Module *model, const TrainerBatch *b)
     //    return lk_cross_entropy(t, lk_softmax(t, logits, 1), b->labels);
     //> wrong sum: looks like the sum instead of the mean
     //    Tensor *logits = lk_roberta_logits(t, model, b->x, b->mask);
-    //    return lk_cross_entropy_with(t, logits, b->labels, -100, LK_SUM);
+    //    CrossEntropyOptions options = { .reduction = LK_SUM };
+    //    return lk_cross_entropy_with(t, logits, b->labels, -100, options);
     //> end
 }
 

@@ -69,6 +69,7 @@ typedef struct GradientFamily {
     X(norm) \
     X(reduce) \
     X(softmax) \
+    X(loss) \
     X(attention) \
     X(recurrent)
 #define GRADIENT_DECLARE(name) extern const GradientFamily gradient_##name;

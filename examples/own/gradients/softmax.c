@@ -1,12 +1,13 @@
-/* softmax.c - gradient cases of softmax and losses (core/ops_softmax.c). */
+/* softmax.c - gradient cases of softmax and of losses over classes (core/ops_softmax.c,
+ * core/ops_cross_entropy.c). */
 #include "examples/own/gradients/rows.h"
+
+static const CrossEntropyOptions summed = { .reduction = LK_SUM }, each = { .reduction = LK_NONE };
 
 CALL(softmax, lk_softmax(t, x[0], -1))
 CALL(softmax_first, lk_softmax(t, x[0], 0))
 CALL(log_softmax, lk_log_softmax(t, x[0], -1))
 CALL(log_softmax_middle, lk_log_softmax(t, x[0], 1))
-CALL(mse_loss, lk_mse_loss(t, x[0], x[1]))
-
 /* Labels 0, 1, … modulo the number of classes, but `ignored` for the second row. */
 static Tensor *labels_for(Tape *t, const Tensor *x, int64_t ignored)
 {
@@ -15,7 +16,49 @@ static Tensor *labels_for(Tape *t, const Tensor *x, int64_t ignored)
     return lk_tensor(t, LK_I64, LK_SHAPE(x->shape[0]), labels);
 }
 CALL(cross_entropy, lk_cross_entropy(t, x[0], labels_for(t, x[0], -100)))
-CALL(cross_entropy_sum, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, LK_SUM))
+CALL(cross_entropy_sum, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, summed))
+CALL(cross_entropy_each, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, each))
+
+/* A weight for each class: 1, 1/2, 1/3, … */
+static Tensor *weights_for(Tape *t, const Tensor *x)
+{
+    double weights[8];
+    for (int i = 0; i < 8; i++) weights[i] = 1.0 / (1 + i);
+    return lk_tensor(t, LK_F64, LK_SHAPE(x->shape[1]), weights);
+}
+
+static Tensor *cross_entropy_smooth(Tape *t, Tensor *const *x, void *user)
+{
+    CrossEntropyOptions options = { .weight = weights_for(t, x[0]), .label_smoothing = 0.3 };
+    (void)user;
+    return lk_cross_entropy_with(t, x[0], labels_for(t, x[0], -100), -100, options);
+}
+
+/* Labels that are probabilities. */
+static Tensor *cross_entropy_soft(Tape *t, Tensor *const *x, void *user)
+{
+    CrossEntropyOptions options = { .weight = weights_for(t, x[0]), .label_smoothing = 0.3 };
+    (void)user;
+    return lk_cross_entropy_with(t, x[0], lk_softmax(t, x[1], 1), -100, options);
+}
+
+/* Logits (N, C, d), with a label for each of the N d rows. */
+static Tensor *cross_entropy_3d(Tape *t, Tensor *const *x, void *user)
+{
+    CrossEntropyOptions options = { .weight = weights_for(t, x[0]), .label_smoothing = 0.2 };
+    int64_t labels[64] = { 0 };
+    const int64_t n = x[0]->shape[0], d = x[0]->shape[2];
+    (void)user;
+    for (int64_t i = 0; i < n * d; i++) labels[i] = i == 1 ? -100 : i % x[0]->shape[1];
+    Tensor *y = lk_tensor(t, LK_I64, LK_SHAPE(n, d), labels);
+    return lk_cross_entropy_with(t, x[0], y, -100, options);
+}
+
+CALL(nll_loss,
+     lk_nll_loss(t, x[0], labels_for(t, x[0], -100), weights_for(t, x[0]), -100, LK_MEAN))
+CALL(nll_loss_each, lk_nll_loss(t, x[0], labels_for(t, x[0], -1), NULL, -1, LK_NONE))
+
+static Cases PAIRS = { "3,4 3,4", "3,4t 3,4", "3,4 3,4s", "1,4 1,4", "4,1 4,1", "2,7t 2,7" };
 
 static const GradientRow rows[] = {
     { "softmax", softmax, NO_ROWS, ANY },
@@ -26,7 +69,12 @@ static const GradientRow rows[] = {
     { "log_softmax", log_softmax_middle, CUBES, ANY },
     { "cross_entropy", cross_entropy, ROWS_2D, ANY },
     { "cross_entropy_with", cross_entropy_sum, ROWS_2D, ANY },
-    { "mse_loss", mse_loss, SAME, ANY },
+    { "cross_entropy_with", cross_entropy_each, ROWS_2D, ANY },
+    { "cross_entropy_with", cross_entropy_smooth, ROWS_2D, ANY },
+    { "cross_entropy_with", cross_entropy_3d, CUBES, ANY },
+    { "cross_entropy_with", cross_entropy_soft, PAIRS, ANY },
+    { "nll_loss", nll_loss, ROWS_2D, ANY },
+    { "nll_loss", nll_loss_each, ROWS_2D, ANY },
 };
 
 const GradientFamily gradient_softmax = { GRADIENT_ROWS(rows) };
