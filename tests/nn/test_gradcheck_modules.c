@@ -9,6 +9,7 @@
 #include "nn/attention.h"
 #include "nn/dropout.h"
 #include "nn/embedding.h"
+#include "nn/flatten.h"
 #include "nn/gradcheck.h"
 #include "nn/layer_norm.h"
 #include "nn/lora.h"
@@ -46,7 +47,19 @@ static Module *symmetric_new(Rng *rng)
     }
 MAKER(relu, lk_relu_new(NULL))
 MAKER(gelu, lk_gelu_new(NULL))
+MAKER(gelu_tanh, lk_gelu_tanh_new(NULL))
 MAKER(hyperbolic, lk_tanh_new(NULL))
+MAKER(sigmoid, lk_sigmoid_new(NULL))
+MAKER(silu, lk_silu_new(NULL))
+MAKER(softplus, lk_softplus_new(NULL))
+MAKER(relu6, lk_relu6_new(NULL))
+MAKER(identity, lk_identity_new(NULL))
+MAKER(leaky_relu, lk_leaky_relu_new(0.1, NULL))
+MAKER(elu, lk_elu_new(1.5, NULL))
+MAKER(hardtanh, lk_hardtanh_new(-0.5, 0.75, NULL))
+MAKER(softmax, lk_softmax_new(-1, NULL))
+MAKER(log_softmax, lk_log_softmax_new(1, NULL))
+MAKER(flatten, lk_flatten_new(1, -1, NULL))
 MAKER(dropout, lk_dropout_new(0.4, NULL))
 MAKER(norm, lk_layer_norm_new(LK_SHAPE(2, 4), 1e-5, NULL))
 MAKER(linear, lk_linear_new(4, 3, true, rng, NULL))
@@ -73,7 +86,19 @@ static const struct {
 } classes[] = {
     { "ReLU", relu, false },
     { "GELU", gelu, false },
+    { "GELU, tanh", gelu_tanh, false },
     { "Tanh", hyperbolic, false },
+    { "Sigmoid", sigmoid, false },
+    { "SiLU", silu, false },
+    { "Softplus", softplus, false },
+    { "ReLU6", relu6, false },
+    { "Identity", identity, false },
+    { "LeakyReLU", leaky_relu, false },
+    { "ELU", elu, false },
+    { "Hardtanh", hardtanh, false },
+    { "Softmax", softmax, false },
+    { "LogSoftmax", log_softmax, false },
+    { "Flatten", flatten, false },
     { "Dropout", dropout, false },
     { "LayerNorm", norm, false },
     { "Linear", linear, false },
