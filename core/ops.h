@@ -111,6 +111,25 @@ typedef enum LoRAForm {
 LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
                               Tensor *B, double scale, LoRAForm form);
 
+/* ---- convolutions (ops_conv.c) -------------------------------------------------------------- */
+
+/* (ConvOptions){ 0 } has PyTorch's defaults: stride, dilation and groups 1, padding 0. The second
+ * stride or dilation, when it is 0, is the first. lk_conv1d reads index 0 only. */
+typedef struct ConvOptions {
+    int64_t stride[2], padding[2], dilation[2], groups; /* down, across */
+    int64_t output_padding[2]; /* lk_conv_transpose2d: rows and columns that y has more */
+} ConvOptions;
+/* F.conv2d: x (N, C, H, W), weight (O, C / groups, kh, kw), bias (O) or NULL → (N, O, H', W') with
+ * H' = (H + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down. N may be missing.
+ * y[o][i][j] = b[o] + Σ W[o][c][k][l] x[c][i stride - padding + k dilation][…]; dx, dW and db are
+ * the sums of the same products over the other indices. lk_conv1d: (N, C, L) → (N, O, L'). */
+LK_API Tensor *lk_conv2d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, ConvOptions options);
+LK_API Tensor *lk_conv1d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, ConvOptions options);
+/* F.conv_transpose2d: conv2d's dx as an operation: x (N, C, H, W), weight (C, O / groups, kh, kw)
+ * → (N, O, H', W') with H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. */
+LK_API Tensor *lk_conv_transpose2d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias,
+                                   ConvOptions options);
+
 /* ---- views: no copy, any dtype (ops_view.c) ------------------------------------------------- */
 
 /* Backward adds dy through the same view of dx. */

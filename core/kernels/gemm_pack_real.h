@@ -14,15 +14,15 @@
 enum { LK_F(LANES) = 16 / sizeof(real) };
 typedef real LK_F(Vector) __attribute__((vector_size(16)));
 
-/* Transposes a square with one vector as its side: to[p to_step + i] = from[i across + p].
+/* Transposes a square with one vector as its side: to[p to_step + i] = from[i][at + p].
  * Interleaving the upper half of the rows with the lower half is one step of a perfect shuffle;
  * log2(side) steps exchange the two indices. */
-static inline void LK_F(transpose)(const real *from, int64_t across, real *to, int64_t to_step)
+static inline void LK_F(transpose)(const real *const *from, int64_t at, real *to, int64_t to_step)
 {
     enum { SIDE = LK_F(LANES) };
     LK_F(Vector) v[SIDE], w[SIDE];
     LK_UNROLL
-    for (int i = 0; i < SIDE; i++) memcpy(&v[i], from + i * across, sizeof v[i]);
+    for (int i = 0; i < SIDE; i++) memcpy(&v[i], from[i] + at, sizeof v[i]);
     LK_UNROLL
     for (int step = 1; step < SIDE; step *= 2) {
         LK_UNROLL
@@ -59,9 +59,10 @@ static void LK_F(pack)(int64_t width, int64_t steps, const void *from, int64_t a
         deep = steps - steps % LK_F(LANES);
         for (int64_t i = 0; i < wide; i += LK_F(LANES)) {
             int64_t j = i + LK_F(LANES) <= wide ? i : wide - LK_F(LANES);
-            for (int64_t p = 0; p < deep; p += LK_F(LANES)) {
-                LK_F(transpose)(x + j * across + p, across, y + p * to_step + j, to_step);
-            }
+            const real *rows[LK_F(LANES)];
+            for (int l = 0; l < LK_F(LANES); l++) rows[l] = x + (j + l) * across;
+            for (int64_t p = 0; p < deep; p += LK_F(LANES))
+                LK_F(transpose)(rows, p, y + p * to_step + j, to_step);
         }
     }
     for (int64_t p = 0; p < steps; p++) {
