@@ -130,6 +130,24 @@ LK_API Tensor *lk_conv1d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, ConvO
 LK_API Tensor *lk_conv_transpose2d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias,
                                    ConvOptions options);
 
+/* ---- pooling (ops_pool.c) ------------------------------------------------------------------- */
+
+/* x is (N, C, H, W), or (N, C, L) for 1-D operations; N may be missing. kernel[1] and stride[1],
+ * when they are 0, are kernel[0] and stride[0]. A stride of 0 is the kernel. */
+typedef struct PoolOptions {
+    int64_t kernel[2], stride[2], padding[2]; /* down, across; 1-D operations read index 0 only */
+} PoolOptions;
+/* F.max_pool2d: the maximum of each window; dx += dy at the first maximum. NaN wins. */
+LK_API Tensor *lk_max_pool2d(Tape *t, Tensor *x, PoolOptions options);
+LK_API Tensor *lk_max_pool1d(Tape *t, Tensor *x, PoolOptions options);
+/* F.avg_pool2d: the mean of each window, padding included; dx += dy / (kh kw) in each window. */
+LK_API Tensor *lk_avg_pool2d(Tape *t, Tensor *x, PoolOptions options);
+LK_API Tensor *lk_avg_pool1d(Tape *t, Tensor *x, PoolOptions options);
+/* F.adaptive_avg_pool2d: means of height × width parts of each plane; dx += dy / size of part. */
+LK_API Tensor *lk_adaptive_avg_pool2d(Tape *t, Tensor *x, int64_t height, int64_t width);
+/* F.interpolate(x, scale_factor=scale): each element becomes a square; dx += Σ dy of it. */
+LK_API Tensor *lk_upsample_nearest2d(Tape *t, Tensor *x, int64_t scale);
+
 /* ---- views: no copy, any dtype (ops_view.c) ------------------------------------------------- */
 
 /* Backward adds dy through the same view of dx. */
