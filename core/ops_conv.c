@@ -416,13 +416,13 @@ static void conv_gradients(Tape *t, Node *n, bool up_way)
     bool fresh;
     Tensor *dx = lk_grad_in_fresh(t, n, X, &fresh);
     if (dx) {
-        if (!(w = lk_packed(t, w))) return;
-        if (!(up_way ? down : up)(t, s, dx, dy, w, NULL, !fresh)) return;
+        w = lk_packed(t, w);
+        if (!w || !(up_way ? down : up)(t, s, dx, dy, w, NULL, !fresh)) return;
     }
     Tensor *dw = lk_grad_in_fresh(t, n, WEIGHT, &fresh);
     if (dw) {
-        if (!(x = lk_packed(t, x))) return;
-        if (!weight_gradient(t, s, dw, up_way ? x : dy, up_way ? dy : x, !fresh)) return;
+        x = lk_packed(t, x);
+        if (!x || !weight_gradient(t, s, dw, up_way ? x : dy, up_way ? dy : x, !fresh)) return;
     }
     Tensor *db = lk_grad_in(t, n, BIAS);
     if (db) bias_gradient(s, db, dy, positions(up_way ? s->large : s->small));

@@ -114,8 +114,9 @@ struct ModuleType {
     const Field *fields; /* LK_FIELDS(…); NULL for a module without fields */
     /* extra_repr as a template, NULL for none: "in_features={in_features}, bias={bias}". {field}
      * is the constant, or True / False for a parameter that is there or not. A part in [brackets]
-     * is left out when its {field} is a negative integer, which means none, or the number behind a
-     * bar, the default (1: True): "{n}[, padding_idx={padding_idx}][, bias={bias}|1]". */
+     * is left out when its {field} is a negative integer, which means none:
+     * "{n}[, padding_idx={padding_idx}]"; or when its {field:text} is that text:
+     * "[, groups={groups:1}]". */
     const char *repr;
     /* Optional, for a parametrization: the tensor that forward turns into `value`, so that values
      * can be assigned. */

@@ -9,79 +9,77 @@
 
 static void new_line(FILE *out, int indent) { fprintf(out, "\n%*s", indent, ""); }
 
+enum { FIELD_TEXT = LK_SHAPE_TEXT }; /* the longest value of a field; a double has 26 characters */
+
 /* repr(x) of Python: the fewest digits that give x back, "1e-05", "0.1", "2.0". */
-static void print_double(FILE *out, double x)
+static const char *double_text(double x, char text[FIELD_TEXT])
 {
-    char digits[40];
     int precision = 0;
-    if (!isfinite(x)) {
-        if (isnan(x)) fputs("nan", out);
-        else fputs(x > 0 ? "inf" : "-inf", out);
-        return;
-    }
-    do lk_snprintf(digits, sizeof digits, "%.*e", precision, x);
-    while (lk_strtod(digits, NULL) != x && precision++ < 17);
-    int exponent = atoi(strchr(digits, 'e') + 1);
-    if (exponent < -4 || exponent >= 16) fputs(digits, out);
-    else lk_fprintf(out, "%.*f", precision > exponent ? precision - exponent : 1, x);
+    if (isnan(x)) return "nan";
+    if (isinf(x)) return x > 0 ? "inf" : "-inf";
+    do lk_snprintf(text, FIELD_TEXT, "%.*e", precision, x);
+    while (lk_strtod(text, NULL) != x && precision++ < 17);
+    int exponent = atoi(strchr(text, 'e') + 1);
+    if (exponent >= -4 && exponent < 16)
+        lk_snprintf(text, FIELD_TEXT, "%.*f", precision > exponent ? precision - exponent : 1, x);
+    return text;
 }
 
 /* (8,), (2, 3) */
-static void print_sizes(FILE *out, const ModuleSizes *sizes)
+static const char *sizes_text(const ModuleSizes *sizes, char text[FIELD_TEXT])
 {
-    char text[LK_SHAPE_TEXT];
     Tensor x = { .ndim = sizes->ndim };
     memcpy(x.shape, sizes->size, sizeof x.shape);
-    fputs(lk_shape_text(&x, text), out);
+    return lk_shape_text(&x, text);
 }
 
-/* The field that "{name}" at p names; NULL for none. */
-static const Field *named_field(const Module *m, const char *p, size_t length)
+/* The value of a field as Python prints it; of a parameter, whether it is there. */
+static const char *field_text(const Module *m, const Field *f, char text[FIELD_TEXT])
 {
+    const void *member = lk__member(m, f);
+    bool on = false;
+    switch (f->kind) {
+    case LK_FIELD_INT:
+        snprintf(text, FIELD_TEXT, "%lld", (long long)*(const int64_t *)member);
+        return text;
+    case LK_FIELD_DOUBLE: return double_text(*(const double *)member, text);
+    case LK_FIELD_SIZES: return sizes_text(member, text);
+    case LK_FIELD_BOOL: on = *(const bool *)member; break;
+    default: on = *(Tensor *const *)member || lk_is_parametrized(m, f->name); break;
+    }
+    return on ? "True" : "False";
+}
+
+/* The field that "{name}" or "{name:text}" at p names; NULL for none. */
+static const Field *named_field(const Module *m, const char *p)
+{
+    const size_t length = strcspn(p + 1, ":}");
     for (const Field *f = lk__first_field(m); f; f = lk__next_field(f))
-        if (strlen(f->name) + 2 == length && memcmp(f->name, p + 1, length - 2) == 0) return f;
+        if (strlen(f->name) == length && memcmp(f->name, p + 1, length) == 0) return f;
     return NULL;
 }
 
+/* A "{name}" of no field stays as it is. */
 static void print_field(FILE *out, const Module *m, const char *p, size_t length)
 {
-    const Field *f = named_field(m, p, length);
-    if (!f) {
-        fprintf(out, "%.*s", (int)length, p); /* a "{name}" of no field stays as it is */
-        return;
-    }
-    const void *member = lk__member(m, f);
-    switch (f->kind) {
-    case LK_FIELD_INT: fprintf(out, "%lld", (long long)*(const int64_t *)member); break;
-    case LK_FIELD_DOUBLE: print_double(out, *(const double *)member); break;
-    case LK_FIELD_BOOL: fputs(*(const bool *)member ? "True" : "False", out); break;
-    case LK_FIELD_SIZES: print_sizes(out, member); break;
-    default:
-        fputs(*(Tensor *const *)member || lk_is_parametrized(m, f->name) ? "True" : "False", out);
-        break;
-    }
+    char text[FIELD_TEXT];
+    const Field *f = named_field(m, p);
+    if (f) fputs(field_text(m, f, text), out);
+    else fprintf(out, "%.*s", (int)length, p);
 }
 
-/* The constant of a field as a number, where True is 1; a parameter that is there is 1 too. */
-static double number_of(const Module *m, const Field *f)
+/* Whether the part in the brackets that open at p is left out: its field is a negative integer, or
+ * prints as the text behind the colon. */
+static bool is_left_out(const Module *m, const char *p)
 {
-    const void *member = lk__member(m, f);
-    if (f->kind == LK_FIELD_INT) return (double)*(const int64_t *)member;
-    if (f->kind == LK_FIELD_DOUBLE) return *(const double *)member;
-    if (f->kind == LK_FIELD_BOOL) return *(const bool *)member;
-    return f->kind == LK_FIELD_PARAM &&
-           (*(Tensor *const *)member || lk_is_parametrized(m, f->name));
-}
-
-/* Whether the part in the brackets from p to end is left out: its field is a negative integer, or
- * the number behind the bar. */
-static bool is_left_out(const Module *m, const char *p, const char *end)
-{
-    const char *open = strchr(p, '{'), *close = open ? strchr(open, '}') : NULL;
-    const char *bar = memchr(p, '|', (size_t)(end - p));
-    const Field *f = close ? named_field(m, open, (size_t)(close + 1 - open)) : NULL;
-    if (f && bar) return number_of(m, f) == lk_strtod(bar + 1, NULL);
-    return f && f->kind == LK_FIELD_INT && *(const int64_t *)lk__member(m, f) < 0;
+    char room[FIELD_TEXT];
+    const char *open = strchr(p, '{');
+    const Field *f = open ? named_field(m, open) : NULL;
+    if (!f) return false;
+    if (f->kind == LK_FIELD_INT && *(const int64_t *)lk__member(m, f) < 0) return true;
+    const char *text = field_text(m, f, room), *end = open + 1 + strlen(f->name);
+    const size_t length = strlen(text);
+    return *end == ':' && strncmp(end + 1, text, length) == 0 && end[1 + length] == '}';
 }
 
 static void print_repr(FILE *out, const Module *m, int indent)
@@ -89,11 +87,11 @@ static void print_repr(FILE *out, const Module *m, int indent)
     for (const char *p = m->type->repr; *p; p++) {
         const char *end = NULL;
         if (*p == '{') end = strchr(p, '}');
-        if (*p == '[' || *p == '|') end = strchr(p, ']');
+        if (*p == '[') end = strchr(p, ']');
         if (end && *p == '{') {
             print_field(out, m, p, (size_t)(end + 1 - p));
             p = end;
-        } else if (end && (*p == '|' || is_left_out(m, p, end))) {
+        } else if (end && is_left_out(m, p)) {
             p = end;
         } else if (*p == '[' || *p == ']') {
             continue;

@@ -136,9 +136,9 @@ _Static_assert(LK_RNN_LAYERS == 8, "a LAYER for each");
 
 #define RNN_TYPE(class) { \
     .name = class, .size = sizeof(RNN), .forward = rnn_forward, .fields = rnn_fields, \
-    .repr = "{input_size}, {hidden_size}[, num_layers={num_layers}|1][, bias={bias}|1]" \
-            "[, batch_first={batch_first}|0][, dropout={dropout}|0]" \
-            "[, bidirectional={bidirectional}|0]" }
+    .repr = "{input_size}, {hidden_size}[, num_layers={num_layers:1}][, bias={bias:True}]" \
+            "[, batch_first={batch_first:False}][, dropout={dropout:0.0}]" \
+            "[, bidirectional={bidirectional:False}]" }
 /* clang-format on */
 const ModuleType lk_lstm_type = RNN_TYPE("LSTM");
 const ModuleType lk_gru_type = RNN_TYPE("GRU");
@@ -250,7 +250,7 @@ static const Field cell_fields[] = { LK_PARAM(RNNCell, weight_ih),
 #define CELL_TYPE(class) \
     { \
         .name = class, .size = sizeof(RNNCell), .forward = cell_forward, .fields = cell_fields, \
-        .repr = "{input_size}, {hidden_size}[, bias={bias_ih}|1]" \
+        .repr = "{input_size}, {hidden_size}[, bias={bias_ih:True}]" \
     }
 const ModuleType lk_lstm_cell_type = CELL_TYPE("LSTMCell");
 const ModuleType lk_gru_cell_type = CELL_TYPE("GRUCell");

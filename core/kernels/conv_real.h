@@ -1,44 +1,8 @@
-/* conv_real.h - copies patches into the order in which the kernels read them, and convolves
- * few rows directly, in `real` (core/real.h). */
+/* conv_real.h - packs patches in the order in which the kernels read them, and convolves few rows
+ * directly, in `real` (core/real.h). */
 #include "core/kernels/gemm_pack_real.h"
 
 typedef real LK_F(Native) __attribute__((vector_size(LK_VECTOR_BYTES)));
-
-/* ---- the window: a piece of x with its zeros ------------------------------------------------ */
-
-/* Elements first, first + step, … of a row of x with `in` elements; zeros outside of it. */
-static inline void LK_F(window_row)(const real *x, int64_t in, int64_t first, int64_t step,
-                                    int64_t count, real *to)
-{
-    int64_t low = first < 0 ? (step - 1 - first) / step : 0;
-    int64_t high = first < in ? (in - first + step - 1) / step : 0;
-    if (high > count) high = count;
-    if (low > high) low = high;
-    for (int64_t j = 0; j < low; j++) to[j] = 0;
-    if (step == 1 && low < high)
-        memcpy(to + low, x + first + low, (size_t)(high - low) * sizeof *to);
-    if (step == 2)
-        for (int64_t j = low; j < high; j++) to[j] = x[first + j * 2];
-    for (int64_t j = low; step > 2 && j < high; j++) to[j] = x[first + j * step];
-    for (int64_t j = high; j < count; j++) to[j] = 0;
-}
-
-static void LK_F(fill_window)(const Window *w, int64_t rows, const void *source, int64_t channels,
-                              void *window)
-{
-    for (int64_t c = 0; c < channels; c++) {
-        const real *plane = (const real *)source + c * w->in_height * w->in_width;
-        real *to = (real *)window + c * w->plane;
-        for (int64_t r = 0; r < rows; r++) {
-            const int64_t y = w->top + r;
-            const bool inside = y >= 0 && y < w->in_height;
-            for (int64_t p = 0; p < w->phases; p++, to += w->width) {
-                if (inside) LK_F(window_row)
-                (plane + y * w->in_width, w->in_width, w->left + p, w->phases, w->width, to);
-                else memset(to, 0, (size_t)w->width * sizeof *to); }
-        }
-    }
-}
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
@@ -73,35 +37,11 @@ static void LK_F(pack_taps)(const void *window, int64_t steps, const int32_t *of
     case count: LK_F(copy_steps)(count, window, steps, offset, from, at, panel, to); break;
     switch (count) {
         CASE(1)
-        CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) default
+        CASE(2)
+        CASE(3) CASE(4) CASE(5) CASE(6) default
             : LK_F(copy_steps)(count, window, steps, offset, from, at, panel, to);
     }
 #undef CASE
-}
-
-/* Packs positions as the steps of a panel, taps side by side: to[(run.to + j) panel + i] =
- * window[offset[i] + run.from + j]. */
-static void LK_F(pack_positions)(const void *window, int64_t taps, const int32_t *offset, int runs,
-                                 const Run *run, int64_t panel, void *to)
-{
-    enum { SIDE = LK_F(LANES) };
-    for (int r = 0; r < runs; r++) {
-        const real *x = (const real *)window + run[r].from;
-        real *y = (real *)to + run[r].to * panel;
-        const int64_t length = run[r].length;
-        const bool whole = length >= SIDE && taps >= SIDE;
-        for (int64_t i = 0; i < taps; i += whole ? SIDE : 1) {
-            /* the last square may overlap the one before */
-            const int64_t first = whole && i + SIDE > taps ? taps - SIDE : i;
-            const real *from[SIDE];
-            for (int l = 0; l < SIDE && whole; l++) from[l] = x + offset[first + l];
-            for (int64_t j = 0; j < length && whole; j += SIDE) {
-                const int64_t at = j + SIDE > length ? length - SIDE : j;
-                LK_F(transpose)(from, at, y + at * panel + first, panel);
-            }
-            for (int64_t j = 0; j < length && !whole; j++) y[j * panel + i] = x[offset[i] + j];
-        }
-    }
 }
 
 /* Packs rows of the weight: to[q to_step + i] = the weight of row i and tap q of channels. Taps
@@ -147,15 +87,6 @@ static void LK_F(scatter)(int64_t rows, int64_t columns, const void *tile, int64
     }
 }
 
-static void LK_F(add_piece)(int64_t n, const void *piece, bool add, void *sum)
-{
-    const real *x = piece;
-    real *y = sum;
-    if (add)
-        for (int64_t i = 0; i < n; i++) y[i] += x[i];
-    else memcpy(y, x, (size_t)n * sizeof *y);
-}
-
 /* ---- few rows ------------------------------------------------------------------------------- */
 
 /* y[r][j] = bias + Σq weight[q w_step] window[r row + offset[q] + j] for the rows and columns of a
@@ -192,37 +123,5 @@ static void LK_F(direct_rows)(const Direct *d, const void *window, const void *w
                 for (int64_t i = 0; i < left; i++)
                     y[i * d->out_step] = (add ? y[i * d->out_step] : b) + done[i];
         }
-    }
-}
-
-/* dw[q] = Σ dy[run.to + j] window[offset[q] + run.from + j], added to dw or in place of it. */
-static void LK_F(direct_weight)(const void *window, int64_t steps, const int32_t *offset, int runs,
-                                const Run *run, const void *dy, bool add, void *to)
-{
-    enum { LANES_EACH = LK_VECTOR_BYTES / sizeof(real), VECTORS = LK_LANES / LANES_EACH };
-    real *dw = to;
-    for (int64_t q = 0; q < steps; q++) {
-        const real *from = (const real *)window + offset[q];
-        LK_F(Native) parts[VECTORS], a, b;
-        real total = 0, lanes[LK_LANES];
-        LK_UNROLL
-        for (int v = 0; v < VECTORS; v++) parts[v] = (LK_F(Native)){ 0 };
-        for (int r = 0; r < runs; r++) {
-            const real *x = from + run[r].from, *g = (const real *)dy + run[r].to;
-            int64_t j = 0;
-            for (; j + LK_LANES <= run[r].length; j += LK_LANES) {
-                LK_UNROLL
-                for (int v = 0; v < VECTORS; v++) {
-                    memcpy(&a, x + j + v * LANES_EACH, sizeof a);
-                    memcpy(&b, g + j + v * LANES_EACH, sizeof b);
-                    parts[v] += a * b;
-                }
-            }
-            for (; j < run[r].length; j++) total += x[j] * g[j];
-        }
-        LK_UNROLL
-        for (int v = 0; v < VECTORS; v++) memcpy(lanes + v * LANES_EACH, &parts[v], sizeof a);
-        for (int l = 0; l < LK_LANES; l++) total += lanes[l];
-        dw[q] = add ? dw[q] + total : total;
     }
 }

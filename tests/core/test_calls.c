@@ -145,6 +145,8 @@ static void make_good(void)
 #define GOOD_TapeRandom ((TapeRandom){ 0, 0 })
 #define GOOD_TapeMark lk_tape_mark(good.tape)
 #define GOOD_CrossEntropyOptions ((CrossEntropyOptions){ .weight = NULL })
+#define GOOD_ConvOptions ((ConvOptions){ .groups = 1 })
+#define GOOD_PoolOptions ((PoolOptions){ .kernel = { 1 } })
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
 #define GOOD_AttentionCachep (&(AttentionCache){ .length = 0 })
 #define GOOD_FanMode LK_FAN_IN

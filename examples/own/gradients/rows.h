@@ -65,6 +65,7 @@ typedef struct GradientFamily {
     X(pointwise) \
     X(elementwise) \
     X(matmul) \
+    X(conv) \
     X(shape) \
     X(norm) \
     X(reduce) \

@@ -1,0 +1,19 @@
+/* pool.h - pooling as modules: torch.nn.MaxPool1d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d. */
+#ifndef LK_POOL_H
+#define LK_POOL_H
+
+#include "core/ops.h"
+#include "nn/module.h"
+
+LK_API_DATA const ModuleType lk_max_pool1d_type, lk_max_pool2d_type, lk_avg_pool2d_type,
+    lk_adaptive_avg_pool2d_type;
+/* nn.MaxPool2d(2) is lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, &err); PoolOptions: core/ops.h.
+ * Errors: LK_EVALUE when the kernel is not positive, another option negative, or the padding more
+ * than half of the kernel. */
+LK_API Module *lk_max_pool1d_new(PoolOptions options, Error *err);
+LK_API Module *lk_max_pool2d_new(PoolOptions options, Error *err);
+LK_API Module *lk_avg_pool2d_new(PoolOptions options, Error *err);
+/* nn.AdaptiveAvgPool2d((height, width)). Errors: LK_EVALUE for a size that is not positive. */
+LK_API Module *lk_adaptive_avg_pool2d_new(int64_t height, int64_t width, Error *err);
+
+#endif
