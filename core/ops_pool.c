@@ -25,13 +25,12 @@ static Taps taps_of(const Pool *p, int d, int64_t o)
     return (Taps){ first > 0 ? first : 0, end < p->in[d] ? end : p->in[d] };
 }
 
-/* The windows of a row whose tap k lies in x. */
+/* The windows of a row whose tap k lies in x: mostly all, which takes no division. */
 static Taps windows_of(const Pool *p, int64_t k)
 {
     const int64_t before = p->padding[1] - k, after = p->in[1] + before, step = p->stride[1];
-    int64_t first = before > 0 ? (before + step - 1) / step : 0,
-            end = after > 0 ? (after + step - 1) / step : 0;
-    if (end > p->out[1]) end = p->out[1];
+    int64_t first = before > 0 ? (before + step - 1) / step : 0, end = p->out[1];
+    if ((end - 1) * step >= after) end = after > 0 ? (after + step - 1) / step : 0;
     return (Taps){ first < end ? first : end, end };
 }
 

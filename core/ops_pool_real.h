@@ -14,10 +14,11 @@ static LK_ALWAYS_INLINE void LK_F(max_tap)(int64_t first, int64_t end, int64_t s
         }
         return;
     }
-    for (int64_t o = first; o < end; o++) {
+    const int32_t each = (int32_t)step, last = (int32_t)end;
+    for (int32_t o = (int32_t)first; o < last; o++) {
         const real v = x[o * step];
         const bool more = v > y[o] || v != v;
-        index[o] = more ? at + (int32_t)(o * step) : index[o];
+        index[o] = more ? at + o * each : index[o];
         y[o] = more ? v : y[o];
     }
 }
@@ -49,6 +50,18 @@ static LK_ALWAYS_INLINE void LK_F(give_tap)(int64_t first, int64_t end, int64_t 
         } \
     } while (0)
 
+/* The first tap of each window in x, a row that begins at `row`. It is the maximum if all are
+ * -infinity. */
+static inline void LK_F(first_taps)(int64_t n, int64_t stride, int64_t padding, int64_t row,
+                                    int32_t *index)
+{
+    const int32_t step = (int32_t)stride, before = (int32_t)padding, from = (int32_t)row;
+    for (int32_t o = 0; o < (int32_t)n; o++) {
+        const int32_t at = o * step - before;
+        index[o] = from + (at > 0 ? at : 0);
+    }
+}
+
 static void LK_F(max_plane)(const Pool *p, const void *from, void *to, int32_t *index)
 {
     const real *x = from;
@@ -56,8 +69,8 @@ static void LK_F(max_plane)(const Pool *p, const void *from, void *to, int32_t *
     for (int64_t oy = 0; oy < p->out[0]; oy++, y += p->out[1]) {
         const Taps down = taps_of(p, 0, oy);
         for (int64_t ox = 0; ox < p->out[1]; ox++) y[ox] = -(real)INFINITY;
-        for (int64_t ox = 0; ox < p->out[1] && index; ox++)
-            index[ox] = (int32_t)(down.first * p->in[1] + taps_of(p, 1, ox).first);
+        if (index)
+            LK_F(first_taps)(p->out[1], p->stride[1], p->padding[1], down.first * p->in[1], index);
         for (int64_t iy = down.first; iy < down.end; iy++) {
             for (int64_t k = 0; k < p->kernel[1]; k++) {
                 const Taps o = windows_of(p, k);

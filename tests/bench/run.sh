@@ -61,7 +61,7 @@ keep_pages=$keep_pages:glibc.malloc.top_pad=268435456
 # Words of their own: a folder may have spaces in its name.
 set -- ${DATA:+--data "$DATA"}
 threads=$(nproc)
-step_names='matmul* triad* omp_region W* op'
+step_names='matmul* triad* omp_region conv* pool* LeNet W* op'
 set -f # these patterns are for bench, not for the shell
 round=1
 while [ "$round" -le "${ROUNDS:-3}" ]; do

@@ -109,7 +109,7 @@ def training(bench, torch, threads):
     memory = ["torch peak memory"] if torch.rounds else []
     header(["", "1 thread", f"{threads} threads", "1 → " + str(threads),
             "fraction", *peer, "peak memory", *memory])
-    for name in [n for n in bench.names("W") + bench.names("op") if n != "omp_region"]:
+    for name in [n for n in bench.names("W") + bench.names("LeNet") + bench.names("op") if n != "omp_region"]:
         one, ours, theirs = bench.get(name, 1), bench.get(name, threads), torch.get(name, threads)
         cells = [name, seconds(one), seconds(ours), number(ratio(one, ours)),
                  number(bench.fraction(name, threads))]
@@ -118,6 +118,21 @@ def training(bench, torch, threads):
         cells.append(number(bench.get(name, threads, "peak_mb"), ".0f") + " MB")
         if torch.rounds:
             cells.append(number(torch.get(name, threads, "peak_mb"), ".0f") + " MB")
+        row(cells)
+
+
+def convolutions(bench, torch, threads):
+    print("\n## Convolutions and pooling\n\n"
+          "Time of a call. Fraction: of what the machine's limits allow. dX and dW: one gradient "
+          "alone.")
+    peer = ["torch tuned", "torch / Lorikeet"] if torch.rounds else []
+    header(["", "1 thread", f"{threads} threads", "1 → " + str(threads), "fraction", *peer])
+    for name in bench.names("conv_") + bench.names("pool_"):
+        one, ours, theirs = bench.get(name, 1), bench.get(name, threads), torch.get(name, threads)
+        cells = [name, seconds(one), seconds(ours), number(ratio(one, ours)),
+                 number(bench.fraction(name, threads))]
+        if torch.rounds:
+            cells += [seconds(theirs), number(ratio(theirs, ours), ".1f")]
         row(cells)
 
 
@@ -170,6 +185,7 @@ def main():
           "No OpenBLAS is installed: its columns are left out.")
     limits(bench, threads)
     training(bench, torch, threads)
+    convolutions(bench, torch, threads)
     programs(bench, threads)
     products(bench, blas, threads)
 

@@ -22,7 +22,9 @@ NETS = {"W1": (64, (784, 128, 64, 10)), "W2": (10, (784, 1000, 2000, 10)),
         "W3": (10, (784, 1000, 1500, 1300, 10))}
 WORKLOADS = ["W1_full", "W1_lora", "W2_full", "W2_lora", "W3_full",
              "W3_lora", "W4_lora", "W4_full", "W4_infer",
-             "W5_base", "W5_lora", "W6_adam", "W_lstm", "W_gru", "op"]
+             "W5_base", "W5_lora", "W6_adam", "W_lstm", "W_gru", "op",
+             *(f"conv_64x{size}_{way}" for size in (28, 14) for way in ("forward", "dX", "dW")),
+             "pool_6x28", "pool_64x56", "LeNet"]
 REP_SECONDS, LONG, CHAIN = 0.02, 0.5, 100
 
 
@@ -146,6 +148,43 @@ def roberta(torch, kind):
     return step
 
 
+def convolution(torch, name):
+    """One pass of a convolution of 16 images with 64 channels, or a forward maximum of 2 x 2."""
+    functional, sizes = torch.nn.functional, name.split("_")[1]
+    channels, size = (int(n) for n in sizes.split("x"))
+    x = torch.rand(64 if name == "pool_6x28" else 16, channels, size, size)
+    w, dy = torch.rand(64, channels, 3, 3), torch.rand_like(x)
+    way = name.split("_")[-1]
+
+    def run():
+        with torch.no_grad():
+            if name.startswith("pool"):
+                return functional.max_pool2d(x, 2)
+            if way == "forward":
+                return functional.conv2d(x, w, padding=1)
+            return torch.ops.aten.convolution_backward(
+                dy, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+                [way == "dX", way == "dW", False])
+    return run
+
+
+def lenet(torch):
+    nn = torch.nn
+    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+                        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
+                        nn.Linear(84, 10))
+    opt = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=True)
+    x, y = torch.rand(64, 1, 28, 28), torch.randint(0, 10, (64,))
+
+    def step():
+        loss = nn.functional.cross_entropy(net(x), y)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        opt.step()
+    return step
+
+
 def adam(torch):
     params = list(build(torch, NETS["W2"][1], "full").parameters())
     for p in params:
@@ -195,7 +234,9 @@ def measure(name, args, answers):
     call = (adam(torch) if name == "W6_adam" else chain(torch) if name == "op" else
             evaluation(torch, name, args.data) if name.startswith("W5") else
             roberta(torch, name[3:]) if name.startswith("W4") else
-            recurrent(torch, name) if name in ("W_lstm", "W_gru")
+            recurrent(torch, name) if name in ("W_lstm", "W_gru") else
+            convolution(torch, name) if name.startswith(("conv", "pool")) else
+            lenet(torch) if name == "LeNet"
             else training(torch, name, args.data))
     taken, calls = timed(call, 1), 1
     reps = args.reps if taken < LONG else min(args.reps, 3)
