@@ -164,6 +164,11 @@ LK_API Tensor *lk_expand(Tape *t, Tensor *x, int ndim, const int64_t *shape); /*
 LK_API Tensor *lk_unsqueeze(Tape *t, Tensor *x, int dim); /* size 1, before dim */
 LK_API Tensor *lk_squeeze(Tape *t, Tensor *x, int dim);   /* drops dim if its size is 1 */
 LK_API Tensor *lk_detach(Tape *t, Tensor *x);             /* the same values, cut from the graph */
+/* x.split(size, dim), x.chunk(chunks, dim), x.unbind(dim): write views to parts[0 … room - 1]
+ * (chunk: room for `chunks`), NULL behind the last, and return their number; -1 after an error. */
+LK_API int lk_split(Tape *t, Tensor *x, int64_t size, int dim, int room, Tensor **parts);
+LK_API int lk_chunk(Tape *t, Tensor *x, int chunks, int dim, Tensor **parts);
+LK_API int lk_unbind(Tape *t, Tensor *x, int dim, int room, Tensor **parts);
 
 /* ---- copies and rows (ops_copy.c) ----------------------------------------------------------- */
 LK_API Tensor *lk_contiguous(Tape *t, Tensor *x);      /* x itself, or a copy if it has strides */
@@ -194,16 +199,20 @@ LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tenso
 LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight,
                                 Tensor *bias, double eps);
 
-/* ---- elements and parts (ops_index.c) ------------------------------------------------------- */
+/* ---- put together: any one dtype (ops_join.c) ----------------------------------------------- */
+
+/* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim. torch.stack: equal
+ * shapes, along a new dimension before dim. Each dx += its part of dy. */
+#define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
+LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
+LK_API Tensor *lk_stack(Tape *t, int count, Tensor *const *x, int dim);
+
+/* ---- elements by an index or a mask (ops_index.c) ------------------------------------------- */
 
 /* torch.gather: y has the shape of the int64 index, y[i][j][k] = x[i][index[i][j][k]][k] for dim
  * 1. The index has as many dimensions as x and is no larger except along dim; an index outside 0 …
  * size-1 is LK_EVALUE. dx[index] += dy. */
 LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
-/* torch.cat: lk_cat(t, LK_TENSORS(a, b, c), 1). Sizes agree except along dim; any one dtype. Each
- * dx += its part of dy. */
-#define LK_TENSORS(...) LK_LIST(Tensor *, __VA_ARGS__)
-LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
 /* x.masked_fill(mask, value): value where the bool mask is true, else x. The mask broadcasts.
  * dx += dy where it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);

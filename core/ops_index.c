@@ -1,4 +1,4 @@
-/* ops_index.c - elements chosen by an index or a mask, and tensors put together. */
+/* ops_index.c - elements chosen by an index or a mask. */
 #include <string.h>
 
 #include "core/internal.h"
@@ -73,78 +73,6 @@ Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index)
                (const char *)x->data + place[i] * (int64_t)bytes, bytes);
     return lk_is_floating(x->dtype) ? lk_record(t, &GATHER, y, LK_INPUTS(x, index), &at, sizeof at)
                                     : y;
-}
-
-/* ---- cat ------------------------------------------------------------------------------------ */
-
-/* Returns the n places of x along dim from `first` on. */
-static Tensor part_of(const Tensor *x, int dim, int64_t first, int64_t n)
-{
-    Tensor part = *x;
-    part.shape[dim] = n;
-    part.data = (char *)x->data + first * x->stride[dim] * (int64_t)lk_dtype_size(x->dtype);
-    return part;
-}
-
-/* PyTorch leaves out a tensor of shape (0), whatever shape the others have. */
-static bool is_nothing(const Tensor *x) { return x->ndim == 1 && x->shape[0] == 0; }
-
-/* y is its parts side by side, so each dx += its part of dy. */
-static void cat_backward(Tape *t, Node *n)
-{
-    int dim = *(const int *)n->state;
-    int64_t first = 0;
-    for (int i = 0; i < n->inputs; i++) {
-        Tensor *dx = lk_grad_in(t, n, i);
-        if (is_nothing(n->in[i])) continue;
-        Tensor part = part_of(n->grad, dim, first, n->in[i]->shape[dim]);
-        if (dx) lk_accumulate(t, dx, &part);
-        first += n->in[i]->shape[dim];
-    }
-}
-
-static const Op CAT = { "CatBackward0", cat_backward, { 0 } };
-
-Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim)
-{
-    char s0[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
-    if (count < 1)
-        return lk_fail(t, LK_EVALUE, "lk_cat: %d tensors; there must be one at least", count);
-    if (!x || !lk_check_operands(t, "lk_cat", count, x)) return NULL;
-    const Tensor *first = x[0];
-    for (int i = 1; i < count && is_nothing(first); i++) first = x[i];
-    if (first->ndim == 0)
-        return lk_fail(t, LK_ESHAPE, "lk_cat: a scalar has no dimension %d", dim);
-    int at = lk__check_dim(t, "lk_cat", first->ndim, dim);
-    if (at < 0) return NULL;
-    int64_t shape[LK_MAX_DIMS];
-    memcpy(shape, first->shape, sizeof shape);
-    shape[at] = 0;
-    for (int i = 0; i < count; i++) {
-        if (x[i]->dtype != first->dtype)
-            return lk_fail(t, LK_EDTYPE, "lk_cat: tensors of %s and %s; lk_to makes them the same",
-                           lk_dtype_name(first->dtype), lk_dtype_name(x[i]->dtype));
-        if (is_nothing(x[i])) continue;
-        bool fits = x[i]->ndim == first->ndim;
-        for (int d = 0; fits && d < first->ndim; d++)
-            fits = d == at || x[i]->shape[d] == first->shape[d];
-        if (!fits)
-            return lk_fail(t, LK_ESHAPE,
-                           "lk_cat: %s and %s must have the same sizes except along dimension %d",
-                           lk_shape_text(first, s0), lk_shape_text(x[i], si), at);
-        if (__builtin_add_overflow(shape[at], x[i]->shape[at], &shape[at]))
-            return lk_fail(t, LK_EMEMORY, "lk_cat: dimension %d is larger than any memory", at);
-    }
-    Tensor *y = lk_empty(t, first->dtype, first->ndim, shape);
-    if (!y) return NULL;
-    int64_t start = 0;
-    for (int i = 0; i < count; i++) {
-        if (is_nothing(x[i])) continue;
-        Tensor part = part_of(y, at, start, x[i]->shape[at]);
-        lk__copy_fitting(&part, x[i]);
-        start += x[i]->shape[at];
-    }
-    return lk_is_floating(y->dtype) ? lk_record(t, &CAT, y, count, x, &at, sizeof at) : y;
 }
 
 /* ---- masked fill ---------------------------------------------------------------------------- */

@@ -206,6 +206,80 @@ Tensor *lk_select(Tape *t, Tensor *x, int dim, int64_t index)
     return finish(t, &SELECT, x, v);
 }
 
+/* ---- all parts of a dimension --------------------------------------------------------------- */
+
+static const Op SPLIT = { "SplitBackward0", view_backward, { 0 } };
+static const Op UNBIND = { "UnbindBackward0", view_backward, { 0 } };
+
+/* Clears the room for the parts, and checks the operands. Returns the dimension, or -1. */
+static int begin_parts(Tape *t, const char *function, Tensor *x, int dim, int room, Tensor **parts)
+{
+    for (int i = 0; parts && i < room; i++) parts[i] = NULL;
+    if (!lk_check_operands(t, function, 1, &x)) return -1;
+    if (parts) return dim_with_places(t, function, x, dim);
+    lk_fail(t, LK_EVALUE, "%s: the array of the parts is NULL", function);
+    return -1;
+}
+
+/* Writes the parts: `size` places of dimension d each, and the last what is left. UNBIND drops
+ * the dimension. Returns the count, or -1. */
+static int cut(Tape *t, const char *function, const Op *op, Tensor *x, int d, int64_t size,
+               int64_t count, int room, Tensor **parts)
+{
+    char text[LK_SHAPE_TEXT];
+    if (count > room) {
+        lk_fail(t, LK_EVALUE, "%s: dimension %d of %s has %lld parts, but there is room for %d",
+                function, d, lk_shape_text(x, text), (long long)count, room);
+        return -1;
+    }
+    for (int i = 0; i < count; i++) {
+        int64_t first = i * size, left = x->shape[d] - first;
+        Layout v[LAYOUTS];
+        start(v, x);
+        for (Layout *l = v; l < v + LAYOUTS; l++) {
+            l->shape[d] = left < size ? left : size;
+            l->offset = first * l->stride[d];
+            if (op == &UNBIND) drop_dim(l, d);
+        }
+        parts[i] = finish(t, op, x, v);
+        if (parts[i]) continue;
+        while (i > 0) parts[--i] = NULL;
+        return -1;
+    }
+    return (int)count;
+}
+
+int lk_split(Tape *t, Tensor *x, int64_t size, int dim, int room, Tensor **parts)
+{
+    int d = begin_parts(t, "lk_split", x, dim, room, parts);
+    if (d < 0) return -1;
+    if (size < 1) {
+        lk_fail(t, LK_EVALUE, "lk_split: size %lld must be at least 1", (long long)size);
+        return -1;
+    }
+    int64_t n = x->shape[d], count = n > 0 ? (n - 1) / size + 1 : 1;
+    return cut(t, "lk_split", &SPLIT, x, d, size, count, room, parts);
+}
+
+int lk_chunk(Tape *t, Tensor *x, int chunks, int dim, Tensor **parts)
+{
+    int d = begin_parts(t, "lk_chunk", x, dim, chunks, parts);
+    if (d < 0) return -1;
+    if (chunks < 1) {
+        lk_fail(t, LK_EVALUE, "lk_chunk: %d chunks; there must be one at least", chunks);
+        return -1;
+    }
+    int64_t n = x->shape[d], size = n > 0 ? (n - 1) / chunks + 1 : 0;
+    return cut(t, "lk_chunk", &SPLIT, x, d, size, n > 0 ? (n - 1) / size + 1 : chunks, chunks,
+               parts);
+}
+
+int lk_unbind(Tape *t, Tensor *x, int dim, int room, Tensor **parts)
+{
+    int d = begin_parts(t, "lk_unbind", x, dim, room, parts);
+    return d < 0 ? -1 : cut(t, "lk_unbind", &UNBIND, x, d, 1, x->shape[d], room, parts);
+}
+
 /* ---- dimensions of size 1, and broadcasting ------------------------------------------------- */
 
 static const Op UNSQUEEZE = { "UnsqueezeBackward0", view_backward, { 0 } };

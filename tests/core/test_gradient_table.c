@@ -32,18 +32,18 @@ static void add(Names *names, const char *start, size_t length)
     names->count++;
 }
 
-/* "LK_API Tensor *lk_NAME(" */
+/* "LK_API Tensor *lk_NAME(", or another type when there are several results */
 static void read_header(Names *declared)
 {
-    static const char start[] = "LK_API Tensor *lk_";
     char *text = read_file(check_source("core/ops.h"));
-    for (char *at = text; (at = strstr(at, start));) {
-        at += sizeof start - 1;
-        size_t length = strcspn(at, "(");
-        add(declared, at, length);
+    for (char *at = text; (at = strstr(at, "LK_API"));) {
+        at += strcspn(at, "(\n");
+        check(*at == '(', "a line of core/ops.h is not `LK_API Tensor *lk_name(…`");
+        char *name = at;
+        while (name > text && name[-1] != ' ' && name[-1] != '*') name--;
+        check(strncmp(name, "lk_", 3) == 0, "core/ops.h declares %.20s", name);
+        add(declared, name + 3, (size_t)(at - name - 3));
     }
-    check(declared->count == count_text(text, "LK_API"),
-          "a line of core/ops.h is not `LK_API Tensor *lk_name(…`");
     free(text);
 }
 

@@ -64,6 +64,7 @@ OP(embedding, lk_embedding(t, x[0], x[1], -1))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
 OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
 OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
+OP(stack, lk_stack(t, LK_TENSORS(x[0], x[1]), 0))
 OP(masked_fill,
    lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
 OP(drop, lk_dropout(t, x[0], 0.5))
@@ -141,6 +142,7 @@ static const struct {
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
     { "gather", gather, 2, true, { NULL, ".X." } },
     { "cat", cat, 2, false, { NULL, "...", "...", "..." } },
+    { "stack", stack, 2, false, { NULL, "...", "...", "..." } },
     /* the mask itself: test_ops_index.c */
     { "masked_fill", masked_fill, 2, true, { NULL, "..." } },
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */

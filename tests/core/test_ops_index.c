@@ -1,5 +1,5 @@
-/* test_ops_index.c - lk_gather, lk_cat and lk_masked_fill (core/ops_index.c) against PyTorch
- * (fixtures/ops_index.h), on other dtypes, and called wrongly. */
+/* test_ops_index.c - lk_gather and lk_masked_fill (core/ops_index.c), lk_cat (core/ops_join.c)
+ * against PyTorch (fixtures/ops_index.h), on other dtypes, and called wrongly. */
 #include "tests/core/ops_cases.h"
 
 #include "tests/fixtures/ops_index.h"

@@ -153,6 +153,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
     Tensor *positive = lk_add_scalar(t, lk_mul(t, x, x), 1), *turned = lk_T(t, x);
     Tensor *labels = lk_tensor(t, LK_I64, LK_SHAPE(4), (int64_t[]){ 1, 0, 2, 1 });
     Tensor *mask = lk_gt(t, lk_arange(t, 0, 4), lk_full(t, LK_I64, LK_SCALAR, 1));
+    Tensor *half[2];
+    lk_chunk(t, x, 2, 0, half);
     lk_tape_seed(t, 1);
     Tensor *terms[] = {
         lk_sub(t, lk_neg(t, x), b),
@@ -179,6 +181,7 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_gather(t, x, 1, lk_unsqueeze(t, labels, 1)),
         lk_cat(t, LK_TENSORS(x, w, x), 0),
         lk_masked_fill(t, x, lk_unsqueeze(t, mask, 1), -1),
+        lk_stack(t, LK_TENSORS(half[0], half[1]), 1),
         lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL,
                      1, 0),
         lk_mean(t, x, LK_DIMS(0), true),

@@ -1,5 +1,5 @@
 /* shape.c - gradient cases of views, copies, and operations that move elements (core/ops_view.c,
- * core/ops_copy.c, core/ops_index.c, core/ops_embedding.c). */
+ * core/ops_copy.c, core/ops_join.c, core/ops_index.c, core/ops_embedding.c). */
 #include "examples/own/gradients/rows.h"
 
 CALL(reversed, lk_T(t, x[0]))
@@ -23,6 +23,31 @@ CALL(embedding,
 CALL(gather,
      lk_gather(t, x[0], 1, lk_tensor(t, LK_I64, LK_SHAPE(2, 3), (int64_t[]){ 1, 0, 1, 1, 1, 0 })))
 CALL(cat, lk_cat(t, LK_TENSORS(x[0], x[1], x[0]), -1))
+CALL(stack, lk_stack(t, LK_TENSORS(x[0], x[1], x[0]), -1))
+
+/* The first part and the last, in the other order. */
+static Tensor *split(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *part[8];
+    int count = lk_split(t, x[0], 2, -1, 8, part);
+    return count < 1 ? NULL : lk_cat(t, LK_TENSORS(part[count - 1], part[0]), -1);
+}
+
+static Tensor *chunk(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *part[2];
+    return lk_chunk(t, x[0], 2, 0, part) < 1 ? NULL : part[0];
+}
+
+static Tensor *unbind(Tape *t, Tensor *const *x, void *user)
+{
+    (void)user;
+    Tensor *part[8];
+    int count = lk_unbind(t, x[0], -1, 8, part);
+    return count < 1 ? NULL : lk_mul(t, part[0], part[count - 1]);
+}
 CALL(masked_fill, lk_masked_fill(t, x[0],
                                  lk_tensor(t, LK_BOOL, LK_SHAPE(2, 1, 3),
                                            (bool[]){ true, false, false, true, false, true }),
@@ -54,6 +79,13 @@ static const GradientRow rows[] = {
       (Cases){ "3 2", "2,3 2,1", "2,3t 2,3s", "2,0 2,2", "1,1 1,4", "2,2,3 2,2,1",
                "2,3,2t 2,3,2s" },
       ANY },
+    { "stack", stack, SAME, ANY },
+    { "split", split, ONE_ROWS, ANY },
+    { "split", split, NO_ROWS, ANY },
+    { "chunk", chunk, ONE_ROWS, ANY },
+    { "chunk", chunk, NO_ROWS, ANY },
+    { "unbind", unbind, ONE_ROWS, ANY },
+    { "unbind", unbind, NO_ROWS, ANY },
     { "masked_fill", masked_fill,
       (Cases){ "3", "2,3", "1,3", "2,1,3", "2,4,3t", "2,4,1", "1,1,3s", "." }, ANY },
 };
