@@ -207,6 +207,28 @@ LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, 
 LK_API Tensor *lk_cat(Tape *t, int count, Tensor *const *x, int dim);
 LK_API Tensor *lk_stack(Tape *t, int count, Tensor *const *x, int dim);
 
+/* ---- elements at other places: any dtype (ops_rearrange.c, ops_repeat.c) -------------------- */
+
+/* Backward adds dy to the places that the elements came from. F.pad(x, (1, 2), value=v) is
+ * lk_pad(t, x, LK_PADS(1, 2), v): a pair for each dimension, the last dimension first; a negative
+ * pad cuts. */
+#define LK_PADS(...) LK_LIST(int64_t, __VA_ARGS__)
+LK_API Tensor *lk_pad(Tape *t, Tensor *x, int count, const int64_t *pads, double value);
+LK_API Tensor *lk_flip(Tape *t, Tensor *x, int ndims, const int64_t *dims); /* LK_DIMS or LK_ALL */
+/* x.roll(shifts, dims): lk_roll(t, x, LK_SHIFTS(1, -2), LK_DIMS(0, 1)). Element i goes to
+ * (i + shift) mod size. One shift and LK_ALL roll the elements as one row. */
+#define LK_SHIFTS(...) LK_LIST(int64_t, __VA_ARGS__)
+LK_API Tensor *lk_roll(Tape *t, Tensor *x, int nshifts, const int64_t *shifts, int ndims,
+                       const int64_t *dims);
+/* In the last two dimensions, y_ij = x_ij for j <= i + diagonal (tril) or j >= i + diagonal
+ * (triu), and 0 elsewhere. */
+LK_API Tensor *lk_tril(Tape *t, Tensor *x, int64_t diagonal);
+LK_API Tensor *lk_triu(Tape *t, Tensor *x, int64_t diagonal);
+/* repeat_interleave: each place of dim `repeats` times in a row. repeat: the whole x, repeats[d]
+ * times along d; further dimensions come in front, as in expand. dx += Σ dy. */
+LK_API Tensor *lk_repeat_interleave(Tape *t, Tensor *x, int64_t repeats, int dim);
+LK_API Tensor *lk_repeat(Tape *t, Tensor *x, int ndim, const int64_t *repeats);
+
 /* ---- elements by an index or a mask (ops_index.c) ------------------------------------------- */
 
 /* torch.gather: y has the shape of the int64 index, y[i][j][k] = x[i][index[i][j][k]][k] for dim

@@ -148,7 +148,9 @@ void lk__copy_fitting(Tensor *dst, const Tensor *src)
 bool lk_fill_(Tensor *x, double value)
 {
     if (!lk__is_readable("lk_fill_", x)) return false;
-    Tensor v = { .data = &value, .dtype = LK_F64 };
+    uint64_t room; /* of one element: converted once, then only copied */
+    Tensor v = { .data = &room, .dtype = x->dtype };
+    lk__store_row(x->dtype, &room, 1, 1, &value);
     return lk_copy_(x, &v, NULL);
 }
 

@@ -65,6 +65,8 @@ OP(select_rows, lk_select_rows(t, x[0], x[1]))
 OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
 OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
 OP(stack, lk_stack(t, LK_TENSORS(x[0], x[1]), 0))
+OP(pad, lk_pad(t, x[0], LK_PADS(1, 1), 0))
+OP(flip, lk_flip(t, x[0], LK_ALL))
 OP(masked_fill,
    lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
 OP(drop, lk_dropout(t, x[0], 0.5))
@@ -143,6 +145,8 @@ static const struct {
     { "gather", gather, 2, true, { NULL, ".X." } },
     { "cat", cat, 2, false, { NULL, "...", "...", "..." } },
     { "stack", stack, 2, false, { NULL, "...", "...", "..." } },
+    { "pad", pad, 1, false, { NULL, ".." } },
+    { "flip", flip, 1, false, { NULL, ".." } },
     /* the mask itself: test_ops_index.c */
     { "masked_fill", masked_fill, 2, true, { NULL, "..." } },
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */

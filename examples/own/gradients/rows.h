@@ -72,7 +72,8 @@ typedef struct GradientFamily {
     X(softmax) \
     X(loss) \
     X(attention) \
-    X(recurrent)
+    X(recurrent) \
+    X(rearrange)
 #define GRADIENT_DECLARE(name) extern const GradientFamily gradient_##name;
 GRADIENT_FAMILIES(GRADIENT_DECLARE)
 /* clang-format on */
