@@ -235,6 +235,14 @@ LK_API Tensor *lk_repeat(Tape *t, Tensor *x, int ndim, const int64_t *repeats);
  * 1. The index has as many dimensions as x and is no larger except along dim; an index outside 0 …
  * size-1 is LK_EVALUE. dx[index] += dy. */
 LK_API Tensor *lk_gather(Tape *t, Tensor *x, int dim, Tensor *index);
+/* x.scatter_add(dim, index, src): y = x, then for dim 1 y[i][index[i][j][k]][k] += src[i][j][k] in
+ * the order of the index. It is no larger than src. dx += dy, dsrc += dy[index]. */
+LK_API Tensor *lk_scatter_add(Tape *t, Tensor *x, int dim, Tensor *index, Tensor *src);
+/* x.index_add(dim, index, src): the same by slices and a 1-D index, y[:, index[j]] += src[:, j]
+ * for dim 1. */
+LK_API Tensor *lk_index_add(Tape *t, Tensor *x, int dim, Tensor *index, Tensor *src);
+/* F.one_hot: int64 ids (…) → int64 (…, classes). An id outside 0 … classes-1 is LK_EVALUE. */
+LK_API Tensor *lk_one_hot(Tape *t, Tensor *ids, int64_t classes);
 /* x.masked_fill(mask, value): value where the bool mask is true, else x. The mask broadcasts.
  * dx += dy where it is false. */
 LK_API Tensor *lk_masked_fill(Tape *t, Tensor *x, Tensor *mask, double value);

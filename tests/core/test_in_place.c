@@ -67,6 +67,8 @@ OP(cat, lk_cat(t, LK_TENSORS(x[0], x[1]), 0))
 OP(stack, lk_stack(t, LK_TENSORS(x[0], x[1]), 0))
 OP(pad, lk_pad(t, x[0], LK_PADS(1, 1), 0))
 OP(flip, lk_flip(t, x[0], LK_ALL))
+OP(scatter_add, lk_scatter_add(t, x[0], 1, lk_unsqueeze(t, x[2], 1), x[1]))
+OP(index_add, lk_index_add(t, x[0], 0, x[2], x[1]))
 OP(masked_fill,
    lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
 OP(drop, lk_dropout(t, x[0], 0.5))
@@ -147,6 +149,8 @@ static const struct {
     { "stack", stack, 2, false, { NULL, "...", "...", "..." } },
     { "pad", pad, 1, false, { NULL, ".." } },
     { "flip", flip, 1, false, { NULL, ".." } },
+    { "scatter_add", scatter_add, 3, true, { NULL, "....", "..X.", "..X." } },
+    { "index_add", index_add, 3, true, { NULL, "....", "..X.", "..X." } },
     /* the mask itself: test_ops_index.c */
     { "masked_fill", masked_fill, 2, true, { NULL, "..." } },
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */

@@ -185,6 +185,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_pad(t, lk_flip(t, x, LK_ALL), LK_PADS(1, 0, -1, 1), 2),
         lk_roll(t, lk_tril(t, x, 1), LK_SHIFTS(1), LK_ALL),
         lk_repeat(t, lk_repeat_interleave(t, turned, 2, 0), LK_SHAPE(2, 1)),
+        lk_scatter_add(t, x, 1, lk_unsqueeze(t, labels, 1), x),
+        lk_index_add(t, w, 0, labels, x),
         lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL,
                      1, 0),
         lk_mean(t, x, LK_DIMS(0), true),

@@ -22,6 +22,13 @@ CALL(embedding,
      lk_embedding(t, x[0], lk_tensor(t, LK_I64, LK_SHAPE(2, 2), (int64_t[]){ 2, 0, 2, 1 }), -1))
 CALL(gather,
      lk_gather(t, x[0], 1, lk_tensor(t, LK_I64, LK_SHAPE(2, 3), (int64_t[]){ 1, 0, 1, 1, 1, 0 })))
+CALL(scatter_add,
+     lk_scatter_add(t, x[0], 1,
+                    lk_tensor(t, LK_I64, LK_SHAPE(2, 3), (int64_t[]){ 1, 0, 1, 1, 1, 0 }), x[1]))
+CALL(index_add,
+     lk_index_add(t, x[0], 0, lk_tensor(t, LK_I64, LK_SHAPE(4), (int64_t[]){ 2, 0, 2, 2 }), x[1]))
+CALL(index_add_last,
+     lk_index_add(t, x[0], -1, lk_tensor(t, LK_I64, LK_SHAPE(2), (int64_t[]){ 1, 1 }), x[1]))
 CALL(cat, lk_cat(t, LK_TENSORS(x[0], x[1], x[0]), -1))
 CALL(stack, lk_stack(t, LK_TENSORS(x[0], x[1], x[0]), -1))
 
@@ -75,6 +82,12 @@ static const GradientRow rows[] = {
       ANY },
     { "embedding", embedding, (Cases){ "3,1", "3,4", "3,4t", "3,4s", "5,2", "5,70" }, ANY },
     { "gather", gather, (Cases){ "2,2", "2,3", "3,2", "2,2t", "2,2s", "3,4t", "4,4s" }, ANY },
+    { "scatter_add", scatter_add,
+      (Cases){ "2,2 2,3", "2,3 2,3t", "3,2 3,3", "2,2t 2,3s", "2,4s 2,4", "4,2t 3,5t" }, ANY },
+    { "index_add", index_add,
+      (Cases){ "3 4", "3,2 4,2", "3,2t 4,2s", "4,3s 4,3t", "3,2,2t 4,2,2", "3,0 4,0", "3,1 4,1" },
+      ANY },
+    { "index_add", index_add_last, (Cases){ "2 2", "3,2 3,2t", "2,3t 2,2s", "0,2 0,2" }, ANY },
     { "cat", cat,
       (Cases){ "3 2", "2,3 2,1", "2,3t 2,3s", "2,0 2,2", "1,1 1,4", "2,2,3 2,2,1",
                "2,3,2t 2,3,2s" },
