@@ -265,6 +265,17 @@ LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **in
 LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim);
 LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
 
+/* ---- running sums and order along a dimension (ops_cumsum.c, ops_sort.c) -------------------- */
+
+/* y_i = x_0 + … + x_i, in double; int64 too. dx_i += dy_i + dy_(i+1) + … */
+LK_API Tensor *lk_cumsum(Tape *t, Tensor *x, int dim);
+/* x.sort(dim, descending), x.topk(k, dim, largest): the values in order and, when indices is not
+ * NULL, their int64 places. Any dtype. NaN is the largest; equal elements keep their order, those
+ * of topk too. dx[indices] += dy. argsort: the places alone. */
+LK_API Tensor *lk_sort(Tape *t, Tensor *x, int dim, bool descending, Tensor **indices);
+LK_API Tensor *lk_argsort(Tape *t, Tensor *x, int dim, bool descending);
+LK_API Tensor *lk_topk(Tape *t, Tensor *x, int64_t k, int dim, bool largest, Tensor **indices);
+
 /* ---- softmax (ops_softmax.c) and losses ----------------------------------------------------- */
 LK_API Tensor *lk_softmax(Tape *t, Tensor *x, int dim); /* e^x / Σ e^x    dx += y (dy - Σ y dy) */
 LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx += dy - e^y Σ dy */

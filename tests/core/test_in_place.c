@@ -69,6 +69,9 @@ OP(pad, lk_pad(t, x[0], LK_PADS(1, 1), 0))
 OP(flip, lk_flip(t, x[0], LK_ALL))
 OP(scatter_add, lk_scatter_add(t, x[0], 1, lk_unsqueeze(t, x[2], 1), x[1]))
 OP(index_add, lk_index_add(t, x[0], 0, x[2], x[1]))
+OP(cumsum, lk_cumsum(t, x[0], 0))
+OP(sort, lk_sort(t, x[0], 0, false, NULL))
+OP(topk, lk_topk(t, x[0], 1, 0, true, NULL))
 OP(masked_fill,
    lk_masked_fill(t, x[0], lk_eq(t, x[1], x[1]), 2)) /* the mask is a result of its own */
 OP(drop, lk_dropout(t, x[0], 0.5))
@@ -151,6 +154,9 @@ static const struct {
     { "flip", flip, 1, false, { NULL, ".." } },
     { "scatter_add", scatter_add, 3, true, { NULL, "....", "..X.", "..X." } },
     { "index_add", index_add, 3, true, { NULL, "....", "..X.", "..X." } },
+    { "cumsum", cumsum, 1, false, { NULL, ".." } },
+    { "sort", sort, 1, false, { NULL, ".." } },
+    { "topk", topk, 1, false, { NULL, ".." } },
     /* the mask itself: test_ops_index.c */
     { "masked_fill", masked_fill, 2, true, { NULL, "..." } },
     { "dropout", drop, 1, false, { NULL, ".." } }, /* PyTorch saves the noise */

@@ -187,6 +187,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_repeat(t, lk_repeat_interleave(t, turned, 2, 0), LK_SHAPE(2, 1)),
         lk_scatter_add(t, x, 1, lk_unsqueeze(t, labels, 1), x),
         lk_index_add(t, w, 0, labels, x),
+        lk_cumsum(t, lk_sort(t, turned, 1, true, NULL), 0),
+        lk_topk(t, x, 2, 0, true, &index),
         lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL,
                      1, 0),
         lk_mean(t, x, LK_DIMS(0), true),

@@ -67,6 +67,7 @@ typedef struct GradientFamily {
     X(matmul) \
     X(conv) \
     X(shape) \
+    X(sort) \
     X(norm) \
     X(reduce) \
     X(softmax) \
