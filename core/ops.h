@@ -34,6 +34,9 @@ LK_API Tensor *lk_randn(Tape *t, Rng *rng, DType dtype, int ndim, const int64_t 
 LK_API Tensor *lk_randint(Tape *t, Rng *rng, int64_t low, int64_t high, int ndim,
                           const int64_t *shape);
 LK_API Tensor *lk_randperm(Tape *t, Rng *rng, int64_t n);
+/* torch.multinomial: int64 (count) places of probs (n), or (rows, count) of (rows, n); rows need
+ * not sum to 1. The draws are PyTorch's. (ops_sample.c) */
+LK_API Tensor *lk_multinomial(Tape *t, Rng *rng, Tensor *probs, int64_t count, bool replacement);
 
 /* ---- elementwise, two operands, broadcast (ops_binary.c) ------------------------------------ */
 
