@@ -114,6 +114,13 @@ typedef enum LoRAForm {
 LK_API Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor *A,
                               Tensor *B, double scale, LoRAForm form);
 
+/* torch.einsum for two operands, or for one with b NULL: lk_einsum(t, "bij,bjk->bik", a, b) sums
+ * the products over the letters that are not behind "->"; without "->" those stay that stand once.
+ * No "…" and no letter twice in an operand. It is one matrix product, or lk_mul where nothing
+ * shared is summed. torch.outer: y_ij = a_i b_j. (ops_einsum.c) */
+LK_API Tensor *lk_einsum(Tape *t, const char *equation, Tensor *a, Tensor *b);
+LK_API Tensor *lk_outer(Tape *t, Tensor *a, Tensor *b);
+
 /* ---- convolutions (ops_conv.c) -------------------------------------------------------------- */
 
 /* (ConvOptions){ 0 } has PyTorch's defaults: stride, dilation and groups 1, padding 0. The second

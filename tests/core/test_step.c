@@ -189,6 +189,8 @@ static Tensor *every_operation(Tape *t, Tensor *const *in)
         lk_index_add(t, w, 0, labels, x),
         lk_cumsum(t, lk_sort(t, turned, 1, true, NULL), 0),
         lk_topk(t, x, 2, 0, true, &index),
+        lk_einsum(t, "ij,kj->ki", x, w),
+        lk_outer(t, b, b),
         lk_attention(t, lk_unsqueeze(t, x, 0), lk_unsqueeze(t, w, 0), lk_unsqueeze(t, w, 0), NULL,
                      1, 0),
         lk_mean(t, x, LK_DIMS(0), true),
