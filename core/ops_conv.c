@@ -187,6 +187,16 @@ static bool down(Tape *t, const ConvShape *s, Tensor *small, const Tensor *large
     return run(t, &c, false);
 }
 
+/* Whether every position of `large` is computed from a tap, which writes it. */
+static bool is_covered(const ConvShape *s)
+{
+    bool is = positions(s->small) > 0;
+    for (int d = 0; d < 2; d++)
+        for (int64_t i = 0; i < s->o.stride[d] && i < s->large[d]; i++)
+            is = is && axis_up(s, d, i).taps > 0;
+    return is;
+}
+
 /* large = Wᵀ * small + bias, or large += Wᵀ * small: one convolution for each phase. */
 static bool up(Tape *t, const ConvShape *s, Tensor *large, const Tensor *small, const Tensor *w,
                const Tensor *bias, bool add)
@@ -197,7 +207,7 @@ static bool up(Tape *t, const ConvShape *s, Tensor *large, const Tensor *small, 
                          planes(s, s->outer, small->data), add || bias);
     }
     const int64_t k = s->inner * taps(s);
-    const bool whole = s->o.stride[0] == 1 && s->o.stride[1] == 1 && positions(s->small) > 0;
+    const bool whole = is_covered(s);
     if (!add && !whole) fill(large, s, bias);
     Conv c = { .dtype = s->dtype,
                .n = s->n,

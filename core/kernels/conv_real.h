@@ -35,12 +35,12 @@ static void LK_F(pack_taps)(const void *window, int64_t steps, const int32_t *of
     }
 #define CASE(count) \
     case count: LK_F(copy_steps)(count, window, steps, offset, from, at, panel, to); break;
+    /* clang-format off */
     switch (count) {
-        CASE(1)
-        CASE(2)
-        CASE(3) CASE(4) CASE(5) CASE(6) default
-            : LK_F(copy_steps)(count, window, steps, offset, from, at, panel, to);
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+    default: LK_F(copy_steps)(count, window, steps, offset, from, at, panel, to);
     }
+/* clang-format on */
 #undef CASE
 }
 
