@@ -126,6 +126,12 @@ void lk__copy_fitting(Tensor *dst, const Tensor *src);
  * snprintf. Lines behind the first begin with `indent` spaces. */
 size_t lk__elements_text(const Tensor *x, int indent, char *text, size_t size);
 
+/* ---- accumulate.c --------------------------------------------------------------------------- */
+
+/* places += Σ x / divisor, or = for fresh places. They have stride 0 along the dimensions that are
+ * summed. A sum is rounded before it is divided. Nothing happens when x is empty. */
+void lk__sum_into(Tensor *places, const Tensor *x, double divisor, bool fresh);
+
 /* ---- tape_tensors.c, tape.c ----------------------------------------------------------------- */
 
 /* Makes a view on the tape over memory that is already there. It has the dtype, shape and strides

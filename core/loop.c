@@ -1,62 +1,52 @@
 /* loop.c - walks strided and broadcast tensors together, row by row: every elementwise operation
  * runs on it. It knows no tape; its callers have checked the tensors. */
-#include <string.h>
+#include "core/walk.h"
 
-#include "core/internal.h"
+/* Rows, cut into pieces. `outer` walks over the pieces. */
+typedef struct Rows {
+    Walk outer;
+    Axis row;
+    int64_t piece; /* elements of a piece; the last of a row may be shorter */
+    int cut;       /* the axis of `outer` that goes from a piece to the next; -1: none */
+} Rows;
 
-/* A walk. Neighbouring dimensions are joined wherever all tensors step through them evenly, so
- * that a contiguous tensor of any shape is one row. */
-typedef struct Walk {
-    int count, ndim;
-    int64_t shape[LK_MAX_DIMS]; /* shape[0] is the row; the outer dimensions follow */
-    int64_t stride[LK_MAX_DIMS][LK_LOOP_MAX];
-    size_t size[LK_LOOP_MAX]; /* bytes of an element */
-    char *data[LK_LOOP_MAX];
-    int64_t rows;
-} Walk;
-
-static Walk walk_of(int count, const Tensor *const *x)
+/* Makes axis a of `outer` the row. */
+static void take_row(Rows *r, int a)
 {
-    Walk w = { .count = count, .ndim = 0, .rows = 1 };
-    for (int j = 0; j < count; j++) {
-        w.data[j] = x[j]->data;
-        w.size[j] = lk_dtype_size(x[j]->dtype);
-    }
-    for (int d = x[0]->ndim - 1; d >= 0; d--) {
-        int64_t size = x[0]->shape[d], stride[LK_LOOP_MAX];
-        if (size == 1) continue;
-        bool joins = w.ndim > 0;
-        for (int j = 0; j < count; j++) {
-            int own = d - (x[0]->ndim - x[j]->ndim); /* the same dimension of x[j] */
-            stride[j] = own < 0 || x[j]->shape[own] == 1 ? 0 : x[j]->stride[own];
-            if (joins && stride[j] != w.stride[w.ndim - 1][j] * w.shape[w.ndim - 1]) joins = false;
-        }
-        if (joins) {
-            w.shape[w.ndim - 1] *= size;
-            continue;
-        }
-        w.shape[w.ndim] = size;
-        memcpy(w.stride[w.ndim++], stride, sizeof stride);
-    }
-    if (w.ndim == 0) w.shape[w.ndim++] = 1; /* one element */
-    for (int d = 1; d < w.ndim; d++) w.rows *= w.shape[d];
-    return w;
+    if (r->outer.axes > 0) r->row = lk__walk_take(&r->outer, a);
+    else r->row.size = 1; /* one element */
+    r->piece = r->row.size;
 }
 
-/* Calls the row function for elements first … first + n - 1 of row r. */
-static void run_row(const Walk *w, int64_t r, int64_t first, int64_t n, RowFn *row,
-                    const void *arg)
+/* Returns rows for any order of the elements. Where the innermost axis is short, a longer one
+ * makes the rows; their pieces stay in the cache until the short axis is through. */
+static Rows rows_in_any_order(int count, const Tensor *const *x)
 {
-    int64_t offset[LK_LOOP_MAX];
-    void *p[LK_LOOP_MAX];
-    for (int j = 0; j < w->count; j++) offset[j] = first * w->stride[0][j];
-    for (int d = 1; d < w->ndim; d++) {
-        int64_t index = r % w->shape[d];
-        r /= w->shape[d];
-        for (int j = 0; j < w->count; j++) offset[j] += index * w->stride[d][j];
+    enum { CACHED = 512 };
+    Rows r = { .outer = lk__walk_of(count, x), .cut = -1 };
+    const int a = lk__walk_longer(&r.outer);
+    const int64_t piece = a > 0 ? CACHED : LK_PIECE;
+    take_row(&r, a);
+    if (r.row.size <= piece) return r;
+    Axis cut = { .size = (r.row.size + piece - 1) / piece };
+    for (int j = 0; j < count; j++) cut.step[j] = piece * r.row.step[j];
+    r.piece = piece;
+    r.cut = a > 0 ? 1 : 0; /* behind the short axis */
+    lk__walk_insert(&r.outer, r.cut, cut);
+    return r;
+}
+
+/* Calls the row function for `count` pieces from piece `first` on. */
+static void run_pieces(const Rows *r, int64_t first, int64_t count, RowFn *row, const void *arg)
+{
+    const int64_t last = r->cut < 0 ? 0 : r->outer.axis[r->cut].size - 1;
+    Position at = lk__walk_at(&r->outer, first, r->outer.data);
+    for (int64_t i = 0; i < count; i++, lk__walk_next(&r->outer, &at)) {
+        void *p[LK_LOOP_MAX];
+        for (int j = 0; j < r->outer.count; j++) p[j] = at.p[j];
+        const bool is_last = r->cut < 0 || at.index[r->cut] == last;
+        row(is_last ? r->row.size - last * r->piece : r->piece, p, r->row.step, arg);
     }
-    for (int j = 0; j < w->count; j++) p[j] = w->data[j] + offset[j] * (int64_t)w->size[j];
-    row(n, p, w->stride[0], arg);
 }
 
 /* Returns the length of the row when the tensors are contiguous and of one shape: the usual case,
@@ -83,43 +73,40 @@ static void run_one_row(int64_t n, RowFn *row, const void *arg, int count, const
     row(n, p, ones, arg);
 }
 
-static void run_rows(RowFn *row, const void *arg, int count, const Tensor *const *x)
+static void run_in_order(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
     if (lk__elements(x[0]) == 0) return;
-    Walk w = walk_of(count, x);
-    for (int64_t r = 0; r < w.rows; r++) run_row(&w, r, 0, w.shape[0], row, arg);
+    Rows r = { .outer = lk__walk_of(count, x), .cut = -1 };
+    take_row(&r, 0);
+    run_pieces(&r, 0, lk__walk_size(&r.outer), row, arg);
 }
 
 void lk_loop_serial(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
     int64_t n = one_row(count, x);
     if (n > 0) run_one_row(n, row, arg, count, x);
-    else run_rows(row, arg, count, x);
+    else run_in_order(row, arg, count, x);
 }
-
-/* A piece is large enough to pay for handing it to a thread, and its borders depend on the shape
- * alone. */
-enum { PIECE = 1 << 14, PARALLEL_FROM = 1 << 16 };
 
 void lk_loop(RowFn *row, const void *arg, int count, const Tensor *const *x)
 {
     int64_t total = one_row(count, x);
-    if (total > 0 && total < PARALLEL_FROM) {
+    if (total > 0 && total < LK_PARALLEL_FROM) {
         run_one_row(total, row, arg, count, x);
         return;
     }
+    total = lk__elements(x[0]);
     bool shared = false; /* elements of x[0] share a place, which two threads must not write */
     for (int d = 0; d < x[0]->ndim; d++)
         shared = shared || (x[0]->stride[d] == 0 && x[0]->shape[d] > 1);
-    if (lk__elements(x[0]) < PARALLEL_FROM || shared) {
-        run_rows(row, arg, count, x);
+    if (total == 0 || shared) {
+        run_in_order(row, arg, count, x);
         return;
     }
-    Walk w = walk_of(count, x);
-    int64_t n = w.shape[0], pieces = (n + PIECE - 1) / PIECE;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < w.rows * pieces; i++) {
-        int64_t first = i % pieces * PIECE;
-        run_row(&w, i / pieces, first, n - first < PIECE ? n - first : PIECE, row, arg);
-    }
+    const Rows r = rows_in_any_order(count, x);
+    const int64_t pieces = lk__walk_size(&r.outer),
+                  each = r.piece < LK_PIECE ? LK_PIECE / r.piece : 1;
+#pragma omp parallel for schedule(static) if (total >= LK_PARALLEL_FROM)
+    for (int64_t first = 0; first < pieces; first += each)
+        run_pieces(&r, first, pieces - first < each ? pieces - first : each, row, arg);
 }

@@ -3,77 +3,32 @@
  * A reduction is a broadcast read backwards. The result is seen in the shape of x, with stride 0
  * along the dimensions that go (lk__spread). Every element of x is added to its place there, or
  * compared with it. */
-#include <string.h>
-
+#include "core/fold.h"
 #include "core/internal.h"
 #include "core/ops.h"
+#include "core/reduce.h"
+
+/* dx += c dy, or dx = c dy for a fresh dx */
+typedef struct Spread {
+    double c;
+    bool fresh;
+} Spread;
 
 #define LK_REAL_SOURCE "core/ops_reduce_real.h"
 #include "core/real.h"
 
-/* A reduction: the result's shape with and without the dimensions that go, and how many elements
- * fall together. */
-typedef struct Plan {
-    int ndim; /* of x, and of the shape with size 1 where a dimension goes */
-    int64_t whole[LK_MAX_DIMS];
-    int out_ndim;
-    int64_t out[LK_MAX_DIMS];
-    int64_t together;
-    bool all; /* LK_ALL: PyTorch names that differently */
-} Plan;
-
-static bool make_plan(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims,
-                      bool keepdim, Plan *p)
+static bool plan_of(Tape *t, const char *function, Tensor *x, int ndims, const int64_t *dims,
+                    bool keepdim, ReducePlan *p)
 {
-    bool goes[LK_MAX_DIMS];
-    if (!lk_check_floating(t, function, 1, &x)) return false;
-    if (ndims > 0 && !dims)
-        return lk_fail(t, LK_EVALUE, "%s: the list of dimensions is NULL", function);
-    if (ndims < 0)
-        return lk_fail(t, LK_ESHAPE, "%s: %d dimensions: name those to reduce, or LK_ALL",
-                       function, ndims);
-    for (int d = 0; d < LK_MAX_DIMS; d++) goes[d] = ndims == 0;
-    for (int i = 0; i < ndims; i++) {
-        int d = lk__check_dim(t, function, x->ndim, dims[i]);
-        if (d < 0) return false;
-        if (goes[d]) return lk_fail(t, LK_ESHAPE, "%s: dimension %d is named twice", function, d);
-        goes[d] = true;
-    }
-    *p = (Plan){ .ndim = x->ndim, .together = 1, .all = ndims == 0 };
-    for (int d = 0; d < x->ndim; d++) {
-        p->whole[d] = goes[d] ? 1 : x->shape[d];
-        if (goes[d]) p->together *= x->shape[d];
-        if (!goes[d] || keepdim) p->out[p->out_ndim++] = p->whole[d];
-    }
-    return true;
-}
-
-/* Returns y, the result or its gradient, seen in the shape of x. */
-static Tensor spread(const Tensor *y, const Plan *p, const Tensor *x)
-{
-    Tensor whole = { .data = y->data, .storage = y->storage, .dtype = y->dtype, .ndim = p->ndim };
-    int64_t stride = 1;
-    for (int d = p->ndim - 1; d >= 0; d--) {
-        whole.shape[d] = p->whole[d];
-        whole.stride[d] = stride;
-        stride *= p->whole[d];
-    }
-    return lk__spread(&whole, x->ndim, x->shape);
-}
-
-static bool refuse_nothing(Tape *t, const char *function, const Tensor *x, const Plan *p)
-{
-    char text[LK_SHAPE_TEXT];
-    if (p->together > 0) return true;
-    return lk_fail(t, LK_ESHAPE, "%s: nothing to reduce in %s: a reduced dimension has size 0",
-                   function, lk_shape_text(x, text));
+    return lk_check_floating(t, function, 1, &x) &&
+           lk__reduce_plan(t, function, x, ndims, dims, keepdim, p);
 }
 
 /* ---- sum and mean --------------------------------------------------------------------------- */
 
 /* y = c Σ x, so every x gets dx += c dy. */
 typedef struct Scaled {
-    Plan plan;
+    ReducePlan plan;
     bool is_mean;
     double c; /* 1, or 1 / n */
 } Scaled;
@@ -81,10 +36,11 @@ typedef struct Scaled {
 static void sum_backward(Tape *t, Node *n)
 {
     const Scaled *s = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0);
+    Spread arg = { .c = s->c };
+    Tensor *dx = lk_grad_in_fresh(t, n, 0, &arg.fresh);
     if (!dx) return;
-    Tensor dy = spread(n->grad, &s->plan, dx);
-    lk_loop(LK_ROW(dx->dtype, add_scaled_row), &s->c, 2, (const Tensor *const[]){ dx, &dy });
+    Tensor dy = lk__reduce_spread(n->grad, &s->plan, dx);
+    lk__fold(LK_ROW(dx->dtype, spread_fold), &arg, 1, 2, (const Tensor *const[]){ &dy, dx });
 }
 
 static const char *sum_name(const Node *n)
@@ -96,56 +52,49 @@ static const char *sum_name(const Node *n)
 
 static const NamedOp SUM = { { NULL, sum_backward, { 0 } }, sum_name };
 
+static Tensor *sum_of(Tape *t, Tensor *x, Scaled *s)
+{
+    /* a sum of nothing is 0 */
+    Tensor *y = lk__elements(x) > 0 ? lk_empty(t, x->dtype, s->plan.out_ndim, s->plan.out)
+                                    : lk_zeros(t, x->dtype, s->plan.out_ndim, s->plan.out);
+    if (!y) return NULL;
+    Tensor places = lk__reduce_spread(y, &s->plan, x);
+    lk__sum_into(&places, x, s->is_mean ? (double)s->plan.together : 1, true);
+    return lk_record(t, &SUM.op, y, LK_INPUTS(x), s, sizeof *s);
+}
+
 Tensor *lk_sum(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
     Scaled s = { .c = 1 };
-    if (!make_plan(t, "lk_sum", x, ndims, dims, keepdim, &s.plan)) return NULL;
-    Tensor *y = lk_full(t, x->dtype, s.plan.out_ndim, s.plan.out, 0);
-    if (!y) return NULL;
-    Tensor places = spread(y, &s.plan, x);
-    if (!lk_accumulate(t, &places, x)) return NULL;
-    return lk_record(t, &SUM.op, y, LK_INPUTS(x), &s, sizeof s);
+    return plan_of(t, "lk_sum", x, ndims, dims, keepdim, &s.plan) ? sum_of(t, x, &s) : NULL;
 }
 
 Tensor *lk_mean(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim)
 {
     Scaled s = { .is_mean = true };
-    if (!make_plan(t, "lk_mean", x, ndims, dims, keepdim, &s.plan)) return NULL;
-    if (!refuse_nothing(t, "lk_mean", x, &s.plan)) return NULL;
+    if (!plan_of(t, "lk_mean", x, ndims, dims, keepdim, &s.plan)) return NULL;
+    if (!lk__reduce_something(t, "lk_mean", x, &s.plan)) return NULL;
     s.c = 1.0 / (double)s.plan.together;
-    Tensor *y = lk_full(t, x->dtype, s.plan.out_ndim, s.plan.out, 0);
-    if (!y) return NULL;
-    Tensor places = spread(y, &s.plan, x);
-    if (!lk_accumulate(t, &places, x)) return NULL;
-    double n = (double)s.plan.together;
-    lk_loop(LK_ROW(y->dtype, divide_row), &n, 1, (const Tensor *const[]){ y });
-    return lk_record(t, &SUM.op, y, LK_INPUTS(x), &s, sizeof s);
+    return sum_of(t, x, &s);
 }
 
 /* ---- maximum and minimum over any dimensions ------------------------------------------------ */
 
 typedef struct Extreme {
-    Plan plan;
+    ReducePlan plan;
     double sign; /* 1: the maximum, -1: the minimum */
 } Extreme;
 
 /* y = max x; where k elements equal y, each gets dx += dy / k. */
 static void extreme_backward(Tape *t, Node *n)
 {
-    const Plan *p = &((const Extreme *)n->state)->plan;
-    Tensor *dx = lk_grad_in(t, n, 0), *x = n->in[0], *y = n->out;
+    const ReducePlan *p = &((const Extreme *)n->state)->plan;
+    bool fresh;
+    Tensor *dx = lk_grad_in_fresh(t, n, 0, &fresh), *x = n->in[0];
     if (!dx) return;
-    /* Count in double for both dtypes: a float stays at 2^24 when 1 is added. */
-    const size_t bytes = (size_t)lk_numel(y) * sizeof(double);
-    Storage scratch = { .data = lk_tape_scratch(t, bytes) };
-    if (!scratch.data) return;
-    memset(scratch.data, 0, bytes);
-    Tensor counts = { .data = scratch.data, .storage = &scratch, .dtype = LK_F64 };
-    Tensor count = spread(&counts, p, x), value = spread(y, p, x), dy = spread(n->grad, p, x);
-    lk_loop_serial(LK_ROW(x->dtype, count_row), NULL, 3,
-                   (const Tensor *const[]){ &count, x, &value });
-    lk_loop(LK_ROW(x->dtype, share_row), NULL, 5,
-            (const Tensor *const[]){ dx, x, &value, &dy, &count });
+    Tensor y = lk__reduce_spread(n->out, p, x), dy = lk__reduce_spread(n->grad, p, x);
+    lk__fold(LK_ROW(x->dtype, share_fold), &fresh, 2, 4,
+             (const Tensor *const[]){ &y, x, dx, &dy });
 }
 
 static const char *extreme_name(const Node *n)
@@ -161,13 +110,13 @@ static Tensor *extreme(Tape *t, const char *function, Tensor *x, int ndims, cons
                        bool keepdim, double sign)
 {
     Extreme e = { .sign = sign };
-    if (!make_plan(t, function, x, ndims, dims, keepdim, &e.plan) ||
-        !refuse_nothing(t, function, x, &e.plan))
+    if (!plan_of(t, function, x, ndims, dims, keepdim, &e.plan) ||
+        !lk__reduce_something(t, function, x, &e.plan))
         return NULL;
-    Tensor *y = lk_full(t, x->dtype, e.plan.out_ndim, e.plan.out, -sign * INFINITY);
+    Tensor *y = lk_empty(t, x->dtype, e.plan.out_ndim, e.plan.out);
     if (!y) return NULL;
-    Tensor places = spread(y, &e.plan, x);
-    lk_loop_serial(LK_ROW(y->dtype, extreme_row), &sign, 2, (const Tensor *const[]){ &places, x });
+    Tensor places = lk__reduce_spread(y, &e.plan, x);
+    lk__fold(LK_ROW(y->dtype, extreme_fold), &sign, 1, 2, (const Tensor *const[]){ &places, x });
     return lk_record(t, &EXTREME.op, y, LK_INPUTS(x), &e, sizeof e);
 }
 
@@ -209,10 +158,10 @@ static const NamedOp EXTREME_DIM = { { NULL, extreme_dim_backward, { LK_IN1 } },
 static Tensor *extreme_dim(Tape *t, const char *function, Tensor *x, int dim, bool keepdim,
                            double sign, Tensor **indices)
 {
-    Plan p;
+    ReducePlan p;
     if (indices) *indices = NULL;
-    if (!make_plan(t, function, x, LK_DIMS(dim), keepdim, &p) ||
-        !refuse_nothing(t, function, x, &p))
+    if (!plan_of(t, function, x, LK_DIMS(dim), keepdim, &p) ||
+        !lk__reduce_something(t, function, x, &p))
         return NULL;
     Tensor *packed = lk_packed(t, x), *y = lk_empty(t, x->dtype, p.out_ndim, p.out);
     Tensor *index = lk_empty(t, LK_I64, p.out_ndim, p.out);

@@ -1,58 +1,222 @@
-/* ops_reduce_real.h - rows of sums, means and extremes, in `real` (core/real.h). */
+/* ops_reduce_real.h - tiles (core/fold.h) of means and extremes, in `real` (core/real.h).
+ *
+ * Where the rows of a tile are short, its columns are visited. A column has one element of each
+ * result, and a loop over it becomes vector code. */
 
-/* dx += c dy */
-static void LK_F(add_scaled_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+/* ---- dx += c dy, spread over the elements --------------------------------------------------- */
+
+static LK_ALWAYS_INLINE void LK_F(spread_column)(int64_t m, int64_t step, real *dx,
+                                                 const real *value, bool fresh)
 {
-    const real c = (real) * (const double *)arg;
-    real *dx = p[0];
-    const real *dy = p[1];
-    for (int64_t i = 0; i < n; i++) dx[i * step[0]] += c * dy[i * step[1]];
+    if (fresh)
+        for (int64_t i = 0; i < m; i++) dx[i * step] = value[i];
+    else
+        for (int64_t i = 0; i < m; i++) dx[i * step] += value[i];
 }
 
-/* y /= n */
-static void LK_F(divide_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+static LK_ALWAYS_INLINE void LK_F(spread_row)(int64_t n, int64_t step, real *dx, real value,
+                                              bool fresh)
 {
-    const double divisor = *(const double *)arg;
-    real *y = p[0];
-    for (int64_t i = 0; i < n; i++) y[i * step[0]] = (real)((double)y[i * step[0]] / divisor);
+    if (fresh)
+        for (int64_t k = 0; k < n; k++) dx[k * step] = value;
+    else
+        for (int64_t k = 0; k < n; k++) dx[k * step] += value;
 }
 
-/* y = max(y, x), or the minimum for sign -1. Once y is NaN, it stays NaN. */
-static void LK_F(extreme_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+/* For a fresh dx, 0 + c dy makes 0 of -0, as an addition to 0 does. */
+static void LK_F(spread_fold)(const Fold *tile, const void *arg)
 {
-    const real sign = (real) * (const double *)arg;
-    real *y = p[0];
-    const real *x = p[1];
-    for (int64_t i = 0; i < n; i++) {
-        real *best = &y[i * step[0]], value = x[i * step[1]];
-        if (!(isnan(*best) || sign * *best >= sign * value)) *best = value;
+    const Spread *s = arg;
+    const bool across = lk__fold_goes_across(tile);
+    const Fold one = across ? *tile : lk__fold_long_rows(tile), *f = &one;
+    const real c = (real)s->c, *dy = f->p[0];
+    real *value = f->room[0];
+    for (int64_t i = 0; i < f->m && f->first; i++) value[i] = 0 + c * dy[i * f->step_m[0]];
+    for (int64_t r = 0; r < f->rows; r++) {
+        real *dx = (real *)f->p[1] + r * f->step_row[1];
+        if (across && f->step_m[1] == 1)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(spread_column)(f->m, 1, dx + k * f->step_n[1], value, s->fresh);
+        else if (across)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(spread_column)(f->m, f->step_m[1], dx + k * f->step_n[1], value, s->fresh);
+        else if (f->step_n[1] == 1)
+            for (int64_t i = 0; i < f->m; i++)
+                LK_F(spread_row)(f->n, 1, dx + i * f->step_m[1], value[i], s->fresh);
+        else
+            for (int64_t i = 0; i < f->m; i++)
+                LK_F(spread_row)(f->n, f->step_n[1], dx + i * f->step_m[1], value[i], s->fresh);
     }
 }
 
-/* Whether x is the extreme value y. A NaN equals nothing, but it can be the extreme value too. */
-static bool LK_F(is_extreme)(real x, real y) { return x == y || (isnan(x) && isnan(y)); }
+/* ---- y = max x ------------------------------------------------------------------------------ */
 
-/* count += 1 where x is y */
-static void LK_F(count_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+/* Returns the larger, or the smaller for sign -1; of equal ones the first. A NaN stays. Both
+ * choices are made without a branch: so loops over it become vector code. */
+static LK_ALWAYS_INLINE real LK_F(extreme_of)(real best, real x, real sign)
 {
-    (void)arg;
-    double *count = p[0];
-    const real *x = p[1], *y = p[2];
-    for (int64_t i = 0; i < n; i++)
-        count[i * step[0]] += LK_F(is_extreme)(x[i * step[1]], y[i * step[2]]) ? 1 : 0;
+    const real number = sign * best >= sign * x ? best : x;
+    return isnan(best) ? best : number;
 }
 
-/* dx += dy / count where x is y */
-static void LK_F(share_row)(int64_t n, void *const *p, const int64_t *step, const void *arg)
+static LK_ALWAYS_INLINE void LK_F(extreme_column)(int64_t m, int64_t step, const real *x,
+                                                  real *best, real sign)
 {
-    (void)arg;
-    real *dx = p[0];
-    const real *x = p[1], *y = p[2], *dy = p[3];
-    const double *count = p[4];
-    for (int64_t i = 0; i < n; i++)
-        if (LK_F(is_extreme)(x[i * step[1]], y[i * step[2]]))
-            dx[i * step[0]] += (real)((double)dy[i * step[3]] / count[i * step[4]]);
+    for (int64_t i = 0; i < m; i++) best[i] = LK_F(extreme_of)(best[i], x[i * step], sign);
 }
+
+/* Returns extreme_of `best` and all elements of a row. It takes LK_LANES elements at a time. Then
+ * only the value is known. So it goes through the row again where equal values differ in their
+ * bits: 0 and -0, and several NaNs. */
+static LK_ALWAYS_INLINE real LK_F(row_extreme)(int64_t n, int64_t step, const real *x, real best,
+                                               real sign)
+{
+    int64_t i = 0;
+    if (n >= LK_LANES) {
+        real lane[LK_LANES], odd[LK_LANES] = { 0 }, top = x[0], any = 0;
+        for (int l = 0; l < LK_LANES; l++) lane[l] = x[l * step];
+        for (; i + LK_LANES <= n; i += LK_LANES) {
+            real piece[LK_LANES];
+            for (int l = 0; l < LK_LANES; l++) piece[l] = x[(i + l) * step];
+#pragma omp simd
+            for (int l = 0; l < LK_LANES; l++) {
+                lane[l] = sign * lane[l] >= sign * piece[l] ? lane[l] : piece[l];
+                odd[l] = isnan(piece[l]) ? 1 : odd[l];
+            }
+        }
+        for (int l = 0; l < LK_LANES; l++) {
+            top = sign * top >= sign * lane[l] ? top : lane[l];
+            any += odd[l];
+        }
+        if (any == 0 && top != 0) best = LK_F(extreme_of)(best, top, sign);
+        else i = 0;
+    }
+    for (; i < n; i++) best = LK_F(extreme_of)(best, x[i * step], sign);
+    return best;
+}
+
+static void LK_F(extreme_fold)(const Fold *tile, const void *arg)
+{
+    const bool across = lk__fold_goes_across(tile);
+    const Fold one = across ? *tile : lk__fold_long_rows(tile), *f = &one;
+    const real sign = (real) * (const double *)arg;
+    real *best = f->room[0], *y = f->p[0];
+    for (int64_t i = 0; i < f->m && f->first; i++) best[i] = -sign * (real)INFINITY;
+    for (int64_t r = 0; r < f->rows; r++) {
+        const real *x = (const real *)f->p[1] + r * f->step_row[1];
+        if (across && f->step_m[1] == 1)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(extreme_column)(f->m, 1, x + k * f->step_n[1], best, sign);
+        else if (across)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(extreme_column)(f->m, f->step_m[1], x + k * f->step_n[1], best, sign);
+        else if (f->step_n[1] == 1)
+            for (int64_t i = 0; i < f->m; i++)
+                best[i] = LK_F(row_extreme)(f->n, 1, x + i * f->step_m[1], best[i], sign);
+        else
+            for (int64_t i = 0; i < f->m; i++)
+                best[i] =
+                    LK_F(row_extreme)(f->n, f->step_n[1], x + i * f->step_m[1], best[i], sign);
+    }
+    for (int64_t i = 0; i < f->m && f->last; i++) y[i * f->step_m[0]] = best[i];
+}
+
+/* ---- dx += dy / (number of x that are y) where x is y --------------------------------------- */
+
+/* Returns 1 where x is the extreme value y, else 0. A NaN is always the extreme value. */
+static LK_ALWAYS_INLINE real LK_F(equal)(real x, real y) { return isnan(x) | (x == y) ? 1 : 0; }
+
+static LK_ALWAYS_INLINE void LK_F(count_column)(int64_t m, int64_t step, const real *x,
+                                                const real *y, double *count)
+{
+    for (int64_t i = 0; i < m; i++) count[i] += (double)LK_F(equal)(x[i * step], y[i]);
+}
+
+static LK_ALWAYS_INLINE double LK_F(count_row)(int64_t n, int64_t step, const real *x, real y)
+{
+    int64_t count = 0;
+    for (int64_t k = 0; k < n; k++) count += LK_F(equal)(x[k * step], y) != 0;
+    return (double)count;
+}
+
+static inline void LK_F(count)(const Fold *f, bool across)
+{
+    double *count = f->room[0];
+    const real *y = f->room[1];
+    for (int64_t r = 0; r < f->rows; r++) {
+        const real *x = (const real *)f->p[1] + r * f->step_row[1];
+        if (across && f->step_m[1] == 1)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(count_column)(f->m, 1, x + k * f->step_n[1], y, count);
+        else if (across)
+            for (int64_t k = 0; k < f->n; k++)
+                LK_F(count_column)(f->m, f->step_m[1], x + k * f->step_n[1], y, count);
+        else
+            for (int64_t i = 0; i < f->m; i++)
+                count[i] += f->step_n[1] == 1
+                                ? LK_F(count_row)(f->n, 1, x + i * f->step_m[1], y[i])
+                                : LK_F(count_row)(f->n, f->step_n[1], x + i * f->step_m[1], y[i]);
+    }
+}
+
+/* The choices of a column come first, in vector code; stores with gaps are none. */
+static LK_ALWAYS_INLINE void LK_F(share_column)(int64_t m, int64_t step, const real *x,
+                                                const real *y, const real *share, real *part)
+{
+    for (int64_t i = 0; i < m; i++) part[i] = LK_F(equal)(x[i * step], y[i]) != 0 ? share[i] : 0;
+}
+
+/* -0 stays where nothing is added. */
+static LK_ALWAYS_INLINE real LK_F(plus)(real dx, real part, bool fresh)
+{
+    const real sum = part != 0 ? dx + part : dx;
+    return fresh ? part : sum;
+}
+
+static inline void LK_F(share)(const Fold *f, bool across, bool fresh)
+{
+    const real *y = f->room[1], *share = f->room[2];
+    real part[LK_FOLD_MOST];
+    for (int64_t r = 0; r < f->rows; r++) {
+        const real *x = (const real *)f->p[1] + r * f->step_row[1];
+        real *dx = (real *)f->p[2] + r * f->step_row[2];
+        for (int64_t k = 0; k < f->n && across; k++, x += f->step_n[1], dx += f->step_n[2]) {
+            if (f->step_m[1] == 1) LK_F(share_column)(f->m, 1, x, y, share, part);
+            else LK_F(share_column)(f->m, f->step_m[1], x, y, share, part);
+            for (int64_t i = 0; i < f->m; i++) {
+                real *to = &dx[i * f->step_m[2]];
+                *to = LK_F(plus)(*to, part[i], fresh);
+            }
+        }
+        for (int64_t i = 0; i < f->m && !across; i++, x += f->step_m[1], dx += f->step_m[2])
+            for (int64_t k = 0; k < f->n; k++) {
+                real *to = &dx[k * f->step_n[2]];
+                const bool is_equal = LK_F(equal)(x[k * f->step_n[1]], y[i]) != 0;
+                *to = LK_F(plus)(*to, is_equal ? share[i] : 0, fresh);
+            }
+    }
+}
+
+/* The first pass counts, in double: a float stays at 2^24 when 1 is added. The second shares. */
+static void LK_F(share_fold)(const Fold *tile, const void *arg)
+{
+    const bool across = lk__fold_goes_across(tile);
+    const Fold one = across ? *tile : lk__fold_long_rows(tile), *f = &one;
+    double *count = f->room[0];
+    real *value = f->room[1], *share = f->room[2];
+    const real *y = f->p[0], *dy = f->p[3];
+    for (int64_t i = 0; i < f->m && f->first; i++)
+        if (f->pass == 0) {
+            count[i] = 0;
+            value[i] = y[i * f->step_m[0]];
+        } else {
+            share[i] = 0 + (real)((double)dy[i * f->step_m[3]] / count[i]);
+        }
+    if (f->pass == 0) LK_F(count)(f, across);
+    else LK_F(share)(f, across, *(const bool *)arg);
+}
+
+/* ---- the extreme along a dimension, and where it is ----------------------------------------- */
 
 /* Finds the first largest of n elements, `inner` apart, for each outer and inner index, or the
  * first smallest for sign -1. A NaN counts as more extreme than any number. */

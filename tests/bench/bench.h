@@ -53,8 +53,8 @@ extern const Workload *const bench_tables[];
 extern const char *const bench_name; /* of the program */
 /* The kernels it computes with, for the table: "avx2", "cblas_sgemm"; NULL: refused. */
 const char *bench_kernels(Error *err);
-extern const Workload bench_limits[], bench_matmul[], bench_convolution[], bench_training[],
-    bench_transformer[], bench_recurrent[], bench_tokenizer[], bench_programs[];
+extern const Workload bench_limits[], bench_matmul[], bench_reduce[], bench_convolution[],
+    bench_training[], bench_transformer[], bench_recurrent[], bench_tokenizer[], bench_programs[];
 
 /* ---- matrix products: what differs between bench and blas_peer ------------------------------ */
 

@@ -5,9 +5,10 @@
 #include "tests/bench/bench.h"
 
 const char *const bench_name = "bench";
-const Workload *const bench_tables[] = { bench_limits,    bench_matmul,      bench_convolution,
-                                         bench_training,  bench_transformer, bench_recurrent,
-                                         bench_tokenizer, bench_programs,    NULL };
+const Workload *const bench_tables[] = {
+    bench_limits,      bench_matmul,    bench_reduce,    bench_convolution, bench_training,
+    bench_transformer, bench_recurrent, bench_tokenizer, bench_programs,    NULL
+};
 
 const char *bench_kernels(Error *err) { return lk_kernels(err); }
 

@@ -123,6 +123,42 @@ Test(reduce, sums_in_double)
     lk_tape_free(t);
 }
 
+/* The order of additions is fixed: a row that is summed has four partial sums, and rows are added
+ * one after the other. */
+static double ordered_sum(int rows, int n, const double *x, int step_row, int step)
+{
+    double sum = 0;
+    for (int r = 0; r < rows; r++) {
+        double part[4] = { 0 };
+        for (int k = 0; k < n; k++) part[k < n / 4 * 4 ? k % 4 : 0] += x[r * step_row + k * step];
+        sum += (part[0] + part[1]) + (part[2] + part[3]);
+    }
+    return sum;
+}
+
+Test(reduce, the_order_of_a_sum_is_fixed)
+{
+    enum { A = 5, B = 9, MOST = 40 };
+    Tape *t = lk_tape_new(NULL);
+    Rng rng;
+    lk_manual_seed(&rng, 4);
+    for (int n = 1; n <= MOST; n++) {
+        Tensor *x = lk_randn(t, &rng, LK_F64, LK_SHAPE(A, B, n));
+        const double *v = x->data;
+        double last[A * B], outer[B], middle[A * MOST];
+        for (int i = 0; i < A * B; i++) last[i] = ordered_sum(1, n, v + i * n, 0, 1);
+        for (int b = 0; b < B; b++) outer[b] = ordered_sum(A, n, v + b * n, B * n, 1);
+        for (int a = 0; a < A; a++)
+            for (int k = 0; k < n; k++)
+                middle[a * n + k] = n == 1 ? ordered_sum(1, B, v + a * B, 0, 1)
+                                           : ordered_sum(B, 1, v + a * B * n + k, n, 0);
+        check_close(lk_sum(t, x, LK_DIMS(2), false), last, A * B, 0);
+        check_close(lk_sum(t, x, LK_DIMS(1), true), middle, A * n, 0);
+        if (n > 1) check_close(lk_sum(t, x, LK_DIMS(0, 2), false), outer, B, 0);
+    }
+    lk_tape_free(t);
+}
+
 /* The same values in any arrangement and with any number of threads: multiples of 1/8 have exact
  * sums. */
 Test(reduce, large_tensors)
