@@ -274,6 +274,29 @@ LK_API Tensor *lk_min_dim(Tape *t, Tensor *x, int dim, bool keepdim, Tensor **in
 /* int64: the index of the first maximum or minimum; no gradient. */
 LK_API Tensor *lk_argmax(Tape *t, Tensor *x, int dim, bool keepdim);
 LK_API Tensor *lk_argmin(Tape *t, Tensor *x, int dim, bool keepdim);
+/* x.any(dims), x.all(dims): bool from any dtype; false and true over nothing. (ops_any.c) */
+LK_API Tensor *lk_any(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+LK_API Tensor *lk_all(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+
+/* ---- statistics: dims, keepdim and precision as above (ops_stats.c) ------------------------- */
+
+/* x.var(dims, correction), x.std: v = Σ (x - mean)² / (n - correction); correction 1 is PyTorch's
+ * default, 0 the biased one. var: dx += 2 dy (x - mean) / (n - correction). std: √v, dx += dy (x -
+ * mean) / (y (n - correction)), 0 where y is 0. Nothing to reduce is LK_ESHAPE. */
+LK_API Tensor *lk_var(Tape *t, Tensor *x, double correction, int ndims, const int64_t *dims,
+                      bool keepdim);
+LK_API Tensor *lk_std(Tape *t, Tensor *x, double correction, int ndims, const int64_t *dims,
+                      bool keepdim);
+/* x.norm(p, dims): (Σ |x|^p)^(1/p), dx += dy sign x |x|^(p-1) / y^(p-1), 0 where y is 0. p is 0
+ * (the number of x ≠ 0; dx += 0), any positive number, or INFINITY (max |x|; equal ones share). */
+LK_API Tensor *lk_norm(Tape *t, Tensor *x, double p, int ndims, const int64_t *dims, bool keepdim);
+/* x.logsumexp(dims): ln Σ e^x, dx += dy e^(x - y); -INFINITY over nothing. */
+LK_API Tensor *lk_logsumexp(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+/* x.prod(dims): Π x, dx += dy times the product of the others; 1 over nothing. */
+LK_API Tensor *lk_prod(Tape *t, Tensor *x, int ndims, const int64_t *dims, bool keepdim);
+/* F.cosine_similarity(a, b, dim, eps): y = Σ ab / (|a| |b|) along dim; a and b broadcast, norms
+ * below eps (PyTorch: 1e-8) are eps. da += dy (b / |b| - y a / |a|) / |a|. (ops_cosine.c) */
+LK_API Tensor *lk_cosine_similarity(Tape *t, Tensor *a, Tensor *b, int dim, double eps);
 
 /* ---- running sums and order along a dimension (ops_cumsum.c, ops_sort.c) -------------------- */
 

@@ -18,7 +18,8 @@ enum { FAMILIES = sizeof families / sizeof *families };
 const char *const gradient_exempt[] = {
     "zeros", "ones", "full", "tensor", "scalar", "arange", "rand", "randn", "randint",
     "randperm", "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "isclose",
-    "logical_and", "logical_or", "logical_not", "one_hot", "argsort", "multinomial", NULL,
+    "logical_and", "logical_or", "logical_not", "one_hot", "argsort", "multinomial", "any",
+    "all", NULL,
 };
 /* clang-format on */
 

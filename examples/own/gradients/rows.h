@@ -74,7 +74,8 @@ typedef struct GradientFamily {
     X(loss) \
     X(attention) \
     X(recurrent) \
-    X(rearrange)
+    X(rearrange) \
+    X(stats)
 #define GRADIENT_DECLARE(name) extern const GradientFamily gradient_##name;
 GRADIENT_FAMILIES(GRADIENT_DECLARE)
 /* clang-format on */
