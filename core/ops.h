@@ -208,6 +208,23 @@ LK_API Tensor *lk_layer_norm(Tape *t, Tensor *x, int dims, Tensor *weight, Tenso
  * kept for backward. weight and bias are (D) or NULL. */
 LK_API Tensor *lk_residual_norm(Tape *t, Tensor *x, Tensor *residual, double p, Tensor *weight,
                                 Tensor *bias, double eps);
+/* F.batch_norm: x (N, C) or (N, C, d…); the other tensors are (C), and weight, bias or both
+ * running_… may be NULL. y = x' weight + bias, x' = (x - mean) / √(variance + eps). In training
+ * mean and biased variance are those of the channel's elements, and running = (1 - momentum)
+ * running + momentum value, in place, with the unbiased variance; else they are the running ones.
+ * dweight += Σ dy x', dbias += Σ dy; in training dx += weight (dy - mean(dy) - x' mean(dy x')) /
+ * √(variance + eps), else the first term alone. LK_ESHAPE: training with one value a channel.
+ * (ops_batch_norm.c) */
+LK_API Tensor *lk_batch_norm(Tape *t, Tensor *x, Tensor *running_mean, Tensor *running_var,
+                             Tensor *weight, Tensor *bias, bool training, double momentum,
+                             double eps);
+/* F.group_norm: x (N, C, …), each sample's channels in `groups` groups that are normalized as by
+ * lk_layer_norm; weight and bias are (C) or NULL. (ops_group_norm.c) */
+LK_API Tensor *lk_group_norm(Tape *t, Tensor *x, int64_t groups, Tensor *weight, Tensor *bias,
+                             double eps);
+/* F.rms_norm over the last dimension: y = x r weight, r = 1 / √(mean(x²) + eps); weight (D) or
+ * NULL. g = dy weight: dx += r (g - x r² mean(g x)), dweight += Σ dy x r. (ops_rms_norm.c) */
+LK_API Tensor *lk_rms_norm(Tape *t, Tensor *x, Tensor *weight, double eps);
 
 /* ---- put together: any one dtype (ops_join.c) ----------------------------------------------- */
 

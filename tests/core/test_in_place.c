@@ -55,11 +55,20 @@ OP(sum, lk_sum(t, x[0], LK_DIMS(0), false))
 OP(mean, lk_mean(t, x[0], LK_DIMS(0), false))
 OP(maximum, lk_max(t, x[0], LK_ALL, false))
 OP(max_dim, lk_max_dim(t, x[0], 1, false, NULL))
+OP(variance, lk_var(t, x[0], 1, LK_DIMS(0), false))
+OP(deviation, lk_std(t, x[0], 1, LK_DIMS(0), false))
+OP(norm, lk_norm(t, x[0], 2, LK_DIMS(0), false))
+OP(logsumexp, lk_logsumexp(t, x[0], LK_DIMS(0), false))
+OP(product, lk_prod(t, x[0], LK_DIMS(0), false))
+OP(cosine, lk_cosine_similarity(t, x[0], x[1], 0, 1e-8))
 OP(softmax, lk_softmax(t, x[0], 1))
 OP(log_softmax, lk_log_softmax(t, x[0], 1))
 OP(mse, lk_mse_loss(t, x[0], x[1]))
 OP(layer_norm, lk_layer_norm(t, x[0], 2, x[1], x[0], 1e-5))
 OP(residual_norm, lk_residual_norm(t, x[0], x[1], 0, x[2], NULL, 1e-5))
+OP(batch_norm, lk_batch_norm(t, x[0], NULL, NULL, x[2], NULL, true, 0.1, 1e-5))
+OP(group_norm, lk_group_norm(t, x[0], 1, x[2], NULL, 1e-5))
+OP(rms_norm, lk_rms_norm(t, x[0], x[2], 1e-5))
 OP(embedding, lk_embedding(t, x[0], x[1], -1))
 OP(select_rows, lk_select_rows(t, x[0], x[1]))
 OP(gather, lk_gather(t, lk_select(t, x[0], 0, 0), 0, x[1]))
@@ -136,6 +145,12 @@ static const struct {
     { "mean", mean, 1, false, { NULL, ".." } }, /* PyTorch saves the input, and does not need it */
     { "max", maximum, 1, false, { NULL, "XX" } },
     { "max_dim", max_dim, 1, false, { NULL, ".." } },
+    { "var", variance, 1, false, { NULL, "X." } },
+    { "std", deviation, 1, false, { NULL, "XX" } },
+    { "norm", norm, 1, false, { NULL, "XX" } },
+    { "logsumexp", logsumexp, 1, false, { NULL, "XX" } },
+    { "prod", product, 1, false, { NULL, "X." } }, /* PyTorch needs the result, too */
+    { "cosine_similarity", cosine, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "softmax", softmax, 1, false, { NULL, ".X" } },
     { "log_softmax", log_softmax, 1, false, { NULL, ".X" } },
     /* PyTorch needs the weight for itself, too */
@@ -145,6 +160,21 @@ static const struct {
       3,
       false,
       { NULL, "XXX.", "XXX.", "XXX.", "XX..", "XXX.", "XXX.", "XXX." } }, /* not in PyTorch */
+    { "batch_norm",
+      batch_norm,
+      3,
+      false,
+      { NULL, "X.X.", NULL, NULL, "X...", "X.X." } },
+    { "group_norm",
+      group_norm,
+      3,
+      false,
+      { NULL, "X.X.", NULL, NULL, "X...", "X.X." } },
+    { "rms_norm",
+      rms_norm,
+      3,
+      false,
+      { NULL, "X.X.", NULL, NULL, "X...", "X.X." } }, /* not in PyTorch */
     { "mse_loss", mse, 2, false, { NULL, "XX.", "XX.", "XX." } },
     { "select_rows", select_rows, 2, true, { NULL, ".X." } },
     { "gather", gather, 2, true, { NULL, ".X." } },

@@ -69,6 +69,7 @@ typedef struct GradientFamily {
     X(shape) \
     X(sort) \
     X(norm) \
+    X(batch_norm) \
     X(reduce) \
     X(softmax) \
     X(loss) \
