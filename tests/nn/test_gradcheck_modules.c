@@ -7,13 +7,16 @@
 #include "nn/activation.h"
 #include "nn/adapter.h"
 #include "nn/attention.h"
+#include "nn/batch_norm.h"
 #include "nn/dropout.h"
 #include "nn/embedding.h"
 #include "nn/flatten.h"
 #include "nn/gradcheck.h"
+#include "nn/group_norm.h"
 #include "nn/layer_norm.h"
 #include "nn/lora.h"
 #include "nn/recurrent.h"
+#include "nn/rms_norm.h"
 #include "nn/sequential.h"
 #include "nn/symmetric.h"
 #include "nn/transformer.h"
@@ -62,6 +65,9 @@ MAKER(log_softmax, lk_log_softmax_new(1, NULL))
 MAKER(flatten, lk_flatten_new(1, -1, NULL))
 MAKER(dropout, lk_dropout_new(0.4, NULL))
 MAKER(norm, lk_layer_norm_new(LK_SHAPE(2, 4), 1e-5, NULL))
+MAKER(batch_norm, lk_batch_norm1d_new(2, 1e-5, 0.1, NULL))
+MAKER(group_norm, lk_group_norm_new(1, 2, 1e-5, NULL))
+MAKER(rms_norm, lk_rms_norm_new(4, 1e-5, NULL))
 MAKER(linear, lk_linear_new(4, 3, true, rng, NULL))
 MAKER(no_bias, lk_linear_new(4, 3, false, rng, NULL))
 MAKER(embedding, lk_embedding_new(6, 4, 4, rng, NULL)) /* row 4 is padding; ids lack it */
@@ -101,6 +107,9 @@ static const struct {
     { "Flatten", flatten, false },
     { "Dropout", dropout, false },
     { "LayerNorm", norm, false },
+    { "BatchNorm1d", batch_norm, false },
+    { "GroupNorm", group_norm, false },
+    { "RMSNorm", rms_norm, false },
     { "Linear", linear, false },
     { "Linear without bias", no_bias, false },
     { "Embedding", embedding, true },
