@@ -446,7 +446,7 @@ LK_API Tensor *lk_lt(Tape *t, Tensor *a, Tensor *b); /* a < b */
 LK_API Tensor *lk_le(Tape *t, Tensor *a, Tensor *b); /* a <= b */
 LK_API Tensor *lk_gt(Tape *t, Tensor *a, Tensor *b); /* a > b */
 LK_API Tensor *lk_ge(Tape *t, Tensor *a, Tensor *b); /* a >= b */
-/* What is not 0 is true; a and b may have two dtypes. */
+/* An element is true when it is not 0; a and b may have two dtypes. */
 LK_API Tensor *lk_logical_and(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_logical_or(Tape *t, Tensor *a, Tensor *b);
 LK_API Tensor *lk_logical_not(Tape *t, Tensor *x);

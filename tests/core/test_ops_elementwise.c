@@ -126,7 +126,7 @@ Test(elementwise, clamp_with_nan)
     lk_tape_free(t);
 }
 
-/* What is not chosen does not reach a gradient, not even as 0 times infinity. */
+/* An element that is not chosen reaches no gradient, not even as 0 times infinity. */
 Test(elementwise, where_stops_nan)
 {
     Tape *t = lk_tape_new(NULL);
