@@ -77,11 +77,6 @@ static void LK_F(var_backward_fold)(const Fold *f, const void *arg)
 /* ---- norms ---------------------------------------------------------------------------------- */
 
 static inline double LK_F(size)(real x) { return (double)(x < 0 ? -x : x); }
-static inline double LK_F(sign)(real x)
-{
-    const double down = x < 0 ? -1 : 0;
-    return x > 0 ? 1 : down;
-}
 
 static inline double LK_F(add_1)(double sum, real x, double value)
 {
