@@ -29,9 +29,9 @@ LK_API void lk_attention_cache_free(AttentionCache *cache);
 /* Appends k and v (B, S, width) of the next S tokens, and attends with their q (B, S, E) to them
  * and to all tokens before, causally: to rounding, the last S rows of lk_attention_with for the
  * whole text. `causal` and `position` of the options are set here; attn_mask, if any, is for the
- * keys up to these. A failure appends nothing. Errors: LK_ESTATE where a gradient would be recorded
- * (lk_tape_set_grad(t, false) first), LK_ESHAPE for k or v that do not fit the cache or its
- * rest. */
+ * keys up to these. A failure appends nothing. Errors: LK_ESTATE where a gradient would be
+ * recorded (lk_tape_set_grad(t, false) first), LK_ESHAPE for k or v that do not fit the cache or
+ * its rest. */
 LK_API Tensor *lk_attention_cached(Tape *t, AttentionCache *cache, Tensor *q, Tensor *k, Tensor *v,
                                    int64_t heads, AttentionOptions options);
 

@@ -411,8 +411,8 @@ LK_API Tensor *lk_attention_with(Tape *t, Tensor *q, Tensor *k, Tensor *v, Tenso
 
 /* Rotary position embedding (Su et al. 2021) in the half-split form of Llama and GPT-NeoX, on q or
  * k (B, S, E) with E = heads d, d even: in row s of a head, y_j = x_j cos φ - x_(j+d/2) sin φ and
- * y_(j+d/2) = x_(j+d/2) cos φ + x_j sin φ, with φ = (position + s) base^(-2j/d) for j < d/2. dx gets
- * dy turned back by φ. (ops_rotary.c) */
+ * y_(j+d/2) = x_(j+d/2) cos φ + x_j sin φ, with φ = (position + s) base^(-2j/d) for j < d/2. dx
+ * gets dy turned back by φ. (ops_rotary.c) */
 LK_API Tensor *lk_rotary(Tape *t, Tensor *x, int64_t heads, double base, int64_t position);
 
 /* ---- recurrent networks (ops_recurrent.c) --------------------------------------------------- */

@@ -172,8 +172,8 @@ bool lk_init_orthogonal_(Tensor *x, double gain, Rng *rng, Error *err)
 /* ---- truncated ------------------------------------------------------------------------------ */
 
 /* clang-format off */
-/* The inverse of erf as PyTorch has it: a quotient of polynomials and two steps of Newton's method,
- * all in the type of x. */
+/* The inverse of erf as PyTorch has it: a quotient of polynomials and two steps of Newton's
+ * method, all in the type of x. */
 #define INVERSE_ERF(name, real, sqrt, log, erf, exp, copysign) \
     static real name(real y) \
     { \

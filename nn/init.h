@@ -5,14 +5,16 @@
  * generator (LK_EVALUE, LK_ESTATE, LK_EDTYPE), or an x of fewer than 2 dimensions where fans or
  * rows are asked for (LK_ESHAPE). An x without elements is left as it is.
  *
- * For a weight (out, in, …), fan in is in times the sizes behind it, fan out is out times these. */
+ * For a weight (out, in, …), fan in is in times the sizes behind it, fan out is out times
+ * these. */
 #ifndef LK_INIT_H
 #define LK_INIT_H
 
 #include "core/tensor.h"
 
+/* mode="fan_in": the scale of values stays in the forward; "fan_out": in the backward. */
 typedef enum FanMode { LK_FAN_IN, LK_FAN_OUT } FanMode;
-/* What comes behind the weight. */
+/* nonlinearity="relu", …: the function behind the weight. */
 typedef enum Nonlinearity {
     LK_AFTER_LEAKY_RELU, /* with the negative slope `a` */
     LK_AFTER_RELU,

@@ -94,7 +94,7 @@ static Tensor *rnn_forward(Tape *t, Module *self, Tensor *x)
     return run(t, &(States){ .self = self }, x);
 }
 
-/* Calls m, which must be of the type. Without a result, the states that were asked for are NULL. */
+/* Calls s.self, which must be of the type. Without a result, the states asked for are NULL. */
 static Tensor *call(Tape *t, const char *function, const ModuleType *type, RecomputeFn *fn,
                     States s, Tensor *x)
 {

@@ -20,7 +20,7 @@ typedef struct RNN {
 LK_MODULE_TYPE(RNN, lk_lstm_type, lk_as_lstm);
 LK_MODULE_TYPE(RNN, lk_gru_type, lk_as_gru);
 
-/* What is 0 is PyTorch's default: (RNNOptions){ .num_layers = 2, .batch_first = true } */
+/* A field that is 0 has PyTorch's default: (RNNOptions){ .num_layers = 2, .batch_first = true } */
 typedef struct RNNOptions {
     int64_t num_layers; /* 0: 1 */
     bool no_bias;       /* bias=False */
@@ -37,10 +37,10 @@ LK_API Module *lk_lstm_new(int64_t input_size, int64_t hidden_size, RNNOptions o
 LK_API Module *lk_gru_new(int64_t input_size, int64_t hidden_size, RNNOptions options, Rng *rng,
                           Error *err);
 
-/* output, (h_n, c_n) = lstm(x, (h0, c0)): x (S, B, input_size) → (S, B, hidden_size), twice as wide
- * for two directions. States are (layers · directions, B, hidden_size), as PyTorch orders them. h0
- * and c0 may be NULL: zeros. h_n and c_n may be NULL: not asked for. lk_forward(t, m, x) is the
- * output alone. */
+/* output, (h_n, c_n) = lstm(x, (h0, c0)): x (S, B, input_size) → (S, B, hidden_size), twice as
+ * wide for two directions. States are (layers · directions, B, hidden_size), as PyTorch orders
+ * them. h0 and c0 may be NULL: zeros. h_n and c_n may be NULL: not asked for. lk_forward(t, m, x)
+ * is the output alone. */
 LK_API Tensor *lk_lstm_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor *c0, Tensor **h_n,
                                Tensor **c_n);
 LK_API Tensor *lk_gru_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor **h_n);

@@ -1,5 +1,5 @@
-/* recurrent.c - forward and backward of one layer of an LSTM and of a GRU, 128 → 128, over 64 steps
- * of a batch of 32: all gradients, that of the input too. */
+/* recurrent.c - forward and backward of one layer of an LSTM and of a GRU, 128 → 128, over 64
+ * steps of a batch of 32: all gradients, that of the input too. */
 #include "core/ops.h"
 
 #include "tests/bench/bench.h"

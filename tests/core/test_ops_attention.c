@@ -67,10 +67,11 @@ Test(attention_options, grouped_heads_are_repeated_heads)
     Tape *t = lk_tape_new(NULL);
     Rng rng;
     lk_manual_seed(&rng, 1);
-    Tensor *leaf[] = { random_leaf(LK_F64, LK_SHAPE(3, 37, 32), &rng),
-                       random_leaf(LK_F64, LK_SHAPE(3, 41, 16), &rng),
-                       random_leaf(LK_F64, LK_SHAPE(3, 41, 16), &rng),
-                       random_leaf(LK_F64, LK_SHAPE(4, 37, 41), &rng) };
+    Tensor *leaf[4];
+    leaf[0] = random_leaf(LK_F64, LK_SHAPE(3, 37, 32), &rng);
+    leaf[1] = random_leaf(LK_F64, LK_SHAPE(3, 41, 16), &rng);
+    leaf[2] = random_leaf(LK_F64, LK_SHAPE(3, 41, 16), &rng);
+    leaf[3] = random_leaf(LK_F64, LK_SHAPE(4, 37, 41), &rng);
     Tensor *padding = lk_tensor_new(LK_BOOL, LK_SHAPE(3, 41), NULL);
     for (int i = 0; i < 3 * 41; i++) ((bool *)padding->data)[i] = i % 41 < 39 - i / 41;
     AttentionOptions o = { .dropout = 0.2, .kv_heads = 2, .attn_mask = leaf[3] };

@@ -16,10 +16,12 @@ Test(recurrent_modules, print_and_names_are_pytorchs)
     Rng rng;
     lk_manual_seed(&rng, 0);
     const RNNOptions full = { 2, true, true, 0.5, true }, both = { .bidirectional = true };
-    Module *part[] = { lk_lstm_new(10, 20, (RNNOptions){ 0 }, &rng, NULL),
-                       lk_lstm_new(3, 4, full, &rng, NULL), lk_gru_new(5, 6, both, &rng, NULL),
-                       lk_lstm_cell_new(3, 4, true, &rng, NULL),
-                       lk_gru_cell_new(3, 4, false, &rng, NULL) };
+    Module *part[5];
+    part[0] = lk_lstm_new(10, 20, (RNNOptions){ 0 }, &rng, NULL);
+    part[1] = lk_lstm_new(3, 4, full, &rng, NULL);
+    part[2] = lk_gru_new(5, 6, both, &rng, NULL);
+    part[3] = lk_lstm_cell_new(3, 4, true, &rng, NULL);
+    part[4] = lk_gru_cell_new(3, 4, false, &rng, NULL);
     Module *net = lk_sequential_new(5, part, NULL), *copy = lk_deepcopy(net, NULL);
     check_text(tree_of(net), recurrent_tree);
     check_text(param_names(net, false), recurrent_params);

@@ -1,5 +1,6 @@
-/* test_transformer.c - MultiheadAttention, TransformerEncoderLayer and ModuleList: what they print,
- * start with and compute is PyTorch's (fixtures/transformer.h); LoRA, dropout, bad arguments. */
+/* test_transformer.c - MultiheadAttention, TransformerEncoderLayer and ModuleList: what they
+ * print, start with and compute is PyTorch's (fixtures/transformer.h); LoRA, dropout, bad
+ * arguments. */
 #include <math.h>
 
 #include "core/ops.h"
