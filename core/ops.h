@@ -136,7 +136,7 @@ typedef struct ConvOptions {
 LK_API Tensor *lk_conv2d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, ConvOptions options);
 LK_API Tensor *lk_conv1d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, ConvOptions options);
 /* F.conv_transpose2d: conv2d's dx as an operation: x (N, C, H, W), weight (C, O / groups, kh, kw)
- * → (N, O, H', W') with H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. */
+ * → (N, O, H', W'), H' = (H - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. */
 LK_API Tensor *lk_conv_transpose2d(Tape *t, Tensor *x, Tensor *weight, Tensor *bias,
                                    ConvOptions options);
 

@@ -4,9 +4,11 @@
  *
  * is W (m × c ky kx) times a matrix with one row for each (c, ky, kx) and one column for each
  * output position. The kernels of gemm_kernels.h compute it from pieces of that matrix, which are
- * copied into their order of reading: at most CONV_THREAD_BYTES for each thread, whatever the
- * sizes. The gradients with respect to x and w, and the transposed convolution, are made of the
- * same two functions. The bits do not depend on the number of threads. */
+ * copied into their order of reading. For these a thread has WINDOW_BYTES and PACKED_BYTES of
+ * conv_plan.h, 256 KB together, whatever the sizes; it has more only when a row of zeros and image
+ * or a kernel of 2000 elements needs it. The gradients with respect to x and w, and the transposed
+ * convolution, are made of the same two functions. The bits do not depend on the number of
+ * threads. */
 #ifndef LK_CONV_H
 #define LK_CONV_H
 

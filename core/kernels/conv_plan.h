@@ -21,8 +21,9 @@ enum {
     MOST_COLUMNS = 64,        /* of any panel */
 };
 
-/* Where the window lies in x, and how its elements lie. An x stride of several is taken apart: a
- * row of the window has `phases` rows, each with every so manieth element of x. */
+/* Where the window lies in x, and how its elements lie. With an x stride of several, a row of the
+ * window is taken apart into so many phases: elements 0, stride, 2 stride, … come first, then 1,
+ * 1 + stride, …. So the positions of a tap always follow each other. */
 typedef struct Window {
     int64_t in_height, in_width, top, left;
     int64_t width, phases, plane; /* of a row; rows of a row; elements of a channel */

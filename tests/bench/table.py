@@ -109,7 +109,8 @@ def training(bench, torch, threads):
     memory = ["torch peak memory"] if torch.rounds else []
     header(["", "1 thread", f"{threads} threads", "1 → " + str(threads),
             "fraction", *peer, "peak memory", *memory])
-    for name in [n for n in bench.names("W") + bench.names("LeNet") + bench.names("op") if n != "omp_region"]:
+    names = bench.names("W") + bench.names("LeNet") + bench.names("op")
+    for name in [n for n in names if n != "omp_region"]:
         one, ours, theirs = bench.get(name, 1), bench.get(name, threads), torch.get(name, threads)
         cells = [name, seconds(one), seconds(ours), number(ratio(one, ours)),
                  number(bench.fraction(name, threads))]

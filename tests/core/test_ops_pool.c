@@ -1,5 +1,5 @@
-/* test_ops_pool.c - pooling and upsampling (core/ops_pool.c) against PyTorch (fixtures/ops_pool.h),
- * for every instruction set and number of threads, called wrongly. */
+/* test_ops_pool.c - pooling and upsampling (core/ops_pool.c) against PyTorch
+ * (fixtures/ops_pool.h), for every instruction set and number of threads, called wrongly. */
 #include "core/kernels/for_tests.h"
 #include "tests/core/ops_cases.h"
 
