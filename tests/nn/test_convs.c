@@ -11,27 +11,28 @@
 /* The modules of make_convs.py. */
 static Module *convs_new(Rng *rng, Error *err)
 {
-    Module *m[] = {
-        lk_conv2d_new(3, 16, 3, 3, (ConvOptions){ .padding = { 1, 1 } }, true, rng, err),
-        lk_conv2d_new(1, 6, 5, 4, (ConvOptions){ .stride = { 2, 1 } }, true, rng, err),
-        lk_conv2d_new(6, 12, 3, 3, (ConvOptions){ .groups = 3, .dilation = { 2 } }, false, rng,
-                      err),
-        lk_conv2d_new(48, 200, 1, 1, (ConvOptions){ 0 }, true, rng, err),
-        lk_conv1d_new(4, 8, 5, (ConvOptions){ .padding = { 2 } }, true, rng, err),
+    Module *m[13];
+    int n = 0;
+    m[n++] = lk_conv2d_new(3, 16, 3, 3, (ConvOptions){ .padding = { 1, 1 } }, true, rng, err);
+    m[n++] = lk_conv2d_new(1, 6, 5, 4, (ConvOptions){ .stride = { 2, 1 } }, true, rng, err);
+    m[n++] = lk_conv2d_new(6, 12, 3, 3, (ConvOptions){ .groups = 3, .dilation = { 2 } }, false,
+                           rng, err);
+    m[n++] = lk_conv2d_new(48, 200, 1, 1, (ConvOptions){ 0 }, true, rng, err);
+    m[n++] = lk_conv1d_new(4, 8, 5, (ConvOptions){ .padding = { 2 } }, true, rng, err);
+    m[n++] =
         lk_conv1d_new(3, 3, 2, (ConvOptions){ .stride = { 2 }, .dilation = { 3 }, .groups = 3 },
-                      false, rng, err),
-        lk_conv_transpose2d_new(
-            6, 4, 3, 3,
-            (ConvOptions){ .stride = { 2 }, .padding = { 1, 1 }, .output_padding = { 1, 1 } },
-            true, rng, err),
-        lk_conv_transpose2d_new(4, 6, 2, 3, (ConvOptions){ .groups = 2 }, false, rng, err),
-        lk_max_pool1d_new((PoolOptions){ { 3 }, { 2 }, { 1 } }, err),
-        lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, err),
-        lk_max_pool2d_new((PoolOptions){ { 3, 2 }, { 2, 1 }, { 1, 0 } }, err),
-        lk_avg_pool2d_new((PoolOptions){ { 3 }, { 1 }, { 1, 1 } }, err),
-        lk_adaptive_avg_pool2d_new(1, 2, err),
-    };
-    return lk_sequential_new(sizeof m / sizeof *m, m, err);
+                      false, rng, err);
+    m[n++] = lk_conv_transpose2d_new(
+        6, 4, 3, 3,
+        (ConvOptions){ .stride = { 2 }, .padding = { 1, 1 }, .output_padding = { 1, 1 } }, true,
+        rng, err);
+    m[n++] = lk_conv_transpose2d_new(4, 6, 2, 3, (ConvOptions){ .groups = 2 }, false, rng, err);
+    m[n++] = lk_max_pool1d_new((PoolOptions){ { 3 }, { 2 }, { 1 } }, err);
+    m[n++] = lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, err);
+    m[n++] = lk_max_pool2d_new((PoolOptions){ { 3, 2 }, { 2, 1 }, { 1, 0 } }, err);
+    m[n++] = lk_avg_pool2d_new((PoolOptions){ { 3 }, { 1 }, { 1, 1 } }, err);
+    m[n++] = lk_adaptive_avg_pool2d_new(1, 2, err);
+    return lk_sequential_new(n, m, err);
 }
 
 static uint64_t checksum(const Tensor *x)
@@ -97,16 +98,17 @@ Test(convs, gradients_are_right)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Tape *t = lk_tape_new(NULL);
-    Module *m[] = {
-        lk_conv2d_new(2, 4, 3, 3, (ConvOptions){ .padding = { 1, 1 }, .groups = 2 }, true, &rng,
-                      NULL),
-        lk_conv_transpose2d_new(4, 3, 3, 2, (ConvOptions){ .stride = { 2 } }, true, &rng, NULL),
-        lk_avg_pool2d_new((PoolOptions){ .kernel = { 2 } }, NULL),
-        lk_conv2d_new(3, 3, 1, 1, (ConvOptions){ 0 }, false, &rng, NULL),
-        lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, NULL),
-        lk_adaptive_avg_pool2d_new(1, 1, NULL),
-    };
-    Module *net = lk_sequential_new(sizeof m / sizeof *m, m, NULL);
+    Module *m[6];
+    int n = 0;
+    m[n++] = lk_conv2d_new(2, 4, 3, 3, (ConvOptions){ .padding = { 1, 1 }, .groups = 2 }, true,
+                           &rng, NULL);
+    m[n++] =
+        lk_conv_transpose2d_new(4, 3, 3, 2, (ConvOptions){ .stride = { 2 } }, true, &rng, NULL);
+    m[n++] = lk_avg_pool2d_new((PoolOptions){ .kernel = { 2 } }, NULL);
+    m[n++] = lk_conv2d_new(3, 3, 1, 1, (ConvOptions){ 0 }, false, &rng, NULL);
+    m[n++] = lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, NULL);
+    m[n++] = lk_adaptive_avg_pool2d_new(1, 1, NULL);
+    Module *net = lk_sequential_new(n, m, NULL);
     check(lk_module_to(net, LK_F64, NULL));
     Tensor *x = lk_randn(t, &rng, LK_F64, LK_SHAPE(2, 2, 5, 6));
     GradcheckReport report;
