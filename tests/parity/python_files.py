@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Reads what python_files.c wrote and compares it.
 
-    python_files.py plain FOLDER     the safetensors file, by examples/own/read_safetensors.py
+    python_files.py plain FOLDER     the safetensors file, by examples/own/plain_safetensors.py
     python_files.py numpy FOLDER     the arrays and archives, by NumPy
 """
 import os
@@ -28,7 +28,7 @@ def plain(folder):
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     sys.path.insert(0, os.path.join(root, "examples", "own"))
     sys.dont_write_bytecode = True
-    from read_safetensors import read_safetensors
+    from plain_safetensors import read_safetensors
     read = read_safetensors(os.path.join(folder, "all.safetensors"))
     assert set(read) == set(SHAPES), sorted(read)
     for name, (shape, numbers) in read.items():

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A safetensors file of ours, read by the few lines of examples/own/read_safetensors.py. 77:
+# A safetensors file of ours, read by the few lines of examples/own/plain_safetensors.py. 77:
 # skipped, there is no python3.
 set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
