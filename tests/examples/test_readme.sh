@@ -85,6 +85,14 @@ for name in $(echo "$pages" | grep -v CHANGELOG | xargs sed '/^```/,/^```/d' |
     check "$name exists" [ -e "$name" ]
 done
 
+# The tables of calls name functions that the headers have.
+declared() {
+    grep -oh 'lk_[a-z0-9_]*' examples/guide/from_pytorch*.md | sort -u | while read -r name; do
+        grep -rqw --include='*.h' "$name" core optim nn data || echo "$name"
+    done | diff /dev/null -
+}
+check "every function of the tables is declared" declared
+
 for option in $("$LORIKEET_BUILD_DIR/examples/digit9" --help | grep -o '^  --[a-z]*'); do
     check "$option is described" grep -q "^|.*\`$option .*\` |" examples/guide/digits.md
 done
