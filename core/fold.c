@@ -15,14 +15,14 @@ static const Axis none = { .size = 1 };
 
 static Axis take(Walk *w, int a) { return w->axes > 0 ? lk__walk_take(w, a) : none; }
 
-/* Returns how many results a tile has: enough for the inner loops, and few enough for the tile to
- * stay in the cache and for the threads to share the work. */
+/* Returns how many results a tile has. With short rows it is as many as possible, because memory is
+ * read fastest in order. With long rows it is few, so that the tile stays in the cache and the
+ * threads share the work. */
 static int64_t results_of_tile(const Plan *p)
 {
-    const int64_t fewest = p->n.size > LK_FOLD_BRIEF ? 1 : 32;
-    const int64_t elements = p->n.size * p->row.size * lk__walk_size(&p->reduced),
-                  most = LK_PIECE / elements;
-    if (most < fewest) return fewest;
+    if (p->n.size <= LK_FOLD_BRIEF) return LK_FOLD_MOST;
+    const int64_t most = LK_PIECE / (p->n.size * p->row.size * lk__walk_size(&p->reduced));
+    if (most < 1) return 1;
     return most < LK_FOLD_MOST ? most : LK_FOLD_MOST;
 }
 

@@ -124,7 +124,7 @@ static void LK_F(extreme_fold)(const Fold *tile, const void *arg)
 /* ---- dx += dy / (number of x that are y) where x is y --------------------------------------- */
 
 /* Returns 1 where x is the extreme value y, else 0. A NaN is always the extreme value. */
-static LK_ALWAYS_INLINE real LK_F(equal)(real x, real y) { return isnan(x) | (x == y) ? 1 : 0; }
+static LK_ALWAYS_INLINE real LK_F(equal)(real x, real y) { return (isnan(x) | (x == y)) ? 1 : 0; }
 
 static LK_ALWAYS_INLINE void LK_F(count_column)(int64_t m, int64_t step, const real *x,
                                                 const real *y, double *count)
@@ -173,6 +173,20 @@ static LK_ALWAYS_INLINE real LK_F(plus)(real dx, real part, bool fresh)
     return fresh ? part : sum;
 }
 
+static LK_ALWAYS_INLINE void LK_F(share_row)(int64_t n, int64_t step_x, int64_t step_dx,
+                                             const real *x, real y, real share, real *restrict dx,
+                                             bool fresh)
+{
+    if (fresh)
+        for (int64_t k = 0; k < n; k++)
+            dx[k * step_dx] = LK_F(equal)(x[k * step_x], y) != 0 ? share : 0;
+    else
+        for (int64_t k = 0; k < n; k++) {
+            const real part = LK_F(equal)(x[k * step_x], y) != 0 ? share : 0;
+            dx[k * step_dx] = LK_F(plus)(dx[k * step_dx], part, false);
+        }
+}
+
 static inline void LK_F(share)(const Fold *f, bool across, bool fresh)
 {
     const real *y = f->room[1], *share = f->room[2];
@@ -188,12 +202,11 @@ static inline void LK_F(share)(const Fold *f, bool across, bool fresh)
                 *to = LK_F(plus)(*to, part[i], fresh);
             }
         }
-        for (int64_t i = 0; i < f->m && !across; i++, x += f->step_m[1], dx += f->step_m[2])
-            for (int64_t k = 0; k < f->n; k++) {
-                real *to = &dx[k * f->step_n[2]];
-                const bool is_equal = LK_F(equal)(x[k * f->step_n[1]], y[i]) != 0;
-                *to = LK_F(plus)(*to, is_equal ? share[i] : 0, fresh);
-            }
+        for (int64_t i = 0; i < f->m && !across; i++, x += f->step_m[1], dx += f->step_m[2]) {
+            if (f->step_n[1] == 1 && f->step_n[2] == 1)
+                LK_F(share_row)(f->n, 1, 1, x, y[i], share[i], dx, fresh);
+            else LK_F(share_row)(f->n, f->step_n[1], f->step_n[2], x, y[i], share[i], dx, fresh);
+        }
     }
 }
 
