@@ -8,11 +8,18 @@ enum { LK_F(PARTS) = 8 }; /* of a row, so that one addition does not wait for th
 typedef double (*LK_F(Step))(double sum, real x, double value);
 typedef double (*LK_F(Merge))(double a, double b);
 
-/* Returns n elements, `step` apart, side by side: x itself, or their copy in `room`. */
+/* Copies n elements, `step` apart, side by side. It is not inlined, nor is put: all formulas share
+ * them. */
+__attribute__((noinline)) static void LK_F(pack)(int64_t n, int64_t step, const real *x, real *to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = x[i * step];
+}
+
+/* Returns n elements side by side: x itself, or their copy in `room`. */
 static inline const real *LK_F(tight)(int64_t n, int64_t step, const real *x, real *room)
 {
     if (step == 1) return x;
-    for (int64_t i = 0; i < n; i++) room[i] = x[i * step];
+    LK_F(pack)(n, step, x, room);
     return room;
 }
 
@@ -66,7 +73,8 @@ static LK_ALWAYS_INLINE void LK_F(gather)(LK_F(Step) step, LK_F(Merge) merge, do
 typedef double (*LK_F(Slope))(real x, double a, double b);
 
 /* dx += d, or dx = d for a fresh dx, `step` apart */
-static inline void LK_F(put)(int64_t n, int64_t step, const real *d, real *dx, bool fresh)
+__attribute__((noinline)) static void LK_F(put)(int64_t n, int64_t step, const real *d, real *dx,
+                                                bool fresh)
 {
     if (fresh)
         for (int64_t i = 0; i < n; i++) dx[i * step] = d[i];

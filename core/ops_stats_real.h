@@ -6,7 +6,7 @@
 
 static inline double LK_F(plus)(double a, double b) { return a + b; }
 static inline double LK_F(times)(double a, double b) { return a * b; }
-static inline double LK_F(larger)(double a, double b) { return (a >= b) | isnan(a) ? a : b; }
+static inline double LK_F(larger)(double a, double b) { return ((a >= b) | isnan(a)) ? a : b; }
 
 /* Writes the results of a tile: y = f(i). */
 #define LK_RESULTS(f, i, expression) \
@@ -105,7 +105,7 @@ static inline double LK_F(top)(double top, real x, double value)
 static inline double LK_F(add_tops)(double count, real x, double top)
 {
     const double size = LK_F(size)(x);
-    return count + ((size == top) | (isnan(size) & isnan(top)) ? 1 : 0);
+    return count + (((size == top) | (isnan(size) & isnan(top))) ? 1 : 0);
 }
 
 static void LK_F(norm_fold)(const Fold *f, const void *arg)
@@ -237,8 +237,8 @@ static void LK_F(prod_fold)(const Fold *f, const void *arg)
 /* The product of the others: of all divided by x, or of all but the only zero. */
 static inline double LK_F(slope_prod)(real x, double rest, double zeros)
 {
-    const double at_zero = zeros == 1 ? rest : 0;
-    return x == 0 ? at_zero : (zeros == 0 ? rest : 0) / (double)x;
+    const double at_zero = zeros == 1 ? rest : 0, elsewhere = zeros == 0 ? rest : 0;
+    return x == 0 ? at_zero : elsewhere / (double)x;
 }
 
 /* The first pass counts the zeros, the second multiplies the others. */
