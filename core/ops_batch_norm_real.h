@@ -33,7 +33,7 @@ static inline void LK_F(normalize)(const Fold *f)
     const double *mean = f->room[1], *factor = f->room[2], *shift = f->room[3];
     for (int64_t r = 0; r < f->rows; r++) {
         const real *x = (const real *)f->p[1] + r * f->step_row[1];
-        real *y = (real *)f->p[2] + r * f->step_row[2];
+        real *restrict y = (real *)f->p[2] + r * f->step_row[2];
         if (f->n == 1 && f->step_m[1] == 1 && f->step_m[2] == 1)
             for (int64_t i = 0; i < f->m; i++)
                 y[i] = (real)LK_MADD((double)x[i] - mean[i], factor[i], shift[i]);
@@ -76,6 +76,18 @@ static void LK_F(batch_norm_fold)(const Fold *f, const void *arg)
     LK_F(normalize)(f);
 }
 
+static LK_ALWAYS_INLINE void LK_F(project_column)(int64_t m, int64_t sx, int64_t sdy,
+                                                  const real *x, const real *dy,
+                                                  const double *mean, double *restrict g,
+                                                  double *restrict gx)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const double d = (double)dy[i * sdy];
+        g[i] += d;
+        gx[i] = LK_MADD(d, (double)x[i * sx] - mean[i], gx[i]);
+    }
+}
+
 /* room[0] = Σ dy and room[1] = Σ dy (x - mean); p[2] is dy. */
 static inline void LK_F(projections)(const Fold *f)
 {
@@ -85,12 +97,10 @@ static inline void LK_F(projections)(const Fold *f)
     for (int64_t r = 0; r < f->rows; r++) {
         const real *x = (const real *)f->p[1] + r * f->step_row[1],
                    *dy = (const real *)f->p[2] + r * f->step_row[2];
-        if (f->n == 1)
-            for (int64_t i = 0; i < f->m; i++) {
-                const double d = (double)dy[i * f->step_m[2]];
-                g[i] += d;
-                gx[i] = LK_MADD(d, (double)x[i * f->step_m[1]] - mean[i], gx[i]);
-            }
+        if (f->n == 1 && f->step_m[1] == 1 && f->step_m[2] == 1)
+            LK_F(project_column)(f->m, 1, 1, x, dy, mean, g, gx);
+        else if (f->n == 1)
+            LK_F(project_column)(f->m, f->step_m[1], f->step_m[2], x, dy, mean, g, gx);
         for (int64_t i = 0; i < f->m && f->n > 1; i++, x += f->step_m[1], dy += f->step_m[2]) {
             double part[LK_LANES] = { 0 }, part_x[LK_LANES] = { 0 };
             const double m = mean[i];
@@ -116,8 +126,8 @@ static inline void LK_F(projections)(const Fold *f)
 }
 
 static LK_ALWAYS_INLINE void LK_F(dx_row)(int64_t n, int64_t kx, int64_t kg, int64_t kd,
-                                             const real *x, const real *dy, real *dx, double a,
-                                             double b, double c, double mean, bool fresh)
+                                          const real *x, const real *dy, real *restrict dx,
+                                          double a, double b, double c, double mean, bool fresh)
 {
     for (int64_t k = 0; k < n; k++) {
         const double along = b * ((double)x[k * kx] - mean);
@@ -133,7 +143,7 @@ static inline void LK_F(slopes)(const Fold *f, bool fresh)
     for (int64_t r = 0; r < f->rows; r++) {
         const real *x = (const real *)f->p[1] + r * f->step_row[1],
                    *dy = (const real *)f->p[2] + r * f->step_row[2];
-        real *dx = (real *)f->p[3] + r * f->step_row[3];
+        real *restrict dx = (real *)f->p[3] + r * f->step_row[3];
         if (f->n == 1 && fresh && f->step_m[1] == 1 && f->step_m[2] == 1 && f->step_m[3] == 1) {
             for (int64_t i = 0; i < f->m; i++)
                 dx[i] =
@@ -145,10 +155,9 @@ static inline void LK_F(slopes)(const Fold *f, bool fresh)
             real *dxi = dx + i * f->step_m[3];
             if (fresh && f->step_n[1] == 1 && f->step_n[2] == 1 && f->step_n[3] == 1)
                 LK_F(dx_row)(f->n, 1, 1, 1, xi, dyi, dxi, a[i], b[i], c[i], mean[i], true);
-            else
-                LK_F(dx_row)
-                (f->n, f->step_n[1], f->step_n[2], f->step_n[3], xi, dyi, dxi, a[i], b[i], c[i],
-                 mean[i], fresh);
+            else LK_F(dx_row)
+            (f->n, f->step_n[1], f->step_n[2], f->step_n[3], xi, dyi, dxi, a[i], b[i], c[i],
+             mean[i], fresh);
         }
     }
 }

@@ -6,6 +6,8 @@ static inline double LK_F(sum)(int64_t n, const real *x)
 {
     double part[LK_LANES] = { 0 }, total = 0;
     int64_t i = 0;
+    for (; n < LK_LANES && i < n; i++) total += (double)x[i];
+    if (n < LK_LANES) return total;
     for (; i + LK_LANES <= n; i += LK_LANES)
         for (int l = 0; l < LK_LANES; l++) part[l] += (double)x[i + l];
     for (int l = 0; i < n; i++, l++) part[l] += (double)x[i];
@@ -19,6 +21,11 @@ static inline double LK_F(projection)(int64_t n, const real *a, const real *b, d
 {
     double part[LK_LANES] = { 0 }, total = 0;
     int64_t i = 0;
+    for (; n < LK_LANES && i < n; i++) {
+        const double d = (double)b[i] - mean;
+        total = LK_MADD(square ? d : (double)a[i], d, total);
+    }
+    if (n < LK_LANES) return total;
     for (; i + LK_LANES <= n; i += LK_LANES) {
 #pragma omp simd
         for (int l = 0; l < LK_LANES; l++) {
@@ -68,9 +75,11 @@ static void LK_F(group_backward)(const GroupCall *a, int64_t row, int64_t c)
         const double w = LK_F(value_of)(a->weight, c + k, 1);
         sums[2 * k] = LK_F(projection)(g->n, dy + k * g->n, x + k * g->n, m.mean, false) * m.scale;
         sums[2 * k + 1] = LK_F(sum)(g->n, dy + k * g->n);
-        mean_gx += w * sums[2 * k] / (double)all;
-        mean_g += w * sums[2 * k + 1] / (double)all;
+        mean_gx += w * sums[2 * k];
+        mean_g += w * sums[2 * k + 1];
     }
+    mean_gx /= (double)all;
+    mean_g /= (double)all;
     real *dx = a->dx ? (real *)a->dx + row * all : NULL;
     for (int64_t k = 0; k < g->width && dx; k++, x += g->n, dy += g->n, dx += g->n) {
         const double w = LK_F(value_of)(a->weight, c + k, 1) * m.scale,
@@ -84,17 +93,14 @@ static void LK_F(group_backward)(const GroupCall *a, int64_t row, int64_t c)
     }
 }
 
-/* dweight and dbias of the channels: the sums of all samples. */
-static void LK_F(add_sums)(const GroupNorm *g, const double *sums, void *dweight, void *dbias)
+/* dweight and dbias of the channels: the sums of all samples, which are added to the first. */
+static void LK_F(add_sums)(const GroupNorm *g, double *sums, void *dweight, void *dbias)
 {
     const int64_t channels = g->groups * g->width;
+    for (int64_t s = 1; s < g->samples; s++)
+        for (int64_t i = 0; i < 2 * channels; i++) sums[i] += sums[2 * s * channels + i];
     for (int64_t c = 0; c < channels; c++) {
-        double dw = 0, db = 0;
-        for (int64_t s = 0; s < g->samples; s++) {
-            dw += sums[2 * (s * channels + c)];
-            db += sums[2 * (s * channels + c) + 1];
-        }
-        if (dweight) ((real *)dweight)[c] += (real)dw;
-        if (dbias) ((real *)dbias)[c] += (real)db;
+        if (dweight) ((real *)dweight)[c] += (real)sums[2 * c];
+        if (dbias) ((real *)dbias)[c] += (real)sums[2 * c + 1];
     }
 }
