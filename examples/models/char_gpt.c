@@ -239,7 +239,7 @@ int main(int argc, char **argv)
                                           "text, and learns a second text with LoRA.",
                                  .options = options };
     Options o = {
-        .steps = 300, .length = 200, .top_k = 10, .rank = 8, .lr = 3e-3, .temperature = 0.8
+        .steps = 200, .length = 200, .top_k = 10, .rank = 8, .lr = 3e-3, .temperature = 0.5
     };
     return cli_main(&program, argc, argv, &o, run);
 }

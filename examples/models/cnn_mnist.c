@@ -15,6 +15,7 @@
 #include "nn/pool.h"
 #include "nn/sequential.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 
 typedef struct Options {
     const char *data, *json;
@@ -29,7 +30,8 @@ static const CliOption options[] = {
     CLI_EPOCHS(Options),
     CLI_INT("batch", Options, batch, "N", 1, 10000, "images of a batch"),
     CLI_INT("limit", Options, limit, "N", 0, 1e9, "batches of each pass; 0: all"),
-    CLI_DOUBLE("lr", Options, lr, "X", 0, 1, "Adam's learning rate"),
+    CLI_DOUBLE("lr", Options, lr, "X", 0, 1,
+               "Adam's learning rate, which falls from epoch to epoch"),
     CLI_JSON(Options),
     CLI_END,
 };
@@ -122,6 +124,7 @@ static bool run(Tape *t, Rng *rng, const void *chosen, Error *err)
     printf("\n");
     for (int64_t epoch = 0; ok && epoch < o->epochs; epoch++) {
         double start = lk_seconds();
+        opt->lr = o->lr * lk_polynomial_lr(epoch, o->epochs, 2);
         ok = train(t, net, training, o->limit ? o->limit : INT64_MAX, opt, &losses[epoch], err) &&
              test(t, net, testing, &accuracies[epoch], err);
         if (ok)
@@ -144,6 +147,6 @@ int main(int argc, char **argv)
                                  .about = "Trains LeNet-5 on MNIST (or on rendered digits, if "
                                           "there is no MNIST).",
                                  .options = options };
-    Options o = { .epochs = 3, .batch = 64, .lr = 1e-3 };
+    Options o = { .epochs = 3, .batch = 64, .lr = 2e-3 };
     return cli_main(&program, argc, argv, &o, run);
 }

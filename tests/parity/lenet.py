@@ -53,11 +53,13 @@ def main():
                         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
                         nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
                         nn.Linear(84, 10))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, epochs, 2)
     for epoch in range(1, epochs + 1):
         start = time.time()
         loss = train(net, training, limit, optimizer, *train_set)
         accuracy = test(net, testing, *test_set)
+        schedule.step()
         print(f"epoch {epoch}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %  "
               f"{time.time() - start:.1f} s", flush=True)
 
