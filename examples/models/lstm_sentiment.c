@@ -198,9 +198,11 @@ static double pass(Tape *t, Module *net, TextLoader *loader, Optimizer *opt, dou
 static bool learn(Tape *t, const Options *o, const TextDataset *sentences, const TextDataset *held,
                   int64_t words, Rng *rng, Error *err)
 {
+    /* Grouped: the reverse direction begins in the padding, of which there should be little. */
     TextLoader *training = lk_text_loader_new(
         sentences, &(TextOptions){ .batch_size = 32, .order = LK_GROUPED }, rng, err);
-    TextLoader *testing = lk_text_loader_new(held, &(TextOptions){ .batch_size = 64 }, rng, err);
+    TextLoader *testing = lk_text_loader_new(
+        held, &(TextOptions){ .batch_size = 64, .order = LK_GROUPED }, rng, err);
     Module *net = sentiment_new(o, words, rng, err);
     Optimizer *opt = lk_adam_new(lk_parameters(net, err), o->lr, err);
     bool ok = training && testing && opt;
