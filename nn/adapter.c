@@ -9,31 +9,31 @@
 #include "core/ops.h"
 #include "nn/constructor.h"
 #include "nn/fields.h"
-#include "nn/linear.h"
-#include "nn/places.h"
+#include "nn/lora_sites.h"
 
 /* ---- the parametrization -------------------------------------------------------------------- */
 
-/* (B A) · scale */
-static Tensor *update(Tape *t, LoRAParametrization *p)
+/* (B A) · scale in the shape of the weight */
+static Tensor *update(Tape *t, LoRAParametrization *p, const Tensor *weight)
 {
     Tensor *A = lk_param(t, &p->base, &p->lora_A), *B = lk_param(t, &p->base, &p->lora_B);
     TapeMark mark = lk_tape_mark(t); /* in no-grad mode B A is freed at once */
-    return lk_tape_release(t, mark, lk_scale(t, lk_matmul(t, B, A), p->scale));
+    Tensor *y = lk_tape_release(t, mark, lk_scale(t, lk_matmul(t, B, A), p->scale));
+    return weight->ndim == 2 ? y : lk_view(t, y, weight->ndim, weight->shape);
 }
 
 /* W' = W + (B A) · scale */
 static Tensor *lora_forward(Tape *t, Module *self, Tensor *weight)
 {
     LoRAParametrization *p = (LoRAParametrization *)self;
-    return p->enabled ? lk_add(t, weight, update(t, p)) : weight;
+    return p->enabled ? lk_add(t, weight, update(t, p, weight)) : weight;
 }
 
 /* W = W' - (B A) · scale */
 static Tensor *lora_right_inverse(Tape *t, Module *self, Tensor *value)
 {
     LoRAParametrization *p = (LoRAParametrization *)self;
-    return p->enabled ? lk_sub(t, value, update(t, p)) : value;
+    return p->enabled ? lk_sub(t, value, update(t, p, value)) : value;
 }
 
 static LowRank lora_low_rank(Tape *t, Module *self)
@@ -120,10 +120,10 @@ static bool is_named(const LoRAParametrization *p, const char *adapter)
 
 static const char *name_of(const LoRAConfig *c) { return c->adapter ? c->adapter : "default"; }
 
-/* The place of a Linear's adapter in the chain of its weight, -1 for none. */
-static int find_adapter(const Linear *l, const char *adapter)
+/* The place of the adapter in the chain of a site, -1 for none. */
+static int find_adapter(const SiteIter *site, const char *adapter)
 {
-    const ParametrizationList *list = lk_parametrizations(&l->base, "weight");
+    const ParametrizationList *list = lk_parametrizations(site->module, site->parameter);
     for (int i = 0; list && i < list->chain.count; i++) {
         const LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
         if (p && is_named(p, adapter)) return i;
@@ -143,39 +143,35 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
                             "lk_add_lora: the adapter's name has more than %d bytes",
                             LK_ADAPTER_NAME_MAX - 1);
     if (!lk_walkable(m, "lk_add_lora", err)) return false;
-    if (!lk_check_lora_targets(m, c->targets, "lk_add_lora", err)) return false;
-    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
-        const Linear *l = lk_as_linear(it.module);
-        if (l && lk_is_lora_target(c->targets, it.name) && find_adapter(l, name_of(c)) >= 0)
+    if (!lk__check_target_sites(m, c->targets, "lk_add_lora", err)) return false;
+    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);)
+        if (lk__is_target_site(c->targets, &it) && find_adapter(&it, name_of(c)) >= 0)
             return lk_error_set(err, LK_EVALUE,
                                 "lk_add_lora: %s has an adapter \"%s\" already; "
                                 "remove it or choose another name",
                                 it.name, name_of(c));
-    }
     return true;
 }
 
-/* The new adapter of one Linear; NULL with the reason in err. It gets the weight's dtype. */
-static Module *adapter_for(const Linear *l, const LoRAConfig *c, Rng *rng, Error *err)
+/* The new adapter of one site; NULL with the reason in err. It gets the weight's dtype. */
+static Module *adapter_for(const SiteIter *site, const LoRAConfig *c, Rng *rng, Error *err)
 {
-    Module *m =
-        lk_lora_parametrization_new(l->out_features, l->in_features, c->rank, c->alpha, rng, err);
+    Module *m = lk_lora_parametrization_new(site->out, site->in, c->rank, c->alpha, rng, err);
     if (!m) return NULL;
     strcpy(lk_as_lora_parametrization(m)->adapter, name_of(c));
-    if (lk_module_to(m, lk_original(&l->base, "weight")->dtype, err)) return m;
+    if (lk_module_to(m, lk_original(site->module, site->parameter)->dtype, err)) return m;
     lk_module_free(m);
     return NULL;
 }
 
-/* Removes the adapters that lk_add_lora added before it failed. None of the Linears had one of
- * this name before, so all of them are new. */
+/* Removes the adapters that lk_add_lora added before it failed. None of the sites had one of this
+ * name before, so all of them are new. */
 static int undo(Module *m, const LoRAConfig *c)
 {
-    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
-        const Linear *l = lk_as_linear(it.module);
-        int i = l && lk_is_lora_target(c->targets, it.name) ? find_adapter(l, name_of(c)) : -1;
+    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) {
+        int i = lk__is_target_site(c->targets, &it) ? find_adapter(&it, name_of(c)) : -1;
         /* cannot fail, since it is not merged */
-        if (i >= 0 && !lk_remove_parametrization_at(it.module, "weight", i, NULL)) break;
+        if (i >= 0 && !lk_remove_parametrization_at(it.module, it.parameter, i, NULL)) break;
     }
     return -1;
 }
@@ -184,13 +180,12 @@ int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err)
 {
     if (!check_config(m, config, err)) return -1;
     int added = 0;
-    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
-        const Linear *l = lk_as_linear(it.module);
-        if (!l || !lk_is_lora_target(config->targets, it.name) ||
-            find_adapter(l, name_of(config)) >= 0)
+    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) {
+        if (!lk__is_target_site(config->targets, &it) || find_adapter(&it, name_of(config)) >= 0)
             continue;
-        Module *p = adapter_for(l, config, rng, err);
-        if (!p || !lk_register_parametrization_as(it.module, "weight", p, LK_KEEP_ORIGINAL, err))
+        Module *p = adapter_for(&it, config, rng, err);
+        if (!p ||
+            !lk_register_parametrization_as(it.module, it.parameter, p, LK_KEEP_ORIGINAL, err))
             return undo(m, config);
         added++;
     }

@@ -5,7 +5,9 @@
  *
  * Unlike the wrappers of nn/lora.h the Linear stays a Linear: its weight is parametrized
  * (nn/parametrize.h), and the adapter can be switched, scaled, merged and removed. Here alpha IS
- * divided by the rank. */
+ * divided by the rank. W may also be the weight of a Conv1d, Conv2d or Embedding, or a matrix of
+ * an LSTM or GRU. With more than two dimensions W is taken as (out, rest), and B A gets its
+ * shape. */
 #ifndef LK_ADAPTER_H
 #define LK_ADAPTER_H
 
@@ -25,8 +27,8 @@ typedef struct LoRAParametrization {
 } LoRAParametrization;
 LK_MODULE_TYPE(LoRAParametrization, lk_lora_parametrization_type, lk_as_lora_parametrization);
 
-/* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. Errors: LK_EVALUE
- * (sizes), LK_EMEMORY. */
+/* The adapter's name is "default". Its right_inverse is W' - (B A) · scale. in_features: the
+ * elements of W[0]. Errors: LK_EVALUE (sizes), LK_EMEMORY. */
 LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_features, int64_t rank,
                                            double alpha, Rng *rng, Error *err);
 
@@ -36,14 +38,16 @@ typedef struct LoRAConfig {
     const char *adapter; /* its name; NULL: "default" */
     int64_t rank;
     double alpha;
-    const char *targets; /* "linear1,layers.*": nn/lora_targets.h; NULL: every Linear */
+    /* "linear1,conv2,lstm.weight_hh_l0": nn/lora_targets.h; NULL: every Linear */
+    const char *targets;
 } LoRAConfig;
 
-/* Gives every Linear of m that the targets choose a LoRAParametrization of its weight, in the
- * order of named_modules, and returns how many. No original is changed. A Linear in several places
- * is adapted in all of them if the targets choose one of its names. Errors (-1, nothing changed):
- * LK_EVALUE for a target that matches no Linear (the message has the nearest names), or an adapter
- * of that name that is there already; LK_EMEMORY. */
+/* Gives every matrix of m that the targets choose a LoRAParametrization, in the order of
+ * named_modules, and returns how many. No original is changed. A module in several places is
+ * adapted in all of them if the targets choose one of its names. An Embedding computes its rows
+ * without the product B A, except in no-grad mode, which keeps the finished table. Errors (-1,
+ * nothing changed): LK_EVALUE for a target that matches nothing (the message has the nearest
+ * names), or an adapter of that name that is there already; LK_EMEMORY. */
 LK_API int lk_add_lora(Module *m, const LoRAConfig *config, Rng *rng, Error *err);
 
 /* The following take the name of an adapter, NULL for all, and return how many
@@ -64,7 +68,7 @@ LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);
  *     for (AdapterIter it = lk_adapters(m); lk_adapters_next(&it);) … it.lora->adapter … */
 typedef struct AdapterIter {
     const char *name;      /* of the adapted module, "linear1" */
-    const char *parameter; /* "weight" */
+    const char *parameter; /* "weight", "weight_ih_l0" */
     Module *module;
     LoRAParametrization *lora;
     bool active;        /* enabled */

@@ -57,11 +57,13 @@ static Tensor *conv_transpose2d_forward(Tape *t, Module *self, Tensor *x)
               LK_SIZES(T, stride), LK_SIZES(T, padding), LK_SIZES(T, dilation), \
               LK_SIZES(T, output_padding))
 
+/* clang-format off */
 const ModuleType lk_conv1d_type = {
     LK_CLASS(Conv1d),
     .forward = conv1d_forward,
     .fields = FIELDS(Conv1d),
     .repr = REPR("(0,)", "(1,)"),
+    .lora = LK_LORA_WEIGHT,
 };
 LK_DOWNCAST(Conv1d, lk_conv1d_type, lk_as_conv1d)
 
@@ -70,8 +72,10 @@ const ModuleType lk_conv2d_type = {
     .forward = conv2d_forward,
     .fields = FIELDS(Conv2d),
     .repr = REPR("(0, 0)", "(1, 1)"),
+    .lora = LK_LORA_WEIGHT,
 };
 LK_DOWNCAST(Conv2d, lk_conv2d_type, lk_as_conv2d)
+/* clang-format on */
 
 const ModuleType lk_conv_transpose2d_type = {
     LK_CLASS(ConvTranspose2d),

@@ -9,7 +9,12 @@
 static Tensor *embedding_forward(Tape *t, Module *self, Tensor *ids)
 {
     Embedding *e = (Embedding *)self;
-    return lk_embedding(t, lk_param(t, self, &e->weight), ids, e->padding_idx);
+    LowRank w = lk_param_low_rank(t, self, &e->weight);
+    Tensor *rows = lk_embedding(t, w.weight, ids, e->padding_idx);
+    if (!w.A) return rows;
+    /* the rows of B A are rows of B times A; B A itself is as large as the table */
+    Tensor *B = lk_scale(t, lk_embedding(t, w.B, ids, e->padding_idx), w.scale);
+    return lk_add(t, rows, lk_matmul(t, B, w.A));
 }
 
 const ModuleType lk_embedding_type = {
@@ -17,6 +22,7 @@ const ModuleType lk_embedding_type = {
     .forward = embedding_forward,
     .fields = LK_FIELDS(LK_PARAM(Embedding, weight), LK_INT(Embedding, num_embeddings),
                         LK_INT(Embedding, embedding_dim), LK_INT(Embedding, padding_idx)),
+    .lora = LK_LORA_WEIGHT,
     .repr = "{num_embeddings}, {embedding_dim}[, padding_idx={padding_idx}]",
 };
 LK_DOWNCAST(Embedding, lk_embedding_type, lk_as_embedding)

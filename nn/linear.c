@@ -18,6 +18,7 @@ static Tensor *linear_forward(Tape *t, Module *self, Tensor *x)
 const ModuleType lk_linear_type = {
     LK_CLASS(Linear),
     .forward = linear_forward,
+    .lora = LK_LORA_WEIGHT,
     .repr = "in_features={in_features}, out_features={out_features}, bias={bias}",
     .fields = LK_FIELDS(LK_PARAM(Linear, weight), LK_PARAM(Linear, bias),
                         LK_INT(Linear, in_features), LK_INT(Linear, out_features)),

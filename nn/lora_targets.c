@@ -1,11 +1,11 @@
-/* lora_targets.c - reads a list of targets. Used by: nn/lora_wrap.c, nn/adapter.c. */
+/* lora_targets.c - reads a list of targets. nn/lora_wrap.c chooses Linears by it, nn/adapter.c all
+ * that nn/lora_sites.h names. */
 #include "nn/lora_targets.h"
 
 #include <string.h>
 
-#include "nn/linear.h"
+#include "nn/lora_sites.h"
 #include "nn/nearest.h"
-#include "nn/places.h"
 
 /* One target of a list: for (Target it = { list }; next_target(&it);) … it.text */
 typedef struct Target {
@@ -31,12 +31,25 @@ static bool matches(const Target *target, const char *name)
     return lk_name_matches(target->text, name) || lk_name_matches(target->text + 2, name);
 }
 
+/* Whether a list begins with all Linears. */
+static bool begins_with_all(const char *targets) { return !targets || *targets == '!'; }
+
+static bool chooses(const char *targets, bool at_first, const char *name)
+{
+    bool is = at_first;
+    for (Target it = { .rest = targets }; next_target(&it);)
+        if (matches(&it, name)) is = !it.out;
+    return is;
+}
+
 bool lk_is_lora_target(const char *targets, const char *name)
 {
-    bool is = !targets || *targets == '!';
-    for (Target it = { .rest = targets }; name && next_target(&it);)
-        if (matches(&it, name)) is = !it.out;
-    return is && name;
+    return name && chooses(targets, begins_with_all(targets), name);
+}
+
+bool lk__is_target_site(const char *targets, const SiteIter *site)
+{
+    return chooses(targets, site->linear && begins_with_all(targets), site->name);
 }
 
 /* Returns the end of a name that has as many parts as the target: "query" of "….self.query". */
@@ -49,36 +62,77 @@ static const char *same_end(const char *name, const char *target)
     return end;
 }
 
-static bool no_such_target(Module *m, const char *target, const char *function, Error *err)
+/* ---- checking ------------------------------------------------------------------------------- */
+
+/* The sites that a list is for: the Linears of a model, or all. */
+typedef struct Sites {
+    Module *module;
+    bool all;
+    const char *kind; /* of one of them, for messages */
+} Sites;
+
+static bool next_site(const Sites *s, SiteIter *it)
+{
+    while (lk__lora_sites_next(it))
+        if (s->all || it->linear) return true;
+    return false;
+}
+
+static bool no_such_target(const Sites *s, const char *target, const char *function, Error *err)
 {
     Nearest n = { 0 };
-    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
-        if (lk_as_linear(it.module)) lk__nearest_offer(&n, target, same_end(it.name, target));
-    return lk_error_set(
-        err, LK_EVALUE,
-        "%s: no Linear of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s", function,
-        target, n.name[0], n.count > 1 ? ", " : "", n.name[1], n.count > 2 ? ", " : "", n.name[2]);
+    for (SiteIter it = lk__lora_sites(s->module); next_site(s, &it);)
+        lk__nearest_offer(&n, target, same_end(it.name, target));
+    return lk_error_set(err, LK_EVALUE,
+                        "%s: no %s of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s",
+                        function, s->kind, target, n.name[0], n.count > 1 ? ", " : "", n.name[1],
+                        n.count > 2 ? ", " : "", n.name[2]);
+}
+
+static bool check_targets(Sites s, const char *targets, const char *function, Error *err)
+{
+    int found = 0, left = 0;
+    for (SiteIter it = lk__lora_sites(s.module); next_site(&s, &it);) {
+        found++;
+        left += lk__is_target_site(targets, &it);
+    }
+    if (found == 0)
+        return lk_error_set(err, LK_EVALUE, "%s: %s has no %s", function, s.module->type->name,
+                            s.kind);
+    for (Target target = { .rest = targets }; next_target(&target);) {
+        bool matched = false;
+        for (SiteIter it = lk__lora_sites(s.module); !matched && next_site(&s, &it);)
+            matched = matches(&target, it.name);
+        if (!matched) return no_such_target(&s, target.text + 2, function, err);
+    }
+    return left > 0 || lk_error_set(err, LK_EVALUE, "%s: the targets '%.200s' leave no %s",
+                                    function, targets, s.kind);
+}
+
+static bool check_list(Module *m, const char *targets, const char *function, Error *err)
+{
+    if (!m) return lk_error_set(err, LK_EVALUE, "%s: the module is NULL", function);
+    return !targets || *targets ||
+           lk_error_set(err, LK_EVALUE, "%s: the list of targets is empty", function);
 }
 
 bool lk_check_lora_targets(Module *m, const char *targets, const char *function, Error *err)
 {
     if (!function) function = "lk_check_lora_targets";
-    if (!m) return lk_error_set(err, LK_EVALUE, "%s: the module is NULL", function);
-    if (targets && !*targets)
-        return lk_error_set(err, LK_EVALUE, "%s: the list of targets is empty", function);
-    int linears = 0, left = 0;
-    for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);) {
-        linears += lk_as_linear(it.module) != NULL;
-        left += lk_as_linear(it.module) && lk_is_lora_target(targets, it.name);
+    return check_list(m, targets, function, err) &&
+           check_targets((Sites){ m, false, "Linear" }, targets, function, err);
+}
+
+bool lk__check_target_sites(Module *m, const char *targets, const char *function, Error *err)
+{
+    if (!check_list(m, targets, function, err)) return false;
+    int linears = 0, others = 0;
+    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) {
+        linears += it.linear;
+        others += !it.linear;
     }
-    if (linears == 0)
-        return lk_error_set(err, LK_EVALUE, "%s: %s has no Linear", function, m->type->name);
-    for (Target target = { .rest = targets }; next_target(&target);) {
-        bool found = false;
-        for (ModuleIter it = lk__every_place(m); lk_modules_next(&it);)
-            found = found || (lk_as_linear(it.module) && matches(&target, it.name));
-        if (!found) return no_such_target(m, target.text + 2, function, err);
-    }
-    return left > 0 || lk_error_set(err, LK_EVALUE, "%s: the targets '%.200s' leave no Linear",
-                                    function, targets);
+    /* Without targets the Linears alone count. A net of Linears alone hears of nothing else. */
+    const bool linear = !targets || (linears > 0 && others == 0);
+    const Sites s = { m, targets, linear ? "Linear" : LK_LORA_SITES };
+    return check_targets(s, targets, function, err);
 }

@@ -1,13 +1,14 @@
-/* lora_targets.h - the language for choosing a model's Linears for LoRA, everywhere in Lorikeet: a
- * list of targets with commas between them.
+/* lora_targets.h - the language for choosing a model's matrices for LoRA, everywhere in Lorikeet:
+ * a list of targets with commas between them.
  *
  *     "query,value"            each Linear whose dotted name is one of these, or ends with
  *                              one after a dot: PEFT's target_modules
  *     "layer.*.output.dense"   `*` stands for any text, `?` for one character
- *     "!classifier.*"          excludes Linears; a list that begins with `!` starts with all
- *     NULL                     all
+ *     "!classifier.*"          excludes; a list that begins with `!` starts with all Linears
+ *     NULL                     all Linears
  *
- * The last target that matches a name decides. */
+ * The last target that matches a name decides. For lk_add_lora targets also name each Conv1d,
+ * Conv2d and Embedding, and the matrices of an LSTM or GRU: "conv1,lstm.weight_hh_l0". */
 #ifndef LK_LORA_TARGETS_H
 #define LK_LORA_TARGETS_H
 

@@ -107,6 +107,12 @@ typedef struct ModuleSizes {
         LK_FIELD_END, NULL, 0 \
     }
 
+typedef enum LoRASites {
+    LK_LORA_NONE,
+    LK_LORA_WEIGHT,  /* the parameter "weight", which targets call by the module's name: "conv1" */
+    LK_LORA_WEIGHTS, /* each parameter "weight_…", by its own name: "lstm.weight_ih_l0" */
+} LoRASites;
+
 struct ModuleType {
     const char *name; /* the class name that is printed; LK_CLASS(T) sets this and the next one */
     size_t size;      /* sizeof the struct */
@@ -124,6 +130,7 @@ struct ModuleType {
     /* Optional, for a parametrization whose forward is x + scale · B A: returns A, B and scale, so
      * that a Linear need not form the sum. A is NULL while nothing is added. */
     LowRank (*low_rank)(Tape *t, Module *self);
+    LoRASites lora; /* optional: the matrices that lk_add_lora can adapt (nn/adapter.h) */
 };
 
 /* The first two members of a type's initialiser: name and size of struct T. */

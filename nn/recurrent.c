@@ -136,6 +136,7 @@ _Static_assert(LK_RNN_LAYERS == 8, "a LAYER for each");
 
 #define RNN_TYPE(class) { \
     .name = class, .size = sizeof(RNN), .forward = rnn_forward, .fields = rnn_fields, \
+    .lora = LK_LORA_WEIGHTS, \
     .repr = "{input_size}, {hidden_size}[, num_layers={num_layers:1}][, bias={bias:True}]" \
             "[, batch_first={batch_first:False}][, dropout={dropout:0.0}]" \
             "[, bidirectional={bidirectional:False}]" }
@@ -250,7 +251,7 @@ static const Field cell_fields[] = { LK_PARAM(RNNCell, weight_ih),
 #define CELL_TYPE(class) \
     { \
         .name = class, .size = sizeof(RNNCell), .forward = cell_forward, .fields = cell_fields, \
-        .repr = "{input_size}, {hidden_size}[, bias={bias_ih:True}]" \
+        .lora = LK_LORA_WEIGHTS, .repr = "{input_size}, {hidden_size}[, bias={bias_ih:True}]" \
     }
 const ModuleType lk_lstm_cell_type = CELL_TYPE("LSTMCell");
 const ModuleType lk_gru_cell_type = CELL_TYPE("GRUCell");

@@ -1,0 +1,51 @@
+/* lora_sites.c - the matrices of a model that LoRA can adapt. */
+#include "nn/lora_sites.h"
+
+#include <string.h>
+
+#include "nn/linear.h"
+#include "nn/parametrize.h"
+#include "nn/places.h"
+
+/* Whether a parameter is a site; it may be NULL in this module. */
+static bool is_site(const Module *m, const Field *f)
+{
+    if (f->kind != LK_FIELD_PARAM) return false;
+    switch (m->type->lora) {
+    case LK_LORA_NONE: break;
+    case LK_LORA_WEIGHT: return strcmp(f->name, "weight") == 0;
+    case LK_LORA_WEIGHTS: return strncmp(f->name, "weight_", strlen("weight_")) == 0;
+    }
+    return false;
+}
+
+SiteIter lk__lora_sites(Module *m) { return (SiteIter){ .modules = lk__every_place(m) }; }
+
+/* Makes the iterator's field the next site of its module. */
+static bool next_of_module(SiteIter *it)
+{
+    const Module *m = it->modules.module;
+    const Field *f = it->field ? it->field + 1 : m->type->fields;
+    while (f && f->kind != LK_FIELD_END && !(is_site(m, f) && lk_original(m, f->name))) f++;
+    it->field = f;
+    return f && f->kind != LK_FIELD_END;
+}
+
+bool lk__lora_sites_next(SiteIter *it)
+{
+    while (!it->modules.module || !next_of_module(it)) {
+        it->field = NULL;
+        if (!lk_modules_next(&it->modules)) return false;
+    }
+    const Tensor *w = lk_original(it->modules.module, it->field->name);
+    const char *module = it->modules.name;
+    it->module = it->modules.module;
+    it->parameter = it->field->name;
+    it->out = lk_size(w, 0);
+    it->in = it->out > 0 ? lk_numel(w) / it->out : 0;
+    it->linear = it->module->type == &lk_linear_type;
+    if (it->module->type->lora == LK_LORA_WEIGHT)
+        snprintf(it->name, sizeof it->name, "%s", module);
+    else snprintf(it->name, sizeof it->name, "%s%s%s", module, *module ? "." : "", it->parameter);
+    return true;
+}
