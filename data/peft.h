@@ -6,11 +6,17 @@
  *     lk_save_peft(model, "adapter", &options, &err);
  *     lk_load_peft(other, "adapter", LK_PEFT_WRAPPER, NULL, NULL, &err);
  *
- * PEFT computes W + B A · lora_alpha / r (lora_alpha / √r with use_rslora). For the Linear NAME, A
- * (r, in) is stored as base_model.model.NAME.lora_A.weight, and B (out, r) as
- * base_model.model.NAME.lora_B.weight. A parametrization (nn/adapter.h) has the same A, B and
- * alpha; a wrapper (nn/lora.h) has A and B transposed, and its alpha is lora_alpha / r. Both
- * functions need jansson (LORIKEET_JANSSON); without it they fail with LK_ESTATE.
+ * PEFT computes W + B A · lora_alpha / r (lora_alpha / √r with use_rslora). For the module NAME
+ * the file has base_model.model.NAME.… of these shapes:
+ *
+ *     Linear          lora_A.weight (r, in), lora_B.weight (out, r)
+ *     Conv1d, Conv2d  lora_A.weight (r, in, kh, kw), lora_B.weight (out, r, 1, 1)
+ *     Embedding       lora_embedding_A (r, V), lora_embedding_B (D, r): their product, transposed
+ *
+ * A parametrization (nn/adapter.h) has the same A, B and alpha, an Embedding's A and B exchanged
+ * and transposed; a Linear's wrapper (nn/lora.h) has A and B transposed, and its alpha is
+ * lora_alpha / r. Both functions need jansson (LORIKEET_JANSSON); without it they fail with
+ * LK_ESTATE.
  *
  * Modules are chosen by PEFT's rules, in reading and in writing:
  *
@@ -47,20 +53,21 @@ typedef struct PeftOptions {
  * written last, so that a kill in between leaves a folder that lk_load_peft refuses.
  *
  * Errors, with nothing changed: LK_EVALUE (no adapter, no such module to save, a strength that is
- * infinite or no number, adapters that are not on the weight of a Linear, modules in several
- * places of which PEFT would change one, modules that PEFT's rules cannot tell apart), LK_EIO,
- * LK_EMEMORY. */
+ * infinite or no number, adapters of something else than those modules' weights, such as an
+ * LSTM's, of a Conv with groups or dilation, modules in several places of which PEFT would change
+ * one, modules that PEFT's rules cannot tell apart), LK_EIO, LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options,
                                        Error *err);
 
-/* The form of the adapter that a Linear without one gets. */
+/* The form of the adapter that a Linear without one gets. A Conv or an Embedding always gets a
+ * LoRAParametrization. */
 typedef enum PeftForm {
     LK_PEFT_WRAPPER,         /* LinearWithLoRA in its place */
     LK_PEFT_MERGED,          /* LinearWithLoRAMerged */
     LK_PEFT_PARAMETRIZATION, /* a LoRAParametrization of its weight */
 } PeftForm;
 
-/* PeftModel.from_pretrained(m, folder). Linears without an adapter get one; those that have one (a
+/* PeftModel.from_pretrained(m, folder). Modules without an adapter get one; those that have one (a
  * wrapper, or a parametrization called `adapter`, NULL: "default") are filled. Modules of
  * modules_to_save get the values of the file, and adapters on them add nothing then (their B is
  * 0). A and B ask for gradients, nothing else about gradients changes. Values are converted where

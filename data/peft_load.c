@@ -8,10 +8,12 @@
 #include "core/memory.h"
 #include "data/safetensors_parts.h"
 
-/* A Linear, and the adapter that it gets. */
+/* A module, and the adapter that it gets. */
 typedef struct Adapter {
     Module *module, **slot;
-    const Tensor *A, *B; /* (r, in), (out, r), from the file */
+    bool parametrized; /* it has, or gets, a LoRAParametrization and not a wrapper */
+    int64_t rank;
+    const Tensor *part[2]; /* from the file: lk__peft_part */
     double scale;
     double alpha; /* of a parametrization: lora_alpha, or its equivalent with use_rslora */
     Module *to;   /* a LoRALayer or a LoRAParametrization: the one that is there, or a new one */
@@ -84,21 +86,33 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     Names *mismatched = &l->report->mismatched;
     Adapter a = { .module = it->module,
                   .slot = it->slot,
+                  .rank = lk__peft_rank(&l->config, it->name),
                   .scale = lk__peft_scale(&l->config, it->name) };
+    /* only a Linear can have a wrapper */
+    a.parametrized =
+        it->lora || (!it->wrapper && (l->form == LK_PEFT_PARAMETRIZATION || !it->linear));
     if (layer) a.to = &layer->base;
     else if (it->lora) a.to = &it->lora->base;
-    if (!find(l, it->name, "lora_A.weight", &a.A) || !find(l, it->name, "lora_B.weight", &a.B))
-        return false;
-    if (it->foreign || !it->linear || (it->wrapper && !layer))
-        return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear", it->name,
-                            it->module->type->name);
+    PeftPart part[2];
+    for (int i = 0; i < 2; i++) {
+        part[i] = lk__peft_part(it->module, i, a.rank);
+        if (!find(l, it->name, part[i].name, &a.part[i])) return false;
+    }
+    if (it->foreign || !it->adaptable || (it->wrapper && !layer))
+        return lk_names_add(mismatched, l->err, "%s is a %s, not a Linear, Conv or Embedding",
+                            it->name, it->module->type->name);
+    if (!lk__peft_is_plain(it->module))
+        return lk_names_add(mismatched, l->err,
+                            "%s has groups or dilation, and PEFT's adapter of a Conv has neither",
+                            it->name);
     if (it->wrapper && it->lora)
         return lk_names_add(mismatched, l->err, "%s has a wrapper and a parametrization",
                             it->name);
-    if (!it->slot) return lk_names_add(mismatched, l->err, "the model itself is a Linear");
+    if (!it->slot)
+        return lk_names_add(mismatched, l->err, "the model itself is a %s",
+                            it->module->type->name);
     char other[LK_NAME_MAX];
-    bool parametrized = it->lora || (!it->wrapper && l->form == LK_PEFT_PARAMETRIZATION);
-    if (!lk__peft_same_places(it, parametrized, other))
+    if (!lk__peft_same_places(it, a.parametrized, other))
         return lk_names_add(mismatched, l->err,
                             "only a wrapper can adapt the first place of a module alone, as PEFT "
                             "does: %s is at %s too",
@@ -106,21 +120,20 @@ static bool compare_adapter(Load *l, const PeftIter *it)
     if (is_merged(it))
         return lk_names_add(mismatched, l->err, "%s is merged; lk_unmerge it first", it->name);
 
-    a.alpha = l->config.rslora ? a.scale * (double)lk__peft_rank(&l->config, it->name)
-                               : lk__peft_alpha(&l->config, it->name);
-    int64_t rank = lk__peft_rank(&l->config, it->name), in = it->linear->in_features,
-            out = it->linear->out_features;
+    a.alpha = l->config.rslora ? a.scale * (double)a.rank : lk__peft_alpha(&l->config, it->name);
     if (a.to && lk_is_parametrized(a.to, NULL))
         return lk_names_add(mismatched, l->err, "A or B of %s are parametrized", it->name);
-    int64_t has = rank; /* the rank of the adapter that is there */
+    int64_t has = a.rank; /* the rank of the adapter that is there */
     if (layer) has = lk_size(layer->A, 1);
     else if (it->lora) has = lk_size(it->lora->lora_A, 0);
-    if (has != rank &&
+    if (has != a.rank &&
         !lk_names_add(mismatched, l->err, "%s has rank %lld, not %lld as in the file", it->name,
-                      (long long)has, (long long)rank))
+                      (long long)has, (long long)a.rank))
         return false;
-    if (a.A && !check_shape(l, it->name, "lora_A.weight", a.A, LK_SHAPE(rank, in))) return false;
-    if (a.B && !check_shape(l, it->name, "lora_B.weight", a.B, LK_SHAPE(out, rank))) return false;
+    for (int i = 0; i < 2; i++)
+        if (a.part[i] &&
+            !check_shape(l, it->name, part[i].name, a.part[i], part[i].ndim, part[i].shape))
+            return false;
     l->adapters[l->adapter_count++] = a;
     return true;
 }
@@ -230,13 +243,14 @@ static bool fill(const Adapter *a)
 {
     LoRALayer *layer = lk_as_lora_layer(a->to);
     LoRAParametrization *p = lk_as_lora_parametrization(a->to);
-    Tensor A = *a->A, B = *a->B;
-    if (layer) {
-        A = lk__peft_T(a->A);
-        B = lk__peft_T(a->B);
+    bool ok = true;
+    for (int i = 0; i < 2; i++) {
+        PeftPart part = lk__peft_part(a->module, i, a->rank);
+        Tensor x = lk__peft_matrix(&part, a->part[i]);
+        if (layer) x = lk__peft_T(&x);
+        Tensor *A = layer ? layer->A : p->lora_A, *B = layer ? layer->B : p->lora_B;
+        ok = lk_copy_(part.is_A ? A : B, &x, NULL) && ok;
     }
-    bool ok = lk_copy_(layer ? layer->A : p->lora_A, &A, NULL) &&
-              lk_copy_(layer ? layer->B : p->lora_B, &B, NULL);
     if (layer) {
         layer->alpha = a->scale;
     } else {
@@ -246,25 +260,24 @@ static bool fill(const Adapter *a)
     return ok;
 }
 
-/* Makes and fills the wrapper or the parametrization of a Linear that has none yet. The numbers
+/* Makes and fills the wrapper or the parametrization of a module that has none yet. The numbers
  * that its constructor draws are overwritten. */
 static bool make(const Load *l, Adapter *a)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
-    int64_t rank = a->A->shape[0];
-    if (l->form == LK_PEFT_PARAMETRIZATION) {
-        a->made =
-            lk_lora_parametrization_new(a->B->shape[0], a->A->shape[1], rank, 1, &rng, l->err);
-        if (!a->made || !lk_module_to(a->made, lk_original(a->module, "weight")->dtype, l->err))
-            return false;
+    if (a->parametrized) {
+        const Tensor *w = lk_original(a->module, "weight");
+        const int64_t rows = lk_size(w, 0);
+        a->made = lk_lora_parametrization_new(rows, lk_numel(w) / rows, a->rank, 1, &rng, l->err);
+        if (!a->made || !lk_module_to(a->made, w->dtype, l->err)) return false;
         strcpy(lk_as_lora_parametrization(a->made)->adapter, l->adapter);
         a->to = a->made;
     } else {
         Module *linear = lk_module_retain(a->module);
         a->made = l->form == LK_PEFT_WRAPPER
-                      ? lk_linear_with_lora_new(linear, rank, 1, &rng, l->err)
-                      : lk_linear_with_lora_merged_new(linear, rank, 1, &rng, l->err);
+                      ? lk_linear_with_lora_new(linear, a->rank, 1, &rng, l->err)
+                      : lk_linear_with_lora_merged_new(linear, a->rank, 1, &rng, l->err);
         if (!a->made) return false;
         a->to = ((LinearWithLoRA *)a->made)->lora;
     }
@@ -277,7 +290,7 @@ static bool make_all(Load *l)
         if (!l->adapters[i].to && !make(l, &l->adapters[i])) return false;
     for (int i = 0; i < l->adapter_count; i++) {
         Adapter *a = &l->adapters[i];
-        if (!a->made || l->form != LK_PEFT_PARAMETRIZATION) continue;
+        if (!a->made || !a->parametrized) continue;
         Module *p = lk_module_retain(a->made);
         if (!lk_register_parametrization_as(a->module, "weight", p, LK_KEEP_ORIGINAL, l->err))
             return false;

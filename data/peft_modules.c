@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nn/conv.h"
+#include "nn/embedding.h"
+
 bool lk__peft_ends_with(const char *name, const char *end)
 {
     size_t all = strlen(name), last = strlen(end);
@@ -39,6 +42,62 @@ Tensor lk__peft_T(const Tensor *x)
     return y;
 }
 
+/* ---- the tensors of an adapter -------------------------------------------------------------- */
+
+PeftPart lk__peft_part(const Module *m, int i, int64_t rank)
+{
+    const Tensor *w = lk_original(m, "weight");
+    const int64_t rows = w ? lk_size(w, 0) : 0, columns = w ? lk_size(w, 1) : 0;
+    if (m->type == &lk_embedding_type && i == 0)
+        return (PeftPart){ "lora_embedding_A", false, true, 2, { rank, rows } };
+    if (m->type == &lk_embedding_type)
+        return (PeftPart){ "lora_embedding_B", true, true, 2, { columns, rank } };
+    PeftPart p = { .name = i == 0 ? "lora_A.weight" : "lora_B.weight", .is_A = i == 0 };
+    p.ndim = w ? w->ndim : 2;
+    for (int d = 2; d < p.ndim; d++) p.shape[d] = i == 0 ? w->shape[d] : 1;
+    p.shape[0] = i == 0 ? rank : rows;
+    p.shape[1] = i == 0 ? columns : rank;
+    return p;
+}
+
+/* A contiguous tensor in another shape, without a copy. */
+static Tensor viewed(const Tensor *x, int ndim, const int64_t *shape)
+{
+    Tensor y = *x;
+    y.ndim = ndim;
+    int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        y.shape[d] = shape[d];
+        y.stride[d] = stride;
+        stride *= shape[d];
+    }
+    return y;
+}
+
+Tensor lk__peft_in_file(const PeftPart *p, const Tensor *matrix)
+{
+    if (p->transposed) return lk__peft_T(matrix);
+    return p->ndim == 2 ? *matrix : viewed(matrix, p->ndim, p->shape);
+}
+
+Tensor lk__peft_matrix(const PeftPart *p, const Tensor *x)
+{
+    if (p->transposed) return lk__peft_T(x);
+    const int64_t rows = p->shape[0];
+    return p->ndim == 2 ? *x : viewed(x, LK_SHAPE(rows, lk_numel(x) / rows));
+}
+
+bool lk__peft_is_plain(const Module *m)
+{
+    if (m->type != &lk_conv1d_type && m->type != &lk_conv2d_type) return true;
+    const Convolution *c = (const Convolution *)m;
+    bool plain = c->groups == 1;
+    for (int d = 0; d < c->dilation.ndim; d++) plain = plain && c->dilation.size[d] == 1;
+    return plain;
+}
+
+/* ---- walking -------------------------------------------------------------------------------- */
+
 PeftIter lk__peft_modules(Module *m, const char *adapter)
 {
     return (PeftIter){ .modules = lk_modules(m), .adapter = adapter ? adapter : "default" };
@@ -54,7 +113,7 @@ static void find_lora(PeftIter *it)
         for (int i = 0; list && i < list->chain.count; i++) {
             LoRAParametrization *p = lk_as_lora_parametrization(list->chain.items[i]);
             if (!p || strcmp(p->adapter, it->adapter) != 0) continue;
-            if (it->linear && strcmp(f->name, "weight") == 0) it->lora = p;
+            if (it->adaptable && strcmp(f->name, "weight") == 0) it->lora = p;
             else it->foreign = true;
         }
     }
@@ -79,6 +138,8 @@ bool lk__peft_next(PeftIter *it)
         it->module = it->wrapper ? it->wrapper->linear : m;
         it->slot = it->modules.slot;
         it->linear = lk_as_linear(it->module);
+        it->adaptable = it->linear || lk_as_embedding(it->module) || lk_as_conv1d(it->module) ||
+                        lk_as_conv2d(it->module);
         find_lora(it);
         return true;
     }

@@ -26,9 +26,10 @@ typedef struct PeftIter {
     Module *module;            /* never a wrapper */
     Module **slot;             /* of it, or of its wrapper; NULL for the root */
     Linear *linear;            /* the module as a Linear; NULL: it is something else */
+    bool adaptable;            /* a Linear, Conv1d, Conv2d or Embedding: PEFT adapts its weight */
     LinearWithLoRA *wrapper;   /* around it, or NULL */
     LoRAParametrization *lora; /* the adapter of this name on its weight, or NULL */
-    bool foreign;              /* this adapter is on something else than a Linear's weight */
+    bool foreign;              /* this adapter is on something else than such a weight */
     ModuleIter modules;        /* from here on: private */
     const char *adapter;
     char skip[LK_NAME_MAX + 1];
@@ -58,6 +59,24 @@ bool lk__peft_is_whole(const PeftOptions *options, const char *name);
 bool lk__peft_ends_with(const char *name, const char *end);
 /* x.T, without a copy, on the stack. x has two dimensions. */
 Tensor lk__peft_T(const Tensor *x);
+
+/* One of the two tensors that a file has for an adapter: PEFT's A (i = 0) or B (1) of a module,
+ * for an adapter of this rank. In a file of PEFT an Embedding's adapter is transposed, with A and
+ * B exchanged; a Conv's are the weights of two Convs. */
+typedef struct PeftPart {
+    const char *name; /* "lora_A.weight", "lora_embedding_A" */
+    bool is_A;        /* it is LoRAParametrization's lora_A; false: lora_B */
+    bool transposed;
+    int ndim; /* its shape in the file */
+    int64_t shape[LK_MAX_DIMS];
+} PeftPart;
+PeftPart lk__peft_part(const Module *m, int i, int64_t rank);
+/* A matrix in the form of the file, and back, without a copy, on the stack. */
+Tensor lk__peft_in_file(const PeftPart *p, const Tensor *matrix);
+Tensor lk__peft_matrix(const PeftPart *p, const Tensor *in_file);
+/* False for a Conv with groups or dilation: the first Conv of PEFT's adapter has neither, so it
+ * computes something else. */
+bool lk__peft_is_plain(const Module *m);
 
 /* ---- peft_settings.c ------------------------------------------------------------------------ */
 
@@ -112,7 +131,7 @@ const char *lk__peft_setting_name(PeftSetting setting); /* "target_modules" */
 
 /* ---- peft_config_write.c: settings that are written ----------------------------------------- */
 
-/* One adapted Linear. */
+/* One adapted module. */
 typedef struct PeftLayer {
     char name[LK_NAME_MAX];
     int64_t rank;

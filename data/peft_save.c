@@ -56,7 +56,8 @@ static bool add_adapter(Export *x, const PeftIter *it)
     LoRALayer *layer = it->wrapper ? lk_as_lora_layer(it->wrapper->lora) : NULL;
     if (it->foreign)
         return fail(x, it->name,
-                    "has an adapter that is not on the weight of a Linear, as PEFT's are");
+                    "has an adapter that is not on the weight of a Linear, Conv or Embedding, as "
+                    "PEFT's are; lk_save_module saves it");
     if (!it->wrapper && !it->lora) return true;
     if (it->wrapper && it->lora)
         return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");
@@ -65,10 +66,16 @@ static bool add_adapter(Export *x, const PeftIter *it)
     Module *lora = layer ? &layer->base : &it->lora->base;
     if (lk_is_parametrized(lora, NULL))
         return fail(x, it->name, "A or B of its adapter are parametrized");
-    if (*it->name == '\0')
-        return fail(x, it->name, "is itself a Linear; PEFT adapts modules inside of a model");
-
+    if (!lk__peft_is_plain(it->module))
+        return fail(x, it->name,
+                    "has groups or dilation, and PEFT's adapter of a Conv has neither; "
+                    "lk_save_module saves it");
     char text[2 * LK_NAME_MAX];
+    if (*it->name == '\0') {
+        snprintf(text, sizeof text, "is itself a %.40s; PEFT adapts modules inside of a model",
+                 it->module->type->name);
+        return fail(x, it->name, text);
+    }
     if (!lk__peft_same_places(it, it->lora, other)) {
         snprintf(text, sizeof text,
                  "is at %.100s too, and PEFT adapts the first place of a module alone: give that "
@@ -92,7 +99,12 @@ static bool add_adapter(Export *x, const PeftIter *it)
     }
     Tensor A = layer ? lk__peft_T(layer->A) : *it->lora->lora_A,
            B = layer ? lk__peft_T(layer->B) : *it->lora->lora_B;
-    return add(x, it->name, "lora_A.weight", &A) && add(x, it->name, "lora_B.weight", &B);
+    for (int i = 0; i < 2; i++) {
+        PeftPart part = lk__peft_part(it->module, i, l->rank);
+        Tensor in_file = lk__peft_in_file(&part, part.is_A ? &A : &B);
+        if (!add(x, it->name, part.name, &in_file)) return false;
+    }
+    return true;
 }
 
 /* Returns the value that forward reads: W + alpha (A B)ᵀ for a wrapped weight, x itself for a

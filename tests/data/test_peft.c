@@ -417,7 +417,7 @@ Test(peft, files_and_models_that_do_not_fit)
                   "base_model.model.layers.4.lora_B.weight), 2 ");
     check_refused(with_config(CONFIG_WITH("\"target_modules\":[\"1\",\"0\",\"2\"],",
                                           "\"modules_to_save\":[\"4\"]")),
-                  LK_ESHAPE, "1 mismatched (layers.1 is a ReLU, not a Linear)");
+                  LK_ESHAPE, "1 mismatched (layers.1 is a ReLU, not a Linear, Conv or Embedding)");
     check_refused(with_config(CONFIG_WITH(RIGHT, ",\"rank_pattern\":{\"2\":1}")), LK_ESHAPE,
                   "2 mismatched (layers.2.lora_A.weight is (2, 5) float32, not (1, 5), "
                   "layers.2.lora_B.weight is (4, ");

@@ -192,7 +192,7 @@ Test(peft_rules, what_fits_nothing_is_refused)
     check_not_read(ALL "\"exclude_modules\":\"0.*\"", LK_EVALUE,
                    "2 unexpected (base_model.model.0.1.lora_A.weight");
     check_not_read("\"target_modules\":\".*\"", LK_ESHAPE,
-                   "mismatched ( is a Sequential, not a Linear, 0 is a Seq");
+                   "mismatched ( is a Sequential, not a Linear, Conv or Embe");
 }
 
 /* ---- strengths ------------------------------------------------------------------------------ */
