@@ -346,6 +346,42 @@ Test(adapter_sites, refused)
     lk_free(m);
 }
 
+/* A class that says so is adapted too; here a row of factors, which is a matrix of one column. */
+typedef struct Factors {
+    Module base;
+    Tensor *weight;
+} Factors;
+
+static Tensor *factors_forward(Tape *t, Module *self, Tensor *x)
+{
+    return lk_mul(t, x, lk_param(t, self, &((Factors *)self)->weight));
+}
+
+static const ModuleType factors_type = {
+    LK_CLASS(Factors),
+    .forward = factors_forward,
+    .fields = LK_FIELDS(LK_PARAM(Factors, weight)),
+    .lora = LK_LORA_WEIGHT,
+};
+
+Test(adapter_sites, of_an_own_class)
+{
+    lk_manual_seed(&rng, 0);
+    Factors *f = lk_module_new(&factors_type, NULL);
+    f->weight = lk_param_new(LK_F32, LK_SHAPE(5), NULL);
+    Module *m = lk_sequential_new(LK_MODULES(&f->base), NULL);
+    check(add(m, "0", NULL) == 1);
+    AdapterIter it = lk_adapters(m);
+    check(lk_adapters_next(&it));
+    check_shape(it.lora->lora_A, LK_SHAPE(2, 1));
+    check_shape(it.lora->lora_B, LK_SHAPE(5, 2));
+    Tape *t = lk_tape_new(NULL);
+    Tensor *y = lk_forward(t, m, lk_full(t, LK_F32, LK_SHAPE(3, 5), 1));
+    check(lk_backward(t, lk_sum(t, y, LK_ALL, false)) && it.lora->lora_B->grad);
+    lk_tape_free(t);
+    lk_free(m);
+}
+
 /* A module in two places is adapted once, by any of its names. */
 Test(adapter_sites, in_two_places)
 {
