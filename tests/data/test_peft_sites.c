@@ -2,7 +2,10 @@
  * test_peft.c. */
 #include "tests/check.h"
 
+#ifdef LK_HAVE_JANSSON
+
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/op.h"
 #include "core/ops.h"
@@ -17,8 +20,6 @@
 #include "nn/sequential.h"
 #include "tests/fixtures/peft_sites.h"
 #include "tests/shared/safetensors_files.h"
-
-#ifdef LK_HAVE_JANSSON
 
 static Rng rng;
 
@@ -193,6 +194,27 @@ Test(peft_sites, that_peft_cannot_express)
     check(!lk_load_peft(m, check_fixture("peft_sites"), LK_PEFT_WRAPPER, NULL, NULL, &err));
     check_error(&err, LK_ESHAPE, "(1 has groups or dilation, ");
     lk_free(m);
+}
+
+/* An LSTM's adapter in the model's state. */
+Test(peft_sites, of_an_lstm_by_save_module)
+{
+    Module *nets[2];
+    Tape *t = lk_tape_no_grad_new(NULL);
+    Tensor *x = lk_full(t, LK_F32, LK_SHAPE(3, 2, 4), 0.5);
+    for (int i = 0; i < 2; i++) {
+        lk_manual_seed(&rng, (uint64_t)i);
+        nets[i] = lk_lstm_new(4, 3, (RNNOptions){ 0 }, &rng, NULL);
+        check(lk_add_lora(nets[i], &(LoRAConfig){ .rank = 2, .alpha = 1, .targets = "weight_*" },
+                          &rng, NULL) == 2);
+        for (AdapterIter it = lk_adapters(nets[i]); lk_adapters_next(&it);)
+            lk_normal_(it.lora->lora_B, 0, 1, &rng);
+    }
+    check(lk_save_module(nets[0], check_scratch("lstm"), NULL));
+    check(lk_load_module(nets[1], check_scratch("lstm"), true, NULL));
+    check_equal(lk_forward(t, nets[0], x), lk_forward(t, nets[1], x));
+    lk_tape_free(t);
+    lk_free(nets[0]), lk_free(nets[1]);
 }
 
 #endif
