@@ -15,8 +15,8 @@ static const Axis none = { .size = 1 };
 
 static Axis take(Walk *w, int a) { return w->axes > 0 ? lk__walk_take(w, a) : none; }
 
-/* Returns how many results a tile has. With short rows it is as many as possible, because memory is
- * read fastest in order. With long rows it is few, so that the tile stays in the cache and the
+/* Returns how many results a tile has. With short rows it is as many as possible, because memory
+ * is read fastest in order. With long rows it is few, so that the tile stays in the cache and the
  * threads share the work. */
 static int64_t results_of_tile(const Plan *p)
 {

@@ -1,7 +1,7 @@
 /* ops_sample_real.h - random choices in `real` (core/real.h): the rounding of PyTorch's. */
 
-/* Returns the place of the first of n weights, from `first` on, that is not finite or negative, and
- * its value; else -1, and the sum. */
+/* Returns the place of the first of n weights, from `first` on, that is not finite or negative,
+ * and its value; else -1, and the sum. */
 static int64_t LK_F(bad_weight)(int64_t first, int64_t n, const real *p, double *bad, double *sum)
 {
     real total = 0;

@@ -5,11 +5,13 @@
 #include "core/ops.h"
 #include "nn/module.h"
 
+/* Modules without parameters, whose type is all that tells them apart. */
 LK_API_DATA const ModuleType lk_max_pool1d_type, lk_max_pool2d_type;
+/* The same for means. */
 LK_API_DATA const ModuleType lk_avg_pool2d_type, lk_adaptive_avg_pool2d_type;
 /* nn.MaxPool2d(2) is lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, &err). PoolOptions:
- * core/ops.h. Errors: LK_EVALUE when the kernel is not positive, another option negative, or the padding more
- * than half of the kernel. */
+ * core/ops.h. Errors: LK_EVALUE when the kernel is not positive, another option negative, or the
+ * padding more than half of the kernel. */
 LK_API Module *lk_max_pool1d_new(PoolOptions options, Error *err);
 LK_API Module *lk_max_pool2d_new(PoolOptions options, Error *err);
 LK_API Module *lk_avg_pool2d_new(PoolOptions options, Error *err);

@@ -1,5 +1,5 @@
 /* test_ops_join.c - lk_stack (core/ops_join.c), and lk_split, lk_chunk and lk_unbind
- * (core/ops_view.c), against PyTorch (fixtures/ops_join.h), on other dtypes, and called wrongly. */
+ * (core/ops_view.c) against PyTorch (fixtures/ops_join.h), on other dtypes, and called wrongly. */
 #include "tests/core/ops_cases.h"
 
 #include "tests/fixtures/ops_join.h"
