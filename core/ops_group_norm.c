@@ -32,11 +32,6 @@ typedef struct GroupCall {
 
 enum { X, WEIGHT, BIAS, INPUTS };
 
-static bool is_large(const GroupNorm *g)
-{
-    return g->samples * g->groups * g->width * g->n > 1 << 15;
-}
-
 /* With x' = (x - mean) / std, y = x' w + b: dw += Σ dy x' and db += Σ dy over samples and elements
  * of a channel. With g = dy w, dx += (g - mean(g) - x' mean(g x')) / std. */
 static void group_norm_backward(Tape *t, Node *n)
@@ -51,7 +46,7 @@ static void group_norm_backward(Tape *t, Node *n)
     a.dx = dx ? dx->data : NULL;
     a.sums = lk_tape_scratch(t, (size_t)(g->samples * g->groups * g->width) * 2 * sizeof *a.sums);
     if (!a.sums) return;
-#pragma omp parallel for schedule(static) if (is_large(g))
+#pragma omp parallel for schedule(static) if (lk__elements(x) > 1 << 15)
     for (int64_t row = 0; row < g->samples * g->groups; row++)
         LK_REAL(x->dtype, group_backward, &a, row, row % g->groups * g->width);
     LK_REAL(x->dtype, add_sums, g, a.sums, dweight ? dweight->data : NULL,
@@ -106,7 +101,7 @@ Tensor *lk_group_norm(Tape *t, Tensor *x, int64_t groups, Tensor *weight, Tensor
                           .weight = w ? w->data : NULL,
                           .bias = b ? b->data : NULL,
                           .y = y->data };
-#pragma omp parallel for schedule(static) if (is_large(&g))
+#pragma omp parallel for schedule(static) if (lk__elements(x) > 1 << 15)
     for (int64_t row = 0; row < (lk__elements(x) ? g.samples * groups : 0); row++)
         LK_REAL(x->dtype, group, &a, row, row % groups * g.width);
     return lk_record(t, &GROUP_NORM, y, INPUTS, in, &g, sizeof g);

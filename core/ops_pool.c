@@ -51,6 +51,7 @@ static int64_t out_size(const Pool *p) { return p->out[0] * p->out[1]; }
     do { \
         const int64_t size_ = (int64_t)lk_dtype_size((p)->dtype), planes_ = (p)->planes; \
         const bool large_ = planes_ * (in_size(p) + out_size(p)) > 1 << 15; \
+        (void)large_; /* without OpenMP it is not read */ \
         char *x_ = (x)->data, *y_ = (y)->data; \
         _Pragma("omp parallel for schedule(static) if (large_)") for (int64_t i = 0; i < planes_; \
                                                                       i++) \

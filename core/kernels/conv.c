@@ -197,12 +197,12 @@ size_t lk__conv_workspace(const Conv *c, int threads)
 
 void lk__conv(const Conv *c, int threads, void *workspace)
 {
+    (void)threads; /* without OpenMP there is one */
     Plan p = plan_forward(c);
     lk__conv_place(&p, workspace);
     const int64_t tiles = c->groups * p.parts * tile_count(&p);
     const int64_t tasks = c->n * c->groups * p.down * p.across * p.chunks;
-    const bool together = threads > 1 && lk__conv_is_large(&p);
-#pragma omp parallel num_threads(threads) if (together)
+#pragma omp parallel num_threads(threads) if (threads > 1 && lk__conv_is_large(&p))
     {
         char *own = p.own + lk__thread() * p.own_bytes;
 #pragma omp for schedule(static)

@@ -125,12 +125,13 @@ size_t lk__conv_weight_workspace(const Conv *c, int threads)
 
 void lk__conv_weight(const Conv *c, int threads, void *workspace)
 {
+    (void)threads; /* without OpenMP there is one */
     Plan p = plan_weight(c);
     lk__conv_place(&p, workspace);
     const int64_t tasks = p.pieces * c->groups * p.chunks,
                   elements = c->groups * c->rows * c->channels * p.taps;
-    const bool together = threads > 1 && lk__conv_is_large(&p);
-#pragma omp parallel for schedule(static) num_threads(threads) if (together)
+#pragma omp parallel for schedule(static) \
+    num_threads(threads) if (threads > 1 && lk__conv_is_large(&p))
     for (int64_t i = 0; i < tasks; i++) compute_weight(&p, i, p.own + lk__thread() * p.own_bytes);
     for (int64_t s = 0; s < p.pieces && p.pieces > 1; s++)
         LK_REAL(c->dtype, add_piece, elements, p.weight + s * elements * p.size, c->add || s > 0,

@@ -3,7 +3,6 @@
 # place. A mark stands alone on its line.
 #     sh bundle.sh FOLDER WASM OUTPUT         FOLDER has page.html and the files of the marks
 #
-#     <!-- bundle: css FILE… -->              a <style>
 #     <!-- bundle: js FILE… -->               a <script>: the files one after the other
 #     <!-- bundle: function FILE NAME -->     a C function of FILE, as text of HTML
 #
@@ -12,6 +11,7 @@
 #     <!-- bundle: wasm -->                   the module
 #     <!-- bundle: worker FILE -->            the program of the worker
 #     <!-- bundle: packed FILE… -->           scripts, for start.js
+#     <!-- bundle: style FILE… -->            the text of a <style>, for start.js
 #     <!-- bundle: sources FILE… -->          C programs, each after a form feed, its name and a
 #                                             new line
 set -eu
@@ -80,14 +80,9 @@ mark() {
     kind=$1
     shift
     case $kind in
-    css)
-        echo "<style>"
-        texts "$@"
-        echo "</style>"
-        ;;
     js) script "$@" ;;
     wasm) gzipped wasm <"$wasm" ;;
-    worker | packed)
+    style | worker | packed)
         each cat "$@"
         gzipped $kind <"$output.part"
         ;;

@@ -1,12 +1,16 @@
-/* start.js - unpacks the page's program, which the page holds as gzip in base64, and runs it. */
+/* start.js - unpacks the page's style and program, which the page holds as gzip in base64. */
 "use strict";
 
-unpack(document.getElementById("packed").textContent).then(bytes => {
-  const script = document.createElement("script");
-  script.textContent = new TextDecoder().decode(bytes);
-  document.body.append(script);
-}).catch(error => { /* an old browser; the table of texts is in the program */
-  const alert = document.getElementById("alert");
+async function insert(id, tag) {
+  const bytes = await unpack(document.getElementById(id).textContent);
+  const element = document.createElement(tag);
+  element.textContent = new TextDecoder().decode(bytes);
+  document.body.append(element);
+}
+
+insert("style", "style").then(() => insert("packed", "script")).catch(error => {
+  const alert = document.getElementById("alert"); /* an old browser */
+  document.body.style.visibility = "visible";
   alert.textContent = error.message;
   alert.hidden = false;
 });

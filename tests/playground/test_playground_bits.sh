@@ -72,18 +72,18 @@ shows() { bundle && grep -q '^static bool train_step' "$work/bits.html" &&
 check "a page shows one function of the source" shows
 page '<!-- bundle: function engine.c no_such -->'
 check "a function that is not there is refused" refused 'no function no_such'
-page '<!-- bundle: css missing.css -->'
+page '<!-- bundle: js missing.css -->'
 check "a file that is not there is refused" refused 'names missing.css'
-for kind in worker packed sources; do
+for kind in style worker packed sources; do
     page "<!-- bundle: $kind missing.* -->"
     check "$kind: a pattern without a file is refused" refused 'names missing.\*'
 done
 page '<!-- bundle: picture x -->'
 check "an unknown mark is refused" refused 'unknown kind: picture'
 head -c 200000 "$wasm/playground.wasm" >"$work/large.css"
-page '<!-- bundle: css large.css -->' '<!-- bundle: wasm -->'
+page '<!-- bundle: js large.css -->' '<!-- bundle: wasm -->'
 check "a page that is too large is refused" refused 'at most'
-for kind in worker packed sources; do # two modules are too much, gzipped too
+for kind in style worker packed sources; do # two modules are too much, gzipped too
     page "<!-- bundle: $kind large.css -->" '<!-- bundle: wasm -->'
     check "$kind: a page that is too large is refused" refused 'at most'
 done
