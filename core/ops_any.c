@@ -4,7 +4,7 @@
 #include "core/ops.h"
 #include "core/reduce.h"
 
-/* What a reduction looks for: a true element (any), or a false one (all). */
+/* The element that a reduction looks for: a true one (any), or a false one (all). */
 typedef struct Search {
     bool wanted;
 } Search;

@@ -80,11 +80,11 @@ Tensor lk__peft_in_file(const PeftPart *p, const Tensor *matrix)
     return p->ndim == 2 ? *matrix : viewed(matrix, p->ndim, p->shape);
 }
 
-Tensor lk__peft_matrix(const PeftPart *p, const Tensor *x)
+Tensor lk__peft_matrix(const PeftPart *p, const Tensor *in_file)
 {
-    if (p->transposed) return lk__peft_T(x);
+    if (p->transposed) return lk__peft_T(in_file);
     const int64_t rows = p->shape[0];
-    return p->ndim == 2 ? *x : viewed(x, LK_SHAPE(rows, lk_numel(x) / rows));
+    return p->ndim == 2 ? *in_file : viewed(in_file, LK_SHAPE(rows, lk_numel(in_file) / rows));
 }
 
 bool lk__peft_is_plain(const Module *m)
