@@ -97,9 +97,10 @@ async function trainBase(steps) {
     const { step, loss } = await ask("base.train", { steps: n, lr: state.lr });
     live.baseLosses.push(...loss);
     state.steps = step;
-    touch("base");
+    touchOften("base");
     if (step % 100 === 0 && step < end) await evaluateBase();
   });
+  touch("base");
   await evaluateBase();
   await attach();
   note("lora", lost && say("startsAgain", { lost: say("lostSteps") }));
@@ -130,9 +131,10 @@ async function trainLora(steps) {
       { steps: n, lr: state.llr, digits: digitFlags() });
     live.loraLosses.push(...loss);
     state.lsteps = step;
-    touch("lora");
+    touchOften("lora");
     if (step % 20 === 0) await loadMatrices();
   });
+  touch("lora");
   await refresh();
   announce(say("loraDone", { steps: state.lsteps, name: nameOf(digitsOf(state)),
     chosen: rightText(isChosen), others: rightText(d => !isChosen(d)) }));

@@ -93,6 +93,15 @@ function touch(...names) {
   for (const name of names) dirty.add(name);
 }
 
+/* The same for what changes all the time: 15 times a second, so that frames in between cost
+ * nothing and the page stays smooth. */
+let nextOften = 0;
+function touchOften(name) {
+  if (performance.now() < nextOften) return;
+  nextOften = performance.now() + 66;
+  touch(name);
+}
+
 function drawAll() {
   const now = new Set(dirty);
   dirty.clear();
