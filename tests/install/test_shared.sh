@@ -23,7 +23,7 @@ check "data exports only lk_ symbols" only_lk "$build/liblorikeet_data.so"
 headers() { (cd "$LORIKEET_SOURCE_DIR" && cat core/*.h nn/*.h optim/*.h data/*.h); }
 promised() {
     headers | sed -n 's/^LK_API[_A-Z]* [^(;=]*\(lk_[a-zA-Z0-9_]*\)[(;[].*/\1/p'
-    headers | tr '\n' ' ' | grep -o 'LK_MODULE_TYPE([^)]*)' | grep -o 'lk_[a-z_]*'
+    headers | tr '\n' ' ' | grep -o 'LK_MODULE_TYPE([^)]*)' | grep -o 'lk_[a-z0-9_]*'
 }
 all_there() {
     promised | sort -u >"$work/promised"
