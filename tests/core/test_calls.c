@@ -19,7 +19,7 @@
 /* Made anew in the process of each call, which may consume or break them. */
 static struct Good {
     Tape *tape;
-    Tensor *tensor, *stale, *tensors[2];
+    Tensor *tensor, *stale, *tensors[LK_MOMENTS];
     Module *module, *modules[2];
     Rng rng;
     Error err;
@@ -84,7 +84,8 @@ static void make_good(void)
     good.stale = lk_ones(good.tape, LK_F32, LK_SHAPE(1, 1));
     lk_tape_reset(good.tape);
     good.tensor = lk_param_new(LK_F32, LK_SHAPE(1, 1), err);
-    good.tensors[0] = good.tensors[1] = good.tensor;
+    for (int i = 0; i < LK_MOMENTS; i++) /* they may be consumed */
+        good.tensors[i] = lk_tensor_retain(good.tensor);
     good.module = lk_linear_new(1, 1, true, &good.rng, err);
     good.modules[0] = good.module;
     good.module = lk_sequential_new(1, good.modules, err);
