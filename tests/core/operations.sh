@@ -38,6 +38,7 @@ awk -F '\t' '
         for (i = 1; i <= count; i++) {
             op = order[i]
             error = cases[op] ? (worst[op] + 0 ? worst[op] : "0") : "–"
-            printf "| `lk_%s` | `%s` | %s | %s |\n", op, name[op], cases[op] ? cases[op] : "–", error
+            number = cases[op] ? cases[op] : "–"
+            printf "| `lk_%s` | `%s` | %s | %s |\n", op, name[op], number, error
         }
     }' "$here/operations.txt" "$report"

@@ -4,7 +4,8 @@ set -u
 . "$LORIKEET_SOURCE_DIR/tests/check.sh"
 
 page=$LORIKEET_SOURCE_DIR/examples/guide/operations.md
-fresh() { sh "$LORIKEET_SOURCE_DIR/tests/core/operations.sh" "$LORIKEET_BUILD_DIR" >"$work/fresh"; }
+here=$LORIKEET_SOURCE_DIR/tests/core
+fresh() { sh "$here/operations.sh" "$LORIKEET_BUILD_DIR" >"$work/fresh"; }
 must "the cases run" fresh
 rows() { grep '^| `lk_' "$1"; }
 
