@@ -1,33 +1,8 @@
 /* test_diagnose.c - a training that does not move: each mistake is made with a real net, and the
  * table names it, and nothing else. */
-#include "nn/diagnose.h"
-
-#include <math.h>
-
-#include "core/ops.h"
 #include "data/safetensors.h"
 #include "nn/adapter.h"
-#include "tests/shared/nets.h"
-
-/* ---- a net and what is done to it ----------------------------------------------------------- */
-
-typedef struct Run {
-    Tape *t;
-    Rng rng;
-    Module *net, *other; /* other: what a mistake needs beside it */
-    Optimizer *opt;
-    Tensor *x, *y;
-} Run;
-
-static Tensor *loss_of(Run *r, Module *net)
-{
-    return lk_mse_loss(r->t, lk_forward(r->t, net, r->x), r->y);
-}
-
-static Optimizer *adam_of(Module *net)
-{
-    return lk_adam_new(lk_parameters(net, NULL), 0.01, NULL);
-}
+#include "tests/shared/diagnose_run.h"
 
 static void wrap_linears(Run *r)
 {
@@ -39,13 +14,6 @@ static void add_adapters(Run *r)
 {
     check(lk_add_lora(r->net, &(LoRAConfig){ .rank = 2, .alpha = 2 }, &r->rng, NULL) == 3);
     lk_train_only_lora(r->net, NULL, NULL);
-}
-
-static void step(Run *r)
-{
-    lk_optimizer_zero_grad(r->opt);
-    check(lk_backward(r->t, loss_of(r, r->net)) && lk_step(r->opt, NULL), "%s",
-          lk_tape_error(r->t)->message);
 }
 
 /* ---- forwards with mistakes in them --------------------------------------------------------- */
@@ -78,13 +46,13 @@ static void put_head(Run *r, const ModuleType *type)
     h->net = r->net;
     h->gain = lk_param_new(LK_F32, LK_SHAPE(1), NULL);
     if (type == &without_shift) h->shift = lk_param_new(LK_F32, LK_SHAPE(1), NULL);
+    if (type == &unlisted) r->loose = h->gain;
     check(lk_fill_(h->gain, 1));
     r->net = &h->base;
 }
 
 /* ---- the mistakes --------------------------------------------------------------------------- */
 
-static void healthy(Run *r) { r->opt = adam_of(r->net), step(r); }
 static void healthy_head(Run *r) { put_head(r, &listed), healthy(r); }
 static void healthy_wrappers(Run *r) { wrap_linears(r), healthy(r); }
 static void healthy_adapters(Run *r) { add_adapters(r), healthy(r); }
@@ -388,42 +356,6 @@ static const struct {
       "no value has changed: lr times the gradient is too small" },
 };
 
-static const char *look(Run *r)
-{
-    static char text[8192];
-    FILE *f = fmemopen(text, sizeof text, "w");
-    lk_print_training(f, r->net, r->opt);
-    fclose(f);
-    return text;
-}
-
-static void check_lines(const char *name, const char *text, const char *expected)
-{
-    int lines = 0;
-    for (const char *p = text; (p = strstr(p, "\n! ")); p++) lines++;
-    check(lines == (expected != NULL), "%s: %d causes\n%s", name, lines, text);
-    check(!expected || strstr(text, expected), "%s: not \"%s\" but\n%s", name, expected, text);
-}
-
-static void begin(Run *r)
-{
-    *r = (Run){ .t = quiet_tape() };
-    lk_manual_seed(&r->rng, 7);
-    r->net = net_new(6, 5, 4, 3, &r->rng, NULL);
-    r->x = lk_tensor_new(LK_F32, LK_SHAPE(8, 6), NULL);
-    r->y = lk_tensor_new(LK_F32, LK_SHAPE(8, 3), NULL);
-    check(lk_normal_(r->x, 0, 1, &r->rng) && lk_normal_(r->y, 0, 1, &r->rng));
-}
-
-static void end(Run *r)
-{
-    if (r->net && r->net->type == &unlisted)
-        lk_tensor_free(((Head *)r->net)->gain); /* it has no other owner */
-    lk_optimizer_free(r->opt);
-    lk_free(r->net), lk_free(r->other), lk_free(r->x), lk_free(r->y);
-    lk_tape_free(r->t);
-}
-
 Test(diagnose, each_mistake_has_its_line)
 {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -441,136 +373,4 @@ Test(diagnose, each_mistake_has_its_line)
         end(&r);
         check(check_alloc_live() == 0, "%s", cases[i].name);
     }
-}
-
-/* ---- the table ------------------------------------------------------------------------------ */
-
-Test(diagnose, the_table)
-{
-    Run r;
-    begin(&r);
-    lk_free(r.net);
-    r.net = lk_sequential_new(LK_MODULES(lk_linear_new(6, 3, true, &r.rng, NULL)), NULL);
-    Linear *l = lk_as_linear(lk_sequential_at(r.net, 0, NULL));
-    check(lk_fill_(l->weight, 1) && lk_set_requires_grad(l->bias, false));
-    r.opt = lk_sgd_new(lk_trainable_parameters(r.net, NULL), 0.5, NULL);
-    check_text(look(&r), "parameter  shape   trainable  optimizer  gradient     moved\n"
-                         "0.weight   (3, 6)  yes        yes            none         -\n"
-                         "0.bias     (3,)    frozen     no             none         -\n");
-    Tensor *g = lk_tensor_new(LK_F32, LK_SHAPE(3, 6), NULL);
-    check(lk_fill_(g, 2));
-    set_grad(l->weight, g);
-    check(lk_step(r.opt, NULL)); /* from 1 to 0, 18 times */
-    check_text(look(&r), "parameter  shape   trainable  optimizer  gradient     moved\n"
-                         "0.weight   (3, 6)  yes        yes            8.49      4.24\n"
-                         "0.bias     (3,)    frozen     no             none         0\n");
-    r.opt->lr = 0;
-    lk_zero_grad_(l->weight), set_grad(l->weight, g);
-    check(lk_step(r.opt, NULL));
-    check_text(look(&r), /* the example of nn/diagnose.h */
-               "parameter  shape   trainable  optimizer  gradient     moved\n"
-               "0.weight   (3, 6)  yes        yes            8.49         0\n"
-               "0.bias     (3,)    frozen     no             none         0\n"
-               "! The learning rate is 0: set opt->lr, or look at its schedule.\n");
-    lk_free(g);
-
-    /* Of another kind than before; without an optimizer nothing is kept. */
-    check(lk_module_to(r.net, LK_F64, NULL));
-    Optimizer *opt = r.opt;
-    r.opt = NULL;
-    for (int i = 0; i < 2; i++)
-        check_text(look(&r), "parameter  shape   trainable  optimizer  gradient     moved\n"
-                             "0.weight   (3, 6)  yes        -              none         -\n"
-                             "0.bias     (3,)    frozen     -              none         -\n");
-    r.opt = opt;
-    check(strstr(look(&r), "0.weight   (3, 6)  yes        yes            none         -\n"));
-    check(strstr(look(&r), "0.weight   (3, 6)  yes        yes            none         0\n"));
-    end(&r);
-}
-
-/* Squares of float64 overflow and vanish long before the numbers do. */
-Test(diagnose, float64_of_any_size)
-{
-    static const struct {
-        double value, gradient;
-        const char *norm;
-        bool finite;
-    } sizes[] = {
-        { 1e200, 2e200, " 8.49e+200 ", true }, { 1, 2e-200, " 8.49e-200 ", true },
-        { -1.7e308, 1.7e308, " inf ", true },  { 1, 5e-324, "e-323 ", true },
-        { INFINITY, 2, " 8.49 ", false },      { 1, NAN, "nan ", false },
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        Run r = { 0 };
-        lk_manual_seed(&r.rng, 7);
-        r.net = lk_linear_new(6, 3, false, &r.rng, NULL);
-        check(lk_module_to(r.net, LK_F64, NULL));
-        Tensor *w = lk_as_linear(r.net)->weight, *g = lk_tensor_new(LK_F64, LK_SHAPE(3, 6), NULL);
-        check(lk_fill_(w, sizes[i].value) && lk_fill_(g, sizes[i].gradient));
-        set_grad(w, g);
-        r.opt = lk_sgd_new(lk_parameters(r.net, NULL), 0.5, NULL);
-        const char *text = look(&r);
-        check(strstr(text, sizes[i].norm), "%s", text);
-        check(!strstr(text, "not finite") == sizes[i].finite, "%s", text);
-        check(!strstr(text, "All gradients are 0"), "%s", text);
-        lk_free(g);
-        lk_optimizer_free(r.opt);
-        lk_free(r.net);
-    }
-}
-
-Test(diagnose, of_nothing_and_without_memory)
-{
-    Run r = { 0 };
-    check_text(look(&r), "lk_print_training: the module is NULL\n");
-    lk_print_training(NULL, NULL, NULL);
-    check_alloc_begin();
-    begin(&r);
-    healthy(&r);
-    look(&r);
-    char text[8192];
-    int64_t live = check_alloc_live();
-    for (int64_t n = 0, failed = 1; failed; n++) {
-        FILE *f = fmemopen(text, sizeof text, "w");
-        check_fail_after(n);
-        lk_print_training(f, r.net, r.opt);
-        failed = check_alloc_failed();
-        check_fail_after(-1);
-        fclose(f);
-        check(check_alloc_live() <= live);
-    }
-    check(check_alloc_live() == live);
-    check_lines("after", look(&r), "There are gradients, and lk_step was not called");
-    end(&r);
-    check(check_alloc_live() == 0);
-}
-
-/* The return value of lk_step is what it was; a copy in a group starts without a past. */
-Test(diagnose, what_the_optimizer_remembers)
-{
-    Run r;
-    begin(&r);
-    TensorList all = lk_parameters(r.net, NULL), first = { lk_mem_calloc(1, sizeof(Tensor *)), 1 };
-    first.items[0] = lk_retain(all.items[0]);
-    r.opt = lk_sgd_new(first, 0.1, NULL);
-    check(r.opt->last_step == LK_STEP_NONE && r.opt->steps == 0);
-    look(&r);
-    TensorList rest = { lk_mem_calloc(1, sizeof(Tensor *)), 1 };
-    rest.items[0] = lk_retain(all.items[1]);
-    ParamGroup *group = lk_add_param_group(r.opt, rest, NULL);
-    check(group && group->seen.params.count == 0);
-    lk_tensor_list_free(&all);
-    step(&r);
-    check(r.opt->last_step == LK_STEP_MADE && r.opt->steps == 1);
-    r.opt->lr = 0; /* the other group goes on */
-    check(lk_step(r.opt, NULL) && r.opt->last_step == LK_STEP_MADE);
-    group->lr = 0;
-    check(lk_step(r.opt, NULL) && r.opt->last_step == LK_STEP_LR_0);
-    lk_optimizer_zero_grad(r.opt);
-    check(lk_step(r.opt, NULL) && r.opt->last_step == LK_STEP_NO_GRADIENT);
-    lk_require_grad(r.net, "*", false);
-    check(lk_step(r.opt, NULL) && r.opt->last_step == LK_STEP_ALL_FROZEN);
-    r.opt->lr = NAN;
-    check(!lk_step(r.opt, NULL) && r.opt->last_step == LK_STEP_REFUSED && r.opt->steps == 6);
-    end(&r);
 }
