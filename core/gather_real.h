@@ -8,6 +8,21 @@ enum { LK_F(PARTS) = 8 }; /* of a row, so that one addition does not wait for th
 typedef double (*LK_F(Step))(double sum, real x, double value);
 typedef double (*LK_F(Merge))(double a, double b);
 
+/* Steps and a merge of several families: Σ x, and Σ (x - mean)². */
+static inline double LK_F(plus)(double a, double b) { return a + b; }
+
+static inline double LK_F(add_x)(double sum, real x, double value)
+{
+    (void)value;
+    return sum + (double)x;
+}
+
+static inline double LK_F(add_square)(double sum, real x, double mean)
+{
+    const double d = (double)x - mean;
+    return LK_MADD(d, d, sum);
+}
+
 /* Copies n elements, `step` apart, side by side. It is not inlined, nor is put: all formulas share
  * them. */
 __attribute__((noinline)) static void LK_F(pack)(int64_t n, int64_t step, const real *x, real *to)

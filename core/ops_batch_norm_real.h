@@ -3,20 +3,6 @@
  * channel are double: a float mean would lose the small differences of large numbers. */
 #include "core/gather_real.h"
 
-static inline double LK_F(plus)(double a, double b) { return a + b; }
-
-static inline double LK_F(add_x)(double sum, real x, double value)
-{
-    (void)value;
-    return sum + (double)x;
-}
-
-static inline double LK_F(add_square)(double sum, real x, double mean)
-{
-    const double d = (double)x - mean;
-    return LK_MADD(d, d, sum);
-}
-
 static inline Moments *LK_F(moments_of)(const Fold *f, int64_t i)
 {
     return (Moments *)((double *)f->p[0] + i * f->step_m[0]);

@@ -156,6 +156,25 @@ static bool pointwise(Tape *t, const ConvShape *s, Mats c, Mats a, Mats b, bool 
     return true;
 }
 
+/* The convolution that takes windows of `large` for the positions of `small`. */
+static Conv windows_of(const ConvShape *s, const Tensor *large, const Tensor *small,
+                       const Tensor *w, bool add)
+{
+    return (Conv){ .dtype = s->dtype,
+                   .n = s->n,
+                   .groups = s->o.groups,
+                   .channels = s->inner,
+                   .rows = s->outer,
+                   .y = axis_down(s, 0),
+                   .x = axis_down(s, 1),
+                   .source = large->data,
+                   .out = small->data,
+                   .out_height = s->small[0],
+                   .out_width = s->small[1],
+                   .weight = w->data,
+                   .add = add };
+}
+
 /* small = W * large + bias, or small += W * large. */
 static bool down(Tape *t, const ConvShape *s, Tensor *small, const Tensor *large, const Tensor *w,
                  const Tensor *bias, bool add)
@@ -165,25 +184,12 @@ static bool down(Tape *t, const ConvShape *s, Tensor *small, const Tensor *large
         return pointwise(t, s, planes(s, s->outer, small->data), weights(s, w->data),
                          planes(s, s->inner, large->data), add || bias);
     }
-    const int64_t k = s->inner * taps(s);
-    Conv c = { .dtype = s->dtype,
-               .n = s->n,
-               .groups = s->o.groups,
-               .channels = s->inner,
-               .rows = s->outer,
-               .y = axis_down(s, 0),
-               .x = axis_down(s, 1),
-               .source = large->data,
-               .out = small->data,
-               .out_height = s->small[0],
-               .out_width = s->small[1],
-               .weight = w->data,
-               .w_group = s->outer * k,
-               .w_row = k,
-               .w_channel = taps(s),
-               .w_down = s->kernel[1],
-               .bias = bias ? bias->data : NULL,
-               .add = add };
+    Conv c = windows_of(s, large, small, w, add);
+    c.w_row = s->inner * taps(s);
+    c.w_group = s->outer * c.w_row;
+    c.w_channel = taps(s);
+    c.w_down = s->kernel[1];
+    c.bias = bias ? bias->data : NULL;
     return run(t, &c, false);
 }
 
@@ -243,19 +249,7 @@ static bool weight_gradient(Tape *t, const ConvShape *s, Tensor *dw, const Tenso
     if (is_pointwise(s))
         return pointwise(t, s, weights(s, dw->data), planes(s, s->outer, small->data),
                          transposed(planes(s, s->inner, large->data)), add);
-    Conv c = { .dtype = s->dtype,
-               .n = s->n,
-               .groups = s->o.groups,
-               .channels = s->inner,
-               .rows = s->outer,
-               .y = axis_down(s, 0),
-               .x = axis_down(s, 1),
-               .source = large->data,
-               .out = small->data,
-               .out_height = s->small[0],
-               .out_width = s->small[1],
-               .weight = dw->data,
-               .add = add };
+    Conv c = windows_of(s, large, small, dw, add);
     return run(t, &c, true);
 }
 

@@ -2,7 +2,7 @@
  * 2014, in PyTorch's form) over a whole sequence, forward and backward over time.
  *
  * The product of W_ih with all steps is one product, and so are the gradients of x and of both
- * weights. What is left for each step is a product with W_hh and the loop over the gates in
+ * weights. Each step is left with a product with W_hh and the loop over the gates in
  * core/ops_recurrent_real.h. The rows of a batch do not depend on each other, so they are cut into
  * slabs, and a thread goes through time with a slab. The borders depend only on sizes.
  *

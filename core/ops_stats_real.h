@@ -4,7 +4,6 @@
 
 #include "core/gather_real.h"
 
-static inline double LK_F(plus)(double a, double b) { return a + b; }
 static inline double LK_F(times)(double a, double b) { return a * b; }
 static inline double LK_F(larger)(double a, double b) { return ((a >= b) | isnan(a)) ? a : b; }
 
@@ -17,18 +16,6 @@ static inline double LK_F(larger)(double a, double b) { return ((a >= b) | isnan
 #define LK_DY(f, i) ((double)((const real *)(f)->p[3])[(i) * (f)->step_m[3]])
 
 /* ---- var and std ---------------------------------------------------------------------------- */
-
-static inline double LK_F(add_x)(double sum, real x, double value)
-{
-    (void)value;
-    return sum + (double)x;
-}
-
-static inline double LK_F(add_square)(double sum, real x, double mean)
-{
-    const double d = (double)x - mean;
-    return LK_MADD(d, d, sum);
-}
 
 /* Moves the means of the first pass to room[1]. */
 static void LK_F(take_means)(const Fold *f, double n)

@@ -6,15 +6,6 @@
 #ifdef LK_HAVE_JANSSON
 #include <jansson.h>
 
-static void check_same_file(const char *a, const char *b)
-{
-    size_t m, n;
-    char *x = read_whole(a, &m), *y = read_whole(b, &n);
-    check(m == n && memcmp(x, y, n) == 0, "%s and %s differ:\n%.*s", a, b, (int)m, x);
-    free(x);
-    free(y);
-}
-
 /* ---- the reference -------------------------------------------------------------------------- */
 
 Test(peft, of_the_reference_there_and_back)

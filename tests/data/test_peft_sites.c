@@ -44,15 +44,6 @@ static Tensor *output_of(Tape *t, Module *m)
     return lk_forward(t, m, ids);
 }
 
-static void check_same_file(const char *a, const char *b)
-{
-    size_t m, n;
-    char *x = read_whole(a, &m), *y = read_whole(b, &n);
-    check(m == n && memcmp(x, y, n) == 0, "%s and %s differ:\n%.*s", a, b, (int)m, x);
-    free(x);
-    free(y);
-}
-
 static void check_load(Module *m, const char *folder, PeftForm form)
 {
     Error err = { 0 };

@@ -35,15 +35,6 @@ static Module *convs_new(Rng *rng, Error *err)
     return lk_sequential_new(n, m, err);
 }
 
-static uint64_t checksum(const Tensor *x)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    const unsigned char *bytes = x->data;
-    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
-        h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 Test(convs, print_and_start_as_pytorchs)
 {
     Rng rng;

@@ -9,16 +9,6 @@
 
 /* ---- initial weights ------------------------------------------------------------------------ */
 
-/* 64-bit FNV-1a of the elements' bytes. */
-static uint64_t checksum(const Tensor *x)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    const unsigned char *bytes = x->data;
-    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
-        h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 static void check_weights(uint64_t seed, int sizes, const int64_t *size, const uint64_t *expected)
 {
     Rng rng;

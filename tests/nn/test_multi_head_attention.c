@@ -21,15 +21,6 @@ static Module *new_attention(bool out_proj)
     return m;
 }
 
-static uint64_t checksum(const Tensor *x)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    const unsigned char *bytes = x->data;
-    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
-        h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 Test(multi_head_attention, starts_and_prints_as_in_pytorch)
 {
     Module *m = new_attention(true);

@@ -5,16 +5,6 @@
 #include "tests/fixtures/optim.h"
 #include "tests/shared/nets.h"
 
-static TensorList list_of(int count, Tensor *const *tensors)
-{
-    TensorList list = { lk_mem_alloc((size_t)(count + 1) * sizeof *list.items), 0 };
-    while (list.count < count) {
-        list.items[list.count] = lk_tensor_retain(tensors[list.count]);
-        list.count++;
-    }
-    return list;
-}
-
 Test(ema, averages_are_those_of_pytorch)
 {
     for (DType dtype = LK_F32; dtype <= LK_F64; dtype++)

@@ -18,25 +18,6 @@ static const struct Maker {
                { "rmsprop", lk_rmsprop_new } };
 enum { MAKERS = sizeof makers / sizeof *makers };
 
-/* A list that shares the tensors. */
-static TensorList list_of(int count, Tensor *const *tensors)
-{
-    TensorList list = { lk_mem_alloc((size_t)count * sizeof *list.items), 0 };
-    while (list.count < count) {
-        list.items[list.count] = lk_tensor_retain(tensors[list.count]);
-        list.count++;
-    }
-    return list;
-}
-
-static Tensor *param_of(DType dtype, int64_t n, const double *values)
-{
-    Tensor *x = lk_tensor_from_new(LK_F64, LK_SHAPE(n), values, NULL);
-    check(lk_convert_(x, dtype, NULL));
-    lk_set_requires_grad(x, true);
-    return x;
-}
-
 /* ---- PyTorch's numbers ---------------------------------------------------------------------- */
 
 /* h (p - c) (1/2 + step % 3 / 2), in the dtype of p: the gradient of make_optim.py. */

@@ -12,16 +12,6 @@ typedef Optimizer *MakeOptimizer(TensorList params, double lr, Error *err);
 static MakeOptimizer *const makers[] = { lk_sgd_new, lk_adam_new, lk_adamw_new, lk_rmsprop_new };
 enum { MAKERS = sizeof makers / sizeof *makers };
 
-static TensorList list_of(int count, Tensor *const *tensors)
-{
-    TensorList list = { lk_mem_alloc((size_t)count * sizeof *list.items), 0 };
-    while (list.count < count) {
-        list.items[list.count] = lk_tensor_retain(tensors[list.count]);
-        list.count++;
-    }
-    return list;
-}
-
 /* ---- PyTorch's numbers ---------------------------------------------------------------------- */
 
 /* As in test_optim.c, with parameters 0 and 2 in one group and 1 in another. */

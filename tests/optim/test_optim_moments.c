@@ -3,25 +3,6 @@
 #include "optim/optimizer.h"
 #include "tests/shared/nets.h"
 
-/* A list that shares the tensors. */
-static TensorList list_of(int count, Tensor *const *tensors)
-{
-    TensorList list = { lk_mem_alloc((size_t)count * sizeof *list.items), 0 };
-    while (list.count < count) {
-        list.items[list.count] = lk_tensor_retain(tensors[list.count]);
-        list.count++;
-    }
-    return list;
-}
-
-static Tensor *param_of(DType dtype, int64_t n, const double *values)
-{
-    Tensor *x = lk_tensor_from_new(LK_F64, LK_SHAPE(n), values, NULL);
-    check(lk_convert_(x, dtype, NULL));
-    lk_set_requires_grad(x, true);
-    return x;
-}
-
 Test(optim_moments, nesterov_needs_momentum)
 {
     Tensor *p = param_of(LK_F64, 1, (const double[]){ 3.0 });

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "nn/activation.h"
 #include "nn/lora.h"
 #include "nn/sequential.h"
@@ -94,6 +95,35 @@ static inline Module *tied_new(Rng *rng, Error *err)
 }
 
 /* ---- gradients and texts -------------------------------------------------------------------- */
+
+/* 64-bit FNV-1a of the elements' bytes. */
+static inline uint64_t checksum(const Tensor *x)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    const unsigned char *bytes = x->data;
+    for (size_t i = 0; i < (size_t)lk_numel(x) * lk_dtype_size(x->dtype); i++)
+        h = (h ^ bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* A list that shares the tensors. */
+static inline TensorList list_of(int count, Tensor *const *tensors)
+{
+    TensorList list = { lk_mem_alloc((size_t)(count + 1) * sizeof *list.items), 0 };
+    while (list.count < count) {
+        list.items[list.count] = lk_tensor_retain(tensors[list.count]);
+        list.count++;
+    }
+    return list;
+}
+
+static inline Tensor *param_of(DType dtype, int64_t n, const double *values)
+{
+    Tensor *x = lk_tensor_from_new(LK_F64, LK_SHAPE(n), values, NULL);
+    check(lk_convert_(x, dtype, NULL));
+    lk_set_requires_grad(x, true);
+    return x;
+}
 
 /* x.grad = values, as backward would have left it: x owns it. */
 static inline void set_grad(Tensor *x, const Tensor *values)

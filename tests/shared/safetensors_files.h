@@ -25,6 +25,15 @@ static inline char *read_whole(const char *path, size_t *size)
     return bytes;
 }
 
+static inline void check_same_file(const char *a, const char *b)
+{
+    size_t m, n;
+    char *x = read_whole(a, &m), *y = read_whole(b, &n);
+    check(m == n && memcmp(x, y, n) == 0, "%s and %s differ:\n%.*s", a, b, (int)m, x);
+    free(x);
+    free(y);
+}
+
 static inline void add(StateDict *state, const char *name, DType dtype, int ndim,
                        const int64_t *shape, const void *values)
 {
