@@ -38,14 +38,12 @@ bool lk__lora_sites_next(SiteIter *it)
         if (!lk_modules_next(&it->modules)) return false;
     }
     const Tensor *w = lk_original(it->modules.module, it->field->name);
-    const char *module = it->modules.name;
     it->module = it->modules.module;
     it->parameter = it->field->name;
     it->out = lk_size(w, 0);
     it->in = it->out > 0 ? lk_numel(w) / it->out : 0;
     it->linear = it->module->type == &lk_linear_type;
-    if (it->module->type->lora == LK_LORA_WEIGHT)
-        snprintf(it->name, sizeof it->name, "%s", module);
-    else snprintf(it->name, sizeof it->name, "%s%s%s", module, *module ? "." : "", it->parameter);
-    return true;
+    memcpy(it->name, it->modules.name, sizeof it->name);
+    return it->module->type->lora == LK_LORA_WEIGHT ||
+           lk__join_name(it->name, strlen(it->name), it->parameter);
 }

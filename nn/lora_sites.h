@@ -17,7 +17,8 @@
 #define LK_LORA_SITES "Linear, Conv1d, Conv2d, Embedding or matrix of an LSTM or GRU"
 
 /* A walk through the sites in every place of m, each under its name there:
- *     for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) … it.name … */
+ *     for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) … it.name …
+ * A name that is too long ends it; lk_walkable has refused such a model before. */
 typedef struct SiteIter {
     char name[LK_NAME_MAX];
     Module *module;

@@ -4,6 +4,7 @@
 
 #include "nn/fields.h"
 #include "nn/module.h"
+#include "nn/places.h"
 
 /* ---- children ------------------------------------------------------------------------------- */
 
@@ -84,9 +85,7 @@ bool lk__has_module(const Module *m, const Module *wanted)
 
 /* ---- modules, parameters, buffers ----------------------------------------------------------- */
 
-/* Appends .part to name, which holds a prefix of this length already; false when the result is too
- * long. */
-static bool join(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
+bool lk__join_name(char name[LK_NAME_MAX], size_t prefix_length, const char *part)
 {
     size_t dot = prefix_length ? 1 : 0, part_length = strlen(part);
     if (prefix_length + dot + part_length >= LK_NAME_MAX) return false;
@@ -137,9 +136,10 @@ bool lk_modules_next(ModuleIter *it)
             first_slot_of_module(it->root, m, 0) != children->slot)
             continue;
         size_t length = it->stack[it->depth - 1].name_length;
-        bool fits = !children->list || join(it->name, length, children->list);
+        bool fits = !children->list || lk__join_name(it->name, length, children->list);
         if (children->list && fits) length = strlen(it->name);
-        if (!fits || !join(it->name, length, children->name)) return end_of_modules(it, true);
+        if (!fits || !lk__join_name(it->name, length, children->name))
+            return end_of_modules(it, true);
         return enter(it, m, children->slot);
     }
     return end_of_modules(it, false);
@@ -188,7 +188,7 @@ static bool next_own_tensor(ParamIter *it, const Module *m)
             continue;
         size_t length = strlen(it->modules.name);
         memcpy(it->name, it->modules.name, length);
-        it->failed = !join(it->name, length, f->name);
+        it->failed = !lk__join_name(it->name, length, f->name);
         it->slot = slot;
         it->tensor = x;
         return true;
