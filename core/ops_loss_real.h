@@ -28,12 +28,6 @@ static inline real LK_F(huber_slope)(real d, real delta)
 
 static inline real LK_F(y_log_y)(real y) { return y == 0 ? 0 : y * log(y); }
 
-/* Returns ln(1 + e^-x). The exponent is never positive, so nothing overflows. */
-static inline real LK_F(softplus_of_minus)(real x)
-{
-    return (x < 0 ? -x : 0) + log1p(LK_F(exp)(-fabs(x)));
-}
-
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 typedef double LK_F(Value)(real x, real y, real w, real c);

@@ -24,6 +24,6 @@ LOSS(kl_div_log, "MulBackward0", "MeanBackward0", "SumBackward0", LK_IN1, LK_IN0
      LK_F(exp)(y) * (y - x), -LK_F(exp)(y), LK_F(exp)(y) * (y - x + 1))
 LOSS(bce, "BinaryCrossEntropyWithLogitsBackward0", "BinaryCrossEntropyWithLogitsBackward0",
      "BinaryCrossEntropyWithLogitsBackward0", LK_IN0 | LK_IN1 | LK_IN2, LK_IN0 | LK_IN2,
-     (1 - y) * x + (1 + (w - 1) * y) * LK_F(softplus_of_minus)(x),
-     (w * y + (1 - y)) * LK_F(sigmoid)(x) - w * y, (w - 1) * LK_F(softplus_of_minus)(x) - x)
+     (1 - y) * x + (1 + (w - 1) * y) * LK_F(softplus)(-x),
+     (w * y + (1 - y)) * LK_F(sigmoid)(x) - w * y, (w - 1) * LK_F(softplus)(-x) - x)
 /* clang-format on */

@@ -53,7 +53,8 @@ static inline real LK_F(gelu_tanh_slope)(real x)
     return s + x * s * (1 - s) * (k * (1 + (real)0.134145 * x * x));
 }
 
-static inline real LK_F(softplus)(real x) { return x > 20 ? x : log1p(LK_F(exp)(x)); }
+/* PyTorch's threshold: from 20 on, softplus is x. */
+static inline real LK_F(softplus_to_20)(real x) { return x > 20 ? x : LK_F(softplus)(x); }
 static inline real LK_F(softplus_slope)(real x) { return x > 20 ? 1 : LK_F(sigmoid)(x); }
 
 static inline real LK_F(elu)(real x, real alpha) { return x <= 0 ? alpha * LK_F(expm1)(x) : x; }

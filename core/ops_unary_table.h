@@ -35,7 +35,7 @@ UNARY   (lk_gelu_tanh,  "GeluBackward0",       LK_IN0, LK_F(gelu_tanh)(x),
                                                        dy * LK_F(gelu_tanh_slope)(x))
 UNARY   (lk_silu,       "SiluBackward0",       LK_IN0, LK_F(silu)(x),
                                                        dy * LK_F(silu_slope)(x))
-UNARY   (lk_softplus,   "SoftplusBackward0",   LK_IN0, LK_F(softplus)(x),
+UNARY   (lk_softplus,   "SoftplusBackward0",   LK_IN0, LK_F(softplus_to_20)(x),
                                                        dy * LK_F(softplus_slope)(x))
 UNARY   (lk_relu,       "ReluBackward0",       LK_OUT, x < 0 ? 0 : x,        y <= 0 ? 0 : dy)
 UNARY_C (lk_leaky_relu, "LeakyReluBackward0",  LK_IN0, x > 0 ? x : c * x,    x > 0 ? dy : c * dy)

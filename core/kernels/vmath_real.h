@@ -1,4 +1,4 @@
-/* vmath_real.h - exp, tanh, sigmoid, gelu and the sums of softmax, in `real` (core/real.h), for
+/* vmath_real.h - exp, tanh, sigmoid, softplus, gelu and the sums of softmax, in `real` (core/real.h), for
  * the …_real.h files that include it. In float32 the functions are polynomials without a branch,
  * which become vector code; in float64 they are the C library's.
  *
@@ -7,6 +7,7 @@
  *
  *     e^x 1.1 / 1.1     tanh 2.5 / 2.5     sigmoid 2.5 / 2.5 (0 below -88)     expm1 2 / 2
  *     gelu 7 / 9 above -3 (100 / 150 above -13)     gelu's slope 1e-7 (absolute)
+ *     softplus 3.5 / 3.5     log1p 2 / 2
  *
  * Special values are those of the C library: e^-inf = 0, tanh ±inf = ±1, a NaN stays a NaN. gelu
  * and its slope have their limits at ±inf, where PyTorch has NaN. In float32, gelu is -1e-37 below
@@ -79,6 +80,17 @@ static inline float LK_F(expm1)(float x)
     return LK_MADD(power, y, power - 1);
 }
 
+/* ln(1 + u) = 2 artanh s with s = u / (2 + u), for 0 <= u <= 1. artanh s = s + s³ p(s²). */
+static inline float LK_F(log1p)(float u)
+{
+    const float s = u / (2 + u), z = s * s;
+    float p = 0x1.12f598p-3f;
+    p = LK_MADD(p, z, 0x1.21249ap-3f);
+    p = LK_MADD(p, z, 0x1.99ad6cp-3f);
+    p = LK_MADD(p, z, 0x1.55554cp-2f);
+    return LK_MADD(2 * s, p * z, 2 * s);
+}
+
 /* For u >= 0, sets *e to e = e^(-u²/2) and returns R(u), where Φ(-u) = e R(u). R falls smoothly
  * from 1/2 like 0.4 / u. A quotient of polynomials with positive coefficients gives it everywhere,
  * off by 6e-9 at most. e is 2^(n + f) with -1/2 <= f <= 1/2. Here 2^f = 1 + f p(f), off by 4e-9,
@@ -132,6 +144,7 @@ static inline float LK_F(gelu_slope)(float x)
 static inline double LK_F(exp)(double x) { return exp(x); }
 static inline double LK_F(tanh)(double x) { return tanh(x); }
 static inline double LK_F(expm1)(double x) { return expm1(x > 0 ? 0 : x); }
+static inline double LK_F(log1p)(double u) { return log1p(u); }
 /* erfc gives an exact Φ(-u), however small it is. u ends at 40, where Φ(-u) is 0, so that
  * infinities do no harm. */
 static inline double LK_F(gelu)(double x)
@@ -154,6 +167,12 @@ static inline real LK_F(sign)(real x) { return (real)((x > 0) - (x < 0)); }
 
 /* 1 / (1 + e^-x) */
 static inline real LK_F(sigmoid)(real x) { return 1 / (1 + LK_F(exp)(-x)); }
+
+/* ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|), so that nothing overflows */
+static inline real LK_F(softplus)(real x)
+{
+    return (x > 0 ? x : 0) + LK_F(log1p)(LK_F(exp)(x > 0 ? -x : x));
+}
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 

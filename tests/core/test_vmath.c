@@ -27,11 +27,15 @@ ROW(exp)
 ROW(expm1)
 ROW(tanh)
 ROW(sigmoid)
+ROW(softplus)
+ROW(log1p)
 ROW(gelu)
 ROW(gelu_slope)
 
 static double below_0(double x) { return expm1(x > 0 ? 0 : x); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
+static double up_to_1(double x) { return log1p(fabs(x) > 1 ? 1 : fabs(x)); }
 static double normal(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }
 static double gelu(double x) { return x == -INFINITY ? 0 : x * normal(x); }
 static double slope(double x)
@@ -56,6 +60,9 @@ static const struct {
     { "gelu", gelu_f32, gelu_f64, gelu, -3, INFINITY, 7, 9, FLT_EPSILON },
     { "gelu, far left", gelu_f32, gelu_f64, gelu, -13, INFINITY, 100, 150, FLT_EPSILON },
     { "expm1", expm1_f32, expm1_f64, below_0, -INFINITY, 0, 2, 2, FLT_EPSILON },
+    { "softplus", softplus_f32, softplus_f64, softplus, -INFINITY, INFINITY, 3.5, 3.5,
+      FLT_EPSILON },
+    { "log1p", log1p_f32, log1p_f64, up_to_1, -INFINITY, INFINITY, 2, 2, FLT_EPSILON },
     { "slope of gelu", gelu_slope_f32, gelu_slope_f64, slope, 0, 0, 0, 0, FLT_EPSILON },
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
