@@ -63,9 +63,10 @@ INLINE void LK_F(tile_step)(int rows, int vectors, bool whole, int last,
  * itself fetches A and B ahead. This function only prefetches C, which is needed at the end. Not
  * packed: when the rows of B are a page or more apart, the processor does not fetch ahead. Then
  * each step prefetches a row of the next tile's B into the L2 cache, which is near enough: that
- * tile comes later. */
+ * tile comes later. `more` says that there is such a tile, and that it is as wide. */
 INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
-                          const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
+                          const GemmStrip *t, const real *b, bool more, real *c, int64_t c_row,
+                          bool add)
 {
     enum { LINE = 64 / sizeof(real) };
     V sum[TILE_ROWS][TILE_VECTORS];
@@ -96,7 +97,7 @@ INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool pack
             b += TILE_VECTORS * LANES;
         }
     } else {
-        bool far = b_step * (int64_t)sizeof(real) >= 4096;
+        bool far = more && b_step * (int64_t)sizeof(real) >= 4096;
         for (int64_t p = 0; p < steps; p++) {
             if (far) {
                 LK_UNROLL
@@ -189,12 +190,15 @@ static void LK_F(strip)(const GemmStrip *t)
          columns -= WIDTH, b += t->panel, c += WIDTH * t->c_col) {
         real *to = direct ? c : apart;
         int last = (int)(columns > LANES ? columns - LANES : columns);
+        bool more = columns >= 2 * WIDTH;
 #define TILE(rows) \
     if (columns >= WIDTH && packed) \
-        LK_F(tile_of)(rows, 2, true, LANES, true, t, b, to, c_row, add); \
-    else if (columns >= WIDTH) LK_F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add); \
-    else if (columns > LANES) LK_F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add); \
-    else LK_F(tile_of)(rows, 1, false, last, false, t, b, to, c_row, add);
+        LK_F(tile_of)(rows, 2, true, LANES, true, t, b, more, to, c_row, add); \
+    else if (columns >= WIDTH) \
+        LK_F(tile_of)(rows, 2, true, LANES, false, t, b, more, to, c_row, add); \
+    else if (columns > LANES) \
+        LK_F(tile_of)(rows, 2, false, last, false, t, b, more, to, c_row, add); \
+    else LK_F(tile_of)(rows, 1, false, last, false, t, b, more, to, c_row, add);
 #define CASE(rows) \
     case rows: \
         TILE(rows) \
@@ -248,7 +252,7 @@ INLINE void LK_F(dots_of)(int rows, int columns, const GemmDots *d, const real *
     LK_UNROLL
     for (int i = 0; i < (rows * columns + 3) / 4 * 4; i++) sum[i] = splat(0);
     for (; p + LANES <= steps; p += LANES) {
-        if (rows > 1) { /* for a single row this costs more than it saves */
+        if (rows > 1 && columns == GEMM_DOT_COLUMNS) { /* a single row would gain nothing */
             __builtin_prefetch(next + p);
             __builtin_prefetch(next + b_col + p);
         }
@@ -283,8 +287,10 @@ static void LK_F(dots)(const GemmDots *d)
         for (int64_t t = 0; t < tiles; t++) {
             int64_t rows = height + (t < higher);
             /* The next four columns are fetched meanwhile, two by each tile: memory and arithmetic
-             * at the same time. */
-            const real *next = b + (GEMM_DOT_COLUMNS + 2 * (t % 2)) * d->b_col;
+             * at the same time. Where B ends, the columns of now are named again: a fetch of a page
+             * that is not there takes as long as a hundred products. */
+            int64_t ahead = GEMM_DOT_COLUMNS + 2 * (t % 2);
+            const real *next = left >= ahead + 2 ? b + ahead * d->b_col : b;
 #define DOTS(rows) \
     if (left >= 4) LK_F(dots_of)(rows, 4, d, a, b, to, next); \
     else if (left == 3) LK_F(dots_of)(rows, 3, d, a, b, to, next); \
