@@ -8,7 +8,23 @@
 
 #include "core/kernels/for_tests.h"
 
-static const char *const names[LK_KERNEL_SETS] = { "portable", "avx2", "avx512" };
+static const char *const names[LK_KERNEL_SETS] = {
+    [LK_PORTABLE] = "portable",
+#ifdef __x86_64__
+    [LK_AVX2] = "avx2",
+    [LK_AVX512] = "avx512",
+#elif defined __aarch64__
+    [LK_NEON] = "neon",
+#endif
+};
+
+#ifdef __x86_64__
+#define LK_SET_NAMES "avx512, avx2 or portable"
+#elif defined __aarch64__
+#define LK_SET_NAMES "neon or portable"
+#else
+#define LK_SET_NAMES "portable"
+#endif
 
 /* The process has one set, like the environment that it comes from. Every operation reads it. */
 static _Atomic int used = -1; /* -1: not chosen yet */
@@ -18,6 +34,8 @@ static KernelSet best_set(void)
 #ifdef __x86_64__
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return LK_PORTABLE;
     return __builtin_cpu_supports("avx512f") ? LK_AVX512 : LK_AVX2;
+#elif defined __aarch64__
+    return LK_NEON;
 #else
     return LK_PORTABLE;
 #endif
@@ -61,11 +79,11 @@ const char *lk_kernels(Error *err)
 {
     const KernelSet best = best_set(), set = lk_kernel_set();
     const char *word = wanted();
-    const int asked = word ? named(word) : (int)set;
+    if (!word) return names[set];
+    const int asked = named(word);
     if (asked >= 0 && asked <= (int)best) return names[set];
     if (asked < 0)
-        lk_error_set(err, LK_EVALUE, "LORIKEET_KERNELS=%s: it must be avx512, avx2 or portable",
-                     word);
+        lk_error_set(err, LK_EVALUE, "LORIKEET_KERNELS=%s: it must be " LK_SET_NAMES, word);
     else
         lk_error_set(err, LK_EVALUE,
                      "LORIKEET_KERNELS=%s: this processor has %s at best; without the variable "

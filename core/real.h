@@ -1,5 +1,6 @@
 /* real.h - arithmetic that is written once, in the type `real`, and compiled for float32 and for
- * float64, and for each instruction set: AVX-512, AVX2 with FMA, and what every processor has.
+ * float64, and for each instruction set: AVX-512, AVX2 with FMA, NEON, and what every processor
+ * has.
  *
  * The arithmetic is plain C in a header of its own, whose name ends in _real.h. The file of the
  * operation includes it by way of this header, and calls it for a dtype:
@@ -14,8 +15,9 @@
  *                     …
  *                     LK_REAL(x->dtype, twice, n, x->data, y->data);
  *
- * The compiler looks for LK_REAL_SOURCE in the folders of its option -I. It reads the file six
- * times, between the pragmas that allow an instruction set, with these names:
+ * The compiler looks for LK_REAL_SOURCE in the folders of its option -I. It reads the file twice
+ * for each set (on x86-64 six times), between the pragmas that allow its instructions, with these
+ * names:
  *
  *     real               float, then double; LK_REAL_IS_FLOAT is 1, then 0
  *     LK_F(name)         name_f32_avx512, name_f64_avx512, name_f32_avx2, …: a function (or type,
@@ -26,7 +28,7 @@
  *
  * LK_REAL calls the function of a dtype, in the instruction set that is in use (core/kernels.h),
  * and gives its result. LK_ROW gives the address of that function: a RowFn for lk_loop
- * (core/op.h). LK_ROWS is a RowTable, a table of all six functions, and LK_ROW_OF takes one from
+ * (core/op.h). LK_ROWS is a RowTable, a table of all these functions, and LK_ROW_OF takes one from
  * it. LK_OF_SET(twice_f32) is the function for float32 in the set that is in use.
  *
  * The result is the same for any number of threads. It is also the same from all sets, unless the
@@ -56,6 +58,9 @@
 #define LK_OF_SET(f) (lk_kernel_set() == LK_AVX512 ? f##_avx512 : LK_BELOW_AVX512(f))
 #define LK_BELOW_AVX512(f) (lk_kernel_set() == LK_AVX2 ? f##_avx2 : f##_portable)
 #define LK_ROWS(f) { LK_BOTH(f, portable), LK_BOTH(f, avx2), LK_BOTH(f, avx512) }
+#elif defined __aarch64__
+#define LK_OF_SET(f) (lk_kernel_set() == LK_NEON ? f##_neon : f##_portable)
+#define LK_ROWS(f) { LK_BOTH(f, portable), LK_BOTH(f, neon) }
 #else
 #define LK_OF_SET(f) f##_portable
 #define LK_ROWS(f) { LK_BOTH(f, portable) }
@@ -130,6 +135,32 @@
 #else
 #pragma GCC pop_options
 #endif
+
+#undef LK_MADD
+#endif
+
+/* ---- NEON: what every 64-bit Arm has, with fused multiply-adds ------------------------------ */
+
+#ifdef __aarch64__
+#define LK_MADD(a, b, c) fma(a, b, c)
+
+#define LK_VECTOR_BYTES 16
+#define real float
+#define LK_REAL_IS_FLOAT 1
+#define LK_F(name) name##_f32_neon
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+
+#define real double
+#define LK_REAL_IS_FLOAT 0
+#define LK_F(name) name##_f64_neon
+#include LK_REAL_SOURCE
+#undef real
+#undef LK_REAL_IS_FLOAT
+#undef LK_F
+#undef LK_VECTOR_BYTES
 
 #undef LK_MADD
 #endif

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what is missing, checks the style, then builds and runs all tests: with the default
 # compiler (the installed library included), under AddressSanitizer, LeakSanitizer and
-# UndefinedBehaviorSanitizer, with clang, and a training under ThreadSanitizer. Warnings are
-# errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit code
-# is 0 only when nothing failed.
+# UndefinedBehaviorSanitizer, with clang, kernels and operations for 64-bit Arm under an emulator,
+# and a training under ThreadSanitizer. Warnings are errors. In the end there is a line for each
+# failure, and last "N passed, N failed"; the exit code is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -23,6 +23,8 @@ need cmark-gfm has cmark-gfm # makes the site
 need git has git
 need libomp-dev clang_has -fopenmp
 need libclang-rt-dev clang_has -fsanitize=thread
+need gcc-aarch64-linux-gnu has aarch64-linux-gnu-gcc
+need qemu-user has qemu-aarch64
 need locales test -e /usr/share/i18n/locales/de_DE # a test writes numbers as a German does
 want chromium has chromium # some tests open pages in it
 for_wasm want # a test trains in a browser
@@ -104,6 +106,7 @@ count "${tallied% *}" "${tallied#* }" "$(sed -n 's/^FAILED - /style: /p' "$style
 run_tests test "the default compiler, and the installed library"
 run_tests asan "address, leak and undefined-behaviour sanitizers"
 run_tests clang "clang"
+run_tests arm "64-bit Arm, under an emulator"
 
 # The program exits with 66 after a report. clang's OpenMP tells the sanitizer what its own threads
 # do (libarcher).

@@ -1,6 +1,6 @@
 /* gemm_kernels.h - the inner loops of lk__gemm, one set for each instruction set and floating
  * dtype; gemm.c cuts a product into strips and dot products, which the loops compute. Their source
- * is gemm_tile_real.h, compiled by gemm_avx512.c, gemm_avx2.c and gemm_portable.c. Internal: not
+ * is gemm_tile_real.h, compiled by gemm_avx512.c, gemm_avx2.c, gemm_neon.c and gemm_portable.c. Internal: not
  * installed, hidden in the shared library. The tests run every set that the processor has. */
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
@@ -42,18 +42,23 @@ typedef struct GemmKernels {
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 
-/* For float32 and for float64. The first two exist on x86-64 only. */
-extern const GemmKernels lk__gemm_avx512[2], lk__gemm_avx2[2], lk__gemm_portable[2];
+/* For float32 and for float64. Those for AVX exist on x86-64 only, those for NEON on Arm. */
+extern const GemmKernels lk__gemm_avx512[2], lk__gemm_avx2[2], lk__gemm_neon[2],
+    lk__gemm_portable[2];
 
 /* Those of the instruction set that is in use. */
 static inline const GemmKernels *lk__gemm_kernels(DType dtype)
 {
+    static const GemmKernels *const sets[LK_KERNEL_SETS] = {
+        [LK_PORTABLE] = lk__gemm_portable,
 #ifdef __x86_64__
-    static const GemmKernels *const sets[] = { lk__gemm_portable, lk__gemm_avx2, lk__gemm_avx512 };
-    return &sets[lk_kernel_set()][dtype == LK_F64];
-#else
-    return &lk__gemm_portable[dtype == LK_F64];
+        [LK_AVX2] = lk__gemm_avx2,
+        [LK_AVX512] = lk__gemm_avx512,
+#elif defined __aarch64__
+        [LK_NEON] = lk__gemm_neon,
 #endif
+    };
+    return &sets[lk_kernel_set()][dtype == LK_F64];
 }
 
 /* Hides from the compiler where the pointer comes from. Then the compiler keeps the pointer in a

@@ -287,8 +287,8 @@ static void LK_F(dots)(const GemmDots *d)
         for (int64_t t = 0; t < tiles; t++) {
             int64_t rows = height + (t < higher);
             /* The next four columns are fetched meanwhile, two by each tile: memory and arithmetic
-             * at the same time. Where B ends, the columns of now are named again: a fetch of a page
-             * that is not there takes as long as a hundred products. */
+             * at the same time. Where B ends, the columns of now are named again: to prefetch a
+             * page that is not there takes as long as a hundred products. */
             int64_t ahead = GEMM_DOT_COLUMNS + 2 * (t % 2);
             const real *next = left >= ahead + 2 ? b + ahead * d->b_col : b;
 #define DOTS(rows) \

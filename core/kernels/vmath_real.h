@@ -1,6 +1,6 @@
-/* vmath_real.h - exp, tanh, sigmoid, softplus, gelu and the sums of softmax, in `real` (core/real.h), for
- * the …_real.h files that include it. In float32 the functions are polynomials without a branch,
- * which become vector code; in float64 they are the C library's.
+/* vmath_real.h - exp, tanh, sigmoid, softplus, gelu and the sums of softmax, in `real`
+ * (core/real.h), for the …_real.h files that include it. In float32 the functions are polynomials
+ * without a branch, which become vector code; in float64 they are the C library's.
  *
  * The largest errors in float32, in units in the last place, with fused multiply-adds / without
  * (tests/core/test_vmath.c):
