@@ -417,16 +417,22 @@ LK_API Tensor *lk_rotary(Tape *t, Tensor *x, int64_t heads, double base, int64_t
 
 /* ---- recurrent networks (ops_recurrent.c) --------------------------------------------------- */
 
+/* The direction, and lengths as for pack_padded_sequence. At steps behind its length a sequence
+ * keeps its state, its output is 0, and x is not read: dx is 0. So h_n and c_n are those of its
+ * last step, and a reverse layer begins there. Error: LK_EVALUE for a length outside 1 … S. */
+typedef struct SequenceOptions {
+    bool reverse;    /* from the last step to the first */
+    Tensor *lengths; /* int64 (B): the steps of each sequence, in any order; NULL: all have S */
+} SequenceOptions;
 /* nn.LSTM's layer over a whole sequence x (S, B, I) → h of every step (S, B, H). weight_ih is
  * (4 H, I), weight_hh (4 H, H), each bias (4 H) or NULL, with the gates i, f, g, o in this order;
  * h0 and c0 are (B, H), NULL: zeros. i, f, o = σ(W x + U h + b), g = tanh(…), c = f c + i g, h = o
- * tanh c. reverse goes from the last step to the first. h_n and c_n, unless NULL, get h and c
- * (B, H) after the last step computed; gradients flow through them too. Without a step: LK_ESHAPE.
- * For da, the gradients in front of the gates: dx += da W, dW += daᵀ x, dU += Σ da[s]ᵀ h[s-1],
- * db += Σ da, dh0 += da[0] U, dc0 += dc[0] f. */
+ * tanh c. h_n and c_n, unless NULL, get h and c (B, H) after the last step computed; gradients
+ * flow through them too. Without a step: LK_ESHAPE. For da, the gradients in front of the gates:
+ * dx += da W, dW += daᵀ x, dU += Σ da[s]ᵀ h[s-1], db += Σ da, dh0 += da[0] U, dc0 += dc[0] f. */
 LK_API Tensor *lk_lstm(Tape *t, Tensor *x, Tensor *h0, Tensor *c0, Tensor *weight_ih,
-                       Tensor *weight_hh, Tensor *bias_ih, Tensor *bias_hh, bool reverse,
-                       Tensor **h_n, Tensor **c_n);
+                       Tensor *weight_hh, Tensor *bias_ih, Tensor *bias_hh,
+                       SequenceOptions options, Tensor **h_n, Tensor **c_n);
 /* nn.LSTMCell: one step of x (B, I) → h (B, H); c_next, unless NULL, gets the new c. */
 LK_API Tensor *lk_lstm_cell(Tape *t, Tensor *x, Tensor *h, Tensor *c, Tensor *weight_ih,
                             Tensor *weight_hh, Tensor *bias_ih, Tensor *bias_hh, Tensor **c_next);
@@ -434,7 +440,7 @@ LK_API Tensor *lk_lstm_cell(Tape *t, Tensor *x, Tensor *h, Tensor *c, Tensor *we
  * tanh(W x + b_ih + r (U h + b_hh)), h = (1 - z) n + z h. Gradients as above, where dU and b_hh's
  * have r da_n in place of da_n. */
 LK_API Tensor *lk_gru(Tape *t, Tensor *x, Tensor *h0, Tensor *weight_ih, Tensor *weight_hh,
-                      Tensor *bias_ih, Tensor *bias_hh, bool reverse, Tensor **h_n);
+                      Tensor *bias_ih, Tensor *bias_hh, SequenceOptions options, Tensor **h_n);
 /* nn.GRUCell: one step of x (B, I) → h (B, H). */
 LK_API Tensor *lk_gru_cell(Tape *t, Tensor *x, Tensor *h, Tensor *weight_ih, Tensor *weight_hh,
                            Tensor *bias_ih, Tensor *bias_hh);

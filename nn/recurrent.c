@@ -15,7 +15,7 @@ enum { W_IH, W_HH, B_IH, B_HH, PARAMS };
 /* A call: the states that go in, and those that are asked for. */
 typedef struct States {
     Module *self;
-    Tensor *h0, *c0;
+    Tensor *lengths, *h0, *c0;
     Tensor **h_n, **c_n;
 } States;
 
@@ -44,10 +44,11 @@ static Tensor *run_direction(Tape *t, const States *s, int64_t layer, int64_t di
     const int64_t row = layer * directions_of(r) + direction;
     Tensor *p[PARAMS], *h0 = s->h0 ? lk_select(t, s->h0, 0, row) : NULL,
                        *c0 = s->c0 ? lk_select(t, s->c0, 0, row) : NULL;
+    const SequenceOptions o = { .reverse = direction == 1, .lengths = s->lengths };
     for (int i = 0; i < PARAMS; i++) p[i] = lk_param(t, s->self, &r->param[layer][direction][i]);
     if (is_lstm(s->self))
-        return lk_lstm(t, x, h0, c0, p[W_IH], p[W_HH], p[B_IH], p[B_HH], direction == 1, h, c);
-    return lk_gru(t, x, h0, p[W_IH], p[W_HH], p[B_IH], p[B_HH], direction == 1, h);
+        return lk_lstm(t, x, h0, c0, p[W_IH], p[W_HH], p[B_IH], p[B_HH], o, h, c);
+    return lk_gru(t, x, h0, p[W_IH], p[W_HH], p[B_IH], p[B_HH], o, h);
 }
 
 /* torch.stack of the last states, if they are asked for. */
@@ -101,6 +102,7 @@ static Tensor *call(Tape *t, const char *function, const ModuleType *type, Recom
     if (s.h_n) *s.h_n = NULL;
     if (s.c_n) *s.c_n = NULL;
     if (!lk_check_operands(t, function, 1, &x)) return NULL;
+    if (!lk_check_optional(t, function, "lengths", s.lengths)) return NULL;
     if (!lk_check_optional(t, function, "h", s.h0) || !lk_check_optional(t, function, "c", s.c0))
         return NULL;
     if (s.self && s.self->type == type) return lk_forward_with(t, s.self, fn, &s, x);
@@ -108,15 +110,17 @@ static Tensor *call(Tape *t, const char *function, const ModuleType *type, Recom
                    s.self ? s.self->type->name : "NULL");
 }
 
-Tensor *lk_lstm_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor *c0, Tensor **h_n,
-                        Tensor **c_n)
+Tensor *lk_lstm_forward(Tape *t, Module *m, Tensor *x, Tensor *lengths, Tensor *h0, Tensor *c0,
+                        Tensor **h_n, Tensor **c_n)
 {
-    return call(t, "lk_lstm_forward", &lk_lstm_type, run, (States){ m, h0, c0, h_n, c_n }, x);
+    return call(t, "lk_lstm_forward", &lk_lstm_type, run, (States){ m, lengths, h0, c0, h_n, c_n },
+                x);
 }
 
-Tensor *lk_gru_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor **h_n)
+Tensor *lk_gru_forward(Tape *t, Module *m, Tensor *x, Tensor *lengths, Tensor *h0, Tensor **h_n)
 {
-    return call(t, "lk_gru_forward", &lk_gru_type, run, (States){ m, h0, NULL, h_n, NULL }, x);
+    return call(t, "lk_gru_forward", &lk_gru_type, run,
+                (States){ m, lengths, h0, NULL, h_n, NULL }, x);
 }
 
 /* clang-format off */
@@ -232,13 +236,13 @@ static Tensor *cell_forward(Tape *t, Module *self, Tensor *x)
 Tensor *lk_lstm_cell_forward(Tape *t, Module *m, Tensor *x, Tensor *h, Tensor *c, Tensor **c_next)
 {
     return call(t, "lk_lstm_cell_forward", &lk_lstm_cell_type, run_cell,
-                (States){ m, h, c, NULL, c_next }, x);
+                (States){ m, NULL, h, c, NULL, c_next }, x);
 }
 
 Tensor *lk_gru_cell_forward(Tape *t, Module *m, Tensor *x, Tensor *h)
 {
     return call(t, "lk_gru_cell_forward", &lk_gru_cell_type, run_cell,
-                (States){ m, h, NULL, NULL, NULL }, x);
+                (States){ m, NULL, h, NULL, NULL, NULL }, x);
 }
 
 static const Field cell_fields[] = { LK_PARAM(RNNCell, weight_ih),

@@ -1,4 +1,4 @@
-/* recurrent.h - torch.nn.LSTM, GRU, LSTMCell and GRUCell. The arithmetic: core/ops_recurrent.c. */
+/* recurrent.h - torch.nn.LSTM, GRU, LSTMCell and GRUCell. The arithmetic: core/recurrent.c. */
 #ifndef LK_RECURRENT_H
 #define LK_RECURRENT_H
 
@@ -40,10 +40,13 @@ LK_API Module *lk_gru_new(int64_t input_size, int64_t hidden_size, RNNOptions op
 /* output, (h_n, c_n) = lstm(x, (h0, c0)): x (S, B, input_size) → (S, B, hidden_size), twice as
  * wide for two directions. States are (layers · directions, B, hidden_size), as PyTorch orders
  * them. h0 and c0 may be NULL: zeros. h_n and c_n may be NULL: not asked for. lk_forward(t, m, x)
- * is the output alone. */
-LK_API Tensor *lk_lstm_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor *c0, Tensor **h_n,
-                               Tensor **c_n);
-LK_API Tensor *lk_gru_forward(Tape *t, Module *m, Tensor *x, Tensor *h0, Tensor **h_n);
+ * is the output alone. lengths, int64 (B), are for pack_padded_sequence(x, lengths,
+ * enforce_sorted=False): x is read up to each length, and the output behind it is 0. NULL: all
+ * are S. Error: LK_EVALUE for a length outside 1 … S. */
+LK_API Tensor *lk_lstm_forward(Tape *t, Module *m, Tensor *x, Tensor *lengths, Tensor *h0,
+                               Tensor *c0, Tensor **h_n, Tensor **c_n);
+LK_API Tensor *lk_gru_forward(Tape *t, Module *m, Tensor *x, Tensor *lengths, Tensor *h0,
+                              Tensor **h_n);
 
 /* ---- a single step -------------------------------------------------------------------------- */
 

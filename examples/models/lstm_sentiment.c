@@ -47,15 +47,15 @@ typedef struct Sentiment {
     Module *words, *lstm, *dropout, *head;
 } Sentiment;
 
-/* ids (B, S) → logits (B, 2). The mask (B, S) leaves the padding out of the mean. */
+/* ids (B, S) → logits (B, 2). The mask (B, S) says how long each sentence is: the LSTM does not
+ * read the padding, and its outputs there are 0. */
 static Tensor *sentiment(Tape *t, Module *net, Tensor *ids, Tensor *mask)
 {
     Sentiment *m = (Sentiment *)net;
     Tensor *x = lk_forward(t, m->dropout, lk_forward(t, m->words, ids));
-    Tensor *y = lk_forward(t, m->lstm, x);
-    Tensor *on = lk_unsqueeze(t, lk_to(t, mask, LK_F32), 2); /* (B, S, 1) */
-    Tensor *sum = lk_sum(t, lk_mul(t, y, on), LK_DIMS(1), false);
-    Tensor *mean = lk_div(t, sum, lk_sum(t, on, LK_DIMS(1), false));
+    Tensor *count = lk_sum(t, lk_to(t, mask, LK_F32), LK_DIMS(1), false); /* (B) */
+    Tensor *y = lk_lstm_forward(t, m->lstm, x, lk_to(t, count, LK_I64), NULL, NULL, NULL, NULL);
+    Tensor *mean = lk_div(t, lk_sum(t, y, LK_DIMS(1), false), lk_unsqueeze(t, count, 1));
     return lk_forward(t, m->head, lk_forward(t, m->dropout, mean));
 }
 
@@ -198,7 +198,7 @@ static double pass(Tape *t, Module *net, TextLoader *loader, Optimizer *opt, dou
 static bool learn(Tape *t, const Options *o, const TextDataset *sentences, const TextDataset *held,
                   int64_t words, Rng *rng, Error *err)
 {
-    /* Grouped: the reverse direction begins in the padding, of which there should be little. */
+    /* Grouped: less padding is less work. */
     TextLoader *training = lk_text_loader_new(
         sentences, &(TextOptions){ .batch_size = 32, .order = LK_GROUPED }, rng, err);
     TextLoader *testing = lk_text_loader_new(

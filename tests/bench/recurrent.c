@@ -18,8 +18,9 @@ static void step(void *state)
     Task *k = state;
     Tensor **x = k->leaf, *y;
     for (int i = 0; i < LEAVES; i++) lk_zero_grad_(x[i]);
-    if (k->kind == GRU) y = lk_gru(k->t, x[0], NULL, x[1], x[2], x[3], x[4], false, NULL);
-    else y = lk_lstm(k->t, x[0], NULL, NULL, x[1], x[2], x[3], x[4], false, NULL, NULL);
+    const SequenceOptions o = { 0 };
+    if (k->kind == GRU) y = lk_gru(k->t, x[0], NULL, x[1], x[2], x[3], x[4], o, NULL);
+    else y = lk_lstm(k->t, x[0], NULL, NULL, x[1], x[2], x[3], x[4], o, NULL, NULL);
     if (lk_backward_with(k->t, y, k->dy, false)) lk_tape_reset(k->t);
 }
 

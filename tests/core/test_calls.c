@@ -148,6 +148,7 @@ static void make_good(void)
 #define GOOD_CrossEntropyOptions ((CrossEntropyOptions){ .weight = NULL })
 #define GOOD_ConvOptions ((ConvOptions){ .groups = 1 })
 #define GOOD_PoolOptions ((PoolOptions){ .kernel = { 1 } })
+#define GOOD_SequenceOptions ((SequenceOptions){ .reverse = false })
 #define GOOD_AttentionOptions ((AttentionOptions){ .dropout = 0 })
 #define GOOD_AttentionCachep (&(AttentionCache){ .length = 0 })
 #define GOOD_FanMode LK_FAN_IN

@@ -90,7 +90,10 @@ static void check_results(Tape *t, Module *m, int results, Tensor *const *y, int
         compare(lk_grad(x[i]), &grads);
         lk_zero_grad_(x[i]);
     }
-    for (ParamIter it = lk_params(m); lk_params_next(&it);) compare(lk_grad(it.tensor), &grads);
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) {
+        compare(lk_grad(it.tensor), &grads);
+        lk_zero_grad_(it.tensor);
+    }
 }
 
 Test(recurrent_modules, compute_what_pytorchs_compute)
@@ -102,10 +105,17 @@ Test(recurrent_modules, compute_what_pytorchs_compute)
     Tensor *x[] = { line(-1, 1, LK_SHAPE(3, 2, 3)), line(-0.5, 0.9, LK_SHAPE(4, 2, 2)),
                     line(0.8, -0.7, LK_SHAPE(4, 2, 2)) };
     Tensor *y[3];
-    y[0] = lk_lstm_forward(t, m[0], x[0], x[1], x[2], &y[1], &y[2]);
+    y[0] = lk_lstm_forward(t, m[0], x[0], NULL, x[1], x[2], &y[1], &y[2]);
     check_results(t, m[0], 3, y, 3, x, lstm_y, lstm_grads);
-    y[0] = lk_gru_forward(t, m[1], x[0], lk_slice(t, x[1], 0, 0, 2, 1), &y[1]);
+    y[0] = lk_gru_forward(t, m[1], x[0], NULL, lk_slice(t, x[1], 0, 0, 2, 1), &y[1]);
     check_results(t, m[1], 2, y, 2, x, gru_y, gru_grads);
+    Tensor *lengths = lk_tensor(t, LK_I64, LK_SHAPE(2), (const int64_t[]){ 2, 3 });
+    y[0] = lk_lstm_forward(t, m[0], x[0], lengths, x[1], x[2], &y[1], &y[2]);
+    check_results(t, m[0], 3, y, 3, x, lstm_packed_y, lstm_packed_grads);
+    lk_as_gru(m[1])->batch_first = true;
+    y[0] = lk_gru_forward(t, m[1], lk_transpose(t, x[0], 0, 1), lengths,
+                          lk_slice(t, x[1], 0, 0, 2, 1), &y[1]);
+    check_results(t, m[1], 2, y, 2, x, gru_packed_y, gru_packed_grads);
     Tensor *step = lk_select(t, x[0], 0, 0), *h = lk_select(t, x[1], 0, 0),
            *c = lk_select(t, x[2], 0, 0);
     y[0] = lk_lstm_cell_forward(t, m[2], step, h, c, &y[1]);
@@ -126,7 +136,7 @@ Test(recurrent_modules, batch_first_and_no_states)
     lk_manual_seed(&rng, 1);
     Module *m = lk_lstm_new(3, 4, (RNNOptions){ .num_layers = 2 }, &rng, NULL);
     Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(5, 2, 3)), *h, *c;
-    Tensor *y = lk_clone(lk_lstm_forward(t, m, x, NULL, NULL, &h, &c), NULL);
+    Tensor *y = lk_clone(lk_lstm_forward(t, m, x, NULL, NULL, NULL, &h, &c), NULL);
     check_shape(h, LK_SHAPE(2, 2, 4));
     check_shape(c, LK_SHAPE(2, 2, 4));
     check_equal(lk_forward(t, m, x), y);
@@ -154,7 +164,7 @@ Test(recurrent_modules, dropout_between_layers)
     lk_tape_seed(t, 4);
     for (int i = 0; i < 2; i++) {
         Tensor **p = r->param[i][0];
-        y = lk_gru(t, y, NULL, p[0], p[1], p[2], p[3], false, NULL);
+        y = lk_gru(t, y, NULL, p[0], p[1], p[2], p[3], (SequenceOptions){ 0 }, NULL);
         if (i == 0) y = lk_dropout(t, y, 0.5);
     }
     lk_tape_seed(t, 4);
@@ -220,11 +230,14 @@ Test(recurrent_modules, bad_arguments_get_one_message)
     check(!lk_forward(t, m, h));
     fails_with(t, "LSTM: x (1, 2, 4) must be (S, B, 3)");
     lk_tape_clear_error(t);
-    check(!lk_lstm_forward(t, m, x, h, NULL, &last, NULL) && !last);
+    check(!lk_lstm_forward(t, m, x, NULL, h, NULL, &last, NULL) && !last);
     fails_with(t, "LSTM: h0 (1, 2, 4) must be (2, B, 4): a row for each layer and direction");
     lk_tape_clear_error(t);
-    check(!lk_gru_forward(t, m, x, NULL, NULL));
+    check(!lk_gru_forward(t, m, x, NULL, NULL, NULL));
     fails_with(t, "lk_gru_forward: the module is not GRU but LSTM");
+    lk_tape_clear_error(t);
+    check(!lk_lstm_forward(t, m, x, lk_arange(t, 0, 2), NULL, NULL, &last, NULL) && !last);
+    fails_with(t, "lk_lstm: lengths[0] is 0; it must be from 1 to the 5 steps of x");
     lk_tape_clear_error(t);
     check(!lk_forward(t, m, lk_ones(t, LK_F32, LK_SHAPE(0, 2, 3))));
     fails_with(t, "lk_lstm: x (0, 2, 3) has no step");

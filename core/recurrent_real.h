@@ -1,4 +1,4 @@
-/* ops_recurrent_real.h - the gates of one step of an LSTM and of a GRU, forward and backward, in
+/* recurrent_real.h - the gates of one step of an LSTM and of a GRU, forward and backward, in
  * `real` (core/real.h). */
 #include "core/kernels/vmath_real.h"
 
@@ -36,12 +36,36 @@ static void LK_F(sum_biases)(bool gru, int64_t h, const void *b_ih, const void *
     for (int64_t j = shared; j < 3 * h && other; j++) b[j + h] = other[j];
 }
 
+/* In a row that is over, the state stays. */
+static void LK_F(keep_state)(const Step *s, int64_t row)
+{
+    const int64_t n = s->hidden;
+    const real *h = (const real *)s->h_before + row * n, *c = s->c_before;
+    real *to = (real *)s->h + row * n, *cell = s->c;
+    for (int64_t j = 0; j < n; j++) to[j] = h[j];
+    for (int64_t j = row * n; c && j < (row + 1) * n; j++) cell[j] = c[j];
+}
+
+/* In a row that is over, no gate is reached, and the gradient of the state goes on as it is. */
+static void LK_F(keep_gradient)(const Step *s, int64_t row)
+{
+    const int64_t n = s->hidden;
+    const real *dy = (const real *)s->dy + row * n;
+    real *d = (real *)s->dgates + row * 4 * n, *dh = (real *)s->dh + row * n;
+    for (int64_t j = 0; j < 4 * n; j++) d[j] = 0;
+    for (int64_t j = 0; j < n; j++) dh[j] += dy[j];
+}
+
 /* The gates come as sums without their biases, and are left as i, f, g, o. */
 static void LK_F(lstm_step)(const Step *s)
 {
     const int64_t n = s->hidden;
     const real *b = s->bias;
     for (int64_t r = 0; r < s->rows; r++) {
+        if (is_over(s, r)) {
+            LK_F(keep_state)(s, r);
+            continue;
+        }
         const real *before = (const real *)s->c_before + r * n;
         real *gate = (real *)s->gates + r * 4 * n, *c = (real *)s->c + r * n,
              *h = (real *)s->h + r * n;
@@ -63,15 +87,19 @@ static void LK_F(lstm_step)(const Step *s)
 }
 
 /* dh and dc come from the step after this one. dgates gets the gradients of the sums, dc that of
- * the cell before. */
+ * the cell before. Where lengths are given, dh is cleared: what comes from the gates is added. */
 static void LK_F(lstm_step_backward)(const Step *s)
 {
     const int64_t n = s->hidden;
     for (int64_t r = 0; r < s->rows; r++) {
+        if (is_over(s, r)) {
+            LK_F(keep_gradient)(s, r);
+            continue;
+        }
         const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
-                   *before = (const real *)s->c_before + r * n, *c = (const real *)s->c + r * n,
-                   *dh = (const real *)s->dh + r * n;
-        real *d = (real *)s->dgates + r * 4 * n, *dc = (real *)s->dc + r * n;
+                   *before = (const real *)s->c_before + r * n, *c = (const real *)s->c + r * n;
+        real *d = (real *)s->dgates + r * 4 * n, *dc = (real *)s->dc + r * n,
+             *dh = (real *)s->dh + r * n;
         GATES
         for (int64_t j = 0; j < n; j++) {
             const real i = gate[j], f = gate[n + j], g = gate[2 * n + j], o = gate[3 * n + j],
@@ -83,6 +111,7 @@ static void LK_F(lstm_step_backward)(const Step *s)
             d[3 * n + j] = d_h * y * o * (1 - o);
             dc[j] = d_c * f;
         }
+        if (s->lengths) memset(dh, 0, (size_t)n * sizeof *dh);
     }
 }
 
@@ -93,6 +122,10 @@ static void LK_F(gru_step)(const Step *s)
     const int64_t n = s->hidden;
     const real *b = s->bias;
     for (int64_t r = 0; r < s->rows; r++) {
+        if (is_over(s, r)) {
+            LK_F(keep_state)(s, r);
+            continue;
+        }
         const real *before = (const real *)s->h_before + r * n,
                    *side = (const real *)s->side + r * 3 * n;
         real *gate = (real *)s->gates + r * 4 * n, *h = (real *)s->h + r * n;
@@ -117,6 +150,10 @@ static void LK_F(gru_step_backward)(const Step *s)
 {
     const int64_t n = s->hidden;
     for (int64_t r = 0; r < s->rows; r++) {
+        if (is_over(s, r)) {
+            LK_F(keep_gradient)(s, r);
+            continue;
+        }
         const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
                    *before = (const real *)s->h_before + r * n;
         real *d = (real *)s->dgates + r * 4 * n, *dh = (real *)s->dh + r * n;
