@@ -142,15 +142,18 @@ LK_API Tensor *lk_conv_transpose2d(Tape *t, Tensor *x, Tensor *weight, Tensor *b
 
 /* ---- pooling (ops_pool.c) ------------------------------------------------------------------- */
 
-/* x is (N, C, H, W), or (N, C, L) for 1-D operations; N may be missing. kernel[1] and stride[1],
- * when they are 0, are kernel[0] and stride[0]. A stride of 0 is the kernel. */
+/* x is (N, C, H, W), or (N, C, L) for 1-D operations; N may be missing. kernel[1], stride[1] and
+ * dilation[1], when they are 0, are those of index 0. A stride of 0 is the kernel. */
 typedef struct PoolOptions {
     int64_t kernel[2], stride[2], padding[2]; /* down, across; 1-D operations read index 0 only */
+    int64_t dilation[2];  /* between the elements of a window, max_pool only; 0: 1 */
+    bool ceil_mode;       /* sizes are rounded up: the last window may reach beyond the padding */
+    bool exclude_padding; /* count_include_pad=False: avg_pool divides by the elements of x */
 } PoolOptions;
 /* F.max_pool2d: the maximum of each window; dx += dy at the first maximum. NaN wins. */
 LK_API Tensor *lk_max_pool2d(Tape *t, Tensor *x, PoolOptions options);
 LK_API Tensor *lk_max_pool1d(Tape *t, Tensor *x, PoolOptions options);
-/* F.avg_pool2d: the mean of each window, padding included; dx += dy / (kh kw) in each window. */
+/* F.avg_pool2d: the mean of each window, padding included; dx += dy / its size in each window. */
 LK_API Tensor *lk_avg_pool2d(Tape *t, Tensor *x, PoolOptions options);
 LK_API Tensor *lk_avg_pool1d(Tape *t, Tensor *x, PoolOptions options);
 /* F.adaptive_avg_pool2d: means of height × width parts of each plane; dx += dy / size of part. */

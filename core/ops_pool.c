@@ -8,6 +8,8 @@ typedef struct Pool {
     int dims;
     int64_t planes, in[2], out[2];
     int64_t kernel[2], stride[2], padding[2]; /* upsampling: stride is the scale */
+    int64_t dilation[2];
+    bool exclude_padding, even; /* even: every mean is of a whole kernel */
     int32_t *index; /* the place of each maximum in its plane; NULL when backward will not ask */
 } Pool;
 
@@ -18,17 +20,28 @@ typedef struct Taps {
 
 static int64_t size_of(Taps t) { return t.end - t.first; }
 
-/* The positions of x that window o covers, padding left out. */
+/* The positions of x that window o covers, a dilation apart, padding left out. */
 static Taps taps_of(const Pool *p, int d, int64_t o)
 {
-    int64_t first = o * p->stride[d] - p->padding[d], end = first + p->kernel[d];
-    return (Taps){ first > 0 ? first : 0, end < p->in[d] ? end : p->in[d] };
+    const int64_t each = p->dilation[d];
+    int64_t first = o * p->stride[d] - p->padding[d], end = first + (p->kernel[d] - 1) * each + 1;
+    if (first < 0) first += (each - 1 - first) / each * each;
+    return (Taps){ first, end < p->in[d] ? end : p->in[d] };
+}
+
+/* The positions that a mean counts: those in x, or those in the padded x. */
+static int64_t counted(const Pool *p, int d, int64_t o)
+{
+    if (p->exclude_padding) return size_of(taps_of(p, d, o));
+    const int64_t rest = p->in[d] + 2 * p->padding[d] - o * p->stride[d];
+    return rest < p->kernel[d] ? rest : p->kernel[d];
 }
 
 /* The windows of a row whose tap k lies in x: mostly all, which takes no division. */
 static Taps windows_of(const Pool *p, int64_t k)
 {
-    const int64_t before = p->padding[1] - k, after = p->in[1] + before, step = p->stride[1];
+    const int64_t before = p->padding[1] - k * p->dilation[1], after = p->in[1] + before,
+                  step = p->stride[1];
     int64_t first = before > 0 ? (before + step - 1) / step : 0, end = p->out[1];
     if ((end - 1) * step >= after) end = after > 0 ? (after + step - 1) / step : 0;
     return (Taps){ first < end ? first : end, end };
@@ -78,6 +91,39 @@ static bool read_planes(Tape *t, const char *f, Tensor *x, int dims, Pool *p)
     return true;
 }
 
+/* The size of a dilated kernel. */
+static int64_t reach(const Pool *p, int d) { return (p->kernel[d] - 1) * p->dilation[d] + 1; }
+
+/* Computes the sizes of the result. A window that rounding up adds begins in x or before it. */
+static bool read_sizes(Tape *t, const char *f, bool ceil_mode, Pool *p)
+{
+    p->even = true;
+    for (int d = 0; d < 2; d++) {
+        const int64_t padded = p->in[d] + 2 * p->padding[d], step = p->stride[d];
+        const int64_t room = padded - reach(p, d) + (ceil_mode ? step - 1 : 0);
+        if (room < 0)
+            return lk_fail(t, LK_ESHAPE,
+                           "%s: the %skernel (%lld, %lld) is larger than the padded image (%lld, "
+                           "%lld)",
+                           f, p->dilation[0] * p->dilation[1] > 1 ? "dilated " : "",
+                           (long long)reach(p, 0), (long long)reach(p, 1),
+                           (long long)(p->in[0] + 2 * p->padding[0]),
+                           (long long)(p->in[1] + 2 * p->padding[1]));
+        p->out[d] = room / step + 1;
+        if (ceil_mode && (p->out[d] - 1) * step >= p->in[d] + p->padding[d]) p->out[d]--;
+        if (p->exclude_padding && p->padding[d] > 0) p->even = false;
+        if ((p->out[d] - 1) * step + p->kernel[d] > padded) p->even = false;
+        for (int64_t o = 0; p->dilation[d] > 1 && o < p->out[d]; o++)
+            if (size_of(taps_of(p, d, o)) < 1)
+                return lk_fail(t, LK_EVALUE,
+                               "%s: a window has no element of x: with padding %lld, the dilation "
+                               "%lld is too large for %lld elements",
+                               f, (long long)p->padding[d], (long long)p->dilation[d],
+                               (long long)p->in[d]);
+    }
+    return true;
+}
+
 /* Checks x and the options, and computes the sizes of the result. */
 static bool read_pool(Tape *t, const char *f, Tensor *x, int dims, PoolOptions o, Pool *p)
 {
@@ -91,7 +137,9 @@ static bool read_pool(Tape *t, const char *f, Tensor *x, int dims, PoolOptions o
         p->stride[d] = o.stride[from] ? o.stride[from] : o.stride[0];
         if (p->stride[d] == 0) p->stride[d] = p->kernel[d];
         p->padding[d] = o.padding[from];
-        if (single) p->kernel[0] = p->stride[0] = 1, p->padding[0] = 0;
+        p->dilation[d] = o.dilation[from] ? o.dilation[from] : o.dilation[0];
+        if (p->dilation[d] == 0) p->dilation[d] = 1;
+        if (single) p->kernel[0] = p->stride[0] = p->dilation[0] = 1, p->padding[0] = 0;
         ok = ok && p->kernel[d] >= 1 && p->stride[d] >= 1 && p->padding[d] >= 0 &&
              2 * p->padding[d] <= p->kernel[d] && p->kernel[d] <= MOST && p->stride[d] <= MOST;
     }
@@ -103,17 +151,12 @@ static bool read_pool(Tape *t, const char *f, Tensor *x, int dims, PoolOptions o
                        f, (long long)p->kernel[0], (long long)p->kernel[1],
                        (long long)p->stride[0], (long long)p->stride[1], (long long)p->padding[0],
                        (long long)p->padding[1], MOST);
-    for (int d = 0; d < 2; d++) {
-        const int64_t room = p->in[d] + 2 * p->padding[d] - p->kernel[d];
-        if (room < 0)
-            return lk_fail(t, LK_ESHAPE,
-                           "%s: the kernel (%lld, %lld) is larger than the padded image (%lld, "
-                           "%lld)",
-                           f, (long long)p->kernel[0], (long long)p->kernel[1],
-                           (long long)(p->in[0] + 2 * p->padding[0]),
-                           (long long)(p->in[1] + 2 * p->padding[1]));
-        p->out[d] = room / p->stride[d] + 1;
-    }
+    for (int d = 0; d < 2; d++)
+        if (p->dilation[d] < 1 || p->dilation[d] > MOST)
+            return lk_fail(t, LK_EVALUE, "%s: the dilation %lld must be from 1 to %d", f,
+                           (long long)p->dilation[d], MOST);
+    p->exclude_padding = o.exclude_padding;
+    if (!read_sizes(t, f, o.ceil_mode, p)) return false;
     if (in_size(p) > INT32_MAX)
         return lk_fail(t, LK_ESHAPE, "%s: a plane of %lld elements is too large", f,
                        (long long)in_size(p));
@@ -184,7 +227,7 @@ Tensor *lk_max_pool2d(Tape *t, Tensor *x, PoolOptions options)
 
 /* ---- average -------------------------------------------------------------------------------- */
 
-/* dx += dy / (kh kw) for each window. */
+/* dx += dy / the size of the window. */
 static void avg_pool_backward(Tape *t, Node *n)
 {
     const Pool *p = n->state;
@@ -199,6 +242,8 @@ static Tensor *avg_pool(Tape *t, const char *f, int dims, Tensor *x, PoolOptions
 {
     Pool p;
     if (!read_pool(t, f, x, dims, options, &p)) return NULL;
+    if (p.dilation[0] * p.dilation[1] > 1)
+        return lk_fail(t, LK_EVALUE, "%s: the dilation must be 1; only max_pool has one", f);
     Tensor *y = result_of(t, x, &p), *from = lk_packed(t, x);
     if (!y || !from) return NULL;
     FOR_PLANES(&p, from, y, LK_REAL(p.dtype, avg_plane, &p, in, out));

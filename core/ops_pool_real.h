@@ -52,11 +52,13 @@ static LK_ALWAYS_INLINE void LK_F(give_tap)(int64_t first, int64_t end, int64_t 
 
 /* The first tap of each window in x, a row that begins at `row`. It is the maximum if all are
  * -infinity. */
-static inline void LK_F(first_taps)(int64_t n, int64_t stride, int64_t padding, int64_t row,
-                                    int32_t *index)
+static inline void LK_F(first_taps)(const Pool *p, int64_t row, int32_t *index)
 {
-    const int32_t step = (int32_t)stride, before = (int32_t)padding, from = (int32_t)row;
-    for (int32_t o = 0; o < (int32_t)n; o++) {
+    const int32_t step = (int32_t)p->stride[1], before = (int32_t)p->padding[1],
+                  from = (int32_t)row, n = (int32_t)p->out[1];
+    for (int32_t o = 0; p->dilation[1] > 1 && o < n; o++)
+        index[o] = from + (int32_t)taps_of(p, 1, o).first;
+    for (int32_t o = 0; p->dilation[1] == 1 && o < n; o++) {
         const int32_t at = o * step - before;
         index[o] = from + (at > 0 ? at : 0);
     }
@@ -69,12 +71,11 @@ static void LK_F(max_plane)(const Pool *p, const void *from, void *to, int32_t *
     for (int64_t oy = 0; oy < p->out[0]; oy++, y += p->out[1]) {
         const Taps down = taps_of(p, 0, oy);
         for (int64_t ox = 0; ox < p->out[1]; ox++) y[ox] = -(real)INFINITY;
-        if (index)
-            LK_F(first_taps)(p->out[1], p->stride[1], p->padding[1], down.first * p->in[1], index);
-        for (int64_t iy = down.first; iy < down.end; iy++) {
+        if (index) LK_F(first_taps)(p, down.first * p->in[1], index);
+        for (int64_t iy = down.first; iy < down.end; iy += p->dilation[0]) {
             for (int64_t k = 0; k < p->kernel[1]; k++) {
                 const Taps o = windows_of(p, k);
-                const int64_t at = iy * p->in[1] + k - p->padding[1];
+                const int64_t at = iy * p->in[1] + k * p->dilation[1] - p->padding[1];
                 WITH_STEP(p->stride[1],
                           LK_F(max_tap)(o.first, o.end, step, x + at, (int32_t)at, y, index));
             }
@@ -104,7 +105,11 @@ static void LK_F(avg_plane)(const Pool *p, const void *from, void *to)
                 WITH_STEP(p->stride[1], LK_F(add_tap)(o.first, o.end, step, row, y));
             }
         }
-        for (int64_t ox = 0; ox < p->out[1]; ox++) y[ox] /= area;
+        if (p->even)
+            for (int64_t ox = 0; ox < p->out[1]; ox++) y[ox] /= area;
+        else
+            for (int64_t ox = 0; ox < p->out[1]; ox++)
+                y[ox] /= (real)(counted(p, 0, oy) * counted(p, 1, ox));
     }
 }
 
@@ -118,7 +123,11 @@ static void LK_F(avg_plane_backward)(const Pool *p, const void *from, void *to)
             for (int64_t k = 0; k < p->kernel[1]; k++) {
                 const Taps o = windows_of(p, k);
                 real *row = dx + iy * p->in[1] + k - p->padding[1];
-                WITH_STEP(p->stride[1], LK_F(give_tap)(o.first, o.end, step, dy, area, row));
+                if (p->even)
+                    WITH_STEP(p->stride[1], LK_F(give_tap)(o.first, o.end, step, dy, area, row));
+                for (int64_t ox = o.first; !p->even && ox < o.end; ox++)
+                    row[ox * p->stride[1]] +=
+                        dy[ox] / (real)(counted(p, 0, oy) * counted(p, 1, ox));
             }
         }
     }

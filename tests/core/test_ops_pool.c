@@ -5,11 +5,16 @@
 
 #include "tests/fixtures/ops_pool.h"
 
-/* arg: kernel, stride, padding */
+/* arg: kernel, stride, padding; then dilation, ceil_mode, exclude_padding, if there are any */
 static PoolOptions options_of(const Case *c)
 {
     const int64_t *a = c->arg;
-    return (PoolOptions){ { a[0], a[1] }, { a[2], a[3] }, { a[4], a[5] } };
+    return (PoolOptions){ .kernel = { a[0], a[1] },
+                          .stride = { a[2], a[3] },
+                          .padding = { a[4], a[5] },
+                          .dilation = { a[6], a[7] },
+                          .ceil_mode = a[8],
+                          .exclude_padding = a[9] };
 }
 
 CALLER(max_pool2d, lk_max_pool2d(t, x[0], options_of(c)))
@@ -31,7 +36,8 @@ TEST_CASES(pool, pool_cases, callers)
 
 static Tensor *pooled(Tape *t, Tensor *x, int which)
 {
-    const PoolOptions even = { .kernel = { 2 } }, odd = { { 3, 3 }, { 2, 1 }, { 1, 1 } };
+    const PoolOptions even = { .kernel = { 2 } },
+                      odd = { .kernel = { 3, 3 }, .stride = { 2, 1 }, .padding = { 1, 1 } };
     switch (which) {
     case 0: return lk_max_pool2d(t, x, even);
     case 1: return lk_max_pool2d(t, x, odd);
@@ -101,10 +107,25 @@ Test(pool, refuses_bad_operands)
             "lk_max_pool2d: kernel (0, 0), stride (0, 0), padding (0, 0): kernel and stride must "
             "be positive and at most 1048576, padding not negative and at most half of the "
             "kernel");
-    REFUSES(lk_avg_pool2d(t, x, (PoolOptions){ { 3, 3 }, { -1, 1 }, { 0, 2 } }), LK_EVALUE,
-            "lk_avg_pool2d: kernel (3, 3), stride (-1, 1), padding (0, 2): kernel and stride must "
-            "be positive and at most 1048576, padding not negative and at most half of the "
-            "kernel");
+    REFUSES(
+        lk_avg_pool2d(
+            t, x, (PoolOptions){ .kernel = { 3, 3 }, .stride = { -1, 1 }, .padding = { 0, 2 } }),
+        LK_EVALUE,
+        "lk_avg_pool2d: kernel (3, 3), stride (-1, 1), padding (0, 2): kernel and stride must "
+        "be positive and at most 1048576, padding not negative and at most half of the "
+        "kernel");
+    REFUSES(lk_max_pool2d(t, x, (PoolOptions){ .kernel = { 2 }, .dilation = { 1, -2 } }),
+            LK_EVALUE, "lk_max_pool2d: the dilation -2 must be from 1 to 1048576");
+    REFUSES(lk_max_pool2d(t, x, (PoolOptions){ .kernel = { 2, 3 }, .dilation = { 2, 3 } }),
+            LK_ESHAPE,
+            "lk_max_pool2d: the dilated kernel (3, 7) is larger than the padded image (4, 5)");
+    REFUSES(lk_max_pool2d(
+                t, x, (PoolOptions){ .kernel = { 2, 1 }, .padding = { 1 }, .dilation = { 5 } }),
+            LK_EVALUE,
+            "lk_max_pool2d: a window has no element of x: with padding 1, the dilation 5 is too "
+            "large for 4 elements");
+    REFUSES(lk_avg_pool2d(t, x, (PoolOptions){ .kernel = { 2 }, .dilation = { 2 } }), LK_EVALUE,
+            "lk_avg_pool2d: the dilation must be 1; only max_pool has one");
     REFUSES(lk_adaptive_avg_pool2d(t, x, 0, 3), LK_ESHAPE,
             "lk_adaptive_avg_pool2d: from (4, 5) to (0, 3): sizes must be positive");
     REFUSES(lk_adaptive_avg_pool2d(t, none, 1, 1), LK_ESHAPE,

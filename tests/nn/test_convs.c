@@ -11,7 +11,7 @@
 /* The modules of make_convs.py. */
 static Module *convs_new(Rng *rng, Error *err)
 {
-    Module *m[13];
+    Module *m[17];
     int n = 0;
     m[n++] = lk_conv2d_new(3, 16, 3, 3, (ConvOptions){ .padding = { 1, 1 } }, true, rng, err);
     m[n++] = lk_conv2d_new(1, 6, 5, 4, (ConvOptions){ .stride = { 2, 1 } }, true, rng, err);
@@ -27,11 +27,19 @@ static Module *convs_new(Rng *rng, Error *err)
         (ConvOptions){ .stride = { 2 }, .padding = { 1, 1 }, .output_padding = { 1, 1 } }, true,
         rng, err);
     m[n++] = lk_conv_transpose2d_new(4, 6, 2, 3, (ConvOptions){ .groups = 2 }, false, rng, err);
-    m[n++] = lk_max_pool1d_new((PoolOptions){ { 3 }, { 2 }, { 1 } }, err);
+    m[n++] = lk_max_pool1d_new((PoolOptions){ .kernel = { 3 }, .stride = { 2 }, .padding = { 1 } },
+                               err);
     m[n++] = lk_max_pool2d_new((PoolOptions){ .kernel = { 2 } }, err);
-    m[n++] = lk_max_pool2d_new((PoolOptions){ { 3, 2 }, { 2, 1 }, { 1, 0 } }, err);
-    m[n++] = lk_avg_pool2d_new((PoolOptions){ { 3 }, { 1 }, { 1, 1 } }, err);
+    m[n++] = lk_max_pool2d_new(
+        (PoolOptions){ .kernel = { 3, 2 }, .stride = { 2, 1 }, .padding = { 1, 0 } }, err);
+    m[n++] = lk_avg_pool2d_new(
+        (PoolOptions){ .kernel = { 3 }, .stride = { 1 }, .padding = { 1, 1 } }, err);
     m[n++] = lk_adaptive_avg_pool2d_new(1, 2, err);
+    m[n++] = lk_avg_pool1d_new((PoolOptions){ .kernel = { 3 }, .stride = { 2 } }, err);
+    m[n++] = lk_upsample_new(2, err);
+    m[n++] = lk_max_pool1d_new((PoolOptions){ .kernel = { 2 }, .dilation = { 2 } }, err);
+    m[n++] = lk_max_pool2d_new(
+        (PoolOptions){ .kernel = { 3 }, .dilation = { 2, 1 }, .ceil_mode = true }, err);
     return lk_sequential_new(n, m, err);
 }
 
@@ -71,14 +79,23 @@ Test(convs, forward_is_the_operation)
     check_equal(lk_forward(t, a, x), lk_conv2d(t, x, m->weight, m->bias, o));
     check_equal(lk_forward(t, b, x), lk_conv_transpose2d(t, x, n->weight, n->bias, up));
     check_equal(lk_forward(t, c, row), lk_conv1d(t, row, lk_as_conv1d(c)->weight, NULL, line));
-    const PoolOptions p = { { 3, 2 }, { 2, 1 }, { 1, 0 } }, q = { { 3 }, { 2 }, { 1 } };
+    const PoolOptions p = { .kernel = { 3, 2 }, .stride = { 2, 1 }, .padding = { 1, 0 } },
+                      q = { .kernel = { 3 }, .stride = { 2 }, .padding = { 1 } };
+    const PoolOptions d = { .kernel = { 3 }, .dilation = { 2, 1 }, .ceil_mode = true }, e = {
+        .kernel = { 4 }, .padding = { 2 }, .ceil_mode = true, .exclude_padding = true
+    };
     Module *pool[] = { lk_max_pool2d_new(p, NULL), lk_avg_pool2d_new(p, NULL),
-                       lk_max_pool1d_new(q, NULL), lk_adaptive_avg_pool2d_new(2, 3, NULL) };
+                       lk_max_pool1d_new(q, NULL), lk_adaptive_avg_pool2d_new(2, 3, NULL),
+                       lk_max_pool2d_new(d, NULL), lk_avg_pool1d_new(e, NULL),
+                       lk_upsample_new(3, NULL) };
     check_equal(lk_forward(t, pool[0], x), lk_max_pool2d(t, x, p));
     check_equal(lk_forward(t, pool[1], x), lk_avg_pool2d(t, x, p));
     check_equal(lk_forward(t, pool[2], row), lk_max_pool1d(t, row, q));
     check_equal(lk_forward(t, pool[3], x), lk_adaptive_avg_pool2d(t, x, 2, 3));
-    for (int i = 0; i < 4; i++) lk_free(pool[i]);
+    check_equal(lk_forward(t, pool[4], x), lk_max_pool2d(t, x, d));
+    check_equal(lk_forward(t, pool[5], row), lk_avg_pool1d(t, row, e));
+    check_equal(lk_forward(t, pool[6], x), lk_upsample_nearest2d(t, x, 3));
+    for (int i = 0; i < 7; i++) lk_free(pool[i]);
     lk_free(a), lk_free(b), lk_free(c);
     lk_tape_free(t);
 }
@@ -132,6 +149,11 @@ Test(convs, bad_sizes_are_errors_and_draw_nothing)
         "lk_conv_transpose2d_new: an option is negative");
     REFUSED(lk_conv2d_new(4, 6, 5, 3, o, true, NULL, &err),
             "lk_conv2d_new: the generator is NULL");
+    REFUSED(lk_upsample_new(0, &err), "lk_upsample_new: the scale 0 must be positive");
+    REFUSED(lk_max_pool1d_new((PoolOptions){ .kernel = { 3 }, .dilation = { -1 } }, &err),
+            "lk_max_pool1d_new: the dilation -1 must be positive");
+    REFUSED(lk_avg_pool2d_new((PoolOptions){ .kernel = { 3 }, .dilation = { 2 } }, &err),
+            "lk_avg_pool2d_new: the dilation 2 must be positive, and 1 for a mean");
     REFUSED(lk_max_pool2d_new((PoolOptions){ .kernel = { 3 }, .padding = { 2, 0 } }, &err),
             "lk_max_pool2d_new: kernel (3, 3), stride (3, 3), padding (2, 0): kernel and stride "
             "must be positive, padding not negative and at most half of the kernel");

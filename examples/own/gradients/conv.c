@@ -37,11 +37,28 @@ CALL(conv_transpose2d_grouped,
      lk_conv_transpose2d(t, x[0], x[1], x[2], (ConvOptions){ .padding = { 1, 0 }, .groups = 2 }))
 CALL(conv_transpose2d_point, lk_conv_transpose2d(t, x[0], x[1], x[2], (ConvOptions){ 0 }))
 CALL(max_pool2d, lk_max_pool2d(t, x[0], (PoolOptions){ .kernel = { 2 } }))
-CALL(max_pool2d_overlap, lk_max_pool2d(t, x[0], (PoolOptions){ { 3, 2 }, { 1, 2 }, { 1, 1 } }))
-CALL(max_pool1d, lk_max_pool1d(t, x[0], (PoolOptions){ { 3 }, { 2 }, { 1 } }))
+CALL(max_pool2d_overlap,
+     lk_max_pool2d(t, x[0],
+                   (PoolOptions){ .kernel = { 3, 2 }, .stride = { 1, 2 }, .padding = { 1, 1 } }))
+CALL(max_pool1d,
+     lk_max_pool1d(t, x[0], (PoolOptions){ .kernel = { 3 }, .stride = { 2 }, .padding = { 1 } }))
 CALL(avg_pool2d, lk_avg_pool2d(t, x[0], (PoolOptions){ .kernel = { 2 } }))
-CALL(avg_pool2d_overlap, lk_avg_pool2d(t, x[0], (PoolOptions){ { 3, 2 }, { 1, 3 }, { 1, 1 } }))
-CALL(avg_pool1d, lk_avg_pool1d(t, x[0], (PoolOptions){ { 3 }, { 2 }, { 1 } }))
+CALL(avg_pool2d_overlap,
+     lk_avg_pool2d(t, x[0],
+                   (PoolOptions){ .kernel = { 3, 2 }, .stride = { 1, 3 }, .padding = { 1, 1 } }))
+CALL(avg_pool1d,
+     lk_avg_pool1d(t, x[0], (PoolOptions){ .kernel = { 3 }, .stride = { 2 }, .padding = { 1 } }))
+CALL(max_pool2d_dilated, lk_max_pool2d(t, x[0],
+                                       (PoolOptions){ .kernel = { 2 },
+                                                      .stride = { 2, 1 },
+                                                      .dilation = { 2, 1 },
+                                                      .ceil_mode = true }))
+CALL(avg_pool2d_counted, lk_avg_pool2d(t, x[0],
+                                       (PoolOptions){ .kernel = { 3, 2 },
+                                                      .padding = { 1, 1 },
+                                                      .ceil_mode = true,
+                                                      .exclude_padding = true }))
+CALL(avg_pool2d_ceil, lk_avg_pool2d(t, x[0], (PoolOptions){ .kernel = { 3 }, .ceil_mode = true }))
 CALL(adaptive_avg_pool2d, lk_adaptive_avg_pool2d(t, x[0], 3, 2))
 CALL(adaptive_avg_pool2d_one, lk_adaptive_avg_pool2d(t, x[0], 1, 1))
 CALL(upsample_nearest2d, lk_upsample_nearest2d(t, x[0], 3))
@@ -58,9 +75,12 @@ static const GradientRow rows[] = {
     { "conv_transpose2d", conv_transpose2d_point, UPS_POINTS, ANY },
     { "max_pool2d", max_pool2d, PLANES, APART },
     { "max_pool2d", max_pool2d_overlap, PLANES, APART },
+    { "max_pool2d", max_pool2d_dilated, PLANES, APART },
     { "max_pool1d", max_pool1d, LINES, APART },
     { "avg_pool2d", avg_pool2d, PLANES, ANY },
     { "avg_pool2d", avg_pool2d_overlap, PLANES, ANY },
+    { "avg_pool2d", avg_pool2d_counted, PLANES, ANY },
+    { "avg_pool2d", avg_pool2d_ceil, PLANES, ANY },
     { "avg_pool1d", avg_pool1d, LINES, ANY },
     { "adaptive_avg_pool2d", adaptive_avg_pool2d, PLANES, ANY },
     { "adaptive_avg_pool2d", adaptive_avg_pool2d_one, PLANES, ANY },
