@@ -35,9 +35,10 @@ double lk_polynomial_lr(int64_t step, int64_t total, double power)
     return step < total ? pow(1.0 - (double)step / (double)total, power) : 0.0;
 }
 
-/* Half a cosine from `from` at done = 0 to `to` at done = 1. */
-static double anneal(double from, double to, double done)
+/* From `from` at done = 0 to `to` at done = 1: half a cosine, or a line. */
+static double anneal(const OneCycle *cycle, double from, double to, double done)
 {
+    if (cycle->linear) return (to - from) * done + from;
     return to + (from - to) / 2.0 * (1.0 + cos(PI * done));
 }
 
@@ -50,12 +51,20 @@ double lk_one_cycle_lr(int64_t step, const OneCycle *cycle)
     if (cycle->total <= 0 || !(rise > 0.0 && rise <= 1.0) ||
         !(divisor > 0.0 && last_divisor > 0.0))
         return NAN;
-    const double first = 1.0 / divisor, last = first / last_divisor;
-    /* As PyTorch has it, the top lies at pct_start of the steps, less one, between two of them. */
-    const double top = rise * (double)cycle->total - 1.0, end = (double)(cycle->total - 1);
+    const double first = 1.0 / divisor, end = (double)(cycle->total - 1);
     const double at = (double)step < end ? (double)step : end;
-    if (at <= top && top > 0.0) return anneal(first, 1.0, at / top);
-    return end > top ? anneal(1.0, last, (at - top) / (end - top)) : 1.0;
+    /* As PyTorch has it, the top lies at pct_start of the steps, less one, between two of them. */
+    const double top = rise * (double)cycle->total - 1.0;
+    double from = 1.0, start = top; /* of the last phase */
+    if (at <= top && top > 0.0) return anneal(cycle, first, 1.0, at / top);
+    if (cycle->three_phase) {
+        from = first;
+        start = 2.0 * rise * (double)cycle->total - 2.0;
+        if (at <= start && start > top)
+            return anneal(cycle, 1.0, first, (at - top) / (start - top));
+    }
+    return end > start ? anneal(cycle, from, first / last_divisor, (at - start) / (end - start))
+                       : from;
 }
 
 Plateau lk_plateau(double lr)

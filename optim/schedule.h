@@ -38,14 +38,16 @@ LK_API double lk_step_lr(int64_t step, int64_t step_size, double gamma);
 /* PolynomialLR: (1 - step / total)^power, and 0 from total on; NaN: total is not positive. */
 LK_API double lk_polynomial_lr(int64_t step, int64_t total, double power);
 
-/* OneCycleLR with its default anneal_strategy='cos' and without a cycle of the momentum: from 1 /
- * div_factor up to 1, at pct_start of all steps, and down to 1 / div_factor / final_div_factor in
- * step total - 1. A setting of 0 stands for PyTorch's default. The factor is one of max_lr. */
+/* OneCycleLR without a cycle of the momentum: from 1 / div_factor up to 1, at pct_start of all
+ * steps, and down to 1 / div_factor / final_div_factor in step total - 1. A setting of 0 stands
+ * for PyTorch's default. The factor is one of max_lr. */
 typedef struct OneCycle {
     int64_t total;           /* total_steps */
     double pct_start;        /* 0.3; at most 1 */
     double div_factor;       /* 25 */
     double final_div_factor; /* 1e4 */
+    bool linear;             /* anneal_strategy='linear'; false: 'cos' */
+    bool three_phase;        /* down to 1 / div_factor as fast as up, and from there to the end */
 } OneCycle;
 /* After step total - 1 the factor stays. NaN for NULL and for settings that are out of range. */
 LK_API double lk_one_cycle_lr(int64_t step, const OneCycle *cycle);

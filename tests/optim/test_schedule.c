@@ -55,8 +55,9 @@ Test(schedule, factors_are_those_of_pytorch)
                          step_runs[i].factor[k]);
         for (size_t i = 0; i < COUNT(cycle_runs); i++) {
             const struct CycleRun *run = &cycle_runs[i];
-            const OneCycle cycle = { run->total, run->pct_start, run->div_factor,
-                                     run->final_div_factor };
+            const OneCycle cycle = { run->total,      run->pct_start,
+                                     run->div_factor, run->final_div_factor,
+                                     run->linear,     run->three_phase };
             int at = k < run->total ? k : run->total - 1; /* behind the end it stays */
             check_factor("OneCycleLR", i, k, lk_one_cycle_lr(k, &cycle), run->factor[at]);
         }
@@ -90,6 +91,7 @@ Test(schedule, settings_out_of_range_give_nan)
     check(lk_one_cycle_lr(0, &(const OneCycle){ .total = 1, .pct_start = 1 }) == 1);
     check(lk_one_cycle_lr(8, &(const OneCycle){ .total = 9, .pct_start = 1 }) == 1);
     check(lk_one_cycle_lr(0, &(const OneCycle){ .total = 4, .pct_start = 0.25 }) == 1);
+    check(lk_one_cycle_lr(0, &(const OneCycle){ .total = 1, .three_phase = true }) > 0);
 }
 
 Test(schedule, plateaus_are_those_of_pytorch)
