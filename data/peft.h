@@ -54,8 +54,9 @@ typedef struct PeftOptions {
  *
  * Errors, with nothing changed: LK_EVALUE (no adapter, no such module to save, a strength that is
  * infinite or no number, adapters of something else than those modules' weights, such as an
- * LSTM's, of a Conv with groups or dilation, modules in several places of which PEFT would change
- * one, modules that PEFT's rules cannot tell apart), LK_EIO, LK_EMEMORY. */
+ * LSTM's, of a Conv with groups or dilation, the wrappers of nn/lora_layers.h, modules in several
+ * places of which PEFT would change one, modules that PEFT's rules cannot tell apart), LK_EIO,
+ * LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_save_peft(Module *m, const char *folder, const PeftOptions *options,
                                        Error *err);
 

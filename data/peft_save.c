@@ -11,6 +11,7 @@
 #include "core/ops.h"
 #include "data/atomic_file.h"
 #include "data/folder.h"
+#include "nn/lora_layers.h"
 
 /* ---- collecting the tensors ----------------------------------------------------------------- */
 
@@ -58,6 +59,12 @@ static bool add_adapter(Export *x, const PeftIter *it)
         return fail(x, it->name,
                     "has an adapter that is not on the weight of a Linear, Conv or Embedding, as "
                     "PEFT's are; lk_save_module saves it");
+    if (lk_as_conv1d_with_lora(it->module) || lk_as_conv2d_with_lora(it->module) ||
+        lk_as_embedding_with_lora(it->module))
+        return fail(
+            x, it->name,
+            "is a wrapper, and only those of Linears are saved for PEFT; lk_add_lora's "
+            "adapter of a Conv or an Embedding is saved too, and lk_save_module saves all");
     if (!it->wrapper && !it->lora) return true;
     if (it->wrapper && it->lora)
         return fail(x, it->name, "has a wrapper and a parametrization; PEFT has one adapter");

@@ -6,8 +6,8 @@
  * Unlike the wrappers of nn/lora.h the Linear stays a Linear: its weight is parametrized
  * (nn/parametrize.h), and the adapter can be switched, scaled, merged and removed. Here alpha IS
  * divided by the rank. W may also be the weight of a Conv1d, Conv2d or Embedding, or a matrix of
- * an LSTM or GRU. With more than two dimensions W is taken as (out, rest), and B A gets its
- * shape. */
+ * an LSTM, GRU or MultiheadAttention. With more than two dimensions W is taken as (out, rest), and
+ * B A gets its shape. */
 #ifndef LK_ADAPTER_H
 #define LK_ADAPTER_H
 

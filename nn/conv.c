@@ -7,8 +7,11 @@
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-static ConvOptions options_of(const Convolution *c)
+ConvOptions lk_conv_options(Module *m)
 {
+    if (!lk_as_conv1d(m) && !lk_as_conv2d(m) && !lk_as_conv_transpose2d(m))
+        return (ConvOptions){ 0 };
+    const Convolution *c = (const Convolution *)m;
     ConvOptions o = { .groups = c->groups };
     for (int d = 0; d < c->kernel_size.ndim; d++) {
         o.stride[d] = c->stride.size[d];
@@ -25,7 +28,7 @@ static Tensor *forward(ConvFn *convolve, Tape *t, Module *self, Tensor *x)
 {
     Convolution *c = (Convolution *)self;
     Tensor *weight = lk_param(t, self, &c->weight), *bias = lk_param(t, self, &c->bias);
-    return convolve(t, x, weight, bias, options_of(c));
+    return convolve(t, x, weight, bias, lk_conv_options(self));
 }
 
 static Tensor *conv1d_forward(Tape *t, Module *self, Tensor *x)

@@ -30,4 +30,8 @@ LK_API Module *lk_conv_transpose2d_new(int64_t in_channels, int64_t out_channels
                                        int64_t kw, ConvOptions options, bool bias, Rng *rng,
                                        Error *err);
 
+/* The options of such a convolution, as lk_conv2d and its kin take them; all 0 for another
+ * module. */
+LK_API ConvOptions lk_conv_options(Module *m);
+
 #endif

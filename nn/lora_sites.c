@@ -3,9 +3,19 @@
 
 #include <string.h>
 
+#include "nn/conv.h"
+#include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/parametrize.h"
 #include "nn/places.h"
+
+/* Whether a name is weight_… or …_weight. */
+static bool is_a_weight(const char *name)
+{
+    const size_t part = strlen("weight_"), length = strlen(name);
+    return strncmp(name, "weight_", part) == 0 ||
+           (length >= part && strcmp(name + length - part, "_weight") == 0);
+}
 
 /* Whether a parameter is a site; it may be NULL in this module. */
 static bool is_site(const Module *m, const Field *f)
@@ -14,7 +24,7 @@ static bool is_site(const Module *m, const Field *f)
     switch (m->type->lora) {
     case LK_LORA_NONE: break;
     case LK_LORA_WEIGHT: return strcmp(f->name, "weight") == 0;
-    case LK_LORA_WEIGHTS: return strncmp(f->name, "weight_", strlen("weight_")) == 0;
+    case LK_LORA_WEIGHTS: return is_a_weight(f->name);
     }
     return false;
 }
@@ -42,7 +52,9 @@ bool lk__lora_sites_next(SiteIter *it)
     it->parameter = it->field->name;
     it->out = lk_size(w, 0);
     it->in = it->out > 0 ? lk_numel(w) / it->out : 0;
-    it->linear = it->module->type == &lk_linear_type;
+    it->linear = lk_as_linear(it->module);
+    it->layer = it->linear || lk_as_conv1d(it->module) || lk_as_conv2d(it->module) ||
+                lk_as_embedding(it->module);
     memcpy(it->name, it->modules.name, sizeof it->name);
     return it->module->type->lora == LK_LORA_WEIGHT ||
            lk__join_name(it->name, strlen(it->name), it->parameter);

@@ -1,4 +1,4 @@
-/* lora_targets.c - reads a list of targets. nn/lora_wrap.c chooses Linears by it, nn/adapter.c all
+/* lora_targets.c - reads a list of targets. nn/lora_wrap.c chooses layers by it, nn/adapter.c all
  * that nn/lora_sites.h names. */
 #include "nn/lora_targets.h"
 
@@ -52,6 +52,22 @@ bool lk__is_target_site(const char *targets, const SiteIter *site)
     return chooses(targets, site->linear && begins_with_all(targets), site->name);
 }
 
+static bool matches_linear(Module *m, const Target *target)
+{
+    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);)
+        if (it.linear && matches(target, it.name)) return true;
+    return false;
+}
+
+bool lk__is_target_layer(Module *m, const char *targets, const SiteIter *site)
+{
+    if (site->linear) return lk__is_target_site(targets, site);
+    bool is = false;
+    for (Target it = { .rest = targets }; site->layer && next_target(&it);)
+        if (matches(&it, site->name) && (it.out || !matches_linear(m, &it))) is = !it.out;
+    return is;
+}
+
 /* Returns the end of a name that has as many parts as the target: "query" of "….self.query". */
 static const char *same_end(const char *name, const char *target)
 {
@@ -64,18 +80,24 @@ static const char *same_end(const char *name, const char *target)
 
 /* ---- checking ------------------------------------------------------------------------------- */
 
-/* The sites that a list is for: the Linears of a model, or all. */
+/* The sites that a list is for. */
 typedef struct Sites {
     Module *module;
-    bool all;
+    enum { LINEARS, LAYERS, ALL } reach;
     const char *kind; /* of one of them, for messages */
 } Sites;
 
 static bool next_site(const Sites *s, SiteIter *it)
 {
     while (lk__lora_sites_next(it))
-        if (s->all || it->linear) return true;
+        if (it->linear || s->reach == ALL || (s->reach == LAYERS && it->layer)) return true;
     return false;
+}
+
+static bool is_left(const Sites *s, const char *targets, const SiteIter *site)
+{
+    return s->reach == LAYERS ? lk__is_target_layer(s->module, targets, site)
+                              : lk__is_target_site(targets, site);
 }
 
 static bool no_such_target(const Sites *s, const char *target, const char *function, Error *err)
@@ -94,7 +116,7 @@ static bool check_targets(Sites s, const char *targets, const char *function, Er
     int found = 0, left = 0;
     for (SiteIter it = lk__lora_sites(s.module); next_site(&s, &it);) {
         found++;
-        left += lk__is_target_site(targets, &it);
+        left += is_left(&s, targets, &it);
     }
     if (found == 0)
         return lk_error_set(err, LK_EVALUE, "%s: %s has no %s", function, s.module->type->name,
@@ -120,19 +142,29 @@ bool lk_check_lora_targets(Module *m, const char *targets, const char *function,
 {
     if (!function) function = "lk_check_lora_targets";
     return check_list(m, targets, function, err) &&
-           check_targets((Sites){ m, false, "Linear" }, targets, function, err);
+           check_targets((Sites){ m, LINEARS, "Linear" }, targets, function, err);
+}
+
+/* Without targets the Linears alone count. A net of Linears alone hears of nothing else. */
+static bool check_beyond_linears(Sites s, const char *targets, const char *function, Error *err)
+{
+    if (!check_list(s.module, targets, function, err)) return false;
+    int linears = 0, others = 0;
+    for (SiteIter it = lk__lora_sites(s.module); next_site(&s, &it);) {
+        linears += it.linear;
+        others += !it.linear;
+    }
+    if (!targets) s.reach = LINEARS;
+    if (!targets || (linears > 0 && others == 0)) s.kind = "Linear";
+    return check_targets(s, targets, function, err);
 }
 
 bool lk__check_target_sites(Module *m, const char *targets, const char *function, Error *err)
 {
-    if (!check_list(m, targets, function, err)) return false;
-    int linears = 0, others = 0;
-    for (SiteIter it = lk__lora_sites(m); lk__lora_sites_next(&it);) {
-        linears += it.linear;
-        others += !it.linear;
-    }
-    /* Without targets the Linears alone count. A net of Linears alone hears of nothing else. */
-    const bool linear = !targets || (linears > 0 && others == 0);
-    const Sites s = { m, targets, linear ? "Linear" : LK_LORA_SITES };
-    return check_targets(s, targets, function, err);
+    return check_beyond_linears((Sites){ m, ALL, LK_LORA_SITES }, targets, function, err);
+}
+
+bool lk__check_target_layers(Module *m, const char *targets, const char *function, Error *err)
+{
+    return check_beyond_linears((Sites){ m, LAYERS, LK_LORA_LAYERS }, targets, function, err);
 }

@@ -8,7 +8,9 @@
  *     NULL                     all Linears
  *
  * The last target that matches a name decides. For lk_add_lora targets also name each Conv1d,
- * Conv2d and Embedding, and the matrices of an LSTM or GRU: "conv1,lstm.weight_hh_l0". */
+ * Conv2d and Embedding, and the matrices of an LSTM, GRU or MultiheadAttention:
+ * "conv1,lstm.weight_hh_l0,in_proj_weight". For lk_wrap_lora a target that matches no Linear names
+ * each Conv1d, Conv2d and Embedding. */
 #ifndef LK_LORA_TARGETS_H
 #define LK_LORA_TARGETS_H
 

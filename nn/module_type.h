@@ -109,8 +109,9 @@ typedef struct ModuleSizes {
 
 typedef enum LoRASites {
     LK_LORA_NONE,
-    LK_LORA_WEIGHT,  /* the parameter "weight", which targets call by the module's name: "conv1" */
-    LK_LORA_WEIGHTS, /* each parameter "weight_…", by its own name: "lstm.weight_ih_l0" */
+    LK_LORA_WEIGHT, /* the parameter "weight", which targets call by the module's name: "conv1" */
+    /* each parameter "weight_…" or "…_weight", by its own name: "lstm.weight_ih_l0" */
+    LK_LORA_WEIGHTS,
 } LoRASites;
 
 struct ModuleType {

@@ -71,6 +71,7 @@ Tensor *lk_multihead_attention_forward(Tape *t, Module *m, Tensor *x, Tensor *ma
 const ModuleType lk_multihead_attention_type = {
     LK_CLASS(MultiheadAttention),
     .forward = attention_forward,
+    .lora = LK_LORA_WEIGHTS,
     .fields = LK_FIELDS(
         LK_PARAM(MultiheadAttention, in_proj_weight), LK_PARAM(MultiheadAttention, in_proj_bias),
         LK_CHILD(MultiheadAttention, out_proj), LK_INT(MultiheadAttention, embed_dim),

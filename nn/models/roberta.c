@@ -11,14 +11,27 @@
 
 /* ---- embeddings ----------------------------------------------------------------------------- */
 
+/* Returns m as an Embedding whose table is read; NULL, with the reason on t, when it is none. */
+static Embedding *table(Tape *t, Module *m)
+{
+    Embedding *e = lk_as_embedding(m);
+    if (!e)
+        lk_fail(t, LK_EVALUE,
+                "roberta: %s is in the place of an Embedding whose table is read; lk_add_lora "
+                "adapts the Embedding itself",
+                m ? m->type->name : "NULL");
+    return e;
+}
+
 /* pad + 1, pad + 2, … for the real tokens of each row; pads keep the place `pad`, whose embedding
  * is 0. */
 static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
 {
     int64_t rows = ids->shape[0], n = ids->shape[1], pad = e->padding_idx;
     Tensor *packed = lk_contiguous(t, ids), *y = lk_zeros(t, LK_I64, LK_SHAPE(rows, n));
-    if (!packed || !y) return NULL;
-    int64_t room = ((const Embedding *)e->position_embeddings)->num_embeddings;
+    const Embedding *places = table(t, e->position_embeddings);
+    if (!packed || !y || !places) return NULL;
+    int64_t room = places->num_embeddings;
     for (int64_t r = 0; r < rows; r++) {
         const int64_t *id = (const int64_t *)packed->data + r * n;
         int64_t *place = (int64_t *)y->data + r * n, last = pad;
@@ -37,7 +50,8 @@ static Tensor *position_ids(Tape *t, const RobertaEmbeddings *e, Tensor *ids)
 static Tensor *embed(Tape *t, Module *self, Tensor *ids)
 {
     RobertaEmbeddings *e = (RobertaEmbeddings *)self;
-    Embedding *kind = (Embedding *)e->token_type_embeddings;
+    Embedding *kind = table(t, e->token_type_embeddings);
+    if (!kind) return NULL;
     Tensor *type = lk_select(t, lk_param(t, e->token_type_embeddings, &kind->weight), 0, 0);
     Tensor *x = lk_add(t, lk_forward(t, e->word_embeddings, ids), type);
     x = lk_add(t, x, lk_forward(t, e->position_embeddings, position_ids(t, e, ids)));
@@ -194,8 +208,9 @@ static Tensor *token_logits(Tape *t, const void *call, Tensor *ids)
         ((RobertaEmbeddings *)((RobertaModel *)m->roberta)->embeddings)->word_embeddings;
     x = lk_select_rows(t, lk_view(t, x, LK_SHAPE(-1, x->shape[2])), c->rows);
     x = lk_forward(t, head->layer_norm, lk_gelu(t, lk_forward(t, head->dense, x)));
-    Tensor *weight = lk_param(t, words, &((Embedding *)words)->weight),
-           *bias = lk_param(t, m->lm_head, &head->bias);
+    Embedding *e = table(t, words);
+    if (!e) return NULL;
+    Tensor *weight = lk_param(t, words, &e->weight), *bias = lk_param(t, m->lm_head, &head->bias);
     if (c->tokens) {
         weight = lk_select_rows(t, weight, c->tokens);
         bias = lk_select_rows(t, bias, c->tokens);

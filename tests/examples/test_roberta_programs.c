@@ -212,7 +212,9 @@ Test(roberta_sst2, bad_input)
         const char *options, *message;
         int status;
     } cases[] = {
-        { "--targets querry", "no Linear of the model is called 'querry'; nearest: query", 1 },
+        { "--targets querry",
+          "no Linear, Conv1d, Conv2d or Embedding of the model is called 'querry'; nearest: query",
+          1 },
         { "--padding none", "--padding: 'none' is none of longest, max, grouped", 1 },
         { "--max-length 39", "--max-length 39: the model has positions for 38 tokens", 1 },
         { "--rank 0", "--rank: 0 is outside 1 to", 2 },

@@ -1,5 +1,5 @@
 /* test_adapter_sites.c - LoRA on all that it can adapt beside a Linear: Conv1d, Conv2d, Embedding,
- * the matrices of LSTM and GRU and their cells. The Linear itself: test_adapter.c. */
+ * the matrices of LSTM, GRU, their cells and MultiheadAttention. The Linear: test_adapter.c. */
 #include "tests/check.h"
 
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "nn/linear.h"
 #include "nn/recurrent.h"
 #include "nn/sequential.h"
+#include "nn/transformer.h"
 #include "optim/optimizer.h"
 
 static Rng rng;
@@ -44,6 +45,11 @@ static Module *words(void)
     return lk_sequential_new(LK_MODULES(table, lstm), NULL);
 }
 
+static Module *encoder(void)
+{
+    return lk_transformer_encoder_layer_new(4, 2, 5, (EncoderOptions){ .gelu = true }, &rng, NULL);
+}
+
 static Module *lstm_cell(void) { return lk_lstm_cell_new(6, 3, true, &rng, NULL); }
 static Module *gru_cell(void) { return lk_gru_cell_new(6, 3, true, &rng, NULL); }
 
@@ -70,6 +76,7 @@ static const struct {
     { "reverse", words, "weight_hh_l0_reverse", 1, 2 * (12 + 3), 0, { 0 } },
     { "LSTM cell", lstm_cell, "weight_ih,weight_hh", 2, 2 * (12 + 6 + 12 + 3), 2, { 4, 6 } },
     { "GRU cell", gru_cell, "weight_ih", 1, 2 * (9 + 6), 2, { 4, 6 } },
+    { "encoder", encoder, "in_proj_weight,out_proj", 2, 2 * (12 + 4 + 4 + 4), 3, { 3, 2, 4 } },
 };
 enum { MODELS = sizeof models / sizeof *models };
 
@@ -305,9 +312,12 @@ Test(adapter_sites, targets)
         const char *targets;
         int sites;
     } lists[] = {
-        { 0, NULL, 1 },           { 0, "*", 3 },   { 0, "!0", 1 },       { 0, "*,!2", 2 },
-        { 0, "!4,2", 1 },         { 3, "1.*", 4 }, { 3, "0,*_hh_*", 3 }, { 3, "*,!*_reverse", 3 },
-        { 2, "weight_ih_l1", 1 },
+        { 0, NULL, 1 },           { 0, "*", 3 },
+        { 0, "!0", 1 },           { 0, "*,!2", 2 },
+        { 0, "!4,2", 1 },         { 3, "1.*", 4 },
+        { 3, "0,*_hh_*", 3 },     { 3, "*,!*_reverse", 3 },
+        { 2, "weight_ih_l1", 1 }, { 8, NULL, 3 },
+        { 8, "self_attn.*", 2 },  { 8, "*", 4 },
     };
     for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
         Module *m = new_model(lists[k].model);
@@ -324,8 +334,9 @@ Test(adapter_sites, refused)
         const char *targets, *message;
     } lists[] = {
         { 0, "conv9",
-          "no Linear, Conv1d, Conv2d, Embedding or matrix of an LSTM or GRU of the "
-          "model is called 'conv9'; nearest: " },
+          "no Linear, Conv1d, Conv2d, Embedding or matrix of an LSTM, GRU or MultiheadAttention "
+          "of "
+          "the model is called 'conv9'; nearest: " },
         { 3, "1.weight_hh", "is called '1.weight_hh'; nearest: 1.weight_hh_l0, " },
         { 3, "1", "is called '1'; nearest: 0, " },
         { 3, NULL, "lk_add_lora: Sequential has no Linear" },

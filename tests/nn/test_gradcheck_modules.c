@@ -14,7 +14,7 @@
 #include "nn/gradcheck.h"
 #include "nn/group_norm.h"
 #include "nn/layer_norm.h"
-#include "nn/lora.h"
+#include "nn/lora_layers.h"
 #include "nn/recurrent.h"
 #include "nn/rms_norm.h"
 #include "nn/sequential.h"
@@ -74,6 +74,10 @@ MAKER(embedding, lk_embedding_new(6, 4, 4, rng, NULL)) /* row 4 is padding; ids 
 MAKER(attention, lk_self_attention_new(4, 2, 0.3, true, rng, NULL))
 MAKER(lora, lk_lora_layer_new(4, 3, 2, 1.5, rng, NULL))
 MAKER(with_lora, lk_linear_with_lora_new(linear(rng), 2, 1.5, rng, NULL))
+MAKER(conv_with_lora,
+      lk_conv1d_with_lora_new(lk_conv1d_new(2, 3, 2, (ConvOptions){ 0 }, true, rng, NULL), 2, 1.5,
+                              rng, NULL))
+MAKER(embedding_with_lora, lk_embedding_with_lora_new(embedding(rng), 2, 1.5, rng, NULL))
 MAKER(merged, lk_linear_with_lora_merged_new(linear(rng), 2, 1.5, rng, NULL))
 MAKER(lstm, lk_lstm_new(4, 3, (RNNOptions){ 2, false, true, 0.3, true }, rng, NULL))
 MAKER(gru, lk_gru_new(4, 3, (RNNOptions){ .no_bias = true }, rng, NULL))
@@ -117,6 +121,8 @@ static const struct {
     { "LoRALayer", lora, false },
     { "LinearWithLoRA", with_lora, false },
     { "LinearWithLoRAMerged", merged, false },
+    { "Conv1dWithLoRA", conv_with_lora, false },
+    { "EmbeddingWithLoRA", embedding_with_lora, true },
     { "LoRAParametrization", adapted_new, false },
     { "Symmetric", symmetric_new, false },
     { "LSTM", lstm, false },

@@ -93,12 +93,14 @@ Test(lora_wrap, wrong_targets_change_nothing)
     static const struct {
         const char *targets, *message;
     } cases[] = {
-        { "querry", "no Linear of the model is called 'querry'; nearest: query" },
+        { "querry", "no Linear, Conv1d, Conv2d or Embedding of the model is called 'querry'; "
+                    "nearest: query" },
         { "query,atention.output.dense",
           "called 'atention.output.dense'; nearest: attention.output.dense" },
         { "query,", NULL },
         { "", "the list of targets is empty" },
-        { "layer.9.*", "no Linear of the model is called 'layer.9.*'" },
+        { "layer.9.*",
+          "no Linear, Conv1d, Conv2d or Embedding of the model is called 'layer.9.*'" },
         { "!*", "the targets '!*' leave no Linear" },
         { "query,!query", "the targets 'query,!query' leave no Linear" },
     };
@@ -122,6 +124,26 @@ Test(lora_wrap, wrong_targets_change_nothing)
     check(lk_wrap_lora(m, "query", 2, 1, &rng, &err) == 3 &&
           lk_wrap_lora(m, "value", 2, 1, &rng, &err) == -1);
     check_error(&err, LK_ESTATE, "has LoRA already");
+    lk_free(m);
+}
+
+/* A table that is only called may get LoRA; one that is read is refused when the model runs. */
+Test(lora_wrap, embeddings)
+{
+    Error err = { 0 };
+    Rng rng;
+    lk_manual_seed(&rng, 0);
+    Module *m = small_model(false, 0);
+    Tape *t = lk_tape_new(NULL);
+    Tensor *ids = small_ids();
+    check(lk_wrap_lora(m, "word_embeddings", 2, 1, &rng, &err) == 1, "%s", err.message);
+    check(lk_roberta_logits(t, m, ids, NULL) && lk_unwrap_lora(m) == 1);
+    check(lk_wrap_lora(m, "position_embeddings", 2, 1, &rng, &err) == 1, "%s", err.message);
+    check(!lk_roberta_logits(t, m, ids, NULL));
+    check_error(lk_tape_error(t), LK_EVALUE,
+                "roberta: EmbeddingWithLoRA is in the place of an Embedding");
+    lk_free(ids);
+    lk_tape_free(t);
     lk_free(m);
 }
 
