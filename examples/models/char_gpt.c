@@ -207,7 +207,9 @@ static bool learn(Tape *t, Module *net, const Text *text, const Options *o, Rng 
 static bool learn_both(Tape *t, Module *net, const Text *text, const Options *o, Rng *rng,
                        Error *err)
 {
-    LoRAConfig config = { .rank = o->rank, .alpha = 2 * (double)o->rank };
+    LoRAConfig config = { .rank = o->rank,
+                          .alpha = 2 * (double)o->rank,
+                          .targets = "in_proj_weight,out_proj,linear1,linear2,head" };
     if (!learn(t, net, &text[0], o, rng, err)) return false;
     if (lk_add_lora(net, &config, rng, err) < 1 || lk_train_only_lora(net, NULL, err) < 1)
         return false;

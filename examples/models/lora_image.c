@@ -147,7 +147,7 @@ static bool adapt(const Run *r, Rng *rng)
     if (lk_add_lora(r->net, &config, rng, r->err) < 0) return false;
     const int64_t all = lk_count_parameters(r->net);
     if (lk_train_only_lora(r->net, NULL, r->err) < 0) return false;
-    printf("\n");
+    cli_line();
     lk_print_adapters(stdout, r->net);
     printf("trained: %lld of %lld numbers\n\n", (long long)lk_count_trainable_parameters(r->net),
            (long long)all);

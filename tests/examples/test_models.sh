@@ -55,6 +55,10 @@ check "cnn_mnist writes results" grep -q '"losses": *\[' results.json
 check "lstm_sentiment learns" falls lstm_sentiment --rows 320 --epochs 3 --hidden 16
 check "char_gpt learns two texts" falls char_gpt --steps 30 --length 40
 check "and writes three times" [ "$(grep -c '^----.*write' printed)" -eq 3 ]
+check "lora_image learns, and LoRA again" \
+    falls lora_image --limit 20 --epochs 2 --lr 5e-3 --json lora.json
+check "and LoRA can be switched off, and helps" passes 2
+check "lora_image writes results" grep -q '"lora_accuracy": *\[' lora.json
 check "regression learns" falls regression
 check "and its weights are right" passes 2
 check "two_tapes learns" falls two_tapes --steps 100
@@ -77,11 +81,11 @@ check "vae_mnist writes a PNG" png_or_reason
 
 # ---- wrong options
 
-for program in cnn_mnist lstm_sentiment char_gpt regression two_tapes vae_mnist; do
+for program in cnn_mnist lstm_sentiment char_gpt lora_image regression two_tapes vae_mnist; do
     check "$program --nonsense" refuses 2 $program --nonsense
     check "$program --lr -1" refuses 2 $program --lr -1
 done
-for program in cnn_mnist lstm_sentiment vae_mnist; do
+for program in cnn_mnist lstm_sentiment lora_image vae_mnist; do
     check "$program --data without data" refuses 1 $program --data "$work/none"
 done
 check "a text that is not there" refuses 1 char_gpt --text "$work/none"
