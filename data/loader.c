@@ -48,7 +48,6 @@ static DataLoader *loader_new(const Dataset *dataset, int64_t batch_size, bool s
     l->batch_size = batch_size;
     l->shuffle = shuffle;
     l->rng = rng;
-    l->next = dataset->count; /* there is no pass before the first lk_loader_begin */
     if (!shuffle) return l;
     l->order = lk_mem_calloc((size_t)dataset->count, sizeof *l->order);
     if (l->order) return l;
@@ -140,6 +139,7 @@ void lk_loader_begin(DataLoader *l)
     if (!l) return;
     lk_random_seed(l->rng);
     l->next = 0;
+    l->begun = true;
     l->ordered = !l->shuffle;
     l->error = (Error){ 0 };
 }
@@ -219,25 +219,32 @@ static bool collate_batch(DataLoader *l, int64_t n, Batch *batch)
     return ok || lk_error_set(&l->error, LK_EVALUE, "lk_loader_next: the collate function failed");
 }
 
+/* Ends the pass, for `return end_pass(l);`. */
+static bool end_pass(DataLoader *l)
+{
+    l->begun = false;
+    return false;
+}
+
 bool lk_loader_next(DataLoader *l, Batch *batch)
 {
     if (!l || !batch) return false;
+    if (!l->begun)
+        return lk_error_set(
+            &l->error, LK_ESTATE,
+            "lk_loader_next: no pass has begun; lk_loader_begin comes before every pass");
     const int64_t count = l->dataset->count;
-    if (l->next >= count) return false;
+    if (l->next >= count) return end_pass(l);
     /* draws the order even if drop_last leaves no batch, as PyTorch does */
     if (!l->ordered) lk__sample_random(l->rng, count, l->order);
     l->ordered = true;
     int64_t left = count - l->next, n = l->batch_size < left ? l->batch_size : left;
-    if (n < l->batch_size && l->drop_last) {
-        l->next = count;
-        return false;
-    }
+    if (n < l->batch_size && l->drop_last) return end_pass(l);
     if (!l->collate) {
         copy_batch(l, n);
         *batch = (Batch){ l->x, l->y, l->next };
     } else if (!collate_batch(l, n, batch)) {
-        l->next = count;
-        return false;
+        return end_pass(l);
     }
     l->next += n;
     return true;

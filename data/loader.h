@@ -3,6 +3,7 @@
  *     DataLoader *loader = lk_loader_new(dataset, 64, true, &rng, &err);
  *     lk_loader_begin(loader);                        -- for features, targets in loader:
  *     for (Batch b; lk_loader_next(loader, &b);) …    -- b.x (n, …) float32, b.y (n) int64
+ *     if (loader->error.code != LK_OK) …              -- the loop ended before the pass did
  *
  * Bytes and floats of x, and floats of y, come in the loader's dtype, float32 unless one asks for
  * another. int64 and bool stay what they are; bytes of y, labels, become int64.
@@ -34,13 +35,14 @@ typedef struct DataLoader {
     bool drop_last;     /* skip a last batch that is not full; false at first */
     Rng *rng;           /* borrowed: the global generator of PyTorch */
     int64_t *order;     /* samples in the order of this pass; NULL: as they come */
+    bool begun;         /* a pass has begun, and it is not over */
     bool ordered;       /* the order of this pass has been drawn */
     int64_t next;       /* position of the next batch's first sample */
     Tensor *x, *y;      /* room for a full batch */
     CollateFn *collate; /* NULL: samples are copied one behind the other */
     void *user;         /* for collate */
     int64_t *rows;      /* room for the rows of a batch, for collate */
-    Error error;        /* why collate failed in this pass; LK_OK: it did not */
+    Error error;        /* why lk_loader_next gave no batch; LK_OK: the pass is over */
     float table[256];   /* each byte, transformed */
 } DataLoader;
 
@@ -59,6 +61,8 @@ LK_API int64_t lk_loader_len(const DataLoader *l); /* len(loader): batches in a 
 
 LK_API void
 lk_loader_begin(DataLoader *l); /* iter(loader): before every pass, the first one too */
-LK_API bool lk_loader_next(DataLoader *l, Batch *batch); /* false: the pass is over */
+/* False: the pass is over. Or l->error has the reason: collate failed, or no pass has begun
+ * (LK_ESTATE). */
+LK_API bool lk_loader_next(DataLoader *l, Batch *batch);
 
 #endif

@@ -162,6 +162,8 @@ void lk_text_loader_begin(TextLoader *l)
     lk_random_seed(l->rng);
     l->at.next = 0;
     l->at.ordered = false;
+    l->begun = true;
+    l->error = (Error){ 0 };
 }
 
 static void draw_order(TextLoader *l, Rng *rng)
@@ -178,8 +180,13 @@ static void draw_order(TextLoader *l, Rng *rng)
 bool lk_text_loader_next(TextLoader *l, TextBatch *batch)
 {
     if (!l || !batch) return false;
+    if (!l->begun)
+        return lk_error_set(&l->error, LK_ESTATE,
+                            "lk_text_loader_next: no pass has begun; lk_text_loader_begin comes "
+                            "before every pass");
     const TextDataset *d = l->dataset;
-    if (l->at.next >= d->count) return false;
+    l->begun = l->at.next < d->count;
+    if (!l->begun) return false;
     if (!l->at.ordered) {
         l->at.rng = *l->rng;
         draw_order(l, l->rng);
@@ -238,6 +245,8 @@ bool lk_text_loader_restore(TextLoader *l, const TextPosition *at, Error *err)
                             (long long)l->options.batch_size,
                             at->ordered ? "in order" : "without an order");
     l->at = *at;
+    l->begun = true;
+    l->error = (Error){ 0 };
     Rng rng = at->rng;
     if (at->ordered) draw_order(l, &rng);
     return true;

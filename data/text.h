@@ -73,7 +73,9 @@ typedef struct TextLoader {
     Rng *rng;              /* borrowed: the global generator of PyTorch */
     int64_t *order, *room; /* sentences in the order of this pass; memory for sorting them */
     TextPosition at;
+    bool begun;                  /* a pass has begun, and it is not over */
     Tensor *ids, *mask, *labels; /* room for the largest batch */
+    Error error; /* why lk_text_loader_next gave no batch; LK_OK: the pass is over */
 } TextLoader;
 
 /* The loader draws the same numbers as PyTorch's DataLoader (data/loader.h); LK_GROUPED draws its
@@ -82,10 +84,11 @@ typedef struct TextLoader {
  * sentence longer than length; LK_EMEMORY. */
 LK_API TextLoader *lk_text_loader_new(const TextDataset *dataset, const TextOptions *options,
                                       Rng *rng, Error *err);
-LK_API void lk_text_loader_free(TextLoader *l);               /* NULL allowed */
-LK_API int64_t lk_text_loader_len(const TextLoader *l);       /* batches in a pass */
-LK_API void lk_text_loader_begin(TextLoader *l);              /* iter(loader): before every pass */
-LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b); /* false: the pass is over */
+LK_API void lk_text_loader_free(TextLoader *l);         /* NULL allowed */
+LK_API int64_t lk_text_loader_len(const TextLoader *l); /* batches in a pass */
+LK_API void lk_text_loader_begin(TextLoader *l);        /* iter(loader): before every pass */
+/* False: the pass is over. Or l->error has the reason: no pass has begun (LK_ESTATE). */
+LK_API bool lk_text_loader_next(TextLoader *l, TextBatch *b);
 
 /* For resuming: lk_text_loader_restore puts a loader at the position of another one with the same
  * dataset and options, and it goes on with the same batches. Restoring draws nothing from the

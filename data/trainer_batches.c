@@ -34,9 +34,9 @@ static bool text_begin(void *loader, Error *err)
 
 static bool text_next(void *loader, TrainerBatch *b, Error *err)
 {
-    (void)err;
     TextBatch batch;
-    if (!lk_text_loader_next(loader, &batch)) return false;
+    if (!lk_text_loader_next(loader, &batch))
+        return lk_error_pass(err, &((const TextLoader *)loader)->error);
     *b = (TrainerBatch){ batch.ids, batch.mask, batch.labels };
     return true;
 }

@@ -304,10 +304,14 @@ Test(loader, outside_of_a_pass)
     DataLoader *l = loader_of(d, 4, true, &rng);
     Batch b;
     check(!lk_loader_next(l, &b));
+    check_error(&l->error, LK_ESTATE, "lk_loader_next: no pass has begun; lk_loader_begin comes");
     lk_loader_begin(l);
     check(lk_loader_next(l, &b));
     untouched = rng;
-    for (int i = 0; i < 3; i++) check(!lk_loader_next(l, &b));
+    for (int i = 0; i < 3; i++) {
+        check(!lk_loader_next(l, &b));
+        check((l->error.code == LK_OK) == (i == 0)); /* the first call ends the pass */
+    }
     check(lk_random_u32(&rng) == lk_random_u32(&untouched));
     lk_loader_free(l);
     lk_dataset_free(d);

@@ -127,9 +127,10 @@ Test(text, length)
         int64_t batches = 0;
         TextBatch b;
         check(!lk_text_loader_next(l, &b)); /* not begun */
+        check_error(&l->error, LK_ESTATE, "lk_text_loader_next: no pass has begun; ");
         for (lk_text_loader_begin(l); lk_text_loader_next(l, &b); batches++) check_batch(l, &b);
-        check(batches == cases[k][1]);
-        check(!lk_text_loader_next(l, &b)); /* over */
+        check(batches == cases[k][1] && l->error.code == LK_OK);
+        check(!lk_text_loader_next(l, &b) && l->error.code == LK_ESTATE); /* over */
         lk_text_loader_free(l);
     }
     lk_text_dataset_free(d);
