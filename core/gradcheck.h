@@ -78,7 +78,7 @@ typedef struct GradcheckReport {
     GradcheckElement table[LK_GRADCHECK_TABLE]; /* wrong elements of that input, worst first */
     int table_count;
     char hint[256];     /* the mistake: "sign: …", "overwritten: …"; "" when none is certain */
-    char notice[256];   /* no mistake, but good to know: inputs that were never read */
+    char notice[256];   /* no mistake, but good to know: inputs never read; rows left out */
     char message[1536]; /* all of it in sentences; without a hint, the table */
 } GradcheckReport;
 

@@ -102,6 +102,11 @@ bool lk__check_reduction(Tape *t, const char *function, Reduction reduction);
 bool lk__check_weight(Tape *t, const char *function, const char *name, const Tensor *weight,
                       const Tensor *x);
 
+/* ---- ops_embedding.c ------------------------------------------------------------------------ */
+
+/* Returns the row of n's table that gets no gradient; -1: none, or n records no lk_embedding. */
+int64_t lk__embedding_padding(const Node *n);
+
 /* ---- tensor.c ------------------------------------------------------------------------------- */
 
 /* lk_tensor_new without the zeros. */

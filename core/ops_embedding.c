@@ -32,6 +32,11 @@ static void embedding_backward(Tape *t, Node *n)
 
 static const Op EMBEDDING = { "EmbeddingBackward0", embedding_backward, { LK_IN1 } };
 
+int64_t lk__embedding_padding(const Node *n)
+{
+    return n->op == &EMBEDDING ? *(const int64_t *)n->state : -1;
+}
+
 Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
 {
     char sw[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];

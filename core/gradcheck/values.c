@@ -199,6 +199,42 @@ static void explain(Check *c, int i)
     lk_mem_free(jacobian);
 }
 
+/* Leaves out the rows that an embedding gives no gradient, padding_idx, where the differences show
+ * one. */
+static void leave_out_padding(Check *c, const int64_t *padding)
+{
+    GradcheckReport *r = c->report;
+    char name[96];
+    for (int i = 0; i < c->count; i++) {
+        if (!lk__check_is_on(c, i) || padding[i] < 0) continue;
+        int64_t d = c->in[i]->shape[1], at = lk__check_offset(c, i) + padding[i] * d;
+        bool differs = false;
+        for (int64_t k = at; k < at + d; k++) differs = differs || error_of(c, k) > 1;
+        if (!differs) continue;
+        for (int w = 0; w < COTANGENTS; w++)
+            memcpy(c->numeric[w] + at, c->first.gradient[w] + at, (size_t)d * sizeof(double));
+        r->checked -= d;
+        size_t used = strlen(r->notice);
+        lk_snprintf(r->notice + used, sizeof r->notice - used,
+                    "%srow %lld of %s is padding_idx: no gradient by design", used ? ", " : "",
+                    (long long)padding[i], lk__check_name(c, i, name));
+    }
+}
+
+/* Returns for each input the row that is padding_idx of an embedding, or -1; NULL when memory is
+ * short. Call it after a recorded call. */
+static int64_t *find_padding(Check *c)
+{
+    int64_t *padding = lk_mem_alloc((size_t)c->count * sizeof *padding);
+    for (int i = 0; padding && i < c->count; i++) {
+        padding[i] = -1;
+        for (const Node *n = c->t->last; n; n = n->prev)
+            if (n->in[0] == c->in[i] && lk__embedding_padding(n) >= 0)
+                padding[i] = lk__embedding_padding(n);
+    }
+    return padding;
+}
+
 /* Notes inputs that nothing reads. They are often a mistake of the caller, not of a backward. */
 static void notice_unread(Check *c)
 {
@@ -217,9 +253,15 @@ static void notice_unread(Check *c)
 void lk__check_values(Check *c)
 {
     lk__check_begin(c, true, POISON);
-    if (!lk__check_call(c, c->in, NULL) || !measure(c))
-        return; /* the recorded call fills c->read, the others do not change it */
-    int i = describe_worst(c);
-    notice_unread(c);
-    if (i >= 0 && !(c->report->worst <= 1)) explain(c, i);
+    if (!lk__check_call(c, c->in, NULL)) return; /* it fills c->read; later calls leave it alone */
+    int64_t *padding = find_padding(c);
+    if (!padding) {
+        lk__check_no_memory(c);
+    } else if (measure(c)) {
+        leave_out_padding(c, padding);
+        int i = describe_worst(c);
+        notice_unread(c);
+        if (i >= 0 && !(c->report->worst <= 1)) explain(c, i);
+    }
+    lk_mem_free(padding);
 }

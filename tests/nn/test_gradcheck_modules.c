@@ -157,6 +157,32 @@ Test(gradcheck_modules, every_class_passes)
     lk_free(x), lk_free(ids);
 }
 
+/* The row of padding gets no gradient, although the result depends on it. Other rows are checked:
+ * the module still finds a mistake in them. LoRA's B has such a row too. */
+Test(gradcheck_modules, the_row_of_padding_is_left_out)
+{
+    Rng rng;
+    lk_manual_seed(&rng, 9);
+    Tensor *ids = make_tensor(LK_I64, LK_SHAPE(2, 3), 3, 4, 5, 0, 4, 2); /* 4 is padding */
+    Module *m = embedding(&rng);
+    GradcheckReport r;
+    check(lk_module_to(m, LK_F64, NULL));
+    draw_parameters(m, &rng);
+    check(lk_gradcheck_module(m, ids, &strict, &r), "%s", r.message);
+    check(r.checked == 20 && r.worst <= 1);
+    check(!strcmp(r.notice, "row 4 of weight is padding_idx: no gradient by design"), "%s",
+          r.notice);
+    lk_free(m);
+
+    m = lk_sequential_new(LK_MODULES(embedding(&rng)), NULL);
+    check(lk_add_lora(m, &(LoRAConfig){ .rank = 2, .alpha = 3, .targets = "0" }, &rng, NULL) == 1);
+    check(lk_module_to(m, LK_F64, NULL));
+    draw_parameters(m, &rng);
+    check(lk_gradcheck_module(m, ids, &strict, &r), "%s", r.message);
+    check(strstr(r.notice, "row 4 of 0.") && strstr(r.notice, ", row 4 of 0."), "%s", r.notice);
+    lk_free(m), lk_free(ids);
+}
+
 /* A tree in which all of them are, one parameter of it frozen, the input too. */
 Test(gradcheck_modules, a_frozen_input_and_a_frozen_parameter)
 {
