@@ -50,7 +50,7 @@ static void compare(Check *c, int i, const char *kind, const Run *view, const Ru
     bool forward = d.of == RESULT;
     lk__check_found(c, "strided",
                     "%.60s %.40s as %s %s %g where a contiguous copy %s %g: the %s reads it as if "
-                    "it were contiguous (lk_packed)",
+                    "it were contiguous (lk_packed, or lk_contiguous in a module)",
                     lk__check_name(c, i, name), lk_shape_text(c->in[i], shape), kind,
                     forward ? "gives" : "has gradient", lk__check_shown(d.a),
                     forward ? "gives" : "has", lk__check_shown(d.b),
