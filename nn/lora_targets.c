@@ -100,11 +100,25 @@ static bool is_left(const Sites *s, const char *targets, const SiteIter *site)
                               : lk__is_target_site(targets, site);
 }
 
-static bool no_such_target(const Sites *s, const char *target, const char *function, Error *err)
+/* Refuses a target that names a whole LSTM, whose matrices are the targets. */
+static bool names_a_layer(const Target *target, const SiteIter *it, const char *function,
+                          Error *err)
+{
+    return lk_error_set(err, LK_EVALUE,
+                        "%s: '%.80s' is a whole %s; name its matrices: '%.80s.*' for all, "
+                        "'%.80s.%.40s' for one",
+                        function, target->text + 2, it->module->type->name, target->text + 2,
+                        target->text + 2, it->parameter);
+}
+
+static bool no_such_target(const Sites *s, const Target *asked, const char *function, Error *err)
 {
     Nearest n = { 0 };
-    for (SiteIter it = lk__lora_sites(s->module); next_site(s, &it);)
+    const char *target = asked->text + 2;
+    for (SiteIter it = lk__lora_sites(s->module); next_site(s, &it);) {
+        if (matches(asked, it.modules.name)) return names_a_layer(asked, &it, function, err);
         lk__nearest_offer(&n, target, same_end(it.name, target));
+    }
     return lk_error_set(err, LK_EVALUE,
                         "%s: no %s of the model is called '%.80s'; nearest: %.80s%s%.80s%s%.80s",
                         function, s->kind, target, n.name[0], n.count > 1 ? ", " : "", n.name[1],
@@ -125,7 +139,7 @@ static bool check_targets(Sites s, const char *targets, const char *function, Er
         bool matched = false;
         for (SiteIter it = lk__lora_sites(s.module); !matched && next_site(&s, &it);)
             matched = matches(&target, it.name);
-        if (!matched) return no_such_target(&s, target.text + 2, function, err);
+        if (!matched) return no_such_target(&s, &target, function, err);
     }
     return left > 0 || lk_error_set(err, LK_EVALUE, "%s: the targets '%.200s' leave no %s",
                                     function, targets, s.kind);

@@ -173,11 +173,14 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
 
     NameList missing = { 0 }, unexpected = { 0 }, mismatched = { 0 };
     compare(m, state, &missing, &unexpected, &mismatched);
+    const char *hint = "";
+    if (strstr(unexpected.text, "parametrizations."))
+        hint = "the state has adapters: first lk_add_lora with the same targets; ";
     if (mismatched.count > 0 || (strict && missing.count + unexpected.count > 0))
         return lk_error_set(
             err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
-            "lk_load_state_dict: %.30s: %d missing (%s), %d unexpected (%s), %d mismatched (%s)",
-            m->type->name, missing.count, missing.text, unexpected.count, unexpected.text,
+            "lk_load_state_dict: %.30s: %s%d missing (%s), %d unexpected (%s), %d mismatched (%s)",
+            m->type->name, hint, missing.count, missing.text, unexpected.count, unexpected.text,
             mismatched.count, mismatched.text);
 
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {

@@ -11,6 +11,7 @@
 #include "nn/gradcheck.h"
 #include "nn/linear.h"
 #include "nn/sequential.h"
+#include "nn/state.h"
 #include "optim/optimizer.h"
 
 static Rng rng;
@@ -108,6 +109,22 @@ Test(adapter, added_in_order_and_without_effect)
     }
     lk_free(before);
     lk_free(w);
+    lk_free(net);
+}
+
+Test(adapter, its_state_needs_the_same_targets)
+{
+    Module *net = adapted_net(), *base = net_of();
+    StateDict *state = lk_state_dict_new(net, NULL);
+    Error err = { 0 };
+    check(!lk_load_state_dict(base, state, true, &err));
+    check_error(&err, LK_EVALUE,
+                "lk_load_state_dict: Sequential: the state has adapters: first lk_add_lora with "
+                "the same targets; 2 missing (0.weight, 2.weight), 6 unexpected (");
+    check(lk_add_lora(base, &(LoRAConfig){ .rank = 2, .alpha = 6 }, &rng, NULL) == 2);
+    check(lk_load_state_dict(base, state, true, NULL));
+    lk_state_dict_free(state);
+    lk_free(base);
     lk_free(net);
 }
 

@@ -338,7 +338,9 @@ Test(adapter_sites, refused)
           "of "
           "the model is called 'conv9'; nearest: " },
         { 3, "1.weight_hh", "is called '1.weight_hh'; nearest: 1.weight_hh_l0, " },
-        { 3, "1", "is called '1'; nearest: 0, " },
+        { 3, "1",
+          "lk_add_lora: '1' is a whole LSTM; name its matrices: '1.*' for all, "
+          "'1.weight_ih_l0' for one" },
         { 3, NULL, "lk_add_lora: Sequential has no Linear" },
         { 3, "0,!0", "the targets '0,!0' leave no Linear, Conv1d, " },
         { 0, "!4", "the targets '!4' leave no Linear" },
