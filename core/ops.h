@@ -338,7 +338,8 @@ LK_API Tensor *lk_log_softmax(Tape *t, Tensor *x, int dim); /* x - ln Σ e^x  dx
 typedef enum Reduction { LK_MEAN, LK_SUM, LK_NONE, LK_BATCH_MEAN } Reduction;
 
 /* F.cross_entropy: logits (N, C) and int64 labels (N), or (N, C, d…) and (N, d…), or (C) and a
- * scalar. The loss of a row is -log_softmax(logits)[label], and lk_cross_entropy gives the mean.
+ * scalar. The loss of a row is -log_softmax(logits)[label], and lk_cross_entropy gives the mean of
+ * the rows whose label is not -100, as in PyTorch.
  * dlogits += (softmax - onehot) dy / n. Errors: a label outside 0 … C-1 ("Target 10 is out of
  * bounds"). (ops_cross_entropy.c) */
 LK_API Tensor *lk_cross_entropy(Tape *t, Tensor *logits, Tensor *labels);

@@ -86,14 +86,16 @@ static bool check_labels(Tape *t, const char *function, const Tensor *logits, co
                          int classes)
 {
     char sx[LK_SHAPE_TEXT], sy[LK_SHAPE_TEXT];
+    const bool last = logits->ndim == 3 && labels_fit(logits, labels, 2);
     if (labels->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "%s: labels must be int64, not %s; lk_to converts", function,
                        lk_dtype_name(labels->dtype));
     if (!labels_fit(logits, labels, classes))
         return lk_fail(t, LK_ESHAPE,
                        "%s: logits %s and labels %s: they must be (N, C) and (N), or (N, C, d…) "
-                       "and (N, d…)",
-                       function, lk_shape_text(logits, sx), lk_shape_text(labels, sy));
+                       "and (N, d…)%s",
+                       function, lk_shape_text(logits, sx), lk_shape_text(labels, sy),
+                       last ? "; classes come second: lk_transpose(t, logits, 1, 2)" : "");
     return true;
 }
 

@@ -3,7 +3,9 @@
  *     TensorList params = lk_trainable_parameters(model, &err);
  *     … lk_backward(t, loss) …
  *     double norm = lk_clip_grad_norm_(&params, 1.0);
- *     … lk_step(opt, &err) … */
+ *     … lk_step(opt, &err) …
+ *
+ * &opt->params is such a list too, without those of other groups. */
 #ifndef LK_CLIP_H
 #define LK_CLIP_H
 

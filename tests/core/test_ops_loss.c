@@ -293,6 +293,9 @@ Test(loss, refuses_bad_labels_and_options)
             LK_ESHAPE,
             "lk_cross_entropy: logits () and labels (): they must be (N, C) and (N), or (N, C, "
             "d…) and (N, d…)");
+    REFUSES(lk_cross_entropy(t, x3, lk_zeros(t, LK_I64, LK_SHAPE(2, 3))), LK_ESHAPE,
+            "lk_cross_entropy: logits (2, 3, 4) and labels (2, 3): they must be (N, C) and (N), "
+            "or (N, C, d…) and (N, d…); classes come second: lk_transpose(t, logits, 1, 2)");
     REFUSES(lk_cross_entropy(t, x, wide), LK_EDTYPE,
             "lk_cross_entropy: operands are float32 and float64; lk_to makes them the same");
     REFUSES(lk_cross_entropy_with(t, x, x, 0, none), LK_EVALUE,
