@@ -62,6 +62,16 @@ static int64_t slabs_of(const Recurrent *a)
     return slabs > 2 ? slabs : 2;
 }
 
+/* Whether the threads share the slabs: two of them must gain more than they lose by waiting for
+ * each other, which takes long on a busy machine. */
+static bool shares_slabs(const Recurrent *a)
+{
+    enum { WORTH_THREADS = 1 << 21 }; /* multiply-adds of all steps */
+    const double products = (double)a->steps * (double)a->batch * (double)gates_of(a) *
+                            (double)a->hidden * (double)a->hidden;
+    return slabs_of(a) > 1 && products >= WORTH_THREADS;
+}
+
 static int64_t slab_rows(const Recurrent *a) { return a->batch / slabs_of(a) + 1; }
 
 /* Returns the bytes of the largest workspace of the products of a slab, on a cache line. */
@@ -168,6 +178,7 @@ static bool forward(Tape *t, Recurrent *a, Tensor *const in[INPUTS], bool keeps,
     const size_t size = real_size(a), state = (size_t)(a->batch * n) * size,
                  gates = (size_t)(all * 4 * n) * size, own = workspace_of(a),
                  side = a->gru ? lines((size_t)(slab_rows(a) * 3 * n) * size) : 0;
+    const bool shares = shares_slabs(a);
     const bool transposes = a->steps > 3; /* W_hhᵀ in memory is faster, if it is used often */
     if (keeps) {
         a->gates = lk_tape_alloc(t, gates);
@@ -201,10 +212,10 @@ static bool forward(Tape *t, Recurrent *a, Tensor *const in[INPUTS], bool keeps,
     Mat sums = columns(lk__mat(a->dtype, all, 4 * n, a->gates), 0, gates_of(a) * n);
     lk__gemm(sums, lk__mat(a->dtype, all, a->inputs, in[X]->data), lk__mat_T(matrix(in[W_IH])),
              false, product);
-#pragma omp parallel for schedule(static) num_threads(threads) if (slabs > 1)
+#pragma omp parallel for schedule(static) num_threads(threads) if (shares)
     for (int64_t i = 0; i < slabs; i++) {
         const int64_t first = a->batch * i / slabs, end = a->batch * (i + 1) / slabs;
-        char *room = workspace + (size_t)(slabs > 1 ? lk__thread() : 0) * (own + side);
+        char *room = workspace + (size_t)(shares ? lk__thread() : 0) * (own + side);
         forward_slab(&f, first, end - first, room, room + own);
     }
     return true;
@@ -337,11 +348,12 @@ static void recurrent_backward(Tape *t, Node *node)
     b.c0 = c0 ? c0->data : zeros;
     b.dy = node->grad->data;
     b.wants_h0 = grad[H0] != NULL;
-#pragma omp parallel for schedule(static) num_threads(threads) if (slabs > 1)
+    const bool shares = shares_slabs(a);
+#pragma omp parallel for schedule(static) num_threads(threads) if (shares)
     for (int64_t i = 0; i < slabs; i++) {
         const int64_t first = a->batch * i / slabs, end = a->batch * (i + 1) / slabs;
         backward_slab(&b, first, end - first,
-                      workspace + (size_t)(slabs > 1 ? lk__thread() : 0) * own);
+                      workspace + (size_t)(shares ? lk__thread() : 0) * own);
     }
 
     Mat d = lk__mat(a->dtype, all, 4 * n, b.dgates), d_h = columns_of_h(a, d);
