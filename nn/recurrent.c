@@ -23,17 +23,38 @@ static bool is_lstm(const Module *m) { return m->type == &lk_lstm_type; }
 
 static int64_t directions_of(const RNN *r) { return r->bidirectional ? 2 : 1; }
 
+static const char *function_of(const Module *m)
+{
+    return is_lstm(m) ? "lk_lstm_forward" : "lk_gru_forward";
+}
+
+/* Whether x has the sizes of an input, and a step. */
+static bool is_input(Tape *t, const RNN *r, const Tensor *x)
+{
+    char text[LK_SHAPE_TEXT];
+    const char *function = function_of(&r->base);
+    if (x->ndim != 3 || x->shape[2] != r->input_size)
+        return lk_fail(t, LK_ESHAPE, "%s: x %s must be %s, %lld)", function,
+                       lk_shape_text(x, text), r->batch_first ? "(B, S" : "(S, B",
+                       (long long)r->input_size);
+    if (x->shape[r->batch_first] == 0)
+        return lk_fail(t, LK_ESHAPE, "%s: x %s has no step; it needs at least one", function,
+                       lk_shape_text(x, text));
+    return true;
+}
+
 /* Whether a state, if there is one, has a row for each layer and direction. */
-static bool fits(Tape *t, const RNN *r, const char *name, const Tensor *x)
+static bool is_state(Tape *t, const RNN *r, const char *name, const Tensor *x, int64_t batch)
 {
     char text[LK_SHAPE_TEXT];
     const int64_t rows = r->num_layers * directions_of(r);
-    if (!x || (x->ndim == 3 && x->shape[0] == rows)) return true;
+    if (!x || (x->ndim == 3 && x->shape[0] == rows && x->shape[1] == batch &&
+               x->shape[2] == r->hidden_size))
+        return true;
     return lk_fail(t, LK_ESHAPE,
-                   "%s: %s %s must be (%lld, B, %lld): a row for each layer and "
-                   "direction",
-                   r->base.type->name, name, lk_shape_text(x, text), (long long)rows,
-                   (long long)r->hidden_size);
+                   "%s: %s %s must be (%lld, %lld, %lld) = (layers · directions, B, hidden_size)",
+                   function_of(&r->base), name, lk_shape_text(x, text), (long long)rows,
+                   (long long)batch, (long long)r->hidden_size);
 }
 
 /* Runs one direction of a layer. The last states go to *h and *c. */
@@ -66,12 +87,9 @@ static Tensor *run(Tape *t, const void *state, Tensor *x)
     const RNN *r = (RNN *)s->self;
     const int64_t directions = directions_of(r);
     Tensor *h[2 * LK_RNN_LAYERS], *c[2 * LK_RNN_LAYERS], *y[2];
-    char text[LK_SHAPE_TEXT];
-    if (x->ndim != 3 || x->shape[2] != r->input_size)
-        return lk_fail(t, LK_ESHAPE, "%s: x %s must be %s, %lld)", s->self->type->name,
-                       lk_shape_text(x, text), r->batch_first ? "(B, S" : "(S, B",
-                       (long long)r->input_size);
-    if (!fits(t, r, "h0", s->h0) || !fits(t, r, "c0", s->c0)) return NULL;
+    if (!is_input(t, r, x)) return NULL;
+    const int64_t batch = x->shape[!r->batch_first];
+    if (!is_state(t, r, "h0", s->h0, batch) || !is_state(t, r, "c0", s->c0, batch)) return NULL;
     TapeMark mark = lk_tape_mark(t);
     if (r->batch_first) x = lk_transpose(t, x, 0, 1);
     for (int64_t layer = 0; layer < r->num_layers; layer++) {

@@ -228,10 +228,15 @@ Test(recurrent_modules, bad_arguments_get_one_message)
     Tensor *x = lk_ones(t, LK_F32, LK_SHAPE(5, 2, 3)), *h = lk_ones(t, LK_F32, LK_SHAPE(1, 2, 4)),
            *last = x;
     check(!lk_forward(t, m, h));
-    fails_with(t, "LSTM: x (1, 2, 4) must be (S, B, 3)");
+    fails_with(t, "lk_lstm_forward: x (1, 2, 4) must be (S, B, 3)");
     lk_tape_clear_error(t);
     check(!lk_lstm_forward(t, m, x, NULL, h, NULL, &last, NULL) && !last);
-    fails_with(t, "LSTM: h0 (1, 2, 4) must be (2, B, 4): a row for each layer and direction");
+    fails_with(t, "lk_lstm_forward: h0 (1, 2, 4) must be (2, 2, 4) = (layers · directions, B, "
+                  "hidden_size)");
+    lk_tape_clear_error(t);
+    check(
+        !lk_lstm_forward(t, m, x, NULL, NULL, lk_ones(t, LK_F32, LK_SHAPE(2, 2, 5)), &last, NULL));
+    fails_with(t, "lk_lstm_forward: c0 (2, 2, 5) must be (2, 2, 4) = ");
     lk_tape_clear_error(t);
     check(!lk_gru_forward(t, m, x, NULL, NULL, NULL));
     fails_with(t, "lk_gru_forward: the module is not GRU but LSTM");
@@ -240,7 +245,12 @@ Test(recurrent_modules, bad_arguments_get_one_message)
     fails_with(t, "lk_lstm: lengths[0] is 0; it must be from 1 to the 5 steps of x");
     lk_tape_clear_error(t);
     check(!lk_forward(t, m, lk_ones(t, LK_F32, LK_SHAPE(0, 2, 3))));
-    fails_with(t, "lk_lstm: x (0, 2, 3) has no step");
+    fails_with(t, "lk_lstm_forward: x (0, 2, 3) has no step");
+    lk_free(m);
+    lk_tape_clear_error(t);
+    m = lk_gru_new(3, 4, (RNNOptions){ .batch_first = true }, &rng, NULL);
+    check(!lk_forward(t, m, lk_ones(t, LK_F32, LK_SHAPE(2, 0, 3))));
+    fails_with(t, "lk_gru_forward: x (2, 0, 3) has no step; it needs at least one");
     lk_free(m);
     lk_tape_free(t);
 }
