@@ -24,7 +24,8 @@ typedef enum KernelSet {
 
 /* The set in use, chosen by the first call. */
 LK_API KernelSet lk_kernel_set(void);
-/* Its name: "avx512", "avx2", "neon" or "portable". NULL when LORIKEET_KERNELS is refused (LK_EVALUE). */
+/* Its name: "avx512", "avx2", "neon" or "portable". NULL when LORIKEET_KERNELS is refused
+ * (LK_EVALUE). */
 LK_API const char *lk_kernels(Error *err);
 
 #endif

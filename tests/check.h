@@ -21,8 +21,8 @@
 
 #include "nn/module.h" /* lk_free, and core/tape.h */
 
-/* Loops over thousands of cases take every CHECK_EVERY-th under an emulator (tests/CMakeLists.txt),
- * and all of them elsewhere. */
+/* Loops over thousands of cases take every CHECK_EVERY-th under an emulator
+ * (tests/CMakeLists.txt), and all of them elsewhere. */
 #ifndef CHECK_EVERY
 #define CHECK_EVERY 1
 #endif

@@ -1,7 +1,8 @@
 /* gemm_kernels.h - the inner loops of lk__gemm, one set for each instruction set and floating
  * dtype; gemm.c cuts a product into strips and dot products, which the loops compute. Their source
- * is gemm_tile_real.h, compiled by gemm_avx512.c, gemm_avx2.c, gemm_neon.c and gemm_portable.c. Internal: not
- * installed, hidden in the shared library. The tests run every set that the processor has. */
+ * is gemm_tile_real.h, compiled by gemm_avx512.c, gemm_avx2.c, gemm_neon.c and gemm_portable.c.
+ * Internal: not installed, hidden in the shared library. The tests run every set that the
+ * processor has. */
 #ifndef LK_GEMM_KERNELS_H
 #define LK_GEMM_KERNELS_H
 

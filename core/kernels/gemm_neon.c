@@ -6,8 +6,8 @@
 #include <arm_neon.h>
 
 /* 12 x 2 sums, 2 vectors of B, and 3 of A when it is packed (the compiler multiplies by a lane):
- * 29 registers. A step of such a tile is 24 multiply-adds and 8 loads. For dot products 6 x 4 sums,
- * 6 vectors of A and 1 of B: 31 registers. */
+ * 29 registers. A step of such a tile is 24 multiply-adds and 8 loads. For dot products 6 x 4
+ * sums, 6 vectors of A and 1 of B: 31 registers. */
 enum { TILE_ROWS = 12, DOT_ROWS = 6 };
 #define TILE_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
 #define DOT_CASES(_) _(1) _(2) _(3) _(4) _(5) _(6)
