@@ -59,7 +59,9 @@ LK_API int lk_enable_lora(Module *m, const char *adapter, bool on, Error *err);
 LK_API int lk_switch_lora(Module *m, const char *adapter, Error *err);
 /* scale = factor · alpha / rank */
 LK_API int lk_scale_lora(Module *m, const char *adapter, double factor, Error *err);
-/* Freezes all else in m. A net without any adapter is an error too: nothing would be trained. */
+/* Freezes all else in m. A net without any adapter is an error too: nothing would be trained.
+ * Running statistics are no parameters: BatchNorm in training mode moves them, frozen or not. So
+ * lk_eval(m) comes before the training, or switching LoRA off does not give the old net back. */
 LK_API int lk_train_only_lora(Module *m, const char *adapter, Error *err);
 /* Removes the adapter; the weights keep the bits of the originals. */
 LK_API int lk_remove_lora(Module *m, const char *adapter, Error *err);

@@ -33,6 +33,7 @@ typedef struct Look {
     Found idle;               /* foreign, and without a gradient */
     Found merged, off, stuck; /* trainable, but the adapters keep them from moving */
     Found not_finite;
+    Found drifting; /* modules that are frozen and in training mode, with buffers */
     /* Of the parameters that could move, trainable and in the optimizer: */
     int free;
     Found with_gradient, without, zero;
@@ -270,6 +271,31 @@ static void find_foreign(Look *l)
     }
 }
 
+static bool has_buffer(const Module *m)
+{
+    for (const Field *f = lk__first_field(m); f; f = lk__next_field(f))
+        if (f->kind == LK_FIELD_BUFFER && *(Tensor *const *)lk__member(m, f)) return true;
+    return false;
+}
+
+/* Says which frozen modules a forward may change all the same. */
+static void print_drifting(Look *l)
+{
+    for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);) {
+        Module *m = it.module;
+        if (m->training && has_buffer(m) && lk_count_parameters(m) > 0 &&
+            lk_count_trainable_parameters(m) == 0)
+            note(&l->drifting, it.name);
+    }
+    const bool more = l->drifting.count > 1;
+    if (l->drifting.count > 0)
+        fprintf(l->out,
+                "! %d frozen module%s (%s%s) %s in training mode, where running statistics move: "
+                "lk_eval(net).\n",
+                l->drifting.count, more ? "s" : "", l->drifting.first, more ? ", …" : "",
+                more ? "are" : "is");
+}
+
 static void print_causes(Look *l)
 {
     const char *const trainable = "trainable ";
@@ -299,6 +325,7 @@ static void print_causes(Look *l)
     say(l, &l->not_finite, "",
         "or their gradients are not finite: a smaller lr, "
         "lk_clip_grad_norm_; values stay NaN.");
+    print_drifting(l);
     if (l->free > 0 && l->not_finite.count == 0) print_step_causes(l);
 }
 

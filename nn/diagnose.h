@@ -24,8 +24,9 @@
  * parameter that no table of fields lists; adapters that are merged, switched off or scaled to 0;
  * a factor of LoRA that is 0 and frozen; no backward; gradients cleared before the step; no step;
  * a step that returned false; lr 0; gradients that are all 0, not finite, or too small; parameters
- * that the forward does not read. Gradients that were never cleared have such a line too. Call it
- * after lk_step. Without such a line no cause was found.
+ * that the forward does not read. Such a line is also printed for gradients that were never
+ * cleared, and for modules with buffers, as BatchNorm, that are frozen but in training mode: their
+ * running statistics move. Call it after lk_step. Without such a line no cause was found.
  *
  * opt (may be NULL) owns a copy of each parameter for the next call. Only this function makes the
  * copies. */

@@ -2,6 +2,7 @@
  * table names it, and nothing else. */
 #include "data/safetensors.h"
 #include "nn/adapter.h"
+#include "nn/batch_norm.h"
 #include "tests/shared/diagnose_run.h"
 
 static void wrap_linears(Run *r)
@@ -244,6 +245,25 @@ static void alpha_0(Run *r)
     lk_freeze_linears(r->net);
     healthy(r);
 }
+/* A BatchNorm before the net, frozen, in the mode of the net or in evaluation. */
+static void frozen_norm(Run *r)
+{
+    Module *norm = lk_batch_norm1d_new(6, 1e-5, 0.1, NULL);
+    lk_require_grad(norm, "*", false);
+    r->net = lk_sequential_new(LK_MODULES(norm, r->net), NULL);
+    healthy(r);
+}
+static void frozen_norm_in_evaluation(Run *r)
+{
+    frozen_norm(r);
+    lk_eval(r->net);
+}
+static void trained_norm(Run *r)
+{
+    frozen_norm(r);
+    lk_require_grad(r->net, "0.weight", true);
+    step(r);
+}
 static void dead_relus(Run *r)
 {
     check(lk_fill_(lk_param_at(r->net, "layers.2.bias", NULL), -1000));
@@ -344,6 +364,10 @@ static const struct {
     { "scaled_to_0", scaled_to_0, OFF, again_healthy, OFF },
     { "alpha_0", alpha_0, OFF, NULL, NULL },
     { "dead_relus", dead_relus, "All gradients are 0", again_healthy, "All gradients are 0" },
+    { "frozen_norm", frozen_norm, "! 1 frozen module (0) is in training mode", again_healthy,
+      "where running statistics move: lk_eval(net)" },
+    { "frozen_norm_in_evaluation", frozen_norm_in_evaluation, NULL, NULL, NULL },
+    { "trained_norm", trained_norm, NULL, NULL, NULL },
     { "not_finite", not_finite, "are not finite", NULL, NULL },
     { "infinite_values", infinite_values,
       "1 parameter (layers.0.bias) or their gradients are not finite", NULL, NULL },
