@@ -314,7 +314,8 @@ static void print_causes(Look *l)
             "lk_add_param_group.");
     for (ModuleIter it = lk_modules(l->net); lk_modules_next(&it);)
         say_if(l, it.module->unlisted && !lk__has_param(l->net, it.module->unlisted),
-               "The forward reads a parameter that no table of fields lists: add LK_PARAM there.");
+               "The forward reads a parameter that no table of fields lists: add LK_CHILD for the "
+               "module that holds it, or LK_PARAM.");
     say(l, &l->merged, trainable, "are merged: lk_unmerge(net) comes before training.");
     say(l, &l->off, trainable,
         "belong to adapters that are off or scaled to 0: see "

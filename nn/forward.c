@@ -69,7 +69,7 @@ static void trace(const Tape *t, Module *m, const Tensor *x, const Node *before)
         lk_strict_report(LK_ESTATE,
                          "lk_forward: %s reads a parameter %s that no table of its "
                          "fields lists: unless another module lists it, it is neither trained nor "
-                         "saved; add LK_PARAM(…)",
+                         "saved; add LK_CHILD(…) for the module that holds it, or LK_PARAM(…)",
                          m->type->name, lk_shape_text(p, text));
 }
 
