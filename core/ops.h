@@ -124,7 +124,8 @@ LK_API Tensor *lk_outer(Tape *t, Tensor *a, Tensor *b);
 /* ---- convolutions (ops_conv.c) -------------------------------------------------------------- */
 
 /* (ConvOptions){ 0 } has PyTorch's defaults: stride, dilation and groups 1, padding 0. The second
- * stride or dilation, when it is 0, is the first. lk_conv1d reads index 0 only. */
+ * stride or dilation, when it is 0, is the first; a padding of { 1 } is { 1, 0 }, since 0 is a
+ * padding: write { 1, 1 } for padding=1. lk_conv1d reads index 0 only. */
 typedef struct ConvOptions {
     int64_t stride[2], padding[2], dilation[2], groups; /* down, across */
     int64_t output_padding[2]; /* lk_conv_transpose2d: rows and columns that y has more */

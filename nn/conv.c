@@ -165,6 +165,14 @@ Module *lk_conv2d_new(int64_t in_channels, int64_t out_channels, int64_t kh, int
                            (int64_t[]){ kh, kw }, options, bias, rng, err);
 }
 
+Module *lk_conv2d_square_new(int64_t in_channels, int64_t out_channels, int64_t kernel,
+                             int64_t stride, int64_t padding, bool bias, Rng *rng, Error *err)
+{
+    const ConvOptions options = { .stride = { stride }, .padding = { padding, padding } };
+    return convolution_new("lk_conv2d_square_new", &lk_conv2d_type, in_channels, out_channels, 2,
+                           (int64_t[]){ kernel, kernel }, options, bias, rng, err);
+}
+
 Module *lk_conv_transpose2d_new(int64_t in_channels, int64_t out_channels, int64_t kh, int64_t kw,
                                 ConvOptions options, bool bias, Rng *rng, Error *err)
 {

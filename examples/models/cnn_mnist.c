@@ -42,9 +42,8 @@ static const CliOption options[] = {
 static Module *lenet_new(Rng *rng, Error *err)
 {
     const PoolOptions two = { .kernel = { 2 } };
-    Module *conv1 =
-        lk_conv2d_new(1, 6, 5, 5, (ConvOptions){ .padding = { 2, 2 } }, true, rng, err);
-    Module *conv2 = lk_conv2d_new(6, 16, 5, 5, (ConvOptions){ 0 }, true, rng, err);
+    Module *conv1 = lk_conv2d_square_new(1, 6, 5, 1, 2, true, rng, err);
+    Module *conv2 = lk_conv2d_square_new(6, 16, 5, 1, 0, true, rng, err);
     Module *fc1 = lk_linear_new(16 * 5 * 5, 120, true, rng, err);
     Module *fc2 = lk_linear_new(120, 84, true, rng, err);
     Module *fc3 = lk_linear_new(84, 10, true, rng, err);

@@ -44,9 +44,8 @@ typedef enum Task { UPRIGHT, TURNED, TASKS } Task;
 static Module *net_new(Rng *rng, Error *err)
 {
     const PoolOptions two = { .kernel = { 2 } };
-    const ConvOptions padded = { .padding = { 1, 1 } };
-    Module *conv1 = lk_conv2d_new(1, 16, 3, 3, padded, true, rng, err);
-    Module *conv2 = lk_conv2d_new(16, 32, 3, 3, padded, true, rng, err);
+    Module *conv1 = lk_conv2d_square_new(1, 16, 3, 1, 1, true, rng, err);
+    Module *conv2 = lk_conv2d_square_new(16, 32, 3, 1, 1, true, rng, err);
     Module *head = lk_linear_new(32 * 7 * 7, 10, true, rng, err);
     return lk_sequential_new(LK_MODULES(conv1, lk_relu_new(err), lk_max_pool2d_new(two, err),
                                         conv2, lk_relu_new(err), lk_max_pool2d_new(two, err),

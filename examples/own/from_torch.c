@@ -86,24 +86,16 @@ static const ModuleType block_type = {
                         LK_CHILD(Block, bn2), LK_CHILD(Block, shortcut)),
 };
 
-/* nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False) */
-static Module *conv_new(int64_t inputs, int64_t outputs, int64_t kernel, int64_t stride, Rng *rng,
-                        Error *err)
-{
-    ConvOptions options = { .stride = { stride }, .padding = { kernel / 2, kernel / 2 } };
-    return lk_conv2d_new(inputs, outputs, kernel, kernel, options, false, rng, err);
-}
-
 static Module *block_new(int64_t inputs, int64_t outputs, int64_t stride, Rng *rng, Error *err)
 {
     Block *b = lk_module_new(&block_type, err);
     if (!b) return NULL;
-    b->conv1 = conv_new(inputs, outputs, 3, stride, rng, err);
+    b->conv1 = lk_conv2d_square_new(inputs, outputs, 3, stride, 1, false, rng, err);
     b->bn1 = lk_batch_norm2d_new(outputs, 1e-5, 0.1, err);
-    b->conv2 = conv_new(outputs, outputs, 3, 1, rng, err);
+    b->conv2 = lk_conv2d_square_new(outputs, outputs, 3, 1, 1, false, rng, err);
     b->bn2 = lk_batch_norm2d_new(outputs, 1e-5, 0.1, err);
     if (stride != 1) {
-        Module *conv = conv_new(inputs, outputs, 1, stride, rng, err);
+        Module *conv = lk_conv2d_square_new(inputs, outputs, 1, stride, 0, false, rng, err);
         b->shortcut =
             lk_sequential_new(LK_MODULES(conv, lk_batch_norm2d_new(outputs, 1e-5, 0.1, err)), err);
     }
@@ -115,7 +107,8 @@ static Module *block_new(int64_t inputs, int64_t outputs, int64_t stride, Rng *r
 
 static Module *resnet_new(Rng *rng, Error *err)
 {
-    Module *conv = conv_new(3, 8, 3, 1, rng, err), *bn = lk_batch_norm2d_new(8, 1e-5, 0.1, err);
+    Module *conv = lk_conv2d_square_new(3, 8, 3, 1, 1, false, rng, err);
+    Module *bn = lk_batch_norm2d_new(8, 1e-5, 0.1, err);
     Module *first = block_new(8, 8, 1, rng, err);
     Module *second = block_new(8, 16, 2, rng, err);
     Module *pool = lk_adaptive_avg_pool2d_new(1, 1, err), *flatten = lk_flatten_new(1, -1, err);

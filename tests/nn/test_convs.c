@@ -100,6 +100,26 @@ Test(convs, forward_is_the_operation)
     lk_tape_free(t);
 }
 
+/* The same numbers down and across, and the same draws. */
+Test(convs, a_square_kernel_is_short_to_write)
+{
+    Rng rng;
+    const ConvOptions o = { .stride = { 2, 2 }, .padding = { 1, 1 } };
+    lk_manual_seed(&rng, 0);
+    Tape *t = lk_tape_new(NULL);
+    Module *a = lk_conv2d_new(4, 6, 3, 3, o, true, &rng, NULL);
+    lk_manual_seed(&rng, 0);
+    Module *b = lk_conv2d_square_new(4, 6, 3, 2, 1, true, &rng, NULL);
+    check_text(tree_of(b), "Conv2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))");
+    Tensor *x = lk_randn(t, &rng, LK_F32, LK_SHAPE(2, 4, 9, 11));
+    check_equal(lk_forward(t, a, x), lk_forward(t, b, x));
+    Error err = { 0 };
+    check(!lk_conv2d_square_new(4, 6, 3, 2, -1, true, &rng, &err));
+    check_error(&err, LK_EVALUE, "lk_conv2d_square_new: an option is negative");
+    lk_free(a), lk_free(b);
+    lk_tape_free(t);
+}
+
 Test(convs, gradients_are_right)
 {
     static const GradcheckOptions strict = { .atol = 1e-7, .rtol = 1e-5 };
