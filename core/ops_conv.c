@@ -357,6 +357,21 @@ static bool sizes_ok(Tape *t, const char *f, ConvShape *s, bool up_way)
     return true;
 }
 
+static bool refuse_channels(Tape *t, const char *f, const ConvShape *s, const Tensor *x,
+                            const Tensor *w, int64_t channels, int64_t wanted)
+{
+    char sx[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT], groups[48] = "";
+    const char *hint = "";
+    if (s->o.groups != 1)
+        snprintf(groups, sizeof groups, " with groups %lld", (long long)s->o.groups);
+    if (!s->batched) hint = "; x is read as one sample without a batch dimension";
+    if (!s->batched && wanted == 1)
+        hint = "; x is read as one sample: a batch of one channel is lk_unsqueeze(t, x, 1)";
+    return lk_fail(t, LK_ESHAPE, "%s: x %s has %lld channels, but weight %s%s takes %lld%s", f,
+                   lk_shape_text(x, sx), (long long)channels, lk_shape_text(w, sw), groups,
+                   (long long)wanted, hint);
+}
+
 /* Checks all operands and sets *s. */
 static bool shape_of(Tape *t, const char *f, int dims, bool up_way, Tensor *const in[INPUTS],
                      ConvOptions options, ConvShape *s)
@@ -391,11 +406,7 @@ static bool shape_of(Tape *t, const char *f, int dims, bool up_way, Tensor *cons
         return lk_fail(t, LK_ESHAPE, "%s: groups %lld does not divide the %lld %s of weight %s", f,
                        (long long)groups, (long long)first, up_way ? "inputs" : "outputs",
                        lk_shape_text(w, sw));
-    if (channels != wanted)
-        return lk_fail(t, LK_ESHAPE,
-                       "%s: x %s has %lld channels, but weight %s with groups %lld takes %lld", f,
-                       lk_shape_text(x, sx), (long long)channels, lk_shape_text(w, sw),
-                       (long long)groups, (long long)wanted);
+    if (channels != wanted) return refuse_channels(t, f, s, x, w, channels, wanted);
     s->outer = first / groups;
     s->inner = second;
     if (bias && (bias->ndim != 1 || bias->shape[0] != (up_way ? second * groups : first)))

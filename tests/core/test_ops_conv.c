@@ -286,17 +286,20 @@ Test(conv, refuses_bad_operands)
             "3-dimensional");
     REFUSES(lk_conv2d(t, x, none, b, plain), LK_ESHAPE,
             "lk_conv2d: weight (6, 0, 3, 3) must not be empty");
-    REFUSES(
-        lk_conv2d(t, line, w, b, plain), LK_ESHAPE,
-        "lk_conv2d: x (2, 3, 4) has 2 channels, but weight (6, 4, 3, 3) with groups 1 takes 4");
+    REFUSES(lk_conv2d(t, line, w, b, plain), LK_ESHAPE,
+            "lk_conv2d: x (2, 3, 4) has 2 channels, but weight (6, 4, 3, 3) takes 4; x is read as "
+            "one sample without a batch dimension");
+    REFUSES(lk_conv2d(t, line, lk_ones(t, LK_F32, LK_SHAPE(6, 1, 2, 2)), b, plain), LK_ESHAPE,
+            "lk_conv2d: x (2, 3, 4) has 2 channels, but weight (6, 1, 2, 2) takes 1; x is read "
+            "as one sample: a batch of one channel is lk_unsqueeze(t, x, 1)");
     REFUSES(lk_conv2d(t, x, w, b, (ConvOptions){ .groups = 4 }), LK_ESHAPE,
             "lk_conv2d: groups 4 does not divide the 6 outputs of weight (6, 4, 3, 3)");
     REFUSES(lk_conv2d(t, x, w, b, (ConvOptions){ .groups = 2 }), LK_ESHAPE,
             "lk_conv2d: x (2, 4, 5, 6) has 4 channels, but weight (6, 4, 3, 3) with groups 2 "
             "takes 8");
     REFUSES(lk_conv_transpose2d(t, x, w, NULL, plain), LK_ESHAPE,
-            "lk_conv_transpose2d: x (2, 4, 5, 6) has 4 channels, but weight (6, 4, 3, 3) with "
-            "groups 1 takes 6");
+            "lk_conv_transpose2d: x (2, 4, 5, 6) has 4 channels, but weight (6, 4, 3, 3) takes "
+            "6");
     REFUSES(lk_conv_transpose2d(t, x, w, NULL, (ConvOptions){ .groups = 5 }), LK_ESHAPE,
             "lk_conv_transpose2d: groups 5 does not divide the 6 inputs of weight (6, 4, 3, 3)");
     REFUSES(lk_conv2d(t, x, w, four, plain), LK_ESHAPE,
