@@ -4,7 +4,8 @@
  * 7 and 4 differ". Operations keep their first failure on the tape (core/tape.h); everything else
  * returns NULL or false and fills an optional last argument `Error *err`. Start with `Error err =
  * { 0 };`: an Error that is already set is never overwritten, so that nested constructors report
- * the innermost cause. The library never ends the program. */
+ * the innermost cause. Before an Error is used again, `err = (Error){ 0 };` empties it. The
+ * library never ends the program. */
 #ifndef LK_ERROR_H
 #define LK_ERROR_H
 

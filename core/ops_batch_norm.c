@@ -142,7 +142,7 @@ Tensor *lk_batch_norm(Tape *t, Tensor *x, Tensor *running_mean, Tensor *running_
     if (training && norm.n == 1)
         return lk_fail(t, LK_ESHAPE,
                        "lk_batch_norm: expected more than 1 value per channel when training, but "
-                       "x is %s",
+                       "x is %s; lk_eval(net) comes before evaluation",
                        lk_shape_text(x, sx));
     Tensor *y = lk_empty(t, x->dtype, x->ndim, x->shape), *w = lk_packed(t, weight),
            *b = lk_packed(t, bias);

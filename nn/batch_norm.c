@@ -9,8 +9,9 @@ static Tensor *batch_norm(Tape *t, Module *self, Tensor *x)
     char text[LK_SHAPE_TEXT];
     /* Without a weight no operation compares the sizes. */
     if (x->shape[1] != b->num_features)
-        return lk_fail(t, LK_ESHAPE, "%s: x %s does not have num_features %lld channels",
-                       self->type->name, lk_shape_text(x, text), (long long)b->num_features);
+        return lk_fail(t, LK_ESHAPE, "%s: x %s has %lld channel%s, but num_features is %lld",
+                       self->type->name, lk_shape_text(x, text), (long long)x->shape[1],
+                       x->shape[1] == 1 ? "" : "s", (long long)b->num_features);
     const bool learns = self->training && b->running_mean;
     Tensor *y = lk_batch_norm(t, x, b->running_mean, b->running_var, lk_param(t, self, &b->weight),
                               lk_param(t, self, &b->bias), self->training || !b->running_mean,

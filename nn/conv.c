@@ -110,10 +110,11 @@ static bool options_fit(const char *function, int64_t in, int64_t out, const Con
              o->output_padding[d] >= 0;
     if (!ok) return lk_error_set(err, LK_EVALUE, "%s: an option is negative", function);
     const int64_t groups = o->groups ? o->groups : 1;
-    return (in % groups == 0 && out % groups == 0) ||
-           lk_error_set(err, LK_EVALUE,
-                        "%s: groups %lld must divide in_channels %lld and out_channels %lld",
-                        function, (long long)groups, (long long)in, (long long)out);
+    const bool takes = in % groups == 0;
+    return (takes && out % groups == 0) ||
+           lk_error_set(err, LK_EVALUE, "%s: groups %lld must divide %s %lld", function,
+                        (long long)groups, takes ? "out_channels" : "in_channels",
+                        (long long)(takes ? out : in));
 }
 
 static Module *convolution_new(const char *function, const ModuleType *type, int64_t in,

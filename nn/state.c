@@ -107,30 +107,27 @@ Tensor *lk_state_dict_get(const StateDict *state, const char *name)
 
 /* ---- putting it back ------------------------------------------------------------------------ */
 
-/* A list of names for a message: all of them are counted, those that fit are shown. */
+/* A list of names for a message: all of them are counted, the first ones that fit are shown. */
 typedef struct NameList {
     int count;
-    size_t length;
+    bool full;
     char text[128];
 } NameList;
 
 static LK_PRINTF(2, 3) void list_name(NameList *list, const char *format, ...)
 {
-    static const char more[] = "…";
+    static const char more[] = ", …";
     enum { SIZE = sizeof list->text };
-    char item[SIZE];
+    char item[SIZE - sizeof more + 1]; /* the first one fits always */
+    const char *comma = list->count++ ? ", " : "";
+    if (list->full) return;
     va_list args;
     va_start(args, format);
     lk_vsnprintf(item, sizeof item, format, args);
     va_end(args);
-    const char *comma = list->count ? ", " : "";
-    list->length +=
-        (size_t)snprintf(list->text + list->length, SIZE - list->length, "%s%s", comma, item);
-    if (list->length >= SIZE) {
-        memcpy(list->text + SIZE - sizeof more, more, sizeof more);
-        list->length = SIZE - 1;
-    }
-    list->count++;
+    const size_t length = strlen(list->text);
+    list->full = length + strlen(comma) + strlen(item) + sizeof more > SIZE;
+    snprintf(list->text + length, SIZE - length, "%s%s", comma, list->full ? "…" : item);
 }
 
 /* Lists every name that is on one side only, and every tensor that does not fit its parameter. */
@@ -176,12 +173,15 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
     const char *hint = "";
     if (strstr(unexpected.text, "parametrizations."))
         hint = "the state has adapters: first lk_add_lora with the same targets; ";
+    char misfits[160] = "";
+    if (mismatched.count > 0)
+        snprintf(misfits, sizeof misfits, ", %d mismatched (%s)", mismatched.count,
+                 mismatched.text);
     if (mismatched.count > 0 || (strict && missing.count + unexpected.count > 0))
-        return lk_error_set(
-            err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
-            "lk_load_state_dict: %.30s: %s%d missing (%s), %d unexpected (%s), %d mismatched (%s)",
-            m->type->name, hint, missing.count, missing.text, unexpected.count, unexpected.text,
-            mismatched.count, mismatched.text);
+        return lk_error_set(err, mismatched.count > 0 ? LK_ESHAPE : LK_EVALUE,
+                            "lk_load_state_dict: %.30s: %s%d missing (%s), %d unexpected (%s)%s",
+                            m->type->name, hint, missing.count, missing.text, unexpected.count,
+                            unexpected.text, misfits);
 
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *value = lk_state_dict_get(state, it.name);

@@ -133,7 +133,8 @@ Test(batch_norm, refuses_bad_arguments)
     REFUSES(
         lk_batch_norm(t, lk_ones(t, LK_F32, LK_SHAPE(1, 3)), NULL, NULL, w, w, true, 0.1, 1e-5),
         LK_ESHAPE,
-        "lk_batch_norm: expected more than 1 value per channel when training, but x is (1, 3)");
+        "lk_batch_norm: expected more than 1 value per channel when training, but x is (1, 3); "
+        "lk_eval(net) comes before evaluation");
     REFUSES(lk_batch_norm(t, line, NULL, NULL, NULL, NULL, true, 0.1, 1e-5), LK_ESHAPE,
             "lk_batch_norm: x (3,): it must be (N, C) or (N, C, d…)");
     REFUSES(lk_batch_norm(t, x, w, w, four, NULL, true, 0.1, 1e-5), LK_ESHAPE,

@@ -167,7 +167,7 @@ Test(norms, refuse_bad_arguments)
         { lk_batch_norm2d_new(3, 1e-5, 0.1, NULL), lk_ones(t, LK_F32, LK_SHAPE(2, 3)),
           "BatchNorm2d: expected 4D input, but x is (2, 3)" },
         { plain_batch_norm(), lk_ones(t, LK_F32, LK_SHAPE(2, 3, 1, 1)),
-          "BatchNorm2d: x (2, 3, 1, 1) does not have num_features 2 channels" },
+          "BatchNorm2d: x (2, 3, 1, 1) has 3 channels, but num_features is 2" },
         { lk_batch_norm1d_new(3, 1e-5, 0.1, NULL), lk_ones(t, LK_F32, LK_SHAPE(1, 3)),
           "lk_batch_norm: expected more than 1 value per channel when training, but x is (1, 3)" },
         { plain_group_norm(), lk_ones(t, LK_F32, LK_SHAPE(2, 2)),

@@ -93,7 +93,8 @@ Test(state, names_on_one_side_only_are_listed)
                 "lk_load_state_dict: Net: 6 missing (layers.0.weight, layers.0.bias, ");
     check_error(&err, LK_EVALUE,
                 "12 unexpected (layers.0.linear.weight, layers.0.linear.bias, layers.0.lora.A, ");
-    check_error(&err, LK_EVALUE, "…), 0 mismatched ()");
+    check_error(&err, LK_EVALUE, ", …)"); /* at the end of a name */
+    check(!strstr(err.message, "mismatched"), "%s", err.message);
     check(same_values(base, untouched));
 
     /* Not strict: tensors without a counterpart are skipped. */
@@ -107,8 +108,7 @@ Test(state, names_on_one_side_only_are_listed)
     check(lk_module_set(lk_slot_at(part, "layers.0", NULL), lk_relu_new(NULL), NULL));
     state = lk_state_dict_new(part, NULL);
     check(!lk_load_state_dict(base, state, true, &err));
-    check_error(&err, LK_EVALUE,
-                "2 missing (layers.0.weight, layers.0.bias), 0 unexpected (), 0 mismatched ()");
+    check_error(&err, LK_EVALUE, "2 missing (layers.0.weight, layers.0.bias), 0 unexpected ()");
     check(same_values(base, untouched));
     check(lk_load_state_dict(base, state, false, NULL));
     check(lk_equal(lk_param_at(base, "layers.2.weight", NULL),
@@ -167,7 +167,7 @@ Test(state, a_message_is_cut_not_overrun)
     Error err = { 0 };
     check(!lk_load_state_dict(net, &state, true, &err));
     check_error(&err, LK_EVALUE, "40 unexpected (nnnnnnnnnn");
-    check_error(&err, LK_EVALUE, "nnn…), 0 mismatched ()");
+    check_error(&err, LK_EVALUE, "nnn, …)");
     lk_free(net);
     lk_free(x);
 }
