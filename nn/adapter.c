@@ -2,6 +2,7 @@
  * works: parametrize.c. */
 #include "nn/adapter.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/decimal.h"
@@ -9,6 +10,7 @@
 #include "core/ops.h"
 #include "nn/constructor.h"
 #include "nn/fields.h"
+#include "nn/init.h"
 #include "nn/lora_sites.h"
 
 /* ---- the parametrization -------------------------------------------------------------------- */
@@ -57,8 +59,8 @@ const ModuleType lk_lora_parametrization_type = {
 };
 LK_DOWNCAST(LoRAParametrization, lk_lora_parametrization_type, lk_as_lora_parametrization)
 
-Module *lk_lora_parametrization_new(int64_t out, int64_t in, int64_t rank, double alpha, Rng *rng,
-                                    Error *err)
+static Module *parametrization_new(int64_t out, int64_t in, int64_t rank, double alpha,
+                                   LoRAInit init, Rng *rng, Error *err)
 {
     const NamedSize sizes[] = { { "out_features", out }, { "in_features", in }, { "rank", rank } };
     const ParamShape shapes[] = { { LK_SHAPE(rank, in) }, { LK_SHAPE(out, rank) } };
@@ -71,8 +73,15 @@ Module *lk_lora_parametrization_new(int64_t out, int64_t in, int64_t rank, doubl
     p->scale = alpha / (double)rank;
     p->enabled = true;
     strcpy(p->adapter, "default");
-    lk_normal_(p->lora_A, 0, 1, rng);
+    if (init == LK_LORA_NORMAL) lk_normal_(p->lora_A, 0, 1, rng);
+    else lk_init_kaiming_uniform_(p->lora_A, sqrt(5), LK_FAN_IN, LK_AFTER_LEAKY_RELU, rng, NULL);
     return &p->base;
+}
+
+Module *lk_lora_parametrization_new(int64_t out, int64_t in, int64_t rank, double alpha, Rng *rng,
+                                    Error *err)
+{
+    return parametrization_new(out, in, rank, alpha, LK_LORA_NORMAL, rng, err);
 }
 
 /* ---- walking -------------------------------------------------------------------------------- */
@@ -156,7 +165,7 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
 /* The new adapter of one site; NULL with the reason in err. It gets the weight's dtype. */
 static Module *adapter_for(const SiteIter *site, const LoRAConfig *c, Rng *rng, Error *err)
 {
-    Module *m = lk_lora_parametrization_new(site->out, site->in, c->rank, c->alpha, rng, err);
+    Module *m = parametrization_new(site->out, site->in, c->rank, c->alpha, c->init, rng, err);
     if (!m) return NULL;
     strcpy(lk_as_lora_parametrization(m)->adapter, name_of(c));
     if (lk_module_to(m, lk_original(site->module, site->parameter)->dtype, err)) return m;

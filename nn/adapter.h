@@ -18,7 +18,7 @@ enum { LK_ADAPTER_NAME_MAX = 64 }; /* bytes of an adapter's name, with the 0 at 
 
 typedef struct LoRAParametrization {
     Module base;
-    Tensor *lora_A; /* (rank, in_features), N(0, 1) */
+    Tensor *lora_A; /* (rank, in_features), N(0, 1) or as LoRAInit says */
     Tensor *lora_B; /* (out_features, rank), zeros: nothing changes until it is trained */
     int64_t rank;
     double alpha, scale; /* scale: alpha / rank at first */
@@ -34,12 +34,20 @@ LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_feat
 
 /* ---- adapters of a model -------------------------------------------------------------------- */
 
+/* How lora_A begins. N(0, 1) is √(3 in) times as large as PEFT's A, 21 times for a 3×3 convolution
+ * of 16 channels, and so are the first steps of B: SGD needs a smaller lr with it. */
+typedef enum LoRAInit {
+    LK_LORA_NORMAL, /* N(0, 1), as in the exercises */
+    LK_LORA_KAIMING, /* PEFT's of a Linear or Conv2d: kaiming_uniform_(A, a=√5), U(-1/√in, 1/√in) */
+} LoRAInit;
+
 typedef struct LoRAConfig {
     const char *adapter; /* its name; NULL: "default" */
     int64_t rank;
     double alpha;
     /* "linear1,conv2,lstm.weight_hh_l0": nn/lora_targets.h; NULL: every Linear */
     const char *targets;
+    LoRAInit init;
 } LoRAConfig;
 
 /* Gives every matrix of m that the targets choose a LoRAParametrization, in the order of

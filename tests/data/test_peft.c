@@ -136,8 +136,9 @@ Test(peft, patterns)
     static const double alphas[] = { 4, 4, 0.5 };
     static const char *const names[] = { "layers.0", "layers.2", "layers.4" };
     for (int i = 0; i < 3; i++)
-        check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], names[i] }, &rng, NULL) ==
-              1);
+        check(lk_add_lora(
+                  net, &(LoRAConfig){ .rank = ranks[i], .alpha = alphas[i], .targets = names[i] },
+                  &rng, NULL) == 1);
     for (ParamIter it = lk_params(net); lk_params_next(&it);)
         if (strstr(it.name, "lora")) lk_normal_(it.tensor, 0, 1, &rng);
     check_save(net, check_scratch("saved"), NULL);
@@ -226,7 +227,8 @@ static void check_targets(const char *targets, bool whole, const char *expected)
     Rng rng;
     lk_manual_seed(&rng, 0);
     Module *m = transformer_new(), *other = transformer_new();
-    int adapted = lk_add_lora(m, &(LoRAConfig){ NULL, 1, 1, targets }, &rng, NULL);
+    int adapted =
+        lk_add_lora(m, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = targets }, &rng, NULL);
     check_save(m, check_scratch("targets"),
                whole ? &(PeftOptions){ .save_count = 1, .save = classifier } : NULL);
     json_t *root = json_load_file(check_scratch("targets/adapter_config.json"), 0, NULL);

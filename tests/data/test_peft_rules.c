@@ -31,7 +31,10 @@ static Module *dotted_adapters(const int64_t *ranks, const double *alphas)
     Module *net = dotted_net();
     for (int i = 0; i < 3; i++)
         if (ranks[i])
-            check(lk_add_lora(net, &(LoRAConfig){ NULL, ranks[i], alphas[i], dotted_targets[i] },
+            check(lk_add_lora(net,
+                              &(LoRAConfig){ .rank = ranks[i],
+                                             .alpha = alphas[i],
+                                             .targets = dotted_targets[i] },
                               &rng, NULL) == 1);
     for (AdapterIter it = lk_adapters(net); lk_adapters_next(&it);)
         lk_normal_(it.lora->lora_B, 0, 1, &rng);

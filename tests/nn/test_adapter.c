@@ -13,6 +13,7 @@
 #include "nn/sequential.h"
 #include "nn/state.h"
 #include "optim/optimizer.h"
+#include "tests/fixtures/init.h"
 
 static Rng rng;
 
@@ -52,6 +53,31 @@ static void check_output(Module *net, const Tensor *expected)
     Tensor *y = output_of(net);
     check_equal(y, expected);
     lk_free(y);
+}
+
+/* ---- the first values ----------------------------------------------------------------------- */
+
+/* A is N(0, 1), or PyTorch's kaiming_uniform_(A, a=√5) for the same generator. B is 0. */
+Test(adapter, begins_as_asked)
+{
+    Module *linear = lk_linear_new(4, 5, true, &(Rng){ 0 }, NULL);
+    Tensor *normal = lk_tensor_new(LK_F32, LK_SHAPE(3, 4), NULL);
+    LoRAConfig config = { .rank = 3, .alpha = 1 };
+    lk_manual_seed(&rng, 11);
+    lk_normal_(normal, 0, 1, &rng);
+    lk_manual_seed(&rng, 11);
+    check(lk_add_lora(linear, &config, &rng, NULL) == 1);
+    config.adapter = "second", config.init = LK_LORA_KAIMING;
+    lk_manual_seed(&rng, 11);
+    check(lk_add_lora(linear, &config, &rng, NULL) == 1);
+    AdapterIter it = lk_adapters(linear);
+    check(lk_adapters_next(&it));
+    check_equal(it.lora->lora_A, normal);
+    check(lk_adapters_next(&it));
+    for (int i = 0; i < 12; i++)
+        check(((float *)it.lora->lora_A->data)[i] == (float)kaiming_uniform[i], "%d", i);
+    check(lk_count(it.lora->lora_B) == 0);
+    lk_free(normal), lk_free(linear);
 }
 
 /* ---- the formula ---------------------------------------------------------------------------- */
@@ -340,7 +366,9 @@ Test(adapter, what_fails_takes_back_its_own_alone)
     Module *net = net_of();
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = "0" }, &rng, NULL) ==
           1);
-    check(lk_add_lora(net, &(LoRAConfig){ "other", 1, 1, "2" }, &rng, NULL) == 1);
+    check(lk_add_lora(net,
+                      &(LoRAConfig){ .adapter = "other", .rank = 1, .alpha = 1, .targets = "2" },
+                      &rng, NULL) == 1);
     check(lk_merge(lk_module_at(net, "2", NULL), NULL));
     Error err = { 0 };
     check(lk_add_lora(net, &(LoRAConfig){ .rank = 1, .alpha = 1, .targets = "2" }, &rng, &err) ==
