@@ -50,6 +50,7 @@ static LowRank lora_low_rank(Tape *t, Module *self)
 const ModuleType lk_lora_parametrization_type = {
     LK_CLASS(LoRAParametrization),
     .forward = lora_forward,
+    .repr = "rank={rank}, alpha={alpha}",
     .fields = LK_FIELDS(
         LK_PARAM(LoRAParametrization, lora_A), LK_PARAM(LoRAParametrization, lora_B),
         LK_INT(LoRAParametrization, rank), LK_DOUBLE(LoRAParametrization, alpha),

@@ -38,7 +38,8 @@ LK_API Module *lk_lora_parametrization_new(int64_t out_features, int64_t in_feat
  * of 16 channels, and so are the first steps of B: SGD needs a smaller lr with it. */
 typedef enum LoRAInit {
     LK_LORA_NORMAL, /* N(0, 1), as in the exercises */
-    LK_LORA_KAIMING, /* PEFT's of a Linear or Conv2d: kaiming_uniform_(A, a=√5), U(-1/√in, 1/√in) */
+    /* PEFT's of a Linear or Conv2d: kaiming_uniform_(A, a=√5), U(-1/√in, 1/√in) */
+    LK_LORA_KAIMING,
 } LoRAInit;
 
 typedef struct LoRAConfig {
