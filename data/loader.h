@@ -22,9 +22,10 @@ typedef struct Batch {
 } Batch;
 
 /* collate_fn: makes the batch of n samples, whose rows of d->x and d->y these are: samples of
- * several lengths padded, pictures turned, … It sets b->x, b->y or both. Tensors that it owns go
- * over to the loader, which frees them before the next batch; those of a tape stay the tape's.
- * False, with the reason in err, ends the pass; the loader keeps the reason in its `error`. */
+ * several lengths padded, pictures turned, … Bytes of d->x are what the dataset holds: its
+ * transform is made by the loader alone. It sets b->x, b->y or both. Tensors that it owns go over
+ * to the loader, which frees them before the next batch; those of a tape stay the tape's. False,
+ * with the reason in err, ends the pass; the loader keeps the reason in its `error`. */
 typedef bool CollateFn(const Dataset *d, const int64_t *rows, int64_t n, Batch *b, void *user,
                        Error *err);
 
