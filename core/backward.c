@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
+#include "core/strict.h"
 #include "core/tape_parts.h"
 #include "core/ops.h"
 
@@ -195,6 +196,19 @@ bool lk__run_backward(Tape *t, Tensor *y, const Tensor *dy, bool keep_graph)
     return run_graph(t, y->node, keep_graph); /* without a seed, this only removes the marks */
 }
 
+/* Reports a forgotten lk_tape_reset in strict mode: nothing but the memory shows it. A few graphs
+ * may be used up between two resets, as parts of one batch. */
+static bool count_graph(Tape *t)
+{
+    enum { MANY = 16 };
+    if (++t->graphs_used == MANY && lk_strict())
+        lk_strict_report(LK_ESTATE,
+                         "lk_backward: %d graphs are used up, and the tape still holds all of "
+                         "their results; lk_tape_reset(t) belongs at the end of each step",
+                         MANY);
+    return true;
+}
+
 bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_graph)
 {
     if (!t || t->error.code != LK_OK) return false;
@@ -226,7 +240,8 @@ bool lk_backward_with(Tape *t, Tensor *y, const Tensor *gradient, bool keep_grap
                 lk_dtype_name(y->dtype));
     } else {
         if (!gradient) gradient = lk_full(t, y->dtype, LK_SCALAR, 1);
-        return gradient && lk__run_backward(t, y, gradient, keep_graph);
+        return gradient && lk__run_backward(t, y, gradient, keep_graph) &&
+               (keep_graph || count_graph(t));
     }
     return false;
 }

@@ -10,6 +10,10 @@
  *     constructor that failed;
  *   - tables of fields that do not fit their struct (lk_module_new).
  *
+ * It reports once (lk_on_strict), and goes on: many backwards without a lk_tape_reset; a parameter
+ * that a forward reads but no table of fields lists; a BatchNorm whose running statistics move
+ * although no gradients are recorded, so that lk_eval may be missing.
+ *
  * All of that needs memory, so strict mode is for tests and for finding mistakes, not for long
  * trainings. */
 #ifndef LK_STRICT_H

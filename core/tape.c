@@ -77,6 +77,7 @@ void lk_tape_reset(Tape *t)
     lk__arena_reset(&t->arena);
     t->last = NULL;
     t->free = NULL;
+    t->graphs_used = 0;
     t->notes = (TapeNotes){ .on = t->notes.on };
 }
 

@@ -76,6 +76,7 @@ struct Tape {
     bool grad;         /* recording is on */
     TapeRandom random; /* the stream of dropout */
     uint64_t epoch;    /* of the tensors on it */
+    int graphs_used;   /* by lk_backward since the last reset */
     uint64_t pins;     /* records and backward runs so far: each pins what was made before it */
     Error error;
     const TapeScope *scope; /* the innermost one, which a failure names */

@@ -2,6 +2,7 @@
 #include "nn/batch_norm.h"
 
 #include "core/ops.h"
+#include "core/strict.h"
 
 static Tensor *batch_norm(Tape *t, Module *self, Tensor *x)
 {
@@ -13,6 +14,13 @@ static Tensor *batch_norm(Tape *t, Module *self, Tensor *x)
                        self->type->name, lk_shape_text(x, text), (long long)x->shape[1],
                        x->shape[1] == 1 ? "" : "s", (long long)b->num_features);
     const bool learns = self->training && b->running_mean;
+    if (learns && !lk_tape_grad(t) && !b->told && lk_strict()) {
+        b->told = true;
+        lk_strict_report(LK_ESTATE,
+                         "%s: a forward without gradients in training mode moves the running "
+                         "statistics; lk_eval(net) comes before evaluation",
+                         self->type->name);
+    }
     Tensor *y = lk_batch_norm(t, x, b->running_mean, b->running_var, lk_param(t, self, &b->weight),
                               lk_param(t, self, &b->bias), self->training || !b->running_mean,
                               b->momentum, b->eps);

@@ -14,6 +14,7 @@ typedef struct BatchNorm {
     Tensor *num_batches_tracked;        /* int64, a scalar: calls in training mode */
     int64_t num_features;
     double eps, momentum;
+    bool told; /* the library's own: strict mode has reported this module */
 } BatchNorm, BatchNorm1d, BatchNorm2d;
 LK_MODULE_TYPE(BatchNorm1d, lk_batch_norm1d_type, lk_as_batch_norm1d); /* (N, C), (N, C, L) */
 LK_MODULE_TYPE(BatchNorm2d, lk_batch_norm2d_type, lk_as_batch_norm2d); /* (N, C, H, W) */

@@ -241,6 +241,23 @@ Test(strict, comes_from_the_environment)
     check(!lk_strict());
 }
 
+/* A graph that is kept does not count, and fifteen parts of a batch are no mistake. */
+Test(strict, a_forgotten_reset_is_reported_once)
+{
+    be_strict();
+    Tape *t = quiet_tape();
+    Tensor *w = lk_param_new(LK_F32, LK_SHAPE(2), NULL);
+    for (int step = 0; step < 40; step++) {
+        Tensor *y = lk_sum(t, lk_square(t, w), LK_ALL, false);
+        check(lk_backward_with(t, y, NULL, true) && lk_backward(t, y));
+        check(reports == (step < 30 ? 0 : 1), "step %d: %d", step, reports);
+        if (step == 14) lk_tape_reset(t);
+    }
+    check_error(&heard, LK_ESTATE, "lk_tape_reset(t) belongs at the end of each step");
+    lk_free(w);
+    lk_tape_free(t);
+}
+
 Test(strict, a_header_never_serves_again)
 {
     be_strict();

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "core/ops.h"
+#include "core/strict.h"
 #include "nn/adapter.h"
 #include "nn/batch_norm.h"
 #include "nn/group_norm.h"
@@ -181,6 +182,30 @@ Test(norms, refuse_bad_arguments)
         lk_tape_clear_error(t);
         lk_free(calls[i].m);
     }
+    lk_tape_free(t);
+}
+
+static void count_report(const Error *err, void *user)
+{
+    check_error(err, LK_ESTATE, "BatchNorm1d: a forward without gradients in training mode");
+    ++*(int *)user;
+}
+
+Test(norms, strict_mode_misses_lk_eval)
+{
+    int reports = 0;
+    Tape *t = quiet_tape();
+    Module *m = lk_batch_norm1d_new(3, 1e-5, 0.1, NULL);
+    Tensor *x = make_param(LK_F32, LK_SHAPE(2, 3), 1, 2, 3, 4, 5, 6);
+    lk_on_strict(count_report, &reports);
+    lk_set_strict(true);
+    check(lk_forward(t, m, x) && reports == 0);
+    lk_tape_set_grad(t, false);
+    lk_eval(m);
+    check(lk_forward(t, m, x) && reports == 0);
+    lk_train(m, true);
+    check(lk_forward(t, m, x) && lk_forward(t, m, x) && reports == 1);
+    lk_free(x), lk_free(m);
     lk_tape_free(t);
 }
 
