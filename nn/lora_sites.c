@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "nn/conv.h"
-#include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/parametrize.h"
 #include "nn/places.h"
@@ -53,8 +51,7 @@ bool lk__lora_sites_next(SiteIter *it)
     it->out = lk_size(w, 0);
     it->in = it->out > 0 ? lk_numel(w) / it->out : 0;
     it->linear = lk_as_linear(it->module);
-    it->layer = it->linear || lk_as_conv1d(it->module) || lk_as_conv2d(it->module) ||
-                lk_as_embedding(it->module);
+    it->layer = it->module->type->lora == LK_LORA_WEIGHT;
     memcpy(it->name, it->modules.name, sizeof it->name);
     return it->module->type->lora == LK_LORA_WEIGHT ||
            lk__join_name(it->name, strlen(it->name), it->parameter);

@@ -28,7 +28,7 @@ typedef struct SiteIter {
     const char *parameter; /* "weight", "weight_ih_l0" */
     int64_t out, in;       /* of the matrix */
     bool linear;           /* the weight of a Linear */
-    bool layer;            /* the weight of one of LK_LORA_LAYERS */
+    bool layer;            /* the weight of a layer: one matrix for each module */
     ModuleIter modules;    /* from here on: the iterator's own */
     const Field *field;
 } SiteIter;

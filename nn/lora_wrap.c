@@ -68,6 +68,14 @@ static bool replace(Module *model, const Module *old, Module *by, Module *const 
     return true;
 }
 
+/* Whether the targets choose one of the places of a layer. */
+static bool is_chosen(Module *model, const Module *layer, const char *targets)
+{
+    for (SiteIter it = lk__lora_sites(model); lk__lora_sites_next(&it);)
+        if (it.module == layer && lk__is_target_layer(model, targets, &it)) return true;
+    return false;
+}
+
 static bool can_wrap(Module *model, const char *targets, Error *err)
 {
     for (ModuleIter it = lk_modules(model); lk_modules_next(&it);)
@@ -75,15 +83,14 @@ static bool can_wrap(Module *model, const char *targets, Error *err)
             return lk_error_set(err, LK_ESTATE,
                                 "lk_wrap_lora: %.200s has LoRA already; lk_unwrap_lora removes it",
                                 it.name);
-    return lk__check_target_layers(model, targets, "lk_wrap_lora", err);
-}
-
-/* Whether the targets choose one of the places of a layer. */
-static bool is_chosen(Module *model, const Module *layer, const char *targets)
-{
-    for (SiteIter it = lk__lora_sites(model); lk__lora_sites_next(&it);)
-        if (it.module == layer && lk__is_target_layer(model, targets, &it)) return true;
-    return false;
+    if (!lk__check_target_layers(model, targets, "lk_wrap_lora", err)) return false;
+    for (ModuleIter it = lk_modules(model); lk_modules_next(&it);)
+        if (!form_for(it.module) && is_chosen(model, it.module, targets))
+            return lk_error_set(err, LK_EVALUE,
+                                "lk_wrap_lora: %.200s is %s, which has no wrapper; lk_add_lora "
+                                "adapts its weight",
+                                it.name, it.module->type->name);
+    return true;
 }
 
 int lk_wrap_lora(Module *model, const char *targets, int64_t rank, double alpha, Rng *rng,

@@ -12,6 +12,7 @@
 #include "nn/flatten.h"
 #include "nn/gradcheck.h"
 #include "nn/linear.h"
+#include "nn/lora_wrap.h"
 #include "nn/recurrent.h"
 #include "nn/sequential.h"
 #include "nn/transformer.h"
@@ -383,6 +384,10 @@ Test(adapter_sites, of_an_own_class)
     Factors *f = lk_module_new(&factors_type, NULL);
     f->weight = lk_param_new(LK_F32, LK_SHAPE(5), NULL);
     Module *m = lk_sequential_new(LK_MODULES(&f->base), NULL);
+    Error err = { 0 };
+    check(lk_wrap_lora(m, "0", 2, 1, &rng, &err) == -1);
+    check_error(&err, LK_EVALUE,
+                "lk_wrap_lora: 0 is Factors, which has no wrapper; lk_add_lora adapts its weight");
     check(add(m, "0", NULL) == 1);
     AdapterIter it = lk_adapters(m);
     check(lk_adapters_next(&it));

@@ -286,6 +286,7 @@ static void tied_part(Run *r) /* called by itself, it reads what its owner lists
     put_head(r, &unlisted);
     Head *part = (Head *)r->net;
     lk_free(part->gain);
+    r->loose = NULL;
     put_head(r, &listed);
     part->gain = ((Head *)r->net)->gain;
     check(lk_forward(r->t, &part->base, r->x) && part->base.unlisted == part->gain);
