@@ -8,6 +8,7 @@
 #     KEEP=DIR          the JSON of every run is left in DIR
 #     BEFORE='taskset -c 0,1'   stands in front of every measurement
 #     BUILD=build/release       folder of the build
+#     LORIKEET_KERNELS=avx2     the peers get no wider kernels either
 # PyTorch is the one of /usr/bin/python3. Both peers get OpenBLAS with OpenMP, which Debian has but
 # does not install by itself (its default spins with as many threads again); it is downloaded into
 # ~/.cache/lorikeet-bench.
@@ -58,6 +59,10 @@ peer() { measure env LD_LIBRARY_PATH="$peer_path" "$@"; }
 keep_pages=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=8589934592
 keep_pages=$keep_pages:glibc.malloc.top_pad=268435456
 
+if [ "${LORIKEET_KERNELS-}" = avx2 ]; then
+    export ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
+fi
+
 # Words of their own: a folder may have spaces in its name.
 set -- ${DATA:+--data "$DATA"}
 threads=$(nproc)
@@ -84,8 +89,14 @@ while [ "$round" -le "${ROUNDS:-3}" ]; do
     round=$((round + 1))
 done
 
-if [ -n "$out" ]; then
-    "$python" "$here/table.py" "$results" "sh tests/bench/run.sh" >"$out"
-else
+write_table() {
     "$python" "$here/table.py" "$results" "sh tests/bench/run.sh"
+    [ ! -x "$build/tests/bench/sweep" ] || {
+        printf '\n## Products of random shapes, the worst of them\n\n'
+        ${BEFORE-} env LD_LIBRARY_PATH="$peer_path" "$build/tests/bench/sweep" \
+            --threads "$threads" 2>&1 || : # the table has the shapes that are too slow
+    }
+}
+if [ -n "$out" ]; then write_table >"$out"
+else write_table
 fi

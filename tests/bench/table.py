@@ -35,9 +35,9 @@ class Side:
         return (max(m / best * speed for m, best, speed in zip(medians, least, speeds))
                 if speeds else 0)
 
-    def fraction(self, workload, threads):
-        """As bench.c has it, but of the best limits of all rounds: a round that was disturbed has
-        low ones."""
+    def shares(self, workload, threads):
+        """The share of the peak and the share of the bandwidth that were reached, of the best
+        limits of all rounds: a round that was disturbed has low ones. None without a size."""
         gflops, gbs, size = (self.get(workload, threads, field)
                              for field in ("gflops", "gbs", "working_set"))
         if size is None:
@@ -48,7 +48,17 @@ class Side:
         reads.pop(None, None)
         nearest = max((s for s in reads if s <= size), default=min(reads))
         bandwidth = max(speed for s, speed in reads.items() if s >= nearest)
-        return max((gflops or 0) / peak, gbs / bandwidth)
+        return (gflops or 0) / peak, gbs / bandwidth
+
+    def fraction(self, workload, threads):
+        """As bench.c has it: of the limit that allows less."""
+        shares = self.shares(workload, threads)
+        return shares and max(shares)
+
+    def bound(self, workload, threads):
+        """The limit that allows less: "r" for reading memory, nothing for arithmetic."""
+        arithmetic, reading = self.shares(workload, threads) or (1, 0)
+        return "r" if reading > arithmetic else ""
 
     def names(self, prefix=""):
         seen = {}
@@ -153,8 +163,8 @@ def programs(bench, threads):
 
 def products(bench, blas, threads):
     print(f"\n## Matrix products, {threads} threads\n\n"
-          "x is (m, in), W is (out, in). GFLOP/s; in brackets the fraction of "
-          "what the limits allow, the larger of flops / peak and bytes / bandwidth"
+          "x is (m, in), W is (out, in). GFLOP/s; in brackets the fraction of what the limits "
+          "allow: arithmetic, or with an r the reading of memory"
           + ("; then how many times OpenBLAS's speed." if blas.rounds else "."))
     header(["m × in × out", "forward", "dX", "dW", "1 → " + str(threads)])
     for shape in dict.fromkeys(n.rsplit("_", 1)[0] for n in bench.names("matmul_")):
@@ -163,7 +173,7 @@ def products(bench, blas, threads):
             name = f"{shape}_{way}"
             ours = bench.get(name, threads)
             cell = (f"{number(bench.get(name, threads, 'gflops'), '.0f')} "
-                    f"({number(bench.fraction(name, threads))})")
+                    f"({number(bench.fraction(name, threads))}{bench.bound(name, threads)})")
             if blas.rounds:
                 cell += f" {number(ratio(blas.get(name, threads), ours))}×"
             cells.append(cell)
