@@ -10,6 +10,7 @@ typedef struct Pool {
     int64_t kernel[2], stride[2], padding[2]; /* upsampling: stride is the scale */
     int64_t dilation[2];
     bool exclude_padding, even; /* even: every mean is of a whole kernel */
+    bool inside;                /* no window reaches out of x, or skips elements of it */
     int32_t *index; /* the place of each maximum in its plane; NULL when backward will not ask */
 } Pool;
 
@@ -97,7 +98,7 @@ static int64_t reach(const Pool *p, int d) { return (p->kernel[d] - 1) * p->dila
 /* Computes the sizes of the result. A window that rounding up adds begins in x or before it. */
 static bool read_sizes(Tape *t, const char *f, bool ceil_mode, Pool *p)
 {
-    p->even = true;
+    p->even = p->inside = true;
     for (int d = 0; d < 2; d++) {
         const int64_t padded = p->in[d] + 2 * p->padding[d], step = p->stride[d];
         const int64_t room = padded - reach(p, d) + (ceil_mode ? step - 1 : 0);
@@ -112,7 +113,9 @@ static bool read_sizes(Tape *t, const char *f, bool ceil_mode, Pool *p)
         p->out[d] = room / step + 1;
         if (ceil_mode && (p->out[d] - 1) * step >= p->in[d] + p->padding[d]) p->out[d]--;
         if (p->exclude_padding && p->padding[d] > 0) p->even = false;
-        if ((p->out[d] - 1) * step + p->kernel[d] > padded) p->even = false;
+        const bool cut = (p->out[d] - 1) * step + p->kernel[d] > padded;
+        if (cut) p->even = false;
+        if (cut || p->padding[d] > 0 || p->dilation[d] > 1) p->inside = false;
         for (int64_t o = 0; p->dilation[d] > 1 && o < p->out[d]; o++)
             if (size_of(taps_of(p, d, o)) < 1)
                 return lk_fail(t, LK_EVALUE,

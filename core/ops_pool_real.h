@@ -64,10 +64,50 @@ static inline void LK_F(first_taps)(const Pool *p, int64_t row, int32_t *index)
     }
 }
 
+/* The maxima of a row of windows that lie inside of x, each found in registers. */
+static LK_ALWAYS_INLINE void LK_F(max_row)(const Pool *p, int64_t kh, int64_t kw, int64_t first,
+                                           const real *restrict x, real *restrict y,
+                                           int32_t *restrict index)
+{
+    const int64_t step = p->stride[1], width = p->in[1];
+    for (int64_t o = 0; o < p->out[1]; o++) {
+        const int64_t corner = first + o * step;
+        int32_t where = (int32_t)corner;
+        real best = x[corner];
+        for (int64_t i = 0; i < kh; i++) {
+            for (int64_t j = 0; j < kw; j++) {
+                const int64_t at = corner + i * width + j;
+                const real v = x[at];
+                const bool more = v > best || v != v;
+                where = more ? (int32_t)at : where;
+                best = more ? v : best;
+            }
+        }
+        y[o] = best;
+        if (index) index[o] = where;
+    }
+}
+
+/* max_row with the size of the kernel as a constant where it is a usual one. */
+static void LK_F(max_inside)(const Pool *p, const real *x, real *y, int32_t *index)
+{
+    const int64_t kh = p->kernel[0], kw = p->kernel[1], n = p->out[1];
+    for (int64_t o = 0; o < p->out[0]; o++, y += n, index += index ? n : 0) {
+        const int64_t first = o * p->stride[0] * p->in[1];
+        if (kh == 2 && kw == 2) LK_F(max_row)(p, 2, 2, first, x, y, index);
+        else if (kh == 3 && kw == 3) LK_F(max_row)(p, 3, 3, first, x, y, index);
+        else LK_F(max_row)(p, kh, kw, first, x, y, index);
+    }
+}
+
 static void LK_F(max_plane)(const Pool *p, const void *from, void *to, int32_t *index)
 {
     const real *x = from;
     real *y = to;
+    if (p->inside) {
+        LK_F(max_inside)(p, x, y, index);
+        return;
+    }
     for (int64_t oy = 0; oy < p->out[0]; oy++, y += p->out[1]) {
         const Taps down = taps_of(p, 0, oy);
         for (int64_t ox = 0; ox < p->out[1]; ox++) y[ox] = -(real)INFINITY;
