@@ -21,7 +21,7 @@
 
 #include "nn/module.h" /* lk_free, and core/tape.h */
 
-/* Loops over thousands of cases take every CHECK_EVERY-th under an emulator
+/* Loops over thousands of cases take every CHECK_EVERY-th under an emulator and with sanitizers
  * (tests/CMakeLists.txt), and all of them elsewhere. */
 #ifndef CHECK_EVERY
 #define CHECK_EVERY 1

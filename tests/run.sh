@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what is missing, checks the style, then builds and runs all tests: with the default
-# compiler (the installed library included), under AddressSanitizer, LeakSanitizer and
-# UndefinedBehaviorSanitizer, with clang, kernels and operations for 64-bit Arm under an emulator,
-# and a training under ThreadSanitizer. Warnings are errors. In the end there is a line for each
+# Installs what is missing, checks the style, then builds and runs the tests: under
+# AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer (without whole programs), all of
+# them with the default compiler (the installed library included), with clang, kernels and
+# operations for 64-bit Arm under an emulator, and a training under ThreadSanitizer. Warnings are errors. In the end there is a line for each
 # failure, and last "N passed, N failed"; the exit code is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
@@ -103,8 +103,11 @@ tallied=$(sed -n 's/^tally: \([0-9]*\) passed, \([0-9]*\) failed/\1 \2/p' "$styl
 tallied=${tallied:-0 1}
 count "${tallied% *}" "${tallied#* }" "$(sed -n 's/^FAILED - /style: /p' "$style")"
 
-run_tests test "the default compiler, and the installed library"
 run_tests asan "address, leak and undefined-behaviour sanitizers"
+if [ -x build/asan/examples/course ]; then # a test of the course needs it too
+    export LORIKEET_COURSE_MEMORY="$root/build/asan/examples/course"
+fi
+run_tests test "the default compiler, and the installed library"
 run_tests clang "clang"
 run_tests arm "64-bit Arm, under an emulator"
 

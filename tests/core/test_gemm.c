@@ -192,7 +192,7 @@ static void check_product(const Case *s, const Layouts *l, int64_t gap, bool add
     free(c);
 }
 
-/* Under an emulator a case takes some of the layouts, and the next case takes others. */
+/* Where tests are slow, a case takes some of the layouts, and the next case takes others. */
 static int turn;
 #define EVERY_LAYOUT(l) for (int l = turn++ % CHECK_EVERY; l < LAYOUTS; l += CHECK_EVERY)
 

@@ -6,7 +6,9 @@
 course=$LORIKEET_BUILD_DIR/examples/course
 must "the program is there" [ -x "$course" ]
 
-"$course" dev-check >"$work/lines" 2>&1
+# tests/run.sh has built the program with sanitizers before; else dev-check builds it.
+"$course" dev-check ${LORIKEET_COURSE_MEMORY:+--memory "$LORIKEET_COURSE_MEMORY"} \
+    >"$work/lines" 2>&1
 status=$?
 cat "$work/lines"
 while read -r line; do
