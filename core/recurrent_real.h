@@ -56,119 +56,117 @@ static void LK_F(keep_gradient)(const Step *s, int64_t row)
     for (int64_t j = 0; j < n; j++) dh[j] += dy[j];
 }
 
-/* The gates come as sums without their biases, and are left as i, f, g, o. */
-static void LK_F(lstm_step)(const Step *s)
+/* Calls `row` for the rows of a step, and `over` for those whose sequence has ended. */
+static LK_ALWAYS_INLINE void LK_F(each_row)(const Step *s, void (*row)(const Step *, int64_t),
+                                            void (*over)(const Step *, int64_t))
 {
-    const int64_t n = s->hidden;
-    const real *b = s->bias;
     for (int64_t r = 0; r < s->rows; r++) {
-        if (is_over(s, r)) {
-            LK_F(keep_state)(s, r);
-            continue;
-        }
-        const real *before = (const real *)s->c_before + r * n;
-        real *gate = (real *)s->gates + r * 4 * n, *c = (real *)s->c + r * n,
-             *h = (real *)s->h + r * n;
-        GATES
-        for (int64_t j = 0; j < n; j++) {
-            const real i = LK_F(sigmoid)(gate[j] + b[j]),
-                       f = LK_F(sigmoid)(gate[n + j] + b[n + j]),
-                       g = LK_F(tanh)(gate[2 * n + j] + b[2 * n + j]),
-                       o = LK_F(sigmoid)(gate[3 * n + j] + b[3 * n + j]);
-            const real cell = f * before[j] + i * g;
-            gate[j] = i;
-            gate[n + j] = f;
-            gate[2 * n + j] = g;
-            gate[3 * n + j] = o;
-            c[j] = cell;
-            h[j] = o * LK_F(tanh)(cell);
-        }
+        if (is_over(s, r)) over(s, r);
+        else row(s, r);
     }
 }
 
-/* dh and dc come from the step after this one. dgates gets the gradients of the sums, dc that of
- * the cell before. Where lengths are given, dh is cleared: what comes from the gates is added. */
-static void LK_F(lstm_step_backward)(const Step *s)
+/* The gates come as sums without their biases, and are left as i, f, g, o. */
+static inline void LK_F(lstm_row)(const Step *s, int64_t r)
 {
     const int64_t n = s->hidden;
-    for (int64_t r = 0; r < s->rows; r++) {
-        if (is_over(s, r)) {
-            LK_F(keep_gradient)(s, r);
-            continue;
-        }
-        const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
-                   *before = (const real *)s->c_before + r * n, *c = (const real *)s->c + r * n;
-        real *d = (real *)s->dgates + r * 4 * n, *dc = (real *)s->dc + r * n,
-             *dh = (real *)s->dh + r * n;
-        GATES
-        for (int64_t j = 0; j < n; j++) {
-            const real i = gate[j], f = gate[n + j], g = gate[2 * n + j], o = gate[3 * n + j],
-                       y = LK_F(tanh)(c[j]), d_h = dy[j] + dh[j],
-                       d_c = dc[j] + d_h * o * (1 - y * y);
-            d[j] = d_c * g * i * (1 - i);
-            d[n + j] = d_c * before[j] * f * (1 - f);
-            d[2 * n + j] = d_c * i * (1 - g * g);
-            d[3 * n + j] = d_h * y * o * (1 - o);
-            dc[j] = d_c * f;
-        }
-        if (s->lengths) memset(dh, 0, (size_t)n * sizeof *dh);
+    const real *b = s->bias;
+    const real *before = (const real *)s->c_before + r * n;
+    real *gate = (real *)s->gates + r * 4 * n, *c = (real *)s->c + r * n,
+         *h = (real *)s->h + r * n;
+    GATES
+    for (int64_t j = 0; j < n; j++) {
+        const real i = LK_F(sigmoid)(gate[j] + b[j]), f = LK_F(sigmoid)(gate[n + j] + b[n + j]),
+                   g = LK_F(tanh)(gate[2 * n + j] + b[2 * n + j]),
+                   o = LK_F(sigmoid)(gate[3 * n + j] + b[3 * n + j]);
+        const real cell = f * before[j] + i * g;
+        gate[j] = i;
+        gate[n + j] = f;
+        gate[2 * n + j] = g;
+        gate[3 * n + j] = o;
+        c[j] = cell;
+        h[j] = o * LK_F(tanh)(cell);
     }
+}
+
+static void LK_F(lstm_step)(const Step *s) { LK_F(each_row)(s, LK_F(lstm_row), LK_F(keep_state)); }
+
+/* dh and dc come from the step after this one. dgates gets the gradients of the sums, dc that of
+ * the cell before. Where lengths are given, dh is cleared: what comes from the gates is added. */
+static inline void LK_F(lstm_row_backward)(const Step *s, int64_t r)
+{
+    const int64_t n = s->hidden;
+    const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
+               *before = (const real *)s->c_before + r * n, *c = (const real *)s->c + r * n;
+    real *d = (real *)s->dgates + r * 4 * n, *dc = (real *)s->dc + r * n,
+         *dh = (real *)s->dh + r * n;
+    GATES
+    for (int64_t j = 0; j < n; j++) {
+        const real i = gate[j], f = gate[n + j], g = gate[2 * n + j], o = gate[3 * n + j],
+                   y = LK_F(tanh)(c[j]), d_h = dy[j] + dh[j], d_c = dc[j] + d_h * o * (1 - y * y);
+        d[j] = d_c * g * i * (1 - i);
+        d[n + j] = d_c * before[j] * f * (1 - f);
+        d[2 * n + j] = d_c * i * (1 - g * g);
+        d[3 * n + j] = d_h * y * o * (1 - o);
+        dc[j] = d_c * f;
+    }
+    if (s->lengths) memset(dh, 0, (size_t)n * sizeof *dh);
+}
+
+static void LK_F(lstm_step_backward)(const Step *s)
+{
+    LK_F(each_row)(s, LK_F(lstm_row_backward), LK_F(keep_gradient));
 }
 
 /* The gates come as the sums of x, those of h stand in `side`. They are left as r, z, n and
  * W_hn h + b_hn. */
-static void LK_F(gru_step)(const Step *s)
+static inline void LK_F(gru_row)(const Step *s, int64_t r)
 {
     const int64_t n = s->hidden;
     const real *b = s->bias;
-    for (int64_t r = 0; r < s->rows; r++) {
-        if (is_over(s, r)) {
-            LK_F(keep_state)(s, r);
-            continue;
-        }
-        const real *before = (const real *)s->h_before + r * n,
-                   *side = (const real *)s->side + r * 3 * n;
-        real *gate = (real *)s->gates + r * 4 * n, *h = (real *)s->h + r * n;
-        GATES
-        for (int64_t j = 0; j < n; j++) {
-            const real reset = LK_F(sigmoid)(gate[j] + side[j] + b[j]),
-                       keep = LK_F(sigmoid)(gate[n + j] + side[n + j] + b[n + j]),
-                       part = side[2 * n + j] + b[3 * n + j],
-                       fresh = LK_F(tanh)(gate[2 * n + j] + b[2 * n + j] + reset * part);
-            gate[j] = reset;
-            gate[n + j] = keep;
-            gate[2 * n + j] = fresh;
-            gate[3 * n + j] = part;
-            h[j] = fresh + keep * (before[j] - fresh);
-        }
+    const real *before = (const real *)s->h_before + r * n,
+               *side = (const real *)s->side + r * 3 * n;
+    real *gate = (real *)s->gates + r * 4 * n, *h = (real *)s->h + r * n;
+    GATES
+    for (int64_t j = 0; j < n; j++) {
+        const real reset = LK_F(sigmoid)(gate[j] + side[j] + b[j]),
+                   keep = LK_F(sigmoid)(gate[n + j] + side[n + j] + b[n + j]),
+                   part = side[2 * n + j] + b[3 * n + j],
+                   fresh = LK_F(tanh)(gate[2 * n + j] + b[2 * n + j] + reset * part);
+        gate[j] = reset;
+        gate[n + j] = keep;
+        gate[2 * n + j] = fresh;
+        gate[3 * n + j] = part;
+        h[j] = fresh + keep * (before[j] - fresh);
     }
 }
 
+static void LK_F(gru_step)(const Step *s) { LK_F(each_row)(s, LK_F(gru_row), LK_F(keep_state)); }
+
 /* dgates gets dn, dr, dz, d(W_hn h). So what belongs to h are its last 3 n columns. dh gets the
  * part of the gradient of the h before that does not go through a gate. */
-static void LK_F(gru_step_backward)(const Step *s)
+static inline void LK_F(gru_row_backward)(const Step *s, int64_t r)
 {
     const int64_t n = s->hidden;
-    for (int64_t r = 0; r < s->rows; r++) {
-        if (is_over(s, r)) {
-            LK_F(keep_gradient)(s, r);
-            continue;
-        }
-        const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
-                   *before = (const real *)s->h_before + r * n;
-        real *d = (real *)s->dgates + r * 4 * n, *dh = (real *)s->dh + r * n;
-        GATES
-        for (int64_t j = 0; j < n; j++) {
-            const real reset = gate[j], keep = gate[n + j], fresh = gate[2 * n + j],
-                       part = gate[3 * n + j], d_h = dy[j] + dh[j],
-                       dn = d_h * (1 - keep) * (1 - fresh * fresh);
-            d[j] = dn;
-            d[n + j] = dn * part * reset * (1 - reset);
-            d[2 * n + j] = d_h * (before[j] - fresh) * keep * (1 - keep);
-            d[3 * n + j] = dn * reset;
-            dh[j] = d_h * keep;
-        }
+    const real *gate = (const real *)s->gates + r * 4 * n, *dy = (const real *)s->dy + r * n,
+               *before = (const real *)s->h_before + r * n;
+    real *d = (real *)s->dgates + r * 4 * n, *dh = (real *)s->dh + r * n;
+    GATES
+    for (int64_t j = 0; j < n; j++) {
+        const real reset = gate[j], keep = gate[n + j], fresh = gate[2 * n + j],
+                   part = gate[3 * n + j], d_h = dy[j] + dh[j],
+                   dn = d_h * (1 - keep) * (1 - fresh * fresh);
+        d[j] = dn;
+        d[n + j] = dn * part * reset * (1 - reset);
+        d[2 * n + j] = d_h * (before[j] - fresh) * keep * (1 - keep);
+        d[3 * n + j] = dn * reset;
+        dh[j] = d_h * keep;
     }
+}
+
+static void LK_F(gru_step_backward)(const Step *s)
+{
+    LK_F(each_row)(s, LK_F(gru_row_backward), LK_F(keep_gradient));
 }
 #undef GATES
 
