@@ -153,7 +153,7 @@ bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
                              "cannot be opened: %s; no adapter, or saving one was interrupted",
                              strerror(errno));
     if (!S_ISREG(info.st_mode)) return lk__file_fail(&r, LK_EIO, "is not a regular file");
-    json_error_t error;
+    json_error_t error = { 0 };
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (root) return lk__peft_config_read(c, root, path, err);
     switch (json_error_code(&error)) {
@@ -170,7 +170,7 @@ bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err)
 bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err)
 {
     if (!text) return true;
-    json_error_t error;
+    json_error_t error = { 0 };
     c->scales = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (c->scales) return true;
     bool memory = json_error_code(&error) == json_error_unknown ||

@@ -63,7 +63,7 @@ static bool refuse_others(const json_t *object, const char *path, Error *err)
 bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
 {
     char path[LK_PATH_MAX];
-    json_error_t at;
+    json_error_t at = { 0 };
     if (!c) return lk_error_set(err, LK_EVALUE, "lk_roberta_config_read: the config is NULL");
     if (!lk_path_join(path, folder, "config.json", err)) return false;
     FILE *file = fopen(path, "rb");

@@ -122,7 +122,7 @@ static bool read_length(const SafeTensors *f, int64_t *length, const FileReport 
 static bool bad_json(const json_error_t *e, const FileReport *r)
 {
     switch (json_error_code(e)) {
-    case json_error_unknown: /* jansson has no message of its own for this */
+    case json_error_unknown: /* jansson leaves the code at 0 where it has no memory for a text */
     case json_error_out_of_memory: return lk__file_fail(r, LK_EMEMORY, "no memory for its header");
     case json_error_invalid_utf8:
         return lk__file_fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
@@ -150,7 +150,7 @@ static bool parse_header(SafeTensors *f, int64_t length, const FileReport *r)
         ok =
             lk__file_fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
     if (ok) {
-        json_error_t error;
+        json_error_t error = { 0 };
         f->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
         ok = f->header || bad_json(&error, r);
     }

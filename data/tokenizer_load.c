@@ -75,7 +75,7 @@ static bool read_file(File *f, const char *folder, const char *name)
 
 static json_t *parse_json(const File *f)
 {
-    json_error_t error;
+    json_error_t error = { 0 };
     json_t *object = json_loadb(f->text, f->size, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(object) && json_object_size(object) > 0) return object;
     if (object)

@@ -203,7 +203,7 @@ static bool read_history(json_t *list, TrainerHistory *history, Error *err)
 bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
 {
     char path[LK_PATH_MAX], mark[32];
-    json_error_t reason;
+    json_error_t reason = { 0 };
     json_int_t step = 0, pass = 0, batches = 0, length = 0, logged = 0, best = 0;
     const char *base = NULL, *arguments = NULL;
     json_t *history = NULL, *loss = NULL, *total = NULL, *metric = NULL;
