@@ -75,6 +75,18 @@ static int64_t out_size(const Pool *p) { return p->out[0] * p->out[1]; }
         } \
     } while (0)
 
+/* The same in a backward: `in` is a plane of dx, cleared before the first sum, and `out` of dy. */
+#define FOR_GRADIENTS(t, n, call) \
+    do { \
+        const Pool *p = (n)->state; \
+        bool fresh_; \
+        Tensor *dx_ = lk_grad_in_fresh(t, n, 0, &fresh_); \
+        if (dx_) \
+            FOR_PLANES(p, dx_, (n)->grad, \
+                       if (fresh_) memset(in, 0, (size_t)(in_size(p) * size_)); \
+                       call); \
+    } while (0)
+
 /* ---- checks --------------------------------------------------------------------------------- */
 
 /* Checks x (N, C, H, W) or (C, H, W), and reads its sizes. */
@@ -187,11 +199,8 @@ static const char *pool_name(const Node *n, const char *name)
 /* dx[the place of the maximum] += dy. */
 static void max_pool_backward(Tape *t, Node *n)
 {
-    const Pool *p = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0);
-    if (!dx) return;
-    FOR_PLANES(
-        p, dx, n->grad,
+    FOR_GRADIENTS(
+        t, n,
         LK_REAL(p->dtype, max_plane_backward, out_size(p), out, p->index + i * out_size(p), in));
 }
 
@@ -233,9 +242,7 @@ Tensor *lk_max_pool2d(Tape *t, Tensor *x, PoolOptions options)
 /* dx += dy / the size of the window. */
 static void avg_pool_backward(Tape *t, Node *n)
 {
-    const Pool *p = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) FOR_PLANES(p, dx, n->grad, LK_REAL(p->dtype, avg_plane_backward, p, out, in));
+    FOR_GRADIENTS(t, n, LK_REAL(p->dtype, avg_plane_backward, p, out, in));
 }
 
 static const char *avg_pool_name(const Node *n) { return pool_name(n, "AvgPool2DBackward0"); }
@@ -266,9 +273,7 @@ Tensor *lk_avg_pool2d(Tape *t, Tensor *x, PoolOptions options)
 /* dx += dy / the size of its part. */
 static void adaptive_backward(Tape *t, Node *n)
 {
-    const Pool *p = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) FOR_PLANES(p, dx, n->grad, LK_REAL(p->dtype, adaptive_plane_backward, p, out, in));
+    FOR_GRADIENTS(t, n, LK_REAL(p->dtype, adaptive_plane_backward, p, out, in));
 }
 
 /* One mean of all is a mean in PyTorch. */
@@ -301,9 +306,7 @@ Tensor *lk_adaptive_avg_pool2d(Tape *t, Tensor *x, int64_t height, int64_t width
 /* dx += the sum of dy over the square. */
 static void upsample_backward(Tape *t, Node *n)
 {
-    const Pool *p = n->state;
-    Tensor *dx = lk_grad_in(t, n, 0);
-    if (dx) FOR_PLANES(p, dx, n->grad, LK_REAL(p->dtype, upsample_plane_backward, p, out, in));
+    FOR_GRADIENTS(t, n, LK_REAL(p->dtype, upsample_plane_backward, p, out, in));
 }
 
 static const Op UPSAMPLE = { "UpsampleNearest2DBackward1", upsample_backward, { 0 } };

@@ -1,12 +1,16 @@
 /* conv.c - y of a convolution, in panels of patches.
  *
  * A panel is packed from the window (conv_plan.h). It stays in the L1 cache while the packed tiles
- * of W pass by. With one or two rows, packing would take longer than the products: `direct_rows`
- * reads the window itself. */
+ * of W pass by. With few rows, packing takes longer than the products, which then read the window
+ * itself: `taps` of the kernels in vectors that lie in one row of positions each, `direct_rows`
+ * with one or two rows of y. */
 #include "core/internal.h"
 #include "core/kernels/conv_plan.h"
 
-enum { TILE_BYTES = 16 << 10 }; /* room for any tile */
+enum {
+    TILE_BYTES = 16 << 10, /* room for any tile */
+    PACKING_ROWS = 5       /* packing a panel takes as long as so many rows of its product */
+};
 
 /* A block of positions for direct_rows. */
 typedef struct Direct {
@@ -37,6 +41,9 @@ static Plan plan_forward(const Conv *c)
     lk__conv_choose_block(&p, most_rows);
     const int64_t tasks = work * p.down * p.across;
     if (tasks < TASKS) p.chunks = smaller(parts_of(TASKS, tasks), larger(1, tile_count(&p) / 4));
+    /* vectors end with each row of positions, panels do not */
+    const int64_t vectors = round_up(p.width, p.kernels->lanes);
+    p.unpacked = c->x.out_step == 1 && c->rows * vectors <= (c->rows + PACKING_ROWS) * p.width;
     p.panel_bytes = p.depth * p.taps * panel * p.size;
     p.packed_bytes = round_up(larger(PACKED_BYTES, p.panel_bytes) + SLACK_BYTES, 64);
     p.weight_bytes = round_up(c->groups * tiles_bytes(&p, c->channels), 64);
@@ -156,6 +163,38 @@ static void compute_packed(const Plan *p, const Block *b, const Part *w, int64_t
     }
 }
 
+/* Computes the same without packing. Two vectors at a time, from one row of positions or two. */
+static void compute_unpacked(const Plan *p, const Block *b, const Part *w, int64_t tile,
+                             int64_t last, const char *own)
+{
+    const Conv *c = p->c;
+    const GemmKernels *k = p->kernels;
+    const int64_t plane = c->out_height * c->out_width, row = lk__conv_window_row(p),
+                  across = parts_of(b->width, k->lanes), vectors = b->height * across;
+    for (int64_t first = 0; first < vectors; first += 2) {
+        GemmTaps t = { .steps = w->steps,
+                       .offset = p->offset,
+                       .b = { own, own },
+                       .c_row = plane,
+                       .add = !w->first || c->add };
+        char *out[2] = { NULL };
+        for (int v = 0; v < 2 && first + v < vectors; v++) {
+            int64_t y = (first + v) / across, x = (first + v) % across * k->lanes;
+            t.b[v] = own + (y * row + x) * p->size;
+            t.columns[v] = (int)smaller(k->lanes, b->width - x);
+            out[v] = b->out + lk__conv_element(p, b, y * b->width + x) * p->size;
+        }
+        for (int64_t i = tile; i < last; i++) {
+            t.rows = row_of(p, i + 1) - row_of(p, i);
+            t.a = w->weight + i * k->rows * w->steps * p->size;
+            t.bias = w->first ? bias_of(p, b, row_of(p, i)) : NULL;
+            for (int v = 0; v < 2; v++)
+                t.c[v] = t.columns[v] ? out[v] + row_of(p, i) * plane * p->size : NULL;
+            k->taps(&t);
+        }
+    }
+}
+
 /* Computes all rows of the block, which are few, from a filled window. */
 static void compute_direct(const Plan *p, const Block *b, const Part *w, char *own)
 {
@@ -182,10 +221,10 @@ static void compute(const Plan *p, int64_t task, char *own)
     for (int64_t part = 0; part < p->parts; part++) {
         Part w = part_of(p, b.group, part);
         lk__conv_fill(p, &b, part * p->depth, w.steps / p->taps, own);
+        const int64_t tile = cut(tiles, p->chunks, chunk), last = cut(tiles, p->chunks, chunk + 1);
         if (c->rows <= FEW_ROWS && tiles == 1) compute_direct(p, &b, &w, own);
-        else
-            compute_packed(p, &b, &w, cut(tiles, p->chunks, chunk),
-                           cut(tiles, p->chunks, chunk + 1), own);
+        else if (p->unpacked) compute_unpacked(p, &b, &w, tile, last, own);
+        else compute_packed(p, &b, &w, tile, last, own);
     }
 }
 

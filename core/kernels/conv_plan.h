@@ -44,6 +44,7 @@ typedef struct Plan {
     int64_t height, width, down, across; /* of a block; blocks */
     int64_t chunks, pieces;              /* of rows or channels; of the images */
     int64_t steps;                       /* positions at a time, in lk__conv_weight */
+    bool unpacked;                       /* lk__conv reads the window itself */
     Window window;
     int64_t window_bytes, packed_bytes, panel_bytes, own_bytes; /* of a thread */
     int64_t weight_bytes; /* of the packed W, or of the copies of its gradient */

@@ -22,6 +22,20 @@ typedef struct GemmStrip {
     bool add;
 } GemmStrip;
 
+/* A tile whose rows of B lie anywhere: C[i][j] = bias[i] + Σp a[p A_STEP + i] b[offset[p] + j],
+ * added to C or in place of it. Its two vectors of columns begin at places of their own, from
+ * which whole vectors are read. A_STEP is the rows of the largest tile. */
+typedef struct GemmTaps {
+    int64_t rows, steps;
+    const void *a, *bias; /* bias NULL: none */
+    const int32_t *offset;
+    const void *b[2];
+    void *c[2];
+    int columns[2]; /* that are written of each vector; 0: there is no such vector */
+    int64_t c_row;
+    bool add;
+} GemmTaps;
+
 /* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. */
 enum { GEMM_DOT_COLUMNS = 4 };
 typedef struct GemmDots {
@@ -40,6 +54,7 @@ typedef struct GemmKernels {
      * vectors */
     int rows, columns, lanes;
     void (*strip)(const GemmStrip *strip);
+    void (*taps)(const GemmTaps *taps);
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 

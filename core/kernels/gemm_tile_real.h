@@ -221,6 +221,57 @@ static void LK_F(strip)(const GemmStrip *t)
     }
 }
 
+/* ---- a tile over a window -------------------------------------------------------------------- */
+
+INLINE void LK_F(taps_of)(int rows, const GemmTaps *t)
+{
+    V sum[TILE_ROWS][TILE_VECTORS];
+    LK_UNROLL
+    for (int i = 0; i < rows; i++) {
+        LK_UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = splat(0);
+    }
+    const real *a = t->a, *b = t->b[0], *second = t->b[1], *bias = t->bias;
+    const int32_t *offset = t->offset, *end = offset + t->steps;
+    for (; offset < end; offset++, a += TILE_ROWS) {
+        V row[TILE_VECTORS] = { load(b + *offset), load(second + *offset) };
+        LK_UNROLL
+        for (int i = 0; i < rows; i++) {
+            V x = splat(a[i]);
+            LK_UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = fma(x, row[v], sum[i][v]);
+        }
+    }
+    LK_UNROLL
+    for (int v = 0; v < TILE_VECTORS; v++) {
+        real *c = t->c[v];
+        const int columns = t->columns[v];
+        for (int i = 0; i < rows && columns > 0; i++, c += t->c_row) {
+            V y = sum[i][v];
+            if (bias) y += splat(bias[i]);
+            if (t->add) y += LK_F(load_lanes)(c, columns == LANES, columns);
+            if (columns == LANES) store(c, y);
+            else store_part(c, columns, y);
+        }
+    }
+}
+
+static void LK_F(taps)(const GemmTaps *t)
+{
+#define CASE(rows) \
+    case rows: \
+        LK_F(taps_of)(rows, t); \
+        break;
+#ifdef LK_SPECIALIZE
+    switch (t->rows) {
+        TILE_CASES(CASE)
+    }
+#else
+    LK_F(taps_of)((int)t->rows, t);
+#endif
+#undef CASE
+}
+
 /* ---- dot products --------------------------------------------------------------------------- */
 
 /* A vector holds LANES steps of one row of A or one column of B. At the end the lanes of each of
