@@ -33,8 +33,8 @@ typedef struct Size {
     ConvOptions o;
 } Size;
 
-/* Several blocks of positions, parts of channels, tiles of rows, pieces of images; few rows; long
- * rows; steps and phases. */
+/* Several blocks of positions, parts of channels, tiles of rows, pieces of images; few rows, with
+ * and without packing; long rows; steps and phases. */
 #define OPTIONS(s0, s1, p0, p1, d0, d1, groups) \
     { \
         { s0, s1 }, { p0, p1 }, { d0, d1 }, groups, { 0, 0 } \
@@ -43,6 +43,8 @@ static const Size sizes[] = {
     { 2, 33, 20, 30, 31, 3, 3, OPTIONS(0, 0, 1, 1, 0, 0, 0) },
     { 1, 3, 7, 90, 150, 5, 3, OPTIONS(0, 0, 2, 0, 0, 0, 0) },
     { 3, 6, 16, 14, 14, 5, 5, OPTIONS(0, 0, 0, 0, 0, 0, 0) },
+    { 3, 1, 6, 28, 28, 5, 5, OPTIONS(0, 0, 2, 2, 0, 0, 0) },
+    { 2, 150, 3, 9, 17, 3, 3, OPTIONS(2, 1, 1, 1, 1, 2, 0) },
     { 17, 5, 6, 9, 8, 3, 2, OPTIONS(2, 1, 1, 1, 1, 2, 0) },
     { 2, 40, 100, 4, 5, 3, 3, OPTIONS(0, 0, 1, 1, 0, 0, 0) },
     { 2, 24, 24, 13, 12, 3, 3, OPTIONS(2, 3, 1, 2, 2, 1, 24) },
