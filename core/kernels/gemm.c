@@ -91,10 +91,9 @@ typedef struct Block {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Returns the number of parts when n is cut into parts of at most `most`. */
+/* Cuts n into parts of at most `most`: their number. A division takes long, so it asks first. */
 static int64_t parts_of(int64_t n, int64_t most)
 {
-    /* a division takes as long as many multiply-adds */
     return n <= most ? n > 0 : (n + most - 1) / most;
 }
 
@@ -199,9 +198,9 @@ static void pack_together(const Product *g, const Block *x, bool a, bool b, Team
 /* ---- tiles ---------------------------------------------------------------------------------- */
 
 /* Computes tiles of C side by side: row tile i (packed in `slot`) and panels j to j_end, for
- * `steps` steps from `step` of the block. */
+ * `steps` steps from `step` of the block. Then the `next` steps of B come. */
 static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t slot, int64_t j,
-                          int64_t j_end, int64_t step, int64_t steps)
+                          int64_t j_end, int64_t step, int64_t steps, int64_t next)
 {
     const GemmKernels *kernels = g->kernels;
     int64_t row = row_of(x, i), rows = row_of(x, i + 1) - row, width = kernels->columns,
@@ -221,6 +220,8 @@ static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t s
         .c_row = g->c.row,
         .c_col = g->c.col,
         .add = g->add || x->step + step > 0,
+        .ahead = steps * g->b.row,
+        .fetch = i == 0 ? next : 0, /* the other rows of tiles read the same */
     };
     if (g->pack_a) {
         strip.a = g->packed_a + (slot * x->steps + step) * kernels->rows * g->size;
@@ -254,21 +255,22 @@ static void compute_block(const Product *g, const Block *x, Team team)
     int64_t first = cut(x->down * x->across, team.threads, team.thread);
     int64_t last = cut(x->down * x->across, team.threads, team.thread + 1);
     int64_t rounds = g->pack_b ? 1 : parts_of(x->steps, steps_in_place(g, x));
-    int64_t near = x->across; /* a single row of tiles reads B once */
-    if (x->down > 1)
-        near = NEAR_BYTES / (parts_of(x->steps, rounds) * g->kernels->columns * g->size);
-    if (near < 1) near = 1;
+    int64_t panel_bytes = parts_of(x->steps, rounds) * g->kernels->columns * g->size;
+    int64_t near = NEAR_BYTES < panel_bytes ? 1 : NEAR_BYTES / panel_bytes;
+    if (x->down == 1) near = x->across; /* a single row of tiles reads B once */
+    bool far = !g->pack_b && g->k * g->n * g->size > 2 * NEAR_BYTES; /* beyond the L2 cache */
 
     for (int64_t round = 0; round < rounds; round++) {
         int64_t step = cut(x->steps, rounds, round),
                 steps = cut(x->steps, rounds, round + 1) - step;
+        int64_t next = far ? smaller(steps, x->steps - step - steps) : 0;
         for (int64_t panel = 0; panel < x->across; panel += near) {
             int64_t panels = smaller(near, x->across - panel);
             int64_t base = panel * x->down, end = smaller(base + panels * x->down, last);
             for (int64_t t = first > base ? first : base; t < end;) {
                 int64_t i = x->down > 1 ? (t - base) / panels : 0, j = t - base - i * panels;
                 int64_t j_end = smaller(panels, j + end - t);
-                compute_strip(g, x, i, i, panel + j, panel + j_end, step, steps);
+                compute_strip(g, x, i, i, panel + j, panel + j_end, step, steps, next);
                 t += j_end - j;
             }
         }
@@ -312,7 +314,7 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
             pack_panels(g, x, j, end, 0, x->steps);
             for (int64_t t = j; t < end; t++) {
                 for (int64_t i = 0; i < x->down; i++)
-                    compute_strip(g, x, i, i, t, t + 1, 0, x->steps);
+                    compute_strip(g, x, i, i, t, t + 1, 0, x->steps, 0);
             }
         }
         return;
@@ -331,7 +333,7 @@ static void compute_panels(const Product *g, const Block *x, bool low, Team team
         pack_rows(g, x, i, end, slot, 0, x->steps);
         for (int64_t j = 0; j < x->across; j++) {
             for (int64_t t = i; t < end; t++)
-                compute_strip(g, x, t, slot + t - i, j, j + 1, 0, x->steps);
+                compute_strip(g, x, t, slot + t - i, j, j + 1, 0, x->steps, 0);
         }
     }
 }

@@ -11,8 +11,9 @@
 
 /* A strip of C: C[i][j] = Σp a[i a_row + p a_step] b[p b_step + j], added to C or in place of it.
  * B is made of panels that are as wide as a tile. In a panel the columns of a row lie side by
- * side; the next panel begins `panel` elements after this one. C may have any strides, and is fast
- * when c_col is 1. */
+ * side; the next panel begins `panel` elements after this one. The next strips read B `ahead`
+ * elements further: the first `fetch` rows there are prefetched. C may have any strides, and is
+ * fast when c_col is 1. */
 typedef struct GemmStrip {
     int64_t rows, columns, steps; /* rows: at most those of a tile */
     const void *a, *b;            /* no element of b outside of its columns is read */
@@ -20,6 +21,7 @@ typedef struct GemmStrip {
     void *c;
     int64_t c_row, c_col;
     bool add;
+    int64_t ahead, fetch;
 } GemmStrip;
 
 /* A tile whose rows of B lie anywhere: C[i][j] = bias[i] + Σp a[p A_STEP + i] b[offset[p] + j],

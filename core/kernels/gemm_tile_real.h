@@ -61,12 +61,10 @@ INLINE void LK_F(tile_step)(int rows, int vectors, bool whole, int last,
 
 /* `packed`: the steps lie one behind the other. So the distances are constants, and the processor
  * itself fetches A and B ahead. This function only prefetches C, which is needed at the end. Not
- * packed: when the rows of B are a page or more apart, the processor does not fetch ahead. Then
- * each step prefetches a row of the next tile's B into the L2 cache, which is near enough: that
- * tile comes later. `more` says that there is such a tile, and that it is as wide. */
+ * packed: the rows of B are too many streams for the processor to fetch ahead. Then each step
+ * prefetches a row of the steps that follow these ones into the L2 cache, which is near enough. */
 INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool packed,
-                          const GemmStrip *t, const real *b, bool more, real *c, int64_t c_row,
-                          bool add)
+                          const GemmStrip *t, const real *b, real *c, int64_t c_row, bool add)
 {
     enum { LINE = 64 / sizeof(real) };
     V sum[TILE_ROWS][TILE_VECTORS];
@@ -80,7 +78,7 @@ INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool pack
     const real *a[TILE_ROWS / 4 + 1];
     int64_t a_row = packed ? 1 : t->a_row, a_step = packed ? TILE_ROWS : t->a_step,
             steps = t->steps;
-    int64_t b_step = packed ? TILE_VECTORS * LANES : t->b_step, panel = t->panel;
+    int64_t b_step = packed ? TILE_VECTORS * LANES : t->b_step;
     LK_UNROLL
     for (int i = 0; i < rows; i += 4) a[i / 4] = (const real *)t->a + i * a_row;
     if (packed) {
@@ -97,12 +95,12 @@ INLINE void LK_F(tile_of)(int rows, int vectors, bool whole, int last, bool pack
             b += TILE_VECTORS * LANES;
         }
     } else {
-        bool far = more && b_step * (int64_t)sizeof(real) >= 4096;
+        const int64_t ahead = t->ahead, fetch = t->fetch;
         for (int64_t p = 0; p < steps; p++) {
-            if (far) {
+            if (p < fetch) {
                 LK_UNROLL
                 for (int v = 0; v < vectors * LANES; v += LINE)
-                    __builtin_prefetch(b + panel + v, 0, 2);
+                    __builtin_prefetch(b + ahead + v, 0, 2);
             }
             LK_F(tile_step)(rows, vectors, whole, last, sum, a, a_row, b);
             LK_UNROLL
@@ -190,15 +188,12 @@ static void LK_F(strip)(const GemmStrip *t)
          columns -= WIDTH, b += t->panel, c += WIDTH * t->c_col) {
         real *to = direct ? c : apart;
         int last = (int)(columns > LANES ? columns - LANES : columns);
-        bool more = columns >= 2 * WIDTH;
 #define TILE(rows) \
     if (columns >= WIDTH && packed) \
-        LK_F(tile_of)(rows, 2, true, LANES, true, t, b, more, to, c_row, add); \
-    else if (columns >= WIDTH) \
-        LK_F(tile_of)(rows, 2, true, LANES, false, t, b, more, to, c_row, add); \
-    else if (columns > LANES) \
-        LK_F(tile_of)(rows, 2, false, last, false, t, b, more, to, c_row, add); \
-    else LK_F(tile_of)(rows, 1, false, last, false, t, b, more, to, c_row, add);
+        LK_F(tile_of)(rows, 2, true, LANES, true, t, b, to, c_row, add); \
+    else if (columns >= WIDTH) LK_F(tile_of)(rows, 2, true, LANES, false, t, b, to, c_row, add); \
+    else if (columns > LANES) LK_F(tile_of)(rows, 2, false, last, false, t, b, to, c_row, add); \
+    else LK_F(tile_of)(rows, 1, false, last, false, t, b, to, c_row, add);
 #define CASE(rows) \
     case rows: \
         TILE(rows) \
