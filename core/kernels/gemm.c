@@ -51,9 +51,8 @@ enum {
     DOT_ROWS_MAX = 128,
 
     /* In place, a tile reads as many steps at a time as lie in PAGES pages, together with its rows
-     * of A and of C. An L1 TLB knows 64 pages or more. With 56 pages, products whose pages lie
-     * badly in memory were a fifth slower. It reads at most PLACE_DEPTH steps, so that a panel
-     * stays in the L1 cache (16 KB with 32 columns). It reads DEEP steps where a tile is
+     * of A and of C. An L1 TLB knows 64 pages or more. It reads at most PLACE_DEPTH steps, so that
+     * a panel stays in the L1 cache (16 KB with 32 columns). It reads DEEP steps where a tile is
      * transposed on its way to C, one element at a time. */
     PAGES = 40,
     /* columns or rows that lie PAGE apart also share the same places of the L1 cache */
@@ -61,9 +60,8 @@ enum {
     PLACE_DEPTH = 128,
     DEEP = 256,
 
-    TINY = 96, /* multiply-adds below which three plain loops are the fastest */
-    /* multiply-adds that take longer than waking the threads up (a few microseconds) */
-    WORTH_THREADS = 1 << 19
+    TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
+    WORTH_THREADS = 1 << 19 /* those that take longer than waking the threads up */
 };
 
 /* One call of lk__gemm, the same for all threads. */
@@ -110,6 +108,9 @@ static void *at(const Product *g, Mat x, int64_t row, int64_t col)
 {
     return (char *)x.data + (row * x.row + col * x.col) * g->size;
 }
+
+/* Whether B is larger than an L2 cache. */
+static bool is_far(const Product *g) { return g->k * g->n * g->size > 2 * NEAR_BYTES; }
 
 /* Waits for all threads. Then all of them see what was packed before, and memory that was read
  * before may be overwritten. */
@@ -258,12 +259,11 @@ static void compute_block(const Product *g, const Block *x, Team team)
     int64_t panel_bytes = parts_of(x->steps, rounds) * g->kernels->columns * g->size;
     int64_t near = NEAR_BYTES < panel_bytes ? 1 : NEAR_BYTES / panel_bytes;
     if (x->down == 1) near = x->across; /* a single row of tiles reads B once */
-    bool far = !g->pack_b && g->k * g->n * g->size > 2 * NEAR_BYTES; /* beyond the L2 cache */
 
     for (int64_t round = 0; round < rounds; round++) {
         int64_t step = cut(x->steps, rounds, round),
                 steps = cut(x->steps, rounds, round + 1) - step;
-        int64_t next = far ? smaller(steps, x->steps - step - steps) : 0;
+        int64_t next = !g->pack_b && is_far(g) ? smaller(steps, x->steps - step - steps) : 0;
         for (int64_t panel = 0; panel < x->across; panel += near) {
             int64_t panels = smaller(near, x->across - panel);
             int64_t base = panel * x->down, end = smaller(base + panels * x->down, last);
@@ -378,7 +378,7 @@ static void run_dots(const Product *g, Team team)
         int64_t end = smaller(cut(groups, team.threads, team.thread + 1) * GEMM_DOT_COLUMNS, g->n);
         g->kernels->dots(&(GemmDots){ g->m, end - j, steps, a, a_row, at(g, g->b, step, j),
                                       g->b.col, at(g, g->c, 0, j), g->c.row, g->c.col,
-                                      g->add || p > 0 });
+                                      g->add || p > 0, is_far(g) });
         if (g->pack_a) barrier(team);
     }
 }

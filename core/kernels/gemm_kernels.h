@@ -38,7 +38,8 @@ typedef struct GemmTaps {
     bool add;
 } GemmTaps;
 
-/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. */
+/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. With `fetch`, the next columns of B are
+ * prefetched. */
 enum { GEMM_DOT_COLUMNS = 4 };
 typedef struct GemmDots {
     int64_t rows, columns, steps;
@@ -48,7 +49,7 @@ typedef struct GemmDots {
     int64_t b_col;
     void *c;
     int64_t c_row, c_col;
-    bool add;
+    bool add, fetch;
 } GemmDots;
 
 typedef struct GemmKernels {

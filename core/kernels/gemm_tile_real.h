@@ -295,10 +295,11 @@ INLINE void LK_F(dots_of)(int rows, int columns, const GemmDots *d, const real *
     V sum[DOT_ROWS * GEMM_DOT_COLUMNS];
     int64_t a_row = d->a_row, b_col = d->b_col, c_row = d->c_row, c_col = d->c_col,
             steps = d->steps, p = 0;
+    const bool fetch = d->fetch;
     LK_UNROLL
     for (int i = 0; i < (rows * columns + 3) / 4 * 4; i++) sum[i] = splat(0);
     for (; p + LANES <= steps; p += LANES) {
-        if (rows > 1 && columns == GEMM_DOT_COLUMNS) { /* a single row would gain nothing */
+        if (fetch && rows > 1 && columns == GEMM_DOT_COLUMNS) { /* one row would gain nothing */
             __builtin_prefetch(next + p);
             __builtin_prefetch(next + b_col + p);
         }
