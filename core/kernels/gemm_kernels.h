@@ -85,6 +85,13 @@ static inline const GemmKernels *lk__gemm_kernels(DType dtype)
  * keep these addresses in memory. */
 #define LK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
+/* Keeps a vector in a register. Otherwise the compiler may load it again for each use. */
+#if defined(__x86_64__) && defined(__OPTIMIZE__)
+#define LK_KEEP(vector) __asm__("" : "+v"(vector))
+#else
+#define LK_KEEP(vector) ((void)0)
+#endif
+
 /* An optimized build compiles the kernel once for every size of a tile. In these copies the
  * LK_UNROLL loops disappear and the arrays of vectors are registers. Debug and sanitizer builds
  * have a single copy for all sizes: more copies would not be faster there, and take minutes to

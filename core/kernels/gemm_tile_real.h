@@ -282,6 +282,7 @@ INLINE void LK_F(dots_step)(int rows, int columns, V sum[DOT_ROWS * GEMM_DOT_COL
     LK_UNROLL
     for (int j = 0; j < columns; j++) {
         V y = LK_F(load_lanes)(b + j * b_col, whole, n);
+        if (rows < DOT_ROWS) LK_KEEP(y);
         LK_UNROLL
         for (int i = 0; i < rows; i++) sum[i * columns + j] = fma(x[i], y, sum[i * columns + j]);
     }
