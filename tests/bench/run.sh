@@ -9,6 +9,7 @@
 #     BEFORE='taskset -c 0,1'   stands in front of every measurement
 #     BUILD=build/release       folder of the build
 #     LORIKEET_KERNELS=avx2     the peers get no wider kernels either
+#     KANN=DIR          kann's sources: its training steps stand beside ours
 # PyTorch is the one of /usr/bin/python3. Both peers get OpenBLAS with OpenMP, which Debian has but
 # does not install by itself (its default spins with as many threads again); it is downloaded into
 # ~/.cache/lorikeet-bench.
@@ -23,7 +24,7 @@ python=/usr/bin/python3
 [ -x "$python" ] || { echo "$0: python3 is not here, which writes the table" >&2; exit 1; }
 
 echo "== building ($build)" >&2
-cmake --preset release -S "$root" -B "$build" >/dev/null
+cmake --preset release -S "$root" -B "$build" ${KANN:+-D KANN_DIR="$KANN"} >/dev/null
 cmake --build "$build" -j "$(nproc)" >/dev/null
 
 if [ -n "${KEEP-}" ]; then
@@ -86,6 +87,12 @@ while [ "$round" -le "${ROUNDS:-3}" ]; do
         peer env GLIBC_TUNABLES=$keep_pages "$python" "$here/torch_peer.py" --threads "$threads" \
             --reps 5 \
             --json "$results/torch_peer.$round.json" "$@"
+    if [ -x "$build/tests/bench/kann_peer" ]; then
+        peer env OMP_NUM_THREADS=1 "$build/tests/bench/kann_peer" --threads 1 --reps 5 \
+            --json "$results/kann_peer.one.json"
+        peer env OMP_NUM_THREADS=1 "$build/tests/bench/kann_peer" --threads "$threads" --reps 5 \
+            --json "$results/kann_peer.$round.json"
+    fi
     round=$((round + 1))
 done
 

@@ -132,6 +132,17 @@ def training(bench, torch, threads):
         row(cells)
 
 
+def small_peer(bench, kann, threads):
+    print(f"\n## Beside kann\n\n{kann.rounds[0]['kernels']} with OpenBLAS's products. It steps by "
+          "RMSprop, Lorikeet by Adam.")
+    header(["", "kann, 1 thread", f"{threads} threads", "kann / Lorikeet, 1 thread",
+            f"{threads} threads"])
+    for name in kann.names("W") + kann.names("LeNet"):
+        times = [kann.get(name, n) for n in (1, threads)]
+        ratios = [ratio(kann.get(name, n), bench.get(name, n)) for n in (1, threads)]
+        row([name, *map(seconds, times), *map(number, ratios)])
+
+
 def convolutions(bench, torch, threads):
     print("\n## Convolutions and pooling\n\n"
           "Time of a call. Fraction: of what the machine's limits allow. dX and dW: one gradient "
@@ -183,7 +194,8 @@ def products(bench, blas, threads):
 
 def main():
     folder, command = sys.argv[1:]
-    bench, blas, torch = (Side(folder, name) for name in ("bench", "blas_peer", "torch_peer"))
+    bench, blas, torch, kann = (Side(folder, name)
+                                for name in ("bench", "blas_peer", "torch_peer", "kann_peer"))
     machine = bench.rounds[0]
     threads = machine["cores"]
     print(f"# Performance\n\n{machine['date']}; {machine['processor']}, {threads} cores; "
@@ -196,6 +208,8 @@ def main():
           "No OpenBLAS is installed: its columns are left out.")
     limits(bench, threads)
     training(bench, torch, threads)
+    if kann.rounds:
+        small_peer(bench, kann, threads)
     convolutions(bench, torch, threads)
     programs(bench, threads)
     products(bench, blas, threads)
