@@ -109,7 +109,7 @@ static void *at(const Product *g, Mat x, int64_t row, int64_t col)
     return (char *)x.data + (row * x.row + col * x.col) * g->size;
 }
 
-/* Whether B is larger than an L2 cache. */
+/* Whether B exceeds an L2 cache. */
 static bool is_far(const Product *g) { return g->k * g->n * g->size > 2 * NEAR_BYTES; }
 
 /* Waits for all threads. Then all of them see what was packed before, and memory that was read
@@ -440,9 +440,9 @@ static void plan(Product *g)
         g->pack_b = g->panels = false;
         return;
     }
-    /* in these cases reading in place is slower */
-    int64_t enough = swap || g->b.row * g->size % PAGE == 0 ? FEW / 2 : FEW;
-    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > enough);
+    /* in these cases reading in place is slower: float64 has half as many columns in a tile */
+    bool slow = swap || g->size == 8 || g->b.row * g->size % PAGE == 0;
+    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > (slow ? FEW / 2 : FEW));
     /* When k is one block, C is written only once, which is faster along its rows: use tiles. */
     g->panels = g->pack_b && g->k * g->size > TILE_DEPTH &&
                 TILE_DEPTH * g->kernels->columns <= PANEL_BYTES;
