@@ -1,4 +1,5 @@
-/* utf8.h - reads text that should be UTF-8 and may be broken; no part of the interface. */
+/* utf8.h - reads text that should be UTF-8 and may be broken, and writes characters; no part of
+ * the interface. */
 #ifndef LK_UTF8_H
 #define LK_UTF8_H
 
@@ -31,6 +32,16 @@ static inline size_t lk__utf8(const unsigned char *p, size_t room, uint32_t *cod
         c = c << 6 | (p[n] & 0x3Fu);
     *code = n == size ? c : LK_UTF8_BROKEN;
     return n;
+}
+
+/* Writes a character, 1 to 4 bytes; returns how many. */
+static inline size_t lk__put_utf8(char *out, uint32_t code)
+{
+    static const unsigned char first[] = { 0, 0xC0, 0xE0, 0xF0 };
+    const size_t more = (size_t)(code >= 0x80) + (code >= 0x800) + (code >= 0x10000);
+    for (size_t i = more; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
+    *out = (char)(first[more] | code);
+    return more + 1;
 }
 
 static inline bool lk__is_utf8(const char *text)

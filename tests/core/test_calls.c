@@ -120,6 +120,7 @@ static void make_good(void)
 #define GOOD_Rngp (&good.rng)
 #define GOOD_Errorp (&good.err)
 #define GOOD_FILEp good.out
+#define GOOD_Bufferp (&(Buffer){ 0 })
 #define GOOD_charp memcpy(room, "x", 2)
 #define GOOD_format "x"
 #define GOOD_charpp names
