@@ -15,8 +15,7 @@
  *
  * A parametrization (nn/adapter.h) has the same A, B and alpha, an Embedding's A and B exchanged
  * and transposed; a Linear's wrapper (nn/lora.h) has A and B transposed, and its alpha is
- * lora_alpha / r. Both functions need jansson (LORIKEET_JANSSON); without it they fail with
- * LK_ESTATE.
+ * lora_alpha / r.
  *
  * Modules are chosen by PEFT's rules, in reading and in writing:
  *

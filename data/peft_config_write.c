@@ -4,13 +4,12 @@
 #include "data/peft_parts.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
+#include "data/json_write.h"
 #include "data/utf8.h"
-
-#ifdef LK_HAVE_JANSSON
-#include <jansson.h>
 
 typedef struct Writer {
     Module *module;
@@ -19,6 +18,12 @@ typedef struct Writer {
     int count;
     Error *err;
 } Writer;
+
+/* A key of rank_pattern, of alpha_pattern or of the scales, with its value. */
+typedef struct Pattern {
+    char key[2 * LK_NAME_MAX + 2];
+    double value;
+} Pattern;
 
 static bool fail(const Writer *w, const char *name, const char *text)
 {
@@ -81,20 +86,16 @@ static bool find_ends(const Writer *w, Names *ends, bool *all)
     return true;
 }
 
-static json_t *list_of(int count, const char *const *items)
+static void put_list(JsonWriter *out, const char *key, int count, const char *const *items)
 {
-    json_t *list = json_array();
-    for (int i = 0; list && i < count; i++)
-        if (json_array_append_new(list, json_string(items[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+    lk__json_open(out, key, '[');
+    for (int i = 0; i < count; i++) lk__json_put_text(out, NULL, items[i]);
+    lk__json_close(out, ']');
 }
 
-/* Makes a regular expression of the whole names, for names that no list of ends can tell apart:
+/* Puts a regular expression of the whole names, for names that no list of ends can tell apart:
  * "0\.1|2" */
-static json_t *whole_names(const Writer *w)
+static bool put_whole_names(const Writer *w, JsonWriter *out)
 {
     size_t size = 1;
     for (int i = 0; i < w->count; i++) size += 2 * strlen(w->layers[i].name) + 1;
@@ -104,30 +105,29 @@ static json_t *whole_names(const Writer *w)
         lk__regex_escape(w->layers[i].name, end);
         end += strlen(end);
     }
-    json_t *string = text ? json_string(text) : NULL;
+    if (text) lk__json_put_text(out, "target_modules", text);
     lk_mem_free(text);
-    return string;
+    return text || no_memory(w);
 }
 
-/* NULL: without memory. */
-static json_t *targets(const Writer *w)
+static bool put_targets(const Writer *w, JsonWriter *out)
 {
     Names ends = { 0 };
-    bool all;
-    json_t *value = NULL;
-    if (find_ends(w, &ends, &all))
-        value = all ? list_of(ends.count, (const char *const *)ends.items) : whole_names(w);
+    bool all, ok = find_ends(w, &ends, &all);
+    if (ok && all) put_list(out, "target_modules", ends.count, (const char *const *)ends.items);
+    else ok = ok && put_whole_names(w, out);
     lk_names_free(&ends);
-    return value;
+    return ok;
 }
 
 /* ---- rank_pattern, alpha_pattern ------------------------------------------------------------ */
 
-/* Writes 16, not 16.0, since most readers expect a whole number. */
-static json_t *number(double x)
+/* Puts 16, not 16.0, since most readers expect a whole number. */
+static void put_number(JsonWriter *out, const char *key, double x)
 {
     bool whole = x == floor(x) && fabs(x) < 0x1p53 && !(x == 0 && signbit(x));
-    return whole ? json_integer((json_int_t)x) : json_real(x);
+    if (whole) lk__json_put_integer(out, key, (int64_t)x);
+    else lk__json_put_real(out, key, x);
 }
 
 static double value_of(const PeftLayer *l, PeftSetting setting)
@@ -139,8 +139,7 @@ static double value_of(const PeftLayer *l, PeftSetting setting)
  * patterns, which PEFT does not keep, does not matter. The pattern is the layer's name or, if that
  * fits another value's layer too ("1" fits "0.1"), the whole name ("^1"). False: without
  * memory. */
-static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
-                       char out[2 * LK_NAME_MAX + 2])
+static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting, Pattern *out)
 {
     char text[LK_NAME_MAX + sizeof LK_PEFT_KEY];
     snprintf(text, sizeof text, LK_PEFT_KEY, l->name);
@@ -152,71 +151,92 @@ static bool pattern_of(const Writer *w, const PeftLayer *l, PeftSetting setting,
         right = value_of(&w->layers[i], setting) == value_of(l, setting) ||
                 !lk__regex_fits(regex, w->layers[i].name);
     lk__regex_free(regex);
-    *out = '^';
-    if (right) strcpy(out, l->name);
-    else lk__regex_escape(l->name, out + 1);
+    out->key[0] = '^';
+    out->value = value_of(l, setting);
+    if (right) strcpy(out->key, l->name);
+    else lk__regex_escape(l->name, out->key + 1);
     return true;
 }
 
-/* Makes {pattern: rank} or {pattern: alpha} of the layers that differ from the first. NULL:
- * without memory. */
-static json_t *patterns(const Writer *w, PeftSetting setting)
+static int by_key(const void *a, const void *b)
 {
-    json_t *object = json_object();
-    for (int i = 1; object && i < w->count; i++) {
-        const PeftLayer *l = &w->layers[i];
-        char key[2 * LK_NAME_MAX + 2];
-        if (value_of(l, setting) == value_of(w->layers, setting)) continue;
-        if (!pattern_of(w, l, setting, key) ||
-            json_object_set_new(object, key, number(value_of(l, setting))) != 0) {
-            json_decref(object);
-            return NULL;
-        }
+    const Pattern *x = a, *y = b;
+    return strcmp(x->key, y->key);
+}
+
+/* Puts {pattern: rank} or {pattern: alpha} of the layers that differ from the first, sorted. */
+static bool put_patterns(const Writer *w, JsonWriter *out, PeftSetting setting)
+{
+    Pattern *patterns = lk_mem_calloc((size_t)w->count + 1, sizeof *patterns);
+    bool ok = patterns != NULL;
+    size_t count = 0;
+    for (int i = 1; ok && i < w->count; i++)
+        if (value_of(&w->layers[i], setting) != value_of(w->layers, setting))
+            ok = pattern_of(w, &w->layers[i], setting, &patterns[count++]);
+    if (ok) {
+        qsort(patterns, count, sizeof *patterns, by_key);
+        lk__json_open(out, lk__peft_setting_name(setting), '{');
+        for (size_t i = 0; i < count; i++) put_number(out, patterns[i].key, patterns[i].value);
+        lk__json_close(out, '}');
     }
-    return object;
+    lk_mem_free(patterns);
+    return ok || no_memory(w);
 }
 
 /* ---- the texts ------------------------------------------------------------------------------ */
 
-static json_t *settings(const Writer *w)
+/* Puts PEFT's settings, sorted by key. */
+static bool put_settings(const Writer *w, Buffer *text)
 {
     const PeftOptions *o = w->options;
-    return json_pack(
-        "{s:o, s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:b, s:f, s:o, s:s, s:I, s:o, s:n, "
-        "s:o, s:s?, s:b, s:b}",
-        "alpha_pattern", patterns(w, PEFT_ALPHA), "auto_mapping", "base_model_name_or_path",
-        o->base_model, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
-        "init_lora_weights", 1, "layers_pattern", "layers_to_transform", "lora_alpha",
-        number(w->layers->alpha), "lora_bias", 0, "lora_dropout", 0.0, "modules_to_save",
-        o->save_count ? list_of(o->save_count, o->save) : json_null(), "peft_type", "LORA", "r",
-        (json_int_t)w->layers->rank, "rank_pattern", patterns(w, PEFT_RANK), "revision",
-        "target_modules", targets(w), "task_type", o->task_type, "use_dora", 0, "use_rslora", 0);
+    JsonWriter out = { .out = text, .indent = 2 };
+    lk__json_open(&out, NULL, '{');
+    bool ok = put_patterns(w, &out, PEFT_ALPHA);
+    lk__json_put_word(&out, "auto_mapping", "null");
+    lk__json_put_text(&out, "base_model_name_or_path", o->base_model);
+    lk__json_put_text(&out, "bias", "none");
+    lk__json_put_word(&out, "fan_in_fan_out", "false");
+    lk__json_put_word(&out, "inference_mode", "true");
+    lk__json_put_word(&out, "init_lora_weights", "true");
+    lk__json_put_word(&out, "layers_pattern", "null");
+    lk__json_put_word(&out, "layers_to_transform", "null");
+    put_number(&out, "lora_alpha", w->layers->alpha);
+    lk__json_put_word(&out, "lora_bias", "false");
+    lk__json_put_real(&out, "lora_dropout", 0);
+    if (o->save_count) put_list(&out, "modules_to_save", o->save_count, o->save);
+    else lk__json_put_word(&out, "modules_to_save", "null");
+    lk__json_put_text(&out, "peft_type", "LORA");
+    lk__json_put_integer(&out, "r", w->layers->rank);
+    ok = ok && put_patterns(w, &out, PEFT_RANK);
+    lk__json_put_word(&out, "revision", "null");
+    ok = ok && put_targets(w, &out);
+    lk__json_put_text(&out, "task_type", o->task_type);
+    lk__json_put_word(&out, "use_dora", "false");
+    lk__json_put_word(&out, "use_rslora", "false");
+    lk__json_close(&out, '}');
+    return ok && (!text->failed || no_memory(w));
 }
 
-/* Collects the scales that alpha / rank does not give. NULL: without memory. */
-static json_t *scales(const Writer *w)
+/* Puts {name: scale} of the layers whose scale is not alpha / rank, sorted; nothing if there are
+ * none. */
+static bool put_scales(const Writer *w, Buffer *text)
 {
-    json_t *object = json_object();
-    for (int i = 0; object && i < w->count; i++) {
+    Pattern *scales = lk_mem_calloc((size_t)w->count + 1, sizeof *scales);
+    if (!scales) return no_memory(w);
+    size_t count = 0;
+    for (int i = 0; i < w->count; i++) {
         const PeftLayer *l = &w->layers[i];
         if (l->alpha / (double)l->rank == l->scale) continue;
-        if (json_object_set_new(object, l->name, json_real(l->scale)) == 0) continue;
-        json_decref(object);
-        return NULL;
+        strcpy(scales[count].key, l->name);
+        scales[count++].value = l->scale;
     }
-    return object;
-}
-
-static char *text_of(const json_t *value, size_t flags)
-{
-    size_t size = json_dumpb(value, NULL, 0, flags);
-    char *text = size ? lk_mem_alloc(size + 1) : NULL;
-    if (!text || json_dumpb(value, text, size, flags) != size) {
-        lk_mem_free(text);
-        return NULL;
-    }
-    text[size] = '\0';
-    return text;
+    qsort(scales, count, sizeof *scales, by_key);
+    JsonWriter out = { .out = text };
+    if (count > 0) lk__json_open(&out, NULL, '{');
+    for (size_t i = 0; i < count; i++) lk__json_put_real(&out, scales[i].key, scales[i].value);
+    if (count > 0) lk__json_close(&out, '}');
+    lk_mem_free(scales);
+    return !text->failed || no_memory(w);
 }
 
 static bool has_layers_values(const PeftConfig *c, const PeftLayer *l)
@@ -225,13 +245,13 @@ static bool has_layers_values(const PeftConfig *c, const PeftLayer *l)
            lk__peft_scale(c, l->name) == l->scale;
 }
 
-/* Reads the settings as PEFT does, and checks that they describe the model. Consumes root. */
-static bool check_settings(const Writer *w, json_t *root, const json_t *exact)
+/* Reads the settings as PEFT does, and checks that they describe the model. */
+static bool check_settings(const Writer *w, const PeftTexts *texts)
 {
     PeftConfig c;
     int next = 0;
-    bool ok = lk__peft_config_read(&c, root, LK_PEFT_CONFIG, w->err);
-    c.scales = json_incref((json_t *)(uintptr_t)exact);
+    bool ok = lk__peft_config_read(&c, texts->config, LK_PEFT_CONFIG, w->err) &&
+              lk__peft_config_scales(&c, texts->scales, LK_PEFT_CONFIG, w->err);
     for (PeftIter it = modules_of(w); ok && lk__peft_next(&it);) {
         bool adapted = next < w->count && strcmp(w->layers[next].name, it.name) == 0;
         const PeftLayer *l = adapted ? &w->layers[next++] : NULL;
@@ -266,32 +286,12 @@ bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
                         const PeftLayer *layers, int count, Error *err)
 {
     const Writer w = { m, options, layers, count, err };
-    *texts = (PeftTexts){ NULL, NULL };
-    if (!check_utf8(&w)) return false;
-    json_t *root = settings(&w), *exact = scales(&w);
-    bool several = json_object_size(exact) > 0;
-    if (root && exact) texts->config = text_of(root, JSON_SORT_KEYS | JSON_INDENT(2));
-    if (several) texts->scales = text_of(exact, JSON_SORT_KEYS | JSON_COMPACT);
-    bool ok = (texts->config && (!several || texts->scales)) || no_memory(&w);
-    ok = ok && check_settings(&w, json_incref(root), exact);
-    json_decref(root);
-    json_decref(exact);
-    if (ok) return true;
-    lk_mem_free(texts->config);
-    lk_mem_free(texts->scales);
+    Buffer config = { 0 }, scales = { 0 };
+    bool ok = check_utf8(&w) && put_settings(&w, &config) && put_scales(&w, &scales);
+    *texts = (PeftTexts){ config.bytes, scales.bytes };
+    if (ok && check_settings(&w, texts)) return true;
+    lk_buffer_free(&config);
+    lk_buffer_free(&scales);
     *texts = (PeftTexts){ NULL, NULL };
     return false;
 }
-
-#else
-
-bool lk__peft_texts_new(PeftTexts *texts, Module *m, const PeftOptions *options,
-                        const PeftLayer *layers, int count, Error *err)
-{
-    (void)m, (void)options, (void)layers, (void)count;
-    *texts = (PeftTexts){ NULL, NULL };
-    return lk_error_set(err, LK_ESTATE,
-                        "lk_save_peft: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
-}
-
-#endif

@@ -3,6 +3,7 @@
 #ifndef LK_PEFT_PARTS_H
 #define LK_PEFT_PARTS_H
 
+#include "data/json.h"
 #include "data/path.h"
 #include "data/peft.h"
 #include "data/regex.h"
@@ -80,9 +81,9 @@ bool lk__peft_is_plain(const Module *m);
 
 /* ---- peft_settings.c ------------------------------------------------------------------------ */
 
-/* Whether Lorikeet can do everything that the settings ask for. If not, *key is the first one that
+/* Whether Lorikeet can do everything that the settings ask for. If not, *setting is the first that
  * it cannot do, and *why the reason. */
-bool lk__peft_settings_known(const struct json_t *root, const char **key, const char **why);
+bool lk__peft_settings_known(const Json *root, const Json **setting, const char **why);
 
 /* ---- peft_config.c: settings that are read -------------------------------------------------- */
 
@@ -104,7 +105,7 @@ typedef struct PeftRule {
 } PeftRule;
 
 typedef struct PeftConfig {
-    struct json_t *root, *scales;
+    Json *root, *scales;
     int64_t rank;
     double alpha;
     bool rslora;
@@ -113,8 +114,8 @@ typedef struct PeftConfig {
 } PeftConfig;
 /* Reads a file. The caller frees *c with lk__peft_config_free, also after an error. */
 bool lk__peft_config_load(PeftConfig *c, const char *path, Error *err);
-/* The same for settings in memory, which it consumes; path: for messages. */
-bool lk__peft_config_read(PeftConfig *c, struct json_t *root, const char *path, Error *err);
+/* The same for a text; path: for messages. */
+bool lk__peft_config_read(PeftConfig *c, const char *text, const char *path, Error *err);
 /* Reads the scales beside the settings; if text is NULL, there are none. */
 bool lk__peft_config_scales(PeftConfig *c, const char *text, const char *path, Error *err);
 void lk__peft_config_free(PeftConfig *c);

@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-#ifdef LK_HAVE_JANSSON
-#include <jansson.h>
-
 /* All settings of PEFT 0.10 to 0.17. A setting that is not here belongs to another version, and is
  * refused unless it sets nothing. */
 static const struct {
@@ -60,47 +57,44 @@ static const struct {
 };
 
 /* null, false, 0, "", [] and {}: a setting that sets nothing. */
-static bool is_neutral(json_t *value)
+static bool is_neutral(const Json *value)
 {
-    switch (json_typeof(value)) {
-    case JSON_OBJECT: return json_object_size(value) == 0;
-    case JSON_ARRAY: return json_array_size(value) == 0;
-    case JSON_STRING: return json_string_length(value) == 0;
-    case JSON_INTEGER:
-    case JSON_REAL: return json_number_value(value) == 0;
+    switch (value->kind) {
+    case JSON_NULL:
+    case JSON_FALSE: return true;
     case JSON_TRUE: return false;
-    case JSON_FALSE:
-    case JSON_NULL: return true;
+    case JSON_INTEGER:
+    case JSON_REAL: return lk__json_number(value) == 0;
+    case JSON_TEXT: return !*value->text;
+    case JSON_LIST:
+    case JSON_OBJECT: return !lk__json_next(value, NULL);
     }
     return false;
 }
 
-static bool is_text(json_t *value, const char *text)
+static bool is_text(const Json *value, const char *text)
 {
-    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+    return value->kind == JSON_TEXT && strcmp(value->text, text) == 0;
 }
 
 /* Values that set something and change nothing. */
-static bool is_usual(const char *key, json_t *value)
+static bool is_usual(const Json *value)
 {
-    if (strcmp(key, "bias") == 0) return is_text(value, "none");
-    return strcmp(key, "init_lora_weights") == 0 &&
-           (json_is_true(value) || is_text(value, "gaussian") || is_text(value, "orthogonal") ||
-            is_text(value, "eva"));
+    if (strcmp(value->key, "bias") == 0) return is_text(value, "none");
+    return strcmp(value->key, "init_lora_weights") == 0 &&
+           (value->kind == JSON_TRUE || is_text(value, "gaussian") ||
+            is_text(value, "orthogonal") || is_text(value, "eva"));
 }
 
-bool lk__peft_settings_known(const json_t *root, const char **key, const char **why)
+bool lk__peft_settings_known(const Json *root, const Json **setting, const char **why)
 {
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)root, *key, value)
-    {
+    for (const Json *value = NULL; (value = lk__json_next(root, value));) {
         size_t i = 0;
         const size_t count = sizeof settings / sizeof *settings;
-        while (i < count && strcmp(settings[i].key, *key) != 0) i++;
+        while (i < count && strcmp(settings[i].key, value->key) != 0) i++;
         *why = i < count ? settings[i].why : "a setting that Lorikeet does not know";
-        if (*why && !is_neutral(value) && !is_usual(*key, value)) return false;
+        *setting = value;
+        if (*why && !is_neutral(value) && !is_usual(value)) return false;
     }
     return true;
 }
-
-#endif

@@ -4,36 +4,32 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#ifdef LK_HAVE_JANSSON
-#include <jansson.h>
-#endif
 
 #include "core/decimal.h"
+#include "core/memory.h"
 #include "data/atomic_file.h"
+#include "data/json_write.h"
 
 /* ---- config.json: reading ------------------------------------------------------------------- */
 
-#ifdef LK_HAVE_JANSSON
-
 /* Reads one value; a missing one, or null, keeps its default. */
-static bool read_key(RobertaConfig *c, const RobertaSetting *k, const json_t *object,
+static bool read_key(RobertaConfig *c, const RobertaSetting *k, const Json *object,
                      const char *path, Error *err)
 {
-    const json_t *value = json_object_get(object, k->name);
+    const Json *value = lk__json_get(object, k->name);
     void *at = (char *)c + k->offset;
-    if (!value || json_is_null(value)) return true;
-    if (k->whole ? !json_is_integer(value) : !json_is_number(value))
+    if (!value || value->kind == JSON_NULL) return true;
+    if (k->whole ? value->kind != JSON_INTEGER : isnan(lk__json_number(value)))
         return lk_error_set(err, LK_EVALUE, "%.300s: %s is no %s", path, k->name,
                             k->whole ? "whole number" : "number");
-    if (k->whole) *(int64_t *)at = json_integer_value(value);
-    else *(double *)at = json_number_value(value);
+    if (k->whole) *(int64_t *)at = value->integer;
+    else *(double *)at = lk__json_number(value);
     return true;
 }
 
 /* Refuses settings of models that Lorikeet does not compute. */
-static bool refuse_others(const json_t *object, const char *path, Error *err)
+static bool refuse_others(const Json *object, const char *path, Error *err)
 {
     static const struct {
         const char *key, *value;
@@ -41,20 +37,20 @@ static bool refuse_others(const json_t *object, const char *path, Error *err)
                   { "hidden_act", "gelu" },
                   { "position_embedding_type", "absolute" } };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        const json_t *value = json_object_get(object, texts[i].key);
-        if (!value || json_is_null(value)) continue;
-        const char *text = json_string_value(value);
+        const Json *value = lk__json_get(object, texts[i].key);
+        if (!value || value->kind == JSON_NULL) continue;
+        const char *text = lk__json_text(value);
         if (!text || strcmp(text, texts[i].value) != 0)
             return lk_error_set(err, LK_EVALUE,
                                 "%.300s: %s is \"%.60s\"; only \"%s\" is implemented", path,
                                 texts[i].key, text ? text : "(no text)", texts[i].value);
     }
-    if (json_is_true(json_object_get(object, "is_decoder")) ||
-        json_is_true(json_object_get(object, "add_cross_attention")))
+    if (lk__json_is(lk__json_get(object, "is_decoder"), JSON_TRUE) ||
+        lk__json_is(lk__json_get(object, "add_cross_attention"), JSON_TRUE))
         return lk_error_set(err, LK_EVALUE,
                             "%.300s: the model is a decoder; only the encoder is implemented",
                             path);
-    if (json_object_size(json_object_get(object, "pruned_heads")) > 0)
+    if (lk__json_count(lk__json_get(object, "pruned_heads")) > 0)
         return lk_error_set(err, LK_EVALUE,
                             "%.300s: pruned_heads is not empty; all heads must be there", path);
     return true;
@@ -63,74 +59,58 @@ static bool refuse_others(const json_t *object, const char *path, Error *err)
 bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
 {
     char path[LK_PATH_MAX];
-    json_error_t at = { 0 };
     if (!c) return lk_error_set(err, LK_EVALUE, "lk_roberta_config_read: the config is NULL");
     if (!lk_path_join(path, folder, "config.json", err)) return false;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return lk_error_set(
-            err, LK_EIO,
-            "%.300s: cannot be opened; the model's folder holds config.json, vocab.json and "
-            "merges.txt",
-            path);
-    json_t *object = json_loadf(file, JSON_REJECT_DUPLICATES, &at);
-    fclose(file);
-    bool ok =
-        object || lk_error_set(err, LK_EFORMAT, "%.300s: line %d: %.150s", path, at.line, at.text);
-    if (ok && !json_is_object(object))
-        ok = lk_error_set(err, LK_EFORMAT, "%.300s: is no JSON object", path);
+    Error reason = { 0 };
+    Json *object = lk__json_file_new(&(FileReport){ "lk_roberta_config_read", path, &reason, 0 });
     *c = lk_roberta_base;
+    if (!object)
+        return lk_error_set(
+            err, reason.code, "%s%s", reason.message,
+            reason.code == LK_EIO
+                ? "; the model's folder holds config.json, vocab.json and merges.txt"
+                : "");
+    bool ok = object->kind == JSON_OBJECT ||
+              lk_error_set(err, LK_EFORMAT, "%.300s: is no JSON object", path);
     /* transformers writes id2label and leaves num_labels out */
-    if (ok && json_object_size(json_object_get(object, "id2label")) > 0)
-        c->num_labels = (int64_t)json_object_size(json_object_get(object, "id2label"));
+    const size_t labels = lk__json_count(lk__json_get(object, "id2label"));
+    if (labels > 0) c->num_labels = (int64_t)labels;
     ok = ok && refuse_others(object, path, err);
     for (const RobertaSetting *k = lk_roberta_settings; ok && k->name; k++)
         ok = read_key(c, k, object, path, err);
-    json_decref(object);
+    lk_mem_free(object);
     return ok && lk_roberta_config_check(c, path, err);
 }
-
-#else
-
-bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err)
-{
-    (void)c;
-    return lk_error_set(err, LK_ESTATE,
-                        "%.300s/config.json: this build cannot read JSON; configure with "
-                        "-DLORIKEET_JANSSON=ON",
-                        folder);
-}
-
-#endif
 
 /* ---- config.json: writing ------------------------------------------------------------------- */
 
 bool lk_roberta_config_write(const RobertaConfig *c, const char *architecture, const char *folder,
                              Error *err)
 {
-    char path[LK_PATH_MAX], *text = NULL;
-    size_t size = 0;
+    char path[LK_PATH_MAX];
+    Buffer text = { 0 };
+    JsonWriter out = { .out = &text, .indent = 2 };
     if (!c || !architecture)
         return lk_error_set(err, LK_EVALUE,
                             "lk_roberta_config_write: the config or the architecture is NULL");
     if (!lk_path_join(path, folder, "config.json", err)) return false;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for %.300s", path);
-    /* clang-format off */
-    fprintf(out, "{\n  \"architectures\": [\n    \"%s\"\n  ],\n  \"model_type\": \"roberta\",\n"
-            "  \"hidden_act\": \"gelu\"", architecture);
-    /* clang-format on */
-    for (const RobertaSetting *k = lk_roberta_settings; k->name; k++)
-        if (k->whole)
-            fprintf(out, ",\n  \"%s\": %lld", k->name, (long long)lk_roberta_setting(c, k));
-        else if (isnan(lk_roberta_setting(c, k))) fprintf(out, ",\n  \"%s\": null", k->name);
-        else lk_fprintf(out, ",\n  \"%s\": %.17g", k->name, lk_roberta_setting(c, k));
-    fputs("\n}\n", out);
-    bool ok = !ferror(out);
-    ok = fclose(out) == 0 && ok;
-    if (!ok) lk_error_set(err, LK_EMEMORY, "no memory for %.300s", path);
-    ok = ok && lk_atomic_save(NULL, path, text, size, err);
-    free(text);
+    lk__json_open(&out, NULL, '{');
+    lk__json_open(&out, "architectures", '[');
+    lk__json_put_text(&out, NULL, architecture);
+    lk__json_close(&out, ']');
+    lk__json_put_text(&out, "model_type", "roberta");
+    lk__json_put_text(&out, "hidden_act", "gelu");
+    for (const RobertaSetting *k = lk_roberta_settings; k->name; k++) {
+        const double value = lk_roberta_setting(c, k);
+        char number[32];
+        lk_snprintf(number, sizeof number, "%.17g", value);
+        lk__json_put_word(&out, k->name, isnan(value) ? "null" : number);
+    }
+    lk__json_close(&out, '}');
+    lk_buffer_put(&text, "\n", 1);
+    bool ok = !text.failed || lk_error_set(err, LK_EMEMORY, "no memory for %.300s", path);
+    ok = ok && lk_atomic_save(NULL, path, text.bytes, text.length, err);
+    lk_buffer_free(&text);
     return ok;
 }
 

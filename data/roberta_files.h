@@ -8,8 +8,7 @@
 
 /* Reads and checks folder/config.json. A size that is not there has the default of transformers'
  * RobertaConfig. A setting that Lorikeet does not compute (another activation, a decoder, relative
- * positions) is refused by name. LK_EIO, LK_EFORMAT, LK_EVALUE; LK_ESTATE without jansson
- * (LORIKEET_JANSSON). */
+ * positions) is refused by name. LK_EIO, LK_EFORMAT, LK_EVALUE, LK_EMEMORY. */
 LK_API bool lk_roberta_config_read(RobertaConfig *c, const char *folder, Error *err);
 /* Writes folder/config.json, whole or not at all; `architecture` is the class name,
  * "RobertaForMaskedLM". LK_EIO, LK_EMEMORY. */

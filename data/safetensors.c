@@ -21,10 +21,7 @@
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/half.h"
-
-#ifdef LK_HAVE_JANSSON
-#include <jansson.h>
-#endif
+#include "data/json.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "elements are copied as they lie in the file: little-endian");
@@ -84,8 +81,6 @@ bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int6
 
 /* ---- the header ----------------------------------------------------------------------------- */
 
-#ifdef LK_HAVE_JANSSON
-
 enum { LENGTH = 8 }; /* bytes of N */
 
 /* Reads N, and guesses what the file is when N is impossible. */
@@ -119,118 +114,90 @@ static bool read_length(const SafeTensors *f, int64_t *length, const FileReport 
     return true;
 }
 
-static bool bad_json(const json_error_t *e, const FileReport *r)
-{
-    switch (json_error_code(e)) {
-    case json_error_unknown: /* jansson leaves the code at 0 where it has no memory for a text */
-    case json_error_out_of_memory: return lk__file_fail(r, LK_EMEMORY, "no memory for its header");
-    case json_error_invalid_utf8:
-        return lk__file_fail(r, LK_EFORMAT, "its header is not UTF-8: %.100s", e->text);
-    case json_error_duplicate_key:
-        return lk__file_fail(r, LK_EFORMAT, "its header says something twice: %.160s", e->text);
-    case json_error_numeric_overflow:
-        return lk__file_fail(r, LK_EFORMAT, "a number in its header is huge: %.160s", e->text);
-    case json_error_null_character:
-    case json_error_null_byte_in_key:
-        return lk__file_fail(r, LK_EFORMAT, "a text in its header contains \\u0000");
-    default:
-        return lk__file_fail(r, LK_EFORMAT, "its header is not JSON: %.160s (byte %d)", e->text,
-                             e->position);
-    }
-}
-
 static bool parse_header(SafeTensors *f, int64_t length, const FileReport *r)
 {
-    char *text = lk_mem_alloc((size_t)length);
+    char *text = lk_mem_alloc((size_t)length + 1);
     if (!text)
         return lk__file_fail(r, LK_EMEMORY, "no memory for a header of %lld bytes",
                              (long long)length);
+    text[length] = '\0';
     bool ok = lk__safetensors_read_at(f, text, length, LENGTH, r);
     if (ok && text[0] != '{')
         ok =
             lk__file_fail(r, LK_EFORMAT, "its header is no JSON object: it does not begin with {");
-    if (ok) {
-        json_error_t error = { 0 };
-        f->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-        ok = f->header || bad_json(&error, r);
-    }
+    if (ok) f->header = lk__json_new(text, (size_t)length, "its header ", r);
     lk_mem_free(text);
-    return ok;
+    return f->header != NULL;
 }
 
-static bool check_metadata(json_t *metadata, const FileReport *r)
+static bool check_metadata(const Json *metadata, const FileReport *r)
 {
-    if (!json_is_object(metadata))
+    if (metadata->kind != JSON_OBJECT)
         return lk__file_fail(r, LK_EFORMAT, "__metadata__ is no object");
-    const char *key;
-    json_t *value;
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return lk__file_fail(
-        r, LK_EFORMAT, "__metadata__: \"%.100s\" is no text", key);
+    for (const Json *value = NULL; (value = lk__json_next(metadata, value));)
+        if (value->kind != JSON_TEXT)
+            return lk__file_fail(r, LK_EFORMAT, "__metadata__: \"%.100s\" is no text", value->key);
     return true;
 }
 
-/* Reads number i of a tensor's shape or data_offsets; -1, with the reason in err, when it is
- * negative or not whole. */
-static int64_t read_size(const char *name, const char *field, json_t *list, size_t i,
-                         const FileReport *r)
+/* Checks that a tensor's shape or data_offsets hold whole numbers from 0 on. */
+static bool check_numbers(const char *name, const Json *list, const FileReport *r)
 {
-    json_t *number = json_array_get(list, i);
-    int64_t value = json_is_integer(number) ? json_integer_value(number) : -1;
-    if (!json_is_integer(number))
-        lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is no whole number",
-                      name, i, field);
-    else if (value < 0)
-        lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": number %zu of its %s is negative: %lld",
-                      name, i, field, (long long)value);
-    return value < 0 ? -1 : value;
+    int i = 0;
+    for (const Json *number = NULL; (number = lk__json_next(list, number)); i++)
+        if (number->kind != JSON_INTEGER)
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "tensor \"%.100s\": number %d of its %s is no whole number", name,
+                                 i, list->key);
+        else if (number->integer < 0)
+            return lk__file_fail(r, LK_EFORMAT,
+                                 "tensor \"%.100s\": number %d of its %s is negative: %lld", name,
+                                 i, list->key, (long long)number->integer);
+    return true;
 }
 
 /* Checks that there are exactly the three fields, each of the right kind. */
-static bool check_fields(const char *name, json_t *info, const FileReport *r)
+static bool check_fields(const Json *info, const FileReport *r)
 {
     static const struct {
         const char *name, *kind;
-        json_type type;
-    } fields[] = { { "dtype", "text", JSON_STRING },
-                   { "shape", "list", JSON_ARRAY },
-                   { "data_offsets", "list", JSON_ARRAY } };
+        JsonKind type;
+    } fields[] = { { "dtype", "text", JSON_TEXT },
+                   { "shape", "list", JSON_LIST },
+                   { "data_offsets", "list", JSON_LIST } };
     enum { FIELDS = sizeof fields / sizeof *fields };
-    if (!json_is_object(info))
+    const char *name = info->key;
+    if (info->kind != JSON_OBJECT)
         return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\" is described by no object", name);
     for (int i = 0; i < FIELDS; i++) {
-        json_t *field = json_object_get(info, fields[i].name);
+        const Json *field = lk__json_get(info, fields[i].name);
         if (!field)
             return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\" has no %s", name,
                                  fields[i].name);
-        if (json_typeof(field) != fields[i].type)
+        if (field->kind != fields[i].type)
             return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its %s is no %s", name,
                                  fields[i].name, fields[i].kind);
     }
-    const char *key;
-    json_t *value;
-    json_object_foreach(info, key, value)
-    {
+    for (const Json *field = NULL; (field = lk__json_next(info, field));) {
         int i = 0;
-        while (i < FIELDS && strcmp(key, fields[i].name) != 0) i++;
+        while (i < FIELDS && strcmp(field->key, fields[i].name) != 0) i++;
         if (i == FIELDS)
             return lk__file_fail(r, LK_EFORMAT,
-                                 "tensor \"%.100s\" has an unknown field \"%.100s\"", name, key);
+                                 "tensor \"%.100s\" has an unknown field \"%.100s\"", name,
+                                 field->key);
     }
     return true;
 }
 
 /* bytes = product of the sizes · bits of an element / 8, every step checked. */
-static bool check_size(const SafeTensorsEntry *e, const FileType *type, json_t *shape,
+static bool check_size(const SafeTensorsEntry *e, const FileType *type, const Json *shape,
                        const FileReport *r)
 {
     int64_t count = 1, bits;
-    for (size_t i = 0; i < json_array_size(shape); i++) {
-        int64_t size = read_size(e->name, "shape", shape, i, r);
-        if (size < 0) return false;
-        if (__builtin_mul_overflow(count, size, &count))
+    for (const Json *size = NULL; (size = lk__json_next(shape, size));)
+        if (__builtin_mul_overflow(count, size->integer, &count))
             return lk__file_fail(r, LK_EFORMAT,
                                  "tensor \"%.100s\": the product of its sizes overflows", e->name);
-    }
     if (__builtin_mul_overflow(count, type->bits, &bits))
         return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": its size in bits overflows",
                              e->name);
@@ -246,28 +213,27 @@ static bool check_size(const SafeTensorsEntry *e, const FileType *type, json_t *
 }
 
 /* Reads the description of a tensor. data: the place in the file where the elements begin. */
-static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t data,
-                       const FileReport *r)
+static bool read_entry(SafeTensors *f, const Json *info, int64_t data, const FileReport *r)
 {
-    if (!check_fields(name, info, r)) return false;
-    json_t *shape = json_object_get(info, "shape"),
-           *offsets = json_object_get(info, "data_offsets");
+    if (!check_fields(info, r)) return false;
+    const char *name = info->key;
+    const Json *shape = lk__json_get(info, "shape"), *offsets = lk__json_get(info, "data_offsets");
     SafeTensorsEntry *e = &f->entries[f->count];
-    *e = (SafeTensorsEntry){ .name = name,
-                             .dtype = json_string_value(json_object_get(info, "dtype")) };
+    *e = (SafeTensorsEntry){ .name = name, .dtype = lk__json_text(lk__json_get(info, "dtype")) };
     const FileType *type = lk__safetensors_type(e->dtype);
     if (!type)
         return lk__file_fail(r, LK_EFORMAT, "tensor \"%.100s\": unknown dtype \"%.40s\"", name,
                              e->dtype);
     e->half = type->widen;
 
-    if (json_array_size(offsets) != 2)
+    if (lk__json_count(offsets) != 2)
         return lk__file_fail(r, LK_EFORMAT,
                              "tensor \"%.100s\": its data_offsets are %zu numbers, not 2", name,
-                             json_array_size(offsets));
-    int64_t begin = read_size(name, "data_offsets", offsets, 0, r), room = f->size - data;
-    int64_t end = begin < 0 ? -1 : read_size(name, "data_offsets", offsets, 1, r);
-    if (end < 0) return false;
+                             lk__json_count(offsets));
+    if (!check_numbers(name, offsets, r) || !check_numbers(name, shape, r)) return false;
+    const Json *first = lk__json_next(offsets, NULL);
+    const int64_t begin = first->integer, end = lk__json_next(offsets, first)->integer;
+    const int64_t room = f->size - data;
     if (begin > end)
         return lk__file_fail(r, LK_EFORMAT,
                              "tensor \"%.100s\": its data_offsets [%lld, %lld] are reversed", name,
@@ -281,9 +247,8 @@ static bool read_entry(SafeTensors *f, const char *name, json_t *info, int64_t d
     e->bytes = end - begin;
     if (!check_size(e, type, shape, r)) return false;
 
-    e->ndim = (int)json_array_size(shape); /* the header's limit keeps it far below INT_MAX */
-    for (int d = 0; d < e->ndim && d < LK_MAX_DIMS; d++)
-        e->shape[d] = json_integer_value(json_array_get(shape, (size_t)d));
+    for (const Json *size = NULL; (size = lk__json_next(shape, size)); e->ndim++)
+        if (e->ndim < LK_MAX_DIMS) e->shape[e->ndim] = size->integer;
     f->count++;
     return true;
 }
@@ -320,15 +285,12 @@ static bool read_header(SafeTensors *f, const FileReport *r)
 {
     int64_t length = 0;
     if (!read_length(f, &length, r) || !parse_header(f, length, r)) return false;
-    size_t count = json_object_size(f->header);
+    size_t count = lk__json_count(f->header);
     f->entries = lk_mem_calloc(count ? count : 1, sizeof *f->entries);
     if (!f->entries) return lk__file_fail(r, LK_EMEMORY, "no memory for %zu tensors", count);
-    const char *key;
-    json_t *value;
-    json_object_foreach(f->header, key, value)
-    {
-        bool metadata = strcmp(key, "__metadata__") == 0;
-        if (!(metadata ? check_metadata(value, r) : read_entry(f, key, value, LENGTH + length, r)))
+    for (const Json *item = NULL; (item = lk__json_next(f->header, item));) {
+        bool metadata = strcmp(item->key, "__metadata__") == 0;
+        if (!(metadata ? check_metadata(item, r) : read_entry(f, item, LENGTH + length, r)))
             return false;
     }
     qsort(f->entries, (size_t)f->count, sizeof *f->entries, by_offset);
@@ -337,31 +299,9 @@ static bool read_header(SafeTensors *f, const FileReport *r)
 
 const char *lk_safetensors_metadata(const SafeTensors *file, const char *key)
 {
-    return file ? json_string_value(
-                      json_object_get(json_object_get(file->header, "__metadata__"), key))
-                : NULL;
+    if (!file || !key) return NULL;
+    return lk__json_text(lk__json_get(lk__json_get(file->header, "__metadata__"), key));
 }
-
-static void free_header(SafeTensors *f) { json_decref(f->header); }
-
-#else
-
-static bool read_header(SafeTensors *f, const FileReport *r)
-{
-    (void)f;
-    return lk__file_fail(
-        r, LK_ESTATE, "cannot be read: Lorikeet was built without jansson (LORIKEET_JANSSON=ON)");
-}
-
-const char *lk_safetensors_metadata(const SafeTensors *file, const char *key)
-{
-    (void)file, (void)key;
-    return NULL;
-}
-
-static void free_header(SafeTensors *f) { (void)f; }
-
-#endif
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -403,7 +343,7 @@ void lk_safetensors_close(SafeTensors *file)
 {
     if (!file) return;
     if (file->file >= 0) close(file->file); /* a map stays valid after that */
-    free_header(file);
+    lk_mem_free(file->header);
     lk_mem_free(file->entries);
     lk__safetensors_release_map(file);
 }

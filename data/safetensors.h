@@ -8,8 +8,7 @@
  * The bytes written are those of the reference implementation: tensors by dtype, then by name.
  * Input is never trusted: a file in which anything is missing, superfluous, there twice or of the
  * wrong size is LK_EFORMAT, with a message that names the tensor and the rule. NaN and infinity
- * are values like others. Reading needs jansson (LORIKEET_JANSSON); without it every function that
- * reads is LK_ESTATE.
+ * are values like others.
  *
  * Numbers in half precision (F16, BF16) become float32 when they are read. Each number stays
  * exactly the same, and a NaN keeps its sign and payload. Such tensors take memory of their own,
@@ -130,7 +129,7 @@ typedef struct SafeTensors {
     int64_t size;
     void *map; /* of the whole file; NULL: none yet */
     int refs;  /* of the map: one for the open file, one for each view */
-    struct json_t *header;
+    struct Json *header;
 } SafeTensors;
 
 /* Opens the file and checks all of it but the elements. Errors: LK_EIO, LK_EFORMAT, LK_EMEMORY. */

@@ -3,14 +3,13 @@
  * the file. */
 #include "data/safetensors.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/decimal.h"
 #include "core/memory.h"
 #include "data/atomic_file.h"
 #include "data/file_report.h"
+#include "data/json_write.h"
 #include "data/utf8.h"
 
 /* One call of a function that saves. */
@@ -92,109 +91,68 @@ static bool order_entries(Job *job, const StateDict *state, const StateEntry **o
 
 /* ---- the header ----------------------------------------------------------------------------- */
 
-/* A text in the making. Without bytes it is only measured: the same code first finds its length,
- * then writes it. */
-typedef struct Text {
-    char *bytes;
-    size_t length;
-} Text;
-
-static void put(Text *t, const char *bytes, size_t size)
+/* Puts one tensor's entry. *end: bytes of all elements up to here. False: they overflow. */
+static bool put_entry(JsonWriter *out, const StateEntry *e, int64_t *end)
 {
-    if (t->bytes) memcpy(t->bytes + t->length, bytes, size);
-    t->length += size;
-}
-
-static void LK_PRINTF(2, 3) print(Text *t, const char *format, ...)
-{
-    char text[128]; /* for numbers and names of types */
-    va_list args;
-    va_start(args, format);
-    int size = lk_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    put(t, text, (size_t)size);
-}
-
-/* Puts a JSON string, which escapes only the characters that need it. */
-static void put_string(Text *t, const char *s)
-{
-    static const char escapes[] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
-                                    ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\' };
-    put(t, "\"", 1);
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c < sizeof escapes && escapes[c]) print(t, "\\%c", escapes[c]);
-        else if (c < 0x20) print(t, "\\u%04x", c);
-        else put(t, s, 1);
-    }
-    put(t, "\"", 1);
+    const Tensor *x = e->tensor;
+    int64_t begin = *end, bytes;
+    if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &bytes) ||
+        __builtin_add_overflow(begin, bytes, end))
+        return false;
+    lk__json_open(out, e->name, '{');
+    lk__json_put_text(out, "dtype", file_types[x->dtype].name);
+    lk__json_open(out, "shape", '[');
+    for (int d = 0; d < x->ndim; d++) lk__json_put_integer(out, NULL, x->shape[d]);
+    lk__json_close(out, ']');
+    lk__json_open(out, "data_offsets", '[');
+    lk__json_put_integer(out, NULL, begin);
+    lk__json_put_integer(out, NULL, *end);
+    lk__json_close(out, ']');
+    lk__json_close(out, '}');
+    return true;
 }
 
 enum { LENGTH = 8 }; /* bytes of the header's own length, in front of it */
 
-/* Puts the whole header. *end: bytes of all elements. False: the sizes of the tensors overflow. */
-static bool put_header(Text *t, const Job *job, int64_t *end)
+/* Makes the header, with its length in front. *elements: bytes of all elements. The caller frees
+ * it, after an error too. */
+static bool make_header(Buffer *header, const Job *job, int64_t *elements)
 {
-    const char *comma = "";
-    print(t, "{");
-    if (job->metadata) {
-        print(t, "\"__metadata__\":{");
-        for (int i = 0; i < job->metadata->count; i++) {
-            if (i > 0) print(t, ",");
-            put_string(t, job->metadata->entries[i].key);
-            print(t, ":");
-            put_string(t, job->metadata->entries[i].value);
-        }
-        print(t, "}");
-        comma = ",";
+    const Metadata *metadata = job->metadata;
+    JsonWriter out = { .out = header };
+    *elements = 0;
+    lk_buffer_put(header, (const char[LENGTH]){ 0 }, LENGTH);
+    lk__json_open(&out, NULL, '{');
+    if (metadata) {
+        lk__json_open(&out, "__metadata__", '{');
+        for (int i = 0; i < metadata->count; i++)
+            lk__json_put_text(&out, metadata->entries[i].key, metadata->entries[i].value);
+        lk__json_close(&out, '}');
     }
-    *end = 0;
-    for (int i = 0; i < job->count; i++, comma = ",") {
-        const Tensor *x = job->order[i]->tensor;
-        int64_t begin = *end, bytes;
-        if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &bytes) ||
-            __builtin_add_overflow(begin, bytes, end))
-            return false;
-        print(t, "%s", comma);
-        put_string(t, job->order[i]->name);
-        print(t, ":{\"dtype\":\"%s\",\"shape\":[", file_types[x->dtype].name);
-        for (int d = 0; d < x->ndim; d++) print(t, d ? ",%lld" : "%lld", (long long)x->shape[d]);
-        print(t, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)*end);
-    }
-    print(t, "}");
-    while (t->length % 8 != 0) print(t, " "); /* so that the data are aligned */
-    return true;
+    for (int i = 0; i < job->count; i++)
+        if (!put_entry(&out, job->order[i], elements))
+            return lk__file_fail(&job->report, LK_EVALUE, "the tensors are larger than any file");
+    lk__json_close(&out, '}');
+    while (header->length % 8 != 0 && !header->failed) /* so that the data are aligned */
+        lk_buffer_put(header, " ", 1);
+    if (header->failed) return lk__file_fail(&job->report, LK_EMEMORY, "no memory for its header");
+    const size_t length = header->length - LENGTH;
+    for (int i = 0; i < LENGTH; i++) header->bytes[i] = (char)((uint64_t)length >> 8 * i);
+    return length <= LK_SAFETENSORS_HEADER_MAX ||
+           lk__file_fail(&job->report, LK_EVALUE,
+                         "the names and sizes take %zu bytes; the format allows %d", length,
+                         LK_SAFETENSORS_HEADER_MAX);
 }
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* Measures the length of the header and of all elements. */
-static bool measure(const Job *job, size_t *header, int64_t *elements)
-{
-    Text text = { 0 };
-    if (!put_header(&text, job, elements))
-        return lk__file_fail(&job->report, LK_EVALUE, "the tensors are larger than any file");
-    *header = text.length;
-    return text.length <= LK_SAFETENSORS_HEADER_MAX ||
-           lk__file_fail(&job->report, LK_EVALUE,
-                         "the names and sizes take %zu bytes; the format allows %d", text.length,
-                         LK_SAFETENSORS_HEADER_MAX);
-}
-
 static bool write_header(AtomicFile *f, const Job *job)
 {
-    Text text = { 0 };
+    Buffer header = { 0 };
     int64_t elements;
-    if (!measure(job, &text.length, &elements)) return false;
-    unsigned char *bytes = lk_mem_alloc(LENGTH + text.length);
-    if (!bytes)
-        return lk__file_fail(&job->report, LK_EMEMORY, "no memory for a header of %zu bytes",
-                             text.length);
-    for (int i = 0; i < LENGTH; i++) bytes[i] = (unsigned char)(text.length >> 8 * i);
-    text = (Text){ .bytes = (char *)bytes + LENGTH };
-    put_header(&text, job, &elements);
-    bool ok = lk_atomic_write(f, bytes, LENGTH + text.length);
-    lk_mem_free(bytes);
+    bool ok =
+        make_header(&header, job, &elements) && lk_atomic_write(f, header.bytes, header.length);
+    lk_buffer_free(&header);
     return ok;
 }
 
@@ -248,11 +206,12 @@ int64_t lk_safetensors_size(const StateDict *state, const Metadata *metadata, Er
     }
     Job job = { .report = { caller, "the state", err, 0 }, .metadata = metadata };
     const StateEntry **order;
-    size_t header = 0;
+    Buffer header = { 0 };
     int64_t size = 0;
-    bool ok = begin(&job, state, &order) && measure(&job, &header, &size);
-    if (ok && __builtin_add_overflow(size, (int64_t)(LENGTH + header), &size))
+    bool ok = begin(&job, state, &order) && make_header(&header, &job, &size);
+    if (ok && __builtin_add_overflow(size, (int64_t)header.length, &size))
         ok = lk__file_fail(&job.report, LK_EVALUE, "the tensors are larger than any file");
+    lk_buffer_free(&header);
     lk_mem_free(order);
     return ok ? size : -1;
 }

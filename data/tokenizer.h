@@ -24,7 +24,7 @@ typedef struct Tokenizer {
 
 /* Reads vocab.json and merges.txt in the folder. The message of an error names the file and, where
  * there is one, the line or token. LK_EIO: cannot be read. LK_EMEMORY. LK_ESTATE: built without
- * jansson or utf8proc. LK_EFORMAT:
+ * utf8proc. LK_EFORMAT:
  *     in both: CR LF, byte order marks, an empty file;
  *     vocab.json: no JSON object of texts with ids, a token or id twice, a missing id, a token
  *         with a character that stands for no byte, a byte without a token, a missing special

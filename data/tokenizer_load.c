@@ -12,11 +12,11 @@
 #include "core/memory.h"
 #include "core/decimal.h"
 #include "data/file_report.h"
+#include "data/json.h"
 #include "data/path.h"
 #include "data/tokenizer_bpe.h"
 
-#if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
-#include <jansson.h>
+#ifdef LK_HAVE_UTF8PROC
 
 enum { FILE_MAX = 1 << 29 };
 #define CALLER "lk_tokenizer_new"
@@ -25,7 +25,7 @@ enum { FILE_MAX = 1 << 29 };
 typedef struct File {
     FileReport report;
     char path[LK_PATH_MAX];
-    char *text;
+    char *text; /* with a '\0' behind it */
     size_t size;
 } File;
 
@@ -44,7 +44,7 @@ static bool find_file(File *f)
         return lk__file_fail(&f->report, LK_EFORMAT, "has %lld bytes, above the limit of %d",
                              (long long)info.st_size, FILE_MAX);
     f->size = (size_t)info.st_size;
-    f->text = lk_mem_alloc(f->size);
+    f->text = lk_mem_calloc(f->size + 1, 1);
     return f->text || lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu bytes", f->size);
 }
 
@@ -73,36 +73,15 @@ static bool read_file(File *f, const char *folder, const char *name)
 
 /* ---- vocab.json ----------------------------------------------------------------------------- */
 
-static json_t *parse_json(const File *f)
-{
-    json_error_t error = { 0 };
-    json_t *object = json_loadb(f->text, f->size, JSON_REJECT_DUPLICATES, &error);
-    if (json_is_object(object) && json_object_size(object) > 0) return object;
-    if (object)
-        lk__file_fail(&f->report, LK_EFORMAT,
-                      json_is_object(object) ? "has no tokens" : "is no JSON object");
-    else if (json_error_code(&error) == json_error_duplicate_key)
-        lk__file_fail(&f->report, LK_EFORMAT, "has a token twice: %.160s, line %d", error.text,
-                      error.line);
-    else if (json_error_code(&error) == json_error_out_of_memory ||
-             json_error_code(&error) == json_error_unknown)
-        lk__file_fail(&f->report, LK_EMEMORY,
-                      "no memory for it"); /* jansson has no message of its own for this */
-    else
-        lk__file_fail(&f->report, LK_EFORMAT, "is not JSON: %.160s, line %d, byte %d", error.text,
-                      error.line, error.position);
-    json_decref(object);
-    return NULL;
-}
-
 /* Copies a spelling and its bytes into names at *used, and moves *used behind them. */
-static bool put_token(const File *f, Bpe *bpe, const char *spelling, json_t *value, size_t *used)
+static bool put_token(const File *f, Bpe *bpe, const Json *value, size_t *used)
 {
+    const char *spelling = value->key;
     size_t length = strlen(spelling), size;
-    if (!json_is_integer(value))
+    if (value->kind != JSON_INTEGER)
         return lk__file_fail(&f->report, LK_EFORMAT,
                              "the id of token \"%.60s\" is no whole number", spelling);
-    json_int_t id = json_integer_value(value);
+    const int64_t id = value->integer;
     if (id < 0 || id > INT32_MAX)
         return lk__file_fail(&f->report, LK_EFORMAT,
                              "token \"%.60s\" has id %lld; ids are 0 to %d", spelling,
@@ -153,23 +132,27 @@ static bool check_tokens(const File *f, Bpe *bpe)
 }
 
 /* Reads the tokens. merges: how many merges there may be. */
+static bool read_tokens(const File *f, const Json *object, Bpe *bpe, int32_t merges)
+{
+    if (object->kind != JSON_OBJECT)
+        return lk__file_fail(&f->report, LK_EFORMAT, "is no JSON object");
+    size_t count = 0, names = 0, used = 0;
+    for (const Json *value = NULL; (value = lk__json_next(object, value)); count++)
+        names += 2 * strlen(value->key) + 1;
+    if (count == 0) return lk__file_fail(&f->report, LK_EFORMAT, "has no tokens");
+    if (!lk__bpe_reserve(bpe, (int32_t)count, names, merges))
+        return lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu tokens", count);
+    for (const Json *value = NULL; (value = lk__json_next(object, value));)
+        if (!put_token(f, bpe, value, &used)) return false;
+    return check_tokens(f, bpe);
+}
+
 static bool read_vocabulary(const File *f, Bpe *bpe, int32_t merges)
 {
-    json_t *object = parse_json(f), *value;
-    if (!object) return false;
-    const char *spelling;
-    size_t names = 0, used = 0;
-    json_object_foreach(object, spelling, value) names += 2 * strlen(spelling) + 1;
-    bool ok = lk__bpe_reserve(bpe, (int32_t)json_object_size(object), names, merges) ||
-              lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu tokens",
-                            json_object_size(object));
-    if (ok) json_object_foreach(object, spelling, value)
-        {
-            ok = put_token(f, bpe, spelling, value, &used);
-            if (!ok) break;
-        }
-    json_decref(object);
-    return ok && check_tokens(f, bpe);
+    Json *object = lk__json_new(f->text, f->size, "", &f->report);
+    bool ok = object && read_tokens(f, object, bpe, merges);
+    lk_mem_free(object);
+    return ok;
 }
 
 /* ---- merges.txt ----------------------------------------------------------------------------- */
@@ -289,7 +272,7 @@ static bool load(Tokenizer *tok, const char *folder, Error *err)
     (void)tok;
     return lk_error_set(err, LK_ESTATE,
                         "lk_tokenizer_new: %.200s: cannot be read: Lorikeet was built without "
-                        "jansson or utf8proc (LORIKEET_JANSSON=ON, LORIKEET_UTF8PROC=ON)",
+                        "utf8proc (LORIKEET_UTF8PROC=ON)",
                         folder);
 }
 

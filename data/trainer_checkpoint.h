@@ -19,8 +19,7 @@
  * Errors of resuming: LK_EIO for a folder that is no checkpoint or an incomplete one, or when the
  * best weights so far are gone; LK_EFORMAT for damaged files; LK_EVALUE for a checkpoint of
  * another model, base or data, or of other arguments. The weights of an earlier step are looked
- * for in output_dir, or beside args.resume_from if the run went on after that step. Needs jansson
- * (LORIKEET_JANSSON); without it saving and resuming are LK_ESTATE. */
+ * for in output_dir, or beside args.resume_from if the run went on after that step. */
 #ifndef LK_TRAINER_CHECKPOINT_H
 #define LK_TRAINER_CHECKPOINT_H
 

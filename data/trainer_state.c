@@ -1,32 +1,15 @@
 /* trainer_state.c - trainer_state.json: written whole, read with suspicion. */
 #include "data/trainer_state.h"
 
-#include "core/decimal.h"
-#include "data/folder.h"
-
-#ifndef LK_HAVE_JANSSON
-
-bool lk__trainer_state_write(const Trainer *tr, const char *folder, Error *err)
-{
-    (void)tr, (void)folder;
-    return lk_error_set(err, LK_ESTATE, "checkpoints need jansson, which this build is without");
-}
-
-bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
-{
-    (void)s;
-    return lk__trainer_state_write(tr, folder, err);
-}
-
-#else
-
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "core/decimal.h"
 #include "core/hash.h"
+#include "core/memory.h"
 #include "data/atomic_file.h"
+#include "data/folder.h"
+#include "data/json_write.h"
 
 /* ---- the arguments of a run ----------------------------------------------------------------- */
 
@@ -47,9 +30,8 @@ static uint64_t base_mark(Module *m)
     return hash;
 }
 
-/* Writes "epochs 3; max_steps 0; …; MARK": everything that decides the bits of a run. The caller
- * frees it; NULL without memory. */
-static char *arguments_text(const Trainer *tr)
+/* Puts "epochs 3; max_steps 0; …; MARK": everything that decides the bits of a run. */
+static void put_arguments(Buffer *out, const Trainer *tr)
 {
     static const char *const schedules[] = { "constant", "linear", "cosine" };
     const TrainerArgs *a = &tr->args;
@@ -68,22 +50,16 @@ static char *arguments_text(const Trainer *tr)
         { "eps", a->eps },
         { "max_grad_norm", a->max_grad_norm },
     };
-    char *text = NULL, number[32];
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return NULL;
+    char number[32];
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         /* 0.1, but 17 digits if 15 do not give the same number */
         lk_snprintf(number, sizeof number, "%.15g", numbers[i].value);
         if (lk_strtod(number, NULL) != numbers[i].value)
             lk_snprintf(number, sizeof number, "%.17g", numbers[i].value);
-        fprintf(out, "%s %s; ", numbers[i].name, number);
+        lk_buffer_print(out, "%s %s; ", numbers[i].name, number);
     }
-    fprintf(out, "schedule %s; seed %llu; %s", schedules[a->schedule], (unsigned long long)a->seed,
-            a->mark ? a->mark : "no mark");
-    if (fclose(out) == 0) return text;
-    free(text);
-    return NULL;
+    lk_buffer_print(out, "schedule %s; seed %llu; %s", schedules[a->schedule],
+                    (unsigned long long)a->seed, a->mark ? a->mark : "no mark");
 }
 
 /* Refuses two such texts that differ; the error has the first part that differs. */
@@ -113,133 +89,160 @@ static bool same_arguments(const char *folder, const char *old, const char *now,
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static json_t *number(double value)
+static void put_history(JsonWriter *out, const TrainerHistory *history)
 {
-    return isfinite(value) ? json_real(value) : json_null(); /* JSON has no NaN */
-}
-
-static json_t *history_json(const TrainerHistory *history)
-{
-    json_t *list = json_array();
+    lk__json_open(out, "log_history", '[');
     for (int64_t i = 0; i < history->count; i++) {
         const TrainerLog *log = &history->logs[i];
-        json_t *values = json_object();
+        lk__json_open(out, NULL, '{');
         for (int k = 0; k < log->count; k++)
-            json_object_set_new(values, log->values[k].key, number(log->values[k].value));
-        json_object_set_new(values, "step", json_integer(log->step));
-        if (json_array_append_new(list, values) != 0) {
-            json_decref(list);
-            return NULL;
-        }
+            lk__json_put_real(out, log->values[k].key, log->values[k].value);
+        lk__json_put_integer(out, "step", log->step);
+        lk__json_close(out, '}');
     }
-    return list;
+    lk__json_close(out, ']');
 }
 
-/* Makes the text of the file; the caller frees it. NULL without memory. */
-static char *state_text(const Trainer *tr)
+/* Puts the text of the file. */
+static void put_state(Buffer *text, const Trainer *tr)
 {
     const TrainerState *s = &tr->state;
     char mark[32];
-    char *arguments = arguments_text(tr);
-    if (!arguments) return NULL;
+    Buffer arguments = { 0 };
+    put_arguments(&arguments, tr);
     snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
-    json_t *history = history_json(&s->history);
-    json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}", "global_step",
-        (json_int_t)s->step, "pass", (json_int_t)s->pass, "batches", (json_int_t)s->batches,
-        "train_batches", (json_int_t)tr->train.batches, "epoch", s->epoch, "loss_sum",
-        number(s->loss_sum), "logged_step", (json_int_t)s->logged, "total_loss",
-        number(s->total_loss), "best_metric", number(s->best_metric), "best_step",
-        (json_int_t)s->best_step, "base", mark, "arguments", arguments, "log_history", history);
-    free(arguments);
-    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    return text;
+    JsonWriter out = { .out = text, .indent = 2 };
+    lk__json_open(&out, NULL, '{');
+    lk__json_put_integer(&out, "global_step", s->step);
+    lk__json_put_integer(&out, "pass", s->pass);
+    lk__json_put_integer(&out, "batches", s->batches);
+    lk__json_put_integer(&out, "train_batches", tr->train.batches);
+    lk__json_put_real(&out, "epoch", s->epoch);
+    lk__json_put_real(&out, "loss_sum", s->loss_sum);
+    lk__json_put_integer(&out, "logged_step", s->logged);
+    lk__json_put_real(&out, "total_loss", s->total_loss);
+    lk__json_put_real(&out, "best_metric", s->best_metric);
+    lk__json_put_integer(&out, "best_step", s->best_step);
+    lk__json_put_text(&out, "base", mark);
+    lk__json_put_text(&out, "arguments", arguments.bytes);
+    put_history(&out, &s->history);
+    lk__json_close(&out, '}');
+    lk_buffer_put(text, "\n", 1);
+    text->failed = text->failed || arguments.failed;
+    lk_buffer_free(&arguments);
 }
 
 bool lk__trainer_state_write(const Trainer *tr, const char *folder, Error *err)
 {
-    char path[LK_PATH_MAX], *text = state_text(tr);
-    if (!text) return lk_error_set(err, LK_EMEMORY, "no memory for %s", LK_TRAINER_STATE_FILE);
-    size_t length = strlen(text);
-    text[length] = '\n'; /* in the place of the '\0' */
-    bool ok = lk_path_join(path, folder, LK_TRAINER_STATE_FILE, err) &&
-              lk_atomic_save(NULL, path, text, length + 1, err);
-    free(text);
+    char path[LK_PATH_MAX];
+    Buffer text = { 0 };
+    put_state(&text, tr);
+    bool ok =
+        !text.failed || lk_error_set(err, LK_EMEMORY, "no memory for %s", LK_TRAINER_STATE_FILE);
+    ok = ok && lk_path_join(path, folder, LK_TRAINER_STATE_FILE, err) &&
+         lk_atomic_save(NULL, path, text.bytes, text.length, err);
+    lk_buffer_free(&text);
     return ok;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static bool wrong(const char *folder, const char *what, const char *why, Error *err)
+static bool wrong(const FileReport *r, const char *key, const char *kind)
 {
-    return lk_error_set(err, LK_EFORMAT, "%.200s/%s: %s %.200s", folder, LK_TRAINER_STATE_FILE,
-                        what, why);
+    return lk__file_fail(r, LK_EFORMAT, "is not what a Trainer writes: %s is no %s", key, kind);
 }
 
-/* A number or null, which stands for NaN. */
-static double read_number(const json_t *value)
+static bool read_integer(const Json *root, const char *key, int64_t *value, const FileReport *r)
 {
-    return json_is_number(value) ? json_number_value(value) : NAN;
+    const Json *x = lk__json_get(root, key);
+    if (!lk__json_is(x, JSON_INTEGER)) return wrong(r, key, "whole number");
+    *value = x->integer;
+    return true;
 }
 
-static bool read_history(json_t *list, TrainerHistory *history, Error *err)
+/* Reads a number or null, which stands for NaN. */
+static bool read_number(const Json *root, const char *key, double *value, const FileReport *r)
 {
-    size_t i;
-    json_t *values, *value;
-    const char *key;
-    json_array_foreach(list, i, values)
-    {
-        TrainerLog log = { .step = json_integer_value(json_object_get(values, "step")) };
-        json_object_foreach(values, key, value)
-        {
-            if (strcmp(key, "step") != 0) lk_trainer_log_add(&log, key, read_number(value));
-        }
-        if (!lk_trainer_history_add(history, &log, err)) return false;
+    const Json *x = lk__json_get(root, key);
+    *value = lk__json_number(x);
+    return !isnan(*value) || lk__json_is(x, JSON_NULL) || wrong(r, key, "number");
+}
+
+static const char *read_text(const Json *root, const char *key, const FileReport *r)
+{
+    const char *text = lk__json_text(lk__json_get(root, key));
+    if (!text) wrong(r, key, "text");
+    return text;
+}
+
+static bool read_history(const Json *list, TrainerHistory *history, const FileReport *r)
+{
+    if (!lk__json_is(list, JSON_LIST)) return wrong(r, "log_history", "list");
+    for (const Json *values = NULL; (values = lk__json_next(list, values));) {
+        TrainerLog log = { 0 };
+        if (!read_integer(values, "step", &log.step, r)) return false;
+        for (const Json *x = NULL; (x = lk__json_next(values, x));)
+            if (strcmp(x->key, "step") != 0) lk_trainer_log_add(&log, x->key, lk__json_number(x));
+        if (!lk_trainer_history_add(history, &log, r->err)) return false;
     }
     return true;
 }
 
-bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
+/* Refuses a run with other arguments, other data or another base. */
+static bool same_run(const Trainer *tr, const char *folder, const Json *root, int64_t length,
+                     const FileReport *r)
 {
-    char path[LK_PATH_MAX], mark[32];
-    json_error_t reason = { 0 };
-    json_int_t step = 0, pass = 0, batches = 0, length = 0, logged = 0, best = 0;
-    const char *base = NULL, *arguments = NULL;
-    json_t *history = NULL, *loss = NULL, *total = NULL, *metric = NULL;
-    if (!lk_path_join(path, folder, LK_TRAINER_STATE_FILE, err)) return false;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
-    if (!root) return wrong(folder, "cannot be read:", reason.text, err);
-    bool ok =
-        json_unpack_ex(root, &reason, 0,
-                       "{s:I, s:I, s:I, s:I, s:F, s:o, s:I, s:o, s:o, s:I, s:s, s:s, s:o}",
-                       "global_step", &step, "pass", &pass, "batches", &batches, "train_batches",
-                       &length, "epoch", &s->epoch, "loss_sum", &loss, "logged_step", &logged,
-                       "total_loss", &total, "best_metric", &metric, "best_step", &best, "base",
-                       &base, "arguments", &arguments, "log_history", &history) == 0 ||
-        wrong(folder, "is not what a Trainer writes:", reason.text, err);
-    snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
-    if (ok && (step < 0 || pass < 0 || batches < 0 || batches > length || logged < 0 ||
-               logged > step || best < 0 || best > step || !json_is_array(history)))
-        ok = wrong(folder, "is damaged: its numbers", "contradict each other", err);
-    char *now = ok ? arguments_text(tr) : NULL;
-    if (ok && !now) ok = lk_error_set(err, LK_EMEMORY, "no memory for the arguments");
-    ok = ok && same_arguments(folder, arguments, now, err);
-    free(now);
+    char mark[32];
+    const char *arguments = read_text(root, "arguments", r), *base = read_text(root, "base", r);
+    if (!arguments || !base) return false;
+    Buffer now = { 0 };
+    put_arguments(&now, tr);
+    bool ok = now.failed ? lk_error_set(r->err, LK_EMEMORY, "no memory for the arguments")
+                         : same_arguments(folder, arguments, now.bytes, r->err);
+    lk_buffer_free(&now);
     if (ok && length != tr->train.batches)
-        ok = lk_error_set(err, LK_EVALUE,
+        ok = lk_error_set(r->err, LK_EVALUE,
                           "%.200s was trained with %lld batches in a pass, and there are %lld now",
                           folder, (long long)length, (long long)tr->train.batches);
+    snprintf(mark, sizeof mark, "%016llx", (unsigned long long)base_mark(tr->model));
     if (ok && strcmp(base, mark) != 0)
-        ok = lk_error_set(err, LK_EVALUE,
+        ok = lk_error_set(r->err, LK_EVALUE,
                           "%.200s was trained on another base: the frozen parameters differ",
                           folder);
-    s->step = step, s->pass = pass, s->batches = batches, s->logged = logged, s->best_step = best;
-    s->loss_sum = read_number(loss), s->total_loss = read_number(total),
-    s->best_metric = read_number(metric);
-    ok = ok && read_history(history, &s->history, err);
-    json_decref(root);
     return ok;
 }
 
-#endif
+static bool read_state(const Trainer *tr, const char *folder, const Json *root, TrainerState *s,
+                       const FileReport *r)
+{
+    int64_t length = 0;
+    const struct {
+        const char *key;
+        int64_t *value;
+    } integers[] = { { "global_step", &s->step },   { "pass", &s->pass },
+                     { "batches", &s->batches },    { "train_batches", &length },
+                     { "logged_step", &s->logged }, { "best_step", &s->best_step } };
+    for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++)
+        if (!read_integer(root, integers[i].key, integers[i].value, r)) return false;
+    if (!read_number(root, "epoch", &s->epoch, r) ||
+        !read_number(root, "loss_sum", &s->loss_sum, r) ||
+        !read_number(root, "total_loss", &s->total_loss, r) ||
+        !read_number(root, "best_metric", &s->best_metric, r))
+        return false;
+    if (s->step < 0 || s->pass < 0 || s->batches < 0 || s->batches > length || s->logged < 0 ||
+        s->logged > s->step || s->best_step < 0 || s->best_step > s->step)
+        return lk__file_fail(r, LK_EFORMAT, "is damaged: its numbers contradict each other");
+    return same_run(tr, folder, root, length, r) &&
+           read_history(lk__json_get(root, "log_history"), &s->history, r);
+}
+
+bool lk__trainer_state_read(const Trainer *tr, const char *folder, TrainerState *s, Error *err)
+{
+    char path[LK_PATH_MAX];
+    if (!lk_path_join(path, folder, LK_TRAINER_STATE_FILE, err)) return false;
+    const FileReport r = { "lk_trainer_train", path, err, 0 };
+    Json *root = lk__json_file_new(&r);
+    bool ok = root && read_state(tr, folder, root, s, &r);
+    lk_mem_free(root);
+    return ok;
+}

@@ -1,7 +1,7 @@
 /* trainer_state.h - trainer_state.json of a checkpoint: the progress, the best metric, all logs, a
  * number for the frozen base, and the arguments that decide the run's bits. A run goes on only
  * with the arguments that it began with; the intervals of logs, evaluations and checkpoints may
- * change. Needs jansson (LORIKEET_JANSSON); without it both functions are LK_ESTATE. */
+ * change. */
 #ifndef LK_TRAINER_STATE_H
 #define LK_TRAINER_STATE_H
 

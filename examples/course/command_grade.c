@@ -161,7 +161,7 @@ static bool grade_learner(Grading *g, const char *folder, Learner *l, Error *err
     if (!path_exists(w.folder))
         return lk_error_set(err, LK_EIO, "course: there is no folder %s", folder);
     for (int i = 0; course_units[i]; i++)
-        if (!unit_lacks(course_units[i]) && !grade_unit(g, &w, l, i, err)) return false;
+        if (!grade_unit(g, &w, l, i, err)) return false;
     return true;
 }
 
@@ -213,14 +213,14 @@ static void write_csv(FILE *out, const Grading *g)
 {
     fprintf(out, "learner");
     for (int u = 0; course_units[u]; u++)
-        for (int i = 0; !unit_lacks(course_units[u]) && i < unit_checks(course_units[u]); i++)
+        for (int i = 0; i < unit_checks(course_units[u]); i++)
             fprintf(out, ",%s.%d", course_units[u]->name, i + 1);
     fprintf(out, ",points,of,needs a look\n");
     for (int k = 0; k < g->count; k++) {
         const Learner *l = &g->learners[k];
         csv_text(out, l->name);
         for (int u = 0; course_units[u]; u++)
-            for (int i = 0; !unit_lacks(course_units[u]) && i < unit_checks(course_units[u]); i++)
+            for (int i = 0; i < unit_checks(course_units[u]); i++)
                 fprintf(out, ",%d", l->passed[u][i]);
         fprintf(out, ",%d,%d,", l->points, l->most);
         csv_text(out, l->needs_look);

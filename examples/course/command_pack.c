@@ -13,7 +13,7 @@
 
 static const char makefile[] =
     "# make builds bin/course; then: bin/course init lora-course\n"
-    "# Nothing but cc and make is needed. zlib, jansson and utf8proc are used if they are there.\n"
+    "# Nothing but cc and make is needed. zlib and utf8proc are used if they are there.\n"
     "OUT = .\n"
     "include examples/course/Makefile\n";
 
@@ -103,11 +103,7 @@ int command_pack(const Home *h, int argc, char **argv)
     if (!ok) return command_fail(&err);
     printf(
         "%s is ready. To begin: tar -xzf it, cd lorikeet-course, make, and bin/course init DIR. "
-        "Without\nzlib, jansson and utf8proc these need more than that:",
+        "Only\nnb1 with real MNIST needs more: zlib.\n",
         argv[0]);
-    for (int i = 0; course_units[i]; i++)
-        if (course_units[i]->needs)
-            printf(" %s (%s)", course_units[i]->name, course_units[i]->needs);
-    printf(" nb1 with real MNIST (zlib)\n");
     return 0;
 }

@@ -136,7 +136,7 @@ static const Unit *unit_behind(const Unit *u)
 {
     int i = 0;
     while (course_units[i] != u) i++;
-    for (i++; course_units[i] && unit_lacks(course_units[i]);) i++;
+    i++;
     return course_units[i];
 }
 

@@ -31,22 +31,3 @@ int unit_checks(const Unit *u)
     while (u->checks[n].title) n++;
     return n;
 }
-
-const char *unit_lacks(const Unit *u)
-{
-    static const char *const absent[] = {
-#ifndef LK_HAVE_ZLIB
-        "zlib",
-#endif
-#ifndef LK_HAVE_JANSSON
-        "jansson",
-#endif
-#ifndef LK_HAVE_UTF8PROC
-        "utf8proc",
-#endif
-        NULL,
-    };
-    for (int i = 0; u->needs && absent[i]; i++)
-        if (strstr(u->needs, absent[i])) return absent[i];
-    return NULL;
-}

@@ -9,7 +9,5 @@ extern const Unit *const course_units[]; /* NULL ends them */
 const Unit *unit_find(const char *name); /* NULL: there is none */
 int unit_count(void);
 int unit_checks(const Unit *u); /* number of its checks */
-/* The library that the unit needs and this build lacks: "zlib"; NULL when it has all. */
-const char *unit_lacks(const Unit *u);
 
 #endif

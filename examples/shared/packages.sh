@@ -32,7 +32,6 @@ need_compiler() {
     need make has make
     need cmake has cmake
     need zlib1g-dev has_header zlib.h
-    need libjansson-dev has_header jansson.h
     need libutf8proc-dev has_header utf8proc.h
     need libpng-dev has_header png.h
 }

@@ -77,8 +77,6 @@ Test(half, every_pattern)
     }
 }
 
-#ifdef LK_HAVE_JANSSON
-
 /* x: all patterns, (256, 256); end: none of them, (0, 3); before: one byte, or none, so that x is
  * aligned or not. */
 static const char *all_patterns_file(const char *dtype, int before)
@@ -246,5 +244,3 @@ Test(half, adapter)
         lk_free(net);
     }
 }
-
-#endif

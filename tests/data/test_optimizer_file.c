@@ -32,8 +32,6 @@ static void check_same_values(Module *a, Module *b)
     }
 }
 
-#ifdef LK_HAVE_JANSSON
-
 /* The parameters of the net in two groups, the last ones first. */
 static Optimizer *turned_around(MakeOptimizer *make, Module *net)
 {
@@ -236,25 +234,6 @@ Test(optimizer_file, without_memory_nothing_leaks_or_changes)
     lk_free(net);
     check(check_alloc_live() == 0);
 }
-
-#else
-
-Test(optimizer_file, reading_needs_jansson)
-{
-    Error err = { 0 };
-    Module *net = make_net(5);
-    Optimizer *opt = lk_adam_new(lk_parameters(net, NULL), 0.1, NULL);
-    step(net, opt);
-    const char *path = check_scratch("opt.safetensors");
-    check(lk_save_optimizer(opt, net, path, &err));
-    check(!lk_load_optimizer(opt, net, path, &err));
-    check_error(&err, LK_ESTATE, "jansson");
-    check_same_values(net, net);
-    lk_optimizer_free(opt);
-    lk_free(net);
-}
-
-#endif
 
 Test(optimizer_file, arguments)
 {

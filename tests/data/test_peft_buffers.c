@@ -2,8 +2,6 @@
  * buffers in the file. */
 #include "tests/shared/peft_nets.h"
 
-#ifdef LK_HAVE_JANSSON
-
 typedef struct Running {
     Module base;
     Tensor *scale, *mean, *batches;
@@ -49,5 +47,3 @@ Test(peft_buffers, statistics_are_saved_with_their_module)
     lk_free(net);
     lk_free(other);
 }
-
-#endif

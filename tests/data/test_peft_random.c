@@ -24,8 +24,6 @@ int fsync(int file)
     return 0;
 }
 
-#ifdef LK_HAVE_JANSSON
-
 /* ---- random nets ---------------------------------------------------------------------------- */
 
 /* A pair of modules whose names are no words. */
@@ -331,9 +329,3 @@ Test(peft_random, part_1, .timeout = 300) { check_part(1); }
 Test(peft_random, part_2, .timeout = 300) { check_part(2); }
 Test(peft_random, part_3, .timeout = 300) { check_part(3); }
 Test(peft_random, part_4, .timeout = 300) { check_part(4); }
-
-#else
-
-Test(peft_random, without_jansson) { check(NETS > PARTS && WIDTH && LINEARS_MAX); }
-
-#endif

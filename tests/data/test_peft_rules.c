@@ -3,8 +3,6 @@
 #include "data/path.h"
 #include "tests/shared/peft_nets.h"
 
-#ifdef LK_HAVE_JANSSON
-
 #include "nn/activation.h"
 #include "nn/sequential.h"
 
@@ -426,12 +424,3 @@ Test(peft_rules, modules_to_save)
     lk_free(other);
     lk_free(net);
 }
-
-#else
-
-Test(peft_rules, without_jansson)
-{
-    (void)peft_output, (void)peft_rslora_output, (void)reference_options;
-}
-
-#endif

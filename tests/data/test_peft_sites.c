@@ -2,8 +2,6 @@
  * test_peft.c. */
 #include "tests/check.h"
 
-#ifdef LK_HAVE_JANSSON
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,5 +205,3 @@ Test(peft_sites, of_an_lstm_by_save_module)
     lk_tape_free(t);
     lk_free(nets[0]), lk_free(nets[1]);
 }
-
-#endif

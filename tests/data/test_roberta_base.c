@@ -4,8 +4,6 @@
 
 #include "data/roberta_files.h"
 
-#ifdef LK_HAVE_JANSSON
-
 /* The base's weights as RobertaModel (bare) or RobertaForSequenceClassification saves them, with
  * what they have beside. */
 static const char *save_base(Module *m, bool bare, int extras, const char *const *extra)
@@ -75,5 +73,3 @@ Test(roberta_base, other_tensors_are_unexpected)
     check_error(&err, LK_EVALUE, "1 unexpected (roberta.poller.dense.weight");
     lk_free(saved);
 }
-
-#endif

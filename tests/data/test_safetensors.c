@@ -8,15 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef LK_HAVE_JANSSON
-#include <jansson.h>
-#endif
-
 #include "core/memory.h"
 #include "tests/shared/nets.h"
 #include "tests/shared/safetensors_files.h"
-
-#ifdef LK_HAVE_JANSSON
 
 static SafeTensors *open_header(const char *header, size_t data)
 {
@@ -194,7 +188,7 @@ Test(safetensors, header_that_is_no_object)
     check_header_refused("\xef\xbb\xbf{}", 0, "it does not begin with {");
     check_header_refused("{", 0, "its header is not JSON: ");
     check_header_refused("{}}", 0,
-                         "its header is not JSON: end of file expected near '}' (byte 3)");
+                         "its header is not JSON: the end is expected, not '}' (line 1, byte 3)");
     check_header_refused("{},", 0, "its header is not JSON: ");
     check_header_refused("{\"x\":}", 0, "its header is not JSON: ");
     check_header_refused("{'x':1}", 0, "its header is not JSON: ");
@@ -202,7 +196,7 @@ Test(safetensors, header_that_is_no_object)
     check_header_refused("{\"x\":NaN}", 0, "its header is not JSON: ");
     check_header_refused("{\"x\":01}", 0, "its header is not JSON: ");
     check_header_refused("{\"\\ud800\":1}", 0,
-                         "its header is not JSON: invalid Unicode '\\uD800'");
+                         "its header is not JSON: \\u gives half a surrogate pair");
     /* padding */
     check_file_refused(write_bytes("refused", "{}\0\0\0", 5, 0), LK_EFORMAT,
                        "its header is not JSON: ");
@@ -211,7 +205,7 @@ Test(safetensors, header_that_is_no_object)
     char deep[4000] = "{\"x\":";
     memset(deep + 5, '[', sizeof deep - 5);
     check_file_refused(write_bytes("refused", deep, sizeof deep, 0), LK_EFORMAT,
-                       "maximum parsing depth reached");
+                       "its header has too many lists and objects in each other");
 }
 
 Test(safetensors, utf8)
@@ -222,29 +216,31 @@ Test(safetensors, utf8)
                                        "{\"\xed\xa0\x80\":1}",
                                        "{\"\xf4\x90\x80\x80\":1}",
                                        "{\"__metadata__\":{\"k\":\"\x80\"}}",
-                                       "{\xa0}" };
+                                       "{\"x\":\"\xa0\"}" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        check_header_refused(bad[i], 0, "its header is not UTF-8: ");
-    check_header_refused("{\"a\\u0000\":1}", 0, "a text in its header contains \\u0000");
+        check_header_refused(bad[i], 0, "its header is not UTF-8 (line 1, byte ");
+    check_header_refused("{\"a\\u0000\":1}", 0, "its header has a text with \\u0000 in it");
     check_header_refused("{\"__metadata__\":{\"k\":\"\\u0000\"}}", 0,
-                         "a text in its header contains \\u0000");
+                         "its header has a text with \\u0000 in it");
 }
 
 Test(safetensors, twice)
 {
-    check_header_refused("{\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
-                         "\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
-                         0, "its header says something twice: duplicate object key near '\"x\"'");
+    check_header_refused(
+        "{\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
+        "\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+        0,
+        "its header has a key twice in the object that ends here (line 1, byte 106, after \"x\")");
     check_header_refused("{\"\\u0078\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
                          "\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
-                         0, "duplicate object key near");
+                         0, "its header has a key twice");
     check_header_refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0,
-                         "duplicate object key near '\"__metadata__\"'");
+                         "ends here (line 1, byte 38, after \"__metadata__\")");
     check_header_refused("{\"__metadata__\":{\"a\":\"1\",\"a\":\"1\"}}", 0,
-                         "duplicate object key near '\"a\"'");
+                         "ends here (line 1, byte 34, after \"a\")");
     check_header_refused(
         "{\"x\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0,
-        "duplicate object key near '\"dtype\"'");
+        "ends here (line 1, byte 66, after \"dtype\")");
 }
 
 Test(safetensors, metadata)
@@ -321,11 +317,11 @@ Test(safetensors, sizes)
     check_header_refused(ONE("U8", "[null]", "[0,1]"), 1,
                          "tensor \"x\": number 0 of its shape is no whole number");
     check_header_refused(ONE("U8", "[9223372036854775808]", "[0,1]"), 1,
-                         "number in its header is huge: too big integer");
+                         "its header has a whole number beyond 64 bits");
     check_header_refused(ONE("U8", "[99999999999999999999]", "[0,1]"), 1,
-                         "number in its header is huge: too big integer");
+                         "its header has a whole number beyond 64 bits");
     check_header_refused(ONE("U8", "[1e999]", "[0,1]"), 1,
-                         "a number in its header is huge: real number overflow near");
+                         "its header has a number beyond the largest double");
     check_header_refused(ONE("U8", "[9223372036854775807]", "[0,1]"), 1,
                          "tensor \"x\": its size in bits overflows");
 
@@ -494,19 +490,3 @@ Test(safetensors, null)
     check_error(&err, LK_EVALUE, "lk_safetensors_view_new: the file is NULL");
     lk_safetensors_close(f);
 }
-
-#else
-
-Test(safetensors, without_jansson)
-{
-    check_file_refused(write_bytes("refused", "{}", 2, 0), LK_ESTATE,
-                       "cannot be read: Lorikeet was built without");
-    check_file_refused(check_scratch("missing/refused"), LK_EIO, "cannot be opened");
-    Error err = { 0 };
-    check(!lk_safetensors_open(check_fixture("reference.safetensors"), &err));
-    check_error(&err, LK_ESTATE, "LORIKEET_JANSSON=ON");
-    check(!lk_safetensors_metadata(NULL, "format") && !lk_safetensors_find(NULL, "x"));
-    lk_safetensors_close(NULL);
-}
-
-#endif

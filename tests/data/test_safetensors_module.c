@@ -10,8 +10,6 @@
 #include "tests/shared/safetensors_files.h"
 #include "tests/shared/smaps.h"
 
-#ifdef LK_HAVE_JANSSON
-
 static bool same_values(Module *a, Module *b)
 {
     ParamIter p = lk_params(a), q = lk_params(b);
@@ -409,17 +407,3 @@ Test(safetensors_module, out_of_memory)
     lk_free(untouched);
     check(check_alloc_live() == 0);
 }
-
-#else
-
-Test(safetensors_module, without_jansson)
-{
-    Module *linear = lk_linear_new(1, 1, false, &(Rng){ .next = 0 }, NULL);
-    Error err = { 0 };
-    check(
-        !lk_load_module_mapped(linear, check_fixture("reference.safetensors"), NULL, NULL, &err));
-    check_error(&err, LK_ESTATE, "Lorikeet was built without jansson");
-    lk_free(linear);
-}
-
-#endif

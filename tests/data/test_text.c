@@ -153,7 +153,7 @@ Test(text, padded_to_a_fixed_length)
 
 /* ---- the homework's sentences, where they are at hand --------------------------------------- */
 
-#if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
+#ifdef LK_HAVE_UTF8PROC
 
 /* The first 10,000 of SST-2. */
 static TextDataset *read_sst2(void)

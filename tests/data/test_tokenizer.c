@@ -39,7 +39,7 @@ Test(tokenizer, words)
     }
 }
 
-#if defined LK_HAVE_JANSSON && defined LK_HAVE_UTF8PROC
+#ifdef LK_HAVE_UTF8PROC
 
 /* ---- the reference's cases: tests/fixtures/make_tokenizer.mjs ------------------------------- */
 

@@ -6,8 +6,6 @@
 
 #include <sys/resource.h>
 
-#ifdef LK_HAVE_JANSSON
-
 /* A forward is a place to be killed at, too. */
 static Tensor *dying_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
 {
@@ -158,18 +156,3 @@ Test(trainer_kills, a_full_disk_leaves_the_old_checkpoints)
 
     toy_free(&toy);
 }
-
-#else
-
-Test(trainer_kills, without_jansson_nothing_is_saved)
-{
-    ToyTrainer toy;
-    resume(&toy, &runs[0], TOY_HIDDEN, toy_path("x"));
-    Error err = { 0 };
-    check(!lk_trainer_train(&toy.tr, &err));
-    check_error(&err, LK_ESTATE, "checkpoints need jansson");
-    check(count_entries(toy.tr.args.output_dir, "") == 0);
-    toy_free(&toy);
-}
-
-#endif

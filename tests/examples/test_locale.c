@@ -130,8 +130,6 @@ Test(locale, reports_of_the_examples)
     free(m.text);
 }
 
-#ifdef LK_HAVE_JANSSON
-
 /* The settings of an adapter: written with a dot, and read again. */
 Test(locale, adapters_on_disk)
 {
@@ -157,5 +155,3 @@ Test(locale, adapters_on_disk)
     lk_free(copy);
     lk_free(model);
 }
-
-#endif

@@ -370,7 +370,6 @@ Test(lora_layers, wrong_targets)
     lk_free(m);
 }
 
-#ifdef LK_HAVE_JANSSON
 /* A file of PEFT would lack them. */
 Test(lora_layers, not_saved_for_peft)
 {
@@ -381,4 +380,3 @@ Test(lora_layers, not_saved_for_peft)
     check_error(&err, LK_EVALUE, "is a wrapper, and only those of Linears are saved for PEFT");
     lk_free(m);
 }
-#endif

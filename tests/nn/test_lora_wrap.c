@@ -147,7 +147,6 @@ Test(lora_wrap, embeddings)
     lk_free(m);
 }
 
-#ifdef LK_HAVE_JANSSON
 /* The mapping of a base that LoRA trains on would take writes, and copy the page: none comes. */
 Test(lora_wrap, training_writes_to_no_page_of_the_base)
 {
@@ -189,4 +188,3 @@ Test(lora_wrap, training_writes_to_no_page_of_the_base)
     lk_free(m);
     lk_free(saved);
 }
-#endif

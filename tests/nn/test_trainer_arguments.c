@@ -5,8 +5,6 @@
 
 #include <unistd.h>
 
-#ifdef LK_HAVE_JANSSON
-
 static void trainer_for(ToyTrainer *toy, const char *folder)
 {
     static const struct ToyRun run = { 3, 0,    1,    LK_SCHEDULE_LINEAR, 4, 0.1, 0.1, 4, 0,
@@ -107,5 +105,3 @@ Test(trainer_arguments, the_output_folder_is_made)
     }
     toy_free(&toy);
 }
-
-#endif

@@ -39,9 +39,7 @@ typedef struct Unit {
     const char *name;  /* "ex1": units/ex1.c, units/ex1.md */
     const char *title; /* "LoRALayer: alpha (x A B)" */
     int minutes;       /* that a learner needs */
-    /* Libraries that the build must have: "zlib", "jansson", "utf8proc"; NULL: none */
-    const char *needs;
-    bool answers; /* there is a file of questions too: units/ex1.answers.md */
+    bool answers;      /* there is a file of questions too: units/ex1.answers.md */
     const char *functions[UNIT_FUNCTIONS]; /* that the learner's file defines; NULL ends them */
     Check checks[UNIT_CHECKS + 1];         /* in the order of learning; a NULL title ends them */
     /* Prints something to look at when all checks pass, such as the tape; NULL: nothing. */

@@ -439,7 +439,6 @@ const Unit unit_hw2 = {
     .name = "hw2",
     .title = "fine-tuning, and an adapter in a file",
     .minutes = 40,
-    .needs = "jansson",
     .functions = { "batch_loss", "batch_accuracy", "fine_tune", "adapter_state_new",
                    "save_adapter", "load_adapter", "tune_and_measure" },
     .checks = {
