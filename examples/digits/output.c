@@ -324,7 +324,7 @@ bool digits_write_json(const DigitsOutcome *o, Error *err)
     int count = 0;
     for (int d = 0; d < DIGITS_CLASSES; d++)
         if (o->target[d]) digits[count++] = d;
-    if (!results_open(&f, o->options->json, err)) return false;
+    results_open(&f, o->options->json);
     results_text(&f, "data", o->rendered ? "rendered" : "mnist");
     results_int(&f, "seed", o->options->seed);
     results_numbers(&f, "digits", count, digits);

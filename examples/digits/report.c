@@ -346,9 +346,8 @@ static void write_page(FILE *out, const DigitsOutcome *o)
 
 bool digits_report(const DigitsOutcome *o, const char *path, Error *err)
 {
-    char *page = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&page, &size);
+    Buffer page;
+    FILE *out = results_stream(&page);
     if (out) write_page(out, o);
-    return results_put(out, &page, &size, path, err);
+    return results_put(out, &page, path, err);
 }

@@ -99,7 +99,7 @@ static bool write_results(const Options *o, bool rendered, const double *losses,
                           const double *accuracies, Error *err)
 {
     Results f;
-    if (!results_open(&f, o->json, err)) return false;
+    results_open(&f, o->json);
     results_text(&f, "data", rendered ? "rendered" : "mnist");
     results_int(&f, "seed", o->seed);
     results_numbers(&f, "losses", o->epochs, losses);

@@ -140,7 +140,7 @@ void lab_print(const Lab *lab)
 bool lab_write_json(const Lab *lab, const char *path, Error *err)
 {
     Results f;
-    if (!results_open(&f, path, err)) return false;
+    results_open(&f, path);
     results_text(&f, "model", lab->model);
     results_int(&f, "base_parameters", lab->base_parameters);
     results_int(&f, "train_rows", lab->train_rows);
@@ -224,9 +224,9 @@ static void price_chart(FILE *out, const Lab *lab)
 
 bool lab_write_page(const Lab *lab, const char *path, Error *err)
 {
-    char *text = NULL, rows[32], parameters[32];
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    char rows[32], parameters[32];
+    Buffer text;
+    FILE *out = results_stream(&text);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     page_begin(out, "LoRA, measured");
     lk_fprintf(out,
@@ -258,5 +258,5 @@ bool lab_write_page(const Lab *lab, const char *path, Error *err)
         price_chart(out, lab);
     }
     page_end(out);
-    return results_put(out, &text, &size, path, err);
+    return results_put(out, &text, path, err);
 }

@@ -220,7 +220,7 @@ static bool train(Run *r, Error *err)
 static bool write_json(const Run *r, Error *err)
 {
     Results f;
-    if (!results_open(&f, r->o->json, err)) return false;
+    results_open(&f, r->o->json);
     results_int(&f, "seed", r->o->seed);
     results_int(&f, "parameters", lk_count_parameters(r->model));
     results_int(&f, "steps", r->steps);

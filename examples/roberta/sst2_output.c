@@ -39,46 +39,43 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
     Results f;
     Curve loss = { 0 };
     if (!curve_new(&loss, &o->state->history, "loss", err)) return false;
-    bool ok = results_open(&f, path, err);
-    if (ok) {
-        results_text(&f, "mode", o->full ? "full" : "lora");
-        results_text(&f, "model", o->model);
-        if (o->adapter) results_text(&f, "adapter", o->adapter);
-        if (!o->full) {
-            results_text(&f, "targets", o->targets ? o->targets : "all");
-            results_int(&f, "linears", o->linears);
-            results_number(&f, "rank", o->rank > 0 ? (double)o->rank : NAN);
-            results_number(&f, "alpha", o->alpha);
-        }
-        results_int(&f, "seed", o->task->seed);
-        results_int(&f, "train_rows", o->train_rows);
-        if (o->reloaded) {
-            results_int(&f, "epochs", o->args->epochs);
-            results_int(&f, "batch_size", o->task->batch_size);
-            results_int(&f, "accumulate", o->args->accumulation);
-            results_text(&f, "padding", o->task->padding);
-            results_int(&f, "max_length", o->task->max_length);
-            results_number(&f, "lr", o->args->learning_rate);
-            results_int(&f, "warmup", o->args->warmup_steps);
-            results_number(&f, "weight_decay", o->args->weight_decay);
-        }
-        results_int(&f, "parameters", o->parameters);
-        results_int(&f, "trainable_parameters", o->trainable);
-        results_number(&f, "trainable_percent",
-                       100.0 * (double)o->trainable / (double)o->parameters);
-        results_int(&f, "steps", o->state->step);
-        results_numbers(&f, "losses", loss.count, loss.y);
-        results_number(&f, "eval_loss", o->loss);
-        results_number(&f, "eval_accuracy", o->accuracy);
-        if (o->reloaded) {
-            results_number(&f, "reloaded_eval_loss", o->loaded_loss);
-            results_number(&f, "reloaded_eval_accuracy", o->loaded_accuracy);
-            results_bool(&f, "reloaded_is_the_same", o->same);
-        }
-        results_number(&f, "seconds", o->seconds);
-        results_number(&f, "peak_megabytes", o->peak_megabytes);
-        ok = results_close(&f, err);
+    results_open(&f, path);
+    results_text(&f, "mode", o->full ? "full" : "lora");
+    results_text(&f, "model", o->model);
+    if (o->adapter) results_text(&f, "adapter", o->adapter);
+    if (!o->full) {
+        results_text(&f, "targets", o->targets ? o->targets : "all");
+        results_int(&f, "linears", o->linears);
+        results_number(&f, "rank", o->rank > 0 ? (double)o->rank : NAN);
+        results_number(&f, "alpha", o->alpha);
     }
+    results_int(&f, "seed", o->task->seed);
+    results_int(&f, "train_rows", o->train_rows);
+    if (o->reloaded) {
+        results_int(&f, "epochs", o->args->epochs);
+        results_int(&f, "batch_size", o->task->batch_size);
+        results_int(&f, "accumulate", o->args->accumulation);
+        results_text(&f, "padding", o->task->padding);
+        results_int(&f, "max_length", o->task->max_length);
+        results_number(&f, "lr", o->args->learning_rate);
+        results_int(&f, "warmup", o->args->warmup_steps);
+        results_number(&f, "weight_decay", o->args->weight_decay);
+    }
+    results_int(&f, "parameters", o->parameters);
+    results_int(&f, "trainable_parameters", o->trainable);
+    results_number(&f, "trainable_percent", 100.0 * (double)o->trainable / (double)o->parameters);
+    results_int(&f, "steps", o->state->step);
+    results_numbers(&f, "losses", loss.count, loss.y);
+    results_number(&f, "eval_loss", o->loss);
+    results_number(&f, "eval_accuracy", o->accuracy);
+    if (o->reloaded) {
+        results_number(&f, "reloaded_eval_loss", o->loaded_loss);
+        results_number(&f, "reloaded_eval_accuracy", o->loaded_accuracy);
+        results_bool(&f, "reloaded_is_the_same", o->same);
+    }
+    results_number(&f, "seconds", o->seconds);
+    results_number(&f, "peak_megabytes", o->peak_megabytes);
+    bool ok = results_close(&f, err);
     free(loss.x);
     return ok;
 }
@@ -191,9 +188,9 @@ static void checks(FILE *out, const Sst2Outcome *o)
 
 bool sst2_write_page(const Sst2Outcome *o, const char *path, Error *err)
 {
-    char *text = NULL, title[64];
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    char title[64];
+    Buffer text;
+    FILE *out = results_stream(&text);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for the page");
     snprintf(title, sizeof title, "SST-2 with %s", what_of(o));
     page_begin(out, title);
@@ -208,5 +205,5 @@ bool sst2_write_page(const Sst2Outcome *o, const char *path, Error *err)
     }
     checks(out, o);
     page_end(out);
-    return results_put(out, &text, &size, path, err) && ok;
+    return results_put(out, &text, path, err) && ok;
 }

@@ -312,10 +312,9 @@ void session_end(Session *s)
 
 bool task_write_logits(const Task *task, const Session *s, const char *path, Error *err)
 {
-    char *text = NULL;
-    size_t size = 0;
+    Buffer text;
     const TaskScores *scores = &s->scores;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = results_stream(&text);
     if (!out) return lk_error_set(err, LK_EMEMORY, "no memory for %.300s", path);
     fputs("row\tlabel", out);
     for (int64_t k = 0; k < scores->classes; k++) fprintf(out, "\tlogit_%lld", (long long)k);
@@ -325,5 +324,5 @@ bool task_write_logits(const Task *task, const Session *s, const char *path, Err
             lk_fprintf(out, "\t%.9g", (double)scores->logits[i * scores->classes + k]);
     }
     fputc('\n', out);
-    return results_put(out, &text, &size, path, err);
+    return results_put(out, &text, path, err);
 }

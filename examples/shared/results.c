@@ -1,11 +1,12 @@
 /* results.c - JSON, made in memory and written when it is complete. How a file is replaced:
  * data/atomic_file.c. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for fopencookie */
+#endif
 #include "examples/shared/results.h"
 
 #include <math.h>
-#include <stdlib.h>
 
-#include "core/decimal.h"
 #include "data/atomic_file.h"
 
 /* ---- the file ------------------------------------------------------------------------------- */
@@ -18,107 +19,122 @@ bool results_writable(const char *path, Error *err)
     return ok;
 }
 
-bool results_put(FILE *stream, char **text, const size_t *size, const char *path, Error *err)
+/* Puts the text into the file, and frees it. */
+static bool save(Buffer *text, bool complete, const char *path, Error *err)
 {
-    bool complete = stream && !ferror(stream);
-    if (stream && fclose(stream) != 0) complete = false;
     if (!complete) lk_error_set(err, LK_EMEMORY, "no memory for the content of %.200s", path);
-    bool ok = complete && lk_atomic_save(NULL, path, *text, *size, err);
-    free(*text);
-    *text = NULL;
+    bool ok = complete && lk_atomic_save(NULL, path, text->bytes, text->length, err);
+    lk_buffer_free(text);
     return ok;
 }
 
-bool results_open(Results *r, const char *path, Error *err)
+/* Unlike open_memstream, which loses a lack of memory, the buffer keeps it. */
+static ssize_t append(void *text, const char *bytes, size_t count)
+{
+    lk_buffer_put(text, bytes, count);
+    return ((Buffer *)text)->failed ? 0 : (ssize_t)count;
+}
+
+FILE *results_stream(Buffer *text)
+{
+    *text = (Buffer){ 0 };
+    return fopencookie(text, "w", (cookie_io_functions_t){ .write = append });
+}
+
+bool results_put(FILE *stream, Buffer *text, const char *path, Error *err)
+{
+    bool complete = stream && !ferror(stream);
+    if (stream && fclose(stream) != 0) complete = false;
+    return save(text, complete && !text->failed, path, err);
+}
+
+void results_open(Results *r, const char *path)
 {
     *r = (Results){ .path = path };
-    r->file = open_memstream(&r->text, &r->size);
-    if (!r->file) return lk_error_set(err, LK_EMEMORY, "no memory for the results");
-    fputc('{', r->file);
-    return true;
+    lk_buffer_put(&r->text, "{", 1);
 }
 
 bool results_close(Results *r, Error *err)
 {
-    FILE *file = r->file;
-    fputs("\n}\n", file);
-    r->file = NULL;
-    return results_put(file, &r->text, &r->size, r->path, err);
+    lk_buffer_put(&r->text, "\n}\n", 3);
+    return save(&r->text, !r->text.failed, r->path, err);
 }
 
 /* ---- members -------------------------------------------------------------------------------- */
 
-static void put_text(FILE *file, const char *text)
+static void put_text(Buffer *out, const char *text)
 {
-    fputc('"', file);
+    lk_buffer_put(out, "\"", 1);
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\') fprintf(file, "\\%c", *c);
-        else if (*c < 0x20) fprintf(file, "\\u%04x", *c);
-        else fputc(*c, file);
+        if (*c == '"' || *c == '\\') lk_buffer_print(out, "\\%c", *c);
+        else if (*c < 0x20) lk_buffer_print(out, "\\u%04x", *c);
+        else lk_buffer_put(out, c, 1);
     }
-    fputc('"', file);
+    lk_buffer_put(out, "\"", 1);
 }
 
-static void put_number(FILE *file, double value)
+static void put_number(Buffer *out, double value)
 {
-    if (isfinite(value)) lk_fprintf(file, "%.17g", value);
-    else fputs("null", file);
+    if (isfinite(value)) lk_buffer_print(out, "%.17g", value);
+    else lk_buffer_print(out, "null");
 }
 
-static bool put_key(Results *r, const char *key)
+static void put_key(Results *r, const char *key)
 {
-    if (!r->file) return false;
-    if (r->count++ > 0) fputc(',', r->file);
-    if (r->inside) fputs(r->count > 1 ? " " : "", r->file); /* inner members share a line */
-    else fputs("\n  ", r->file);
-    put_text(r->file, key);
-    fputs(": ", r->file);
-    return true;
+    const bool first = r->count++ == 0;
+    if (!first) lk_buffer_put(&r->text, ",", 1);
+    if (!r->inside) lk_buffer_print(&r->text, "\n  ");
+    else if (!first) lk_buffer_put(&r->text, " ", 1); /* inner members share a line */
+    put_text(&r->text, key);
+    lk_buffer_put(&r->text, ": ", 2);
 }
 
 void results_int(Results *r, const char *key, int64_t value)
 {
-    if (put_key(r, key)) fprintf(r->file, "%lld", (long long)value);
+    put_key(r, key);
+    lk_buffer_print(&r->text, "%lld", (long long)value);
 }
 
 void results_number(Results *r, const char *key, double value)
 {
-    if (put_key(r, key)) put_number(r->file, value);
+    put_key(r, key);
+    put_number(&r->text, value);
 }
 
 void results_numbers(Results *r, const char *key, int64_t count, const double *values)
 {
-    if (!put_key(r, key)) return;
-    fputc('[', r->file);
+    put_key(r, key);
+    lk_buffer_put(&r->text, "[", 1);
     for (int64_t i = 0; i < count; i++) {
-        if (i > 0) fputs(", ", r->file);
-        put_number(r->file, values[i]);
+        if (i > 0) lk_buffer_put(&r->text, ", ", 2);
+        put_number(&r->text, values[i]);
     }
-    fputc(']', r->file);
+    lk_buffer_put(&r->text, "]", 1);
 }
 
 void results_text(Results *r, const char *key, const char *value)
 {
-    if (put_key(r, key)) put_text(r->file, value);
+    put_key(r, key);
+    put_text(&r->text, value);
 }
 
 void results_bool(Results *r, const char *key, bool value)
 {
-    if (put_key(r, key)) fputs(value ? "true" : "false", r->file);
+    put_key(r, key);
+    lk_buffer_print(&r->text, "%s", value ? "true" : "false");
 }
 
 void results_object(Results *r, const char *key)
 {
-    if (!put_key(r, key)) return;
-    fputc('{', r->file);
+    put_key(r, key);
+    lk_buffer_put(&r->text, "{", 1);
     r->inside = true;
     r->count = 0;
 }
 
 void results_object_end(Results *r)
 {
-    if (!r->file) return;
-    fputc('}', r->file);
+    lk_buffer_put(&r->text, "}", 1);
     r->inside = false;
     r->count = 1; /* of the outer object: at least this one */
 }

@@ -35,7 +35,7 @@ Test(results, every_kind_of_member)
     const char *path = check_scratch("kinds.json");
     check(results_writable(path, &err) && access(path, F_OK) != 0, "it must not make the file: %s",
           err.message);
-    check(results_open(&r, path, &err), "%s", err.message);
+    results_open(&r, path);
     results_text(&r, "text", "a \"quoted\" \\ and\n\x01 Zürich");
     results_int(&r, "int", INT64_MIN);
     results_number(&r, "number", 0.1);
@@ -64,7 +64,7 @@ Test(results, the_old_file_stays_until_the_new_one_is_complete)
     char path[1200];
     print_to(path, sizeof path, "%s/r.json", folder);
     for (int64_t i = 1; i <= 2; i++) {
-        check(results_open(&r, path, &err), "%s", err.message);
+        results_open(&r, path);
         results_int(&r, "run", i);
         check(count_files(folder) == (int)i - 1);
         if (i == 2) {
@@ -88,12 +88,12 @@ Test(results, the_folder_disappears)
     const char *folder = fresh_folder();
     char path[1200];
     print_to(path, sizeof path, "%s/r.json", folder);
-    check(results_writable(path, &err) && results_open(&r, path, &err) && rmdir(folder) == 0, "%s",
-          err.message);
-    check(!results_close(&r, &err) && !r.text && !r.file);
+    check(results_writable(path, &err) && rmdir(folder) == 0, "%s", err.message);
+    results_open(&r, path);
+    check(!results_close(&r, &err) && !r.text.bytes);
     check_error(&err, LK_EIO, "r.json: cannot be written: No such file");
     err = (Error){ 0 };
-    check(!results_put(NULL, &r.text, &r.size, path, &err));
+    check(!results_put(NULL, &r.text, path, &err));
     check_error(&err, LK_EMEMORY, "no memory for the content of ");
 }
 
@@ -104,7 +104,8 @@ static void check_path_refused(const char *path, const char *reason)
     check(!results_writable(path, &err), "%s is accepted", path);
     check_error(&err, LK_EIO, reason);
     err = (Error){ 0 };
-    check(results_open(&r, path, &err) && !results_close(&r, &err));
+    results_open(&r, path);
+    check(!results_close(&r, &err));
     check_error(&err, LK_EIO, reason);
 }
 
@@ -131,4 +132,30 @@ Test(results, paths_that_cannot_be_written)
     check(unlink(link) == 0 && symlink("file", link) == 0 && results_writable(link, &err), "%s",
           err.message);
     check(count_files(folder) == 2, "a temporary file is left");
+}
+
+/* Whichever block is missing, the file is whole or not there, and the error says why. */
+Test(results, without_memory)
+{
+    check_alloc_begin();
+    const char *path = check_scratch("short.json");
+    for (int stream = 0; stream < 2; stream++) {
+        int64_t n = 0;
+        for (bool failed = true; failed; n++) {
+            Error err = { 0 };
+            Results r;
+            check_fail_after(n);
+            FILE *out = stream ? results_stream(&r.text) : NULL;
+            if (!stream) results_open(&r, path);
+            for (int i = 0; i < 9000; i++)
+                if (stream) fprintf(out, "line %d\n", i);
+                else results_int(&r, "line", i);
+            bool ok = stream ? results_put(out, &r.text, path, &err) : results_close(&r, &err);
+            failed = check_alloc_failed() > 0;
+            check(ok == !failed && err.code == (failed ? LK_EMEMORY : LK_OK), "%s", err.message);
+            check((access(path, F_OK) == 0) == ok && check_alloc_live() == 0);
+        }
+        check(n > 3, "%d allocations", (int)n);
+        unlink(path);
+    }
 }
