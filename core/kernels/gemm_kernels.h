@@ -38,8 +38,8 @@ typedef struct GemmTaps {
     bool add;
 } GemmTaps;
 
-/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. With `fetch`, the next columns of B are
- * prefetched. */
+/* Dot products: C[i][j] = Σp a[i a_row + p] b[j b_col + p]. With `fetch`, the next columns of B
+ * are prefetched. */
 enum { GEMM_DOT_COLUMNS = 4 };
 typedef struct GemmDots {
     int64_t rows, columns, steps;

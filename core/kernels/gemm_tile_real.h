@@ -216,7 +216,7 @@ static void LK_F(strip)(const GemmStrip *t)
     }
 }
 
-/* ---- a tile over a window -------------------------------------------------------------------- */
+/* ---- a tile over a window ------------------------------------------------------------------- */
 
 INLINE void LK_F(taps_of)(int rows, const GemmTaps *t)
 {
