@@ -18,8 +18,8 @@ typedef struct Buffer {
     size_t room; /* private */
 } Buffer;
 
-LK_API void lk_buffer_put(Buffer *b, const void *bytes, size_t count);
-/* Numbers have a point in every locale. */
+LK_API void lk_buffer_put(Buffer *b, const void *bytes, size_t count); /* adds them at the end */
+/* Adds a text, as printf makes it. Numbers have a point in every locale. */
 LK_API void lk_buffer_print(Buffer *b, const char *format, ...) LK_PRINTF(2, 3);
 LK_API void lk_buffer_free(Buffer *b); /* it is empty then, and may be used again */
 
