@@ -21,8 +21,8 @@ void lk__sum_into(Tensor *places, const Tensor *x, double divisor, bool fresh)
 
 bool lk_accumulate(Tape *t, Tensor *dst, const Tensor *src)
 {
-    if (!lk_check_operands(t, "lk_accumulate", 1, &dst) ||
-        !lk_check_operands(t, "lk_accumulate", 1, (Tensor *const *)&src))
+    if (!lk_check_floating(t, "lk_accumulate", 1, &dst) ||
+        !lk_check_floating(t, "lk_accumulate", 1, (Tensor *const *)&src))
         return false;
     bool shared = false;
     for (int d = 0; d < dst->ndim; d++)

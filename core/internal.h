@@ -89,6 +89,8 @@ bool lk__is_usable(const char *function, const Tensor *x, Error *err);
 /* Fails on t with the reason why x is stale, and returns NULL. role names the operand; it is ""
  * for the only one. */
 void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
+/* Fails on t because an operand is bfloat16, and returns NULL. */
+void *lk__fail_bfloat16(Tape *t, const char *function);
 
 /* Returns dimension d of an ndim-dimensional tensor; a negative d counts from the end. Returns -1,
  * with the reason on t, when it does not exist. For a scalar, 0 and -1 are allowed, as in PyTorch,
@@ -121,6 +123,10 @@ void lk__tensor_take_over(Tensor *x, Tensor *y);
  * and a NaN becomes 0. */
 void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
 void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
+
+/* An owned copy of x in another dtype. A dimension along which one element stands for all (stride
+ * 0) stays one. */
+Tensor *lk__converted_new(const Tensor *x, DType dtype, Error *err);
 
 /* Copies as lk_copy_ does. src is known to fit dst, so nothing can fail. */
 void lk__copy_fitting(Tensor *dst, const Tensor *src);

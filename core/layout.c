@@ -13,7 +13,7 @@ static const struct {
     /* clang-format off */
     [LK_F32] = { "float32", sizeof(float) },  [LK_F64] = { "float64", sizeof(double) },
     [LK_I64] = { "int64", sizeof(int64_t) },  [LK_U8] = { "uint8", sizeof(uint8_t) },
-    [LK_BOOL] = { "bool", sizeof(bool) },
+    [LK_BOOL] = { "bool", sizeof(bool) },    [LK_BF16] = { "bfloat16", sizeof(uint16_t) },
     /* clang-format on */
 };
 

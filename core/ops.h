@@ -3,8 +3,10 @@
  * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason
  * kept on the tape; an argument that is NULL gives NULL. Elementwise operations broadcast as
  * PyTorch does. All operands of an operation have the same dtype (lk_to converts). It is float32
- * or float64, unless a comment here says otherwise. `dy` is the gradient of the result y, `dx +=`
- * says what backward adds. How to add an operation: core/op.h.
+ * or float64, unless a comment here says otherwise. bfloat16 is for frozen weights: operations
+ * that only move or compare elements take it, and lk_matmul (b), lk_linear, lk_linear_lora and
+ * lk_embedding take it as the weight beside float32; results and dx are float32. `dy` is the
+ * gradient of the result y, `dx +=` says what backward adds. How to add an operation: core/op.h.
  *
  * C leaves open in which order the arguments of a call are computed. So a call never contains two
  * functions that draw random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a
@@ -186,7 +188,7 @@ LK_API int lk_unbind(Tape *t, Tensor *x, int dim, int room, Tensor **parts);
 
 /* ---- copies and rows (ops_copy.c) ----------------------------------------------------------- */
 LK_API Tensor *lk_contiguous(Tape *t, Tensor *x);      /* x itself, or a copy if it has strides */
-LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype); /* dx += dy between floating dtypes */
+LK_API Tensor *lk_to(Tape *t, Tensor *x, DType dtype); /* dx += dy between float32 and 64 */
 /* x[index]: rows of x (n, …) by int64 index (k) → (k, …). dx[index[i]] += dy[i]; repeated rows add
  * up. Negative indices count from the end; out of range is LK_EVALUE. */
 LK_API Tensor *lk_select_rows(Tape *t, Tensor *x, Tensor *index);

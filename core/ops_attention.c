@@ -114,9 +114,8 @@ static Mat part_of(const Attention *a, const Tensor *x, int64_t sentence, int64_
                    int64_t first, int64_t rows)
 {
     int64_t at = sentence * x->stride[0] + first * x->stride[1] + part * a->d * x->stride[2];
-    return (Mat){ a->dtype,     rows,
-                  a->d,         (char *)x->data + at * (int64_t)lk_dtype_size(a->dtype),
-                  x->stride[1], x->stride[2] };
+    void *data = (char *)x->data + at * (int64_t)lk_dtype_size(a->dtype);
+    return lk__mat_strided(a->dtype, rows, a->d, data, x->stride[1], x->stride[2]);
 }
 
 static Mat head_of(const Attention *a, const Tensor *x, int64_t head, int64_t first, int64_t rows)
@@ -140,7 +139,7 @@ static void *row_of(const Attention *a, const Tensor *x, int64_t head, int64_t f
 /* Returns the matrix of the scores, the probabilities or their gradients of a block. */
 static Mat scores_of(const Block *b, void *data)
 {
-    return (Mat){ b->a->dtype, b->rows, b->columns, data, b->step, 1 };
+    return lk__mat_strided(b->a->dtype, b->rows, b->columns, data, b->step, 1);
 }
 
 /* Returns the number of columns to compute. Columns behind the last one that is not masked have

@@ -7,13 +7,38 @@
 #define LK_REAL_SOURCE "core/ops_matmul_real.h"
 #include "core/real.h"
 
+/* x as an operand of a product, in the precision of the tape's products. */
+static Mat operand(const Tape *t, Mat x)
+{
+    x.rounds = x.dtype == LK_F32 && lk_tape_matmul_precision(t) == LK_BF16;
+    return x;
+}
+
 /* Computes C = A B or C += A B with the tape's scratch as workspace. Returns false, with the error
  * kept, when there is no memory. */
 static bool gemm(Tape *t, Mat c, Mat a, Mat b, bool add)
 {
     void *workspace = lk_tape_scratch(t, lk__gemm_workspace(c.dtype, c.rows, c.cols, a.cols));
-    if (workspace) lk__gemm(c, a, b, add, workspace);
+    if (workspace) lk__gemm(c, operand(t, a), operand(t, b), add, workspace);
     return workspace != NULL;
+}
+
+/* Checks the operands of a product: floating, and of one dtype. Only x[1], the weight, may also be
+ * bfloat16 beside float32. */
+static bool check_product(Tape *t, const char *function, int count, Tensor *const *x)
+{
+    Tensor *rest[4];
+    int others = 0;
+    if (!x[1] || x[1]->dtype != LK_BF16) return lk_check_floating(t, function, count, x);
+    for (int i = 0; i < count; i++)
+        if (i != 1) rest[others++] = x[i];
+    if (!lk_check_operands(t, function, count, x) || !lk_check_floating(t, function, others, rest))
+        return false;
+    return rest[0]->dtype == LK_F32 ||
+           lk_fail(t, LK_EDTYPE,
+                   "%s: a bfloat16 weight takes float32 beside it, not %s; lk_to "
+                   "converts",
+                   function, lk_dtype_name(rest[0]->dtype));
 }
 
 static int64_t leading_rows(const Tensor *x)
@@ -27,8 +52,8 @@ static int64_t leading_rows(const Tensor *x)
 static Mat matrix(const Tensor *x)
 {
     const int row = x->ndim - 2, col = x->ndim - 1;
-    return (
-        Mat){ x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row], x->stride[col] };
+    return lk__mat_strided(x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row],
+                           x->stride[col]);
 }
 
 /* Returns x (…, k) as a matrix with all leading dimensions as its rows. x is copied only if these
@@ -41,12 +66,8 @@ static Mat as_matrix(Tape *t, Tensor *x)
         even = even && (x->shape[d - 1] == 1 || x->stride[d - 1] == x->stride[d] * x->shape[d]);
     if (!even) x = lk_packed(t, x);
     if (!x) return (Mat){ .data = NULL };
-    return (Mat){ x->dtype,
-                  leading_rows(x),
-                  x->shape[last],
-                  x->data,
-                  last > 0 ? x->stride[last - 1] : 0,
-                  x->stride[last] };
+    return lk__mat_strided(x->dtype, leading_rows(x), x->shape[last], x->data,
+                           last > 0 ? x->stride[last - 1] : 0, x->stride[last]);
 }
 
 /* An uninitialised result (…, n) with the leading dimensions of x. */
@@ -149,9 +170,9 @@ static bool batched(Tape *t, const Tensor *a, const Tensor *b, const Tensor *c, 
         char *own = workspace + (shared ? bytes * (size_t)lk__thread() : 0);
         Mat to = matrix_at(c, &w, 0, i * terms);
         for (int64_t j = i * terms; j < (i + 1) * terms; j++) {
-            Mat left = matrix_at(a, &w, 1, j);
+            Mat left = operand(t, matrix_at(a, &w, 1, j));
             left.cols = k;
-            lk__gemm(to, left, matrix_at(b, &w, 2, j), add || j > i * terms, own);
+            lk__gemm(to, left, operand(t, matrix_at(b, &w, 2, j)), add || j > i * terms, own);
         }
     }
     return true;
@@ -262,7 +283,7 @@ static Tensor *matmul_result(Tape *t, const Tensor *a, const Tensor *b)
 
 Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
 {
-    if (!lk_check_floating(t, "lk_matmul", LK_INPUTS(a, b))) return NULL;
+    if (!check_product(t, "lk_matmul", LK_INPUTS(a, b))) return NULL;
     Tensor *y = matmul_result(t, a, b);
     if (!y) return NULL;
     Tensor a_row = with_matrix(a, true), b_col = with_matrix(b, false);
@@ -353,8 +374,7 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
 {
-    if (!lk_check_floating(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias }))
-        return NULL;
+    if (!check_product(t, "lk_linear", bias ? 3 : 2, (Tensor *[]){ x, weight, bias })) return NULL;
     if (!lk_check_optional(t, "lk_linear", "bias", bias)) return NULL;
     Tensor *y = linear_forward(t, "lk_linear", x, weight, bias);
     if (!y) return NULL;
@@ -415,8 +435,7 @@ Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor 
                        double scale, LoRAForm form)
 {
     char sa[LK_SHAPE_TEXT], sb[LK_SHAPE_TEXT], sw[LK_SHAPE_TEXT];
-    if (!lk_check_floating(t, "lk_linear_lora", bias ? 5 : 4,
-                           (Tensor *[]){ x, weight, A, B, bias }))
+    if (!check_product(t, "lk_linear_lora", bias ? 5 : 4, (Tensor *[]){ x, weight, A, B, bias }))
         return NULL;
     if (!lk_check_optional(t, "lk_linear_lora", "bias", bias)) return NULL;
     if (A->ndim != 2 || B->ndim != 2 || weight->ndim != 2 || A->shape[0] != B->shape[1] ||

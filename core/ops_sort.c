@@ -5,6 +5,7 @@
  * largest. */
 #include <math.h>
 
+#include "core/bfloat16.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
@@ -37,6 +38,7 @@ static uint64_t key_of(DType dtype, const void *x, int64_t i)
     switch (dtype) {
     case LK_F32: return key_of_float((double)((const float *)x)[i]);
     case LK_F64: return key_of_float(((const double *)x)[i]);
+    case LK_BF16: return key_of_float((double)lk__bf16_to_f32(((const uint16_t *)x)[i]));
     case LK_I64: return (uint64_t)((const int64_t *)x)[i] ^ (uint64_t)1 << 63;
     default: return ((const uint8_t *)x)[i];
     }

@@ -45,6 +45,7 @@ static const Op WHERE = { "WhereBackward0", where_backward, { 0, LK_IN0, LK_IN0 
             y[i * step[0]] = cond[i * step[1]] ? a[i * step[2]] : b[i * step[3]]; \
     }
 WHERE_ROW(where_1_row, uint8_t)
+WHERE_ROW(where_2_row, uint16_t)
 WHERE_ROW(where_4_row, uint32_t)
 WHERE_ROW(where_8_row, uint64_t)
 
@@ -52,6 +53,7 @@ static RowFn *where_row(DType dtype)
 {
     const size_t size = lk_dtype_size(dtype);
     if (size == 1) return where_1_row;
+    if (size == 2) return where_2_row;
     return size == 4 ? where_4_row : where_8_row;
 }
 

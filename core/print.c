@@ -56,9 +56,13 @@ typedef enum Style {
 /* FIXED and WHOLE stay below 1e8, so that nothing is longer than a 20-digit int64 */
 enum { VALUE_TEXT = 48 };
 
+static bool is_real(const Tensor *x) { return lk_is_floating(x->dtype) || x->dtype == LK_BF16; }
+
 static double real_value(const Tensor *x, const void *p)
 {
-    return x->dtype == LK_F32 ? (double)*(const float *)p : *(const double *)p;
+    double value;
+    lk__load_row(x->dtype, p, 1, 1, &value);
+    return value;
 }
 
 static void real_text(double value, Style style, char text[VALUE_TEXT])
@@ -78,7 +82,8 @@ static void value_text(const Tensor *x, const void *p, Style style, char text[VA
 {
     switch (x->dtype) {
     case LK_F32:
-    case LK_F64: real_text(real_value(x, p), style, text); break;
+    case LK_F64:
+    case LK_BF16: real_text(real_value(x, p), style, text); break;
     case LK_I64: snprintf(text, VALUE_TEXT, "%lld", (long long)*(const int64_t *)p); break;
     case LK_U8: snprintf(text, VALUE_TEXT, "%d", *(const uint8_t *)p); break;
     case LK_BOOL: strcpy(text, *(const uint8_t *)p ? "True" : "False"); break;
@@ -135,7 +140,7 @@ static void measure_range(Format *f, const void *p)
 static void measure_width(Format *f, const void *p)
 {
     char text[VALUE_TEXT];
-    if (lk_is_floating(f->x->dtype) && !decides(real_value(f->x, p))) return;
+    if (is_real(f->x) && !decides(real_value(f->x, p))) return;
     value_text(f->x, p, f->style, text);
     int64_t width = (int64_t)strlen(text);
     if (width > f->width) f->width = width;
@@ -144,7 +149,7 @@ static void measure_width(Format *f, const void *p)
 static Format format_of(const Tensor *x)
 {
     Format f = { .x = x, .summarize = lk_numel(x) > THRESHOLD, .style = WHOLE, .width = 1 };
-    if (lk_is_floating(x->dtype)) {
+    if (is_real(x)) {
         visit_shown(&f, 0, x->data, measure_range);
         if (f.max > 0 && (f.max / f.min > 1000 || f.max > 1e8 || f.min < 1e-4))
             f.style = SCIENTIFIC;

@@ -111,7 +111,8 @@ static Mat rows(Mat x, int64_t first, int64_t count)
 
 static Mat matrix(const Tensor *x)
 {
-    return (Mat){ x->dtype, x->shape[0], x->shape[1], x->data, x->stride[0], x->stride[1] };
+    return lk__mat_strided(x->dtype, x->shape[0], x->shape[1], x->data, x->stride[0],
+                           x->stride[1]);
 }
 
 /* The step that is computed as number k. */

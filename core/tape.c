@@ -91,6 +91,19 @@ bool lk_tape_set_grad(Tape *t, bool on)
 
 bool lk_tape_grad(const Tape *t) { return t && t->grad; }
 
+bool lk_tape_set_matmul_precision(Tape *t, DType dtype)
+{
+    if (!t) return false;
+    if (dtype != LK_F32 && dtype != LK_BF16)
+        return lk_fail(t, LK_EDTYPE,
+                       "lk_tape_set_matmul_precision: the precision is LK_F32 or LK_BF16, not %s",
+                       lk_dtype_name(dtype));
+    t->products = dtype;
+    return true;
+}
+
+DType lk_tape_matmul_precision(const Tape *t) { return t ? t->products : LK_F32; }
+
 void lk_tape_seed(Tape *t, uint64_t seed)
 {
     if (t) t->random = (TapeRandom){ seed, 0 };

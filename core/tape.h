@@ -40,6 +40,14 @@ LK_API uint64_t lk_tape_epoch(const Tape *t);
 LK_API bool lk_tape_set_grad(Tape *t, bool on);
 LK_API bool lk_tape_grad(const Tape *t);
 
+/* torch.autocast(dtype=torch.bfloat16) for the products of lk_matmul, lk_linear and lk_linear_lora
+ * in float32, forward and backward: LK_BF16 rounds both operands to bfloat16 and sums in float32;
+ * LK_F32, the default, rounds nothing. It shows what a processor with bfloat16 products would
+ * compute; it is not faster here, since no instructions for bfloat16 are used yet. False, with the
+ * reason on the tape (LK_EDTYPE): another dtype. */
+LK_API bool lk_tape_set_matmul_precision(Tape *t, DType dtype);
+LK_API DType lk_tape_matmul_precision(const Tape *t);
+
 /* Gives back everything made since the mark except y, whose elements move; returns y. Inference
  * thus needs the memory of one layer. Nothing is given back in two cases. After a record since the
  * mark, backward needs the intermediates. After a backward since the mark, gradients may lie there

@@ -74,6 +74,7 @@ struct Tape {
     Node *last;
     FreeBlock *free;   /* blocks of gradients that are no longer needed, in the arena */
     bool grad;         /* recording is on */
+    DType products;    /* lk_tape_set_matmul_precision */
     TapeRandom random; /* the stream of dropout */
     uint64_t epoch;    /* of the tensors on it */
     int graphs_used;   /* by lk_backward since the last reset */

@@ -25,6 +25,7 @@ typedef enum DType {
     LK_I64,  /* torch.int64: labels, indices */
     LK_U8,   /* torch.uint8: images, until a batch is made of them */
     LK_BOOL, /* torch.bool: comparisons, masks; one byte, 0 or 1 */
+    LK_BF16, /* torch.bfloat16: frozen weights in half the memory, see lk_linear; no arithmetic */
 } DType;
 
 typedef struct Tensor Tensor;
@@ -72,7 +73,7 @@ typedef struct TensorList {
 
 LK_API size_t lk_dtype_size(DType dtype);       /* bytes of one element */
 LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
-LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: gradients are possible */
+LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: arithmetic, gradients */
 LK_API int64_t lk_numel(const Tensor *x);       /* elements; 1 for a scalar; -1: NULL or stale */
 LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too; -1: none */
 LK_API bool lk_is_contiguous(const Tensor *x);  /* row after row without gaps; false: NULL too */
@@ -94,8 +95,9 @@ LK_API const char *lk_shape_text(const Tensor *x, char text[LK_SHAPE_TEXT]);
  * overflows). */
 LK_API Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err);
 
-/* Copies the values: an array of float, double, int64_t, uint8_t or bool, as dtype says, with as
- * many elements as the shape has. Errors as for lk_tensor_new; LK_EVALUE for NULL. */
+/* Copies the values: an array of float, double, int64_t, uint8_t, bool or uint16_t (the bits of a
+ * bfloat16), as dtype says, with as many elements as the shape has. Errors as for lk_tensor_new;
+ * LK_EVALUE for NULL. */
 LK_API Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                                   Error *err);
 
@@ -128,8 +130,8 @@ LK_API void lk_tensor_list_free(TensorList *list); /* gives back the references 
 LK_API double lk_at(const Tensor *x, const int64_t *index);
 LK_API double lk_item(const Tensor *x); /* x.item() of one element; NaN: x has more or fewer */
 
-/* dst.copy_(src) under no_grad: src is broadcast to dst and converted to its dtype. Error:
- * LK_ESHAPE. */
+/* dst.copy_(src) under no_grad: src is broadcast to dst and converted to its dtype (bfloat16:
+ * rounded to the nearest, ties to even). Error: LK_ESHAPE. */
 LK_API LK_MUST_CHECK bool lk_copy_(Tensor *dst, const Tensor *src, Error *err);
 LK_API bool lk_fill_(Tensor *x, double value);
 /* x.add_(y, alpha), x.mul_(y), x.mul_(c), x.lerp_(end, weight) under no_grad: x += alpha y, x *=
@@ -151,8 +153,9 @@ LK_API bool lk_normal_(Tensor *x, double mean, double std, Rng *rng);
 LK_API void lk_touch(Tensor *x);
 
 /* Converts an owned leaf in place (module.double()): the Tensor stays, its elements are new, its
- * gradient is dropped. False, with x unchanged: LK_ESTATE (not an owned leaf), LK_EDTYPE (one with
- * requires_grad would no longer be floating), LK_EMEMORY. */
+ * gradient is dropped; a dimension along which one element stands for all (stride 0) stays one.
+ * False, with x unchanged: LK_ESTATE (not an owned leaf), LK_EDTYPE (one with requires_grad would
+ * no longer be floating), LK_EMEMORY. */
 LK_API LK_MUST_CHECK bool lk_convert_(Tensor *x, DType dtype, Error *err);
 
 /* torch.equal: same shape, dtype and values (NaN differs from NaN). */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/bfloat16.h"
 #include "core/tape_parts.h"
 
 /* ---- reading, copying, filling -------------------------------------------------------------- */
@@ -23,6 +24,7 @@ void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double
     case LK_I64: EACH(const int64_t, p, values[i] = (double)*p) break;
     case LK_U8: EACH(const uint8_t, p, values[i] = *p) break;
     case LK_BOOL: EACH(const bool, p, values[i] = *p) break;
+    case LK_BF16: EACH(const uint16_t, p, values[i] = (double)lk__bf16_to_f32(*p)) break;
     }
 }
 
@@ -43,6 +45,7 @@ void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const doubl
     case LK_I64: EACH(int64_t, p, *p = to_int(values[i], INT64_MIN, INT64_MAX)) break;
     case LK_U8: EACH(uint8_t, p, *p = (uint8_t)to_int(values[i], 0, UINT8_MAX)) break;
     case LK_BOOL: EACH(bool, p, *p = values[i] != 0) break;
+    case LK_BF16: EACH(uint16_t, p, *p = lk__bf16_of_f32((float)values[i])) break;
     }
 }
 
@@ -100,6 +103,9 @@ static void move_row(int64_t n, void *const *p, const int64_t *step, const void 
     size_t size = *(const size_t *)arg;
     if (step[0] == 1 && step[1] == 1) {
         memcpy(p[0], p[1], (size_t)n * size);
+    } else if (size == 2) {
+        for (int64_t i = 0; i < n; i++)
+            ((uint16_t *)p[0])[i * step[0]] = ((const uint16_t *)p[1])[i * step[1]];
     } else if (size == 4) {
         for (int64_t i = 0; i < n; i++)
             ((uint32_t *)p[0])[i * step[0]] = ((const uint32_t *)p[1])[i * step[1]];
@@ -162,6 +168,21 @@ Tensor *lk_clone(const Tensor *x, Error *err)
     return y;
 }
 
+Tensor *lk__converted_new(const Tensor *x, DType dtype, Error *err)
+{
+    Tensor once = *x; /* each of its elements once */
+    for (int d = 0; d < x->ndim; d++)
+        if (x->stride[d] == 0 && x->shape[d] > 1) once.shape[d] = 1;
+    Tensor *y = lk__tensor_uninitialised(dtype, x->ndim, once.shape, err);
+    if (!y) return NULL;
+    lk__copy_fitting(y, &once);
+    for (int d = 0; d < x->ndim; d++) {
+        if (y->shape[d] != x->shape[d]) y->stride[d] = 0;
+        y->shape[d] = x->shape[d];
+    }
+    return y;
+}
+
 bool lk_convert_(Tensor *x, DType dtype, Error *err)
 {
     if (!lk__is_usable("lk_convert_", x, err)) return false;
@@ -173,11 +194,9 @@ bool lk_convert_(Tensor *x, DType dtype, Error *err)
         return lk_error_set(err, LK_EDTYPE,
                             "lk_convert_: a tensor with requires_grad cannot become %s",
                             lk_dtype_name(dtype));
-    Tensor *y = lk__tensor_uninitialised(dtype, x->ndim, x->shape, err);
-    if (!y) return false;
-    lk__copy_fitting(y, x);
-    lk__tensor_take_over(x, y);
-    return true;
+    Tensor *y = lk__converted_new(x, dtype, err);
+    if (y) lk__tensor_take_over(x, y);
+    return y;
 }
 
 /* ---- comparing ------------------------------------------------------------------------------ */

@@ -19,7 +19,8 @@
  * Lorikeet lacks (the message names it), LK_ESHAPE for more than 8 dimensions. */
 LK_API Tensor *lk_load_npy(const char *path, Error *err);
 /* numpy.save: the bytes are those of NumPy 1.24. At every moment path is the whole old file or the
- * whole new one. x may be strided, and of a tape. Errors: LK_EIO, LK_EMEMORY. */
+ * whole new one. x may be strided, and of a tape. Errors: LK_EIO, LK_EMEMORY, LK_EDTYPE for
+ * bfloat16. */
 LK_API LK_MUST_CHECK bool lk_save_npy(const Tensor *x, const char *path, Error *err);
 
 /* dict(numpy.load(path)): all arrays of a file that numpy.savez or, with zlib (LORIKEET_ZLIB),

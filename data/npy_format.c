@@ -265,6 +265,12 @@ int lk__npy_header(const Tensor *x, char header[LK_NPY_HEADER])
 
 Tensor *lk__npy_contiguous(const Tensor *x, Error *err)
 {
+    if (x && x->dtype == LK_BF16) {
+        lk_error_set(err, LK_EDTYPE,
+                     "lk_save_npy: NumPy has no bfloat16; convert a copy: lk_convert_(copy, "
+                     "LK_F32, err)");
+        return NULL;
+    }
     /* an owned tensor is never stale */
     const bool as_it_is = x && x->refs > 0 && lk_is_contiguous(x);
     return as_it_is ? lk_tensor_retain((Tensor *)x) : lk_clone(x, err);

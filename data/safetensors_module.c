@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "data/safetensors.h"
+#include "data/safetensors_parts.h"
 
 bool lk_save_module(Module *m, const char *path, Error *err)
 {
@@ -15,11 +15,37 @@ bool lk_save_module(Module *m, const char *path, Error *err)
     return ok;
 }
 
+/* The dtype of the module's parameter of that name; float32 when there is none. */
+static DType dtype_in(Module *m, const char *name)
+{
+    for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);)
+        if (strcmp(it.name, name) == 0) return it.tensor->dtype;
+    return LK_F32;
+}
+
+/* Reads all tensors of a file as the parameters of m can take them. */
+static StateDict *read_for(const char *caller, Module *m, SafeTensors *f, Error *err)
+{
+    StateDict *state = lk_state_dict_empty_new(err);
+    bool ok = state;
+    for (int i = 0; ok && i < f->count; i++) {
+        const SafeTensorsEntry *e = &f->entries[i];
+        Tensor *x = lk__safetensors_read_for_new(caller, f, e, dtype_in(m, e->name), err);
+        ok = x && lk_state_dict_add(state, e->name, x, err);
+    }
+    if (ok) return state;
+    lk_state_dict_free(state);
+    return NULL;
+}
+
 bool lk_load_module(Module *m, const char *path, bool strict, Error *err)
 {
-    StateDict *state = lk_load_safetensors(path, err);
+    const char *caller = "lk_load_safetensors"; /* what reading is called in messages */
+    SafeTensors *f = lk__safetensors_open_for(caller, path, err);
+    StateDict *state = f ? read_for(caller, m, f, err) : NULL;
     bool ok = state && lk_load_state_dict(m, state, strict, err);
     lk_state_dict_free(state);
+    lk_safetensors_close(f);
     return ok;
 }
 
@@ -156,14 +182,15 @@ static Place *place_of(const Load *l, const Tensor *x)
 static const char *file_dtype(DType dtype)
 {
     static const char *const names[] = {
-        [LK_F32] = "F32", [LK_F64] = "F64", [LK_I64] = "I64", [LK_U8] = "U8", [LK_BOOL] = "BOOL",
+        [LK_F32] = "F32", [LK_F64] = "F64",   [LK_I64] = "I64",
+        [LK_U8] = "U8",   [LK_BOOL] = "BOOL", [LK_BF16] = "BF16",
     };
     return names[dtype];
 }
 
 static bool same_kind(const Tensor *x, const SafeTensorsEntry *e)
 {
-    return strcmp(e->half ? "F32" : e->dtype, file_dtype(x->dtype)) == 0 && x->ndim == e->ndim &&
+    return lk__safetensors_dtype_for(e, x->dtype) == (int)x->dtype && x->ndim == e->ndim &&
            memcmp(x->shape, e->shape, (size_t)x->ndim * sizeof *x->shape) == 0;
 }
 
@@ -241,7 +268,7 @@ static bool make_views(Load *l)
 {
     for (int i = 0; i < l->count; i++) {
         Place *p = &l->places[i];
-        p->value = lk_safetensors_view_new(l->file, p->entry, l->err);
+        p->value = lk__safetensors_view_for_new(l->file, p->entry, p->old->dtype, l->err);
         if (!p->value) return false;
         p->value->requires_grad = p->old->requires_grad;
         p->value->is_parameter = p->old->is_parameter;
@@ -264,7 +291,8 @@ static bool put(Load *l)
     for (int i = 0; l->options->copy && i < l->count; i++)
         ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
     l->report->loaded = l->count;
-    for (int i = 0; i < l->count; i++) l->report->widened += l->places[i].entry->half;
+    for (int i = 0; i < l->count; i++)
+        l->report->widened += l->places[i].entry->half && l->places[i].old->dtype != LK_BF16;
     return ok;
 }
 

@@ -33,4 +33,14 @@ void lk__safetensors_release_map(void *holder);
  * half precision. */
 StateDict *lk__safetensors_all_new(SafeTensors *file, int *widened, Error *err);
 
+/* The DType of an entry where a tensor of dtype `wanted` is its destination: bfloat16 for BF16
+ * that goes into bfloat16, else that of lk_safetensors_read_new; -1: it cannot be loaded. */
+int lk__safetensors_dtype_for(const SafeTensorsEntry *entry, DType wanted);
+/* lk_safetensors_read_new (messages name the function `caller`) and lk_safetensors_view_new for
+ * such a destination. */
+Tensor *lk__safetensors_read_for_new(const char *caller, SafeTensors *file,
+                                     const SafeTensorsEntry *entry, DType wanted, Error *err);
+Tensor *lk__safetensors_view_for_new(SafeTensors *file, const SafeTensorsEntry *entry,
+                                     DType wanted, Error *err);
+
 #endif

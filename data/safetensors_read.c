@@ -33,25 +33,34 @@ static bool check_bools(const SafeTensorsEntry *e, DType dtype, const unsigned c
     return true;
 }
 
-/* Reads the elements of e into x, a new tensor. Elements in half precision are first read into the
+int lk__safetensors_dtype_for(const SafeTensorsEntry *e, DType wanted)
+{
+    return wanted == LK_BF16 && strcmp(e->dtype, "BF16") == 0
+               ? LK_BF16
+               : lk__safetensors_type(e->dtype)->dtype;
+}
+
+/* Reads the elements of e into x, a new tensor. Elements that are widened are first read into the
  * second half of the memory of x. */
 static bool read_elements(SafeTensors *f, const SafeTensorsEntry *e, Tensor *x,
                           const FileReport *r)
 {
     const FileType *type = lk__safetensors_type(e->dtype);
+    const bool widens = type->widen && x->dtype != LK_BF16;
     if (e->bytes == 0) return true;
-    char *to = (char *)x->data + (type->widen ? e->bytes : 0);
+    char *to = (char *)x->data + (widens ? e->bytes : 0);
     if (!lk__safetensors_read_at(f, to, e->bytes, e->offset, r)) return false;
-    if (type->widen) type->widen(x->data, to, lk_numel(x));
+    if (widens) type->widen(x->data, to, lk_numel(x));
     return check_bools(e, x->dtype, x->data, r);
 }
 
-static Tensor *read_tensor(SafeTensors *f, const SafeTensorsEntry *e, const FileReport *r)
+static Tensor *read_tensor(SafeTensors *f, const SafeTensorsEntry *e, DType wanted,
+                           const FileReport *r)
 {
     if (!loadable(e, r)) return NULL;
     Error cause = { 0 };
     Tensor *x =
-        lk_tensor_new((DType)lk__safetensors_type(e->dtype)->dtype, e->ndim, e->shape, &cause);
+        lk_tensor_new((DType)lk__safetensors_dtype_for(e, wanted), e->ndim, e->shape, &cause);
     if (!x) lk__file_fail(r, cause.code, "tensor \"%.100s\": %s", e->name, cause.message);
     if (x && read_elements(f, e, x, r)) return x;
     lk_tensor_free(x);
@@ -65,11 +74,16 @@ static bool has(const SafeTensors *file, const SafeTensorsEntry *entry, const ch
            lk_error_set(err, LK_EVALUE, "%s: the %s is NULL", function, file ? "entry" : "file");
 }
 
+Tensor *lk__safetensors_read_for_new(const char *caller, SafeTensors *file,
+                                     const SafeTensorsEntry *entry, DType wanted, Error *err)
+{
+    if (!has(file, entry, caller, err)) return NULL;
+    return read_tensor(file, entry, wanted, &(const FileReport){ caller, file->path, err, 0 });
+}
+
 Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry *entry, Error *err)
 {
-    const char *function = "lk_safetensors_read_new";
-    if (!has(file, entry, function, err)) return NULL;
-    return read_tensor(file, entry, &(const FileReport){ function, file->path, err, 0 });
+    return lk__safetensors_read_for_new("lk_safetensors_read_new", file, entry, LK_F32, err);
 }
 
 /* Maps the whole file, once. Private: writing to a page copies it. */
@@ -84,21 +98,28 @@ static bool map_file(SafeTensors *f, const FileReport *r)
     return true;
 }
 
-Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry, Error *err)
+Tensor *lk__safetensors_view_for_new(SafeTensors *file, const SafeTensorsEntry *entry,
+                                     DType wanted, Error *err)
 {
     const char *function = "lk_safetensors_view_new";
     if (!has(file, entry, function, err)) return NULL;
     const FileReport r = { function, file->path, err, 0 };
     if (!loadable(entry, &r)) return NULL;
-    DType dtype = (DType)lk__safetensors_type(entry->dtype)->dtype;
-    bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0;
-    if (entry->bytes == 0 || entry->half || !aligned) return read_tensor(file, entry, &r);
+    DType dtype = (DType)lk__safetensors_dtype_for(entry, wanted);
+    bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0,
+         widens = entry->half && dtype != LK_BF16;
+    if (entry->bytes == 0 || widens || !aligned) return read_tensor(file, entry, wanted, &r);
     if (!map_file(file, &r)) return NULL;
     char *data = (char *)file->map + entry->offset;
     if (!check_bools(entry, dtype, (unsigned char *)data, &r)) return NULL;
     file->refs++;
     return lk_from_blob_new(dtype, entry->ndim, entry->shape, data, lk__safetensors_release_map,
                             file, err);
+}
+
+Tensor *lk_safetensors_view_new(SafeTensors *file, const SafeTensorsEntry *entry, Error *err)
+{
+    return lk__safetensors_view_for_new(file, entry, LK_F32, err);
 }
 
 StateDict *lk__safetensors_all_new(SafeTensors *f, int *widened, Error *err)
@@ -109,7 +130,7 @@ StateDict *lk__safetensors_all_new(SafeTensors *f, int *widened, Error *err)
     bool ok = state;
     for (int i = 0; ok && i < f->count; i++) {
         const SafeTensorsEntry *e = &f->entries[i];
-        Tensor *x = read_tensor(f, e, &r);
+        Tensor *x = read_tensor(f, e, LK_F32, &r);
         ok = x && lk_state_dict_add(state, e->name, x, err);
         *widened += e->half;
     }

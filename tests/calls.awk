@@ -2,8 +2,9 @@
 # tests/core/test_calls.c.
 #     awk -f calls.awk core/*.h nn/*.h … > calls.h
 # For each pointer parameter of a function there is a call with NULL in its place, and for each
-# tensor or array of tensors one with stale ones. Everything else is GOOD_<type>, which the test
-# defines: a type that it does not know does not compile, so no new function can be forgotten.
+# tensor or array of tensors one with stale ones and one with bfloat16. Everything else is
+# GOOD_<type>, which the test defines: a type that it does not know does not compile, so no new
+# function can be forgotten.
 
 # A declaration may take several lines.
 FNR == 1 { declaration = "" }
@@ -77,8 +78,10 @@ function calls(name, result, parameters, count,    i, type, what, types, names) 
     for (i = 1; i <= count; i++) {
         if (types[i] ~ /p$/ && names[i] != "format")
             write(name, result, types, names, count, i, "NULL")
-        if (types[i] == "Tensorp" || parameters[i] ~ /^ ?Tensor \*const \*(x|in)$/)
+        if (types[i] == "Tensorp" || parameters[i] ~ /^ ?Tensor \*const \*(x|in)$/) {
             write(name, result, types, names, count, i, "STALE_" types[i])
+            write(name, result, types, names, count, i, "HALF_" types[i])
+        }
     }
 }
 
@@ -88,6 +91,7 @@ function write(name, result, types, names, count, place, value,    i, arguments)
         good = "GOOD_" (names[i] == "format" ? "format" : types[i])
         arguments = arguments (i > 1 ? ", " : "") (i == place ? value : good)
     }
-    printf "%s(%s, %s, %s, %s, (%s))\n", value == "NULL" ? "NULL_CALL" : "STALE_CALL",
+    sub(/_.*/, "", value)
+    printf "%s_CALL(%s, %s, %s, %s, (%s))\n", value,
            result == "void" ? "NOTHING" : "RESULT", name, names[place], name, arguments
 }

@@ -14,6 +14,7 @@
 
 #include <criterion/hooks.h>
 
+#include "core/bfloat16.h"
 #include "core/kernels.h"
 
 /* Says at the beginning of each program which instruction set it tests. */
@@ -133,6 +134,7 @@ static const char *value_text(DType dtype, const void *element, char text[80])
     switch (dtype) {
     case LK_F32: value = *(const float *)element; break;
     case LK_F64: value = *(const double *)element; break;
+    case LK_BF16: value = (double)lk__bf16_to_f32(*(const uint16_t *)element); break;
     case LK_I64: snprintf(text, 80, "%lld", (long long)*(const int64_t *)element); return text;
     case LK_U8:
     case LK_BOOL: snprintf(text, 80, "%d", *(const unsigned char *)element); return text;
@@ -222,6 +224,7 @@ Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const doub
         case LK_I64: ((int64_t *)x->data)[i] = (int64_t)values[i]; break;
         case LK_U8: ((uint8_t *)x->data)[i] = (uint8_t)values[i]; break;
         case LK_BOOL: ((bool *)x->data)[i] = values[i] != 0; break;
+        case LK_BF16: ((uint16_t *)x->data)[i] = lk__bf16_of_f32((float)values[i]); break;
         }
     }
     if (requires_grad)

@@ -15,7 +15,7 @@
  * which thread gets which tiles. */
 #include <string.h>
 
-#include "core/kernels/gemm_kernels.h"
+#include "core/kernels/gemm_product.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -23,58 +23,6 @@
 
 #define LK_REAL_SOURCE "core/kernels/gemm_pack_real.h"
 #include "core/real.h"
-
-enum {
-    /* TILE_DEPTH is the steps of k at a time, in bytes: 384 steps of float32. A panel of B takes
-     * 24 KB with 16 columns, which leaves room in an L1 cache of 32 KB for the A of the tiles that
-     * pass by. With 32 columns it does not fit, but the A of a tile (14 rows: 21 KB) does.
-     * DOT_BYTES is the part that dot products read again: four rows of W, once for each tile of x,
-     * or x when it has fewer rows. */
-    TILE_DEPTH = 1536,
-    PANEL_BYTES = 24 << 10,
-    DOT_BYTES = 24 << 10,
-
-    /* The part of B that a column of tiles reads, or of A that a row of tiles reads, before the
-     * next part comes. It is half of a small L2 cache (512 KB). */
-    NEAR_BYTES = 256 << 10,
-
-    /* The most rows of A and columns of B that are packed at a time. With them, the workspace is
-     * at most 9.4 MB. */
-    ROW_BLOCK = 2016,
-    COLUMN_BLOCK = 4096,
-
-    /* B is not packed when few rows use it. Neither A nor B is packed when they have few steps.
-     * If the A of a small batch is packed, then DIRECT_DEPTH steps at a time, mostly all of it. */
-    FEW = 64,
-    SHALLOW = 16,
-    DIRECT_DEPTH = 2048,
-    DOT_ROWS_MAX = 128,
-
-    /* In place, a tile reads as many steps at a time as lie in PAGES pages, together with its rows
-     * of A and of C. An L1 TLB knows 64 pages or more. It reads at most PLACE_DEPTH steps, so that
-     * a panel stays in the L1 cache (16 KB with 32 columns). It reads DEEP steps where a tile is
-     * transposed on its way to C, one element at a time. */
-    PAGES = 40,
-    /* columns or rows that lie PAGE apart also share the same places of the L1 cache */
-    PAGE = 4096,
-    PLACE_DEPTH = 128,
-    DEEP = 256,
-
-    TINY = 96,              /* multiply-adds below which three plain loops are the fastest */
-    WORTH_THREADS = 1 << 19 /* those that take longer than waking the threads up */
-};
-
-/* One call of lk__gemm, the same for all threads. */
-typedef struct Product {
-    const GemmKernels *kernels;
-    int64_t size; /* bytes of an element */
-    int64_t m, n, k;
-    Mat a, b, c; /* c.col is not 1 when the product was transposed */
-    bool add;
-    bool dots, panels; /* which way; tiles when both are false */
-    bool pack_a, pack_b;
-    char *packed_a, *packed_b;
-} Product;
 
 typedef struct Team {
     int thread, threads; /* the number of this one, and how many there are */
@@ -87,26 +35,10 @@ typedef struct Block {
     int64_t height, higher; /* the first `higher` tiles are one row higher than height */
 } Block;
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Cuts n into parts of at most `most`: their number. A division takes long, so it asks first. */
-static int64_t parts_of(int64_t n, int64_t most)
-{
-    return n <= most ? n > 0 : (n + most - 1) / most;
-}
-
-/* Returns where part i begins when n is cut into nearly equal parts: n i / parts without
- * overflow. */
-static int64_t cut(int64_t n, int64_t parts, int64_t i)
-{
-    return parts == 1 ? n * i : n / parts * i + n % parts * i / parts;
-}
-
-static int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
-
 static void *at(const Product *g, Mat x, int64_t row, int64_t col)
 {
-    return (char *)x.data + (row * x.row + col * x.col) * g->size;
+    const int64_t size = x.dtype == LK_BF16 ? 2 : g->size;
+    return (char *)x.data + (row * x.row + col * x.col) * size;
 }
 
 /* Whether B exceeds an L2 cache. */
@@ -144,10 +76,32 @@ static int64_t row_of(const Block *x, int64_t i) { return x->height * i + smalle
 /* For each step, a packed tile of A has its rows side by side, and a packed panel of B its
  * columns. Tiles of A go to numbered slots, panels of B lie one after the other. */
 
-static void pack(const Product *g, int64_t width, int64_t steps, const void *from, int64_t across,
-                 int64_t along, void *to, int64_t to_step)
+/* Packs a narrow x, as `pack` says. Where its rows have to be transposed, they are widened first,
+ * a piece at a time. */
+static void pack_narrow(Mat x, int64_t row, int64_t rows, int64_t col, int64_t cols, float *to,
+                        int64_t to_step)
 {
-    LK_REAL(g->c.dtype, pack, width, steps, from, across, along, to, to_step);
+    enum { SIDE = 32 };
+    float piece[SIDE * SIDE];
+    if (x.row == 1) {
+        lk__widen(lk__mat_T(x), col, cols, row, rows, to, to_step);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i += SIDE) {
+        for (int64_t p = 0; p < cols; p += SIDE) {
+            int64_t width = smaller(SIDE, rows - i), steps = smaller(SIDE, cols - p);
+            lk__widen(x, row + i, width, col + p, steps, piece, SIDE);
+            LK_REAL(LK_F32, pack, width, steps, piece, SIDE, 1, to + p * to_step + i, to_step);
+        }
+    }
+}
+
+/* to[p to_step + i] = x[row + i][col + p] for i < rows, p < cols. */
+static void pack(const Product *g, Mat x, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                 void *to, int64_t to_step)
+{
+    if (lk__is_narrow(x)) pack_narrow(x, row, rows, col, cols, to, to_step);
+    else LK_REAL(g->c.dtype, pack, rows, cols, at(g, x, row, col), x.row, x.col, to, to_step);
 }
 
 /* Returns how many steps of all tiles or panels are packed before the next steps, so that memory
@@ -166,9 +120,8 @@ static void pack_rows(const Product *g, const Block *x, int64_t i, int64_t i_end
     for (; p < end; p += most) {
         for (int64_t t = i; t < i_end; t++) {
             int64_t row = row_of(x, t), rows = row_of(x, t + 1) - row;
-            pack(g, rows, smaller(most, end - p), at(g, g->a, x->row + row, x->step + p), g->a.row,
-                 g->a.col, g->packed_a + ((slot + t - i) * x->steps + p) * height * g->size,
-                 height);
+            pack(g, g->a, x->row + row, rows, x->step + p, smaller(most, end - p),
+                 g->packed_a + ((slot + t - i) * x->steps + p) * height * g->size, height);
         }
     }
 }
@@ -181,19 +134,24 @@ static void pack_panels(const Product *g, const Block *x, int64_t j, int64_t j_e
     for (; p < end; p += most) {
         for (int64_t t = j; t < j_end; t++) {
             int64_t column = t * width, columns = smaller(width, x->columns - column);
-            pack(g, columns, smaller(most, end - p), at(g, g->b, x->step + p, x->column + column),
-                 g->b.col, g->b.row, g->packed_b + (t * x->steps + p) * width * g->size, width);
+            pack(g, lk__mat_T(g->b), x->column + column, columns, x->step + p,
+                 smaller(most, end - p), g->packed_b + (t * x->steps + p) * width * g->size,
+                 width);
         }
     }
 }
 
-/* Packs all of the block's A or B by all threads together. Each thread packs some steps. */
+/* Packs or widens all of the block's A or B by all threads together. Each thread has some
+ * steps. */
 static void pack_together(const Product *g, const Block *x, bool a, bool b, Team team)
 {
     int64_t p = cut(x->steps, team.threads, team.thread),
             end = cut(x->steps, team.threads, team.thread + 1);
     if (a) pack_rows(g, x, 0, x->down, 0, p, end);
     if (b) pack_panels(g, x, 0, x->across, p, end);
+    if (g->widen_b)
+        lk__widen(g->b, x->step + p, end - p, x->column, x->columns,
+                  (float *)g->packed_b + p * x->columns, x->columns);
 }
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -234,6 +192,10 @@ static void compute_strip(const Product *g, const Block *x, int64_t i, int64_t s
         strip.b_step = width;
         strip.panel = x->steps * width;
     }
+    if (g->widen_b) {
+        strip.b = g->packed_b + (step * x->columns + column) * g->size;
+        strip.b_step = x->columns;
+    }
     kernels->strip(&strip);
 }
 
@@ -263,7 +225,8 @@ static void compute_block(const Product *g, const Block *x, Team team)
     for (int64_t round = 0; round < rounds; round++) {
         int64_t step = cut(x->steps, rounds, round),
                 steps = cut(x->steps, rounds, round + 1) - step;
-        int64_t next = !g->pack_b && is_far(g) ? smaller(steps, x->steps - step - steps) : 0;
+        bool fetches = !g->pack_b && !g->widen_b && is_far(g);
+        int64_t next = fetches ? smaller(steps, x->steps - step - steps) : 0;
         for (int64_t panel = 0; panel < x->across; panel += near) {
             int64_t panels = smaller(near, x->across - panel);
             int64_t base = panel * x->down, end = smaller(base + panels * x->down, last);
@@ -280,12 +243,13 @@ static void compute_block(const Product *g, const Block *x, Team team)
 static void run_tiles(const Product *g, Team team)
 {
     int64_t blocks = parts_of(g->k, g->pack_b ? TILE_DEPTH / g->size : DIRECT_DEPTH);
-    bool packs = g->pack_a || g->pack_b;
+    int64_t most = g->widen_b ? widened_columns(g->kernels, g->k, g->size) : COLUMN_BLOCK;
+    bool packs = g->pack_a || g->pack_b || g->widen_b;
     for (int64_t p = 0; p < blocks; p++) {
         int64_t step = cut(g->k, blocks, p), steps = cut(g->k, blocks, p + 1) - step;
         for (int64_t row = 0; row < g->m; row += ROW_BLOCK) {
-            for (int64_t column = 0; column < g->n; column += COLUMN_BLOCK) {
-                Block x = block_of(g, row, ROW_BLOCK, column, COLUMN_BLOCK, step, steps);
+            for (int64_t column = 0; column < g->n; column += most) {
+                Block x = block_of(g, row, ROW_BLOCK, column, most, step, steps);
                 pack_together(g, &x, g->pack_a && column == 0, g->pack_b, team);
                 if (packs) barrier(team);
                 compute_block(g, &x, team);
@@ -357,6 +321,24 @@ static void run_panels(const Product *g, Team team)
 
 /* ---- dot products --------------------------------------------------------------------------- */
 
+/* Computes the dot products of some columns of a narrow B. They are widened before, as many at a
+ * time as fit, by fours where four fit. */
+static void widened_dots(const Product *g, GemmDots d, int64_t step, int64_t j)
+{
+    enum { ROOM = DOT_BYTES / sizeof(float) };
+    float room[ROOM] __attribute__((aligned(64)));
+    int64_t most = ROOM / d.steps, end = j + d.columns;
+    if (most > GEMM_DOT_COLUMNS) most -= most % GEMM_DOT_COLUMNS;
+    for (; j < end; j += most) {
+        d.columns = smaller(most, end - j);
+        lk__widen(lk__mat_T(g->b), j, d.columns, step, d.steps, room, d.steps);
+        d.b = room;
+        d.b_col = d.steps;
+        d.c = at(g, g->c, 0, j);
+        g->kernels->dots(&d);
+    }
+}
+
 static void run_dots(const Product *g, Team team)
 {
     int64_t groups = parts_of(g->n, GEMM_DOT_COLUMNS);
@@ -368,86 +350,32 @@ static void run_dots(const Product *g, Team team)
         if (g->pack_a) { /* into rows along k: each thread packs some steps of all rows */
             int64_t q = cut(steps, team.threads, team.thread),
                     end = cut(steps, team.threads, team.thread + 1);
-            pack(g, end - q, g->m, at(g, g->a, 0, step + q), g->a.col, g->a.row,
-                 g->packed_a + q * g->size, steps);
+            pack(g, lk__mat_T(g->a), step + q, end - q, 0, g->m, g->packed_a + q * g->size, steps);
             a = g->packed_a;
             a_row = steps;
             barrier(team);
         }
         int64_t j = cut(groups, team.threads, team.thread) * GEMM_DOT_COLUMNS;
         int64_t end = smaller(cut(groups, team.threads, team.thread + 1) * GEMM_DOT_COLUMNS, g->n);
-        g->kernels->dots(&(GemmDots){ g->m, end - j, steps, a, a_row, at(g, g->b, step, j),
-                                      g->b.col, at(g, g->c, 0, j), g->c.row, g->c.col,
-                                      g->add || p > 0, is_far(g) });
+        GemmDots d = { .rows = g->m,
+                       .columns = end - j,
+                       .steps = steps,
+                       .a = a,
+                       .a_row = a_row,
+                       .b = at(g, g->b, step, j),
+                       .b_col = g->b.col,
+                       .c = at(g, g->c, 0, j),
+                       .c_row = g->c.row,
+                       .c_col = g->c.col,
+                       .add = g->add || p > 0,
+                       .fetch = !g->widen_b && is_far(g) };
+        if (g->widen_b) widened_dots(g, d, step, j);
+        else g->kernels->dots(&d);
         if (g->pack_a) barrier(team);
     }
 }
 
-/* ---- which way ------------------------------------------------------------------------------ */
-
-/* Whether dot products are the fastest way. They sum the lanes m n times and read all of A for
- * every four columns of B. The other ways pack the n k elements of B. In measurements, dot
- * products win up to about k / 4 rows and a dozen tiles. Where the columns of B lie whole pages
- * apart, they win only up to a third of these tiles. */
-static bool dots_fit(const Product *g, int64_t m, int64_t k, Mat b)
-{
-    int64_t tiles = b.col * g->size % PAGE == 0 ? 4 : 12;
-    return b.row == 1 &&
-           (m <= 4 || (4 * m <= k && m <= smaller(DOT_ROWS_MAX, tiles * g->kernels->rows)));
-}
-
-/* Return the elements of workspace for A and for B. They hold all that run_tiles and run_dots
- * pack. */
-static int64_t room_a(const GemmKernels *kernels, int64_t m, int64_t k, int64_t size)
-{
-    int64_t block = round_up(smaller(m, ROW_BLOCK), kernels->rows) * smaller(k, TILE_DEPTH / size);
-    int64_t direct = round_up(smaller(m, DOT_ROWS_MAX), kernels->rows) * smaller(k, DIRECT_DEPTH);
-    return round_up(block > direct ? block : direct, 16);
-}
-
-static int64_t room_b(const GemmKernels *kernels, int64_t n, int64_t k, int64_t size)
-{
-    return round_up(smaller(n, COLUMN_BLOCK), kernels->columns) * smaller(k, TILE_DEPTH / size);
-}
-
-static double work(int64_t m, int64_t n, int64_t k)
-{
-    return (double)m * (double)n * (double)k; /* in double: it does not overflow */
-}
-
-static void plan(Product *g)
-{
-    if (g->m == 1) g->a.row = 1; /* a stride that is never used: take the convenient one */
-    if (g->n == 1) g->b.col = 1;
-    bool straight = dots_fit(g, g->m, g->k, g->b),
-         swapped = dots_fit(g, g->n, g->k, lk__mat_T(g->a));
-    bool few = g->n < g->kernels->lanes || (g->n <= FEW && g->k >= DEEP);
-    bool swap = g->n < g->m && (swapped || (!straight && few));
-    if (swap) {
-        /* With few columns, compute Cᵀ = Bᵀ Aᵀ. It has few rows, which need not fill a vector, and
-         * reads the large A as it would read B. */
-        const Mat a = g->a;
-        const int64_t m = g->m;
-        g->a = lk__mat_T(g->b);
-        g->b = lk__mat_T(a);
-        g->c = lk__mat_T(g->c);
-        g->m = g->n;
-        g->n = m;
-    }
-    g->dots = swap ? swapped : straight;
-    if (g->dots) {
-        g->pack_a = g->a.col != 1;
-        g->pack_b = g->panels = false;
-        return;
-    }
-    /* in these cases reading in place is slower: float64 has half as many columns in a tile */
-    bool slow = swap || g->size == 8 || g->b.row * g->size % PAGE == 0;
-    g->pack_b = g->b.col != 1 || (g->k >= SHALLOW && g->m > (slow ? FEW / 2 : FEW));
-    /* When k is one block, C is written only once, which is faster along its rows: use tiles. */
-    g->panels = g->pack_b && g->k * g->size > TILE_DEPTH &&
-                TILE_DEPTH * g->kernels->columns <= PANEL_BYTES;
-    g->pack_a = g->k >= SHALLOW && (g->pack_b || g->a.col > FEW || g->a.row * g->size % PAGE == 0);
-}
+/* ---- the product ---------------------------------------------------------------------------- */
 
 static void run(const Product *g, Team team)
 {
@@ -456,21 +384,9 @@ static void run(const Product *g, Team team)
     else run_tiles(g, team);
 }
 
-/* ---- the functions of gemm.h ---------------------------------------------------------------- */
-
-size_t lk__gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k)
-{
-    if (work(m, n, k) <= TINY) return 0;
-    const GemmKernels *kernels = lk__gemm_kernels(dtype);
-    int64_t size = (int64_t)lk_dtype_size(dtype);
-    int64_t straight = room_a(kernels, m, k, size) + room_b(kernels, n, k, size);
-    int64_t swapped = room_a(kernels, n, k, size) + room_b(kernels, m, k, size);
-    return (size_t)((straight > swapped ? straight : swapped) * size);
-}
-
 void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
 {
-    const double products = work(c.rows, c.cols, a.cols);
+    const double products = lk__gemm_work(c.rows, c.cols, a.cols);
     if (products <= TINY) {
         lk__gemm_reference(c, a, b, add);
         return;
@@ -486,9 +402,7 @@ void lk__gemm(Mat c, Mat a, Mat b, bool add, void *workspace)
     g.c = c;
     g.c.col = 1; /* c.col may be anything when there is a single column */
     g.add = add;
-    plan(&g);
-    g.packed_a = workspace;
-    g.packed_b = g.packed_a + room_a(g.kernels, g.m, g.k, g.size) * g.size;
+    lk__gemm_plan(&g, workspace);
 #ifdef _OPENMP
     if (products >= WORTH_THREADS && omp_get_max_threads() > 1 && !omp_in_parallel()) {
 #pragma omp parallel

@@ -7,26 +7,36 @@
 
 #include "core/tensor.h"
 
-/* A matrix somewhere in memory, float32 or float64: element (i, j) is data[i row + j col]. */
+/* A matrix somewhere in memory, float32 or float64: element (i, j) is data[i row + j col]. A or B
+ * of a product in float32 may be bfloat16. Its elements are widened block by block, and the result
+ * has the bits that a float32 matrix of the same values gives. */
 typedef struct Mat {
     DType dtype;
     int64_t rows, cols;
     void *data;
     int64_t row, col; /* strides in elements */
+    bool rounds;      /* an A or B in float32 whose elements are rounded to bfloat16 when read */
 } Mat;
+
+static inline Mat lk__mat_strided(DType dtype, int64_t rows, int64_t cols, void *data, int64_t row,
+                                  int64_t col)
+{
+    return (Mat){ dtype, rows, cols, data, row, col, false };
+}
 
 /* Makes a matrix whose rows follow each other without a gap. */
 static inline Mat lk__mat(DType dtype, int64_t rows, int64_t cols, void *data)
 {
-    return (Mat){ dtype, rows, cols, data, cols, 1 };
+    return lk__mat_strided(dtype, rows, cols, data, cols, 1);
 }
 
 static inline Mat lk__mat_T(Mat x)
 {
-    return (Mat){ x.dtype, x.cols, x.rows, x.data, x.col, x.row };
+    return (Mat){ x.dtype, x.cols, x.rows, x.data, x.col, x.row, x.rounds };
 }
 
-/* Returns the bytes of workspace for the product of (m, k) and (k, n); 0 when it needs none. */
+/* Returns the bytes of workspace for the product of (m, k) and (k, n) in dtype, that of C; 0 when
+ * it needs none. */
 size_t lk__gemm_workspace(DType dtype, int64_t m, int64_t n, int64_t k);
 
 /* Computes C = A B, or C += A B with `add`: packed, cache-blocked, with OpenMP. C's columns must

@@ -1,12 +1,14 @@
 /* test_calls.c - calls every public function with NULL for each of its pointers in turn, and with
- * a stale tensor for each of its tensors and arrays of tensors. The calls are made from the
- * headers by tests/calls.awk, so no function can be forgotten; each is made in a process of its
- * own. A function must survive NULL; of a stale tensor it must say what happened, and give
- * nothing. */
+ * a stale tensor and one in bfloat16 for each of its tensors and arrays of tensors. The calls are
+ * made from the headers by tests/calls.awk, so no function can be forgotten; each is made in a
+ * process of its own. A function must survive NULL; of a stale tensor it must say what happened,
+ * and give nothing. An element of bfloat16 has two bytes, and a function that takes it for another
+ * type reads or writes behind them, where a page ends that may not be touched. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +21,7 @@
 /* Made anew in the process of each call, which may consume or break them. */
 static struct Good {
     Tape *tape;
-    Tensor *tensor, *stale, *tensors[LK_MOMENTS];
+    Tensor *tensor, *stale, *half, *tensors[LK_MOMENTS];
     Module *module, *modules[2];
     Rng rng;
     Error err;
@@ -75,6 +77,15 @@ static int64_t ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 static char room[1 << 16];
 static const char *names[] = { "x", "y" };
 
+/* A tensor whose element is the last one of a page that may be touched. */
+static Tensor *half_new(Error *err)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
+    return lk_from_blob_new(LK_BF16, LK_SHAPE(1, 1), pages + page - 2, NULL, NULL, err);
+}
+
 static void make_good(void)
 {
     Error *err = &good.err;
@@ -84,6 +95,7 @@ static void make_good(void)
     good.stale = lk_ones(good.tape, LK_F32, LK_SHAPE(1, 1));
     lk_tape_reset(good.tape);
     good.tensor = lk_param_new(LK_F32, LK_SHAPE(1, 1), err);
+    good.half = half_new(err);
     for (int i = 0; i < LK_MOMENTS; i++) /* they may be consumed */
         good.tensors[i] = lk_tensor_retain(good.tensor);
     good.module = lk_linear_new(1, 1, true, &good.rng, err);
@@ -237,6 +249,8 @@ static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_te
 #define CALL(line) JOIN(call_, line)
 #define STALE_Tensorp good.stale
 #define STALE_Tensorpp ((void *)(Tensor *[]){ good.stale, good.stale })
+#define HALF_Tensorp lk_tensor_retain(good.half)
+#define HALF_Tensorpp ((void *)(Tensor *[]){ good.half, good.half })
 
 #define NULL_CALL(kind, function, parameter, call, arguments) \
     static bool CALL(__LINE__)(void) \
@@ -246,20 +260,27 @@ static bool nothing_length(size_t n) { return n == strlen("<stale>"); } /* lk_te
     }
 #define STALE_CALL(kind, function, parameter, call, arguments) \
     static bool CALL(__LINE__)(void) { CHECK_##kind(call arguments); }
+#define HALF_CALL NULL_CALL
 #include "calls.h"
 #undef NULL_CALL
 #undef STALE_CALL
+#undef HALF_CALL
+
+typedef enum Fault { WITH_NULL, WITH_STALE, WITH_HALF, FAULTS } Fault;
+static const char *const fault_names[FAULTS] = { "NULL", "stale", "bfloat16" };
 
 typedef struct Call {
     const char *function, *parameter;
-    bool stale;
+    Fault fault;
     bool (*run)(void); /* a stale tensor: whether the result is nothing */
 } Call;
 
 #define NULL_CALL(kind, function, parameter, call, arguments) \
-    { #function, #parameter, false, CALL(__LINE__) },
+    { #function, #parameter, WITH_NULL, CALL(__LINE__) },
 #define STALE_CALL(kind, function, parameter, call, arguments) \
-    { #function, #parameter, true, CALL(__LINE__) },
+    { #function, #parameter, WITH_STALE, CALL(__LINE__) },
+#define HALF_CALL(kind, function, parameter, call, arguments) \
+    { #function, #parameter, WITH_HALF, CALL(__LINE__) },
 static const Call calls[] = {
 #include "calls.h"
 };
@@ -275,7 +296,7 @@ static bool is_ruled_out(const Call *c)
         { "lk_loop_serial", "x" },
         { "lk_grad_in_fresh", "fresh" }, /* core/op.h */
     };
-    for (size_t i = 0; !c->stale && i < sizeof ruled_out / sizeof *ruled_out; i++)
+    for (size_t i = 0; c->fault == WITH_NULL && i < sizeof ruled_out / sizeof *ruled_out; i++)
         if (strcmp(c->function, ruled_out[i][0]) == 0 &&
             strcmp(c->parameter, ruled_out[i][1]) == 0)
             return true;
@@ -304,7 +325,7 @@ static int run_call(const Call *c)
     check(null >= 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
     make_good();
     bool nothing = c->run();
-    if (!c->stale || takes_stale(c)) return FINE;
+    if (c->fault != WITH_STALE || takes_stale(c)) return FINE;
     const char *said = good.err.message;
     if (good.report.message[0]) said = good.report.message;
     if (lk_tape_error(good.tape)->code) said = lk_tape_error(good.tape)->message;
@@ -313,7 +334,7 @@ static int run_call(const Call *c)
 }
 
 /* Every call in a process of its own; each fault is one line of the message. */
-static void run_calls(bool stale)
+static void run_calls(Fault with)
 {
     static char faults[1 << 14];
     size_t length = 0;
@@ -321,7 +342,7 @@ static void run_calls(bool stale)
     check(chdir(check_scratch("")) == 0, "no folder to work in");
     for (int i = 0; i < CALLS; i++) {
         const Call *c = &calls[i];
-        if (c->stale != stale || is_ruled_out(c)) continue;
+        if (c->fault != with || is_ruled_out(c)) continue;
         made++;
         fflush(NULL);
         pid_t child = fork();
@@ -340,12 +361,14 @@ static void run_calls(bool stale)
         if (length < sizeof faults)
             length +=
                 (size_t)snprintf(faults + length, sizeof faults - length, "\n  %s(%s = %s) %s",
-                                 c->function, c->parameter, stale ? "stale" : "NULL", fault);
+                                 c->function, c->parameter, fault_names[with], fault);
     }
     check(wrong == 0, "%d of %d calls:%s", wrong, made, faults);
     check(made > 100, "only %d calls were made", made);
 }
 
-Test(calls, survive_null) { run_calls(false); }
+Test(calls, survive_null) { run_calls(WITH_NULL); }
 
-Test(calls, refuse_stale_tensors) { run_calls(true); }
+Test(calls, refuse_stale_tensors) { run_calls(WITH_STALE); }
+
+Test(calls, survive_bfloat16) { run_calls(WITH_HALF); }

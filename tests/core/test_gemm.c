@@ -59,7 +59,7 @@ static void *new_elements(DType dtype, int64_t n)
 static Mat place(DType dtype, int64_t rows, int64_t cols, const double *values, Layout layout,
                  int64_t gap)
 {
-    Mat x = { dtype, rows, cols, NULL, cols + gap, 1 };
+    Mat x = lk__mat_strided(dtype, rows, cols, NULL, cols + gap, 1);
     if (layout == COLUMNS) x.row = 1, x.col = rows + gap;
     if (layout == NEITHER) x.row = 2 * cols + gap, x.col = 2;
     x.data = new_elements(dtype, (rows - 1) * x.row + (cols - 1) * x.col + 1);
@@ -156,7 +156,7 @@ static void *product(const Case *s, const Layouts *l, int64_t gap, bool add, int
     }
     size_t bytes = lk__gemm_workspace(s->dtype, s->m, s->n, s->k);
     void *workspace = new_elements(s->dtype, (int64_t)(bytes / lk_dtype_size(s->dtype)));
-    lk__gemm((Mat){ s->dtype, s->m, s->n, c, ldc, 1 }, a, b, add, workspace);
+    lk__gemm(lk__mat_strided(s->dtype, s->m, s->n, c, ldc, 1), a, b, add, workspace);
     free(workspace);
     free(a.data);
     free(b.data);
@@ -318,7 +318,8 @@ Test(gemm, repeated_and_reversed)
     for (int i = 0; i < K; i++) a[i] = (float)(i % 5 - 2);
     for (int i = 0; i < K * N; i++) b[i] = (float)(i % 7 - 3);
     cr_assert(lk__gemm_workspace(LK_F32, M, N, K) <= sizeof workspace);
-    Mat row = { LK_F32, M, K, a, 0, 1 }, backwards = { LK_F32, K, N, b + K * N - 1, -N, -1 };
+    Mat row = lk__mat_strided(LK_F32, M, K, a, 0, 1),
+        backwards = lk__mat_strided(LK_F32, K, N, b + K * N - 1, -N, -1);
     lk__gemm(lk__mat(LK_F32, M, N, c), row, backwards, false, workspace);
     for (int i = 0; i < M; i++) {
         for (int j = 0; j < N; j++) {
@@ -374,7 +375,8 @@ Test(gemm, zero_sizes)
     cr_assert(lk__gemm_workspace(LK_F64, 1000, 0, 1000) == 0);
     cr_assert(lk__gemm_workspace(LK_F64, 1000, 1000, 0) == 0);
 
-    Mat ones = { LK_F64, 5, 3, &one, 0, 0 }, more = { LK_F64, 2, 5, &one, 0, 0 };
+    Mat ones = lk__mat_strided(LK_F64, 5, 3, &one, 0, 0),
+        more = lk__mat_strided(LK_F64, 2, 5, &one, 0, 0);
     lk__gemm(lk__mat(LK_F64, 0, 3, c), lk__mat(LK_F64, 0, 5, NULL), ones, false,
              NULL); /* no row */
     lk__gemm(lk__mat(LK_F64, 2, 0, c), more, lk__mat(LK_F64, 5, 0, NULL), false, NULL);
@@ -384,7 +386,8 @@ Test(gemm, zero_sizes)
     for (int i = 0; i < 6; i++) cr_assert(c[i] == i + 1);
 
     /* C = an empty sum, in two of three columns */
-    lk__gemm((Mat){ LK_F64, 2, 2, c, 3, 1 }, narrow, lk__mat(LK_F64, 0, 2, NULL), false, NULL);
+    lk__gemm(lk__mat_strided(LK_F64, 2, 2, c, 3, 1), narrow, lk__mat(LK_F64, 0, 2, NULL), false,
+             NULL);
     static const double expected[6] = { 0, 0, 3, 0, 0, 6 };
     for (int i = 0; i < 6; i++) cr_assert(c[i] == expected[i], "c[%d] is %g", i, c[i]);
 }

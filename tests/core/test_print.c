@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bfloat16.h"
 #include "core/op.h"
 #include "tests/core/german.h"
 
@@ -28,6 +29,7 @@ static Tensor *memory_of(const Printed *p)
         case LK_I64: ((int64_t *)x->data)[k] = p->words ? p->words[k] : (int64_t)value; break;
         case LK_U8: ((uint8_t *)x->data)[k] = (uint8_t)value; break;
         case LK_BOOL: ((bool *)x->data)[k] = value != 0; break;
+        case LK_BF16: ((uint16_t *)x->data)[k] = lk__bf16_of_f32((float)value); break;
         }
     }
     return x;

@@ -9,7 +9,7 @@
 #include "core/ops.h"
 #include "tests/check.h"
 
-static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL };
+static const DType all_dtypes[] = { LK_F32, LK_F64, LK_I64, LK_U8, LK_BOOL, LK_BF16 };
 enum { DTYPES = sizeof all_dtypes / sizeof *all_dtypes };
 
 /* ---- layout --------------------------------------------------------------------------------- */
@@ -23,7 +23,7 @@ Test(tensor, dtypes)
     } expected[] = {
         [LK_F32] = { "float32", 4, true }, [LK_F64] = { "float64", 8, true },
         [LK_I64] = { "int64", 8, false },  [LK_U8] = { "uint8", 1, false },
-        [LK_BOOL] = { "bool", 1, false },
+        [LK_BOOL] = { "bool", 1, false },  [LK_BF16] = { "bfloat16", 2, false },
     };
     for (int i = 0; i < DTYPES; i++) {
         DType d = all_dtypes[i];
