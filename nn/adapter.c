@@ -163,13 +163,15 @@ static bool check_config(Module *m, const LoRAConfig *c, Error *err)
     return true;
 }
 
-/* The new adapter of one site; NULL with the reason in err. It gets the weight's dtype. */
+/* The new adapter of one site; NULL with the reason in err. It gets the weight's dtype, or float32
+ * beside bfloat16. */
 static Module *adapter_for(const SiteIter *site, const LoRAConfig *c, Rng *rng, Error *err)
 {
     Module *m = parametrization_new(site->out, site->in, c->rank, c->alpha, c->init, rng, err);
     if (!m) return NULL;
     strcpy(lk_as_lora_parametrization(m)->adapter, name_of(c));
-    if (lk_module_to(m, lk_original(site->module, site->parameter)->dtype, err)) return m;
+    const Tensor *weight = lk_original(site->module, site->parameter);
+    if (lk_module_to(m, lk__adapter_dtype(weight), err)) return m;
     lk_module_free(m);
     return NULL;
 }

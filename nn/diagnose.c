@@ -162,6 +162,15 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     judge(l, it, now, in_optimizer, gradient, moved);
 }
 
+/* A copy, in float32 if x is bfloat16; NULL without memory. */
+static Tensor *value_now(const Tensor *x)
+{
+    Tensor *now = lk_clone(x, NULL);
+    if (!now || now->dtype != LK_BF16 || lk_convert_(now, LK_F32, NULL)) return now;
+    lk_tensor_free(now);
+    return NULL;
+}
+
 /* Prints the rows, and keeps the values for the next look. */
 static void print_table(Look *l)
 {
@@ -177,7 +186,7 @@ static void print_table(Look *l)
     fprintf(l->out, "%-*s  %-*s  trainable  optimizer  gradient     moved\n", names, "parameter",
             shapes, "shape");
     for (ParamIter it = lk_params(l->net); lk_params_next(&it);) {
-        Tensor *now = lk_clone(it.tensor, NULL);
+        Tensor *now = value_now(it.tensor);
         print_row(l, &it, names, shapes, now);
         if (params.items && values.items && now) {
             params.items[params.count++] = lk_tensor_retain(it.tensor);

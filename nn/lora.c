@@ -135,7 +135,7 @@ static Module *wrap(const ModuleType *type, Module *linear, int64_t rank, double
     }
     m->linear = linear;
     m->lora = lk_lora_layer_new(l->in_features, l->out_features, rank, alpha, rng, err);
-    DType dtype = lk_original(linear, "weight")->dtype;
+    DType dtype = lk__adapter_dtype(lk_original(linear, "weight"));
     return lk_module_complete(&m->base, m->lora && lk_module_to(m->lora, dtype, err));
 }
 

@@ -2,6 +2,7 @@
 #include "nn/lora_layers.h"
 
 #include "core/ops.h"
+#include "nn/constructor.h"
 #include "nn/parametrize.h"
 
 /* The sizes of the LoRALayer for a layer: ΔW is (A B)ᵀ for a convolution, A B for a table. */
@@ -159,7 +160,7 @@ static Module *lora_for(const Module *layer, int64_t rank, double alpha, Rng *rn
 {
     const LoRASizes sizes = sizes_for(layer);
     Module *lora = lk_lora_layer_new(sizes.in, sizes.out, rank, alpha, rng, err);
-    const DType dtype = lk_original(layer, "weight")->dtype;
+    const DType dtype = lk__adapter_dtype(lk_original(layer, "weight"));
     return lora ? lk_module_complete(lora, lk_module_to(lora, dtype, err)) : NULL;
 }
 

@@ -102,10 +102,16 @@ static uint64_t state_of(const ParametrizationList *list, uint64_t start)
     return hash;
 }
 
+/* bfloat16 has no arithmetic, so a chain begins with the same values in float32. */
+static Tensor *first_value(Tape *t, Tensor *x)
+{
+    return x && x->dtype == LK_BF16 ? lk_to(t, x, LK_F32) : x;
+}
+
 /* Runs the first `count` links of the chain. */
 static Tensor *run_chain(Tape *t, const ParametrizationList *list, int count)
 {
-    Tensor *x = list->original;
+    Tensor *x = count > 0 ? first_value(t, list->original) : list->original;
     for (int i = 0; x && i < count; i++) x = lk_forward(t, list->chain.items[i], x);
     return x;
 }
@@ -144,7 +150,9 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
 {
     ParametrizationList *list =
         self && slot && self->parametrizations ? list_of_slot(self, slot) : NULL;
-    if (!list || list->merged || list->caches || !lk_tape_grad(t))
+    /* in no-grad mode the value is kept, unless it would take more memory than the original */
+    bool keeps_value = list && !lk_tape_grad(t) && list->original->dtype != LK_BF16;
+    if (!list || list->merged || list->caches || keeps_value)
         return (LowRank){ .weight = lk_param(t, self, slot) };
     /* Goes through the chain from its end: terms that add nothing are left out, and the first term
      * that adds something is returned apart. */
@@ -266,7 +274,7 @@ static bool register_checked(Module *m, const Field *f, Module *p, RegisterMode 
                             f->name, m->type->name);
     Tape *t = lk_tape_no_grad_new(err);
     if (!t) return false;
-    Tensor *value = lk_param(t, m, slot_of(m, f)), *inverse = NULL;
+    Tensor *value = first_value(t, lk_param(t, m, slot_of(m, f))), *inverse = NULL;
     if (!value)
         lk_error_set(err, LK_EVALUE, "lk_register_parametrization: %s of %s is NULL", f->name,
                      m->type->name);

@@ -53,6 +53,7 @@ static Tensor *embed(Tape *t, Module *self, Tensor *ids)
     Embedding *kind = table(t, e->token_type_embeddings);
     if (!kind) return NULL;
     Tensor *type = lk_select(t, lk_param(t, e->token_type_embeddings, &kind->weight), 0, 0);
+    if (type && type->dtype == LK_BF16) type = lk_to(t, type, LK_F32);
     Tensor *x = lk_add(t, lk_forward(t, e->word_embeddings, ids), type);
     x = lk_add(t, x, lk_forward(t, e->position_embeddings, position_ids(t, e, ids)));
     return lk_dropout(t, lk_forward(t, e->LayerNorm, x), self->training ? e->dropout : 0);
@@ -271,6 +272,29 @@ void lk_roberta_set_recompute(Module *model, bool on)
     if (m) ((RobertaEncoder *)((RobertaModel *)m->roberta)->encoder)->recompute = on;
 }
 
+/* A matrix of the sizes and dtype of a hollow one. Row `padding_idx` is 0; -1: none is. */
+static Tensor *filled_new(const Tensor *hollow, double std, int64_t padding_idx, Rng *rng,
+                          Error *err)
+{
+    const bool is_half = hollow->dtype == LK_BF16;
+    /* made first, so that the float32 values leave no hole in the heap when they are freed */
+    Tensor *half = is_half ? lk_tensor_new(LK_BF16, 2, hollow->shape, err) : NULL;
+    Tensor *x = half || !is_half ? lk_param_new(LK_F32, 2, hollow->shape, err) : NULL;
+    if (x) lk_normal_(x, 0, std, rng);
+    if (x && padding_idx >= 0) {
+        float *row = (float *)x->data + padding_idx * x->shape[1];
+        for (int64_t i = 0; i < x->shape[1]; i++) row[i] = 0;
+        lk_touch(x);
+    }
+    if (!half) return x;
+    half->is_parameter = true;
+    const bool ok = x && lk_copy_(half, x, err);
+    lk_free(x);
+    if (ok) return half;
+    lk_free(half);
+    return NULL;
+}
+
 bool lk_roberta_fill(Module *model, Rng *rng, Error *err)
 {
     const Roberta *m = as_roberta(model);
@@ -283,14 +307,9 @@ bool lk_roberta_fill(Module *model, Rng *rng, Error *err)
         Tensor **slot = linear ? &linear->weight : NULL;
         if (embedding) slot = &embedding->weight;
         if (!slot || !lk__roberta_is_hollow(*slot)) continue;
-        Tensor *x = lk_param_new(LK_F32, LK_SHAPE((*slot)->shape[0], (*slot)->shape[1]), err);
+        Tensor *x = filled_new(*slot, m->config.initializer_range,
+                               embedding ? embedding->padding_idx : -1, rng, err);
         if (!x) return false;
-        lk_normal_(x, 0, m->config.initializer_range, rng);
-        if (embedding && embedding->padding_idx >= 0) {
-            float *row = (float *)x->data + embedding->padding_idx * x->shape[1];
-            for (int64_t i = 0; i < x->shape[1]; i++) row[i] = 0;
-            lk_touch(x);
-        }
         lk_free(*slot);
         *slot = x;
     }

@@ -30,7 +30,9 @@ LK_API const RobertaConfig *lk_roberta_config(const Module *model);
 
 /* Fills every matrix that is still hollow with N(0, initializer_range), drawn in the order of the
  * names, and the padding row of an embedding with zeros. transformers does this with weights that
- * a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) LK_EMEMORY. */
+ * a checkpoint lacks. (Biases are 0 and LayerNorms 1 and 0 from the start.) After lk_store_frozen
+ * (nn/frozen.h) each is drawn in float32 and rounded, so the whole model is never there in
+ * float32. LK_EMEMORY. */
 LK_API bool lk_roberta_fill(Module *model, Rng *rng, Error *err);
 /* ids (B, S) int64, mask (B, S) bool → logits (B, num_labels). mask is true for real tokens; if it
  * is NULL, all ids but pad_token_id are real tokens. Dropout is active in training mode. The last

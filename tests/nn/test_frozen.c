@@ -1,0 +1,233 @@
+/* test_frozen.c - a frozen base in bfloat16 (nn/frozen.h): every number of the model is that of a
+ * float32 model with the rounded weights, in both forms of LoRA, trained and not, merged, saved
+ * and loaded. */
+#include "nn/frozen.h"
+
+#include "nn/adapter.h"
+#include "nn/diagnose.h"
+#include "nn/lora_layers.h"
+#include "nn/parametrize.h"
+#include "tests/shared/roberta_net.h"
+
+enum { WEIGHTS = 3 + 3 * 6 + 2, STEPS = 3 };
+
+typedef enum Form { NO_LORA, WRAPPED, PARAMETRIZED } Form;
+
+static Rng rng;
+
+/* Two models with the same values, of which the second is stored in bfloat16. */
+static void make_models(Form form, Module *models[2])
+{
+    const LoRAConfig config = { .rank = 2, .alpha = 3 };
+    Error err = { 0 };
+    models[1] = small_model(false, 0);
+    check(lk_require_grad(models[1], "*", false) > 0);
+    check(lk_store_frozen(models[1], LK_BF16, &err) == WEIGHTS, "%s", err.message);
+    check(lk_store_frozen(models[1], LK_BF16, &err) == 0, "nothing is left");
+    models[0] = lk_deepcopy(models[1], &err);
+    check(lk_module_to(models[0], LK_F32, &err), "%s", err.message);
+    for (int i = 0; i < 2; i++) {
+        lk_manual_seed(&rng, 4);
+        if (form == WRAPPED) check(lk_wrap_lora(models[i], NULL, 2, 3, &rng, &err) == 20);
+        if (form == PARAMETRIZED) check(lk_add_lora(models[i], &config, &rng, &err) == 20);
+        for (ParamIter it = lk_params(models[i]); lk_params_next(&it);) {
+            bool half = it.tensor->dtype == LK_BF16;
+            check(half || it.tensor->dtype == LK_F32);
+            if (it.tensor->requires_grad) lk_normal_(it.tensor, 0, 0.1, &rng);
+        }
+        lk_eval(models[i]);
+    }
+}
+
+static void check_same_logits(Module *const models[2], bool grad)
+{
+    Tape *t = lk_tape_new(NULL);
+    Tensor *ids = small_ids();
+    lk_tape_set_grad(t, grad);
+    Tensor *y[2];
+    for (int i = 0; i < 2; i++) y[i] = lk_roberta_logits(t, models[i], ids, NULL);
+    check(lk_tape_ok(t, NULL), "%s", lk_tape_error(t)->message);
+    check_close_to(y[0], y[1], grad ? 0 : 1e-5); /* in no-grad mode one of them adds B A to W */
+    lk_free(ids);
+    lk_tape_free(t);
+}
+
+static void train(Module *m)
+{
+    Error err = { 0 };
+    Tape *t = lk_tape_new(NULL);
+    Tensor *ids = small_ids(), *labels = make_tensor(LK_I64, LK_SHAPE(ROWS), 0, 1, 1, 0);
+    Optimizer *opt = lk_adamw_new(lk_trainable_parameters(m, &err), 1e-2, &err);
+    for (int step = 0; step < STEPS; step++) {
+        Tensor *loss = lk_cross_entropy(t, lk_roberta_logits(t, m, ids, NULL), labels);
+        lk_optimizer_zero_grad(opt);
+        check(lk_backward(t, loss) && lk_step(opt, &err), "%s", lk_tape_error(t)->message);
+        lk_tape_reset(t);
+    }
+    FILE *out = fopen("/dev/null", "w");
+    lk_print_training(out, m, opt); /* reads every value */
+    fclose(out);
+    lk_optimizer_free(opt);
+    lk_free(ids);
+    lk_free(labels);
+    lk_tape_free(t);
+}
+
+static void free_models(Module *models[2])
+{
+    lk_free(models[0]);
+    lk_free(models[1]);
+}
+
+Test(frozen, trains_as_float32)
+{
+    for (Form form = NO_LORA; form <= PARAMETRIZED; form++) {
+        Module *models[2];
+        make_models(form, models);
+        check_same_logits(models, true);
+        check_same_logits(models, false);
+        if (form != NO_LORA) {
+            train(models[0]);
+            train(models[1]);
+        }
+        check_same_logits(models, true);
+        check_same_logits(models, false);
+        for (ParamIter a = lk_params(models[0]), b = lk_params(models[1]);
+             lk_params_next(&a) && lk_params_next(&b);)
+            if (a.tensor->requires_grad) check_equal(a.tensor, b.tensor);
+        free_models(models);
+    }
+}
+
+/* Merged weights are float32 and exact; taken apart again, the base is what it was. */
+Test(frozen, merges_without_rounding)
+{
+    Module *models[2];
+    Error err = { 0 };
+    make_models(PARAMETRIZED, models);
+    Tensor *before = lk_clone(
+        lk_param_at(models[1], "classifier.dense.parametrizations.weight.original", &err), &err);
+    check_no_error(&err);
+    check(lk_merge(models[0], &err) && lk_merge(models[1], &err), "%s", err.message);
+    check_same_logits(models, true);
+    lk_unmerge(models[0]);
+    lk_unmerge(models[1]);
+    check_equal(before,
+                lk_param_at(models[1], "classifier.dense.parametrizations.weight.original", &err));
+    check_same_logits(models, true);
+    lk_free(before);
+    free_models(models);
+}
+
+/* Two adapters on one weight: the first is added to a widened copy. */
+Test(frozen, takes_several_adapters)
+{
+    Module *models[2];
+    Error err = { 0 };
+    const LoRAConfig second = { .rank = 1, .alpha = 1, .adapter = "second" };
+    make_models(PARAMETRIZED, models);
+    for (int i = 0; i < 2; i++) {
+        lk_manual_seed(&rng, 5);
+        check(lk_add_lora(models[i], &second, &rng, &err) == 20, "%s", err.message);
+    }
+    check_same_logits(models, true);
+    check_same_logits(models, false);
+    free_models(models);
+}
+
+Test(frozen, takes_lora_around_an_embedding)
+{
+    Error err = { 0 };
+    lk_manual_seed(&rng, 0);
+    Module *table = lk_embedding_new(6, 4, -1, &rng, &err);
+    check(lk_require_grad(table, "*", false) == 1 && lk_store_frozen(table, LK_BF16, &err) == 1);
+    Module *m = lk_embedding_with_lora_new(table, 2, 1, &rng, &err);
+    Tape *t = lk_tape_new(NULL);
+    Tensor *ids = make_tensor(LK_I64, LK_SHAPE(2), 5, 0);
+    Tensor *y = lk_forward(t, m, ids);
+    check(y && y->dtype == LK_F32 && lk_backward(t, lk_sum(t, y, LK_ALL, false)));
+    lk_free(ids);
+    lk_tape_free(t);
+    lk_free(m);
+}
+
+/* Trainable weights, biases and normalizations stay as they are. */
+Test(frozen, leaves_the_rest)
+{
+    Error err = { 0 };
+    Module *m = small_model(false, 0);
+    check(lk_store_frozen(m, LK_BF16, &err) == 0, "everything is trainable");
+    check(lk_require_grad(m, "*.layer.0.*", false) == 16);
+    check(lk_store_frozen(m, LK_BF16, &err) == 6);
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        check((it.tensor->dtype == LK_BF16) ==
+                  (strstr(it.name, ".layer.0.") && it.tensor->ndim == 2),
+              "%s", it.name);
+    check(lk_store_frozen(m, LK_F64, &err) == -1);
+    check_error(&err, LK_EDTYPE, "weights can be stored as bfloat16, not as float64");
+    err = (Error){ 0 };
+    check(!lk_module_to(m, LK_BF16, &err));
+    check_error(&err, LK_EDTYPE, "lk_store_frozen stores frozen weights so");
+    err = (Error){ 0 };
+    check(lk_store_frozen(NULL, LK_BF16, &err) == -1);
+    check_error(&err, LK_EVALUE, "NULL");
+    check(lk_module_to(m, LK_F64, NULL));
+    for (ParamIter it = lk_params(m); lk_params_next(&it);) check(it.tensor->dtype == LK_F64);
+    lk_free(m);
+}
+
+/* A hollow model stays hollow, and is filled with the values that a float32 one gets, rounded. */
+Test(frozen, fills_a_hollow_model)
+{
+    Error err = { 0 };
+    Module *m = lk_roberta_classifier_new(&small, &err), *wide = small_model(false, 0);
+    check(lk_require_grad(m, "*", false) > 0 && lk_store_frozen(m, LK_BF16, &err) == WEIGHTS);
+    for (ModuleIter it = lk_modules(m); lk_modules_next(&it);)
+        if (lk_as_linear(it.module)) check(lk__roberta_is_hollow(lk_as_linear(it.module)->weight));
+    lk_manual_seed(&rng, 0);
+    check(lk_roberta_fill(m, &rng, &err), "%s", err.message);
+    check(lk_require_grad(wide, "*", false) > 0 &&
+          lk_store_frozen(wide, LK_BF16, &err) == WEIGHTS);
+    for (ParamIter a = lk_params(m), b = lk_params(wide);
+         lk_params_next(&a) && lk_params_next(&b);)
+        if (a.tensor->dtype == LK_BF16) check_equal(a.tensor, b.tensor);
+    lk_free(m);
+    lk_free(wide);
+}
+
+/* Saved as BF16; loaded as it is where the parameter is bfloat16, as float32 elsewhere. */
+Test(frozen, is_saved_and_loaded)
+{
+    Error err = { 0 };
+    Module *models[2], *hollow = lk_roberta_classifier_new(&small, &err);
+    const char *half = check_scratch("half.safetensors");
+    make_models(NO_LORA, models);
+    check(lk_save_module(models[1], half, &err), "%s", err.message);
+    check(lk_require_grad(hollow, "*", false) > 0 && lk_store_frozen(hollow, LK_BF16, &err) > 0);
+    LoadReport report = { 0 };
+    check(lk_load_module_mapped(hollow, half, NULL, &report, &err), "%s", err.message);
+    check(report.widened == 0);
+    lk_load_report_free(&report);
+    for (ParamIter a = lk_params(hollow), b = lk_params(models[1]);
+         lk_params_next(&a) && lk_params_next(&b);)
+        check_equal(a.tensor, b.tensor);
+    Module *other[] = { lk_deepcopy(models[1], &err), lk_deepcopy(models[0], &err) };
+    for (int i = 0; i < 2; i++) {
+        for (ParamIter it = lk_params(other[i]); lk_params_next(&it);)
+            check(lk_fill_(it.tensor, 1));
+        check(lk_load_module(other[i], half, true, &err), "%s", err.message);
+        for (ParamIter a = lk_params(other[i]), b = lk_params(models[1 - i]);
+             lk_params_next(&a) && lk_params_next(&b);)
+            check_equal(a.tensor, b.tensor);
+    }
+    /* float32 is not rounded silently */
+    check(lk_save_module(models[0], half, &err), "%s", err.message);
+    check(!lk_load_module(other[0], half, true, &err));
+    check_error(&err, LK_ESHAPE, "float32, not");
+    err = (Error){ 0 };
+    check(!lk_load_module_mapped(other[0], half, NULL, NULL, &err));
+    check_error(&err, LK_ESHAPE, "mismatched");
+    for (int i = 0; i < 2; i++) lk_free(other[i]);
+    lk_free(hollow);
+    free_models(models);
+}
