@@ -4,6 +4,8 @@
 #include "data/safetensors_parts.h"
 
 #include "core/hash.h"
+#include "data/dataset.h"
+#include "data/npy.h"
 #include "data/safetensors.h"
 #include "tests/fixtures/half.h"
 #include "tests/shared/peft_nets.h"
@@ -243,4 +245,36 @@ Test(half, adapter)
         check(report.loaded == 2 && report.widened == 0);
         lk_free(net);
     }
+}
+
+/* ---- tensors in bfloat16 -------------------------------------------------------------------- */
+
+/* They are written as BF16, and read as float32 where nothing asks for bfloat16. */
+Test(half, bfloat16_tensors)
+{
+    Error err = { 0 };
+    const char *path = check_scratch("state.safetensors");
+    StateDict *state = lk_state_dict_empty_new(&err);
+    Tensor *x = make_tensor(LK_BF16, LK_SHAPE(2, 2), 1, -2, 0.5, 1.0078125);
+    check(lk_state_dict_add(state, "x", lk_retain(x), &err));
+    check(lk_state_dict_add(state, "a", make_tensor(LK_F32, LK_SHAPE(1), 3), &err));
+    check(lk_state_dict_add(state, "b", make_tensor(LK_U8, LK_SHAPE(1), 4), &err));
+    check(lk_save_safetensors(state, NULL, path, &err), "%s", err.message);
+    StateDict *again = lk_load_safetensors(path, &err);
+    check_no_error(&err);
+    Tensor *y = lk_state_dict_get(again, "x");
+    check(y && y->dtype == LK_F32);
+    check_values(y, 0, 1, -2, 0.5, 1.0078125);
+    SafeTensors *file = lk_safetensors_open(path, &err);
+    check(file && strcmp(file->entries[1].dtype, "BF16") == 0 && file->entries[1].bytes == 8);
+    lk_safetensors_close(file);
+    check(!lk_save_npy(x, check_scratch("x.npy"), &err));
+    check_error(&err, LK_EDTYPE, "NumPy has no bfloat16");
+    err = (Error){ 0 };
+    Tensor *samples = make_tensor(LK_F32, LK_SHAPE(2, 1), 1, 2);
+    check(!lk_dataset_new(samples, lk_retain(x), LK_TO_TENSOR, &err));
+    check_error(&err, LK_EDTYPE, "targets cannot be bfloat16");
+    lk_free(x);
+    lk_state_dict_free(state);
+    lk_state_dict_free(again);
 }
