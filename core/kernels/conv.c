@@ -169,6 +169,7 @@ static void compute_unpacked(const Plan *p, const Block *b, const Part *w, int64
 {
     const Conv *c = p->c;
     const GemmKernels *k = p->kernels;
+    GemmTapsFn *const compute_taps = lk__gemm_taps(c->dtype);
     const int64_t plane = c->out_height * c->out_width, row = lk__conv_window_row(p),
                   across = parts_of(b->width, k->lanes), vectors = b->height * across;
     for (int64_t first = 0; first < vectors; first += 2) {
@@ -190,7 +191,7 @@ static void compute_unpacked(const Plan *p, const Block *b, const Part *w, int64
             t.bias = w->first ? bias_of(p, b, row_of(p, i)) : NULL;
             for (int v = 0; v < 2; v++)
                 t.c[v] = t.columns[v] ? out[v] + row_of(p, i) * plane * p->size : NULL;
-            k->taps(&t);
+            compute_taps(&t);
         }
     }
 }

@@ -66,9 +66,10 @@ static const int64_t ones_f64[8] = { -1, -1, -1, -1 };
 #include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_avx2[2] = {
-    { TILE_ROWS, 16, 8, strip_f32, taps_f32, dots_f32 },
-    { TILE_ROWS, 8, 4, strip_f64, taps_f64, dots_f64 },
+    { TILE_ROWS, 16, 8, strip_f32, dots_f32 },
+    { TILE_ROWS, 8, 4, strip_f64, dots_f64 },
 };
+GemmTapsFn *const lk__gemm_taps_avx2[2] = { taps_f32, taps_f64 };
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -81,9 +81,10 @@ static inline void sum4_f64(const __m512d v[4], double s[4])
 #include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_avx512[2] = {
-    { TILE_ROWS, 32, 16, strip_f32, taps_f32, dots_f32 },
-    { TILE_ROWS, 16, 8, strip_f64, taps_f64, dots_f64 },
+    { TILE_ROWS, 32, 16, strip_f32, dots_f32 },
+    { TILE_ROWS, 16, 8, strip_f64, dots_f64 },
 };
+GemmTapsFn *const lk__gemm_taps_avx512[2] = { taps_f32, taps_f64 };
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -57,13 +57,17 @@ typedef struct GemmKernels {
      * vectors */
     int rows, columns, lanes;
     void (*strip)(const GemmStrip *strip);
-    void (*taps)(const GemmTaps *taps);
     void (*dots)(const GemmDots *dots);
 } GemmKernels;
 
 /* For float32 and for float64. Those for AVX exist on x86-64 only, those for NEON on Arm. */
 extern const GemmKernels lk__gemm_avx512[2], lk__gemm_avx2[2], lk__gemm_neon[2],
     lk__gemm_portable[2];
+
+/* The tiles over a window. They lie apart: a program without convolutions does not link them. */
+typedef void GemmTapsFn(const GemmTaps *taps);
+extern GemmTapsFn *const lk__gemm_taps_avx512[2],
+    *const lk__gemm_taps_avx2[2], *const lk__gemm_taps_neon[2], *const lk__gemm_taps_portable[2];
 
 /* Those of the instruction set that is in use. */
 static inline const GemmKernels *lk__gemm_kernels(DType dtype)
@@ -78,6 +82,20 @@ static inline const GemmKernels *lk__gemm_kernels(DType dtype)
 #endif
     };
     return &sets[lk_kernel_set()][dtype == LK_F64];
+}
+
+static inline GemmTapsFn *lk__gemm_taps(DType dtype)
+{
+    static GemmTapsFn *const *const sets[LK_KERNEL_SETS] = {
+        [LK_PORTABLE] = lk__gemm_taps_portable,
+#ifdef __x86_64__
+        [LK_AVX2] = lk__gemm_taps_avx2,
+        [LK_AVX512] = lk__gemm_taps_avx512,
+#elif defined __aarch64__
+        [LK_NEON] = lk__gemm_taps_neon,
+#endif
+    };
+    return sets[lk_kernel_set()][dtype == LK_F64];
 }
 
 /* Hides from the compiler where the pointer comes from. Then the compiler keeps the pointer in a

@@ -76,7 +76,8 @@ static inline void sum4_f64(const float64x2_t v[4], double s[4])
 #include "core/kernels/gemm_tile_real.h"
 
 const GemmKernels lk__gemm_neon[2] = {
-    { TILE_ROWS, 8, 4, strip_f32, taps_f32, dots_f32 },
-    { TILE_ROWS, 4, 2, strip_f64, taps_f64, dots_f64 },
+    { TILE_ROWS, 8, 4, strip_f32, dots_f32 },
+    { TILE_ROWS, 4, 2, strip_f64, dots_f64 },
 };
+GemmTapsFn *const lk__gemm_taps_neon[2] = { taps_f32, taps_f64 };
 #endif
