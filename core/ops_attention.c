@@ -10,6 +10,7 @@
 
 #include "core/kernels/dropout.h"
 #include "core/kernels/gemm.h"
+#include "core/kernels/pieces.h"
 #include "core/internal.h"
 #include "core/ops.h"
 
@@ -49,8 +50,6 @@ enum { Q, K, V, MASK, BIAS, INPUTS };
 /* ---- blocks and scratch --------------------------------------------------------------------- */
 
 enum { BLOCK_BYTES = 256 << 10, LINE = 64 }; /* of scores: a part of the L2 cache */
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static size_t lines(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 

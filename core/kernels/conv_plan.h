@@ -10,6 +10,7 @@
 
 #include "core/kernels/conv.h"
 #include "core/kernels/gemm_kernels.h"
+#include "core/kernels/pieces.h"
 
 enum {
     STEP_BYTES = 1536,        /* steps of a panel at a time, as in gemm.c: 384 of float32 */
@@ -58,16 +59,6 @@ typedef struct Block {
     const char *source; /* the first channel of the group */
     char *out;          /* the first row of the group */
 } Block;
-
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t parts_of(int64_t n, int64_t most) { return (n + most - 1) / most; }
-static inline int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
-/* Where part i begins when n is cut into nearly equal parts. */
-static inline int64_t cut(int64_t n, int64_t parts, int64_t i)
-{
-    return n / parts * i + n % parts * i / parts;
-}
 
 /* The rows are cut into tiles of nearly equal height; the first row of tile i. */
 static inline int64_t tile_count(const Plan *p) { return parts_of(p->c->rows, p->kernels->rows); }

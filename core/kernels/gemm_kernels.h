@@ -69,32 +69,27 @@ typedef void GemmTapsFn(const GemmTaps *taps);
 extern GemmTapsFn *const lk__gemm_taps_avx512[2],
     *const lk__gemm_taps_avx2[2], *const lk__gemm_taps_neon[2], *const lk__gemm_taps_portable[2];
 
+/* A table of what each instruction set has, in the order of KernelSet. */
+/* clang-format off */
+#ifdef __x86_64__
+#define LK_EVERY_SET(name) { name##_portable, name##_avx2, name##_avx512 }
+#elif defined __aarch64__
+#define LK_EVERY_SET(name) { name##_portable, name##_neon }
+#else
+#define LK_EVERY_SET(name) { name##_portable }
+#endif
+/* clang-format on */
+
 /* Those of the instruction set that is in use. */
 static inline const GemmKernels *lk__gemm_kernels(DType dtype)
 {
-    static const GemmKernels *const sets[LK_KERNEL_SETS] = {
-        [LK_PORTABLE] = lk__gemm_portable,
-#ifdef __x86_64__
-        [LK_AVX2] = lk__gemm_avx2,
-        [LK_AVX512] = lk__gemm_avx512,
-#elif defined __aarch64__
-        [LK_NEON] = lk__gemm_neon,
-#endif
-    };
+    static const GemmKernels *const sets[LK_KERNEL_SETS] = LK_EVERY_SET(lk__gemm);
     return &sets[lk_kernel_set()][dtype == LK_F64];
 }
 
 static inline GemmTapsFn *lk__gemm_taps(DType dtype)
 {
-    static GemmTapsFn *const *const sets[LK_KERNEL_SETS] = {
-        [LK_PORTABLE] = lk__gemm_taps_portable,
-#ifdef __x86_64__
-        [LK_AVX2] = lk__gemm_taps_avx2,
-        [LK_AVX512] = lk__gemm_taps_avx512,
-#elif defined __aarch64__
-        [LK_NEON] = lk__gemm_taps_neon,
-#endif
-    };
+    static GemmTapsFn *const *const sets[LK_KERNEL_SETS] = LK_EVERY_SET(lk__gemm_taps);
     return sets[lk_kernel_set()][dtype == LK_F64];
 }
 

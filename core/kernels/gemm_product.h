@@ -6,6 +6,7 @@
 
 #include "core/kernels/gemm_kernels.h"
 #include "core/kernels/gemm_narrow.h"
+#include "core/kernels/pieces.h"
 
 enum {
     /* TILE_DEPTH is the steps of k at a time, in bytes: 384 steps of float32. A panel of B takes
@@ -59,23 +60,6 @@ typedef struct Product {
     bool widen_b; /* a narrow B that is not packed: into rows, as those that are read in place */
     char *packed_a, *packed_b;
 } Product;
-
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Cuts n into parts of at most `most`: their number. A division takes long, so it asks first. */
-static inline int64_t parts_of(int64_t n, int64_t most)
-{
-    return n <= most ? n > 0 : (n + most - 1) / most;
-}
-
-/* Returns where part i begins when n is cut into nearly equal parts: n i / parts without
- * overflow. */
-static inline int64_t cut(int64_t n, int64_t parts, int64_t i)
-{
-    return parts == 1 ? n * i : n / parts * i + n % parts * i / parts;
-}
-
-static inline int64_t round_up(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
 
 /* multiply-adds; in double, so that they do not overflow */
 static inline double lk__gemm_work(int64_t m, int64_t n, int64_t k)

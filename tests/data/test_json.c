@@ -330,7 +330,7 @@ static char *repeated(const char *begin, const char *item, const char *end, size
 /* With sanitizers each number that is read looks through the rest of the text. */
 enum { LARGE = 1000000 / CHECK_EVERY };
 
-/* Whatever the text is: at most 64 bytes for each of its bytes, and half as much if it is JSON. */
+/* Reading takes at most 64 bytes for each byte of the text, and half as much if it is JSON. */
 Test(json, memory_bound)
 {
     static const struct {
