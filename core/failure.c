@@ -160,12 +160,12 @@ bool lk_check_optional(Tape *t, const char *function, const char *name, const Te
     return !lk__is_gone(x);
 }
 
-void *lk__fail_bfloat16(Tape *t, const char *function)
+void *lk__fail_storage_only(Tape *t, const char *function, DType dtype)
 {
     return lk_fail(t, LK_EDTYPE,
-                   "%s: bfloat16 only stores weights and has no arithmetic; convert it: lk_to(t, "
+                   "%s: %s only stores weights and has no arithmetic; convert it: lk_to(t, "
                    "x, LK_F32)",
-                   function);
+                   function, lk_dtype_name(dtype));
 }
 
 /* Fails with a message that tells which operand lk_check_floating refuses, and why. */
@@ -173,7 +173,7 @@ static bool refuse_floating(Tape *t, const char *function, int count, Tensor *co
 {
     if (!lk_check_operands(t, function, count, x)) return false;
     for (int i = 0; i < count; i++) {
-        if (x[i]->dtype == LK_BF16) return lk__fail_bfloat16(t, function);
+        if (lk_only_stores(x[i]->dtype)) return lk__fail_storage_only(t, function, x[i]->dtype);
         if (!lk_is_floating(x[i]->dtype))
             return lk_fail(t, LK_EDTYPE, "%s: takes float32 or float64, not %s; lk_to converts",
                            function, lk_dtype_name(x[i]->dtype));

@@ -90,7 +90,7 @@ bool lk__is_usable(const char *function, const Tensor *x, Error *err);
  * for the only one. */
 void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
 /* Fails on t because an operand is bfloat16, and returns NULL. */
-void *lk__fail_bfloat16(Tape *t, const char *function);
+void *lk__fail_storage_only(Tape *t, const char *function, DType dtype);
 
 /* Returns dimension d of an ndim-dimensional tensor; a negative d counts from the end. Returns -1,
  * with the reason on t, when it does not exist. For a scalar, 0 and -1 are allowed, as in PyTorch,
@@ -121,7 +121,7 @@ void lk__tensor_take_over(Tensor *x, Tensor *y);
 
 /* Convert n elements of any dtype, `step` apart, to and from double. int64 saturates at its ends,
  * and a NaN becomes 0. */
-void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values);
+void lk__load_row(const Tensor *x, const void *data, int64_t step, int64_t n, double *values);
 void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
 
 /* An owned copy of x in another dtype. A dimension along which one element stands for all (stride

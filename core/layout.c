@@ -13,7 +13,8 @@ static const struct {
     /* clang-format off */
     [LK_F32] = { "float32", sizeof(float) },  [LK_F64] = { "float64", sizeof(double) },
     [LK_I64] = { "int64", sizeof(int64_t) },  [LK_U8] = { "uint8", sizeof(uint8_t) },
-    [LK_BOOL] = { "bool", sizeof(bool) },    [LK_BF16] = { "bfloat16", sizeof(uint16_t) },
+    [LK_BOOL] = { "bool", sizeof(bool) },     [LK_BF16] = { "bfloat16", sizeof(uint16_t) },
+    [LK_QI8] = { "qint8", sizeof(int8_t) },
     /* clang-format on */
 };
 
@@ -22,6 +23,8 @@ size_t lk_dtype_size(DType dtype) { return dtypes[dtype].size; }
 const char *lk_dtype_name(DType dtype) { return dtypes[dtype].name; }
 
 bool lk_is_floating(DType dtype) { return dtype == LK_F32 || dtype == LK_F64; }
+
+bool lk_only_stores(DType dtype) { return dtype == LK_BF16 || dtype == LK_QI8; }
 
 /* ---- shape ---------------------------------------------------------------------------------- */
 
@@ -33,6 +36,23 @@ const char *lk__sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TE
                       (long long)shape[d]);
     snprintf(text + n, (size_t)(LK_SHAPE_TEXT - n), ndim == 1 ? ",)" : ")");
     return text;
+}
+
+/* The scales of a qint8 matrix lie behind its elements. */
+static size_t scales_at(const int64_t *shape)
+{
+    return ((size_t)(shape[0] * shape[1]) + sizeof(float) - 1) / sizeof(float) * sizeof(float);
+}
+
+static bool add_scales(int ndim, const int64_t *shape, size_t *bytes, Error *err)
+{
+    if (ndim != 2)
+        return lk_error_set(err, LK_ESHAPE,
+                            "tensor: qint8 has a scale for each row of a matrix; %d dimensions "
+                            "are none",
+                            ndim);
+    if (*bytes) *bytes = scales_at(shape) + (size_t)shape[0] * sizeof(float);
+    return true;
 }
 
 bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes, Error *err)
@@ -58,7 +78,7 @@ bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes
         return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
                             lk__sizes_text(ndim, shape, text), lk_dtype_name(dtype));
     *bytes = is_empty ? 0 : (size_t)extent;
-    return true;
+    return dtype != LK_QI8 || add_scales(ndim, shape, bytes, err);
 }
 
 Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
@@ -67,6 +87,10 @@ Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shap
     lk__tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape,
                        bytes);
     x->tape = NULL;
+    if (dtype == LK_QI8) {
+        x->storage->scales = (float *)((char *)x->data + (bytes ? scales_at(shape) : 0));
+        x->storage->row = shape[1];
+    }
     return x;
 }
 

@@ -3,10 +3,10 @@
  * All of them take the tape first and return a tensor that belongs to it, or NULL with the reason
  * kept on the tape; an argument that is NULL gives NULL. Elementwise operations broadcast as
  * PyTorch does. All operands of an operation have the same dtype (lk_to converts). It is float32
- * or float64, unless a comment here says otherwise. bfloat16 is for frozen weights: operations
- * that only move or compare elements take it, and lk_matmul (b), lk_linear, lk_linear_lora and
- * lk_embedding take it as the weight beside float32; results and dx are float32. `dy` is the
- * gradient of the result y, `dx +=` says what backward adds. How to add an operation: core/op.h.
+ * or float64, unless a comment here says otherwise. bfloat16 and qint8 are for frozen weights:
+ * lk_matmul (b), lk_linear, lk_linear_lora and lk_embedding take them as the weight beside
+ * float32; results and dx are float32. Operations that only move elements take bfloat16. `dy` is
+ * the gradient of the result y, `dx +=` says what backward adds. How to add one: core/op.h.
  *
  * C leaves open in which order the arguments of a call are computed. So a call never contains two
  * functions that draw random numbers (lk_rand, lk_randn, …, lk_dropout); each stands in a

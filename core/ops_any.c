@@ -44,7 +44,7 @@ static Tensor *search(Tape *t, const char *function, Tensor *x, int ndims, const
     if (!lk_check_operands(t, function, 1, &x) ||
         !lk__reduce_plan(t, function, x, ndims, dims, keepdim, &p))
         return NULL;
-    if (x->dtype == LK_BF16) return lk__fail_bfloat16(t, function);
+    if (lk_only_stores(x->dtype)) return lk__fail_storage_only(t, function, x->dtype);
     /* nothing is found among no elements */
     Tensor *y = lk_full(t, LK_BOOL, p.out_ndim, p.out, !wanted);
     if (!y) return NULL;

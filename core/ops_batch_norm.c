@@ -112,7 +112,7 @@ static void update(const BatchNorm *norm, double momentum, Tensor *running, bool
         if (is_variance) value = norm->moments[c].variance * n / (n - 1);
         char *at = (char *)running->data +
                    c * running->stride[0] * (int64_t)lk_dtype_size(running->dtype);
-        lk__load_row(running->dtype, at, 1, 1, &old);
+        lk__load_row(running, at, 1, 1, &old);
         lk__store_row(running->dtype, at, 1, 1,
                       &(double){ (1 - momentum) * old + momentum * value });
     }
@@ -123,9 +123,9 @@ static void take_running(const BatchNorm *norm, const Tensor *mean, const Tensor
 {
     for (int64_t c = 0; c < norm->channels; c++) {
         const size_t size = lk_dtype_size(mean->dtype);
-        lk__load_row(mean->dtype, (char *)mean->data + (size_t)(c * mean->stride[0]) * size, 1, 1,
+        lk__load_row(mean, (char *)mean->data + (size_t)(c * mean->stride[0]) * size, 1, 1,
                      &norm->moments[c].mean);
-        lk__load_row(var->dtype, (char *)var->data + (size_t)(c * var->stride[0]) * size, 1, 1,
+        lk__load_row(var, (char *)var->data + (size_t)(c * var->stride[0]) * size, 1, 1,
                      &norm->moments[c].variance);
     }
 }

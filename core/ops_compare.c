@@ -9,7 +9,7 @@ typedef enum Relation { EQ, NE, LT, LE, GT, GE, AND, OR, CLOSE } Relation;
 
 typedef struct Comparison {
     Relation relation;
-    DType a, b;        /* the dtypes of the operands */
+    const Tensor *a, *b;
     double rtol, atol; /* for CLOSE */
 } Comparison;
 
@@ -36,14 +36,15 @@ static void compare_row(int64_t n, void *const *p, const int64_t *step, const vo
 {
     enum { PIECE = 256 }; /* elements at a time, on the stack */
     const Comparison *c = arg;
-    const int64_t size_a = (int64_t)lk_dtype_size(c->a), size_b = (int64_t)lk_dtype_size(c->b);
+    const int64_t size_a = (int64_t)lk_dtype_size(c->a->dtype),
+                  size_b = (int64_t)lk_dtype_size(c->b->dtype);
     bool *y = p[0];
     double a[PIECE], b[PIECE];
     for (int64_t first = 0; first < n; first += PIECE) {
         int64_t count = n - first < PIECE ? n - first : PIECE;
         const char *pa = (const char *)p[1] + first * step[1] * size_a,
                    *pb = (const char *)p[2] + first * step[2] * size_b;
-        if (c->a == LK_I64 && c->relation < AND) {
+        if (c->a->dtype == LK_I64 && c->relation < AND) {
             for (int64_t i = 0; i < count; i++) {
                 a[i] = int_order(((const int64_t *)pa)[i * step[1]],
                                  ((const int64_t *)pb)[i * step[2]]);
@@ -74,8 +75,8 @@ static Tensor *compare(Tape *t, const char *function, Tensor *a, Tensor *b, Comp
             "equal or 1",
             function, lk_shape_text(a, sa), lk_shape_text(b, sb));
     Tensor *y = lk_empty(t, LK_BOOL, ndim, shape);
-    c.a = a->dtype;
-    c.b = b->dtype;
+    c.a = a;
+    c.b = b;
     if (y) lk_loop(compare_row, &c, 3, (const Tensor *const[]){ y, a, b });
     return y;
 }
@@ -117,7 +118,8 @@ Tensor *lk_logical_not(Tape *t, Tensor *x)
 {
     if (!lk_check_operands(t, "lk_logical_not", 1, &x)) return NULL;
     double bits = 0; /* 0 in every dtype */
-    Tensor zero = { .data = &bits, .dtype = x->dtype };
+    Storage storage = { .data = &bits, .scales = &(float){ 1 }, .row = 1 };
+    Tensor zero = { .data = &bits, .dtype = x->dtype, .storage = &storage };
     return compare(t, "lk_logical_not", x, &zero, (Comparison){ .relation = EQ });
 }
 

@@ -4,6 +4,7 @@
 #include "core/internal.h"
 #include "core/kernels/gemm_narrow.h"
 #include "core/ops.h"
+#include "core/quantize.h"
 
 #define LK_REAL_SOURCE "core/ops_embedding_real.h"
 #include "core/real.h"
@@ -42,8 +43,8 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
 {
     char sw[LK_SHAPE_TEXT], si[LK_SHAPE_TEXT];
     if (!lk_check_operands(t, "lk_embedding", LK_INPUTS(weight, ids))) return NULL;
-    const bool half = weight->dtype == LK_BF16;
-    if (!half && !lk_check_floating(t, "lk_embedding", 1, &weight)) return NULL;
+    const bool narrow = lk_only_stores(weight->dtype);
+    if (!narrow && !lk_check_floating(t, "lk_embedding", 1, &weight)) return NULL;
     if (ids->dtype != LK_I64)
         return lk_fail(t, LK_EDTYPE, "lk_embedding: ids must be int64, not %s; lk_to converts",
                        lk_dtype_name(ids->dtype));
@@ -59,8 +60,12 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
     int64_t shape[LK_MAX_DIMS];
     memcpy(shape, ids->shape, sizeof shape);
     shape[ids->ndim] = d;
+    if (weight->dtype == LK_QI8 && !lk__has_whole_rows(weight))
+        return lk_fail(t, LK_ESHAPE,
+                       "lk_embedding: a qint8 weight has a scale for each row, and this view has "
+                       "no whole rows; lk_to(t, x, LK_F32) has its values");
     Tensor *table = lk_packed(t, weight), *packed = lk_packed(t, ids);
-    Tensor *y = lk_empty(t, half ? LK_F32 : weight->dtype, ids->ndim + 1, shape);
+    Tensor *y = lk_empty(t, narrow ? LK_F32 : weight->dtype, ids->ndim + 1, shape);
     if (!table || !packed || !y) return NULL;
     const int64_t *id = packed->data;
     for (int64_t i = 0; i < count; i++)
@@ -72,10 +77,14 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
                 (long long)id[i], (long long)i, lk_shape_text(ids, si), lk_shape_text(weight, sw),
                 (long long)rows - 1);
     const size_t bytes = (size_t)d * lk_dtype_size(weight->dtype);
-    const Mat table_mat = lk__mat(weight->dtype, rows, d, table->data);
-    for (int64_t i = 0; i < count && half; i++)
-        lk__widen(table_mat, id[i], 1, 0, d, (float *)y->data + i * d, d);
-    for (int64_t i = 0; i < count && !half && bytes > 0; i++)
+    Mat matrix = lk__mat(weight->dtype, rows, d, table->data);
+    if (weight->dtype == LK_QI8) {
+        matrix.scales = lk__row_scales(table);
+        matrix.scale_row = 1;
+    }
+    for (int64_t i = 0; i < count && narrow; i++)
+        lk__widen(matrix, id[i], 1, 0, d, (float *)y->data + i * d, d);
+    for (int64_t i = 0; i < count && !narrow && bytes > 0; i++)
         memcpy((char *)y->data + (size_t)i * bytes,
                (const char *)table->data + (size_t)id[i] * bytes, bytes);
     return lk_record(t, &EMBEDDING, y, LK_INPUTS(weight, ids), &padding_idx, sizeof padding_idx);

@@ -3,6 +3,7 @@
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
 #include "core/ops.h"
+#include "core/quantize.h"
 
 #define LK_REAL_SOURCE "core/ops_matmul_real.h"
 #include "core/real.h"
@@ -23,22 +24,42 @@ static bool gemm(Tape *t, Mat c, Mat a, Mat b, bool add)
     return workspace != NULL;
 }
 
+static Tensor flipped(Tensor x)
+{
+    int64_t rows = x.shape[x.ndim - 2], step = x.stride[x.ndim - 2];
+    x.shape[x.ndim - 2] = x.shape[x.ndim - 1], x.stride[x.ndim - 2] = x.stride[x.ndim - 1];
+    x.shape[x.ndim - 1] = rows, x.stride[x.ndim - 1] = step;
+    return x;
+}
+
+/* Whether x is whole rows of a qint8 matrix, or the transpose of such. */
+static bool has_row_scales(const Tensor *x)
+{
+    Tensor turned = x->ndim == 2 ? flipped(*x) : *x;
+    return lk__has_whole_rows(x) || lk__has_whole_rows(&turned);
+}
+
 /* Checks the operands of a product: floating, and of one dtype. Only x[1], the weight, may also be
- * bfloat16 beside float32. */
+ * bfloat16 or qint8 beside float32. */
 static bool check_product(Tape *t, const char *function, int count, Tensor *const *x)
 {
     Tensor *rest[4];
     int others = 0;
-    if (!x[1] || x[1]->dtype != LK_BF16) return lk_check_floating(t, function, count, x);
+    if (!x[1] || !lk_only_stores(x[1]->dtype)) return lk_check_floating(t, function, count, x);
     for (int i = 0; i < count; i++)
         if (i != 1) rest[others++] = x[i];
     if (!lk_check_operands(t, function, count, x) || !lk_check_floating(t, function, others, rest))
         return false;
-    return rest[0]->dtype == LK_F32 ||
-           lk_fail(t, LK_EDTYPE,
-                   "%s: a bfloat16 weight takes float32 beside it, not %s; lk_to "
-                   "converts",
-                   function, lk_dtype_name(rest[0]->dtype));
+    const char *weight = lk_dtype_name(x[1]->dtype);
+    if (rest[0]->dtype != LK_F32)
+        return lk_fail(t, LK_EDTYPE,
+                       "%s: a %s weight takes float32 beside it, not %s; lk_to converts", function,
+                       weight, lk_dtype_name(rest[0]->dtype));
+    return x[1]->dtype == LK_BF16 || has_row_scales(x[1]) ||
+           lk_fail(t, LK_ESHAPE,
+                   "%s: a %s weight has a scale for each row, and this view has no whole rows; "
+                   "lk_to(t, x, LK_F32) has its values",
+                   function, weight);
 }
 
 static int64_t leading_rows(const Tensor *x)
@@ -52,8 +73,12 @@ static int64_t leading_rows(const Tensor *x)
 static Mat matrix(const Tensor *x)
 {
     const int row = x->ndim - 2, col = x->ndim - 1;
-    return lk__mat_strided(x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row],
-                           x->stride[col]);
+    Mat m = lk__mat_strided(x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row],
+                            x->stride[col]);
+    if (x->dtype != LK_QI8) return m;
+    m.scales = lk__row_scales(x);
+    *(lk__has_whole_rows(x) ? &m.scale_row : &m.scale_col) = 1;
+    return m;
 }
 
 /* Returns x (…, k) as a matrix with all leading dimensions as its rows. x is copied only if these
@@ -90,14 +115,6 @@ static Tensor with_matrix(const Tensor *x, bool as_row)
     y.shape[as_row ? 1 : 0] = x->shape[0], y.stride[as_row ? 1 : 0] = x->stride[0];
     y.shape[as_row ? 0 : 1] = 1, y.stride[as_row ? 0 : 1] = x->shape[0] * x->stride[0];
     return y;
-}
-
-static Tensor flipped(Tensor x)
-{
-    int64_t rows = x.shape[x.ndim - 2], step = x.stride[x.ndim - 2];
-    x.shape[x.ndim - 2] = x.shape[x.ndim - 1], x.stride[x.ndim - 2] = x.stride[x.ndim - 1];
-    x.shape[x.ndim - 1] = rows, x.stride[x.ndim - 1] = step;
-    return x;
 }
 
 /* Returns x with the batch dimensions of y. The stride is 0 where one matrix serves several

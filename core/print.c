@@ -56,12 +56,15 @@ typedef enum Style {
 /* FIXED and WHOLE stay below 1e8, so that nothing is longer than a 20-digit int64 */
 enum { VALUE_TEXT = 48 };
 
-static bool is_real(const Tensor *x) { return lk_is_floating(x->dtype) || x->dtype == LK_BF16; }
+static bool is_real(const Tensor *x)
+{
+    return lk_is_floating(x->dtype) || lk_only_stores(x->dtype);
+}
 
 static double real_value(const Tensor *x, const void *p)
 {
     double value;
-    lk__load_row(x->dtype, p, 1, 1, &value);
+    lk__load_row(x, p, 1, 1, &value);
     return value;
 }
 
@@ -83,7 +86,8 @@ static void value_text(const Tensor *x, const void *p, Style style, char text[VA
     switch (x->dtype) {
     case LK_F32:
     case LK_F64:
-    case LK_BF16: real_text(real_value(x, p), style, text); break;
+    case LK_BF16:
+    case LK_QI8: real_text(real_value(x, p), style, text); break;
     case LK_I64: snprintf(text, VALUE_TEXT, "%lld", (long long)*(const int64_t *)p); break;
     case LK_U8: snprintf(text, VALUE_TEXT, "%d", *(const uint8_t *)p); break;
     case LK_BOOL: strcpy(text, *(const uint8_t *)p ? "True" : "False"); break;

@@ -43,8 +43,8 @@ LK_API bool lk_tape_grad(const Tape *t);
 /* torch.autocast(dtype=torch.bfloat16) for the products of lk_matmul, lk_linear and lk_linear_lora
  * in float32, forward and backward: LK_BF16 rounds both operands to bfloat16 and sums in float32;
  * LK_F32, the default, rounds nothing. It shows what a processor with bfloat16 products would
- * compute; it is not faster here, since no instructions for bfloat16 are used yet. False, with the
- * reason on the tape (LK_EDTYPE): another dtype. */
+ * compute; it is not faster here, since no instructions for bfloat16 are used yet. A qint8 weight
+ * is not rounded. False, with the reason on the tape (LK_EDTYPE): another dtype. */
 LK_API bool lk_tape_set_matmul_precision(Tape *t, DType dtype);
 LK_API DType lk_tape_matmul_precision(const Tape *t);
 

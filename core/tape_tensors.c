@@ -115,6 +115,7 @@ Tensor *lk_empty(Tape *t, DType dtype, int ndim, const int64_t *shape)
     size_t bytes;
     if (!lk__tensor_bytes(dtype, ndim, shape, &bytes, NULL))
         return refuse_shape(t, dtype, ndim, shape);
+    if (dtype == LK_QI8) return lk__fail_storage_only(t, "lk_empty", dtype);
     void *data = t ? lk__arena_alloc(&t->arena, bytes) : NULL;
     if (!data) return lk__fail_memory(t, bytes);
     Tensor *x = header_new(t);

@@ -98,9 +98,19 @@ Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
     return x;
 }
 
+/* Elements alone are no qint8 matrix. */
+static Tensor *refuse_elements(const char *caller, Error *err)
+{
+    lk_error_set(err, LK_EDTYPE,
+                 "%s: qint8 has scales beside its elements; lk_copy_ makes them from float32",
+                 caller);
+    return NULL;
+}
+
 Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const void *values,
                            Error *err)
 {
+    if (dtype == LK_QI8) return refuse_elements("lk_tensor_from_new", err);
     Tensor *x = lk__tensor_uninitialised(dtype, ndim, shape, err);
     if (x && x->storage->bytes && !values) {
         lk_error_set(err, LK_EVALUE, "lk_tensor_from_new: the values are NULL");
@@ -114,7 +124,8 @@ Tensor *lk_tensor_from_new(DType dtype, int ndim, const int64_t *shape, const vo
 Tensor *lk_from_blob_new(DType dtype, int ndim, const int64_t *shape, void *data,
                          void (*release)(void *holder), void *holder, Error *err)
 {
-    Tensor *x = header_alloc(dtype, ndim, shape, false, err);
+    Tensor *x = dtype == LK_QI8 ? refuse_elements("lk_from_blob_new", err)
+                                : header_alloc(dtype, ndim, shape, false, err);
     if (!x) {
         if (release) release(holder);
         return NULL;

@@ -25,7 +25,9 @@ typedef enum DType {
     LK_I64,  /* torch.int64: labels, indices */
     LK_U8,   /* torch.uint8: images, until a batch is made of them */
     LK_BOOL, /* torch.bool: comparisons, masks; one byte, 0 or 1 */
-    LK_BF16, /* torch.bfloat16: frozen weights in half the memory, see lk_linear; no arithmetic */
+    /* These two store frozen weights and have no arithmetic: see lk_linear and nn/frozen.h. */
+    LK_BF16, /* torch.bfloat16: half the memory */
+    LK_QI8,  /* torch.qint8: a quarter; matrices whose row i is scale i times integers to 127 */
 } DType;
 
 typedef struct Tensor Tensor;
@@ -39,6 +41,8 @@ typedef struct Storage {
     uint32_t version; /* raised by every write: autograd and caches notice a changed value */
     void (*release)(void *holder); /* lk_from_blob_new: gives back the memory; NULL: it is ours */
     void *holder;
+    float *scales; /* LK_QI8: one for every `row` elements; NULL: any other dtype */
+    int64_t row;
 } Storage;
 
 struct Tensor {
@@ -74,6 +78,7 @@ typedef struct TensorList {
 LK_API size_t lk_dtype_size(DType dtype);       /* bytes of one element */
 LK_API const char *lk_dtype_name(DType dtype);  /* "float32", … */
 LK_API bool lk_is_floating(DType dtype);        /* float32 or float64: arithmetic, gradients */
+LK_API bool lk_only_stores(DType dtype);        /* bfloat16 or qint8: no arithmetic */
 LK_API int64_t lk_numel(const Tensor *x);       /* elements; 1 for a scalar; -1: NULL or stale */
 LK_API int64_t lk_size(const Tensor *x, int d); /* x.size(d), d from the end too; -1: none */
 LK_API bool lk_is_contiguous(const Tensor *x);  /* row after row without gaps; false: NULL too */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/bfloat16.h"
+#include "core/quantize.h"
 #include "core/tape_parts.h"
 
 /* ---- reading, copying, filling -------------------------------------------------------------- */
@@ -16,15 +17,20 @@
         expression; \
     }
 
-void lk__load_row(DType dtype, const void *data, int64_t step, int64_t n, double *values)
+void lk__load_row(const Tensor *x, const void *data, int64_t step, int64_t n, double *values)
 {
-    switch (dtype) {
+    const Storage *s = x->storage;
+    switch (x->dtype) {
     case LK_F32: EACH(const float, p, values[i] = (double)*p) break;
     case LK_F64: EACH(const double, p, values[i] = *p) break;
     case LK_I64: EACH(const int64_t, p, values[i] = (double)*p) break;
     case LK_U8: EACH(const uint8_t, p, values[i] = *p) break;
     case LK_BOOL: EACH(const bool, p, values[i] = *p) break;
     case LK_BF16: EACH(const uint16_t, p, values[i] = (double)lk__bf16_to_f32(*p)) break;
+    case LK_QI8:
+        EACH(const int8_t, p,
+             values[i] = (double)(s->scales[(p - (int8_t *)s->data) / s->row] * *p))
+        break;
     }
 }
 
@@ -46,6 +52,7 @@ void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const doubl
     case LK_U8: EACH(uint8_t, p, *p = (uint8_t)to_int(values[i], 0, UINT8_MAX)) break;
     case LK_BOOL: EACH(bool, p, *p = values[i] != 0) break;
     case LK_BF16: EACH(uint16_t, p, *p = lk__bf16_of_f32((float)values[i])) break;
+    case LK_QI8: break; /* rows only: lk__quantize */
     }
 }
 
@@ -58,7 +65,7 @@ double lk_at(const Tensor *x, const int64_t *index)
         offset += index[d] * x->stride[d];
     }
     double value = NAN;
-    lk__load_row(x->dtype, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1,
+    lk__load_row(x, (const char *)x->data + offset * (int64_t)lk_dtype_size(x->dtype), 1, 1,
                  &value);
     return value;
 }
@@ -81,18 +88,19 @@ static void *element(void *data, DType dtype, int64_t index)
     return (char *)data + index * (int64_t)lk_dtype_size(dtype);
 }
 
-typedef struct CopyTypes {
-    DType dst, src;
-} CopyTypes;
+typedef struct Copy {
+    const Tensor *dst, *src;
+} Copy;
 
 static void copy_row(int64_t n, void *const *p, const int64_t *step, const void *arg)
 {
-    const CopyTypes *types = arg;
+    const Copy *copy = arg;
+    const DType to = copy->dst->dtype, from = copy->src->dtype;
     double values[PIECE];
     for (int64_t i = 0; i < n; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk__load_row(types->src, element(p[1], types->src, i * step[1]), step[1], count, values);
-        lk__store_row(types->dst, element(p[0], types->dst, i * step[0]), step[0], count, values);
+        lk__load_row(copy->src, element(p[1], from, i * step[1]), step[1], count, values);
+        lk__store_row(to, element(p[0], to, i * step[0]), step[0], count, values);
     }
 }
 
@@ -126,6 +134,17 @@ static void int_to_float_row(int64_t n, void *const *p, const int64_t *step, con
         ((float *)p[0])[i * step[0]] = (float)((const int64_t *)p[1])[i * step[1]];
 }
 
+/* Whether a qint8 dst can take the values of src, which fits its shape. */
+static bool can_take(const Tensor *dst, const Tensor *src, Error *err)
+{
+    if (!lk__has_whole_rows(dst))
+        return lk_error_set(err, LK_ESTATE,
+                            "lk_copy_: dst is a view of a qint8 matrix that has no whole rows; a "
+                            "row has one scale, so copy whole rows");
+    Tensor from = lk__spread(src, dst->ndim, dst->shape);
+    return src->dtype == LK_QI8 || lk__can_quantize("lk_copy_", &from, err);
+}
+
 bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
 {
     char a[LK_SHAPE_TEXT], b[LK_SHAPE_TEXT];
@@ -138,6 +157,7 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
         memcmp(shape, dst->shape, (size_t)ndim * sizeof *shape) != 0)
         return lk_error_set(err, LK_ESHAPE, "lk_copy_: src %s cannot be broadcast to dst %s",
                             lk_shape_text(src, b), lk_shape_text(dst, a));
+    if (dst->dtype == LK_QI8 && !can_take(dst, src, err)) return false;
     lk__copy_fitting(dst, src);
     return true;
 }
@@ -145,15 +165,19 @@ bool lk_copy_(Tensor *dst, const Tensor *src, Error *err)
 void lk__copy_fitting(Tensor *dst, const Tensor *src)
 {
     const Tensor *x[] = { dst, src };
-    if (dst->dtype == src->dtype) lk_loop(move_row, &(size_t){ lk_dtype_size(dst->dtype) }, 2, x);
+    if (dst->dtype == LK_QI8) {
+        const Tensor from = lk__spread(src, dst->ndim, dst->shape);
+        lk__quantize(dst, &from);
+    } else if (dst->dtype == src->dtype)
+        lk_loop(move_row, &(size_t){ lk_dtype_size(dst->dtype) }, 2, x);
     else if (dst->dtype == LK_F32 && src->dtype == LK_I64) lk_loop(int_to_float_row, NULL, 2, x);
-    else lk_loop(copy_row, &(CopyTypes){ dst->dtype, src->dtype }, 2, x);
+    else lk_loop(copy_row, &(Copy){ dst, src }, 2, x);
     lk_touch(dst);
 }
 
 bool lk_fill_(Tensor *x, double value)
 {
-    if (!lk__is_readable("lk_fill_", x)) return false;
+    if (!lk__is_readable("lk_fill_", x) || x->dtype == LK_QI8) return false;
     uint64_t room; /* of one element: converted once, then only copied */
     Tensor v = { .data = &room, .dtype = x->dtype };
     lk__store_row(x->dtype, &room, 1, 1, &value);
@@ -163,6 +187,12 @@ bool lk_fill_(Tensor *x, double value)
 Tensor *lk_clone(const Tensor *x, Error *err)
 {
     if (!lk__is_usable("lk_clone", x, err)) return NULL;
+    if (x->dtype == LK_QI8 && !lk__has_whole_rows(x)) {
+        lk_error_set(err, LK_ESTATE,
+                     "lk_clone: a view of a qint8 matrix that has no whole rows; lk_to(t, x, "
+                     "LK_F32) has its values");
+        return NULL;
+    }
     Tensor *y = lk__tensor_uninitialised(x->dtype, x->ndim, x->shape, err);
     if (y) lk__copy_fitting(y, x);
     return y;
@@ -175,6 +205,10 @@ Tensor *lk__converted_new(const Tensor *x, DType dtype, Error *err)
         if (x->stride[d] == 0 && x->shape[d] > 1) once.shape[d] = 1;
     Tensor *y = lk__tensor_uninitialised(dtype, x->ndim, once.shape, err);
     if (!y) return NULL;
+    if (dtype == LK_QI8 && !lk__can_quantize("tensor", &once, err)) {
+        lk_tensor_free(y);
+        return NULL;
+    }
     lk__copy_fitting(y, &once);
     for (int d = 0; d < x->ndim; d++) {
         if (y->shape[d] != x->shape[d]) y->stride[d] = 0;
@@ -202,7 +236,7 @@ bool lk_convert_(Tensor *x, DType dtype, Error *err)
 /* ---- comparing ------------------------------------------------------------------------------ */
 
 typedef struct Comparison {
-    DType dtype;
+    const Tensor *a, *b;
     double rtol, atol;
     bool *holds;
     int64_t *count;
@@ -214,8 +248,8 @@ static void equal_row(int64_t n, void *const *p, const int64_t *step, const void
     double a[PIECE], b[PIECE];
     for (int64_t i = 0; i < n && *c->holds; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk__load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
-        lk__load_row(c->dtype, element(p[1], c->dtype, i * step[1]), step[1], count, b);
+        lk__load_row(c->a, element(p[0], c->a->dtype, i * step[0]), step[0], count, a);
+        lk__load_row(c->b, element(p[1], c->a->dtype, i * step[1]), step[1], count, b);
         for (int64_t j = 0; j < count; j++) {
             /* NaN is close to nothing, and infinity only to the same infinity */
             double error = fabs(a[j] - b[j]);
@@ -239,7 +273,7 @@ static bool compare(RowFn *row, const Tensor *a, const Tensor *b, double rtol, d
     /* a stale tensor has no shape */
     if (!a || !b || a->dtype != b->dtype || !lk_same_shape(a, b)) return false;
     bool holds = true;
-    lk_loop_serial(row, &(Comparison){ a->dtype, rtol, atol, &holds, NULL }, 2,
+    lk_loop_serial(row, &(Comparison){ a, b, rtol, atol, &holds, NULL }, 2,
                    (const Tensor *const[]){ a, b });
     return holds;
 }
@@ -260,7 +294,7 @@ static void count_row(int64_t n, void *const *p, const int64_t *step, const void
     double a[PIECE];
     for (int64_t i = 0; i < n; i += PIECE) {
         int64_t count = n - i < PIECE ? n - i : PIECE;
-        lk__load_row(c->dtype, element(p[0], c->dtype, i * step[0]), step[0], count, a);
+        lk__load_row(c->a, element(p[0], c->a->dtype, i * step[0]), step[0], count, a);
         for (int64_t j = 0; j < count; j++) *c->count += a[j] != 0;
     }
 }
@@ -269,7 +303,7 @@ int64_t lk_count(const Tensor *x)
 {
     int64_t count = 0;
     if (!lk__is_readable("lk_count", x)) return -1;
-    lk_loop_serial(count_row, &(Comparison){ .dtype = x->dtype, .count = &count }, 1, &x);
+    lk_loop_serial(count_row, &(Comparison){ .a = x, .count = &count }, 1, &x);
     return count;
 }
 

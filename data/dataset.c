@@ -22,9 +22,9 @@ static bool check(const Tensor *x, const Tensor *y, Transform transform, Error *
         return lk_error_set(err, LK_EDTYPE,
                             "%s: samples are uint8, int64, float32 or float64, not %s", caller,
                             lk_dtype_name(x->dtype));
-    if (y->dtype == LK_BF16)
-        return lk_error_set(err, LK_EDTYPE, "%s: targets cannot be bfloat16; lk_convert_ converts",
-                            caller);
+    if (lk_only_stores(y->dtype))
+        return lk_error_set(err, LK_EDTYPE, "%s: targets cannot be %s; lk_convert_ converts",
+                            caller, lk_dtype_name(y->dtype));
     if (x->ndim < 1 || y->ndim < 1 || x->shape[0] != y->shape[0])
         return lk_error_set(
             err, LK_ESHAPE,

@@ -20,7 +20,7 @@
 LK_API Tensor *lk_load_npy(const char *path, Error *err);
 /* numpy.save: the bytes are those of NumPy 1.24. At every moment path is the whole old file or the
  * whole new one. x may be strided, and of a tape. Errors: LK_EIO, LK_EMEMORY, LK_EDTYPE for
- * bfloat16. */
+ * bfloat16 and qint8. */
 LK_API LK_MUST_CHECK bool lk_save_npy(const Tensor *x, const char *path, Error *err);
 
 /* dict(numpy.load(path)): all arrays of a file that numpy.savez or, with zlib (LORIKEET_ZLIB),

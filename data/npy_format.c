@@ -265,10 +265,11 @@ int lk__npy_header(const Tensor *x, char header[LK_NPY_HEADER])
 
 Tensor *lk__npy_contiguous(const Tensor *x, Error *err)
 {
-    if (x && x->dtype == LK_BF16) {
+    if (x && lk_only_stores(x->dtype)) {
         lk_error_set(err, LK_EDTYPE,
-                     "lk_save_npy: NumPy has no bfloat16; convert a copy: lk_convert_(copy, "
-                     "LK_F32, err)");
+                     "lk_save_npy: NumPy has no %s; convert a copy: lk_convert_(copy, LK_F32, "
+                     "err)",
+                     lk_dtype_name(x->dtype));
         return NULL;
     }
     /* an owned tensor is never stale */

@@ -14,7 +14,7 @@ enum { LK_NPY_HEADER = 512 };
 int lk__npy_header(const Tensor *x, char header[LK_NPY_HEADER]);
 
 /* x itself with one more owner, or a copy where its elements do not lie one behind the other. NULL
- * for a stale tensor, and for bfloat16. Free it with lk_tensor_free. */
+ * for a stale tensor, bfloat16 and qint8. Free it with lk_tensor_free. */
 Tensor *lk__npy_contiguous(const Tensor *x, Error *err);
 
 #endif

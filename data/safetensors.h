@@ -12,9 +12,10 @@
  *
  * Numbers in half precision (F16, BF16) become float32 when they are read. Each number stays
  * exactly the same, and a NaN keeps its sign and payload. Such tensors take memory of their own,
- * while others are the file's pages. A parameter in bfloat16 (nn/frozen.h) is loaded from BF16 as
- * it is, and saved as BF16. Nothing else is converted: a module in float32 is not loaded from F64,
- * nor one in float64 or bfloat16 from F32. lk_module_to and lk_store_frozen convert after
+ * while others are the file's pages. A parameter that only stores (nn/frozen.h) is loaded from
+ * F32, F16 and BF16, some rows at a time, and rounded; BF16 becomes bfloat16 as it is. bfloat16 is
+ * saved as BF16, and qint8 as the F32 that it stands for. Nothing else is converted: a module in
+ * float32 is not loaded from F64, nor one in float64 from F32. lk_module_to converts after
  * loading. */
 #ifndef LK_SAFETENSORS_H
 #define LK_SAFETENSORS_H

@@ -182,8 +182,8 @@ static Place *place_of(const Load *l, const Tensor *x)
 static const char *file_dtype(DType dtype)
 {
     static const char *const names[] = {
-        [LK_F32] = "F32", [LK_F64] = "F64",   [LK_I64] = "I64",
-        [LK_U8] = "U8",   [LK_BOOL] = "BOOL", [LK_BF16] = "BF16",
+        [LK_F32] = "F32",   [LK_F64] = "F64",   [LK_I64] = "I64", [LK_U8] = "U8",
+        [LK_BOOL] = "BOOL", [LK_BF16] = "BF16", [LK_QI8] = "F32",
     };
     return names[dtype];
 }
@@ -292,7 +292,7 @@ static bool put(Load *l)
         ok = lk_copy_(l->places[i].old, l->places[i].value, NULL) && ok;
     l->report->loaded = l->count;
     for (int i = 0; i < l->count; i++)
-        l->report->widened += l->places[i].entry->half && l->places[i].old->dtype != LK_BF16;
+        l->report->widened += l->places[i].entry->half && !lk_only_stores(l->places[i].old->dtype);
     return ok;
 }
 

@@ -35,9 +35,47 @@ static bool check_bools(const SafeTensorsEntry *e, DType dtype, const unsigned c
 
 int lk__safetensors_dtype_for(const SafeTensorsEntry *e, DType wanted)
 {
-    return wanted == LK_BF16 && strcmp(e->dtype, "BF16") == 0
-               ? LK_BF16
-               : lk__safetensors_type(e->dtype)->dtype;
+    const int dtype = lk__safetensors_type(e->dtype)->dtype;
+    const bool fits = wanted != LK_QI8 || e->ndim == 2;
+    return dtype == LK_F32 && lk_only_stores(wanted) && fits ? (int)wanted : dtype;
+}
+
+/* Whether the elements of e are those of a tensor in dtype, byte by byte. */
+static bool is_as_it_lies(const SafeTensorsEntry *e, DType dtype)
+{
+    const FileType *type = lk__safetensors_type(e->dtype);
+    if (dtype == LK_BF16) return strcmp(e->dtype, "BF16") == 0;
+    return type->dtype == (int)dtype && !type->widen;
+}
+
+/* Reads the elements of e into x, which only stores: some whole rows at a time as float32, so that
+ * all of e is never there in float32. x has a first dimension, or a single element. */
+static bool read_rounded(SafeTensors *f, const SafeTensorsEntry *e, Tensor *x, const FileReport *r)
+{
+    enum { MOST = 1 << 18 }; /* elements of a piece that has more than one row */
+    const FileType *type = lk__safetensors_type(e->dtype);
+    const int64_t rows = x->ndim > 0 ? x->shape[0] : 1, row = lk_numel(x) / rows,
+                  size = type->bits / 8, most = row < MOST ? MOST / row : 1;
+    Tensor *piece = lk_tensor_new(LK_F32, LK_SHAPE(most < rows ? most : rows, row), r->err);
+    bool ok = piece;
+    for (int64_t i = 0; ok && i < rows; i += most) {
+        const int64_t count = rows - i < most ? rows - i : most, n = count * row;
+        char *to = (char *)piece->data + n * (4 - size);
+        Tensor from = *piece, part = *x;
+        from.shape[0] = part.shape[0] = count;
+        part.ndim = 2;
+        part.shape[1] = part.stride[0] = row;
+        part.stride[1] = 1;
+        part.data = (char *)x->data + i * row * (int64_t)lk_dtype_size(x->dtype);
+        ok = lk__safetensors_read_at(f, to, n * size, e->offset + i * row * size, r);
+        if (ok && type->widen) type->widen(piece->data, to, n);
+        Error cause = { 0 };
+        if (ok && !lk_copy_(&part, &from, &cause))
+            ok = lk__file_fail(r, cause.code, "tensor \"%.100s\", from row %lld: %s", e->name,
+                               (long long)i, cause.message);
+    }
+    lk_tensor_free(piece);
+    return ok;
 }
 
 /* Reads the elements of e into x, a new tensor. Elements that are widened are first read into the
@@ -46,8 +84,9 @@ static bool read_elements(SafeTensors *f, const SafeTensorsEntry *e, Tensor *x,
                           const FileReport *r)
 {
     const FileType *type = lk__safetensors_type(e->dtype);
-    const bool widens = type->widen && x->dtype != LK_BF16;
+    const bool as_it_lies = is_as_it_lies(e, x->dtype), widens = !as_it_lies && type->widen;
     if (e->bytes == 0) return true;
+    if (!as_it_lies && lk_only_stores(x->dtype)) return read_rounded(f, e, x, r);
     char *to = (char *)x->data + (widens ? e->bytes : 0);
     if (!lk__safetensors_read_at(f, to, e->bytes, e->offset, r)) return false;
     if (widens) type->widen(x->data, to, lk_numel(x));
@@ -106,9 +145,9 @@ Tensor *lk__safetensors_view_for_new(SafeTensors *file, const SafeTensorsEntry *
     const FileReport r = { function, file->path, err, 0 };
     if (!loadable(entry, &r)) return NULL;
     DType dtype = (DType)lk__safetensors_dtype_for(entry, wanted);
-    bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0,
-         widens = entry->half && dtype != LK_BF16;
-    if (entry->bytes == 0 || widens || !aligned) return read_tensor(file, entry, wanted, &r);
+    bool aligned = entry->offset % (int64_t)lk_dtype_size(dtype) == 0;
+    if (entry->bytes == 0 || !aligned || !is_as_it_lies(entry, dtype))
+        return read_tensor(file, entry, wanted, &r);
     if (!map_file(file, &r)) return NULL;
     char *data = (char *)file->map + entry->offset;
     if (!check_bools(entry, dtype, (unsigned char *)data, &r)) return NULL;

@@ -30,6 +30,9 @@ static const struct {
     [LK_BF16] = { "BF16", 3 }, [LK_U8] = { "U8", 4 },   [LK_BOOL] = { "BOOL", 5 },
 };
 
+/* The format has no scales: qint8 is written as the float32 that it stands for. */
+static DType written_as(const Tensor *x) { return x->dtype == LK_QI8 ? LK_F32 : x->dtype; }
+
 /* ---- checks --------------------------------------------------------------------------------- */
 
 static bool check_metadata(const Job *job)
@@ -59,7 +62,8 @@ static int by_name(const void *a, const void *b)
 static int by_type_and_name(const void *a, const void *b)
 {
     const StateEntry *x = *(const StateEntry *const *)a, *y = *(const StateEntry *const *)b;
-    int difference = file_types[x->tensor->dtype].rank - file_types[y->tensor->dtype].rank;
+    int difference =
+        file_types[written_as(x->tensor)].rank - file_types[written_as(y->tensor)].rank;
     return difference ? difference : strcmp(x->name, y->name);
 }
 
@@ -96,11 +100,11 @@ static bool put_entry(JsonWriter *out, const StateEntry *e, int64_t *end)
 {
     const Tensor *x = e->tensor;
     int64_t begin = *end, bytes;
-    if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(x->dtype), &bytes) ||
+    if (__builtin_mul_overflow(lk_numel(x), (int64_t)lk_dtype_size(written_as(x)), &bytes) ||
         __builtin_add_overflow(begin, bytes, end))
         return false;
     lk__json_open(out, e->name, '{');
-    lk__json_put_text(out, "dtype", file_types[x->dtype].name);
+    lk__json_put_text(out, "dtype", file_types[written_as(x)].name);
     lk__json_open(out, "shape", '[');
     for (int d = 0; d < x->ndim; d++) lk__json_put_integer(out, NULL, x->shape[d]);
     lk__json_close(out, ']');
@@ -159,10 +163,11 @@ static bool write_header(AtomicFile *f, const Job *job)
 /* Writes the elements in logical order: a view with other strides is copied first. */
 static bool write_elements(AtomicFile *f, const Tensor *x, Error *err)
 {
-    Tensor *copy = lk_is_contiguous(x) ? NULL : lk_clone(x, err);
+    const bool as_it_is = lk_is_contiguous(x) && x->dtype != LK_QI8;
+    Tensor *copy = as_it_is ? NULL : lk_clone(x, err);
+    bool ok = as_it_is || (copy && lk_convert_(copy, written_as(x), err));
     if (copy) x = copy;
-    bool ok = lk_is_contiguous(x) &&
-              lk_atomic_write(f, x->data, (size_t)lk_numel(x) * lk_dtype_size(x->dtype));
+    ok = ok && lk_atomic_write(f, x->data, (size_t)lk_numel(x) * lk_dtype_size(x->dtype));
     lk_tensor_free(copy);
     return ok;
 }

@@ -17,10 +17,10 @@ bool lk__can_draw(const char *function, int count, const NamedSize *sizes, const
                   Error *err);
 
 /* The dtype of the parameters that an adapter of a weight gets: the weight's, or float32 beside
- * bfloat16. */
+ * bfloat16 and qint8. */
 static inline DType lk__adapter_dtype(const Tensor *weight)
 {
-    return weight->dtype == LK_BF16 ? LK_F32 : weight->dtype;
+    return lk_only_stores(weight->dtype) ? LK_F32 : weight->dtype;
 }
 
 #endif

@@ -162,11 +162,11 @@ static void print_row(Look *l, const ParamIter *it, int names, int shapes, Tenso
     judge(l, it, now, in_optimizer, gradient, moved);
 }
 
-/* A copy, in float32 if x is bfloat16; NULL without memory. */
+/* A copy, in float32 if x only stores; NULL without memory. */
 static Tensor *value_now(const Tensor *x)
 {
     Tensor *now = lk_clone(x, NULL);
-    if (!now || now->dtype != LK_BF16 || lk_convert_(now, LK_F32, NULL)) return now;
+    if (!now || !lk_only_stores(now->dtype) || lk_convert_(now, LK_F32, NULL)) return now;
     lk_tensor_free(now);
     return NULL;
 }

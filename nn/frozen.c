@@ -1,4 +1,4 @@
-/* frozen.c - frozen weights in half the memory. Products with them: core/ops_matmul.c. */
+/* frozen.c - frozen weights in half or a quarter of the memory. Products with them: core/ops_matmul.c. */
 #include "nn/frozen.h"
 
 #include "core/internal.h"
@@ -9,10 +9,10 @@
 static bool can_store(Module *m, DType dtype, Error *err)
 {
     if (!m) return lk_error_set(err, LK_EVALUE, "lk_store_frozen: the module is NULL");
-    return dtype == LK_BF16 ||
+    return lk_only_stores(dtype) ||
            lk_error_set(err, LK_EDTYPE,
-                        "lk_store_frozen: weights can be stored as bfloat16, not as %s; "
-                        "lk_module_to converts to float32 and float64",
+                        "lk_store_frozen: weights can be stored as bfloat16 and qint8, not as "
+                        "%s; lk_module_to converts to float32 and float64",
                         lk_dtype_name(dtype));
 }
 
@@ -38,8 +38,13 @@ int lk_store_frozen(Module *m, DType dtype, Error *err)
         if (!lk_as_linear(it.module) && !lk_as_embedding(it.module)) continue;
         Tensor *weight = lk_original(it.module, "weight");
         if (!weight || weight->requires_grad || weight->dtype != LK_F32) continue;
-        Tensor *y = lk__converted_new(weight, dtype, err);
-        if (!y) return -1;
+        Error cause = { 0 };
+        Tensor *y = lk__converted_new(weight, dtype, &cause);
+        if (!y) {
+            lk_error_set(err, cause.code, "lk_store_frozen: %s.weight: %s", it.name,
+                         cause.message);
+            return -1;
+        }
         y->is_parameter = weight->is_parameter;
         put(m, weight, y);
         stored++;

@@ -61,13 +61,13 @@ static Tensor *combine(Tape *t, const void *of)
 }
 
 /* x (W + alpha (A B)ᵀ)ᵀ + b = x Wᵀ + b + alpha (x A) B. In grad mode the right side moves a
- * fraction of the memory. In no-grad mode the combined weight serves many calls; beside a bfloat16
- * W it would take three times the memory of W. */
+ * fraction of the memory. In no-grad mode the combined weight serves many calls; beside a W in
+ * bfloat16 or qint8 it would take three or five times the memory of W. */
 Tensor *lk__linear_merged_lora(Tape *t, LoRAPair pair, Tensor **combined, uint64_t *state,
                                Tensor *x)
 {
     if (!check_pair(t, pair)) return NULL;
-    if (lk_tape_grad(t) || lk_original(pair.linear, "weight")->dtype == LK_BF16) {
+    if (lk_tape_grad(t) || lk_only_stores(lk_original(pair.linear, "weight")->dtype)) {
         Values v = read_values(t, pair);
         return lk_linear_lora(t, x, v.weight, v.bias, v.A, v.B, pair.alpha, LK_LORA_MERGED);
     }

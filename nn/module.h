@@ -85,8 +85,8 @@ LK_API LK_MUST_CHECK bool lk_module_array_init(ModuleArray *array, int count,
 LK_API void lk_module_array_free(ModuleArray *array);
 
 /* m.double() / m.float(): converts every parameter and every floating buffer in place; gradients
- * are dropped. lk_store_frozen (nn/frozen.h) is the way to bfloat16. Without memory it stops at
- * the tensor that did not fit: the ones before it are converted. */
+ * are dropped. lk_store_frozen (nn/frozen.h) is the way to bfloat16 and qint8. Without memory it
+ * stops at the tensor that did not fit: the ones before it are converted. */
 LK_API LK_MUST_CHECK bool lk_module_to(Module *m, DType dtype, Error *err);
 
 /* ---- use ------------------------------------------------------------------------------------ */
@@ -204,8 +204,8 @@ typedef struct NameStar {
 LK_API bool lk_name_stars(const char *pattern, const char *name, NameStar stars[LK_NAME_STARS]);
 
 /* p.requires_grad = on for every parameter whose dotted name matches the pattern; returns how many
- * tensors matched. A shared one goes by its first name. Buffers are never trained, nor is
- * bfloat16. */
+ * tensors matched. A shared one goes by its first name. Buffers are never trained, nor are
+ * bfloat16 and qint8. */
 LK_API int lk_require_grad(Module *m, const char *pattern, bool on);
 
 /* list(m.parameters()); lk_trainable_parameters: only those with requires_grad. An optimizer

@@ -35,15 +35,15 @@ int lk_require_grad(Module *m, const char *pattern, bool on)
 bool lk_module_to(Module *m, DType dtype, Error *err)
 {
     if (!lk_is_floating(dtype))
-        return lk_error_set(err, LK_EDTYPE,
-                            "lk_module_to: parameters are float32 or float64, not %s%s",
-                            lk_dtype_name(dtype),
-                            dtype == LK_BF16 ? "; lk_store_frozen stores frozen weights so" : "");
+        return lk_error_set(
+            err, LK_EDTYPE, "lk_module_to: parameters are float32 or float64, not %s%s",
+            lk_dtype_name(dtype),
+            lk_only_stores(dtype) ? "; lk_store_frozen stores frozen weights so" : "");
     if (!lk_walkable(m, "lk_module_to", err)) return false;
     ParamIter kinds[] = { lk_params(m), lk_buffers(m) };
     for (int i = 0; i < 2; i++)
         for (ParamIter *it = &kinds[i]; lk_params_next(it);)
-            if ((lk_is_floating(it->tensor->dtype) || it->tensor->dtype == LK_BF16) &&
+            if ((lk_is_floating(it->tensor->dtype) || lk_only_stores(it->tensor->dtype)) &&
                 it->tensor->dtype != dtype && !lk_convert_(it->tensor, dtype, err))
                 return false;
     return true;

@@ -102,10 +102,10 @@ static uint64_t state_of(const ParametrizationList *list, uint64_t start)
     return hash;
 }
 
-/* bfloat16 has no arithmetic, so a chain begins with the same values in float32. */
+/* bfloat16 and qint8 have no arithmetic, so a chain begins with the same values in float32. */
 static Tensor *first_value(Tape *t, Tensor *x)
 {
-    return x && x->dtype == LK_BF16 ? lk_to(t, x, LK_F32) : x;
+    return x && lk_only_stores(x->dtype) ? lk_to(t, x, LK_F32) : x;
 }
 
 /* Runs the first `count` links of the chain. */
@@ -151,7 +151,7 @@ LowRank lk_param_low_rank(Tape *t, Module *self, Tensor *const *slot)
     ParametrizationList *list =
         self && slot && self->parametrizations ? list_of_slot(self, slot) : NULL;
     /* in no-grad mode the value is kept, unless it would take more memory than the original */
-    bool keeps_value = list && !lk_tape_grad(t) && list->original->dtype != LK_BF16;
+    bool keeps_value = list && !lk_tape_grad(t) && !lk_only_stores(list->original->dtype);
     if (!list || list->merged || list->caches || keeps_value)
         return (LowRank){ .weight = lk_param(t, self, slot) };
     /* Goes through the chain from its end: terms that add nothing are left out, and the first term

@@ -15,7 +15,7 @@ bool lk__check_params(const char *name, const TensorList *list, Error *err)
                 err, LK_EVALUE,
                 "%s: parameter %d is %s%s; it must be contiguous, float32 or float64%s", name, i,
                 lk_dtype_name(p->dtype), lk_is_contiguous(p) ? "" : " and strided",
-                p->dtype == LK_BF16 ? "; lk_trainable_parameters leaves bfloat16 out" : "");
+                lk_only_stores(p->dtype) ? "; lk_trainable_parameters leaves it out" : "");
         for (int j = 0; j < i; j++)
             if (list->items[j] == p)
                 return lk_error_set(err, LK_EVALUE,

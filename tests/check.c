@@ -136,6 +136,7 @@ static const char *value_text(DType dtype, const void *element, char text[80])
     case LK_F64: value = *(const double *)element; break;
     case LK_BF16: value = (double)lk__bf16_to_f32(*(const uint16_t *)element); break;
     case LK_I64: snprintf(text, 80, "%lld", (long long)*(const int64_t *)element); return text;
+    case LK_QI8: value = *(const signed char *)element; break;
     case LK_U8:
     case LK_BOOL: snprintf(text, 80, "%d", *(const unsigned char *)element); return text;
     }
@@ -225,6 +226,7 @@ Tensor *check_make_tensor(DType dtype, bool requires_grad, int64_t n, const doub
         case LK_U8: ((uint8_t *)x->data)[i] = (uint8_t)values[i]; break;
         case LK_BOOL: ((bool *)x->data)[i] = values[i] != 0; break;
         case LK_BF16: ((uint16_t *)x->data)[i] = lk__bf16_of_f32((float)values[i]); break;
+        case LK_QI8: cr_assert(false, "make_tensor: convert one of float32");
         }
     }
     if (requires_grad)

@@ -82,7 +82,7 @@ static void take_place(NodeCheck *k, int i, double *to)
 {
     Tensor *x = k->n->in[i], **at = x->node ? &x->node->grad : &x->grad;
     int64_t n = lk_numel(x);
-    if (*at) lk__load_row(x->dtype, (*at)->data, 1, n, to);
+    if (*at) lk__load_row(*at, (*at)->data, 1, n, to);
     else memset(to, 0, (size_t)n * sizeof *to);
     *at = k->place[i].grad;
     if (!x->node) x->grad_room = k->place[i].room;

@@ -37,7 +37,7 @@ typedef struct Block {
 
 static void *at(const Product *g, Mat x, int64_t row, int64_t col)
 {
-    const int64_t size = x.dtype == LK_BF16 ? 2 : g->size;
+    const int64_t size = x.dtype == g->c.dtype ? g->size : (int64_t)lk_dtype_size(x.dtype);
     return (char *)x.data + (row * x.row + col * x.col) * size;
 }
 

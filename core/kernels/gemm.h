@@ -8,20 +8,23 @@
 #include "core/tensor.h"
 
 /* A matrix somewhere in memory, float32 or float64: element (i, j) is data[i row + j col]. A or B
- * of a product in float32 may be bfloat16. Its elements are widened block by block, and the result
- * has the bits that a float32 matrix of the same values gives. */
+ * of a product in float32 may be bfloat16, or qint8 times scales[i scale_row + j scale_col]. Its
+ * elements are widened block by block, and the result has the bits that a float32 matrix of the
+ * same values gives. */
 typedef struct Mat {
     DType dtype;
     int64_t rows, cols;
     void *data;
     int64_t row, col; /* strides in elements */
     bool rounds;      /* an A or B in float32 whose elements are rounded to bfloat16 when read */
+    const float *scales;
+    int64_t scale_row, scale_col;
 } Mat;
 
 static inline Mat lk__mat_strided(DType dtype, int64_t rows, int64_t cols, void *data, int64_t row,
                                   int64_t col)
 {
-    return (Mat){ dtype, rows, cols, data, row, col, false };
+    return (Mat){ dtype, rows, cols, data, row, col, false, NULL, 0, 0 };
 }
 
 /* Makes a matrix whose rows follow each other without a gap. */
@@ -32,7 +35,8 @@ static inline Mat lk__mat(DType dtype, int64_t rows, int64_t cols, void *data)
 
 static inline Mat lk__mat_T(Mat x)
 {
-    return (Mat){ x.dtype, x.cols, x.rows, x.data, x.col, x.row, x.rounds };
+    return (Mat){ x.dtype, x.cols,   x.rows,   x.data,      x.col,
+                  x.row,   x.rounds, x.scales, x.scale_col, x.scale_row };
 }
 
 /* Returns the bytes of workspace for the product of (m, k) and (k, n) in dtype, that of C; 0 when

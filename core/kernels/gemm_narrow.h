@@ -1,5 +1,5 @@
-/* gemm_narrow.h - operands of lk__gemm whose elements are narrower than those of C: bfloat16 in a
- * product of float32, or float32 that is rounded to bfloat16. The kernels read float32 only, so a
+/* gemm_narrow.h - operands of lk__gemm whose elements are narrower than those of C: bfloat16 or
+ * qint8 in a product of float32, or float32 that is rounded to bfloat16. The kernels read float32 only, so a
  * block of the operand is widened (or rounded) right before it is used, in the caches. Internal,
  * as gemm_kernels.h is. */
 #ifndef LK_GEMM_NARROW_H
@@ -7,7 +7,10 @@
 
 #include "core/kernels/gemm.h"
 
-static inline bool lk__is_narrow(Mat x) { return x.dtype == LK_BF16 || x.rounds; }
+static inline bool lk__is_narrow(Mat x)
+{
+    return x.dtype == LK_BF16 || x.dtype == LK_QI8 || x.rounds;
+}
 
 /* to[i to_row + j] = x[row + i][col + j] for i < rows, j < cols, in float32. It is fast where x's
  * columns lie side by side. */

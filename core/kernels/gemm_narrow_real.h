@@ -1,5 +1,5 @@
-/* gemm_narrow_real.h - blocks of bfloat16 as float32, and of float32 rounded to bfloat16, in the
- * vectors of each instruction set (core/real.h). There are no such products in float64. */
+/* gemm_narrow_real.h - blocks of bfloat16 and qint8 as float32, and of float32 rounded to bfloat16,
+ * in the vectors of each instruction set (core/real.h). There are no such products in float64. */
 #if LK_REAL_IS_FLOAT
 
 /* to[i to_row + j] = from[i row + j col] */
@@ -11,6 +11,19 @@ static void LK_F(widen)(int64_t rows, int64_t cols, const uint16_t *from, int64_
             for (int64_t j = 0; j < cols; j++) to[j] = lk__bf16_to_f32(from[j]);
         else
             for (int64_t j = 0; j < cols; j++) to[j] = lk__bf16_to_f32(from[j * col]);
+    }
+}
+
+/* to[i to_row + j] = from[i row + j col] times its scale, with the strides and scales of x */
+static void LK_F(scale_qi8)(int64_t rows, int64_t cols, const int8_t *from, const Mat *x,
+                            float *to, int64_t to_row)
+{
+    for (int64_t i = 0; i < rows; i++, from += x->row, to += to_row) {
+        const float *scale = x->scales + i * x->scale_row;
+        if (x->col == 1 && x->scale_col == 0)
+            for (int64_t j = 0; j < cols; j++) to[j] = *scale * from[j];
+        else
+            for (int64_t j = 0; j < cols; j++) to[j] = scale[j * x->scale_col] * from[j * x->col];
     }
 }
 

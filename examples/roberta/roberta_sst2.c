@@ -31,6 +31,9 @@ typedef struct Options {
 static const CliOption options[] = {
     INPUT_MODEL(Options, task.model),
     INPUT_SST2(Options, task.data),
+    CLI_TEXT("base", Options, task.base, "TYPE",
+             "how the frozen weights are stored: float32, bf16 (half the memory) or int8 (a "
+             "quarter)"),
     CLI_INT("rank", Options, rank, "N", 1, 4096, "rank of A and B"),
     CLI_DOUBLE("alpha", Options, alpha, "X", 0, 1e4,
                "strength of LoRA, W + alpha A B: not divided by the rank"),
@@ -81,7 +84,9 @@ static const CliOption options[] = {
     CLI_END,
 };
 static const CliExclusion exclusions[] = {
-    { "full", "trains all weights", { "adapter", "rank", "alpha", "targets", "train-head" } },
+    { "full",
+      "trains all weights",
+      { "adapter", "base", "rank", "alpha", "targets", "train-head" } },
     { "adapter",
       "brings LoRA and a head of its own",
       { "rank", "alpha", "targets", "train-head" } },
@@ -274,8 +279,7 @@ static Module *fresh_model(Run *r, Error *err)
 {
     const Options *o = r->o;
     Rng unused = r->task.rng;
-    Module *m = o->adapter ? task_model_new(&r->task, err)
-                           : lk_roberta_classifier_new(&r->task.config, err);
+    Module *m = o->adapter ? task_model_new(&r->task, err) : task_hollow_new(&r->task, err);
     bool ok = m && (o->full || (o->adapter ? load_adapter(o, m, err)
                                            : lk_wrap_lora(m, o->targets, o->rank, o->alpha,
                                                           &unused, err) > 0));
@@ -353,7 +357,8 @@ static bool homework(Run *r, double start, Error *err)
 
 int main(int argc, char **argv)
 {
-    Options o = { .task = { .padding = "grouped",
+    Options o = { .task = { .base = "float32",
+                            .padding = "grouped",
                             .train_rows = 10000,
                             .max_length = 512,
                             .batch_size = 32,

@@ -44,6 +44,7 @@ bool sst2_write_json(const Sst2Outcome *o, const char *path, Error *err)
     results_text(&f, "model", o->model);
     if (o->adapter) results_text(&f, "adapter", o->adapter);
     if (!o->full) {
+        results_text(&f, "base", o->task->base);
         results_text(&f, "targets", o->targets ? o->targets : "all");
         results_int(&f, "linears", o->linears);
         results_number(&f, "rank", o->rank > 0 ? (double)o->rank : NAN);

@@ -10,9 +10,23 @@
 #include "core/decimal.h"
 #include "core/hash.h"
 #include "core/ops.h"
+#include "nn/frozen.h"
 #include "nn/lora_wrap.h"
 
 /* ---- data and model ------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    DType dtype;
+} bases[] = { { "float32", LK_F32 }, { "bf16", LK_BF16 }, { "int8", LK_QI8 } };
+
+/* The dtype of the base; -1: the name is none of them. */
+static int base_dtype(const TaskOptions *o)
+{
+    for (size_t i = 0; i < sizeof bases / sizeof *bases; i++)
+        if (!o->base || strcmp(o->base, bases[i].name) == 0) return (int)bases[i].dtype;
+    return -1;
+}
 
 bool task_open(Task *task, const TaskOptions *o, Error *err)
 {
@@ -22,6 +36,9 @@ bool task_open(Task *task, const TaskOptions *o, Error *err)
         strcmp(o->padding, "max") != 0)
         return lk_error_set(err, LK_EVALUE, "--padding: '%.40s' is none of longest, max, grouped",
                             o->padding);
+    if (base_dtype(o) < 0)
+        return lk_error_set(err, LK_EVALUE, "--base: '%.40s' is none of float32, bf16, int8",
+                            o->base);
     if (!input_model_folder(o->model, task->folder, err) ||
         !lk_roberta_config_read(&task->config, task->folder, err))
         return false;
@@ -89,10 +106,21 @@ static void print_report(const char *path, const LoadReport *r)
                lk_names_text(&r->missing, list, sizeof list));
 }
 
+Module *task_hollow_new(const Task *task, Error *err)
+{
+    Module *m = lk_roberta_classifier_new(&task->config, err);
+    const DType dtype = (DType)base_dtype(&task->o);
+    if (!m || dtype == LK_F32) return m;
+    lk_require_grad(m, "roberta.*", false);
+    if (lk_store_frozen(m, dtype, err) >= 0) return m;
+    lk_free(m);
+    return NULL;
+}
+
 Module *task_model_new(Task *task, Error *err)
 {
     char path[LK_PATH_MAX + 32];
-    Module *m = lk_roberta_classifier_new(&task->config, err);
+    Module *m = task_hollow_new(task, err);
     if (!m) return NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", task->folder);
     bool there = input_is_file(path);

@@ -19,6 +19,7 @@ typedef struct TaskOptions {
     const char *model, *data; /* folders, NULL: the usual places */
     /* "grouped": batches of similar lengths; "longest": shuffled; "max": all of max_length */
     const char *padding;
+    const char *base; /* how the frozen base is stored: "float32", "bf16", "int8"; NULL: float32 */
     int64_t train_rows, max_length, batch_size, eval_batch_size, seed;
     int64_t accumulate; /* batches whose gradients make one step; 0: 1 */
     bool eval_only;     /* train.tsv is not read, and need not be there */
@@ -37,6 +38,9 @@ typedef struct Task {
 } Task;
 bool task_open(Task *task, const TaskOptions *o, Error *err);
 void task_close(Task *task);
+
+/* A model without weights, whose base (roberta.*) is stored as o.base says. The head is float32. */
+Module *task_hollow_new(const Task *task, Error *err);
 
 /* The base model of the folder. Tensors that model.safetensors lacks, or all when there is no such
  * file, are drawn from task->rng, and a line says so. */

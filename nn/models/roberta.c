@@ -53,7 +53,7 @@ static Tensor *embed(Tape *t, Module *self, Tensor *ids)
     Embedding *kind = table(t, e->token_type_embeddings);
     if (!kind) return NULL;
     Tensor *type = lk_select(t, lk_param(t, e->token_type_embeddings, &kind->weight), 0, 0);
-    if (type && type->dtype == LK_BF16) type = lk_to(t, type, LK_F32);
+    if (type && lk_only_stores(type->dtype)) type = lk_to(t, type, LK_F32);
     Tensor *x = lk_add(t, lk_forward(t, e->word_embeddings, ids), type);
     x = lk_add(t, x, lk_forward(t, e->position_embeddings, position_ids(t, e, ids)));
     return lk_dropout(t, lk_forward(t, e->LayerNorm, x), self->training ? e->dropout : 0);
@@ -276,22 +276,22 @@ void lk_roberta_set_recompute(Module *model, bool on)
 static Tensor *filled_new(const Tensor *hollow, double std, int64_t padding_idx, Rng *rng,
                           Error *err)
 {
-    const bool is_half = hollow->dtype == LK_BF16;
+    const bool is_narrow = lk_only_stores(hollow->dtype);
     /* made first, so that the float32 values leave no hole in the heap when they are freed */
-    Tensor *half = is_half ? lk_tensor_new(LK_BF16, 2, hollow->shape, err) : NULL;
-    Tensor *x = half || !is_half ? lk_param_new(LK_F32, 2, hollow->shape, err) : NULL;
+    Tensor *narrow = is_narrow ? lk_tensor_new(hollow->dtype, 2, hollow->shape, err) : NULL;
+    Tensor *x = narrow || !is_narrow ? lk_param_new(LK_F32, 2, hollow->shape, err) : NULL;
     if (x) lk_normal_(x, 0, std, rng);
     if (x && padding_idx >= 0) {
         float *row = (float *)x->data + padding_idx * x->shape[1];
         for (int64_t i = 0; i < x->shape[1]; i++) row[i] = 0;
         lk_touch(x);
     }
-    if (!half) return x;
-    half->is_parameter = true;
-    const bool ok = x && lk_copy_(half, x, err);
+    if (!narrow) return x;
+    narrow->is_parameter = true;
+    const bool ok = x && lk_copy_(narrow, x, err);
     lk_free(x);
-    if (ok) return half;
-    lk_free(half);
+    if (ok) return narrow;
+    lk_free(narrow);
     return NULL;
 }
 

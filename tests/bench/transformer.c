@@ -12,12 +12,11 @@
 #include "tests/bench/bench.h"
 
 enum { SENTENCES = 32, TOKENS = 32 };
-/* HALF: the base is stored in bfloat16 (nn/frozen.h). */
-typedef enum Kind { LORA, FULL, INFERENCE, HALF_LORA, HALF_INFERENCE } Kind;
-
-static bool is_half(Kind kind) { return kind == HALF_LORA || kind == HALF_INFERENCE; }
-static bool is_lora(Kind kind) { return kind == LORA || kind == HALF_LORA; }
-static bool is_inference(Kind kind) { return kind == INFERENCE || kind == HALF_INFERENCE; }
+typedef enum Kind { LORA, FULL, INFERENCE } Kind;
+/* How a Workload's kind names a step and the dtype of its frozen base (nn/frozen.h). */
+#define ON_BASE(kind, dtype) ((kind) | (int)(dtype) << 2)
+static Kind kind_of(int kind) { return (Kind)(kind & 3); }
+static DType base_of(int kind) { return (DType)(kind >> 2); }
 
 typedef struct Task {
     Tape *t;
@@ -56,12 +55,12 @@ static double flops_of(Kind kind)
     double forward = (layers - 1.0) * (weights + attention) + 2.0 * square +
                      (weights - 2.0 * square + attention) / TOKENS;
     double lora = 8.0 * layers * (8.0 * width + 2.0 * (width + wide)), multiply_adds = forward;
-    if (is_lora(kind)) multiply_adds = 2.0 * forward - 3.0 * square + 3.0 * lora;
+    if (kind == LORA) multiply_adds = 2.0 * forward - 3.0 * square + 3.0 * lora;
     if (kind == FULL) multiply_adds = 3.0 * forward;
     return 2.0 * SENTENCES * TOKENS * multiply_adds;
 }
 
-static bool prepare(Task *k, Kind kind, Error *err)
+static bool prepare(Task *k, Kind kind, DType base, Error *err)
 {
     Rng rng;
     lk_manual_seed(&rng, 0);
@@ -72,17 +71,17 @@ static bool prepare(Task *k, Kind kind, Error *err)
     k->labels = lk_clone(lk_randint(k->t, &rng, 0, 2, LK_SHAPE(SENTENCES)), err);
     k->model = k->labels ? lk_roberta_classifier_new(&lk_roberta_base, err) : NULL;
     if (!k->model) return false;
-    if (is_half(kind)) {
+    if (base != LK_F32) {
         lk_require_grad(k->model, "*", false);
-        if (lk_store_frozen(k->model, LK_BF16, err) < 0) return false;
+        if (lk_store_frozen(k->model, base, err) < 0) return false;
     }
     if (!lk_roberta_fill(k->model, &rng, err)) return false;
-    if (is_inference(kind)) {
+    if (kind == INFERENCE) {
         lk_eval(k->model);
         lk_tape_set_grad(k->t, false);
         return true;
     }
-    if (is_lora(kind)) {
+    if (kind == LORA) {
         lk_require_grad(k->model, "*", false);
         if (lk_wrap_lora(k->model, NULL, 8, 16, &rng, err) < 0) return false;
     }
@@ -93,10 +92,10 @@ static bool prepare(Task *k, Kind kind, Error *err)
 static bool run(const Bench *b, const Workload *w, Result *r, Error *err)
 {
     Task k = { 0 };
-    Kind kind = (Kind)w->kind;
+    Kind kind = kind_of(w->kind);
     r->flops = flops_of(kind);
-    bool ok = prepare(&k, kind, err);
-    if (ok) bench_time(b, is_inference(kind) ? infer : train_step, &k, r);
+    bool ok = prepare(&k, kind, base_of(w->kind), err);
+    if (ok) bench_time(b, kind == INFERENCE ? infer : train_step, &k, r);
     ok = (!k.t || lk_tape_ok(k.t, err)) && ok;
     if (k.err.code != LK_OK) ok = lk_error_set(err, k.err.code, "%s", k.err.message);
     lk_optimizer_free(k.opt);
@@ -116,7 +115,29 @@ const Workload bench_transformer[] = {
       LORA },
     { "W4_full", "the same: step of all parameters", run, NO_LIMIT, { 0 }, FULL },
     { "W4_infer", "the same: logits, no gradients", run, NO_LIMIT, { 0 }, INFERENCE },
-    { "W4_lora_bf16", "the LoRA step on a base in bfloat16", run, NO_LIMIT, { 0 }, HALF_LORA },
-    { "W4_infer_bf16", "its logits, no gradients", run, NO_LIMIT, { 0 }, HALF_INFERENCE },
+    { "W4_lora_bf16",
+      "the LoRA step on a base in bfloat16",
+      run,
+      NO_LIMIT,
+      { 0 },
+      ON_BASE(LORA, LK_BF16) },
+    { "W4_infer_bf16",
+      "its logits, no gradients",
+      run,
+      NO_LIMIT,
+      { 0 },
+      ON_BASE(INFERENCE, LK_BF16) },
+    { "W4_lora_int8",
+      "the LoRA step on a base in int8",
+      run,
+      NO_LIMIT,
+      { 0 },
+      ON_BASE(LORA, LK_QI8) },
+    { "W4_infer_int8",
+      "its logits, no gradients",
+      run,
+      NO_LIMIT,
+      { 0 },
+      ON_BASE(INFERENCE, LK_QI8) },
     { .name = NULL },
 };

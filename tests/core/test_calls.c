@@ -1,8 +1,8 @@
 /* test_calls.c - calls every public function with NULL for each of its pointers in turn, and with
- * a stale tensor and one in bfloat16 for each of its tensors and arrays of tensors. The calls are
- * made from the headers by tests/calls.awk, so no function can be forgotten; each is made in a
- * process of its own. A function must survive NULL; of a stale tensor it must say what happened,
- * and give nothing. An element of bfloat16 has two bytes, and a function that takes it for another
+ * a stale tensor, one in bfloat16 and one in qint8 for each of its tensors and arrays of tensors.
+ * The calls are made from the headers by tests/calls.awk, so no function can be forgotten; each is
+ * made in a process of its own. A function must survive NULL; of a stale tensor it must say what
+ * happened, and give nothing. An element of bfloat16 has two bytes, and a function that takes it for another
  * type reads or writes behind them, where a page ends that may not be touched. */
 #include <fcntl.h>
 #include <math.h>
@@ -77,13 +77,17 @@ static int64_t ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 static char room[1 << 16];
 static const char *names[] = { "x", "y" };
 
-/* A tensor whose element is the last one of a page that may be touched. */
+static DType stored = LK_BF16;
+
+/* A tensor in `stored` whose element is the last one of a page that may be touched. */
 static Tensor *half_new(Error *err)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
-    return lk_from_blob_new(LK_BF16, LK_SHAPE(1, 1), pages + page - 2, NULL, NULL, err);
+    Tensor *x = lk_tensor_new(stored, LK_SHAPE(1, 1), err);
+    x->data = x->storage->data = pages + page - lk_dtype_size(stored);
+    return x;
 }
 
 static void make_good(void)
@@ -372,3 +376,9 @@ Test(calls, survive_null) { run_calls(WITH_NULL); }
 Test(calls, refuse_stale_tensors) { run_calls(WITH_STALE); }
 
 Test(calls, survive_bfloat16) { run_calls(WITH_HALF); }
+
+Test(calls, survive_qint8)
+{
+    stored = LK_QI8;
+    run_calls(WITH_HALF);
+}

@@ -30,6 +30,7 @@ static Tensor *memory_of(const Printed *p)
         case LK_U8: ((uint8_t *)x->data)[k] = (uint8_t)value; break;
         case LK_BOOL: ((bool *)x->data)[k] = value != 0; break;
         case LK_BF16: ((uint16_t *)x->data)[k] = lk__bf16_of_f32((float)value); break;
+        case LK_QI8: break;
         }
     }
     return x;

@@ -24,9 +24,9 @@ Test(tensor, dtypes)
         [LK_F32] = { "float32", 4, true }, [LK_F64] = { "float64", 8, true },
         [LK_I64] = { "int64", 8, false },  [LK_U8] = { "uint8", 1, false },
         [LK_BOOL] = { "bool", 1, false },  [LK_BF16] = { "bfloat16", 2, false },
+        [LK_QI8] = { "qint8", 1, false },
     };
-    for (int i = 0; i < DTYPES; i++) {
-        DType d = all_dtypes[i];
+    for (int d = LK_F32; d <= LK_QI8; d++) {
         check(strcmp(lk_dtype_name(d), expected[d].name) == 0, "%s", lk_dtype_name(d));
         check(lk_dtype_size(d) == expected[d].size, "%s has %zu bytes", expected[d].name,
               lk_dtype_size(d));

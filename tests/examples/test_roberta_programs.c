@@ -206,6 +206,30 @@ Test(roberta_sst2, full_fine_tuning_and_targets)
     output_free(&o);
 }
 
+/* A base that only stores: trained, saved, loaded into another such model with the same result, and
+ * near the result of a float32 one. */
+Test(roberta_sst2, stores_its_base)
+{
+    static const struct {
+        const char *name;
+        double near;
+    } bases[] = { { "float32", 0 }, { "bf16", 1e-2 }, { "int8", 1e-2 } };
+    double loss[3];
+    prepare();
+    for (int i = 0; i < 3; i++) {
+        char more[300], results[128];
+        print_to(more, sizeof more, "--lr 1e-3 --warmup 2 --epochs 2 --base %s --json base.json",
+                 bases[i].name);
+        Output o = sst2_ok(more);
+        results_of(&o, results);
+        loss[i] = number_of(results, "'eval_loss': ");
+        check(fabs(loss[i] - loss[0]) <= bases[i].near, "%s: %g, %g", bases[i].name, loss[i],
+              loss[0]);
+        check((i == 0) == (loss[i] == loss[0]), "%s is not stored so", bases[i].name);
+        output_free(&o);
+    }
+}
+
 Test(roberta_sst2, bad_input)
 {
     static const struct {
@@ -217,6 +241,8 @@ Test(roberta_sst2, bad_input)
           1 },
         { "--padding none", "--padding: 'none' is none of longest, max, grouped", 1 },
         { "--max-length 39", "--max-length 39: the model has positions for 38 tokens", 1 },
+        { "--base f16", "--base: 'f16' is none of float32, bf16, int8", 1 },
+        { "--full --base int8", "--full trains all weights: --base does not go with it", 2 },
         { "--rank 0", "--rank: 0 is outside 1 to", 2 },
         { "--resume /nowhere", "/nowhere", 1 },
         { "--adapter /nowhere", "/nowhere", 1 },

@@ -1,0 +1,28 @@
+/* quantize.h - matrices in qint8: each row is a float32 scale times integers from -127 to 127, as
+ * torch.quantize_per_channel(x, scale, zeros, 0, torch.qint8) with scale_i = max|x_i| / 127. The
+ * largest of a row and 0 are exact, and each other element is off by at most half of its scale.
+ * Internal: not installed. */
+#ifndef LK_QUANTIZE_H
+#define LK_QUANTIZE_H
+
+#include "core/tensor.h"
+
+/* Whether x is some whole rows of its matrix: the rows lie as they were made. All operations but
+ * views and conversions ask for this, or for the transpose of such an x. */
+bool lk__has_whole_rows(const Tensor *x);
+
+/* The scale of the first row of x, which has whole rows. */
+static inline const float *lk__row_scales(const Tensor *x)
+{
+    return x->storage->scales +
+           ((const int8_t *)x->data - (const int8_t *)x->storage->data) / x->storage->row;
+}
+
+/* y = the nearest in qint8. y has whole rows, and x its shape. From qint8 to qint8 nothing is
+ * rounded again. */
+void lk__quantize(Tensor *y, const Tensor *x);
+
+/* Whether x has only finite elements: no scale makes an infinite element an integer. */
+bool lk__can_quantize(const char *caller, const Tensor *x, Error *err);
+
+#endif
