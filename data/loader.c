@@ -7,16 +7,10 @@
 #include "core/memory.h"
 #include "data/sampler.h"
 
-/* ---- life ----------------------------------------------------------------------------------- */
+#define LK_REAL_SOURCE "data/loader_real.h"
+#include "core/real.h"
 
-/* Computes ToTensor and Normalize for every byte, so that a batch is a table look-up. There are
- * two true divisions in float32, as in PyTorch; a multiplication by 1 / 255 differs in the last
- * bit. */
-static void fill_table(float table[256], Transform transform)
-{
-    for (int byte = 0; byte < 256; byte++)
-        table[byte] = ((float)byte / 255.0f - transform.mean) / transform.std;
-}
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static bool check(const Dataset *dataset, int64_t batch_size, DType dtype, const Rng *rng,
                   Error *err)
@@ -77,7 +71,6 @@ DataLoader *lk_loader_as_new(const Dataset *dataset, int64_t batch_size, bool sh
     DataLoader *l = loader_new(dataset, batch_size, shuffle, rng, err);
     if (!l) return NULL;
     const Tensor *x = dataset->x, *y = dataset->y;
-    if (x->dtype == LK_U8) fill_table(l->table, dataset->transform);
     l->x = room_new(l, x, x->dtype == LK_I64 ? LK_I64 : dtype, err);
     DType target = lk_is_floating(y->dtype) ? dtype : LK_I64;
     l->y = room_new(l, y, y->dtype == LK_BOOL ? LK_BOOL : target, err);
@@ -161,10 +154,8 @@ static void copy_row(const DataLoader *l, const Tensor *from, int64_t row, int64
         memcpy(to, x, (size_t)n * lk_dtype_size(batch->dtype));
     } else if (batch->dtype == LK_I64) {
         for (int64_t i = 0; i < n; i++) i64[i] = bytes[i];
-    } else if (from->dtype == LK_U8 && batch->dtype == LK_F32) {
-        for (int64_t i = 0; i < n; i++) f32[i] = l->table[bytes[i]];
     } else if (from->dtype == LK_U8) {
-        for (int64_t i = 0; i < n; i++) f64[i] = (double)l->table[bytes[i]];
+        LK_REAL(batch->dtype, transform, n, bytes, l->dataset->transform, to);
     } else if (batch->dtype == LK_F64) {
         for (int64_t i = 0; i < n; i++) f64[i] = (double)singles[i];
     } else {
@@ -178,6 +169,16 @@ static int64_t row_at(const DataLoader *l, int64_t position)
     return lk_dataset_row(l->dataset, l->shuffle ? l->order[position] : position);
 }
 
+/* Asks for the row of the sample at a position, n numbers. Shuffled rows lie anywhere in memory, so
+ * the processor cannot know the next one. */
+static void prefetch_row(const DataLoader *l, const Tensor *from, int64_t position, int64_t n)
+{
+    enum { LINE = 64, MOST = 4096 };
+    const int64_t bytes = n * (int64_t)lk_dtype_size(from->dtype);
+    const char *x = (const char *)from->data + row_at(l, position) * bytes;
+    for (int64_t i = 0; i < bytes && i < MOST; i += LINE) __builtin_prefetch(x + i);
+}
+
 static int64_t numbers_in_row(const Tensor *x)
 {
     int64_t n = 1;
@@ -189,12 +190,13 @@ static int64_t numbers_in_row(const Tensor *x)
  * front. */
 static void copy_batch(DataLoader *l, int64_t n)
 {
-    enum { WORTH_THREADS = 1 << 14 }; /* numbers that take longer than waking the threads up */
+    enum { AHEAD = 2, WORTH_THREADS = 1 << 14 }; /* rows; numbers that are worth two threads */
     const Tensor *x = l->dataset->x, *y = l->dataset->y;
     const int64_t sample = numbers_in_row(x), target = numbers_in_row(y);
 #pragma omp parallel for schedule(static) if (n * (sample + target) >= WORTH_THREADS)
     for (int64_t i = 0; i < n; i++) {
         int64_t row = row_at(l, l->next + i);
+        if (i + AHEAD < n) prefetch_row(l, x, l->next + i + AHEAD, sample);
         copy_row(l, x, row, sample, l->x, i);
         copy_row(l, y, row, target, l->y, i);
     }

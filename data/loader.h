@@ -44,7 +44,6 @@ typedef struct DataLoader {
     void *user;         /* for collate */
     int64_t *rows;      /* room for the rows of a batch, for collate */
     Error error;        /* why lk_loader_next gave no batch; LK_OK: the pass is over */
-    float table[256];   /* each byte, transformed */
 } DataLoader;
 
 /* Errors: LK_EVALUE for a batch size that is not positive or an empty dataset, LK_EDTYPE,
