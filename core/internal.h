@@ -117,12 +117,14 @@ Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Er
  * x keeps its address and its shape. Its gradient is dropped, and its version is raised. */
 void lk__tensor_take_over(Tensor *x, Tensor *y);
 
-/* ---- tensor_values.c ------------------------------------------------------------------------ */
+/* ---- elements.c ----------------------------------------------------------------------------- */
 
 /* Convert n elements of any dtype, `step` apart, to and from double. int64 saturates at its ends,
  * and a NaN becomes 0. */
 void lk__load_row(const Tensor *x, const void *data, int64_t step, int64_t n, double *values);
 void lk__store_row(DType dtype, void *data, int64_t step, int64_t n, const double *values);
+
+/* ---- tensor_values.c ------------------------------------------------------------------------ */
 
 /* An owned copy of x in another dtype. A dimension along which one element stands for all (stride
  * 0) stays one. */
