@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "data/io.h"
 
 /* "lk_save_safetensors: PATH: cannot be written: No space left on device"; always false. */
 static bool fail(const AtomicFile *f, const char *reason)
@@ -26,14 +27,15 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
     *f = (AtomicFile){ .caller = caller, .path = path, .err = err, .file = -1 };
     struct stat info;
     if (*path == '\0') return fail(f, "its name is empty");
-    bool exists = stat(path, &info) == 0;
+    bool exists = lk__io->stat(path, &info) == 0;
+    if (!exists && errno != ENOENT) return fail(f, strerror(errno));
     /* Renaming would replace a device: no more /dev/null. */
     if (exists && !S_ISREG(info.st_mode))
         return fail(f, S_ISDIR(info.st_mode) ? "it is a folder" : "it is not a regular file");
     /* Renaming needs no permission to write the old file; saving over it does. */
-    if (exists && access(path, W_OK) != 0) return fail(f, strerror(errno));
+    if (exists && lk__io->access(path, W_OK) != 0) return fail(f, strerror(errno));
     /* The target of a symbolic link is replaced, not the link. */
-    if (exists && !realpath(path, f->target)) return fail(f, strerror(errno));
+    if (exists && !lk__io->realpath(path, f->target)) return fail(f, strerror(errno));
     if (!exists && snprintf(f->target, sizeof f->target, "%s", path) >= (int)sizeof f->target)
         return fail(f, strerror(ENAMETOOLONG));
 
@@ -41,37 +43,29 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
     enum { ATTEMPTS = 1000 };
     for (int i = 0; i < ATTEMPTS && f->file < 0; i++) {
         snprintf(f->temporary, sizeof f->temporary, "%s.%ld-%d.tmp", f->target, (long)getpid(), i);
-        f->file = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        f->file = lk__io_open(f->temporary, O_WRONLY | O_CREAT | O_EXCL);
         if (f->file < 0 && errno != EEXIST) break;
     }
     if (f->file < 0) return fail(f, strerror(errno));
     /* with the old file's permissions, where the file system can */
-    if (exists) fchmod(f->file, info.st_mode & 0777);
+    if (exists) lk__io->fchmod(f->file, info.st_mode & 0777);
     return true;
 }
 
 bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size)
 {
     if (!f || (!bytes && size > 0)) return false;
-    const char *p = bytes;
-    while (size > 0) {
-        ssize_t written = write(f->file, p, size);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return fail(f, strerror(errno));
-        p += written;
-        size -= (size_t)written;
-    }
-    return true;
+    return lk__io_write(f->file, bytes, size) || fail(f, strerror(errno));
 }
 
 bool lk_atomic_end(AtomicFile *f, bool ok)
 {
     if (!f || f->file < 0) return false;
     /* Without fsync the new name may reach the disk before the content. */
-    ok = ok && (fsync(f->file) == 0 || fail(f, strerror(errno)));
-    ok = (close(f->file) == 0 || !ok || fail(f, strerror(errno))) && ok;
-    ok = ok && (rename(f->temporary, f->target) == 0 || fail(f, strerror(errno)));
-    if (!ok) unlink(f->temporary);
+    ok = ok && (lk__io_flush(f->file) || fail(f, strerror(errno)));
+    ok = (lk__io_close(f->file) || !ok || fail(f, strerror(errno))) && ok;
+    ok = ok && (lk__io->rename(f->temporary, f->target) == 0 || fail(f, strerror(errno)));
+    if (!ok) lk__io->unlink(f->temporary);
     f->file = -1;
     return ok;
 }

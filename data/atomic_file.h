@@ -20,7 +20,8 @@ typedef struct AtomicFile {
 LK_API bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error *err);
 LK_API bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size);
 /* With ok the temporary file replaces path. Without ok, or on an error, it is removed, and path
- * stays as it was. */
+ * stays as it was. After a power loss path is the old file or the new one, whole: the new one as
+ * soon as the system has written the folder's names, which takes seconds. */
 LK_API bool lk_atomic_end(AtomicFile *f, bool ok);
 
 /* Begin, write and end in one call, for a file whose bytes are in memory. */

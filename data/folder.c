@@ -1,21 +1,17 @@
 /* folder.c - makes a temporary folder beside the old one, flushes it to the disk, and puts it in
  * the place of the old one. So at every moment there is the old content or the new one, even after
  * a kill or a crash. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* renameat2 */
-#endif
 #include "data/folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/atomic_file.h"
+#include "data/io.h"
 
 /* ---- folders -------------------------------------------------------------------------------- */
 
@@ -28,19 +24,20 @@ bool lk_folder_make(const char *path, Error *err)
     for (char *c = part; *c; c++) {
         if (*c != '/' || c == part) continue;
         *c = '\0';
-        mkdir(part, 0777); /* a failure that matters shows below: the folder is not made */
+        lk__io->mkdir(part, 0777); /* a failure that matters shows below: the folder is not made */
         *c = '/';
     }
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+    if (lk__io->mkdir(path, 0777) != 0 && errno != EEXIST)
         return lk_path_failed(path, "cannot be made", err);
-    return (mkdtemp(probe) && rmdir(probe) == 0) || lk_path_failed(path, "cannot be written", err);
+    return (lk__io->mkdtemp(probe) && lk__io->rmdir(probe) == 0) ||
+           lk_path_failed(path, "cannot be written", err);
 }
 
 bool lk_folder_same(const char *a, const char *b)
 {
     struct stat x, y;
-    return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino;
+    return a && b && lk__io->stat(a, &x) == 0 && lk__io->stat(b, &y) == 0 &&
+           x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 bool lk_folder_copy(const char *from, const char *to, const char *name, Error *err)
@@ -49,97 +46,119 @@ bool lk_folder_copy(const char *from, const char *to, const char *name, Error *e
     AtomicFile f;
     if (!lk_path_join(source, from, name, err) || !lk_path_join(target, to, name, err))
         return false;
-    FILE *in = fopen(source, "rb");
-    if (!in) return lk_path_failed(source, "cannot be read", err);
+    int in = lk__io_open(source, O_RDONLY);
+    if (in < 0) return lk_path_failed(source, "cannot be read", err);
     bool ok = lk_atomic_begin(&f, NULL, target, err);
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, in)) > 0;)
-        ok = lk_atomic_write(&f, buffer, n);
-    if (ok && ferror(in)) ok = lk_path_failed(source, "cannot be read", err);
-    fclose(in);
+    for (int64_t at = 0, n = 1; ok && n > 0; at += n) {
+        n = lk__io_read(in, buffer, sizeof buffer, at);
+        ok = n >= 0 ? lk_atomic_write(&f, buffer, (size_t)n)
+                    : lk_path_failed(source, "cannot be read", err);
+    }
+    lk__io_close(in);
     return lk_atomic_end(&f, ok);
 }
 
 void lk_folder_remove(const char *path)
 {
-    DIR *folder = path ? opendir(path) : NULL;
+    char file[LK_PATH_MAX];
+    DIR *folder = path ? lk__io->opendir(path) : NULL;
     if (!folder) return;
-    for (struct dirent *e; (e = readdir(folder));) unlinkat(dirfd(folder), e->d_name, 0);
-    closedir(folder);
-    rmdir(path);
-}
-
-/* Sends the names in a folder to the disk. */
-static bool flush(const char *path)
-{
-    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return false;
-    bool ok = fsync(folder) == 0 || errno == EINVAL; /* EINVAL: its file system has no fsync */
-    int reason = errno;
-    close(folder);
-    errno = reason;
-    return ok;
+    for (const char *name; (name = lk__io_next(folder));)
+        if (lk_path_join(file, path, name, NULL)) lk__io->unlink(file);
+    lk__io->closedir(folder);
+    lk__io->rmdir(path);
 }
 
 /* ---- three ways to put one folder in the place of another ----------------------------------- */
 
+/* What came of a way. */
+typedef enum Outcome {
+    PLACED,     /* the new folder is in its place */
+    AS_IT_WAS,  /* nothing has changed: errno has the reason, and another way may work */
+    OLD_ASIDE,  /* it failed, and the old one could not be brought back from f->aside */
+    OLD_PARTED, /* the new one is in its place, and folders of the old one are in f->temporary */
+} Outcome;
+
+enum { FILES = 1, FOLDERS = 2 };
+
 /* Gives `to` the entries of `from` that it lacks. Files get a second name, so that they are in
  * both; folders, which cannot have two names, are moved. */
-static bool carry(const char *from, const char *to, bool folders)
+static bool carry(const char *from, const char *to, int kinds)
 {
-    DIR *d = opendir(from);
+    DIR *d = lk__io->opendir(from);
     bool ok = d;
-    for (struct dirent *e; ok && (e = readdir(d));) {
+    for (const char *name; ok && (name = lk__io_next(d));) {
         char old[LK_PATH_MAX], new[LK_PATH_MAX];
         struct stat info;
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        ok = lk_path_join(old, from, e->d_name, NULL) && lk_path_join(new, to, e->d_name, NULL);
-        if (!ok || lstat(new, &info) == 0 || lstat(old, &info) != 0) continue;
-        if (!S_ISDIR(info.st_mode)) ok = link(old, new) == 0;
-        else if (folders) ok = rename(old, new) == 0;
+        ok = lk_path_join(old, from, name, NULL) && lk_path_join(new, to, name, NULL);
+        if (!ok || lk__io->lstat(new, &info) == 0) continue;
+        ok = lk__io_is_missing();
+        if (!ok) break;
+        if (lk__io->lstat(old, &info) != 0) ok = lk__io_is_missing(); /* it was removed just now */
+        else if (!S_ISDIR(info.st_mode)) ok = !(kinds & FILES) || lk__io->link(old, new) == 0;
+        else ok = !(kinds & FOLDERS) || lk__io->rename(old, new) == 0;
     }
-    if (d) closedir(d);
+    ok = ok && errno == 0;
+    int reason = errno;
+    if (d) lk__io->closedir(d);
+    errno = reason;
     return ok;
 }
 
-static bool exchange(const char *path, const char *other)
+static bool flush_parent(const Folder *f)
 {
-#ifdef RENAME_EXCHANGE
-    return renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE) == 0;
-#else
-    (void)path, (void)other;
-    return false;
-#endif
+    char parent[LK_PATH_MAX];
+    return !lk_path_join(parent, f->path, "..", NULL) || lk__io_flush_folder(parent);
 }
 
-/* Exchanges both folders in one step. False: all is as it was. */
-static bool by_exchange(const Folder *f)
+/* Puts a folder where none is. */
+static Outcome by_rename(const Folder *f)
 {
-    if (!exchange(f->temporary, f->path)) return false;
-    if (carry(f->temporary, f->path, true)) {
+    if (lk__io->rename(f->temporary, f->path) != 0) return AS_IT_WAS;
+    if (flush_parent(f)) return PLACED;
+    int reason = errno;
+    if (lk__io->rename(f->path, f->temporary) != 0) return PLACED;
+    errno = reason;
+    return AS_IT_WAS;
+}
+
+/* Exchanges both folders in one step. */
+static Outcome by_exchange(const Folder *f)
+{
+    if (lk__io->exchange(f->temporary, f->path) != 0) return AS_IT_WAS;
+    /* The old one is removed when the disk has the new one. */
+    bool moved = carry(f->temporary, f->path, FILES | FOLDERS);
+    if (moved && lk__io_flush_folder(f->path) && flush_parent(f)) {
         lk_folder_remove(f->temporary);
-        return true;
+        return PLACED;
     }
-    /* A folder in the old one could not be moved: exchanges both again, and moves back the folders
-     * that were moved. */
-    if (exchange(f->temporary, f->path)) carry(f->temporary, f->path, true);
-    return false;
+    int reason = errno;
+    if (lk__io->exchange(f->temporary, f->path) != 0) return moved ? PLACED : OLD_PARTED;
+    bool back = carry(f->temporary, f->path, FOLDERS);
+    errno = reason;
+    return back ? AS_IT_WAS : OLD_PARTED;
 }
 
 /* Moves the old folder aside, and the new one into its place. After a kill in between,
- * lk_folder_begin tidies up. False: all is as it was. */
-static bool by_aside(const Folder *f)
+ * lk_folder_begin tidies up. */
+static Outcome by_aside(const Folder *f)
 {
-    if (rename(f->path, f->aside) != 0) return false;
-    if (rename(f->temporary, f->path) == 0) {
-        if (carry(f->aside, f->path, true)) {
+    if (lk__io->rename(f->path, f->aside) != 0) return AS_IT_WAS;
+    int reason = 0;
+    if (lk__io->rename(f->temporary, f->path) == 0) {
+        bool moved = carry(f->aside, f->path, FILES | FOLDERS);
+        if (moved && lk__io_flush_folder(f->path) && flush_parent(f)) {
             lk_folder_remove(f->aside);
-            return true;
+            return PLACED;
         }
-        carry(f->path, f->aside, true);
-        if (rename(f->path, f->temporary) != 0) return false;
+        reason = errno;
+        moved = carry(f->path, f->aside, FOLDERS) && moved;
+        if (lk__io->rename(f->path, f->temporary) != 0) return moved ? PLACED : OLD_PARTED;
     }
-    rename(f->aside, f->path);
-    return false;
+    if (!reason) reason = errno;
+    bool back = lk__io->rename(f->aside, f->path) == 0;
+    errno = reason;
+    return back ? AS_IT_WAS : OLD_ASIDE;
 }
 
 enum { FILES_MAX = 16 };
@@ -151,76 +170,85 @@ static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 static int list_files(const char *folder, FileName names[FILES_MAX])
 {
     int count = 0;
-    DIR *d = opendir(folder);
+    DIR *d = lk__io->opendir(folder);
     if (!d) return -1;
-    for (struct dirent *e; (e = readdir(d));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        if (count < FILES_MAX) strcpy(names[count], e->d_name);
-        count++;
-    }
-    closedir(d);
-    if (count > FILES_MAX) {
-        errno = E2BIG;
-        return -1;
-    }
+    for (const char *name; (name = lk__io_next(d)); count++)
+        if (count < FILES_MAX) strcpy(names[count], name);
+    int reason = count > FILES_MAX ? E2BIG : errno;
+    lk__io->closedir(d);
+    errno = reason;
+    if (reason) return -1;
     qsort(names, (size_t)count, sizeof *names, by_name);
     return count;
 }
 
-/* FOLDER/NAME or FOLDER/NAME.old */
-static const char *file_in(char path[LK_PATH_MAX], const char *folder, const char *name, bool old)
+/* Moves a file of one folder into another one, over a file of that name. */
+static bool move(const char *from, const char *to, const char *name)
 {
-    bool fits =
-        lk_path_join(path, folder, name, NULL) && strlen(path) + sizeof ".old" <= LK_PATH_MAX;
-    if (!fits) return ""; /* renaming it fails */
-    return old ? strcat(path, ".old") : path;
+    char old[LK_PATH_MAX], new[LK_PATH_MAX];
+    return lk_path_join(old, from, name, NULL) && lk_path_join(new, to, name, NULL) &&
+           lk__io->rename(old, new) == 0;
+}
+
+/* Undoes by_files: all old files come back from f->aside; new ones from `missing` on, which had no
+ * old one, are removed. */
+static bool undo_files(const Folder *f, FileName *names, int count, int missing)
+{
+    char path[LK_PATH_MAX];
+    bool ok = true;
+    for (int i = count; i-- > 0;) {
+        if (move(f->aside, f->path, names[i])) continue;
+        ok = ok && lk__io_is_missing();
+        if (ok && i >= missing && lk_path_join(path, f->path, names[i], NULL))
+            ok = lk__io->unlink(path) == 0;
+    }
+    return ok;
 }
 
 /* Replaces file by file. The old ones are moved aside in the order of their names, and the new
  * ones come in the reverse order. So a description that is first in the alphabet
- * (adapter_config.json) is never there together with the weights of another version. False: all is
- * as it was. */
-static bool by_files(const Folder *f)
+ * (adapter_config.json) is never there together with the weights of another version. */
+static Outcome by_files(const Folder *f, FileName *names, int count)
 {
-    FileName names[FILES_MAX];
-    char from[LK_PATH_MAX], to[LK_PATH_MAX];
-    int count = list_files(f->temporary, names), gone = 0, missing = count;
-    if (count < 0) return false;
-    for (; gone < count; gone++)
-        if (rename(file_in(from, f->path, names[gone], false),
-                   file_in(to, f->temporary, names[gone], true)) != 0 &&
-            errno != ENOENT)
-            break;
-    while (gone == count && missing > 0) {
-        const char *name = names[missing - 1];
-        if (rename(file_in(from, f->temporary, name, false), file_in(to, f->path, name, false)))
-            break;
+    int gone = 0, missing = count;
+    if (lk__io->mkdir(f->aside, 0777) != 0) return AS_IT_WAS;
+    while (gone < count && (move(f->path, f->aside, names[gone]) || lk__io_is_missing())) gone++;
+    while (gone == count && missing > 0 && move(f->temporary, f->path, names[missing - 1]))
         missing--;
-    }
     int reason = errno;
-    if (missing == 0) {
-        lk_folder_remove(f->temporary);
-        return true;
+    bool placed = missing == 0 && lk__io_flush_folder(f->path);
+    if (missing == 0) reason = errno;
+    if (!placed) {
+        bool back = undo_files(f, names, count, missing);
+        if (back) lk__io->rmdir(f->aside);
+        errno = reason;
+        return back ? AS_IT_WAS : OLD_ASIDE;
     }
-    for (int i = count; i-- > 0;) { /* all come back; a new file without an old one is removed */
-        file_in(to, f->path, names[i], false);
-        if (rename(file_in(from, f->temporary, names[i], true), to) != 0 && i >= missing)
-            unlink(to);
-    }
-    errno = reason;
-    return false;
+    lk_folder_remove(f->temporary); /* first: lk_folder_begin takes both for an unfinished work */
+    lk_folder_remove(f->aside);
+    return PLACED;
 }
 
-static bool put_in_place(const Folder *f)
+static Outcome put_in_place(const Folder *f)
 {
     struct stat info;
-    if (f->inside) return by_files(f);
-    if (stat(f->path, &info) != 0) return rename(f->temporary, f->path) == 0;
+    FileName names[FILES_MAX];
+    int count = list_files(f->temporary, names), why = errno;
+    if (count < 0 && why != E2BIG) return AS_IT_WAS;
+    Outcome outcome = AS_IT_WAS;
+    bool there = lk__io->stat(f->path, &info) == 0;
+    if (!there && !lk__io_is_missing()) return AS_IT_WAS;
     /* Gives the new folder the permissions and the files of the old one, so that each way but the
      * last replaces the folder as a whole. */
-    bool whole =
-        chmod(f->temporary, info.st_mode & 07777) == 0 && carry(f->path, f->temporary, false);
-    return (whole && (by_exchange(f) || by_aside(f))) || by_files(f);
+    bool whole = !there || (!f->inside && lk__io->chmod(f->temporary, info.st_mode & 07777) == 0 &&
+                            carry(f->path, f->temporary, FILES));
+    if ((whole || f->inside) && !lk__io_flush_folder(f->temporary)) return AS_IT_WAS;
+    if (!there) return by_rename(f);
+    if (whole) outcome = by_exchange(f);
+    if (whole && outcome == AS_IT_WAS) outcome = by_aside(f);
+    if (outcome != AS_IT_WAS) return outcome;
+    if (count < 0) errno = why;
+    return count < 0 ? AS_IT_WAS : by_files(f, names, count);
 }
 
 /* ---- begin and end -------------------------------------------------------------------------- */
@@ -231,13 +259,77 @@ static bool fail(const Folder *f, const char *path, int reason, Error *err)
                         f->caller ? f->caller : "", f->caller ? ": " : "", path, strerror(reason));
 }
 
-/* Brings back the folder that a kill left aside, unless the new one was already there, and removes
- * the rest. */
-static void clean(const Folder *f)
+/* Brings back what a kill left aside, and removes the rest: the old folder, unless the new one was
+ * in its place already; the old files, unless all new ones were there and only the removing was
+ * left; the folders of an old one. */
+static bool clean(const Folder *f)
 {
-    rename(f->aside, f->path);
-    lk_folder_remove(f->aside);
-    lk_folder_remove(f->temporary);
+    FileName names[FILES_MAX];
+    struct stat info;
+    bool ok = true;
+    if (lk__io->rename(f->aside, f->path) != 0 && !lk__io_is_missing()) {
+        int why = errno;
+        if (lk__io->lstat(f->path, &info) != 0) {
+            errno = why;
+            return false;
+        }
+        bool unfinished = lk__io->lstat(f->temporary, &info) == 0;
+        if (!unfinished && !lk__io_is_missing()) return false;
+        int count = unfinished ? list_files(f->aside, names) : 0;
+        ok = count >= 0 || lk__io_is_missing();
+        for (int i = 0; ok && i < count; i++) ok = move(f->aside, f->path, names[i]);
+    }
+    const char *const left[] = { f->aside, f->temporary };
+    for (int i = 0; ok && i < 2; i++)
+        if (lk__io->lstat(left[i], &info) == 0 && S_ISDIR(info.st_mode)) {
+            ok = carry(left[i], f->path, FOLDERS);
+            if (ok) lk_folder_remove(left[i]);
+        }
+    return ok;
+}
+
+/* Removes what a killed process left, and makes the temporary folder. *why: errno, or 0 where the
+ * reason is in err. */
+static bool make_temporary(Folder *f, int *why, Error *err)
+{
+    *why = 0;
+    FolderLock *left = lk__folder_lock_new(f->caller, f->temporary, true, err);
+    if (!left) return false;
+    if (!f->path_lock) f->path_lock = lk__folder_lock_new(f->caller, f->path, false, err);
+    bool ok = f->path_lock;
+    if (ok && (!clean(f) || lk__io->mkdir(f->temporary, 0777) != 0)) {
+        *why = errno;
+        ok = false;
+    }
+    lk_folder_lock_free(left);
+    if (!ok) return false;
+    f->lock = lk__folder_lock_new(f->caller, f->temporary, true, err);
+    if (!f->lock) lk__io->rmdir(f->temporary);
+    return f->lock;
+}
+
+static void unlock(Folder *f)
+{
+    lk_folder_lock_free(f->lock);
+    lk_folder_lock_free(f->path_lock);
+    f->lock = f->path_lock = NULL;
+}
+
+/* Sets f->path: `path` without slashes at its end, or the target of that link. */
+static bool find_path(Folder *f, const char *path)
+{
+    struct stat info;
+    bool link = lk__io->lstat(path, &info) == 0;
+    if (!link && !lk__io_is_missing()) return false;
+    link = link && S_ISLNK(info.st_mode);
+    if (link && !lk__io->realpath(path, f->path)) return false;
+    size_t length = strlen(link ? f->path : path);
+    while (length > 1 && (link ? f->path : path)[length - 1] == '/') length--;
+    errno = ENAMETOOLONG;
+    if (length + sizeof "/old.tmp" > LK_PATH_MAX) return false;
+    if (!link) memcpy(f->path, path, length);
+    f->path[length] = '\0';
+    return true;
 }
 
 bool lk_folder_begin(Folder *f, const char *caller, const char *path, Error *err)
@@ -247,36 +339,44 @@ bool lk_folder_begin(Folder *f, const char *caller, const char *path, Error *err
         return lk_error_set(err, LK_EVALUE, "%s: the folder has no name",
                             caller ? caller : "lk_folder_begin");
     *f = (Folder){ .caller = caller };
-    bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
-    if (link && !realpath(path, f->path)) return fail(f, path, errno, err);
-    size_t length = link ? strlen(f->path) : strlen(path);
-    while (length > 1 && (link ? f->path : path)[length - 1] == '/') length--;
-    if (length + sizeof "/new.old.tmp" > LK_PATH_MAX) return fail(f, path, ENAMETOOLONG, err);
-    if (!link) memcpy(f->path, path, length);
-    f->path[length] = '\0';
-    snprintf(f->temporary, sizeof f->temporary, "%.*s.tmp", (int)length, f->path);
-    snprintf(f->aside, sizeof f->aside, "%.*s.old.tmp", (int)length, f->path);
-    clean(f);
-    bool exists = stat(f->path, &info) == 0;
+    if (!find_path(f, path)) return fail(f, path, errno, err);
+    int why, length = (int)strlen(f->path);
+    bool exists = lk__io->stat(f->path, &info) == 0;
+    if (!exists && errno != ENOENT) return fail(f, path, errno, err);
     if (exists && !S_ISDIR(info.st_mode)) return fail(f, path, ENOTDIR, err);
-    if (exists && access(f->path, W_OK) != 0) return fail(f, path, errno, err);
-    if (mkdir(f->temporary, 0777) == 0) return true;
-    if (!exists) return fail(f, path, errno, err);
-    f->inside = true;
-    snprintf(f->temporary, sizeof f->temporary, "%.*s/new.tmp", (int)length, f->path);
-    lk_folder_remove(f->temporary);
-    return mkdir(f->temporary, 0777) == 0 || fail(f, path, errno, err);
+    if (exists && lk__io->access(f->path, W_OK) != 0) return fail(f, path, errno, err);
+    snprintf(f->temporary, sizeof f->temporary, "%.*s.tmp", length, f->path);
+    snprintf(f->aside, sizeof f->aside, "%.*s.old.tmp", length, f->path);
+    bool ok = make_temporary(f, &why, err);
+    if (!ok && why && exists) {
+        f->inside = true;
+        snprintf(f->temporary, sizeof f->temporary, "%.*s/new.tmp", length, f->path);
+        snprintf(f->aside, sizeof f->aside, "%.*s/old.tmp", length, f->path);
+        ok = make_temporary(f, &why, err);
+    }
+    if (ok) return true;
+    unlock(f);
+    return why ? fail(f, path, why, err) : false;
 }
 
 bool lk_folder_end(Folder *f, bool ok, Error *err)
 {
-    char parent[LK_PATH_MAX];
     if (!f) return lk_error_set(err, LK_EVALUE, "lk_folder_end: the folder is NULL");
-    ok = ok && (flush(f->temporary) || fail(f, f->path, errno, err));
-    if (ok && !put_in_place(f)) ok = fail(f, f->path, errno, err);
-    if (!ok) lk_folder_remove(f->temporary);
-    /* A failure here does not matter: the new folder is in its place, and the disk gets its name a
-     * little later. */
-    if (ok && lk_path_join(parent, f->path, "..", NULL)) flush(parent);
-    return ok;
+    const Outcome outcome = ok ? put_in_place(f) : AS_IT_WAS;
+    const char *reason = strerror(errno);
+    if (ok && outcome == AS_IT_WAS) fail(f, f->path, errno, err);
+    if (outcome == AS_IT_WAS) lk_folder_remove(f->temporary);
+    if (outcome == OLD_ASIDE)
+        lk_error_set(err, LK_EIO,
+                     "%s%s%.200s: cannot be written: %s; the old one is in %.200s, and the next "
+                     "save brings it back",
+                     f->caller ? f->caller : "", f->caller ? ": " : "", f->path, reason, f->aside);
+    if (outcome == OLD_PARTED)
+        lk_error_set(
+            err, LK_EIO,
+            "%s%s%.200s: the new one is in its place, but without folders of the old one: "
+            "%s; the next save brings them back",
+            f->caller ? f->caller : "", f->caller ? ": " : "", f->path, reason);
+    unlock(f);
+    return outcome == PLACED;
 }

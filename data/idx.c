@@ -9,19 +9,21 @@
 #include "data/idx.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/file_report.h"
+#include "data/io.h"
 #include "data/zlib_memory.h"
 
 enum { MAGIC_IMAGES = 0x803, MAGIC_LABELS = 0x801, CLASSES = 10 };
 
 typedef struct Source {
     FileReport report;
-    FILE *file;
+    int file;       /* -1: not open */
+    int64_t at;     /* the place that is read next */
     int64_t length; /* of the file, compressed or not */
     bool gzip;
 #ifdef LK_HAVE_ZLIB
@@ -33,10 +35,12 @@ typedef struct Source {
 
 static bool read_file(Source *s, void *out, size_t n, size_t *got)
 {
-    errno = 0;
-    *got = fread(out, 1, n, s->file);
-    return !ferror(s->file) ||
-           lk__file_fail(&s->report, LK_EIO, "cannot be read: %s", strerror(errno ? errno : EIO));
+    *got = 0;
+    int64_t count = lk__io_read(s->file, out, n, s->at);
+    if (count < 0) return lk__file_fail(&s->report, LK_EIO, "cannot be read: %s", strerror(errno));
+    s->at += count;
+    *got = (size_t)count;
+    return true;
 }
 
 /* ---- gzip ----------------------------------------------------------------------------------- */
@@ -134,27 +138,27 @@ static bool read_gzip(Source *s, void *out, size_t n, size_t *got)
 static bool open_source(Source *s)
 {
     struct stat info;
-    if (stat(s->report.path, &info) != 0)
+    if (lk__io->stat(s->report.path, &info) != 0)
         return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
     if (S_ISDIR(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is a folder, not a file");
     if (!S_ISREG(info.st_mode)) return lk__file_fail(&s->report, LK_EIO, "is not a regular file");
     s->length = info.st_size;
-    s->file = fopen(s->report.path, "rb");
-    if (!s->file)
+    s->file = lk__io_open(s->report.path, O_RDONLY);
+    if (s->file < 0)
         return lk__file_fail(&s->report, LK_EIO, "cannot be opened: %s", strerror(errno));
 
     unsigned char head[2];
     size_t got;
     if (!read_file(s, head, sizeof head, &got)) return false;
     if (got == 0) return lk__file_fail(&s->report, LK_EFORMAT, "is empty");
-    rewind(s->file);
+    s->at = 0;
     return got < 2 || head[0] != 0x1f || head[1] != 0x8b || gzip_begin(s);
 }
 
 static void close_source(Source *s)
 {
     if (s->gzip) gzip_end(s);
-    if (s->file) fclose(s->file);
+    if (s->file >= 0) lk__io_close(s->file);
 }
 
 /* Reads n bytes; *got is less only at the end of the content. */
@@ -262,7 +266,7 @@ static Tensor *read_idx(const char *caller, const char *path, uint32_t magic, in
         lk_error_set(err, LK_EVALUE, "%s: the path is NULL", caller);
         return NULL;
     }
-    Source s = { .report = { caller, path, err, 0 } };
+    Source s = { .report = { caller, path, err, 0 }, .file = -1 };
     Tensor *x = open_source(&s) ? read_elements(&s, magic, ndim) : NULL;
     close_source(&s);
     return x;

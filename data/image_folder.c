@@ -1,15 +1,14 @@
 /* image_folder.c - finds the pictures of all classes, then reads them into one tensor. */
 #include "data/image_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "core/memory.h"
 #include "data/image.h"
+#include "data/io.h"
 #include "data/path.h"
 
 static const char caller[] = "lk_image_folder_new";
@@ -30,23 +29,25 @@ static void sort(Names *names)
  * files by their paths. A list that is NULL is not wanted. */
 static bool list_folder(const char *folder, Names *names, Names *folders, Names *files, Error *err)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = lk__io->opendir(folder);
     if (!dir) return lk_path_failed(folder, "no folder of pictures", err);
     bool ok = true;
-    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+    for (const char *name; ok && (name = lk__io_next(dir));) {
         char path[LK_PATH_MAX];
         struct stat info;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        ok = lk_path_join(path, folder, entry->d_name, err);
-        if (!ok || stat(path, &info) != 0) continue; /* a link to nothing is no picture */
-        if (S_ISDIR(info.st_mode)) {
-            ok = (!names || lk_names_add(names, err, "%s", entry->d_name)) &&
+        ok = lk_path_join(path, folder, name, err);
+        if (!ok) break;
+        if (lk__io->stat(path, &info) != 0) { /* a link to nothing is no picture */
+            ok = lk__io_is_missing() || lk_path_failed(path, "cannot be read", err);
+        } else if (S_ISDIR(info.st_mode)) {
+            ok = (!names || lk_names_add(names, err, "%s", name)) &&
                  (!folders || lk_names_add(folders, err, "%s", path));
         } else if (files && S_ISREG(info.st_mode)) {
             ok = lk_names_add(files, err, "%s", path);
         }
     }
-    closedir(dir);
+    if (ok && errno) ok = lk_path_failed(folder, "cannot be read", err);
+    lk__io->closedir(dir);
     return ok;
 }
 

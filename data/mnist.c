@@ -4,9 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "data/idx.h"
+#include "data/io.h"
 
 enum { SIDE = 28, NAMES = 4, NAME_ROOM = 32, PATH_ROOM = 4096 };
 
@@ -19,14 +19,15 @@ static const char *file_name(int i, bool train, bool images, char name[NAME_ROOM
     return name;
 }
 
-/* Writes the path of the first name that exists. */
+/* Writes the path of the first name that exists; if that cannot be told, reading it says why. */
 static bool find_file(const char *folder, bool train, bool images, char path[PATH_ROOM])
 {
     for (int i = 0; i < NAMES; i++) {
         char name[NAME_ROOM];
         struct stat info;
         int length = snprintf(path, PATH_ROOM, "%s/%s", folder, file_name(i, train, images, name));
-        if (length < PATH_ROOM && stat(path, &info) == 0) return true;
+        if (length < PATH_ROOM && (lk__io->stat(path, &info) == 0 || !lk__io_is_missing()))
+            return true;
     }
     return false;
 }
@@ -40,7 +41,7 @@ bool lk_mnist_exists(const char *folder)
 static bool not_found(const char *folder, bool train, bool images, Error *err)
 {
     struct stat info;
-    if (stat(folder, &info) != 0)
+    if (lk__io->stat(folder, &info) != 0)
         return lk_error_set(err, LK_EIO, "lk_mnist_new: %s cannot be opened: %s", folder,
                             strerror(errno));
     if (!S_ISDIR(info.st_mode))

@@ -12,8 +12,9 @@ bool lk_path_join(char path[LK_PATH_MAX], const char *folder, const char *name, 
 {
     if (!path || !folder || !name)
         return lk_error_set(err, LK_EVALUE, "lk_path_join: the path, folder or name is NULL");
-    return snprintf(path, LK_PATH_MAX, "%s/%s", folder, name) < LK_PATH_MAX ||
-           lk_error_set(err, LK_EIO, "%.200s: %s", folder, strerror(ENAMETOOLONG));
+    if (snprintf(path, LK_PATH_MAX, "%s/%s", folder, name) < LK_PATH_MAX) return true;
+    errno = ENAMETOOLONG;
+    return lk_error_set(err, LK_EIO, "%.200s: %s", folder, strerror(errno));
 }
 
 bool lk_path_failed(const char *path, const char *failed, Error *err)

@@ -15,12 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/decimal.h"
 #include "core/memory.h"
 #include "data/half.h"
+#include "data/io.h"
 #include "data/json.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -54,9 +53,9 @@ const FileType *lk__safetensors_type(const char *name)
 static bool open_file(SafeTensors *f, const FileReport *r)
 {
     /* Opening a pipe would wait for a writer; O_NONBLOCK changes nothing for files. */
-    f->file = open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    f->file = lk__io_open(f->path, O_RDONLY | O_NONBLOCK);
     struct stat info;
-    if (f->file < 0 || fstat(f->file, &info) != 0)
+    if (f->file < 0 || lk__io->fstat(f->file, &info) != 0)
         return lk__file_fail(r, LK_EIO, "cannot be opened: %s", strerror(errno));
     if (S_ISDIR(info.st_mode)) return lk__file_fail(r, LK_EIO, "is a folder, not a file");
     if (!S_ISREG(info.st_mode)) return lk__file_fail(r, LK_EIO, "is not a regular file");
@@ -67,16 +66,9 @@ static bool open_file(SafeTensors *f, const FileReport *r)
 bool lk__safetensors_read_at(const SafeTensors *f, void *out, int64_t size, int64_t offset,
                              const FileReport *r)
 {
-    for (char *p = out; size > 0;) {
-        ssize_t got = pread(f->file, p, (size_t)size, offset);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return lk__file_fail(r, LK_EIO, "cannot be read: %s", strerror(errno));
-        if (got == 0) return lk__file_fail(r, LK_EIO, "was shortened while it was read");
-        p += got;
-        offset += got;
-        size -= got;
-    }
-    return true;
+    int64_t got = lk__io_read(f->file, out, (size_t)size, offset);
+    if (got < 0) return lk__file_fail(r, LK_EIO, "cannot be read: %s", strerror(errno));
+    return got == size || lk__file_fail(r, LK_EIO, "was shortened while it was read");
 }
 
 /* ---- the header ----------------------------------------------------------------------------- */
@@ -342,7 +334,7 @@ void lk__safetensors_release_map(void *holder)
 void lk_safetensors_close(SafeTensors *file)
 {
     if (!file) return;
-    if (file->file >= 0) close(file->file); /* a map stays valid after that */
+    if (file->file >= 0) lk__io_close(file->file); /* a map stays valid after that */
     lk_mem_free(file->header);
     lk_mem_free(file->entries);
     lk__safetensors_release_map(file);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "data/io.h"
 #include "data/safetensors_parts.h"
 
 /* Whether it can be a Tensor. */
@@ -129,8 +130,8 @@ Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry *entry
 static bool map_file(SafeTensors *f, const FileReport *r)
 {
     if (f->map) return true;
-    void *map = mmap(NULL, (size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
-                     f->file, 0);
+    void *map = lk__io->mmap((size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                             f->file);
     if (map == MAP_FAILED)
         return lk__file_fail(r, LK_EIO, "cannot be mapped into memory: %s", strerror(errno));
     f->map = map;

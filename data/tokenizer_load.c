@@ -4,10 +4,8 @@
  *     vocab.json    {"<s>": 0, "Ġthe": 5, …}: every id from 0 on exactly once
  *     merges.txt    a line for each merge, "Ġt he", in the order in which they are made;
  *                   line 1 may be a comment, "#version: 0.2" */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/memory.h"
 #include "core/decimal.h"
@@ -15,6 +13,7 @@
 #include "data/json.h"
 #include "data/path.h"
 #include "data/tokenizer_bpe.h"
+#include "data/whole_file.h"
 
 #ifdef LK_HAVE_UTF8PROC
 
@@ -31,43 +30,17 @@ typedef struct File {
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* Checks the file and makes room for all of it. This comes before opening it, since opening a pipe
- * would wait for a writer. */
-static bool find_file(File *f)
-{
-    struct stat info;
-    if (stat(f->path, &info) != 0)
-        return lk__file_fail(&f->report, LK_EIO, "cannot be opened: %s", strerror(errno));
-    if (!S_ISREG(info.st_mode)) return lk__file_fail(&f->report, LK_EIO, "is not a regular file");
-    if (info.st_size == 0) return lk__file_fail(&f->report, LK_EFORMAT, "is empty");
-    if (info.st_size > FILE_MAX)
-        return lk__file_fail(&f->report, LK_EFORMAT, "has %lld bytes, above the limit of %d",
-                             (long long)info.st_size, FILE_MAX);
-    f->size = (size_t)info.st_size;
-    f->text = lk_mem_calloc(f->size + 1, 1);
-    return f->text || lk__file_fail(&f->report, LK_EMEMORY, "no memory for %zu bytes", f->size);
-}
-
-static bool read_text(File *f, FILE *stream)
-{
-    if (fread(f->text, 1, f->size, stream) != f->size)
-        return lk__file_fail(&f->report, LK_EIO, "cannot be read: %s",
-                             ferror(stream) ? strerror(errno) : "it was shortened");
-    if (f->size >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0)
-        return lk__file_fail(&f->report, LK_EFORMAT,
-                             "begins with a byte order mark; save it without one");
-    return true;
-}
-
 static bool read_file(File *f, const char *folder, const char *name)
 {
+    WholeFile whole = { .limit = FILE_MAX };
     int length = snprintf(f->path, LK_PATH_MAX, "%s/%s", folder, name);
     if (length >= LK_PATH_MAX) return lk__file_fail(&f->report, LK_EIO, "the path is too long");
-    if (!find_file(f)) return false;
-    FILE *stream = fopen(f->path, "rbe");
-    if (!stream) return lk__file_fail(&f->report, LK_EIO, "cannot be opened: %s", strerror(errno));
-    bool ok = read_text(f, stream);
-    fclose(stream);
+    bool ok = lk__read_whole_file(&whole, &f->report);
+    f->text = whole.bytes;
+    f->size = whole.size;
+    if (ok && f->size >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0)
+        return lk__file_fail(&f->report, LK_EFORMAT,
+                             "begins with a byte order mark; save it without one");
     return ok;
 }
 

@@ -44,7 +44,12 @@ static bool copy_tree(const char *from, const char *to, Error *err)
     DIR *folder = opendir(from);
     if (!folder) return lk_error_set(err, LK_EIO, "%s cannot be read: %s", from, strerror(errno));
     bool ok = lk_folder_make(to, err);
-    for (struct dirent *entry; ok && (entry = readdir(folder));) {
+    while (ok) {
+        errno = 0; /* the end sets none */
+        const struct dirent *entry = readdir(folder);
+        if (!entry && errno)
+            ok = lk_error_set(err, LK_EIO, "%s cannot be read: %s", from, strerror(errno));
+        if (!entry) break;
         char source[LK_PATH_MAX], target[LK_PATH_MAX];
         struct stat s;
         if (entry->d_name[0] == '.') continue;

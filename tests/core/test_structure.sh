@@ -78,6 +78,30 @@ check "a circle of calls is found" finds "core/high core/low lk_low
 core/low core/high lk_high" planted_circle
 check "no circle of calls in core, optim, nn and data" none circles_of core optim nn data
 
+# ---- files are reached through data/io.c --------------------------------------------------------
+
+# bypasses OBJECT…: "file function" of libc's functions about files, outside of the table.
+bypasses() {
+    nm -A -u "$@" | sed 's|^.*\.dir/||; s|\.c\.o: *U | |' | awk '
+        BEGIN {
+            n = split("open openat fopen fdopen freopen fdopendir opendir readdir closedir " \
+                      "scandir close fclose read pread fread getline fgets write pwrite fsync fdatasync " \
+                      "stat lstat fstat fstatat access realpath readlink chmod fchmod truncate " \
+                      "ftruncate link symlink rename renameat renameat2 unlink unlinkat remove " \
+                      "mkdir mkdtemp mkstemp tmpfile rmdir mmap flock lockf fcntl", list, " ")
+            for (i = 1; i <= n; i++) known[list[i]]
+        }
+        { name = $2; sub(/^_+/, "", name); sub(/64$/, "", name) }
+        $1 != "data/io" && name in known { print $1, name }'
+}
+plant core/bypass.c 'int open(const char *, int, ...); int lk_f(void);' \
+    'int lk_f(void) { return open("x", 0); }'
+must "core/bypass.c can be planted" \
+    "$CC" -c "$work/planted/core/bypass.c" -o "$work/planted/core/bypass.c.o"
+check "a call that goes round the table of data/io.h is found" finds "core/bypass open" \
+    planted bypasses core/bypass.c.o
+check "data reads and writes files through the table of data/io.h" none bypasses $(objects data)
+
 # ---- core <- optim <- nn <- data ----------------------------------------------------------------
 
 # includes FOLDER…: "file header" of each #include "header".
