@@ -3,10 +3,10 @@
 #include "data/trainer_checkpoint.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "data/safetensors.h"
 #include "data/folder.h"
+#include "data/io.h"
 #include "data/optimizer_tensors.h"
 #include "data/trainer_state.h"
 
@@ -132,12 +132,13 @@ static bool has_all_files(const char *folder, Error *err)
     static const char *const files[] = { MODEL, STATE, LK_TRAINER_STATE_FILE };
     char path[LK_PATH_MAX];
     struct stat info;
-    if (stat(folder, &info) != 0) return lk_path_failed(folder, "no checkpoint", err);
+    if (lk__io->stat(folder, &info) != 0) return lk_path_failed(folder, "no checkpoint", err);
     for (int i = 0; i < 3; i++) {
         if (!lk_path_join(path, folder, files[i], err)) return false;
-        if (stat(path, &info) != 0)
-            return lk_error_set(err, LK_EIO, "%.300s is no complete checkpoint: %s is missing",
-                                folder, files[i]);
+        if (lk__io->stat(path, &info) == 0) continue;
+        if (!lk__io_is_missing()) return lk_path_failed(path, "cannot be read", err);
+        return lk_error_set(err, LK_EIO, "%.300s is no complete checkpoint: %s is missing", folder,
+                            files[i]);
     }
     return true;
 }
@@ -213,7 +214,7 @@ static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char fol
     const char *from = tr->args.output_dir;
     if (step <= resumed && !lk_path_join(parent, tr->args.resume_from, "..", err)) return false;
     if (!checkpoint_path(step <= resumed ? parent : from, step, folder, err)) return false;
-    return stat(folder, &info) == 0 ||
+    return lk__io->stat(folder, &info) == 0 ||
            lk_path_failed(folder, "the best weights so far are gone", err);
 }
 
@@ -258,9 +259,17 @@ static bool load_weights(const Trainer *tr, int64_t step, Error *err)
     return ok;
 }
 
-static bool open_folder(const Trainer *tr, Error *err)
+static bool open_folder(Trainer *tr, Error *err)
 {
-    return lk_folder_make(tr->args.output_dir, err);
+    if (!lk_folder_make(tr->args.output_dir, err)) return false;
+    if (!tr->opened) tr->opened = lk_folder_lock_new(tr->args.output_dir, err);
+    return tr->opened;
 }
 
-const TrainerStore lk_checkpoints = { open_folder, save, resume, load_weights };
+static void close_folder(Trainer *tr)
+{
+    lk_folder_lock_free(tr->opened);
+    tr->opened = NULL;
+}
+
+const TrainerStore lk_checkpoints = { open_folder, save, resume, load_weights, close_folder };

@@ -12,13 +12,15 @@
  *                          trainer.dropout)
  *     trainer_state.json   the progress, all logs, the arguments: data/trainer_state.h
  *
- * At every moment, even when the process is killed or the disk is full, checkpoint-N is whole or
- * not there; while it is written its name is checkpoint-N.tmp. It replaces an older checkpoint of
- * that step.
+ * At every moment, even when the process is killed, the disk is full or the power fails,
+ * checkpoint-N is whole or not there; while it is written its name is checkpoint-N.tmp. It
+ * replaces an older checkpoint of that step. While one run trains, no other can write into
+ * output_dir (data/lock.h).
  *
  * Errors of resuming: LK_EIO for a folder that is no checkpoint or an incomplete one, or when the
  * best weights so far are gone; LK_EFORMAT for damaged files; LK_EVALUE for a checkpoint of
- * another model, base or data, or of other arguments. The weights of an earlier step are looked
+ * another model, base or data, or of other arguments. Of starting: LK_ESTATE when another run
+ * writes into output_dir. The weights of an earlier step are looked
  * for in output_dir, or beside args.resume_from if the run went on after that step. */
 #ifndef LK_TRAINER_CHECKPOINT_H
 #define LK_TRAINER_CHECKPOINT_H

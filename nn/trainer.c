@@ -436,6 +436,7 @@ bool lk_trainer_train(Trainer *tr, Error *err)
         ok = loop(&r);
         ok = ok && (tr->stopped || finish(&r));
     }
+    if (tr->store && tr->store->close) tr->store->close(tr);
     lk_optimizer_zero_grad(r.opt);
     lk_optimizer_free(r.opt);
     lk_tensor_list_free(&r.params);

@@ -81,14 +81,16 @@ typedef struct Trainer Trainer;
 
 /* A place for checkpoints. Each function returns false on failure, with the reason in err. */
 typedef struct TrainerStore {
-    /* Makes args.output_dir, before the first step. */
-    bool (*open)(const Trainer *tr, Error *err);
+    /* Makes args.output_dir and keeps other runs out of it, before the first step. */
+    bool (*open)(Trainer *tr, Error *err);
     /* Saves weights, optimizer, generators and tr->state as the checkpoint of the present step. */
     bool (*save)(const Trainer *tr, Optimizer *opt, Error *err);
     /* Loads the checkpoint args.resume_from into the same objects; on failure none is changed. */
     bool (*resume)(Trainer *tr, Optimizer *opt, Error *err);
     /* Loads the weights of the checkpoint of a step. */
     bool (*load_weights)(const Trainer *tr, int64_t step, Error *err);
+    /* Ends what open began, also where that failed, after the last step. NULL: nothing to end. */
+    void (*close)(Trainer *tr);
 } TrainerStore;
 
 struct Trainer {
@@ -106,6 +108,7 @@ struct Trainer {
     TrainerState state;
     int64_t resumed; /* the step of resume_from; 0: from the beginning */
     bool stopped;    /* training ended early; args.resume_from can do the rest */
+    void *opened;    /* the store's own, from open to close */
 };
 LK_API void lk_trainer_free(Trainer *tr); /* the history; leaves model, tape and data alone */
 

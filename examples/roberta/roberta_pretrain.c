@@ -312,6 +312,8 @@ static bool run(Run *r, Error *err)
             "--output %.300s is the folder of --model, whose files would be replaced: "
             "another one is needed",
             r->o->output);
+    FolderLock *lock = lk_folder_lock_new(r->o->output, err);
+    if (!lock) return false;
     lk_manual_seed(&r->rng, (uint64_t)r->o->seed);
     bool ok = prepare(r, err) && can_evaluate(r, err) && train(r, err) &&
               (!r->o->json || write_json(r, err));
@@ -326,6 +328,7 @@ static bool run(Run *r, Error *err)
     lk_text_dataset_free(r->dev_set);
     lk_text_dataset_free(r->train_set);
     lk_tokenizer_free(r->tok);
+    lk_folder_lock_free(lock);
     return ok;
 }
 

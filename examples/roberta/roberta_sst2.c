@@ -112,18 +112,22 @@ typedef struct Run {
     Session session;
     LoRAFacts lora; /* --adapter: its own */
     Sst2Outcome out;
+    FolderLock *lock;       /* of --output */
     char best[LK_PATH_MAX]; /* …/best_checkpoint/model.safetensors */
 } Run;
 
 /* ---- before the work ------------------------------------------------------------------------ */
 
-/* Checks before the work starts that all outputs can be written. */
-static bool can_write(const Options *o, Error *err)
+/* Checks before the work starts that all outputs can be written, and by no other run. */
+static bool can_write(Run *r, Error *err)
 {
+    const Options *o = r->o;
     if (o->logits && !results_writable(o->logits, err)) return false;
     if (o->json && !results_writable(o->json, err)) return false;
     if (o->report && !results_writable(o->report, err)) return false;
-    return o->task.eval_only || lk_folder_make(o->output, err);
+    if (o->task.eval_only) return true;
+    if (lk_folder_make(o->output, err)) r->lock = lk_folder_lock_new(o->output, err);
+    return r->lock;
 }
 
 /* Checks that best_checkpoint, with LoRA in it, does not replace its own base. */
@@ -378,9 +382,10 @@ int main(int argc, char **argv)
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
     cli_set_threads(o.threads);
-    bool ok = can_write(&o, &err) && homework(&r, start, &err);
+    bool ok = can_write(&r, &err) && homework(&r, start, &err);
     session_end(&r.session);
     lk_free(r.model);
     task_close(&r.task);
+    lk_folder_lock_free(r.lock);
     return cli_exit(&program, ok && r.out.same, &err);
 }

@@ -172,6 +172,7 @@ Test(trainer_resume, buffers_are_in_the_checkpoint)
     check(lk_equal(lk_state_dict_get(weights, "mean"), m->mean));
     tr.args.resume_from = checkpoint_of(folder, 0);
     check(lk_checkpoints.resume(&tr, opt, &err), "%s", err.message);
+    lk_checkpoints.close(&tr);
 
     StateDict *less = lk_state_dict_empty_new(NULL);
     check(lk_state_dict_add(less, "weight", lk_retain(m->weight), NULL));
