@@ -47,9 +47,9 @@ bool lk_atomic_begin(AtomicFile *f, const char *caller, const char *path, Error 
         if (f->file < 0 && errno != EEXIST) break;
     }
     if (f->file < 0) return fail(f, strerror(errno));
-    /* with the old file's permissions, where the file system can */
-    if (exists) lk__io->fchmod(f->file, info.st_mode & 0777);
-    return true;
+    /* With the old file's permissions, unless the file system has none. */
+    return !exists || lk__io->fchmod(f->file, info.st_mode & 0777) == 0 || errno == EPERM ||
+           errno == ENOTSUP || fail(f, strerror(errno));
 }
 
 bool lk_atomic_write(AtomicFile *f, const void *bytes, size_t size)

@@ -46,13 +46,20 @@ bool lk_folder_copy(const char *from, const char *to, const char *name, Error *e
     AtomicFile f;
     if (!lk_path_join(source, from, name, err) || !lk_path_join(target, to, name, err))
         return false;
+    struct stat info;
     int in = lk__io_open(source, O_RDONLY);
     if (in < 0) return lk_path_failed(source, "cannot be read", err);
+    if (lk__io->fstat(in, &info) != 0) {
+        lk_path_failed(source, "cannot be read", err);
+        lk__io_close(in);
+        return false;
+    }
     bool ok = lk_atomic_begin(&f, NULL, target, err);
-    for (int64_t at = 0, n = 1; ok && n > 0; at += n) {
+    for (int64_t at = 0, n = 0; ok && at < info.st_size; at += n) {
         n = lk__io_read(in, buffer, sizeof buffer, at);
-        ok = n >= 0 ? lk_atomic_write(&f, buffer, (size_t)n)
-                    : lk_path_failed(source, "cannot be read", err);
+        if (n > 0) ok = lk_atomic_write(&f, buffer, (size_t)n);
+        else if (n < 0) ok = lk_path_failed(source, "cannot be read", err);
+        else ok = lk_error_set(err, LK_EIO, "%.300s: was shortened while it was read", source);
     }
     lk__io_close(in);
     return lk_atomic_end(&f, ok);
@@ -61,7 +68,7 @@ bool lk_folder_copy(const char *from, const char *to, const char *name, Error *e
 void lk_folder_remove(const char *path)
 {
     char file[LK_PATH_MAX];
-    DIR *folder = path ? lk__io->opendir(path) : NULL;
+    DIR *folder = path ? lk__io_opendir(path) : NULL;
     if (!folder) return;
     for (const char *name; (name = lk__io_next(folder));)
         if (lk_path_join(file, path, name, NULL)) lk__io->unlink(file);
@@ -76,7 +83,7 @@ typedef enum Outcome {
     PLACED,     /* the new folder is in its place */
     AS_IT_WAS,  /* nothing has changed: errno has the reason, and another way may work */
     OLD_ASIDE,  /* it failed, and the old one could not be brought back from f->aside */
-    OLD_PARTED, /* the new one is in its place, and folders of the old one are in f->temporary */
+    OLD_PARTED, /* it failed, and folders of the old one are in f->temporary or f->aside */
 } Outcome;
 
 enum { FILES = 1, FOLDERS = 2 };
@@ -85,7 +92,7 @@ enum { FILES = 1, FOLDERS = 2 };
  * both; folders, which cannot have two names, are moved. */
 static bool carry(const char *from, const char *to, int kinds)
 {
-    DIR *d = lk__io->opendir(from);
+    DIR *d = lk__io_opendir(from);
     bool ok = d;
     for (const char *name; ok && (name = lk__io_next(d));) {
         char old[LK_PATH_MAX], new[LK_PATH_MAX];
@@ -144,6 +151,7 @@ static Outcome by_exchange(const Folder *f)
 static Outcome by_aside(const Folder *f)
 {
     if (lk__io->rename(f->path, f->aside) != 0) return AS_IT_WAS;
+    bool back = true;
     int reason = 0;
     if (lk__io->rename(f->temporary, f->path) == 0) {
         bool moved = carry(f->aside, f->path, FILES | FOLDERS);
@@ -152,13 +160,14 @@ static Outcome by_aside(const Folder *f)
             return PLACED;
         }
         reason = errno;
-        moved = carry(f->path, f->aside, FOLDERS) && moved;
         if (lk__io->rename(f->path, f->temporary) != 0) return moved ? PLACED : OLD_PARTED;
+        back = carry(f->temporary, f->aside, FOLDERS);
     }
     if (!reason) reason = errno;
-    bool back = lk__io->rename(f->aside, f->path) == 0;
+    bool there = lk__io->rename(f->aside, f->path) == 0;
     errno = reason;
-    return back ? AS_IT_WAS : OLD_ASIDE;
+    if (!there) return OLD_ASIDE;
+    return back ? AS_IT_WAS : OLD_PARTED;
 }
 
 enum { FILES_MAX = 16 };
@@ -170,7 +179,7 @@ static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 static int list_files(const char *folder, FileName names[FILES_MAX])
 {
     int count = 0;
-    DIR *d = lk__io->opendir(folder);
+    DIR *d = lk__io_opendir(folder);
     if (!d) return -1;
     for (const char *name; (name = lk__io_next(d)); count++)
         if (count < FILES_MAX) strcpy(names[count], name);
@@ -270,7 +279,7 @@ static bool clean(const Folder *f)
     if (lk__io->rename(f->aside, f->path) != 0 && !lk__io_is_missing()) {
         int why = errno;
         if (lk__io->lstat(f->path, &info) != 0) {
-            errno = why;
+            if (lk__io_is_missing()) errno = why;
             return false;
         }
         bool unfinished = lk__io->lstat(f->temporary, &info) == 0;
@@ -374,8 +383,8 @@ bool lk_folder_end(Folder *f, bool ok, Error *err)
     if (outcome == OLD_PARTED)
         lk_error_set(
             err, LK_EIO,
-            "%s%s%.200s: the new one is in its place, but without folders of the old one: "
-            "%s; the next save brings them back",
+            "%s%s%.200s: cannot be written: %s; folders of the old one are beside it, and "
+            "the next save brings them back",
             f->caller ? f->caller : "", f->caller ? ": " : "", f->path, reason);
     unlock(f);
     return outcome == PLACED;

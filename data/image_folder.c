@@ -29,7 +29,7 @@ static void sort(Names *names)
  * files by their paths. A list that is NULL is not wanted. */
 static bool list_folder(const char *folder, Names *names, Names *folders, Names *files, Error *err)
 {
-    DIR *dir = lk__io->opendir(folder);
+    DIR *dir = lk__io_opendir(folder);
     if (!dir) return lk_path_failed(folder, "no folder of pictures", err);
     bool ok = true;
     for (const char *name; ok && (name = lk__io_next(dir));) {

@@ -124,6 +124,14 @@ bool lk__io_flush_folder(const char *path)
     return ok;
 }
 
+DIR *lk__io_opendir(const char *path)
+{
+    DIR *folder;
+    do folder = lk__io->opendir(path);
+    while (!folder && errno == EINTR);
+    return folder;
+}
+
 const char *lk__io_next(DIR *folder)
 {
     const struct dirent *entry;

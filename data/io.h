@@ -52,6 +52,7 @@ bool lk__io_close(int file);
 /* The same for a folder by its path. True where its file system cannot, or where it may not be
  * opened for reading. */
 bool lk__io_flush_folder(const char *path);
+DIR *lk__io_opendir(const char *path);
 /* The next name in a folder, without "." and "..". NULL: the end, with errno 0, or a failure. */
 const char *lk__io_next(DIR *folder);
 /* Whether the last call failed since there is no such file. */

@@ -19,16 +19,19 @@ static const char *file_name(int i, bool train, bool images, char name[NAME_ROOM
     return name;
 }
 
-/* Writes the path of the first name that exists; if that cannot be told, reading it says why. */
+/* Writes the path of the first name that exists. False: none does, with errno 0; or errno says why
+ * that of the path cannot be told. */
 static bool find_file(const char *folder, bool train, bool images, char path[PATH_ROOM])
 {
     for (int i = 0; i < NAMES; i++) {
         char name[NAME_ROOM];
         struct stat info;
         int length = snprintf(path, PATH_ROOM, "%s/%s", folder, file_name(i, train, images, name));
-        if (length < PATH_ROOM && (lk__io->stat(path, &info) == 0 || !lk__io_is_missing()))
-            return true;
+        if (length >= PATH_ROOM) continue;
+        if (lk__io->stat(path, &info) == 0) return true;
+        if (!lk__io_is_missing()) return false;
     }
+    errno = 0;
     return false;
 }
 
@@ -38,9 +41,13 @@ bool lk_mnist_exists(const char *folder)
     return folder && find_file(folder, true, true, path);
 }
 
-static bool not_found(const char *folder, bool train, bool images, Error *err)
+/* Says why find_file found nothing. */
+static bool not_found(const char *folder, bool train, bool images, const char *path, Error *err)
 {
     struct stat info;
+    if (errno != 0)
+        return lk_error_set(err, LK_EIO, "lk_mnist_new: %.200s cannot be opened: %s", path,
+                            strerror(errno));
     if (lk__io->stat(folder, &info) != 0)
         return lk_error_set(err, LK_EIO, "lk_mnist_new: %s cannot be opened: %s", folder,
                             strerror(errno));
@@ -73,9 +80,9 @@ Dataset *lk_mnist_new(const char *folder, bool train, Transform transform, Error
         lk_error_set(err, LK_EVALUE, "lk_mnist_new: folder is NULL");
         return NULL;
     }
-    bool there = find_file(folder, train, true, images) || not_found(folder, train, true, err);
-    there =
-        there && (find_file(folder, train, false, labels) || not_found(folder, train, false, err));
+    bool there =
+        (find_file(folder, train, true, images) || not_found(folder, train, true, images, err)) &&
+        (find_file(folder, train, false, labels) || not_found(folder, train, false, labels, err));
     Tensor *x = there ? lk_idx_images_new(images, err) : NULL;
     Tensor *y = x ? lk_idx_labels_new(labels, err) : NULL;
     if (y && check(folder, x, y, err)) return lk_dataset_new(x, y, transform, err);

@@ -108,7 +108,7 @@ Test(folder, a_failure_leaves_the_old_one)
             if (!ok) check_error(&err, LK_EIO, "Input/output error");
             bool last = strstr(err.message, "/..:"); /* the fsync of the folder around it */
             check(is_text(path, ok || last ? "new" : "old"), "change %d", k);
-            check(is_alone() || faults.removing, "change %d", k);
+            check(is_alone() || faults.kind == REMOVING, "change %d", k);
         }
         check(k > 15, "%d changes", k);
     }

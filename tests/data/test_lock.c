@@ -112,7 +112,7 @@ Test(lock, what_cannot_be_locked)
     check_error(&err, LK_EIO, "none: cannot be locked: No such file");
     /* A file system without locks. */
     const char *path = folder("plain");
-    inject(1, &(Fault){ "ENOLCK", LOCKING, ENOLCK, false, true });
+    inject(1, &(Fault){ "ENOLCK", LOCKING, ENOLCK, false, true, 0 });
     FolderLock *lock = lk_folder_lock_new(path, &err);
     check(end_faults() && lock);
     lk_folder_lock_free(lock);
@@ -123,7 +123,7 @@ Test(lock, no_process_is_named_where_the_system_lists_no_locks)
     const char *path = folder("unnamed");
     Error err = { 0 };
     Other o = other_begin(locks, (void *)path);
-    inject(2, &(Fault){ "ENOENT", OPENING, ENOENT, false, false }); /* /proc/locks */
+    inject(2, &(Fault){ "ENOENT", OPENING, ENOENT, false, false, 0 }); /* /proc/locks */
     check(!lk_folder_lock_new(path, &err) && end_faults());
     check_error(&err, LK_ESTATE, "unnamed: another run writes here: wait until it ends");
     other_end(&o, false);

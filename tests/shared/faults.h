@@ -56,15 +56,15 @@ typedef struct Fault {
     int error;    /* errno; 0: the call does less than it was asked for */
     bool nothing; /* with error 0: nothing at all. Else: half of it */
     bool lasting; /* all later calls of these kinds, too */
+    int gap;      /* > 0: of those calls, that many later one more fails */
 } Fault;
 
 static struct {
     int left; /* calls until the faulty one, itself included; 0: none is to come */
     Fault fault;
-    bool deadly;          /* it kills */
-    bool happened;        /* and lasts */
-    bool removing;        /* the faulty one removes: something is left then */
-    void (*before)(void); /* called before each change */
+    bool deadly;   /* it kills */
+    bool happened; /* and lasts */
+    int kind;      /* of the faulty one; where REMOVING failed, something is left */
 } faults;
 
 /* The k-th call from here on that the fault is about fails. k = 1, 2, … */
@@ -72,11 +72,11 @@ static inline void inject(int k, const Fault *fault)
 {
     faults.left = k;
     faults.fault = *fault;
-    faults.deadly = faults.happened = faults.removing = false;
+    faults.deadly = faults.happened = false;
 }
 
 /* The k-th change from here on fails. */
-static inline void fail_at(int k) { inject(k, &(Fault){ "EIO", CHANGES, EIO, false, false }); }
+static inline void fail_at(int k) { inject(k, &(Fault){ "EIO", CHANGES, EIO, false, false, 0 }); }
 
 /* No call fails from here on. Whether one did. */
 static inline bool end_faults(void)
@@ -113,13 +113,15 @@ static inline bool killed_at(int k, bool (*act)(void *user), void *user)
 /* Says at the beginning of a call whether it is to fail. */
 static inline bool fault_of(int kind)
 {
-    if (faults.before && kind & CHANGES) faults.before();
     if (!(faults.fault.calls & kind)) return false;
     if (faults.left == 0) return faults.happened && faults.fault.lasting;
     if (--faults.left > 0) return false;
     if (faults.deadly) kill(getpid(), SIGKILL);
+    if (!faults.happened) {
+        faults.left = faults.fault.gap;
+        faults.kind = kind;
+    }
     faults.happened = true;
-    faults.removing = kind == REMOVING;
     return true;
 }
 
