@@ -118,6 +118,13 @@ static bool flush_parent(const Folder *f)
     return !lk_path_join(parent, f->path, "..", NULL) || lk__io_flush_folder(parent);
 }
 
+/* Gives the new folder in its place what it lacks of the old one. A folder is moved when the disk
+ * has the place to which it goes, and the old one can be removed when the disk has all. */
+static bool complete(const Folder *f, const char *old)
+{
+    return flush_parent(f) && carry(old, f->path, FILES | FOLDERS) && lk__io_flush_folder(f->path);
+}
+
 /* Puts a folder where none is. */
 static Outcome by_rename(const Folder *f)
 {
@@ -133,14 +140,13 @@ static Outcome by_rename(const Folder *f)
 static Outcome by_exchange(const Folder *f)
 {
     if (lk__io->exchange(f->temporary, f->path) != 0) return AS_IT_WAS;
-    /* The old one is removed when the disk has the new one. */
-    bool moved = carry(f->temporary, f->path, FILES | FOLDERS);
-    if (moved && lk__io_flush_folder(f->path) && flush_parent(f)) {
+    if (complete(f, f->temporary)) {
         lk_folder_remove(f->temporary);
         return PLACED;
     }
     int reason = errno;
-    if (lk__io->exchange(f->temporary, f->path) != 0) return moved ? PLACED : OLD_PARTED;
+    if (lk__io->exchange(f->temporary, f->path) != 0)
+        return carry(f->temporary, f->path, FILES | FOLDERS) ? PLACED : OLD_PARTED;
     bool back = carry(f->temporary, f->path, FOLDERS);
     errno = reason;
     return back ? AS_IT_WAS : OLD_PARTED;
@@ -154,13 +160,13 @@ static Outcome by_aside(const Folder *f)
     bool back = true;
     int reason = 0;
     if (lk__io->rename(f->temporary, f->path) == 0) {
-        bool moved = carry(f->aside, f->path, FILES | FOLDERS);
-        if (moved && lk__io_flush_folder(f->path) && flush_parent(f)) {
+        if (complete(f, f->aside)) {
             lk_folder_remove(f->aside);
             return PLACED;
         }
         reason = errno;
-        if (lk__io->rename(f->path, f->temporary) != 0) return moved ? PLACED : OLD_PARTED;
+        if (lk__io->rename(f->path, f->temporary) != 0)
+            return carry(f->aside, f->path, FILES | FOLDERS) ? PLACED : OLD_PARTED;
         back = carry(f->temporary, f->aside, FOLDERS);
     }
     if (!reason) reason = errno;

@@ -23,8 +23,9 @@ typedef struct Job {
     const char *name;
     void (*prepare)(void);   /* makes "work" and the world, the same each time */
     bool (*act)(Error *err); /* reads or writes */
-    bool no_swap;            /* where folders cannot be exchanged */
-    bool folder;             /* it replaces a folder, so that nothing temporary may stay */
+    bool writes;
+    bool no_swap; /* where folders cannot be exchanged */
+    bool folder;  /* it replaces a folder, so that nothing temporary may stay */
 } Job;
 
 static inline void begin_work(void)
@@ -283,31 +284,31 @@ static inline bool read_tokenizer(Error *err)
 
 /* clang-format off */
 static const Job jobs[] = {
-    { "save a safetensors file", old_file, write_safetensors, 0, 0 },
-    { "save a first safetensors file", begin_work, write_safetensors, 0, 0 },
-    { "save over the target of a link", old_link, write_safetensors, 0, 0 },
-    { "save a module", old_file, write_module, 0, 0 },
-    { "save an optimizer", old_file, write_optimizer, 0, 0 },
-    { "save arrays", old_file, write_npz, 0, 0 },
-    { "save a picture", old_file, write_picture, 0, 0 },
-    { "copy a file", old_copy, write_copy, 0, 0 },
-    { "save a first adapter", first_adapter, write_adapter, 0, 1 },
-    { "save an adapter", old_adapter, write_adapter, 0, 1 },
-    { "save an adapter without exchange", old_adapter, write_adapter, 1, 1 },
-    { "save an adapter file by file", old_adapter, write_adapter_here, 0, 1 },
-    { "save a first checkpoint", first_checkpoint, write_checkpoint, 0, 1 },
-    { "save a checkpoint", old_checkpoint, write_checkpoint, 0, 1 },
-    { "save a checkpoint without exchange", old_checkpoint, write_checkpoint, 1, 1 },
-    { "load a safetensors file", old_file, read_safetensors, 0, 0 },
-    { "load a module", saved_module, read_module, 0, 0 },
-    { "map a module", saved_module, read_mapped, 0, 0 },
-    { "load an adapter", saved_adapter, read_adapter, 0, 0 },
-    { "load an optimizer", saved_optimizer, read_optimizer, 0, 0 },
-    { "resume", old_checkpoint, read_checkpoint, 0, 0 },
-    { "read tables", tables, read_tables, 0, 0 },
-    { "read MNIST", digits, read_digits, 0, 0 },
-    { "read a folder of pictures", pictures, read_pictures, 0, 0 },
-    { "read a tokenizer", begin_work, read_tokenizer, 0, 0 },
+    { "save a safetensors file", old_file, write_safetensors, 1, 0, 0 },
+    { "save a first safetensors file", begin_work, write_safetensors, 1, 0, 0 },
+    { "save over the target of a link", old_link, write_safetensors, 1, 0, 0 },
+    { "save a module", old_file, write_module, 1, 0, 0 },
+    { "save an optimizer", old_file, write_optimizer, 1, 0, 0 },
+    { "save arrays", old_file, write_npz, 1, 0, 0 },
+    { "save a picture", old_file, write_picture, 1, 0, 0 },
+    { "copy a file", old_copy, write_copy, 1, 0, 0 },
+    { "save a first adapter", first_adapter, write_adapter, 1, 0, 1 },
+    { "save an adapter", old_adapter, write_adapter, 1, 0, 1 },
+    { "save an adapter without exchange", old_adapter, write_adapter, 1, 1, 1 },
+    { "save an adapter file by file", old_adapter, write_adapter_here, 1, 0, 1 },
+    { "save a first checkpoint", first_checkpoint, write_checkpoint, 1, 0, 1 },
+    { "save a checkpoint", old_checkpoint, write_checkpoint, 1, 0, 1 },
+    { "save a checkpoint without exchange", old_checkpoint, write_checkpoint, 1, 1, 1 },
+    { "load a safetensors file", old_file, read_safetensors, 0, 0, 0 },
+    { "load a module", saved_module, read_module, 0, 0, 0 },
+    { "map a module", saved_module, read_mapped, 0, 0, 0 },
+    { "load an adapter", saved_adapter, read_adapter, 0, 0, 0 },
+    { "load an optimizer", saved_optimizer, read_optimizer, 0, 0, 0 },
+    { "resume", old_checkpoint, read_checkpoint, 0, 0, 0 },
+    { "read tables", tables, read_tables, 0, 0, 0 },
+    { "read MNIST", digits, read_digits, 0, 0, 0 },
+    { "read a folder of pictures", pictures, read_pictures, 0, 0, 0 },
+    { "read a tokenizer", begin_work, read_tokenizer, 0, 0, 0 },
 };
 /* clang-format on */
 enum { JOBS = sizeof jobs / sizeof *jobs };
