@@ -19,7 +19,7 @@ bool lk_folder_make(const char *path, Error *err)
 {
     char part[LK_PATH_MAX], probe[LK_PATH_MAX];
     if (!path) return lk_error_set(err, LK_EVALUE, "lk_folder_make: the path is NULL");
-    if (!lk_path_join(probe, path, ".XXXXXX", err)) return false;
+    if (!lk_path_join(probe, path, ".probe.tmp", err)) return false;
     strcpy(part, path);
     for (char *c = part; *c; c++) {
         if (*c != '/' || c == part) continue;
@@ -29,7 +29,9 @@ bool lk_folder_make(const char *path, Error *err)
     }
     if (lk__io->mkdir(path, 0777) != 0 && errno != EEXIST)
         return lk_path_failed(path, "cannot be made", err);
-    return (lk__io->mkdtemp(probe) && lk__io->rmdir(probe) == 0) ||
+    /* A killed process may have left it, and another one may remove it at this moment. */
+    bool made = lk__io->mkdir(probe, 0777) == 0 || errno == EEXIST;
+    return (made && (lk__io->rmdir(probe) == 0 || lk__io_is_missing())) ||
            lk_path_failed(path, "cannot be written", err);
 }
 
@@ -276,8 +278,8 @@ static bool fail(const Folder *f, const char *path, int reason, Error *err)
 
 /* Brings back what a kill left aside, and removes the rest: the old folder, unless the new one was
  * in its place already; the old files, unless all new ones were there and only the removing was
- * left; the folders of an old one. */
-static bool clean(const Folder *f)
+ * left; the folders of an old one. A temporary folder that is not locked here is left alone. */
+static bool clean(const Folder *f, const FolderLock *temporary)
 {
     FileName names[FILES_MAX];
     struct stat info;
@@ -290,12 +292,13 @@ static bool clean(const Folder *f)
         }
         bool unfinished = lk__io->lstat(f->temporary, &info) == 0;
         if (!unfinished && !lk__io_is_missing()) return false;
-        int count = unfinished ? list_files(f->aside, names) : 0;
-        ok = count >= 0 || lk__io_is_missing();
-        for (int i = 0; ok && i < count; i++) ok = move(f->aside, f->path, names[i]);
+        int files = unfinished ? list_files(f->aside, names) : 0;
+        ok = files >= 0 || lk__io_is_missing();
+        for (int i = 0; ok && i < files; i++) ok = move(f->aside, f->path, names[i]);
     }
     const char *const left[] = { f->aside, f->temporary };
-    for (int i = 0; ok && i < 2; i++)
+    const int count = lk__folder_lock_holds(temporary) ? 2 : 1;
+    for (int i = 0; ok && i < count; i++)
         if (lk__io->lstat(left[i], &info) == 0 && S_ISDIR(info.st_mode)) {
             ok = carry(left[i], f->path, FOLDERS);
             if (ok) lk_folder_remove(left[i]);
@@ -303,24 +306,53 @@ static bool clean(const Folder *f)
     return ok;
 }
 
+/* Locks the temporary folder that was just made. False: the reason is in err, or another writer took
+ * it for one that a killed process left (*taken). */
+static bool lock_temporary(Folder *f, bool *taken, Error *err)
+{
+    Error reason = { 0 };
+    struct stat info;
+    f->lock = lk__folder_lock_new(f->caller, f->temporary, true, &reason);
+    *taken = f->lock && lk__io->lstat(f->temporary, &info) != 0 && lk__io_is_missing();
+    if (f->lock && !*taken) return true;
+    lk_folder_lock_free(f->lock);
+    f->lock = NULL;
+    if (*taken) return false;
+    if (reason.code != LK_ESTATE) lk__io->rmdir(f->temporary);
+    return lk_error_pass(err, &reason);
+}
+
+/* Locks f->path, if it is there and not locked yet. */
+static bool lock_path(Folder *f, Error *err)
+{
+    if (f->path_lock && lk__folder_lock_holds(f->path_lock)) return true;
+    lk_folder_lock_free(f->path_lock);
+    f->path_lock = lk__folder_lock_new(f->caller, f->path, false, err);
+    return f->path_lock;
+}
+
 /* Removes what a killed process left, and makes the temporary folder. *why: errno, or 0 where the
  * reason is in err. */
 static bool make_temporary(Folder *f, int *why, Error *err)
 {
-    *why = 0;
-    FolderLock *left = lk__folder_lock_new(f->caller, f->temporary, true, err);
-    if (!left) return false;
-    if (!f->path_lock) f->path_lock = lk__folder_lock_new(f->caller, f->path, false, err);
-    bool ok = f->path_lock;
-    if (ok && (!clean(f) || lk__io->mkdir(f->temporary, 0777) != 0)) {
-        *why = errno;
-        ok = false;
+    enum { ATTEMPTS = 20 };
+    for (int i = 0; i < ATTEMPTS; i++) {
+        bool taken = false, ready = false, made = false;
+        *why = 0;
+        if (!lock_path(f, err)) return false;
+        FolderLock *left = lk__folder_lock_new(f->caller, f->temporary, true, err);
+        /* Another writer may have put a folder in its place just now. */
+        if (left && lock_path(f, err)) {
+            ready = clean(f, left);
+            made = ready && lk__io->mkdir(f->temporary, 0777) == 0;
+            if (!made) *why = errno;
+        }
+        lk_folder_lock_free(left);
+        if (made && lock_temporary(f, &taken, err)) return true;
+        /* A writer that is a moment ahead is found by its lock in the next round. */
+        if (!taken && (!ready || made || *why != EEXIST)) return false;
     }
-    lk_folder_lock_free(left);
-    if (!ok) return false;
-    f->lock = lk__folder_lock_new(f->caller, f->temporary, true, err);
-    if (!f->lock) lk__io->rmdir(f->temporary);
-    return f->lock;
+    return false;
 }
 
 static void unlock(Folder *f)

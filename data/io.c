@@ -54,7 +54,6 @@ static const Io libc = {
     .exchange = exchange,
     .unlink = unlink,
     .mkdir = mkdir,
-    .mkdtemp = mkdtemp,
     .rmdir = rmdir,
     .opendir = opendir,
     .readdir = readdir,

@@ -31,7 +31,6 @@ typedef struct Io {
     int (*exchange)(const char *a, const char *b); /* renameat2 with RENAME_EXCHANGE */
     int (*unlink)(const char *path);
     int (*mkdir)(const char *path, mode_t mode);
-    char *(*mkdtemp)(char *name);
     int (*rmdir)(const char *path);
     DIR *(*opendir)(const char *path);
     struct dirent *(*readdir)(DIR *folder);

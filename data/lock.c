@@ -150,6 +150,8 @@ FolderLock *lk_folder_lock_new(const char *path, Error *err)
     return NULL;
 }
 
+bool lk__folder_lock_holds(const FolderLock *lock) { return lock->file >= 0; }
+
 void lk_folder_lock_free(FolderLock *lock)
 {
     if (!lock) return;

@@ -22,7 +22,9 @@ LK_API FolderLock *lk_folder_lock_new(const char *path, Error *err);
 LK_API void lk_folder_lock_free(FolderLock *lock);
 
 /* The same with the caller's name in messages. A folder that is not there is no error: the lock
- * does nothing then. With `alone` the folder must not be locked by this process either. */
+ * holds nothing then. With `alone` the folder must not be locked by this process either. */
 FolderLock *lk__folder_lock_new(const char *caller, const char *path, bool alone, Error *err);
+/* Whether it holds a folder. */
+bool lk__folder_lock_holds(const FolderLock *lock);
 
 #endif

@@ -254,8 +254,6 @@ static int io_mkdir(const char *path, mode_t mode)
     return fails(NAMING) ? -1 : real_io->mkdir(path, mode);
 }
 
-static char *io_mkdtemp(char *name) { return fails(NAMING) ? NULL : real_io->mkdtemp(name); }
-
 static int io_rmdir(const char *path) { return fails(REMOVING) ? -1 : real_io->rmdir(path); }
 
 static DIR *io_opendir(const char *path) { return fails(OPENING) ? NULL : real_io->opendir(path); }
@@ -268,9 +266,9 @@ static struct dirent *io_readdir(DIR *folder)
 static int io_closedir(DIR *folder) { return real_io->closedir(folder); }
 
 static const Io faulty_io = {
-    io_open,     io_pread,  io_mmap,   io_write,    io_fsync, io_flock,   io_close,   io_stat,
-    io_lstat,    io_fstat,  io_access, io_realpath, io_chmod, io_fchmod,  io_link,    io_rename,
-    io_exchange, io_unlink, io_mkdir,  io_mkdtemp,  io_rmdir, io_opendir, io_readdir, io_closedir,
+    io_open,     io_pread,  io_mmap,   io_write,    io_fsync,   io_flock,   io_close,    io_stat,
+    io_lstat,    io_fstat,  io_access, io_realpath, io_chmod,   io_fchmod,  io_link,     io_rename,
+    io_exchange, io_unlink, io_mkdir,  io_rmdir,    io_opendir, io_readdir, io_closedir,
 };
 
 __attribute__((constructor)) static void use_faulty_io(void)
