@@ -306,8 +306,8 @@ static bool clean(const Folder *f, const FolderLock *temporary)
     return ok;
 }
 
-/* Locks the temporary folder that was just made. False: the reason is in err, or another writer took
- * it for one that a killed process left (*taken). */
+/* Locks the temporary folder that was just made. False: the reason is in err, or another writer
+ * took it for one that a killed process left (*taken). */
 static bool lock_temporary(Folder *f, bool *taken, Error *err)
 {
     Error reason = { 0 };

@@ -18,13 +18,14 @@ static const Fault faults_of_once[] = {
     { "short counts from then on", READING | WRITING, 0, false, true, 0 },
     { "a count of 0 from then on", WRITING, 0, true, true, 0 },
     /* --full */
-    { "a file system that became read-only", CREATING | WRITING | NAMING | REMOVING, EROFS, false, true, 0 },
+    { "read-only from then on", CREATING | WRITING | NAMING | REMOVING, EROFS, false, true, 0 },
     { "a full disk from then on", CREATING | WRITING | FLUSHING | NAMING, ENOSPC, false, true, 0 },
     { "no more descriptors", OPENING | CREATING, EMFILE, false, false, 0 },
     { "no memory in the kernel", EVERY_CALL & ~CLOSING, ENOMEM, false, false, 0 },
     { "a quota", CREATING | WRITING | FLUSHING | NAMING, EDQUOT, false, false, 0 },
     { "a stale handle", EVERY_CALL, ESTALE, false, false, 0 },
-    { "no permission from then on", OPENING | CREATING | ASKING | NAMING | REMOVING, EACCES, false, true, 0 },
+    { "no permission from then on", OPENING | CREATING | ASKING | NAMING | REMOVING, EACCES, false,
+      true, 0 },
     { "no such call", FLUSHING | LOCKING | NAMING, ENOSYS, false, false, 0 },
 };
 /* clang-format on */

@@ -405,6 +405,7 @@ static void try_job(const Job *job)
     strcpy(new_tree, tree_state());
     const int count = history.count;
     memcpy(seen, history.state, sizeof seen);
+    for (int id = 0; id < disk.count; id++) disk.node[id]->synced_size = disk.node[id]->size;
     state_of(&new, false);
     forget();
     job->prepare();
