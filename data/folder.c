@@ -80,7 +80,7 @@ void lk_folder_remove(const char *path)
 
 /* ---- three ways to put one folder in the place of another ----------------------------------- */
 
-/* What came of a way. */
+/* The outcome of a way. */
 typedef enum Outcome {
     PLACED,     /* the new folder is in its place */
     AS_IT_WAS,  /* nothing has changed: errno has the reason, and another way may work */

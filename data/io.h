@@ -38,7 +38,7 @@ typedef struct Io {
 } Io;
 extern const Io *lk__io; /* libc's, unless a test has put another one here */
 
-/* What callers use instead of the bare calls: a call that a signal interrupts is made again, and
+/* Callers use these instead of the bare calls: a call that a signal interrupts is made again, and
  * short counts are completed. errno has the reason of a failure. */
 int lk__io_open(const char *path, int flags); /* closed by exec; a new file gets mode 0666 */
 /* The bytes from offset on: fewer than size only where the file ends. -1: a failure. */

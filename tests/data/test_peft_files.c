@@ -160,7 +160,8 @@ Test(peft_files, a_failure_leaves_the_old_one)
             failed = end_faults();
             if (!ok) check_error(&err, LK_EIO, "cannot be written: Input/output error");
             check(value_of(s.folder) == (ok ? 2 : 1) && (ok || failed), "change %d", k);
-            check((entries_of(s.folder) == 3 && entries_of(s.parent) == 1) || faults.kind == REMOVING,
+            check((entries_of(s.folder) == 3 && entries_of(s.parent) == 1) ||
+                      faults.kind == REMOVING,
                   "change %d: something is left", k);
         }
         check(k > 25, "%d changes", k);

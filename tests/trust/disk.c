@@ -40,7 +40,7 @@ static int open_files(void)
     return count;
 }
 
-/* What a job begins with and what it ends with. */
+/* The states that a job begins with and ends with. */
 typedef struct States {
     char old_tree[STATE_MAX], new_tree[STATE_MAX];
     uint64_t old_world, new_world;
