@@ -85,7 +85,8 @@ bypasses() {
     nm -A -u "$@" | sed 's|^.*\.dir/||; s|\.c\.o: *U | |' | awk '
         BEGIN {
             n = split("open openat fopen fdopen freopen fdopendir opendir readdir closedir " \
-                      "scandir close fclose read pread fread getline fgets write pwrite fsync fdatasync " \
+                      "scandir close fclose read pread fread getline fgets write pwrite " \
+                      "fsync fdatasync " \
                       "stat lstat fstat fstatat access realpath readlink chmod fchmod truncate " \
                       "ftruncate link symlink rename renameat renameat2 unlink unlinkat remove " \
                       "mkdir mkdtemp mkstemp tmpfile rmdir mmap flock lockf fcntl", list, " ")
