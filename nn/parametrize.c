@@ -414,7 +414,7 @@ static bool merge_list(ParametrizationList *list, Error *err)
 {
     Tape *t = lk_tape_no_grad_new(err);
     if (!t) return false;
-    Tensor *value = run_all(t, list), *merged = lk_clone(value, err);
+    Tensor *value = run_all(t, list), *merged = value ? lk_clone(value, err) : NULL;
     if (!value) lk_error_pass(err, lk_tape_error(t));
     if (merged) {
         unmerge_list(list);

@@ -101,6 +101,43 @@ Test(pointwise, one_tensor_as_both_operands)
     lk_tape_free(t);
 }
 
+/* Backward through strides has the bits of backward through contiguous copies, in the first call
+ * and where it adds. */
+Test(pointwise, backward_with_strides)
+{
+    static Tensor *(*const unary[])(Tape *, Tensor *) = { lk_gelu, lk_gelu_tanh, lk_silu, lk_tanh,
+                                                          lk_sin,  lk_square,    lk_exp };
+    Tape *t = lk_tape_new(NULL);
+    Rng rng;
+    lk_manual_seed(&rng, 9);
+    for (DType d = LK_F32; d <= LK_F64; d++)
+        for (size_t k = 0; k < sizeof unary / sizeof *unary; k++) {
+            Tensor *x = lk_param_new(d, LK_SHAPE(6, 20), NULL), *leaf;
+            lk_normal_(x, 0, 1, &rng);
+            Tensor *part = lk_slice(t, x, 1, 1, INT64_MAX, 2),
+                   *dy = lk_T(t, lk_randn(t, &rng, d, LK_SHAPE(10, 6)));
+            leaf = lk_clone(part, NULL);
+            lk_set_requires_grad(leaf, true);
+            for (int times = 1; times <= 2; times++) {
+                check(lk_backward_with(t, unary[k](t, lk_slice(t, x, 1, 1, INT64_MAX, 2)), dy,
+                                       false));
+                check(lk_backward_with(t, unary[k](t, leaf), lk_contiguous(t, dy), false));
+                check_equal(lk_slice(t, lk_grad(x), 1, 1, INT64_MAX, 2), lk_grad(leaf));
+            }
+            /* and where x itself has strides in the order of its gradient */
+            Tensor *y = unary[k](t, lk_T(t, leaf));
+            lk_zero_grad_(leaf);
+            check(lk_backward_with(t, y, lk_contiguous(t, lk_T(t, dy)), false));
+            Tensor *turned = lk_clone(lk_grad(leaf), NULL);
+            lk_zero_grad_(leaf);
+            check(lk_backward_with(t, unary[k](t, leaf), dy, false));
+            check_equal(turned, lk_grad(leaf));
+            lk_free(x), lk_free(leaf), lk_free(turned);
+            lk_tape_reset(t);
+        }
+    lk_tape_free(t);
+}
+
 /* More elements than one thread takes: every row must be what the same row gives alone, for every
  * number of threads. Multiples of 1/8 make the sums over the broadcast operands exact. */
 enum { ROWS = 301, COLUMNS = 257 };

@@ -128,6 +128,40 @@ Test(softmax, large_tensors)
     lk_tape_free(t);
 }
 
+/* Rows of more classes than the 512 that are read at a time, side by side and apart, against plain
+ * loops. */
+Test(softmax, more_classes_than_are_read_at_a_time)
+{
+    enum { N = 2, C = 1300, APART = 3 };
+    static double gradient[N * C * APART];
+    Tape *t = lk_tape_new(NULL);
+    Rng rng;
+    lk_manual_seed(&rng, 7);
+    for (DType dtype = LK_F32; dtype <= LK_F64; dtype++)
+        for (int64_t d = 1; d <= APART; d += 2) {
+            Tensor *x = lk_param_new(dtype, LK_SHAPE(N, C, d), NULL);
+            lk_normal_(x, 0, 3, &rng);
+            Tensor *labels = lk_randint(t, &rng, 0, C, LK_SHAPE(N, d));
+            Tensor *loss = lk_cross_entropy_with(t, x, labels, -100, summed);
+            check(lk_backward(t, loss));
+            double expected = 0;
+            for (int64_t r = 0; r < N * d; r++) {
+                const int64_t i = r / d, k = r % d, label = ((int64_t *)labels->data)[r];
+                double sum = 0;
+                for (int64_t j = 0; j < C; j++) sum += exp(lk_at(x, LK_INDEX(i, j, k)));
+                expected += log(sum) - lk_at(x, LK_INDEX(i, label, k));
+                for (int64_t j = 0; j < C; j++)
+                    gradient[(i * C + j) * d + k] =
+                        exp(lk_at(x, LK_INDEX(i, j, k))) / sum - (j == label);
+            }
+            const double tol = dtype == LK_F64 ? 1e-13 : 1e-6;
+            check_values(loss, tol, expected);
+            check_close(lk_grad(x), gradient, N * C * d, tol);
+            lk_free(x);
+        }
+    lk_tape_free(t);
+}
+
 /* Probabilities add up to 1, whatever is added to all logits; gradients along the dimension to
  * 0. */
 Test(softmax, sums)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "optim/optimizer.h"
+#include "core/kernels/for_tests.h"
 #include "core/ops.h"
 #include "tests/fixtures/optim.h"
 #include "tests/shared/nets.h"
@@ -79,21 +80,21 @@ static void check_run(const struct OptimRun *run, DType dtype, double tol)
     for (int i = 0; i < 3; i++) lk_free(p[i]);
 }
 
-Test(optim, float64_steps_are_pytorchs)
+/* In every instruction set of the processor. */
+static void check_runs(DType dtype, double tol, double tol_rmsprop)
 {
-    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++)
-        check_run(&optim_runs[i], LK_F64, 1e-12);
+    for (KernelSet set = LK_PORTABLE; set < LK_KERNEL_SETS; set++)
+        for (size_t i = 0; lk__kernels_use(set) && i < sizeof optim_runs / sizeof *optim_runs; i++)
+            check_run(&optim_runs[i], dtype,
+                      strcmp(optim_runs[i].name, "rmsprop") == 0 ? tol_rmsprop : tol);
 }
+
+Test(optim, float64_steps_are_pytorchs) { check_runs(LK_F64, 1e-12, 1e-12); }
 
 /* PyTorch's vector kernels round a multiply-add once, the library twice: a last bit (6e-8) a step,
  * which the pull of the target does not let grow. RMSprop's steps are as long for a small gradient
  * as for a large one, so it pulls less. */
-Test(optim, float32_steps_are_pytorchs_but_for_rounding)
-{
-    for (size_t i = 0; i < sizeof optim_runs / sizeof *optim_runs; i++)
-        check_run(&optim_runs[i], LK_F32,
-                  strcmp(optim_runs[i].name, "rmsprop") == 0 ? 1e-5 : 1e-6);
-}
+Test(optim, float32_steps_are_pytorchs_but_for_rounding) { check_runs(LK_F32, 1e-6, 1e-5); }
 
 Test(optim, a_net_learns)
 {
