@@ -2,9 +2,9 @@
 # Installs what is missing, checks the style, then builds and runs the tests: under
 # AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer (without whole programs), all of
 # them with the default compiler (the installed library included), with clang, kernels and
-# operations for 64-bit Arm under an emulator, and a training under ThreadSanitizer. Warnings are
-# errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit code
-# is 0 only when nothing failed.
+# operations for 64-bit Arm under an emulator, and a training under ThreadSanitizer; and the short
+# form of the trust suite. Warnings are errors. In the end there is a line for each failure, and
+# last "N passed, N failed"; the exit code is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -36,8 +36,8 @@ install_missing
 
 passed=0
 failed=0
-style=$(mktemp)
-trap 'rm -f "$style"' EXIT
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
 failures= # a line for each: "PRESET: TEST: MESSAGE"
 
 # count PASSED FAILED [FAILURES]: the end of a step
@@ -98,19 +98,24 @@ run_tests() {
     fi
 }
 
-step=style
-echo "== style: how files and commits are written"
-sh tests/style.sh >"$style" 2>&1
-grep -v '^ok' "$style"
-tallied=$(sed -n 's/^tally: \([0-9]*\) passed, \([0-9]*\) failed/\1 \2/p' "$style")
-tallied=${tallied:-0 1}
-count "${tallied% *}" "${tallied#* }" "$(sed -n 's/^FAILED - /style: /p' "$style")"
+# run_script STEP SCRIPT TEXT: a script that names failures in lines "FAILED - …" and ends with a
+# tally.
+run_script() {
+    step=$1
+    echo "== $step: $3"
+    sh "$2" 2>&1 | tee "$output" | grep -v '^ok'
+    tallied=$(sed -n '$s/^tally: \([0-9]*\) passed, \([0-9]*\) failed/\1 \2/p' "$output")
+    tallied=${tallied:-0 1}
+    count "${tallied% *}" "${tallied#* }" "$(sed -n "s/^FAILED - /$step: /p" "$output")"
+}
 
+run_script style tests/style.sh "how files and commits are written"
 run_tests asan "address, leak and undefined-behaviour sanitizers"
 if [ -x build/asan/examples/course ]; then # a test of the course needs it too
     export LORIKEET_COURSE_MEMORY="$root/build/asan/examples/course"
 fi
 run_tests test "the default compiler, and the installed library"
+run_script trust tests/trust.sh "the short form of the trust suite, which uses that build"
 run_tests clang "clang"
 if has aarch64-linux-gnu-gcc && arm_headers && has qemu-aarch64
 then run_tests arm "64-bit Arm, under an emulator"

@@ -118,10 +118,12 @@ Test(pointwise, backward_with_strides)
                    *dy = lk_T(t, lk_randn(t, &rng, d, LK_SHAPE(10, 6)));
             leaf = lk_clone(part, NULL);
             lk_set_requires_grad(leaf, true);
-            for (int times = 1; times <= 2; times++) {
-                check(lk_backward_with(t, unary[k](t, lk_slice(t, x, 1, 1, INT64_MAX, 2)), dy,
-                                       false));
-                check(lk_backward_with(t, unary[k](t, leaf), lk_contiguous(t, dy), false));
+            for (int times = 1; times <= 2; times++) { /* a sum of two: the second one adds */
+                Tensor *same = lk_slice(t, x, 1, 1, INT64_MAX, 2);
+                Tensor *y = lk_add(t, unary[k](t, same), unary[k](t, same)),
+                       *z = lk_add(t, unary[k](t, leaf), unary[k](t, leaf));
+                check(lk_backward_with(t, y, dy, false));
+                check(lk_backward_with(t, z, lk_contiguous(t, dy), false));
                 check_equal(lk_slice(t, lk_grad(x), 1, 1, INT64_MAX, 2), lk_grad(leaf));
             }
             /* and where x itself has strides in the order of its gradient */
