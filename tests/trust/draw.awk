@@ -21,7 +21,8 @@ function candidate(changed) {
 # Every place of `old` in the code becomes `new` in a mutant of its own.
 function replace(old, new,    at, from) {
     for (from = 1; (at = index(substr(code, from), old)) > 0; from += at + length(old) - 1)
-        candidate(substr(code, 1, from + at - 2) new substr(code, from + at - 1 + length(old)) rest)
+        candidate(substr(code, 1, from + at - 2) new \
+            substr(code, from + at - 1 + length(old)) rest)
 }
 
 function balanced(part) { return gsub(/\(/, "(", part) == gsub(/\)/, ")", part) }

@@ -52,8 +52,9 @@ sources() {
 
 # The compiler and its options for a source, without warnings and without optimization.
 command_for() {
-    awk -v end="\"$root/$1\"" '/"command":/ { line = $0 } index($0, "\"file\": " end) { print line }' \
-        "$build/compile_commands.json" |
+    awk -v end="\"file\": \"$root/$1\"" '
+        /"command":/ { line = $0 }
+        index($0, end) { print line }' "$build/compile_commands.json" |
         sed "s|^ *\"command\": \"||; s| -o .*||; s|$root/|$work/tree/|g; s|-I$root |-I$work/tree |g
              s| -O[0-9]\( -DNDEBUG\)*| -O0 -w|; s| -Werror||" | head -1
 }

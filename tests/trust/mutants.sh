@@ -1,9 +1,9 @@
 #!/bin/sh
 # The class "mutants" of tests/trust.sh: small changes of the library that a test must notice.
 #
-# Each file of tests/trust/mutants/ is a mutant that once survived all tests. It must apply, and one
-# of the tests that its first line names must fail with it; without it they pass. With --full, 400
-# more are drawn (tests/trust/draw.awk), tried by the tests of their folder and of the next, and
+# Each file of tests/trust/mutants/ is a mutant that once survived all tests. It must apply, and
+# one of the tests that its first line names must fail with it; without it they pass. With --full,
+# 400 more are drawn (tests/trust/draw.awk) and tried by the tests of their folder and of the next;
 # those that survive are listed. (Some of the drawn ones do not compile.)
 #     sh tests/trust/mutants.sh [--full]
 set -u
@@ -80,8 +80,9 @@ try "$work"/drawn/*.patch >"$work/drawn.verdicts"
 killed=$(grep -c '^killed ' "$work/drawn.verdicts")
 survived=$(grep -c '^survived ' "$work/drawn.verdicts")
 share=$((killed * 1000 / (killed + survived)))
-echo "$killed of $((killed + survived)) drawn mutants were killed, $((share / 10)).$((share % 10)) %;" \
-    "$(grep -c '^broken ' "$work/drawn.verdicts") others do not compile. These survived:"
+echo "$killed of $((killed + survived)) drawn mutants were killed," \
+    "$((share / 10)).$((share % 10)) %; $(grep -c '^broken ' "$work/drawn.verdicts") others do" \
+    "not compile. These survived:"
 for name in $(sed -n 's/^survived //p' "$work/drawn.verdicts"); do
     sed -n '3s|^+++ b/|  |p; 6,7s|^\([-+]\) *|    \1 |p' "$work/drawn/$name.patch"
 done

@@ -8,12 +8,10 @@ static Cases ATTENTIONS = { "1,1,2 1,1,2 1,1,2",   "2,3,4 2,3,4 2,3,4",   "2,3,4
 /* The first sentence has one key less than the others. The heads have two columns. */
 static Tensor *attend(Tape *t, Tensor *const *x, AttentionOptions options)
 {
-    bool on[32];
-    int64_t batch = x[1]->shape[0], keys = x[1]->shape[1];
-    for (int64_t i = 0; i < batch * keys; i++) on[i] = i != keys - 1;
+    Tensor *on = lk_ones(t, LK_BOOL, LK_SHAPE(lk_size(x[1], 0), lk_size(x[1], 1)));
+    if (on && lk_numel(on) > 0) ((bool *)on->data)[lk_size(x[1], 1) - 1] = false;
     lk_tape_seed(t, 5);
-    return lk_attention_with(t, x[0], x[1], x[2], lk_tensor(t, LK_BOOL, LK_SHAPE(batch, keys), on),
-                             x[0]->shape[2] / 2, options);
+    return lk_attention_with(t, x[0], x[1], x[2], on, x[0]->shape[2] / 2, options);
 }
 CALL(attention, lk_attention(t, x[0], x[1], x[2], NULL, 1, 0))
 CALL(attention_with, attend(t, x, (AttentionOptions){ .dropout = 0.3, .causal = true }))

@@ -21,9 +21,9 @@ CALL(rms_norm_plain, lk_rms_norm(t, x[0], NULL, 1e-2))
 static Tensor *batch_norm_eval(Tape *t, Tensor *const *x, void *user)
 {
     (void)user;
-    const int64_t channels = x[0]->shape[1];
-    Tensor *mean = lk_full(t, LK_F64, LK_SHAPE(channels), 0.25),
-           *var = lk_full(t, LK_F64, LK_SHAPE(channels), 2);
+    const int64_t channels = lk_size(x[0], 1);
+    Tensor *mean = lk_full(t, x[0]->dtype, LK_SHAPE(channels), 0.25),
+           *var = lk_full(t, x[0]->dtype, LK_SHAPE(channels), 2);
     return lk_batch_norm(t, x[0], mean, var, x[1], x[2], false, 0.1, 1e-2);
 }
 

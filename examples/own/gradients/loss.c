@@ -14,8 +14,8 @@ CALL(kl_div, lk_kl_div(t, x[0], x[1], false, LK_MEAN))
 CALL(kl_div_each, lk_kl_div(t, x[0], x[1], false, LK_NONE))
 CALL(kl_div_log, lk_kl_div(t, x[0], x[1], true, LK_BATCH_MEAN))
 CALL(bce, lk_bce_with_logits(t, x[0], x[1], NULL, LK_MEAN))
-CALL(bce_weighted, lk_bce_with_logits(t, x[0], x[1], lk_scalar(t, LK_F64, 2.5), LK_SUM))
-CALL(bce_each, lk_bce_with_logits(t, x[0], x[1], lk_scalar(t, LK_F64, 0.5), LK_NONE))
+CALL(bce_weighted, lk_bce_with_logits(t, x[0], x[1], lk_scalar(t, x[0]->dtype, 2.5), LK_SUM))
+CALL(bce_each, lk_bce_with_logits(t, x[0], x[1], lk_scalar(t, x[0]->dtype, 0.5), LK_NONE))
 
 static Cases PAIRS = { "3 3",         "2,3 2,3",  "2,3t 2,3", "2,3 2,3s",
                        "2,3,2 2,3,2", "1,5 1,5t", "0,3 0,3" };

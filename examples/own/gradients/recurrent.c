@@ -42,7 +42,7 @@ static SequenceOptions of_lengths(Tape *t, const Tensor *x, bool reverse)
 {
     const int64_t steps = lk_size(x, 0);
     Tensor *lengths = lk_arange(t, 0, lk_size(x, 1));
-    for (int64_t b = 0; lengths && b < lk_size(x, 1); b++)
+    for (int64_t b = 0; lengths && steps > 0 && b < lk_size(x, 1); b++)
         ((int64_t *)lengths->data)[b] = b == 1 ? steps : 1 + b / 2 % steps;
     return (SequenceOptions){ reverse, lengths };
 }

@@ -13,7 +13,7 @@ CALL(expand, lk_expand(t, lk_unsqueeze(t, x[0], 1), LK_SHAPE(2, -1, 3, -1)))
 CALL(unsqueeze, lk_unsqueeze(t, x[0], 1))
 CALL(squeeze, lk_squeeze(t, lk_unsqueeze(t, x[0], 0), 0))
 CALL(contiguous, lk_contiguous(t, lk_T(t, x[0])))
-CALL(converted, lk_to(t, lk_to(t, x[0], LK_F32), LK_F64))
+CALL(converted, lk_to(t, lk_to(t, x[0], x[0]->dtype == LK_F64 ? LK_F32 : LK_F64), x[0]->dtype))
 CALL(select_rows,
      lk_select_rows(t, x[0], lk_tensor(t, LK_I64, LK_SHAPE(4), (int64_t[]){ 2, 0, 2, -1 })))
 CALL(mask_rows,

@@ -8,12 +8,19 @@ CALL(softmax, lk_softmax(t, x[0], -1))
 CALL(softmax_first, lk_softmax(t, x[0], 0))
 CALL(log_softmax, lk_log_softmax(t, x[0], -1))
 CALL(log_softmax_middle, lk_log_softmax(t, x[0], 1))
-/* Labels 0, 1, … modulo the number of classes, but `ignored` for the second row. */
+/* Labels of that shape: 0, 1, … modulo the number of classes, but `ignored` for the second row. */
+static Tensor *labels_of(Tape *t, const Tensor *x, int ndim, const int64_t *shape, int64_t ignored)
+{
+    Tensor *labels = lk_zeros(t, LK_I64, ndim, shape);
+    const int64_t classes = lk_size(x, 1);
+    for (int64_t i = 0; labels && classes > 0 && i < lk_numel(labels); i++)
+        ((int64_t *)labels->data)[i] = i == 1 ? ignored : i % classes;
+    return labels;
+}
+
 static Tensor *labels_for(Tape *t, const Tensor *x, int64_t ignored)
 {
-    int64_t labels[8] = { 0 };
-    for (int64_t i = 0; i < x->shape[0]; i++) labels[i] = i == 1 ? ignored : i % x->shape[1];
-    return lk_tensor(t, LK_I64, LK_SHAPE(x->shape[0]), labels);
+    return labels_of(t, x, LK_SHAPE(lk_size(x, 0)), ignored);
 }
 CALL(cross_entropy, lk_cross_entropy(t, x[0], labels_for(t, x[0], -100)))
 CALL(cross_entropy_sum, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 0, summed))
@@ -22,9 +29,7 @@ CALL(cross_entropy_each, lk_cross_entropy_with(t, x[0], labels_for(t, x[0], 0), 
 /* A weight for each class: 1, 1/2, 1/3, … */
 static Tensor *weights_for(Tape *t, const Tensor *x)
 {
-    double weights[8];
-    for (int i = 0; i < 8; i++) weights[i] = 1.0 / (1 + i);
-    return lk_tensor(t, LK_F64, LK_SHAPE(x->shape[1]), weights);
+    return lk_reciprocal(t, lk_to(t, lk_arange(t, 1, lk_size(x, 1) + 1), x->dtype));
 }
 
 static Tensor *cross_entropy_smooth(Tape *t, Tensor *const *x, void *user)
@@ -46,11 +51,8 @@ static Tensor *cross_entropy_soft(Tape *t, Tensor *const *x, void *user)
 static Tensor *cross_entropy_3d(Tape *t, Tensor *const *x, void *user)
 {
     CrossEntropyOptions options = { .weight = weights_for(t, x[0]), .label_smoothing = 0.2 };
-    int64_t labels[64] = { 0 };
-    const int64_t n = x[0]->shape[0], d = x[0]->shape[2];
     (void)user;
-    for (int64_t i = 0; i < n * d; i++) labels[i] = i == 1 ? -100 : i % x[0]->shape[1];
-    Tensor *y = lk_tensor(t, LK_I64, LK_SHAPE(n, d), labels);
+    Tensor *y = labels_of(t, x[0], LK_SHAPE(lk_size(x[0], 0), lk_size(x[0], 2)), -100);
     return lk_cross_entropy_with(t, x[0], y, -100, options);
 }
 
