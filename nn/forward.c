@@ -63,8 +63,8 @@ static void trace(const Tape *t, Module *m, const Tensor *x, const Node *before)
 {
     const Tensor *p = find_unlisted(t, m, x, before);
     char text[LK_SHAPE_TEXT];
-    m->traced = true;
-    m->unlisted = p;
+    __atomic_store_n(&m->unlisted, p, __ATOMIC_RELAXED);
+    __atomic_store_n(&m->traced, true, __ATOMIC_RELAXED);
     if (p && p->refs == 1 && lk_strict())
         lk_strict_report(LK_ESTATE,
                          "lk_forward: %s reads a parameter %s that no table of its "
@@ -112,7 +112,8 @@ Tensor *lk_forward_with(Tape *t, Module *m, RecomputeFn *fn, const void *state, 
                     ? ", and read parametrized "
                       "parameters with lk_param(t, self, &self->…): their slots are empty"
                     : "");
-    if (y && !here.outer && !m->traced && t->last != before) trace(t, m, x, before);
+    if (y && !here.outer && t->last != before && !__atomic_load_n(&m->traced, __ATOMIC_RELAXED))
+        trace(t, m, x, before);
     if (t->notes.on && t->last != before) note_call(t, &here, first);
     t->scope = here.outer;
     return y;
@@ -128,7 +129,7 @@ Tensor *lk_forward(Tape *t, Module *m, Tensor *x)
 void lk_train(Module *m, bool on)
 {
     if (!m || lk__is_freed("lk_train", m, NULL)) return;
-    m->training = on;
+    if (m->training != on) m->training = on; /* threads may read a model that is in its mode */
     for (ChildIter it = lk_children(m); lk_children_next(&it);) lk_train(it.module, on);
 }
 

@@ -111,6 +111,7 @@ const ModuleType lk_linear_with_lora_type = {
     LK_CLASS(LinearWithLoRA),
     .forward = linear_with_lora_forward,
     .fields = linear_with_lora_fields,
+    .kept = offsetof(LinearWithLoRA, combined),
 };
 LK_DOWNCAST(LinearWithLoRA, lk_linear_with_lora_type, lk_as_linear_with_lora)
 
@@ -118,6 +119,7 @@ const ModuleType lk_linear_with_lora_merged_type = {
     LK_CLASS(LinearWithLoRAMerged),
     .forward = linear_with_lora_merged_forward,
     .fields = linear_with_lora_fields,
+    .kept = offsetof(LinearWithLoRA, combined),
 };
 LK_DOWNCAST(LinearWithLoRAMerged, lk_linear_with_lora_merged_type, lk_as_linear_with_lora_merged)
 

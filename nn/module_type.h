@@ -132,6 +132,9 @@ struct ModuleType {
      * that a Linear need not form the sum. A is NULL while nothing is added. */
     LowRank (*low_rank)(Tape *t, Module *self);
     LoRASites lora; /* optional: the matrices that lk_add_lora can adapt (nn/adapter.h) */
+    /* The library's own: the offset from which on the members keep values that are computed from
+     * the others (nn/no_grad.h); 0: none do. */
+    size_t kept;
 };
 
 /* The first two members of a type's initialiser: name and size of struct T. */

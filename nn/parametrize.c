@@ -34,6 +34,7 @@ const ModuleType lk_parametrization_list_type = {
         LK_FIELDS(LK_PARAM(ParametrizationList, original), LK_ITEMS(ParametrizationList, chain),
                   LK_NON_PERSISTENT(ParametrizationList, merged),
                   LK_NON_PERSISTENT(ParametrizationList, no_grad_value)),
+    .kept = offsetof(ParametrizationList, no_grad_value),
 };
 
 ModuleArray lk__lists_of(const Module *m)

@@ -11,7 +11,11 @@
  *     Tensor *original = lk_original(linear, "weight"); -- linear.parametrizations.weight.original
  *
  * A module takes part by reading its parameters with lk_param (nn/module.h); all of Lorikeet's
- * do. */
+ * do.
+ *
+ * Many threads may call one model at the same time, LoRA and parametrizations included, if each
+ * has its own tape in no-grad mode and none changes the model meanwhile: neither its values, its
+ * structure nor its mode (lk_eval it before). All of them get the same bits. */
 #ifndef LK_PARAMETRIZE_H
 #define LK_PARAMETRIZE_H
 

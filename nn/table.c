@@ -100,7 +100,11 @@ bool lk__check_table(const ModuleType *type, const char *function, Error *err)
     return true;
 }
 
+/* Several threads may call a module for the first time: all of them come to the same result. */
 bool lk__is_checked(Module *m)
 {
-    return m->checked || (m->checked = lk__check_table(m->type, NULL, NULL));
+    if (__atomic_load_n(&m->checked, __ATOMIC_RELAXED)) return true;
+    const bool right = lk__check_table(m->type, NULL, NULL);
+    if (right) __atomic_store_n(&m->checked, true, __ATOMIC_RELAXED);
+    return right;
 }
