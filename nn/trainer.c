@@ -372,6 +372,11 @@ static bool start(Run *r)
     return true;
 }
 
+static bool is_asked_to_stop(const Trainer *tr)
+{
+    return tr->should_training_stop && *tr->should_training_stop != 0;
+}
+
 /* Makes step after step, until all are made or the run is stopped. */
 static bool loop(Run *r)
 {
@@ -393,7 +398,9 @@ static bool loop(Run *r)
         }
         /* The work at the end of a pass is done before the run stops there. */
         bool complete = s->batches < tr->train.batches && !(s->step >= total && s->batches > 0);
-        if (tr->stopped && complete && s->step < total)
+        bool asked = is_asked_to_stop(tr);
+        tr->stopped = tr->stopped || asked;
+        if (tr->stopped && complete && (asked || s->step < total))
             return !tr->args.output_dir || r->saved == s->step || save_now(r);
     }
     tr->stopped = false;

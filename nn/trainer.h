@@ -105,6 +105,10 @@ struct Trainer {
     void *user;                 /* for loss and callbacks */
     void (*on_log)(void *user, const TrainerLog *log);
     bool (*on_step)(void *user, const TrainerState *state); /* after each step; false: stop here */
+    /* control.should_training_stop: training ends after the step, or the evaluation, in which this
+     * becomes anything but 0. A handler of signals may set it (as a sig_atomic_t), or another
+     * thread. NULL: never. */
+    const volatile int *should_training_stop;
     TrainerState state;
     int64_t resumed; /* the step of resume_from; 0: from the beginning */
     bool stopped;    /* training ended early; args.resume_from can do the rest */
@@ -115,8 +119,9 @@ LK_API void lk_trainer_free(Trainer *tr); /* the history; leaves model, tape and
 /* trainer.train(resume_from_checkpoint = args.resume_from). Logs {loss (mean since the last log),
  * grad_norm (before clipping), learning_rate (of this step), epoch}, evaluates, saves, and at its
  * end loads the best weights and logs {train_runtime, train_samples_per_second,
- * train_steps_per_second, train_loss, epoch}. If on_step or stop_after stops the run early, it
- * saves a checkpoint (with an output_dir), does not load the best weights, and returns true.
+ * train_steps_per_second, train_loss, epoch}. If on_step or stop_after stops the run early, or
+ * should_training_stop at any step, it saves a checkpoint (with an output_dir), does not load the
+ * best weights, and returns true.
  * False: err says why; the weights are those of the last step, and every checkpoint is still
  * there. */
 LK_API bool lk_trainer_train(Trainer *tr, Error *err);

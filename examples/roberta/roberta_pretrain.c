@@ -18,6 +18,7 @@
 #include "data/folder.h"
 #include "data/masking.h"
 #include "examples/shared/results.h"
+#include "examples/shared/stop.h"
 #include "nn/models/roberta.h"
 #include "examples/roberta/inputs.h"
 #include "optim/clip.h"
@@ -186,6 +187,7 @@ static bool train(Run *r, Error *err)
 {
     enum { LOG = 50 };
     double start = lk_seconds(), done = 0, sum = 0, tokens = 0, shown = start;
+    stop_on_signals(program.name); /* ends as if the minutes were over */
     for (int64_t epoch = 1; done < 1; epoch++) {
         lk_text_loader_begin(r->train);
         for (TextBatch b; done < 1 && lk_text_loader_next(r->train, &b); lk_tape_reset(r->t)) {
@@ -194,7 +196,7 @@ static bool train(Run *r, Error *err)
             sum += loss;
             tokens += (double)lk_count(b.mask);
             r->steps++;
-            done = progress(r, start);
+            done = stop_signal() ? 1 : progress(r, start);
             if (r->steps % LOG != 0) continue;
             double now = lk_seconds();
             lk_printf("epoch %lld, step %lld: loss %.4f, lr %.2e, %.0f tokens/s\n",
@@ -211,6 +213,7 @@ static bool train(Run *r, Error *err)
         /* so that a program that is stopped leaves the model of its last epoch */
         if (!write_folder(r, err)) return false;
     }
+    stop_no_more();
     r->seconds = lk_seconds() - start;
     return true;
 }
@@ -354,6 +357,6 @@ int main(int argc, char **argv)
         lk_error_set(&err, LK_EVALUE,
                      "--output DIR is missing: where is the model to be written?");
     else if (!o.json || results_writable(o.json, &err))
-        return cli_exit(&program, run(&r, &err), &err);
+        return stop_status(cli_exit(&program, run(&r, &err), &err));
     return cli_exit(&program, false, &err);
 }

@@ -16,6 +16,7 @@
 #include "data/folder.h"
 #include "data/roberta_files.h"
 #include "examples/shared/results.h"
+#include "examples/shared/stop.h"
 #include "nn/lora_wrap.h"
 #include "examples/roberta/task.h"
 #include "examples/roberta/sst2_output.h"
@@ -107,6 +108,8 @@ static const CliProgram program = {
 
 typedef struct Run {
     const Options *o;
+    int argc; /* of main */
+    char **argv;
     Task task;
     Module *model;
     Session session;
@@ -209,6 +212,10 @@ static bool evaluate(Run *r, const char *what, double *loss, double *accuracy, E
     return true;
 }
 
+/* Whether training ended early. A signal that came after the last step counts: its checkpoint is
+ * there. */
+static bool is_stopped(const Run *r) { return r->session.trainer.stopped || stop_signal(); }
+
 static bool train_and_evaluate(Run *r, Error *err)
 {
     Trainer *tr = &r->session.trainer;
@@ -222,10 +229,13 @@ static bool train_and_evaluate(Run *r, Error *err)
                    "and stays small. A "
                    "shorter --warmup may teach more.\n",
                    (long long)steps, (long long)tr->args.warmup_steps);
-        if (!lk_trainer_train(tr, err)) return false;
+        tr->should_training_stop = stop_on_signals(program.name);
+        const bool ok = lk_trainer_train(tr, err);
+        stop_no_more();
+        if (!ok) return false;
         lk_progress_end(&r->session.bar);
     }
-    return tr->stopped || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
+    return is_stopped(r) || evaluate(r, "Eval Results", &r->out.loss, &r->out.accuracy, err);
 }
 
 /* Writes best_checkpoint, which is a folder for --model after full fine-tuning. */
@@ -338,6 +348,16 @@ static void fill_outcome(Run *r, double start)
     out->peak_megabytes = getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss / 1024 : NAN;
 }
 
+static void say_how_to_go_on(const Run *r)
+{
+    char checkpoint[LK_PATH_MAX + 64];
+    const int64_t step = r->session.trainer.state.step;
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint-%lld", r->o->output, (long long)step);
+    printf("Stopped after step %lld; with the same options, --resume %s goes on:\n",
+           (long long)step, checkpoint);
+    stop_print_command(r->argc, r->argv, checkpoint);
+}
+
 static bool homework(Run *r, double start, Error *err)
 {
     const Options *o = r->o;
@@ -345,11 +365,8 @@ static bool homework(Run *r, double start, Error *err)
         return false;
     printf("Tokenizer loaded\nDatasets prepared.\n");
     if (!train_and_evaluate(r, err)) return false;
-    if (r->session.trainer.stopped) {
-        printf("Stopped after step %lld; with the same options, --resume %s/checkpoint-%lld goes "
-               "on\n",
-               (long long)r->session.trainer.state.step, o->output,
-               (long long)r->session.trainer.state.step);
+    if (is_stopped(r)) {
+        say_how_to_go_on(r);
         return true;
     }
     if (o->logits && !task_write_logits(&r->task, &r->session, o->logits, err)) return false;
@@ -377,7 +394,7 @@ int main(int argc, char **argv)
                   .warmup = 500,
                   .weight_decay = 0.01 };
     double start = lk_seconds();
-    Run r = { .o = &o, .out = { .same = true } };
+    Run r = { .o = &o, .argc = argc, .argv = argv, .out = { .same = true } };
     Error err = { 0 };
     cli_parse(&program, argc, argv, &o);
     setvbuf(stdout, NULL, _IOLBF, 0); /* every line appears when it is written, in a file too */
@@ -387,5 +404,5 @@ int main(int argc, char **argv)
     lk_free(r.model);
     task_close(&r.task);
     lk_folder_lock_free(r.lock);
-    return cli_exit(&program, ok && r.out.same, &err);
+    return stop_status(cli_exit(&program, ok && r.out.same, &err));
 }

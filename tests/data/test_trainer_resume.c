@@ -52,6 +52,58 @@ Test(trainer_resume, stopped_behind_any_step_and_resumed)
     }
 }
 
+static volatile int asked;
+static int forwards; /* until the run is asked to stop */
+
+static Tensor *asking_loss(Tape *t, void *user, const TrainerBatch *b, Tensor **logits)
+{
+    if (--forwards == 0) asked = 1;
+    return toy_loss(t, user, b, logits);
+}
+
+static void second_run(ToyTrainer *toy, const char *folder)
+{
+    trainer_for(toy, &runs[1], folder);
+    toy->tr.args.save_steps = LK_EVERY_EPOCH;
+}
+
+/* In the middle of an accumulation, of an evaluation, in the last step: a checkpoint is there, and
+ * the run that goes on from it has the bits and the logs of the whole one. */
+Test(trainer_resume, asked_to_stop_in_any_forward_and_resumed)
+{
+    const char *folder = toy_path("whole");
+    ToyTrainer whole;
+    second_run(&whole, folder);
+    toy_train(&whole);
+    int k = 1, in_last_step = 0;
+    for (bool stopped = true; stopped; k++) {
+        char name[32], parts[LK_PATH_MAX];
+        print_to(name, sizeof name, "asked-%d", k);
+        print_to(parts, sizeof parts, "%s", check_scratch(name));
+        ToyTrainer first, second;
+        asked = 0, forwards = k;
+        second_run(&first, parts);
+        first.tr.loss = asking_loss;
+        first.tr.should_training_stop = &asked;
+        toy_train(&first);
+        stopped = first.tr.stopped;
+        check(stopped == asked);
+        if (stopped) {
+            second_run(&second, parts);
+            second.tr.args.resume_from = checkpoint_of(parts, first.tr.state.step);
+            toy_train(&second);
+            check_same_history(&second.tr.state.history, &whole.tr.state.history);
+            check_same_checkpoint(folder, parts, whole.tr.state.step);
+            toy_free(&second);
+        }
+        in_last_step += stopped && first.tr.state.step == whole.tr.state.step;
+        toy_free(&first);
+    }
+    check(k > 3 * 6 + 6 * 3 && in_last_step > 0, "%d forwards, %d in the last step", k,
+          in_last_step);
+    toy_free(&whole);
+}
+
 /* Saved every step, resumed into another folder: the earlier checkpoints are found beside the
  * checkpoint. */
 Test(trainer_resume, best_weights_are_found_beside_the_checkpoint_resumed_from)
