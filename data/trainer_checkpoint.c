@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "data/checkpoint_folders.h"
 #include "data/safetensors.h"
 #include "data/folder.h"
 #include "data/io.h"
@@ -102,22 +103,15 @@ static bool write_files(const char *folder, const Trainer *tr, Optimizer *opt, E
     return ok;
 }
 
-/* DIR/checkpoint-N */
-static bool checkpoint_path(const char *dir, int64_t step, char path[LK_PATH_MAX], Error *err)
-{
-    char name[64];
-    snprintf(name, sizeof name, "checkpoint-%lld", (long long)step);
-    return lk_path_join(path, dir, name, err);
-}
-
 static bool save(const Trainer *tr, Optimizer *opt, Error *err)
 {
     Folder f;
     char path[LK_PATH_MAX];
-    if (!checkpoint_path(tr->args.output_dir, tr->state.step, path, err) ||
+    if (!lk__checkpoint_path(tr->args.output_dir, tr->state.step, path, err) ||
         !lk_folder_begin(&f, NULL, path, err))
         return false;
-    return lk_folder_end(&f, write_files(f.temporary, tr, opt, err), err);
+    return lk_folder_end(&f, write_files(f.temporary, tr, opt, err), err) &&
+           lk__checkpoints_limit(tr, err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -213,7 +207,7 @@ static bool find_step(const Trainer *tr, int64_t step, int64_t resumed, char fol
     struct stat info;
     const char *from = tr->args.output_dir;
     if (step <= resumed && !lk_path_join(parent, tr->args.resume_from, "..", err)) return false;
-    if (!checkpoint_path(step <= resumed ? parent : from, step, folder, err)) return false;
+    if (!lk__checkpoint_path(step <= resumed ? parent : from, step, folder, err)) return false;
     return lk__io->stat(folder, &info) == 0 ||
            lk_path_failed(folder, "the best weights so far are gone", err);
 }

@@ -12,6 +12,8 @@
  *                          trainer.dropout)
  *     trainer_state.json   the progress, all logs, the arguments: data/trainer_state.h
  *
+ * They are all kept, unless args.save_total_limit is set.
+ *
  * At every moment, even when the process is killed, the disk is full or the power fails,
  * checkpoint-N is whole or not there; while it is written its name is checkpoint-N.tmp. It
  * replaces an older checkpoint of that step. While one run trains, no other can write into

@@ -159,6 +159,7 @@ static bool check_trainer(const Trainer *tr, Error *err)
         { !(a->max_grad_norm >= 0), "max_grad_norm must not be negative" },
         { a->load_best_at_end && (!a->output_dir || a->eval_steps == LK_NEVER),
           "load_best_at_end needs an output_dir and evaluations" },
+        { a->save_total_limit < 0, "save_total_limit must not be negative" },
         { a->save_steps != LK_NEVER && !a->output_dir, "save_steps needs an output_dir" },
         { (a->output_dir || a->resume_from) && !tr->store,
           "output_dir and resume_from need a store: .store = &lk_checkpoints" },

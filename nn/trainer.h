@@ -48,11 +48,14 @@ typedef struct TrainerArgs {
     int64_t logging_steps;    /* 500; 0: never */
     int64_t eval_steps;       /* LK_NEVER */
     int64_t save_steps;       /* LK_NEVER */
-    bool load_best_at_end;    /* saves at each new best evaluation; at the end loads the best */
-    const char *best_metric;  /* metric_for_best_model, "eval_loss" */
-    bool greater_is_better;   /* false */
-    uint64_t seed;            /* of rng and of dropout, 42 */
-    int64_t stop_after;       /* > 0: stop after this step, as if on_step had returned false */
+    /* > 0: of this step's and earlier checkpoints the newest N stay, the best one, and the one that
+     * the run went on from; 0: all */
+    int64_t save_total_limit;
+    bool load_best_at_end;   /* saves at each new best evaluation; at the end loads the best */
+    const char *best_metric; /* metric_for_best_model, "eval_loss" */
+    bool greater_is_better;  /* false */
+    uint64_t seed;           /* of rng and of dropout, 42 */
+    int64_t stop_after;      /* > 0: stop after this step, as if on_step had returned false */
     /* The other settings that decide the run's bits, "rank 8; alpha 16; data 9f3a…": UTF-8 without
      * line breaks, kept in checkpoints. NULL: none. A run is resumed only with the arguments and
      * the mark that it had. */

@@ -24,7 +24,7 @@
 typedef struct Options {
     TaskOptions task;
     const char *targets, *output, *resume, *logits, *adapter, *json, *report;
-    int64_t rank, epochs, warmup, threads, stop_after;
+    int64_t rank, epochs, warmup, threads, stop_after, keep;
     double alpha, lr, weight_decay;
     bool train_head, full, recompute, progress;
 } Options;
@@ -69,6 +69,8 @@ static const CliOption options[] = {
              "go on from this checkpoint-N, with the options it was made with"),
     CLI_INT("stop-after", Options, stop_after, "N", 0, 1e9,
             "stop after step N with a checkpoint, for --resume; 0: never"),
+    CLI_INT("keep", Options, keep, "N", 0, 1e9,
+            "newest checkpoints that stay, besides the best one; 0: all"),
     CLI_FLAG("eval-only", Options, task.eval_only,
              "no training: evaluate the model, or --adapter, on dev.tsv"),
     CLI_TEXT("logits", Options, logits, "FILE",
@@ -93,7 +95,7 @@ static const CliExclusion exclusions[] = {
       { "rank", "alpha", "targets", "train-head" } },
     { "eval-only",
       "trains nothing",
-      { "resume", "stop-after", "train-head", "epochs", "lr", "warmup", "weight-decay",
+      { "resume", "stop-after", "keep", "train-head", "epochs", "lr", "warmup", "weight-decay",
         "accumulate", "recompute", "train-rows" } },
     { "stop-after", "ends before there are results", { "logits", "json", "report" } },
     { NULL, NULL, { NULL } },
@@ -196,6 +198,7 @@ static void set_arguments(const Options *o, TrainerArgs *a)
     a->weight_decay = o->weight_decay;
     a->warmup_steps = o->warmup;
     a->stop_after = o->stop_after;
+    a->save_total_limit = o->keep;
 }
 
 /* trainer.evaluate() with a line of its own. */

@@ -93,7 +93,7 @@ typedef struct CliOption {
 
 /* An option that makes others meaningless. They are refused together with it, so that nobody takes
  * their values for what was done. */
-enum { CLI_OTHERS = 10 };
+enum { CLI_OTHERS = 12 };
 typedef struct CliExclusion {
     const char *option, *why; /* "full", "trains all weights" */
     const char *others[CLI_OTHERS];

@@ -85,6 +85,17 @@ Test(roberta_sst2, resumed_into_the_output_of_another_run)
     check(system(more) == 0);
 }
 
+/* The best of three is the last one, or it is there beside it. */
+Test(roberta_sst2, keeps_as_many_checkpoints_as_it_is_told)
+{
+    prepare();
+    Output o = sst2_ok("--lr 1e-3 --warmup 2 --epochs 3 --keep 1");
+    check(strstr(o.out, "PASS") && !strstr(o.out, "FAIL"), "%s", o.out);
+    check(exists("out/checkpoint-30") &&
+          !(exists("out/checkpoint-10") && exists("out/checkpoint-20")));
+    output_free(&o);
+}
+
 /* LoRA in the head alone has no PEFT adapter; other files in best_checkpoint stay
  * there. */
 Test(roberta_sst2, lora_in_the_head_alone)
