@@ -30,10 +30,17 @@ typedef struct Error {
 /* Receives failures: set by lk_tape_on_error (core/tape.h) and lk_on_strict (core/strict.h). */
 typedef void ErrorHandler(const Error *err, void *user);
 
+/* A message is one line of text. Names that come from files may hold anything, codes for the
+ * terminal too, so every control character is written as lk_printable does it. */
+
 /* Fills err (NULL allowed) unless it is already set; returns false, for `return
  * lk_error_set(err, …);`. */
 LK_API bool lk_error_set(Error *err, ErrorCode code, const char *format, ...) LK_PRINTF(3, 4);
 /* The same with the failure that another function reported. */
 LK_API bool lk_error_pass(Error *err, const Error *reason);
+
+/* The text with its control characters as \n, \t, \r, \x1b, …, for a terminal or a message; UTF-8
+ * stays. It is written to `shown`, cut at size like snprintf; returns the whole text's length. */
+LK_API size_t lk_printable(const char *text, char *shown, size_t size);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/decimal.h"
+#include "core/report.h"
 #include "core/strict.h"
 #include "core/tape_parts.h"
 
@@ -54,6 +55,7 @@ void *lk_fail(Tape *t, ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message + placed, sizeof err.message - placed, format, args);
     va_end(args);
+    lk__seal_message(&err);
     if (t == &lk__graveyard) { /* its error is never read later: report it at once */
         lk_strict_report(code, "%s", err.message);
         return NULL;

@@ -57,6 +57,7 @@ bool lk_strict_report(ErrorCode code, const char *format, ...)
     va_start(args, format);
     lk_vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
+    lk__seal_message(&err);
     if (report_handler) report_handler(&err, report_user);
     return false;
 }

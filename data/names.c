@@ -64,9 +64,10 @@ const char *lk_names_text(const Names *names, char *text, size_t size)
     size_t length = 0;
     if (!text || size == 0) return "";
     *text = '\0';
-    for (int i = 0; names && i < names->count && length < size; i++)
-        length +=
-            (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", names->items[i]);
+    for (int i = 0; names && i < names->count && length < size; i++) {
+        length += (size_t)snprintf(text + length, size - length, "%s", i ? ", " : "");
+        if (length < size) length += lk_printable(names->items[i], text + length, size - length);
+    }
     if (length >= size) memcpy(text + size - sizeof more, more, sizeof more);
     return text;
 }

@@ -75,7 +75,9 @@ void lk_trainer_log_print(FILE *out, const TrainerLog *log)
 {
     if (!out || !log) return;
     for (int i = 0; i < log->count; i++) {
-        fprintf(out, "%s'%s': ", i ? ", " : "{", log->values[i].key);
+        char key[4 * LK_TRAINER_KEY_MAX]; /* it may come from a checkpoint */
+        lk_printable(log->values[i].key, key, sizeof key);
+        fprintf(out, "%s'%s': ", i ? ", " : "{", key);
         print_number(out, rounded(&log->values[i]));
     }
     fputs(log->count ? "}\n" : "{}\n", out);

@@ -157,7 +157,9 @@ static bool grade_learner(Grading *g, const char *folder, Learner *l, Error *err
     if (!work_at(&w, folder, err)) return false;
     int length = (int)strlen(folder);
     while (length > 1 && folder[length - 1] == '/') length--;
-    snprintf(l->name, sizeof l->name, "%.*s", length, folder);
+    char name[sizeof l->name];
+    snprintf(name, sizeof name, "%.*s", length, folder);
+    lk_printable(name, l->name, sizeof l->name);
     if (!path_exists(w.folder))
         return lk_error_set(err, LK_EIO, "course: there is no folder %s", folder);
     for (int i = 0; course_units[i]; i++)

@@ -22,12 +22,13 @@ static void *member(void *options, const CliOption *o) { return (char *)options 
 LK_PRINTF(2, 3)
 static _Noreturn void usage_error(const CliProgram *program, const char *format, ...)
 {
+    char text[1024], shown[4 * sizeof text]; /* one line, whatever the arguments hold */
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "%s: ", program->name);
-    lk_vfprintf(stderr, format, args);
-    fprintf(stderr, " (--help lists the options)\n");
+    lk_vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    lk_printable(text, shown, sizeof shown);
+    fprintf(stderr, "%s: %s (--help lists the options)\n", program->name, shown);
     exit(STATUS_USAGE);
 }
 

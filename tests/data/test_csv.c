@@ -128,7 +128,7 @@ Test(csv, errors_have_line_and_column)
         "line 1: column 1: \"a\" is no number; with names in the first line, set .header");
     check_refused("a,price\n1,2\n\n3,1.2.3", names, LK_EFORMAT,
                   "line 4: column 2 (price): \"1.2.3\" is no number");
-    check_refused("\"a\nb\"\n\"1\"\nx", names, LK_EFORMAT, "line 4: column 1 (a\nb): \"x\"");
+    check_refused("\"a\nb\"\n\"1\"\nx", names, LK_EFORMAT, "line 4: column 1 (a\\nb): \"x\"");
     check_refused("1,2\n3,\n", plain, LK_EFORMAT, "line 2: column 2: \"\" is no number");
     check_refused("1,2\n3\n", plain, LK_EFORMAT,
                   "line 2: has only 1 fields; the first line has 2");

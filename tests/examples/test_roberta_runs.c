@@ -96,6 +96,23 @@ Test(roberta_sst2, keeps_as_many_checkpoints_as_it_is_told)
     output_free(&o);
 }
 
+Test(roberta_sst2, names_in_its_files_hold_no_codes_for_the_terminal)
+{
+    prepare();
+    char path[1300];
+    StateDict *state = lk_state_dict_empty_new(NULL);
+    check(lk_state_dict_add(state, "\033[31mred", lk_tensor_new(LK_F32, LK_SHAPE(1), NULL), NULL));
+    print_to(path, sizeof path, "%s/model.safetensors", model);
+    check(lk_save_safetensors(state, NULL, path, NULL));
+    lk_state_dict_free(state);
+    Output o = sst2("--eval-only");
+    check(!strchr(o.out, '\033') && !strchr(o.err, '\033'), "%s\n%s", o.out, o.err);
+    check(strstr(o.out, "\\x1b[31mred") || strstr(o.err, "\\x1b[31mred"), "%s\n%s", o.out, o.err);
+    output_free(&o);
+    o = run_program("./roberta_sst2 \"--$(printf '\\033[31m')\"");
+    check_refused(o, 2, "unknown option --\\x1b[31m");
+}
+
 /* LoRA in the head alone has no PEFT adapter; other files in best_checkpoint stay
  * there. */
 Test(roberta_sst2, lora_in_the_head_alone)
