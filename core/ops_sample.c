@@ -10,7 +10,7 @@ static bool check_weights(Tape *t, const Tensor *probs, int64_t rows, int64_t n)
 {
     char text[LK_SHAPE_TEXT];
     for (int64_t r = 0; r < rows; r++) {
-        double bad, sum;
+        double bad = 0, sum = 0;
         int64_t at = LK_REAL(probs->dtype, bad_weight, r * n, n, probs->data, &bad, &sum);
         if (at >= 0)
             return lk_fail(t, LK_EVALUE,

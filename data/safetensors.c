@@ -50,6 +50,8 @@ const FileType *lk__safetensors_type(const char *name)
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
+_Static_assert(sizeof(off_t) >= 8, "files may be larger than memory: -D_FILE_OFFSET_BITS=64");
+
 static bool open_file(SafeTensors *f, const FileReport *r)
 {
     /* Opening a pipe would wait for a writer; O_NONBLOCK changes nothing for files. */

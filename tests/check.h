@@ -27,6 +27,9 @@
 #define CHECK_EVERY 1
 #endif
 
+/* Addresses have 64 bits. With fewer, shapes that no memory holds are refused when they are made. */
+enum { WIDE_ADDRESSES = sizeof(size_t) >= 8 };
+
 /* ---- assertions ----------------------------------------------------------------------------- */
 
 /* cr_assert for people: check(n == 3), check(n == 3, "n is %d", n). */

@@ -196,7 +196,7 @@ Test(tensor, absurd_sizes_are_refused_before_anything_is_allocated)
 /* A machine with 2^40 bytes. The heap of a sanitizer would refuse too, with a report. */
 static void *limited_alloc(size_t bytes)
 {
-    return bytes > (size_t)1 << 40 ? NULL : aligned_alloc(64, bytes);
+    return (uint64_t)bytes > (uint64_t)1 << 40 ? NULL : aligned_alloc(64, bytes);
 }
 
 Test(tensor, more_than_the_machine_has)

@@ -2,6 +2,8 @@
  * change places, where something fails, and where the process is killed. */
 #include "tests/shared/faults.h"
 
+#include <string.h>
+
 #include "data/atomic_file.h"
 #include "data/folder.h"
 
