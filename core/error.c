@@ -27,8 +27,8 @@ size_t lk_printable(const char *text, char *shown, size_t size)
     for (const char *c = text ? text : "NULL"; *c; c++) {
         const unsigned char byte = (unsigned char)*c;
         const char *name = strchr(named, *c);
-        char piece[4] = { *c, name ? names[name - named] : 'x', digits[byte >> 4],
-                          digits[byte & 15] };
+        char piece[4] = { *c, 'x', digits[byte >> 4], digits[byte & 15] };
+        if (name) piece[1] = names[name - named];
         size_t count = 1;
         if (controls == 0) controls = control_bytes(c);
         if (controls > 0) {

@@ -13,8 +13,8 @@
 #error "Lorikeet cannot be compiled with -ffast-math or parts of it; your own files may have it"
 #endif
 
-/* The x87 unit of 32-bit x86 computes a float in 80 bits: exp and softmax come out wrong, and other
- * results depend on the compiler. */
+/* The x87 unit of 32-bit x86 computes a float in 80 bits: exp and softmax come out wrong, and
+ * other results depend on the compiler. */
 #if FLT_EVAL_METHOD != 0
 #error "Lorikeet needs floats that are computed as floats: on 32-bit x86, -msse2 -mfpmath=sse"
 #endif

@@ -74,8 +74,8 @@ bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes
         else if (__builtin_mul_overflow(extent, shape[d], &extent)) extent = INT64_MAX;
     }
     char text[LK_SHAPE_TEXT];
-    /* With 32-bit addresses the room that an operation takes beside the elements, up to eight times
-     * theirs, must not overflow. */
+    /* With 32-bit addresses the room that an operation takes beside the elements, up to eight
+     * times theirs, must not overflow. */
     if (extent > (sizeof(size_t) < 8 ? PTRDIFF_MAX / 8 : PTRDIFF_MAX / 2))
         return lk_error_set(err, LK_EMEMORY, "tensor: shape %s of %s is larger than any memory",
                             lk__sizes_text(ndim, shape, text), lk_dtype_name(dtype));

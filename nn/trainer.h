@@ -48,8 +48,8 @@ typedef struct TrainerArgs {
     int64_t logging_steps;    /* 500; 0: never */
     int64_t eval_steps;       /* LK_NEVER */
     int64_t save_steps;       /* LK_NEVER */
-    /* > 0: of this step's and earlier checkpoints the newest N stay, the best one, and the one that
-     * the run went on from; 0: all */
+    /* > 0: of this step's and earlier checkpoints the newest N stay, the best one, and the one
+     * that the run went on from; 0: all */
     int64_t save_total_limit;
     bool load_best_at_end;   /* saves at each new best evaluation; at the end loads the best */
     const char *best_metric; /* metric_for_best_model, "eval_loss" */

@@ -27,7 +27,8 @@
 #define CHECK_EVERY 1
 #endif
 
-/* Addresses have 64 bits. With fewer, shapes that no memory holds are refused when they are made. */
+/* Addresses have 64 bits. With fewer, shapes that no memory holds are refused when they are
+ * made. */
 enum { WIDE_ADDRESSES = sizeof(size_t) >= 8 };
 
 /* ---- assertions ----------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
 
 #include "examples/shared/stop.h"
 
-/* ---- the handlers ---------------------------------------------------------------------------- */
+/* ---- the handlers --------------------------------------------------------------------------- */
 
 /* In a child: 0 if the flag is raised by the first signal alone; then the second one comes. */
 static void two_signals(int first, int second)
@@ -58,7 +58,7 @@ Test(stop, ignored_signals_stay_ignored)
     raise(SIGINT);
 }
 
-/* ---- the programs ---------------------------------------------------------------------------- */
+/* ---- the programs --------------------------------------------------------------------------- */
 
 /* A program of the shell's in the background, and what it writes. */
 typedef struct Running {
@@ -109,9 +109,9 @@ static void check_ended(Running *r, int status)
 
 #define RUN "--lr 1e-3 --warmup 2 --epochs 1000 --train-rows 0 "
 
-/* The run has 10,000 steps, and is told to stop when its first log appears. A run that goes on with
- * the command that it printed, and another one that was never stopped, have the same bits two steps
- * later. */
+/* The run has 10,000 steps, and is told to stop when its first log appears. A run that goes on
+ * with the command that it printed, and another one that was never stopped, have the same bits two
+ * steps later. */
 static void stopped_by(int number, const char *name)
 {
     char arguments[3000], line[4096], command[4096], message[200];
