@@ -169,8 +169,8 @@ static int64_t row_at(const DataLoader *l, int64_t position)
     return lk_dataset_row(l->dataset, l->shuffle ? l->order[position] : position);
 }
 
-/* Asks for the row of the sample at a position, n numbers. Shuffled rows lie anywhere in memory, so
- * the processor cannot know the next one. */
+/* Asks for the row of the sample at a position, n numbers. Shuffled rows lie anywhere in memory,
+ * so the processor cannot know the next one. */
 static void prefetch_row(const DataLoader *l, const Tensor *from, int64_t position, int64_t n)
 {
     enum { LINE = 64, MOST = 4096 };

@@ -33,8 +33,9 @@ void lk__safetensors_release_map(void *holder);
  * half precision. */
 StateDict *lk__safetensors_all_new(SafeTensors *file, int *widened, Error *err);
 
-/* The DType of an entry where a tensor of dtype `wanted` is its destination: bfloat16 or
- * qint8 for numbers that go into such a parameter, else that of lk_safetensors_read_new; -1: it cannot be loaded. */
+/* The DType of an entry where a tensor of dtype `wanted` is its destination: bfloat16 or qint8
+ * for numbers that go into such a parameter, else that of lk_safetensors_read_new; -1: it cannot
+ * be loaded. */
 int lk__safetensors_dtype_for(const SafeTensorsEntry *entry, DType wanted);
 /* lk_safetensors_read_new (messages name the function `caller`) and lk_safetensors_view_new for
  * such a destination. */

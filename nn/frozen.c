@@ -1,4 +1,5 @@
-/* frozen.c - frozen weights in half or a quarter of the memory. Products with them: core/ops_matmul.c. */
+/* frozen.c - frozen weights in half or a quarter of the memory. Products with them:
+ * core/ops_matmul.c. */
 #include "nn/frozen.h"
 
 #include "core/internal.h"

@@ -82,9 +82,9 @@ LK_API LK_MUST_CHECK bool lk_remove_parametrization_at(Module *m, const char *na
 
 /* Computes each parametrized parameter of m and its children once. Until lk_unmerge, forward reads
  * that tensor, at no cost. The originals and the state dict keep their bits. Neither the originals
- * nor the chains are trained meanwhile. Beside an original in bfloat16 or qint8 the value is float32.
- * A second lk_merge computes the values again. False, and nothing is merged: m is NULL (LK_EVALUE), or a
- * chain fails. */
+ * nor the chains are trained meanwhile. Beside an original in bfloat16 or qint8 the value is
+ * float32. A second lk_merge computes the values again. False, and nothing is merged: m is NULL
+ * (LK_EVALUE), or a chain fails. */
 LK_API LK_MUST_CHECK bool lk_merge(Module *m, Error *err);
 LK_API void lk_unmerge(Module *m);
 

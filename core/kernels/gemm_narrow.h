@@ -1,7 +1,7 @@
 /* gemm_narrow.h - operands of lk__gemm whose elements are narrower than those of C: bfloat16 or
- * qint8 in a product of float32, or float32 that is rounded to bfloat16. The kernels read float32 only, so a
- * block of the operand is widened (or rounded) right before it is used, in the caches. Internal,
- * as gemm_kernels.h is. */
+ * qint8 in a product of float32, or float32 that is rounded to bfloat16. The kernels read float32
+ * only, so a block of the operand is widened (or rounded) right before it is used, in the caches.
+ * Internal, as gemm_kernels.h is. */
 #ifndef LK_GEMM_NARROW_H
 #define LK_GEMM_NARROW_H
 

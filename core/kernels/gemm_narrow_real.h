@@ -1,5 +1,5 @@
-/* gemm_narrow_real.h - blocks of bfloat16 and qint8 as float32, and of float32 rounded to bfloat16,
- * in the vectors of each instruction set (core/real.h). There are no such products in float64. */
+/* gemm_narrow_real.h - blocks of bfloat16 and qint8 as float32, and of float32 rounded to
+ * bfloat16, in the vectors of each instruction set (core/real.h). There are no such products in float64. */
 #if LK_REAL_IS_FLOAT
 
 /* to[i to_row + j] = from[i row + j col] */
@@ -21,9 +21,10 @@ static void LK_F(scale_qi8)(int64_t rows, int64_t cols, const int8_t *from, cons
     for (int64_t i = 0; i < rows; i++, from += x->row, to += to_row) {
         const float *scale = x->scales + i * x->scale_row;
         if (x->col == 1 && x->scale_col == 0)
-            for (int64_t j = 0; j < cols; j++) to[j] = *scale * from[j];
+            for (int64_t j = 0; j < cols; j++) to[j] = *scale * (float)from[j];
         else
-            for (int64_t j = 0; j < cols; j++) to[j] = scale[j * x->scale_col] * from[j * x->col];
+            for (int64_t j = 0; j < cols; j++)
+                to[j] = scale[j * x->scale_col] * (float)from[j * x->col];
     }
 }
 

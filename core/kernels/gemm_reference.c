@@ -8,7 +8,7 @@ static double get(const Mat *x, int64_t i, int64_t j)
     if (x->dtype == LK_BF16) return (double)lk__bf16_to_f32(((const uint16_t *)x->data)[at]);
     if (x->dtype == LK_QI8)
         return (double)(x->scales[i * x->scale_row + j * x->scale_col] *
-                        ((const int8_t *)x->data)[at]);
+                        (float)((const int8_t *)x->data)[at]);
     if (x->rounds) return (double)lk__bf16_to_f32(lk__bf16_of_f32(((const float *)x->data)[at]));
     return x->dtype == LK_F64 ? ((const double *)x->data)[at]
                               : (double)((const float *)x->data)[at];

@@ -39,7 +39,8 @@ typedef struct Task {
 bool task_open(Task *task, const TaskOptions *o, Error *err);
 void task_close(Task *task);
 
-/* A model without weights, whose base (roberta.*) is stored as o.base says. The head is float32. */
+/* A model without weights, whose base (roberta.*) is stored as o.base says. The head is
+ * float32. */
 Module *task_hollow_new(const Task *task, Error *err);
 
 /* The base model of the folder. Tensors that model.safetensors lacks, or all when there is no such

@@ -2,8 +2,9 @@
  * a stale tensor, one in bfloat16 and one in qint8 for each of its tensors and arrays of tensors.
  * The calls are made from the headers by tests/calls.awk, so no function can be forgotten; each is
  * made in a process of its own. A function must survive NULL; of a stale tensor it must say what
- * happened, and give nothing. An element of bfloat16 has two bytes, and a function that takes it for another
- * type reads or writes behind them, where a page ends that may not be touched. */
+ * happened, and give nothing. An element of bfloat16 has two bytes and one of qint8 a single one.
+ * A function that takes it for another type reads or writes behind them, where a page ends that
+ * may not be touched. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>

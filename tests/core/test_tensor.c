@@ -26,7 +26,8 @@ Test(tensor, dtypes)
         [LK_BOOL] = { "bool", 1, false },  [LK_BF16] = { "bfloat16", 2, false },
         [LK_QI8] = { "qint8", 1, false },
     };
-    for (int d = LK_F32; d <= LK_QI8; d++) {
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const DType d = (DType)i;
         check(strcmp(lk_dtype_name(d), expected[d].name) == 0, "%s", lk_dtype_name(d));
         check(lk_dtype_size(d) == expected[d].size, "%s has %zu bytes", expected[d].name,
               lk_dtype_size(d));

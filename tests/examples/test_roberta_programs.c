@@ -206,8 +206,8 @@ Test(roberta_sst2, full_fine_tuning_and_targets)
     output_free(&o);
 }
 
-/* A base that only stores: trained, saved, loaded into another such model with the same result, and
- * near the result of a float32 one. */
+/* A base that only stores: trained, saved, loaded into another such model with the same result,
+ * and near the result of a float32 one. */
 Test(roberta_sst2, stores_its_base)
 {
     static const struct {

@@ -36,7 +36,7 @@ static inline void begin_work(void)
     world_fill(1);
 }
 
-/* What was read has another content than what was written: never to be seen. */
+/* A file was read with another content than it was written: never to be seen. */
 static bool misread;
 static inline bool is_read(bool same)
 {

@@ -186,7 +186,7 @@ typedef struct Inputs {
     Tensor *leaf[MAX_INPUTS];
 } Inputs;
 
-/* What an operation gives, in float64. */
+/* The results of an operation, in float64. */
 typedef struct Outcome {
     Tensor *y, *grad[MAX_INPUTS]; /* owned; grad NULL: frozen */
     double inner[MAX_INPUTS];     /* the largest gradient of an expanded input before its sum */
