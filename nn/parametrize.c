@@ -369,9 +369,9 @@ bool lk_remove_parametrizations(Module *m, const char *name, bool leave_parametr
         if (!t) return false;
         Tensor *value = list_value(t, list);
         if (!value) lk_error_pass(err, lk_tape_error(t));
-        else lk__copy_fitting(list->original, value);
+        const bool ok = value && lk_copy_(list->original, value, err);
         lk_tape_free(t);
-        if (!value) return false;
+        if (!ok) return false;
     }
     drop_list(m, list);
     return true;

@@ -72,7 +72,8 @@ LK_API LK_MUST_CHECK bool lk_assign(Module *m, const char *name, Tensor *value, 
 
 /* remove_parametrizations(m, name, leave_parametrized): the original goes back into its slot, with
  * the value that was read last (leave) or with its own bits. It stays the same tensor and keeps
- * requires_grad. LK_EVALUE: m.name is not parametrized. */
+ * requires_grad; bfloat16 and qint8 round the value. LK_EVALUE: m.name is not parametrized, or the
+ * value is infinite or NaN and the original qint8. */
 LK_API LK_MUST_CHECK bool lk_remove_parametrizations(Module *m, const char *name,
                                                      bool leave_parametrized, Error *err);
 /* Removes parametrization i from the chain. When the chain is empty, the original goes back into

@@ -2,9 +2,9 @@
 # Installs what is missing, checks the style, then builds and runs the tests: under
 # AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer (without whole programs), all of
 # them with the default compiler (the installed library included), and with clang; and the short
-# form of the trust suite, for 32-bit x86 and 64-bit Arm and under ThreadSanitizer too. Warnings are
-# errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit code
-# is 0 only when nothing failed.
+# form of the trust suite, for 32-bit x86 and 64-bit Arm and under ThreadSanitizer too. Warnings
+# are errors. In the end there is a line for each failure, and last "N passed, N failed"; the exit
+# code is 0 only when nothing failed.
 #     sh tests/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -249,7 +249,7 @@ bool cli_find(const char *data, const char *name, CliHolds *holds, char path[LK_
               Error *err)
 {
     if (data)
-        return holds_at(data, "", name, holds, path) ||
+        return holds_at(data, "", name, holds, path) || holds_at(data, "", "", holds, path) ||
                lk_error_set(
                    err, LK_EIO,
                    "--data %s: no data in %s/%s; leave --data away to look in the usual places",

@@ -237,6 +237,11 @@ Test(mnist_lora, data_from_the_environment)
     check(o.status == 0 && strstr(o.out, expected), "%s%s", o.out, o.err);
     output_free(&o);
 
+    o = run_program("HOME='%s' ./mnist_lora --limit 1 --epochs 1 --data '%s/mnist'", empty, root);
+    print_to(expected, sizeof expected, "Data: MNIST from %s/mnist/\n", root);
+    check(o.status == 0 && strstr(o.out, expected), "%s%s", o.out, o.err);
+    output_free(&o);
+
     /* the folder of --data must be there: no other place will do */
     check_refused(
         run_program("LORIKEET_DATA='%s' HOME='%s' ./mnist_lora --data '%s'", root, home, empty), 1,

@@ -135,6 +135,33 @@ TEST_STORED(merges_without_rounding)
     free_models(models);
 }
 
+/* An original that only stores takes the value rounded. It refuses one that has no scale. */
+Test(frozen, leaves_a_rounded_value)
+{
+    Error err = { 0 };
+    lk_manual_seed(&rng, 0);
+    Module *m = lk_linear_new(3, 2, false, &rng, &err);
+    const LoRAConfig config = { .rank = 1, .alpha = 1 };
+    check(lk_require_grad(m, "*", false) == 1 && lk_store_frozen(m, LK_QI8, &err) == 1);
+    check(lk_add_lora(m, &config, &rng, &err) == 1, "%s", err.message);
+    Tensor *B = NULL;
+    for (ParamIter it = lk_params(m); lk_params_next(&it);)
+        if (it.tensor->requires_grad && lk_size(it.tensor, 0) == 2) B = it.tensor;
+    check(B && lk_fill_(B, NAN) && !lk_remove_parametrizations(m, "weight", true, &err));
+    check_error(&err, LK_EVALUE, "row 0 has an element that is infinite or NaN");
+    err = (Error){ 0 };
+    check(lk_fill_(B, 2));
+    Tape *t = lk_tape_no_grad_new(&err);
+    Tensor *value = lk_clone(lk_param_named(t, m, "weight"), &err);
+    check(lk_remove_parametrizations(m, "weight", true, &err), "%s", err.message);
+    Tensor *weight = lk_as_linear(m)->weight;
+    check(weight->dtype == LK_QI8);
+    check_close_to(lk_to(t, weight, LK_F32), value, 0.02);
+    lk_free(value);
+    lk_tape_free(t);
+    lk_free(m);
+}
+
 /* Two adapters on one weight: the first is added to a widened copy. */
 TEST_STORED(takes_several_adapters)
 {
