@@ -22,7 +22,8 @@ void lk__load_row(const Tensor *x, const void *data, int64_t step, int64_t n, do
     case LK_BF16: EACH(const uint16_t, p, values[i] = (double)lk__bf16_to_f32(*p)) break;
     case LK_QI8:
         EACH(const int8_t, p,
-             values[i] = (double)(s->scales[(p - (int8_t *)s->data) / s->row] * (float)*p))
+             values[i] =
+                 (double)(((float *)s->data)[-1 - (p - (int8_t *)s->data) / s->row] * (float)*p))
         break;
     }
 }

@@ -38,20 +38,17 @@ const char *lk__sizes_text(int ndim, const int64_t *shape, char text[LK_SHAPE_TE
     return text;
 }
 
-/* The scales of a qint8 matrix lie behind its elements. */
-static size_t scales_at(const int64_t *shape)
-{
-    return ((size_t)(shape[0] * shape[1]) + sizeof(float) - 1) / sizeof(float) * sizeof(float);
-}
+/* The room for the scales of a qint8 matrix, before its elements: those stay on a cache line. */
+static size_t scales_bytes(int64_t rows) { return (size_t)(rows + 15) / 16 * 64; }
 
 static bool add_scales(int ndim, const int64_t *shape, size_t *bytes, Error *err)
 {
-    if (ndim != 2)
+    if (ndim != 2 || shape[1] > UINT32_MAX)
         return lk_error_set(err, LK_ESHAPE,
                             "tensor: qint8 has a scale for each row of a matrix; %d dimensions "
-                            "are none",
+                            "are none, and a row has less than 2^32 elements",
                             ndim);
-    if (*bytes) *bytes = scales_at(shape) + (size_t)shape[0] * sizeof(float);
+    *bytes += scales_bytes(shape[0]);
     return true;
 }
 
@@ -86,13 +83,11 @@ bool lk__tensor_bytes(DType dtype, int ndim, const int64_t *shape, size_t *bytes
 Tensor *lk__tensor_place(void *block, DType dtype, int ndim, const int64_t *shape, size_t bytes)
 {
     Tensor *x = block;
-    lk__tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER, dtype, ndim, shape,
-                       bytes);
+    const size_t scales = dtype == LK_QI8 ? scales_bytes(shape[0]) : 0;
+    lk__tensor_lay_out(x, (Storage *)(x + 1), (char *)block + LK_HEADER + scales, dtype, ndim,
+                       shape, bytes - scales);
+    if (dtype == LK_QI8) x->storage->row = (uint32_t)shape[1];
     x->tape = NULL;
-    if (dtype == LK_QI8) {
-        x->storage->scales = (float *)((char *)x->data + (bytes ? scales_at(shape) : 0));
-        x->storage->row = shape[1];
-    }
     return x;
 }
 

@@ -117,9 +117,9 @@ Tensor *lk_logical_or(Tape *t, Tensor *a, Tensor *b)
 Tensor *lk_logical_not(Tape *t, Tensor *x)
 {
     if (!lk_check_operands(t, "lk_logical_not", 1, &x)) return NULL;
-    double bits = 0; /* 0 in every dtype */
-    Storage storage = { .data = &bits, .scales = &(float){ 1 }, .row = 1 };
-    Tensor zero = { .data = &bits, .dtype = x->dtype, .storage = &storage };
+    double bits[2] = { 0 }; /* 0 in every dtype; a scale may be before it */
+    Storage storage = { .data = bits + 1, .row = 1 };
+    Tensor zero = { .data = bits + 1, .dtype = x->dtype, .storage = &storage };
     return compare(t, "lk_logical_not", x, &zero, (Comparison){ .relation = EQ });
 }
 

@@ -80,7 +80,7 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
     Mat matrix = lk__mat(weight->dtype, rows, d, table->data);
     if (weight->dtype == LK_QI8) {
         matrix.scales = lk__row_scales(table);
-        matrix.scale_row = 1;
+        matrix.scale_row = -1;
     }
     for (int64_t i = 0; i < count && narrow; i++)
         lk__widen(matrix, id[i], 1, 0, d, (float *)y->data + i * d, d);

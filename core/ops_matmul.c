@@ -77,7 +77,7 @@ static Mat matrix(const Tensor *x)
                             x->stride[col]);
     if (x->dtype != LK_QI8) return m;
     m.scales = lk__row_scales(x);
-    *(lk__has_whole_rows(x) ? &m.scale_row : &m.scale_col) = 1;
+    *(lk__has_whole_rows(x) ? &m.scale_row : &m.scale_col) = -1;
     return m;
 }
 

@@ -62,15 +62,15 @@ static void quantize_row(const Tensor *x, int64_t i, int8_t *y, float *scale)
 void lk__quantize(Tensor *y, const Tensor *x)
 {
     const int64_t rows = y->shape[0], row = y->shape[1];
-    float *scales = (float *)lk__row_scales(y);
+    float *scales = lk__row_scales(y);
     int8_t *to = y->data;
     if (x->dtype == LK_QI8 && lk__has_whole_rows(x)) {
         memmove(to, x->data, (size_t)(rows * row));
-        memmove(scales, lk__row_scales(x), (size_t)rows * sizeof *scales);
+        memmove(scales + 1 - rows, lk__row_scales(x) + 1 - rows, (size_t)rows * sizeof *scales);
         return;
     }
 #pragma omp parallel for schedule(static) if (rows * row > 1 << 15)
-    for (int64_t i = 0; i < rows; i++) quantize_row(x, i, to + i * row, &scales[i]);
+    for (int64_t i = 0; i < rows; i++) quantize_row(x, i, to + i * row, &scales[-i]);
 }
 
 bool lk__can_quantize(const char *caller, const Tensor *x, Error *err)

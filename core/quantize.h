@@ -11,11 +11,11 @@
  * views and conversions ask for this, or for the transpose of such an x. */
 bool lk__has_whole_rows(const Tensor *x);
 
-/* The scale of the first row of x, which has whole rows. */
-static inline const float *lk__row_scales(const Tensor *x)
+/* Returns the scale of the first row of x, which has whole rows; the next ones lie before it. */
+static inline float *lk__row_scales(const Tensor *x)
 {
-    return x->storage->scales +
-           ((const int8_t *)x->data - (const int8_t *)x->storage->data) / x->storage->row;
+    const int64_t offset = (const int8_t *)x->data - (const int8_t *)x->storage->data;
+    return (float *)x->storage->data - 1 - (x->storage->row ? offset / x->storage->row : 0);
 }
 
 /* y = the nearest in qint8. y has whole rows, and x its shape. From qint8 to qint8 nothing is

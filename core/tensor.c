@@ -94,7 +94,8 @@ Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Er
 Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
     Tensor *x = lk__tensor_uninitialised(dtype, ndim, shape, err);
-    if (x) memset(x->data, 0, x->storage->bytes);
+    char *first = (char *)x + LK_HEADER; /* scales lie before the elements */
+    if (x) memset(first, 0, (size_t)((char *)x->data - first) + x->storage->bytes);
     return x;
 }
 

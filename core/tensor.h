@@ -39,10 +39,9 @@ typedef struct Storage {
     void *data;
     size_t bytes;
     uint32_t version; /* raised by every write: autograd and caches notice a changed value */
+    uint32_t row;     /* LK_QI8: the elements of a row; its scales lie before data, backwards */
     void (*release)(void *holder); /* lk_from_blob_new: gives back the memory; NULL: it is ours */
     void *holder;
-    float *scales; /* LK_QI8: one for every `row` elements; NULL: any other dtype */
-    int64_t row;
 } Storage;
 
 struct Tensor {

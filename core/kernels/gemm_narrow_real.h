@@ -1,5 +1,6 @@
 /* gemm_narrow_real.h - blocks of bfloat16 and qint8 as float32, and of float32 rounded to
- * bfloat16, in the vectors of each instruction set (core/real.h). There are no such products in float64. */
+ * bfloat16, in the vectors of each instruction set (core/real.h). There are no such products in
+ * float64. */
 #if LK_REAL_IS_FLOAT
 
 /* to[i to_row + j] = from[i row + j col] */
