@@ -43,11 +43,16 @@ static size_t scales_bytes(int64_t rows) { return (size_t)(rows + 15) / 16 * 64;
 
 static bool add_scales(int ndim, const int64_t *shape, size_t *bytes, Error *err)
 {
-    if (ndim != 2 || shape[1] > UINT32_MAX)
+    if (ndim != 2)
         return lk_error_set(err, LK_ESHAPE,
-                            "tensor: qint8 has a scale for each row of a matrix; %d dimensions "
-                            "are none, and a row has less than 2^32 elements",
+                            "tensor: qint8 has a scale for each row, so it needs 2 dimensions, "
+                            "not %d",
                             ndim);
+    if (shape[1] > UINT32_MAX)
+        return lk_error_set(err, LK_ESHAPE,
+                            "tensor: a row of qint8 has %lld elements; fewer than 2^32 are "
+                            "possible",
+                            (long long)shape[1]);
     *bytes += scales_bytes(shape[0]);
     return true;
 }

@@ -74,7 +74,8 @@ static bool check_extent(Tape *t, const char *function, DType dtype, const Layou
     char text[LK_SHAPE_TEXT];
     Tensor wanted = header_of(l, dtype);
     size_t bytes;
-    if (lk__tensor_bytes(dtype, l->ndim, l->shape, &bytes, NULL)) return true;
+    const DType element = dtype == LK_QI8 ? LK_U8 : dtype; /* a view needs no scales of its own */
+    if (lk__tensor_bytes(element, l->ndim, l->shape, &bytes, NULL)) return true;
     return lk_fail(t, LK_EMEMORY, "%s: %s of %s is larger than any memory", function,
                    lk_shape_text(&wanted, text), lk_dtype_name(dtype));
 }

@@ -2,7 +2,6 @@
  * core/kernels/gemm_narrow.c; core/tensor_values.c converts them back. */
 #include "core/quantize.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -76,7 +75,7 @@ void lk__quantize(Tensor *y, const Tensor *x)
 bool lk__can_quantize(const char *caller, const Tensor *x, Error *err)
 {
     for (int64_t i = 0; i < x->shape[0]; i++)
-        if (!(largest(x, i) <= FLT_MAX))
+        if (!isfinite((float)largest(x, i) / LIMIT * LIMIT))
             return lk_error_set(err, LK_EVALUE,
                                 "%s: row %lld has an element that is infinite or NaN; qint8 "
                                 "stores finite numbers only",

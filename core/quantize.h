@@ -1,7 +1,7 @@
 /* quantize.h - matrices in qint8: each row is a float32 scale times integers from -127 to 127, as
- * torch.quantize_per_channel(x, scale, zeros, 0, torch.qint8) with scale_i = max|x_i| / 127. The
- * largest of a row and 0 are exact, and each other element is off by at most half of its scale.
- * Internal: not installed. */
+ * torch.quantize_per_channel(x, scale, zeros, 0, torch.qint8) with scale_i = max|x_i| / 127. 0 is
+ * exact, the largest of a row is off by at most its last bit, and each other element by at most
+ * half of its scale. A row below 4e-37 becomes zeros. Internal: not installed. */
 #ifndef LK_QUANTIZE_H
 #define LK_QUANTIZE_H
 
@@ -18,7 +18,7 @@ static inline float *lk__row_scales(const Tensor *x)
     return (float *)x->storage->data - 1 - (x->storage->row ? offset / x->storage->row : 0);
 }
 
-/* y = the nearest in qint8. y has whole rows, and x its shape. From qint8 to qint8 nothing is
+/* y = the nearest in qint8. y has whole rows, and x its shape. From whole rows of qint8 nothing is
  * rounded again. */
 void lk__quantize(Tensor *y, const Tensor *x);
 

@@ -94,8 +94,9 @@ Tensor *lk__tensor_uninitialised(DType dtype, int ndim, const int64_t *shape, Er
 Tensor *lk_tensor_new(DType dtype, int ndim, const int64_t *shape, Error *err)
 {
     Tensor *x = lk__tensor_uninitialised(dtype, ndim, shape, err);
+    if (!x) return NULL;
     char *first = (char *)x + LK_HEADER; /* scales lie before the elements */
-    if (x) memset(first, 0, (size_t)((char *)x->data - first) + x->storage->bytes);
+    memset(first, 0, (size_t)((char *)x->data - first) + x->storage->bytes);
     return x;
 }
 

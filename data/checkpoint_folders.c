@@ -55,7 +55,7 @@ static bool remove_checkpoint(const char *dir, int64_t step, Error *err)
 static bool list_steps(const Trainer *tr, Buffer *steps, Error *err)
 {
     const char *dir = tr->args.output_dir, *name, *rest;
-    DIR *d = lk__io->opendir(dir);
+    DIR *d = lk__io_opendir(dir);
     if (!d) return lk_path_failed(dir, "cannot be read", err);
     while ((name = lk__io_next(d))) {
         char path[LK_PATH_MAX];

@@ -68,6 +68,7 @@ const char *lk_names_text(const Names *names, char *text, size_t size)
         length += (size_t)snprintf(text + length, size - length, "%s", i ? ", " : "");
         if (length < size) length += lk_printable(names->items[i], text + length, size - length);
     }
-    if (length >= size && size >= sizeof more) memcpy(text + size - sizeof more, more, sizeof more);
+    if (length >= size && size >= sizeof more)
+        memcpy(text + size - sizeof more, more, sizeof more);
     return text;
 }

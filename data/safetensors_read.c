@@ -130,6 +130,11 @@ Tensor *lk_safetensors_read_new(SafeTensors *file, const SafeTensorsEntry *entry
 static bool map_file(SafeTensors *f, const FileReport *r)
 {
     if (f->map) return true;
+    if ((uint64_t)f->size > SIZE_MAX)
+        return lk__file_fail(r, LK_EMEMORY,
+                             "has %lld bytes, more than 32 bits can address; load it without "
+                             "mapping",
+                             (long long)f->size);
     void *map = lk__io->mmap((size_t)f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
                              f->file);
     if (map == MAP_FAILED)

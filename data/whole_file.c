@@ -18,6 +18,9 @@ bool lk__read_whole_file(WholeFile *file, const FileReport *report)
     if (file->limit > 0 && (uint64_t)info.st_size > file->limit)
         return lk__file_fail(report, LK_EFORMAT, "has %lld bytes, above the limit of %zu",
                              (long long)info.st_size, file->limit);
+    if ((uint64_t)info.st_size >= SIZE_MAX)
+        return lk__file_fail(report, LK_EMEMORY, "has %lld bytes, more than 32 bits can address",
+                             (long long)info.st_size);
     file->size = (size_t)info.st_size;
     file->bytes = lk_mem_alloc(file->size + 1);
     if (!file->bytes)

@@ -185,7 +185,7 @@ bool lk_load_state_dict(Module *m, const StateDict *state, bool strict, Error *e
 
     for (ParamIter it = lk_state_tensors(m); lk_params_next(&it);) {
         const Tensor *value = lk_state_dict_get(state, it.name);
-        if (value) lk__copy_fitting(it.tensor, value);
+        if (value && !lk_copy_(it.tensor, value, err)) return false;
     }
     return true;
 }

@@ -125,7 +125,8 @@ LK_API void lk_trainer_free(Trainer *tr); /* the history; leaves model, tape and
  * train_steps_per_second, train_loss, epoch}. If on_step or stop_after stops the run early, or
  * should_training_stop at any step, it saves a checkpoint (with an output_dir), does not load the
  * best weights, and returns true.
- * False: err says why; the weights are those of the last step, and every checkpoint is still
+ * False: err says why; the weights are those of the last step, and the checkpoints that
+ * save_total_limit keeps are still
  * there. */
 LK_API bool lk_trainer_train(Trainer *tr, Error *err);
 

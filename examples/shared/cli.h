@@ -133,8 +133,8 @@ const char *cli_thousands(int64_t n, char text[32]);
 /* ---- data ----------------------------------------------------------------------------------- */
 
 /* Looks for the folder `name` that `holds` accepts. With data (the value of --data, or NULL) only
- * DATA/name and DATA itself are tried, and their absence is an error. Without data it takes the first of
- * $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or returns false. */
+ * DATA/name and DATA itself are tried, and their absence is an error. Without data it takes the
+ * first of $LORIKEET_DATA/name and ~/.cache/lorikeet/name, or returns false. */
 typedef bool CliHolds(const char *folder);
 bool cli_find(const char *data, const char *name, CliHolds *holds, char path[LK_PATH_MAX],
               Error *err);

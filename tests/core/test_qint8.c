@@ -160,7 +160,7 @@ Test(qint8, refusals)
     REFUSES(lk_embedding(t, lk_T(t, x), ids, -1), LK_ESHAPE, "lk_embedding" NO_ROWS);
     check(!lk_fill_(x, 1) && lk_at(x, LK_INDEX(1, 1)) == 4);
     check(!lk_tensor_new(LK_QI8, LK_SHAPE(2), &err));
-    check_error(&err, LK_ESHAPE, "qint8 has a scale for each row of a matrix; 1 dimensions");
+    check_error(&err, LK_ESHAPE, "a scale for each row, so it needs 2 dimensions, not 1");
     err = (Error){ 0 };
     check(!lk_tensor_from_new(LK_QI8, LK_SHAPE(2, 2), x->data, &err));
     check_error(&err, LK_EDTYPE, "lk_tensor_from_new: qint8 has scales");

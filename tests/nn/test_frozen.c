@@ -219,6 +219,21 @@ TEST_STORED(leaves_the_rest)
     lk_free(m);
 }
 
+/* A weight without elements of its own takes no values. */
+Test(frozen, refuses_a_state_where_it_is_hollow)
+{
+    Error err = { 0 };
+    Module *models[2], *hollow = lk_roberta_classifier_new(&small, &err);
+    make_models(LK_QI8, NO_LORA, models);
+    check(lk_require_grad(hollow, "*", false) > 0 && lk_store_frozen(hollow, LK_QI8, &err) > 0);
+    StateDict *state = lk_state_dict_new(models[1], &err);
+    check(state && !lk_load_state_dict(hollow, state, true, &err));
+    check_error(&err, LK_ESTATE, "no whole rows");
+    lk_state_dict_free(state);
+    lk_free(hollow);
+    free_models(models);
+}
+
 /* A weight that is no number has no scale: the model is as it was, and the message names it. */
 Test(frozen, needs_finite_weights_for_qint8)
 {

@@ -73,7 +73,7 @@ for test in $(sed -n '1s/^killed by //p' "$patch"); do
     [ -e "$object" ] || broken "$test is not built"
     "${CC:-cc}" "$object" mutant_*.o "$build/tests/liblorikeet_check.a" -fopenmp -lcriterion \
         -lpng -lz -lutf8proc -lm -o "$test" >log 2>&1 || broken "$test does not link"
-    timeout 60 "./$test" >log 2>&1
+    timeout 600 "./$test" >log 2>&1
     status=$?
     rm "$test"
     if [ "$status" -ne 0 ]; then

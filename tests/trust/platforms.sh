@@ -52,7 +52,8 @@ platform() {
         fail "$name was not built"
         return
     fi
-    ctest --test-dir "$build" -j "$(nproc)" --timeout 1200 -V -LE install >"$log" 2>&1
+    ctest --test-dir "$build" --no-tests=error -j "$(nproc)" --timeout 1200 -V -LE install \
+        >"$log" 2>&1
     status=$?
     set -- $(awk '{ sub(/^[0-9]+: /, "") } /^tally: / { p += $2; f += $4 }
                   END { print p + 0, f + 0 }' "$log")

@@ -16,8 +16,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bodies=$work/bodies
 
-pages=$(ls README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md examples/README.md examples/guide/*.md \
-    examples/course/*.md examples/course/units/*.md | grep -v '\.answers\.md$')
+pages=$(ls README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md examples/README.md \
+    examples/guide/*.md examples/course/*.md examples/course/units/*.md | grep -v '\.answers\.md$')
 headers=$({ find core nn optim data -name '*.h' | xargs grep -l LK_API; echo core/real.h; } |
     sed 's|/\([^/]*\)$| \1|' | LC_ALL=C sort | sed 's| |/|') # folder by folder
 
