@@ -23,7 +23,8 @@ void lk__load_row(const Tensor *x, const void *data, int64_t step, int64_t n, do
     case LK_QI8:
         EACH(const int8_t, p,
              values[i] =
-                 (double)(((float *)s->data)[-1 - (p - (int8_t *)s->data) / s->row] * (float)*p))
+                 (double)(((float *)s->data)[-1 - (p - (int8_t *)s->data) / (int64_t)s->row] *
+                          (float)*p))
         break;
     }
 }

@@ -126,8 +126,7 @@ LK_API void lk_trainer_free(Trainer *tr); /* the history; leaves model, tape and
  * should_training_stop at any step, it saves a checkpoint (with an output_dir), does not load the
  * best weights, and returns true.
  * False: err says why; the weights are those of the last step, and the checkpoints that
- * save_total_limit keeps are still
- * there. */
+ * save_total_limit keeps are still there. */
 LK_API bool lk_trainer_train(Trainer *tr, Error *err);
 
 /* trainer.create_optimizer(): the AdamW that training uses. It has one group of parameters that
