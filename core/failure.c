@@ -170,6 +170,14 @@ void *lk__fail_storage_only(Tape *t, const char *function, DType dtype)
                    function, lk_dtype_name(dtype));
 }
 
+void *lk__fail_no_whole_rows(Tape *t, const char *function)
+{
+    return lk_fail(t, LK_ESHAPE,
+                   "%s: a qint8 weight has a scale for each row, and this view has no whole rows; "
+                   "lk_to(t, x, LK_F32) has its values",
+                   function);
+}
+
 /* Fails with a message that tells which operand lk_check_floating refuses, and why. */
 static bool refuse_floating(Tape *t, const char *function, int count, Tensor *const *x)
 {

@@ -89,8 +89,10 @@ bool lk__is_usable(const char *function, const Tensor *x, Error *err);
 /* Fails on t with the reason why x is stale, and returns NULL. role names the operand; it is ""
  * for the only one. */
 void *lk__fail_stale(Tape *t, const char *function, const char *role, const Tensor *x);
-/* Fails on t because an operand is bfloat16, and returns NULL. */
+/* Fail on t because an operand only stores, or because it is a qint8 view without whole rows; they
+ * return NULL. */
 void *lk__fail_storage_only(Tape *t, const char *function, DType dtype);
+void *lk__fail_no_whole_rows(Tape *t, const char *function);
 
 /* Returns dimension d of an ndim-dimensional tensor; a negative d counts from the end. Returns -1,
  * with the reason on t, when it does not exist. For a scalar, 0 and -1 are allowed, as in PyTorch,

@@ -3,8 +3,8 @@
 
 #include "core/internal.h"
 #include "core/kernels/gemm_narrow.h"
+#include "core/matrix.h"
 #include "core/ops.h"
-#include "core/quantize.h"
 
 #define LK_REAL_SOURCE "core/ops_embedding_real.h"
 #include "core/real.h"
@@ -61,9 +61,7 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
     memcpy(shape, ids->shape, sizeof shape);
     shape[ids->ndim] = d;
     if (weight->dtype == LK_QI8 && !lk__has_whole_rows(weight))
-        return lk_fail(t, LK_ESHAPE,
-                       "lk_embedding: a qint8 weight has a scale for each row, and this view has "
-                       "no whole rows; lk_to(t, x, LK_F32) has its values");
+        return lk__fail_no_whole_rows(t, "lk_embedding");
     Tensor *table = lk_packed(t, weight), *packed = lk_packed(t, ids);
     Tensor *y = lk_empty(t, narrow ? LK_F32 : weight->dtype, ids->ndim + 1, shape);
     if (!table || !packed || !y) return NULL;
@@ -77,11 +75,7 @@ Tensor *lk_embedding(Tape *t, Tensor *weight, Tensor *ids, int64_t padding_idx)
                 (long long)id[i], (long long)i, lk_shape_text(ids, si), lk_shape_text(weight, sw),
                 (long long)rows - 1);
     const size_t bytes = (size_t)d * lk_dtype_size(weight->dtype);
-    Mat matrix = lk__mat(weight->dtype, rows, d, table->data);
-    if (weight->dtype == LK_QI8) {
-        matrix.scales = lk__row_scales(table);
-        matrix.scale_row = -1;
-    }
+    const Mat matrix = lk__matrix(table);
     for (int64_t i = 0; i < count && narrow; i++)
         lk__widen(matrix, id[i], 1, 0, d, (float *)y->data + i * d, d);
     for (int64_t i = 0; i < count && !narrow && bytes > 0; i++)

@@ -2,8 +2,8 @@
  * shapes, gradients and PyTorch's names. */
 #include "core/kernels/gemm.h"
 #include "core/internal.h"
+#include "core/matrix.h"
 #include "core/ops.h"
-#include "core/quantize.h"
 
 #define LK_REAL_SOURCE "core/ops_matmul_real.h"
 #include "core/real.h"
@@ -50,16 +50,11 @@ static bool check_product(Tape *t, const char *function, int count, Tensor *cons
         if (i != 1) rest[others++] = x[i];
     if (!lk_check_operands(t, function, count, x) || !lk_check_floating(t, function, others, rest))
         return false;
-    const char *weight = lk_dtype_name(x[1]->dtype);
     if (rest[0]->dtype != LK_F32)
         return lk_fail(t, LK_EDTYPE,
                        "%s: a %s weight takes float32 beside it, not %s; lk_to converts", function,
-                       weight, lk_dtype_name(rest[0]->dtype));
-    return x[1]->dtype == LK_BF16 || has_row_scales(x[1]) ||
-           lk_fail(t, LK_ESHAPE,
-                   "%s: a %s weight has a scale for each row, and this view has no whole rows; "
-                   "lk_to(t, x, LK_F32) has its values",
-                   function, weight);
+                       lk_dtype_name(x[1]->dtype), lk_dtype_name(rest[0]->dtype));
+    return x[1]->dtype == LK_BF16 || has_row_scales(x[1]) || lk__fail_no_whole_rows(t, function);
 }
 
 static int64_t leading_rows(const Tensor *x)
@@ -67,18 +62,6 @@ static int64_t leading_rows(const Tensor *x)
     int64_t rows = 1;
     for (int d = 0; d < x->ndim - 1; d++) rows *= x->shape[d];
     return rows;
-}
-
-/* The last two dimensions of x. */
-static Mat matrix(const Tensor *x)
-{
-    const int row = x->ndim - 2, col = x->ndim - 1;
-    Mat m = lk__mat_strided(x->dtype, x->shape[row], x->shape[col], x->data, x->stride[row],
-                            x->stride[col]);
-    if (x->dtype != LK_QI8) return m;
-    m.scales = lk__row_scales(x);
-    *(lk__has_whole_rows(x) ? &m.scale_row : &m.scale_col) = -1;
-    return m;
 }
 
 /* Returns x (…, k) as a matrix with all leading dimensions as its rows. x is copied only if these
@@ -157,7 +140,7 @@ static Batch batch_of(const Tensor *c, const Tensor *a, const Tensor *b)
 /* Matrix number i of operand 0 (C), 1 (A) or 2 (B). */
 static Mat matrix_at(const Tensor *x, const Batch *w, int operand, int64_t i)
 {
-    Mat m = matrix(x);
+    Mat m = lk__matrix(x);
     int64_t offset = 0;
     for (int d = 0; d < w->ndim; i /= w->shape[d++])
         offset += i % w->shape[d] * w->step[d][operand];
@@ -223,7 +206,7 @@ static void matmul_backward(Tape *t, Node *node)
         Mat dy = lk__mat(a->dtype, m, n, node->grad->data);
         Tensor *da = lk_grad_in_fresh(t, node, 0, &fresh);
         if (da &&
-            !gemm(t, lk__mat(a->dtype, m, k, da->data), dy, lk__mat_T(matrix(&b_col)), !fresh))
+            !gemm(t, lk__mat(a->dtype, m, k, da->data), dy, lk__mat_T(lk__matrix(&b_col)), !fresh))
             return;
         Tensor *db = lk_grad_in_fresh(t, node, 1, &fresh);
         if (!db) return;
@@ -307,7 +290,7 @@ Tensor *lk_matmul(Tape *t, Tensor *a, Tensor *b)
     if (is_folded(b)) {
         Mat a_mat = as_matrix(t, a),
             y_mat = lk__mat(y->dtype, a_mat.rows, b_col.shape[1], y->data);
-        if (!a_mat.data || !gemm(t, y_mat, a_mat, matrix(&b_col), false)) return NULL;
+        if (!a_mat.data || !gemm(t, y_mat, a_mat, lk__matrix(&b_col), false)) return NULL;
     } else {
         Tensor z = result_matrix(y, a, b), x = over_batch(&a_row, &z), w = over_batch(&b_col, &z);
         if (!batched(t, &x, &w, &z, false)) return NULL;
@@ -326,11 +309,11 @@ static void linear_backward(Tape *t, Node *node)
     Mat dy = lk__mat(x->dtype, m, out, node->grad->data);
     bool fresh;
     Tensor *dx = lk_grad_in_fresh(t, node, 0, &fresh);
-    if (dx && !gemm(t, lk__mat(x->dtype, m, in, dx->data), dy, matrix(w), !fresh)) return;
+    if (dx && !gemm(t, lk__mat(x->dtype, m, in, dx->data), dy, lk__matrix(w), !fresh)) return;
     Tensor *dw = lk_grad_in_fresh(t, node, 1, &fresh);
     if (dw) {
         Mat x_mat = as_matrix(t, x);
-        if (!x_mat.data || !gemm(t, matrix(dw), lk__mat_T(dy), x_mat, !fresh)) return;
+        if (!x_mat.data || !gemm(t, lk__matrix(dw), lk__mat_T(dy), x_mat, !fresh)) return;
     }
     Tensor *db = lk_grad_in(t, node, 2);
     if (!db) return;
@@ -386,7 +369,7 @@ static Tensor *linear_forward(Tape *t, const char *function, Tensor *x, Tensor *
     if (!y || !x_mat.data) return NULL;
     if (bias) lk__copy_fitting(y, bias); /* the product is added to the bias, as addmm does */
     Mat y_mat = lk__mat(y->dtype, x_mat.rows, weight->shape[0], y->data);
-    return gemm(t, y_mat, x_mat, lk__mat_T(matrix(weight)), bias != NULL) ? y : NULL;
+    return gemm(t, y_mat, x_mat, lk__mat_T(lk__matrix(weight)), bias != NULL) ? y : NULL;
 }
 
 Tensor *lk_linear(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
@@ -423,16 +406,16 @@ static void lora_backward(Tape *t, Node *node)
     Tensor *dA = lk_grad_in_fresh(t, node, 3, &fresh_a),
            *dB = lk_grad_in_fresh(t, node, 4, &fresh_b);
     Mat x_mat = as_matrix(t, x);
-    if (dB && !gemm(t, matrix(dB), lk__mat_T(dy), u, !fresh_b)) return;
+    if (dB && !gemm(t, lk__matrix(dB), lk__mat_T(dy), u, !fresh_b)) return;
     if ((!dx && !dA) || !x_mat.data) return;
 
     ArenaMark mark;
     Mat v =
         lk__mat(dtype, m, r, lk__tape_temporary(t, (size_t)(m * r) * lk_dtype_size(dtype), &mark));
-    if (v.data && gemm(t, v, dy, matrix(B), false)) {
+    if (v.data && gemm(t, v, dy, lk__matrix(B), false)) {
         LK_REAL(dtype, scale, m * r, v.data, state->scale);
-        if (dx) gemm(t, lk__mat(dtype, m, in, dx->data), v, matrix(A), true);
-        if (dA) gemm(t, matrix(dA), lk__mat_T(v), x_mat, !fresh_a);
+        if (dx) gemm(t, lk__mat(dtype, m, in, dx->data), v, lk__matrix(A), true);
+        if (dA) gemm(t, lk__matrix(dA), lk__mat_T(v), x_mat, !fresh_a);
     }
     lk__tape_release_temporary(t, mark);
 }
@@ -472,9 +455,9 @@ Tensor *lk_linear_lora(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, Tensor 
     if (x_mat.data)
         state.u = lk__tape_temporary(t, (size_t)(m * r) * lk_dtype_size(x->dtype), &mark);
     Mat u = lk__mat(x->dtype, m, r, state.u), y_mat = lk__mat(x->dtype, m, B->shape[0], y->data);
-    if (!u.data || !gemm(t, u, x_mat, lk__mat_T(matrix(A)), false)) return NULL;
+    if (!u.data || !gemm(t, u, x_mat, lk__mat_T(lk__matrix(A)), false)) return NULL;
     LK_REAL(x->dtype, scale, m * r, u.data, scale);
-    if (!gemm(t, y_mat, u, lk__mat_T(matrix(B)), true)) return NULL;
+    if (!gemm(t, y_mat, u, lk__mat_T(lk__matrix(B)), true)) return NULL;
     if (!keeps) lk__tape_release_temporary(t, mark);
     return lk_record(t, &LORA.op, y, 5, inputs, &state, sizeof state);
 }

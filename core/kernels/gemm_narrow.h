@@ -7,10 +7,7 @@
 
 #include "core/kernels/gemm.h"
 
-static inline bool lk__is_narrow(Mat x)
-{
-    return x.dtype == LK_BF16 || x.dtype == LK_QI8 || x.rounds;
-}
+static inline bool lk__is_narrow(Mat x) { return lk_only_stores(x.dtype) || x.rounds; }
 
 /* to[i to_row + j] = x[row + i][col + j] for i < rows, j < cols, in float32. It is fast where x's
  * columns lie side by side. */

@@ -11,39 +11,9 @@
 #include "core/kernels/gemm.h"
 #include "core/op.h"
 #include "tests/core/ops_cases.h"
+#include "tests/core/stored.h"
 
 #include "tests/fixtures/bfloat16.h"
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* n numbers in [-1, 1), of which few are exact in bfloat16 */
-static void draw(int64_t n, uint64_t seed, float *x)
-{
-    uint64_t state = seed;
-    for (int64_t i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        x[i] = (float)((double)(state >> 40) / (1 << 23) - 1);
-    }
-}
-
-static Tensor *drawn(uint64_t seed, int ndim, const int64_t *shape)
-{
-    Tensor *x = lk_tensor_new(LK_F32, ndim, shape, NULL);
-    draw(lk_numel(x), seed, x->data);
-    return x;
-}
-
-static Tensor *converted(const Tensor *x, DType dtype)
-{
-    Tensor *y = lk_clone(x, NULL);
-    check(lk_convert_(y, dtype, NULL));
-    return y;
-}
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
@@ -193,13 +163,6 @@ Test(bfloat16, refusals)
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* Tiles in place, packed tiles, panels that stay near and more of them, dot products, a single row
- * by columns, few columns, few steps, several blocks of steps, three plain loops. */
-static const int64_t sizes[][3] = { { 3, 4, 5 },      { 10, 300, 500 }, { 130, 140, 150 },
-                                    { 100, 5, 300 },  { 1, 90, 7000 },  { 1, 900, 2500 },
-                                    { 40, 70, 2100 }, { 70, 66, 800 },  { 20, 130, 10 },
-                                    { 300, 3, 9 },    { 150, 200, 400 } };
-
 /* How an operand of lk__gemm is given. */
 typedef enum Given { WIDE, NARROW, ROUNDING } Given;
 
@@ -250,9 +213,10 @@ Test(bfloat16, products_have_the_bits_of_float32)
     for (int threads = 1; threads <= 3; threads += 2) {
         lk_set_num_threads(threads);
         for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++)
-            for (int s = 0; s < LENGTH(sizes); s++)
+            for (int s = 0; s < LENGTH(product_sizes); s++)
                 for (int layout = 0; layout < 4; layout++)
-                    for (int add = 0; add < 2; add++) check_product(sizes[s], x, w, layout, add);
+                    for (int add = 0; add < 2; add++)
+                        check_product(product_sizes[s], x, w, layout, add);
     }
     for (int i = 0; i < 3; i++) {
         lk_tensor_free((Tensor *)(uintptr_t)x[i]);

@@ -11,36 +11,11 @@
 #include "core/kernels/gemm.h"
 #include "core/op.h"
 #include "tests/core/ops_cases.h"
+#include "tests/core/stored.h"
 
 #include "tests/fixtures/qint8.h"
 
 enum { ROWS = LENGTH(quantized_rows), COLUMNS = LENGTH(quantized_rows[0].values) };
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* A matrix of numbers in [-1, 1). */
-static Tensor *drawn(uint64_t seed, int64_t rows, int64_t cols)
-{
-    Tensor *x = lk_tensor_new(LK_F32, LK_SHAPE(rows, cols), NULL);
-    uint64_t state = seed;
-    for (int64_t i = 0; i < rows * cols; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        ((float *)x->data)[i] = (float)((double)(state >> 40) / (1 << 23) - 1);
-    }
-    return x;
-}
-
-static Tensor *converted(const Tensor *x, DType dtype)
-{
-    Tensor *y = lk_clone(x, NULL);
-    check(lk_convert_(y, dtype, NULL));
-    return y;
-}
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
@@ -184,12 +159,6 @@ Test(qint8, refusals)
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* As in test_bfloat16.c: each way of core/kernels/gemm.c. */
-static const int64_t sizes[][3] = { { 3, 4, 5 },      { 10, 300, 500 }, { 130, 140, 150 },
-                                    { 100, 5, 300 },  { 1, 90, 7000 },  { 1, 900, 2500 },
-                                    { 40, 70, 2100 }, { 70, 66, 800 },  { 20, 130, 10 },
-                                    { 300, 3, 9 },    { 150, 200, 400 } };
-
 /* x as a matrix; turned: its transpose. */
 static Mat matrix(const Tensor *x, bool turned)
 {
@@ -205,15 +174,15 @@ static Mat matrix(const Tensor *x, bool turned)
 static void check_product(int64_t m, int64_t n, int64_t k, int layout, bool add)
 {
     const bool turn_a = layout & 1, turn_b = layout & 2;
-    Tensor *a = turn_a ? drawn(1, k, m) : drawn(1, m, k);
-    Tensor *b = turn_b ? drawn(2, n, k) : drawn(2, k, n);
+    Tensor *a = turn_a ? drawn(1, LK_SHAPE(k, m)) : drawn(1, LK_SHAPE(m, k));
+    Tensor *b = turn_b ? drawn(2, LK_SHAPE(n, k)) : drawn(2, LK_SHAPE(k, n));
     Tensor *a_q = converted(a, LK_QI8), *b_q = converted(b, LK_QI8);
     Tensor *a_w = converted(a_q, LK_F32), *b_w = converted(b_q, LK_F32);
     const struct {
         Tensor *a, *b, *wide_a, *wide_b;
     } forms[] = { { a, b_q, a, b_w }, { a_q, b, a_w, b } };
     void *workspace = aligned_alloc(64, (lk__gemm_workspace(LK_F32, m, n, k) + 64) / 64 * 64);
-    Tensor *expected = drawn(5, m, n), *c = drawn(5, m, n);
+    Tensor *expected = drawn(5, LK_SHAPE(m, n)), *c = drawn(5, LK_SHAPE(m, n));
     for (int f = 0; f < LENGTH(forms); f++) {
         lk__gemm(matrix(expected, false), matrix(forms[f].wide_a, turn_a),
                  matrix(forms[f].wide_b, turn_b), add, workspace);
@@ -232,9 +201,10 @@ Test(qint8, products_have_the_bits_of_float32)
     for (int threads = 1; threads <= 3; threads += 2) {
         lk_set_num_threads(threads);
         for (KernelSet set = LK_PORTABLE; lk__kernels_use(set); set++)
-            for (int s = 0; s < LENGTH(sizes); s++)
+            for (int s = 0; s < LENGTH(product_sizes); s++)
                 for (int layout = 0; layout < 4; layout++)
-                    check_product(sizes[s][0], sizes[s][1], sizes[s][2], layout, layout & 1);
+                    check_product(product_sizes[s][0], product_sizes[s][1], product_sizes[s][2],
+                                  layout, layout & 1);
     }
 }
 
@@ -242,9 +212,10 @@ Test(qint8, products_have_the_bits_of_float32)
 Test(qint8, weights_of_operations)
 {
     enum { LINEAR, LINEAR_LORA, MATMUL, TURNED, OPERATIONS };
-    Tensor *single = drawn(1, 25, 30), *stored = converted(single, LK_QI8),
+    Tensor *single = drawn(1, LK_SHAPE(25, 30)), *stored = converted(single, LK_QI8),
            *wide = converted(stored, LK_F32), *bias = make_tensor(LK_F32, LK_SHAPE(1), 0.5),
-           *A = drawn(4, 4, 30), *B = drawn(5, 20, 4), *weights[] = { wide, stored };
+           *A = drawn(4, LK_SHAPE(4, 30)), *B = drawn(5, LK_SHAPE(20, 4)),
+           *weights[] = { wide, stored };
     check(lk_set_requires_grad(A, true) && lk_set_requires_grad(B, true));
     for (int op = 0; op < OPERATIONS; op++) {
         Tensor *y[2], *inputs[2];
@@ -252,7 +223,8 @@ Test(qint8, weights_of_operations)
         for (int i = 0; i < 2; i++) {
             t[i] = lk_tape_new(NULL);
             Tensor *w = lk_slice(t[i], weights[i], 0, 3, 23, 1); /* some of its rows */
-            Tensor *x = inputs[i] = op == TURNED ? drawn(3, 14, 20) : drawn(3, 14, 30);
+            Tensor *x = inputs[i] =
+                op == TURNED ? drawn(3, LK_SHAPE(14, 20)) : drawn(3, LK_SHAPE(14, 30));
             check(lk_set_requires_grad(x, true));
             if (op == LINEAR) y[i] = lk_linear(t[i], x, w, lk_expand(t[i], bias, LK_SHAPE(20)));
             if (op == LINEAR_LORA)

@@ -14,6 +14,14 @@ static void limited(ToyTrainer *toy, const char *folder, int64_t limit)
     toy->tr.args.save_total_limit = limit;
 }
 
+/* The same run, as far as a step. */
+static void run_to(ToyTrainer *toy, const char *folder, int64_t limit, int64_t step)
+{
+    limited(toy, folder, limit);
+    toy->tr.args.stop_after = step;
+    toy_train(toy);
+}
+
 /* The folder has the checkpoints of these steps, up to a 0, and no others. */
 static void check_steps(const char *folder, const int64_t *steps)
 {
@@ -52,9 +60,7 @@ Test(checkpoint_limit, a_resumed_run_finds_its_best_weights)
 {
     const char *folder = toy_path("resumed");
     ToyTrainer toy;
-    limited(&toy, folder, 0);
-    toy.tr.args.stop_after = 15;
-    toy_train(&toy);
+    run_to(&toy, folder, 0, 15);
     toy_free(&toy);
     limited(&toy, folder, 1);
     toy.tr.args.resume_from = checkpoint_of(folder, 14); /* then 15 is a later one */
@@ -80,9 +86,7 @@ Test(checkpoint_limit, other_names_stay)
     make_folder(path);
     check(lk_path_join(target, folder, "checkpoint-20", NULL));
     ToyTrainer toy;
-    limited(&toy, folder, 1);
-    toy.tr.args.stop_after = 4;
-    toy_train(&toy);
+    run_to(&toy, folder, 1, 4);
     check(access(checkpoint_of(folder, 4), F_OK) == 0);
     check(access(path, F_OK) != 0, "%s is still there", path);
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
@@ -137,9 +141,7 @@ Test(checkpoint_limit, killed_while_removing)
 {
     const char *folder = toy_path("killed");
     ToyTrainer toy;
-    limited(&toy, folder, 0);
-    toy.tr.args.stop_after = 1;
-    toy_train(&toy);
+    run_to(&toy, folder, 0, 1);
     Saving s = { &toy, lk_trainer_optimizer_new(&toy.tr, NULL), NULL };
     int k = 1, removing = 0;
     for (bool killed = true; killed; k++) {
@@ -157,14 +159,12 @@ Test(checkpoint_limit, killed_while_removing)
     toy_free(&toy);
 }
 
-/* Whatever fails, the message says so, and the new checkpoint or the old one is there. */
+/* A failure is told, and the new checkpoint or the old one is there. */
 Test(checkpoint_limit, failing_calls)
 {
     const char *folder = toy_path("failing");
     ToyTrainer toy;
-    limited(&toy, folder, 0);
-    toy.tr.args.stop_after = 1;
-    toy_train(&toy);
+    run_to(&toy, folder, 0, 1);
     Error err;
     Saving s = { &toy, lk_trainer_optimizer_new(&toy.tr, NULL), &err };
     int told = 0;

@@ -3,8 +3,8 @@
 # an emulator, on kernels, operations and files.
 #     sh tests/trust/platforms.sh [--full]
 # --full: all unit tests on both, with musl's C library, without OpenMP, and without each package;
-# a big-endian processor must be refused when the library is compiled. What needs a compiler that
-# is not here is skipped, and said.
+# a big-endian processor must be refused when the library is compiled. A platform without its
+# compiler is skipped, and a line says so.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root" || exit 1
