@@ -72,7 +72,7 @@ static inline const char *write_bytes(const char *name, const char *header, size
 {
     unsigned char bytes[4096] = { 0 };
     check(8 + length + data <= sizeof bytes);
-    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)(length >> 8 * i);
+    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((uint64_t)length >> 8 * i);
     memcpy(bytes + 8, header, length);
     for (size_t i = 0; i < data; i++) bytes[8 + length + i] = (unsigned char)i;
     return check_write(name, bytes, 8 + length + data);
