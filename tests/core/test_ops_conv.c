@@ -237,8 +237,8 @@ static void *measure(size_t bytes)
     return aligned_alloc(64, (bytes + 63) / 64 * 64);
 }
 
-/* The patches of this layer take 3.6 MB. A thread copies few of them at a time, however many images
- * there are, and later steps allocate nothing. */
+/* The patches of this layer take 3.6 MB. A thread copies few of them at a time, however many
+ * images there are, and later steps allocate nothing. */
 Test(conv, no_matrix_of_patches_exists)
 {
     lk_set_allocator(measure, free);
